@@ -1,0 +1,64 @@
+"""The house: imports point down the list in DESIGN order, files stay short."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "lorabank"
+# Each may import what stands above it, and itself; those on one line know nothing of each other.
+FLOORS = [
+    {"errors"},
+    {"tasks", "lora", "retrieval", "store"},
+    {"engine"},
+    {"synthesis"},
+    {"bank"},
+    {"study"},
+    {"report"},
+    {"server", "cli"},
+]
+FILES = sorted(SOURCE.rglob("*.py"))
+HEAVY = {"torch", "transformers", "peft"}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def floor(name: str) -> int:
+    return next(i for i, names in enumerate(FLOORS) if name in names)
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            found.add(node.module or "")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_point_down(path: Path):
+    if path.name == "__init__.py" and path.parent == SOURCE:
+        return
+    mine = room(path)
+    theirs = {name.split(".")[1] for name in imports(path) if name.startswith("lorabank.")}
+    for other in theirs - {mine}:
+        assert floor(other) < floor(mine), f"{mine} imports {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_only_the_engine_knows_transformers_and_peft(path: Path):
+    roots = {name.split(".")[0] for name in imports(path)}
+    if room(path) != "engine":
+        assert not roots & {"transformers", "peft"}
+    if room(path) in {"errors", "tasks", "store"}:
+        assert "torch" not in roots
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_files_are_short(path: Path):
+    assert len(path.read_text().splitlines()) <= 400
