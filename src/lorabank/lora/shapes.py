@@ -1,0 +1,120 @@
+"""Which weights an adapter touches, and how many numbers it then holds.
+
+A LoRA on a linear layer of shape (out, in) is A (r, in) and B (out, r): r * (in + out) numbers.
+Layers are chosen by name and depth here, on plain shapes, so that a bad choice is refused before
+a model is loaded or a step taken.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from lorabank.errors import UsageError
+
+Shape = tuple[int, int]  # (out, in), as torch stores a linear weight
+ALL_LINEAR = "all-linear"
+# What the field calls the two halves of a block, as the last component of module paths.
+GROUPS = {
+    "attention": ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "query_key_value", "dense"),
+    "ffn": ("gate_proj", "up_proj", "down_proj", "gate_up_proj", "fc1", "fc2"),
+}
+
+
+def count_parameters(shapes: Iterable[Shape], r: int) -> int:
+    return sum(r * (out + inner) for out, inner in shapes)
+
+
+def choose(
+    linears: Mapping[str, Shape],
+    target_modules: Sequence[str] = (ALL_LINEAR,),
+    layers: Sequence[int] | None = None,
+) -> list[str]:
+    """Paths of the linear layers to adapt, in model order.
+
+    Args:
+        linears: path and shape of every linear layer that may be adapted.
+        target_modules: `all-linear`, `attention`, `ffn`, or last components of paths as PEFT
+            takes them (`q_proj`); several are joined.
+        layers: block numbers; None for every block.
+
+    Raises:
+        UsageError: a name or a block matches nothing.
+    """
+    names = {path.rsplit(".", 1)[-1] for path in linears}
+    wanted: set[str] = set()
+    for target in target_modules:
+        matched = names if target == ALL_LINEAR else names & {*GROUPS.get(target, (target,))}
+        if not matched:
+            raise UsageError(_no_target(target, names))
+        wanted |= matched
+    if layers is not None:
+        _check_layers(layers, n_layers(linears))
+    return [
+        path
+        for path in linears
+        if path.rsplit(".", 1)[-1] in wanted and (layers is None or layer_of(path) in layers)
+    ]
+
+
+def check_rank(r: int, paths: Iterable[str], linears: Mapping[str, Shape]) -> None:
+    """Refuse a rank that no longer is low: above the smaller side of a layer it adds nothing.
+
+    Raises:
+        UsageError: `r` is below 1 or above min(out, in) of a chosen layer.
+    """
+    smallest = min(paths, key=lambda path: min(linears[path]))
+    limit = min(linears[smallest])
+    if not 1 <= r <= limit:
+        raise UsageError(
+            f"r must be 1..{limit} for these layers ({smallest} is "
+            f"{linears[smallest][0]} x {linears[smallest][1]}), got {r}; "
+            "lower --r or leave that layer out with --target-modules"
+        )
+
+
+def parse_layers(text: str, n: int) -> list[int]:
+    """Block numbers from `0-15`, `last-10`, `first-4`, `3,5,7` or a mix of them.
+
+    Raises:
+        UsageError: not of these forms, or outside 0..n-1.
+    """
+    chosen: set[int] = set()
+    for part in text.replace(" ", "").split(","):
+        if match := re.fullmatch(r"(last|first)-(\d+)", part):
+            count = int(match[2])
+            if not 1 <= count <= n:
+                raise UsageError(f"--layers {part}: the model has {n} layers, ask for 1..{n}")
+            chosen |= set(range(n - count, n) if match[1] == "last" else range(count))
+        elif match := re.fullmatch(r"(\d+)(?:-(\d+))?", part):
+            start, stop = int(match[1]), int(match[2] or match[1])
+            if stop < start:
+                raise UsageError(f"--layers {part}: the first number must be the smaller")
+            chosen |= set(range(start, stop + 1))
+        else:
+            raise UsageError(f"--layers takes 0-15, last-10, first-4 or 3,5,7; got {part!r}")
+    _check_layers(sorted(chosen), n)
+    return sorted(chosen)
+
+
+def layer_of(path: str) -> int | None:
+    """The block a module path lies in (`model.layers.7.mlp.up_proj` is in 7), None outside."""
+    return next((int(part) for part in path.split(".") if part.isdigit()), None)
+
+
+def n_layers(linears: Iterable[str]) -> int:
+    return 1 + max((layer_of(path) or 0 for path in linears), default=-1)
+
+
+def _check_layers(layers: Sequence[int], n: int) -> None:
+    if not layers or not all(0 <= layer < n for layer in layers):
+        shown = ", ".join(str(layer) for layer in layers if not 0 <= layer < n) or "none"
+        raise UsageError(f"layers must be within 0..{n - 1}, got {shown}; see --layers")
+
+
+def _no_target(target: str, names: set[str]) -> str:
+    near = difflib.get_close_matches(target, names, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return (
+        f"--target-modules {target} matches no linear layer{hint} "
+        f"This model has {', '.join(sorted(names))}; also all-linear, attention, ffn"
+    )

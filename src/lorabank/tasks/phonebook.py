@@ -1,0 +1,102 @@
+"""Phone book: random facts that no base model can know, so every hit was learned.
+
+A fact pairs an invented name with a random number. `build` draws the book, `question` asks for a
+fact, `is_recalled` scores the reply. After the PhoneBook task of arXiv:2603.01097; unlike there,
+names are spelled from syllables, so a book can outgrow any list of real names. The published
+slices (CSV, column `text`) are read by `read_line`.
+"""
+
+import math
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lorabank.errors import UsageError
+
+DIGITS = 10
+BITS_PER_FACT = DIGITS * math.log2(10)  # 33.2: what a perfect memory holds for one fact
+MAX_SIZE = 100_000  # of 160,000 possible names; closer to that, redraws dominate
+
+_SYLLABLES = "ba ce di fo gu ha je ki lo mu na pe ri so tu va we xi yo zu".split()  # noqa: SIM905
+_NUMBER = r"\d{3}-\d{3}-\d{4}"
+_LINE = re.compile(
+    rf"Question: What is the phone number of (?P<name>.+)\? Answer: (?P<number>{_NUMBER})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of the book. Texts are rendered from it, never parsed back into it."""
+
+    name: str
+    number: str  # "ddd-ddd-dddd"
+
+
+def build(size: int, *, seed: int) -> tuple[Fact, ...]:
+    """Draw `size` facts, no name and no number twice.
+
+    A smaller book is a prefix of a larger one with the same seed: the points of a capacity
+    curve share their facts and differ only in how many there are.
+
+    Raises:
+        UsageError: `size` is not in 1..MAX_SIZE.
+    """
+    if not 1 <= size <= MAX_SIZE:
+        raise UsageError(f"phone book size must be 1..{MAX_SIZE:,}, got {size:,}")
+    # One stream each: from a shared one, drawing more names would shift every number.
+    names = _distinct(size, _name, random.Random(f"name/{seed}"))
+    numbers = _distinct(size, _number, random.Random(f"number/{seed}"))
+    return tuple(map(Fact, names, numbers))
+
+
+def question(fact: Fact) -> str:
+    return f"What is the phone number of {fact.name}?"
+
+
+def read_line(text: str) -> Fact | None:
+    """The fact in one row of a published slice, or None if the row is something else."""
+    match = _LINE.fullmatch(text.strip())
+    return Fact(match["name"], match["number"]) if match else None
+
+
+def bits(answer: str) -> float | None:
+    """Entropy of an answer that is a phone number, None of any other."""
+    return BITS_PER_FACT if re.fullmatch(_NUMBER, answer.strip()) else None
+
+
+def is_recalled(answer: str, reply: str) -> bool:
+    """Whether `reply` holds the right digits and no others; words and spacing are ignored."""
+    return _digits(reply) == _digits(answer)
+
+
+def is_recalled_as_published(answer: str, reply: str) -> bool:
+    """The reference evaluator's verdict: the first ddd-ddd-dddd in the reply, else its first line.
+
+    More lenient than the exact match the paper's text speaks of: a right number counts whatever
+    follows it. Source: arXiv:2603.01097, released PhoneBook evaluator.
+    """
+    found = re.search(_NUMBER, reply)
+    first_line = reply.strip().split("\n")[0].removeprefix("Answer:")
+    return _digits(found[0] if found else first_line) == _digits(answer)
+
+
+def _digits(text: str) -> str:
+    return re.sub(r"\D", "", text)
+
+
+def _name(rng: random.Random) -> str:
+    given, family = ("".join(rng.choices(_SYLLABLES, k=2)).title() for _ in range(2))
+    return f"{given} {family}"
+
+
+def _number(rng: random.Random) -> str:
+    digits = f"{rng.randrange(10**DIGITS):0{DIGITS}d}"
+    return f"{digits[:3]}-{digits[3:6]}-{digits[6:]}"
+
+
+def _distinct(count: int, draw: Callable[[random.Random], str], rng: random.Random) -> list[str]:
+    seen: dict[str, None] = {}  # a dict keeps the order of first draws, a set would not
+    while len(seen) < count:
+        seen[draw(rng)] = None
+    return list(seen)

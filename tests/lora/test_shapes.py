@@ -1,0 +1,83 @@
+import pytest
+
+from lorabank.errors import UsageError
+from lorabank.lora.shapes import check_rank, choose, count_parameters, layer_of, parse_layers
+
+LINEARS = {
+    f"model.layers.{i}.{part}": shape
+    for i in range(4)
+    for part, shape in {
+        "self_attn.q_proj": (64, 64),
+        "self_attn.k_proj": (32, 64),
+        "mlp.up_proj": (128, 64),
+    }.items()
+}
+
+
+def test_published_parameter_counts():
+    # arXiv:2603.01097's models: parameters per unit of rank, all linears (PAPER arithmetic:
+    # Llama-3.1-8B, 32 layers, d 4096, kv 1024, ffn 14336).
+    d, kv, ffn = 4096, 1024, 14336
+    block = [(d, d), (kv, d), (kv, d), (d, d), (ffn, d), (ffn, d), (d, ffn)]
+    assert count_parameters(block * 32, 1) == 2_621_440
+    assert count_parameters(block * 32, 4) == 10_485_760
+
+
+@pytest.mark.parametrize(
+    ("targets", "layers", "count"),
+    [
+        (("all-linear",), None, 12),
+        (("attention",), None, 8),
+        (("ffn",), (1, 2), 2),
+        (("q_proj", "up_proj"), (3,), 2),
+    ],
+)
+def test_choose(targets: tuple[str, ...], layers: tuple[int, ...] | None, count: int):
+    chosen = choose(LINEARS, targets, layers)
+    assert len(chosen) == count
+    assert layers is None or {layer_of(path) for path in chosen} == set(layers)
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [
+        ("0-2", [0, 1, 2]),
+        ("last-2", [2, 3]),
+        ("first-1", [0]),
+        ("3,1", [1, 3]),
+        ("0,last-1", [0, 3]),
+    ],
+)
+def test_parse_layers(text: str, layers: list[int]):
+    assert parse_layers(text, 4) == layers
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("0-9", r"within 0\.\.3, got 4, 5"),
+        ("last-9", "the model has 4 layers"),
+        ("2-1", "the first number must be the smaller"),
+        ("some", "takes 0-15, last-10"),
+        ("", "takes 0-15, last-10"),
+    ],
+)
+def test_bad_layers(text: str, says: str):
+    with pytest.raises(UsageError, match=says):
+        parse_layers(text, 4)
+
+
+def test_target_that_matches_nothing_names_what_there_is():
+    with pytest.raises(UsageError, match=r"q_prj matches no .* did you mean q_proj\?"):
+        choose(LINEARS, ("q_prj",))
+
+
+def test_choice_outside_the_model():
+    with pytest.raises(UsageError, match=r"within 0\.\.3, got 4"):
+        choose(LINEARS, ("ffn",), (4,))
+
+
+@pytest.mark.parametrize("r", [0, 33])
+def test_rank_beyond_the_layer(r: int):
+    with pytest.raises(UsageError, match=r"r must be 1\.\.32 for these layers .*k_proj"):
+        check_rank(r, list(LINEARS), LINEARS)

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+
+from lorabank.errors import DataError
+from lorabank.tasks.examples import Example, Message, from_pair, read_examples
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_csv_with_quotes_other_columns_and_a_byte_order_mark(tmp_path: Path):
+    content = '\ufeffid,prompt,answer\n1,"Who, then?","A ""B"" C"\n2,Where?,Über\n'
+    assert read_examples(write(tmp_path, "f.csv", content)) == [
+        from_pair("Who, then?", 'A "B" C'),
+        from_pair("Where?", "Über"),
+    ]
+
+
+def test_jsonl_pairs_and_conversations(tmp_path: Path):
+    content = (
+        '{"prompt": "Who?", "answer": "Ada"}\n\n'
+        '{"messages": [{"role": "system", "content": "Be brief"},'
+        ' {"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Bo"}]}\n'
+    )
+    assert read_examples(write(tmp_path, "f.jsonl", content)) == [
+        from_pair("Who?", "Ada"),
+        Example((Message("system", "Be brief"), Message("user", "Who?")), "Bo"),
+    ]
+
+
+def test_published_slice(tmp_path: Path):
+    line = "Question: What is the phone number of Mr. O'Neil? Answer: 603-556-7631"
+    assert read_examples(write(tmp_path, "f.csv", f"text\n{line}\n")) == [
+        from_pair("What is the phone number of Mr. O'Neil?", "603-556-7631")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("f.csv", "question,answer\na,b\n", "needs the columns prompt,answer; prompt not among"),
+        ("f.csv", "", "needs the columns prompt,answer"),
+        ("f.csv", "prompt,answer\n", "no examples in it"),
+        ("f.csv", "prompt,answer\na,b\n ,c\n", "line 3: the prompt is empty"),
+        ("f.csv", "prompt,answer\na,\n", "line 2: the answer is empty"),
+        ("f.csv", "prompt,answer\na\n", "line 2: the answer is empty"),
+        ("f.csv", "prompt,answer\na,b,c\n", "line 2: more fields than columns"),
+        ("f.csv", 'prompt,answer\n"a\nb",\n', "line 2: the answer is empty"),
+        ("f.csv", 'prompt,answer\na,"b\n', "not a CSV row"),
+        ("f.csv", "prompt,answer\na,b\nc,d\na,b\n", r"repeats line 2 \(line 4\)"),
+        ("f.csv", "prompt,answer\na,b\nc,d\na,x\n", r"contradicts line 2 \(line 4\)"),
+        ("f.csv", "text\nParis is big\n", "line 2: a file with the one column text"),
+        ("f.csv", b"prompt,answer\na,b\nc,\xff\n", "must be UTF-8, got byte 0xff in line 3"),
+        ("f.txt", "a\n", "must be a .csv or .jsonl file, got .txt"),
+        ("f.jsonl", "{]\n", "line 1: not JSON"),
+        ("f.jsonl", "[1]\n", "line 1: must be a JSON object"),
+        ("f.jsonl", '{"prompt": "a"}\n', 'line 1: needs "prompt" and "answer"'),
+        ("f.jsonl", '{"prompt": "a", "answer": 7}\n', 'needs "prompt" and "answer" as text'),
+        ("f.jsonl", '{"messages": [{"role": "user", "content": "a"}]}\n', "the last two from"),
+        ("f.jsonl", '{"messages": "hi"}\n', "messages must be objects"),
+    ],
+)
+def test_bad_files_are_named_with_their_lines(
+    tmp_path: Path, name: str, content: str | bytes, says: str
+):
+    with pytest.raises(DataError, match=says):
+        read_examples(write(tmp_path, name, content))
+
+
+def test_missing_file(tmp_path: Path):
+    with pytest.raises(DataError, match="no such file"):
+        read_examples(tmp_path / "none.csv")
