@@ -1,0 +1,8 @@
+"""The only part of lorabank that touches transformers and PEFT.
+
+How OpenMP waits is settled here, because it has to be before torch is first imported.
+"""
+
+from lorabank.engine import threads
+
+threads.settle()
