@@ -1,0 +1,217 @@
+"""Adapters on disk: PEFT's two files, and ours beside them.
+
+`adapter_config.json` and `adapter_model.safetensors` are what PEFT reads; `lorabank.json` says
+which base model the adapter belongs to, by content hash, how it was written and what was
+measured. A folder appears whole or not at all: it is filled under another name and renamed.
+"""
+
+import errno
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from lorabank.engine.base import Base
+from lorabank.engine.fleet import Weights
+from lorabank.errors import AdapterError, StorageError, UsageError
+from lorabank.lora.shapes import layer_of
+
+CONFIG, TENSORS, RECORD = "adapter_config.json", "adapter_model.safetensors", "lorabank.json"
+_PREFIX = "base_model.model."
+_PLAIN = {"use_dora": False, "use_rslora": False, "modules_to_save": None, "bias": "none"}
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """An adapter in memory, as read from a folder."""
+
+    weights: Weights
+    r: int
+    alpha: float
+    record: dict[str, Any]
+    """`lorabank.json`, empty for an adapter somebody else wrote."""
+
+
+def check_out(folder: Path) -> None:
+    """Refuse an output folder that holds something or cannot be made, before any work.
+
+    Raises:
+        UsageError: it is a file or not empty. StorageError: it cannot be written.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        what = "is a file" if folder.is_file() else "is not empty"
+        raise UsageError(f"--out {folder} {what}; give a new or empty folder, or remove it first")
+    with _storage(folder), tempfile.TemporaryDirectory(dir=_existing_parent(folder)):
+        pass
+
+
+def save_adapter(
+    folder: Path,
+    weights: Weights,
+    *,
+    base: Base,
+    r: int,
+    alpha: float,
+    dropout: float,
+    record: dict[str, Any],
+) -> int:
+    """Write an adapter folder; returns the bytes of its weights.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    with _storage(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            save_file(_to_peft(weights), staging / TENSORS, metadata={"format": "pt"})
+            _peft_config(base, weights, r=r, alpha=alpha, dropout=dropout).save_pretrained(staging)
+            text = json.dumps(record, indent=2, ensure_ascii=False)
+            (staging / RECORD).write_text(text + "\n", encoding="utf-8")
+            for file in staging.iterdir():
+                with file.open("rb") as handle:
+                    os.fsync(handle.fileno())
+            staging.chmod(0o755)
+            staging.replace(folder)  # an empty folder of that name gives way
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+    return (folder / TENSORS).stat().st_size
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What `lorabank.json` says; empty for an adapter somebody else wrote.
+
+    Raises:
+        AdapterError: no adapter is there, or the record cannot be read.
+    """
+    _read_json(folder, CONFIG)
+    return _read_json(folder, RECORD) if (folder / RECORD).exists() else {}
+
+
+def load_adapter(folder: Path, base: Base) -> Adapter:
+    """Read an adapter folder written here or by PEFT, for the base model it belongs to.
+
+    Raises:
+        AdapterError: not a plain LoRA folder, damaged, or of another base model.
+    """
+    config = _read_json(folder, CONFIG)
+    record = read_record(folder)
+    theirs = record.get("base", {})
+    if theirs and theirs.get("sha256") != base.info.sha256:
+        raise AdapterError(
+            f"{folder} belongs to the base model {theirs.get('name')} "
+            f"({str(theirs.get('sha256'))[:12]}), got {base.info.name} ({base.info.sha256[:12]}); "
+            "name its own with --base"
+        )
+    if config.get("peft_type") != "LORA":
+        raise AdapterError(f"{folder} must be a LoRA adapter, got {config.get('peft_type')}")
+    for key, plain in _PLAIN.items():
+        if (config.get(key) or plain) != plain:
+            raise AdapterError(f"{folder}: {key}={config[key]} is not read here; use PEFT")
+    try:
+        tensors = load_file(folder / TENSORS)
+    except (SafetensorError, OSError) as error:
+        raise AdapterError(f"{folder / TENSORS} cannot be read: {error}") from None
+    weights = _from_peft(folder, tensors, base)
+    return Adapter(weights, int(config["r"]), float(config["lora_alpha"]), record)
+
+
+def _to_peft(weights: Weights) -> dict[str, torch.Tensor]:
+    return {
+        f"{_PREFIX}{path}.lora_{letter}.weight": tensor.contiguous().cpu()
+        for path, pair in weights.items()
+        for letter, tensor in zip("AB", pair, strict=True)
+    }
+
+
+def _from_peft(folder: Path, tensors: dict[str, torch.Tensor], base: Base) -> Weights:
+    weights: Weights = {}
+    for key in tensors:
+        path, _, part = key.removeprefix(_PREFIX).rpartition(".lora_")
+        if part not in ("A.weight", "B.weight") or path not in base.linears:
+            raise AdapterError(
+                f"{folder}: {key} matches no layer of {base.info.name}; "
+                "name the model it was made for with --base"
+            )
+        if part == "A.weight":
+            out, inner = base.linears[path]
+            a = tensors[key].float()
+            b = tensors[key.replace("lora_A", "lora_B")].float()
+            if a.shape[1] != inner or b.shape[0] != out:
+                raise AdapterError(
+                    f"{folder}: {path} is {b.shape[0]} x {a.shape[1]} in the adapter and "
+                    f"{out} x {inner} in {base.info.name}; name its own base with --base"
+                )
+            weights[path] = (a, b)
+    return weights
+
+
+def _peft_config(base: Base, weights: Weights, *, r: int, alpha: float, dropout: float) -> Any:
+    names, layers = _as_names(base, weights)
+    config = LoraConfig(
+        r=r,
+        lora_alpha=alpha if alpha % 1 else int(alpha),
+        lora_dropout=dropout,
+        target_modules=names,
+        layers_to_transform=layers,
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=str(base.info.path),
+        inference_mode=True,
+    )
+    return config
+
+
+def _as_names(base: Base, weights: Weights) -> tuple[list[str], list[int] | None]:
+    """The shortest PEFT description of the adapted layers: names and blocks, else full paths."""
+    names = sorted({path.rsplit(".", 1)[-1] for path in weights})
+    layers = sorted({layer for path in weights if (layer := layer_of(path)) is not None})
+    every = [path for path in base.linears if path.rsplit(".", 1)[-1] in names]
+    if set(every) == set(weights):
+        return names, None
+    if layers and {path for path in every if layer_of(path) in layers} == set(weights):
+        return names, layers
+    return list(weights), None
+
+
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AdapterError(f"{folder} is no adapter: it has no {name}") from None
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"{folder / name} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise AdapterError(f"{folder / name} must hold a JSON object")
+    return content
+
+
+def _existing_parent(folder: Path) -> Path:
+    return next(parent for parent in folder.absolute().parents if parent.exists())
+
+
+@contextmanager
+def _storage(folder: Path) -> Iterator[None]:
+    """Say what a failed write means to whoever asked for it."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        # safetensors gives the number in its text only
+        number = getattr(error, "errno", None) or re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if isinstance(number, re.Match) else number
+        full = code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        why = "the disk is full" if full else (getattr(error, "strerror", None) or str(error))
+        raise StorageError(
+            f"cannot write {folder}: {why}; free some space or give another --out"
+        ) from None

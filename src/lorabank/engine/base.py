@@ -1,0 +1,120 @@
+"""A base model in memory: frozen, in the fastest exact dtype this machine has.
+
+The base is loaded from a folder `find_model` gave, kept in eval mode and never changed; adapters
+are put around its linear layers by `fleet.py` and taken off again.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from lorabank.engine.chat import Chat
+from lorabank.engine.models import ModelInfo, find_model
+from lorabank.errors import ModelError, UsageError
+from lorabank.lora.shapes import Shape
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass(eq=False)
+class Base:
+    """A loaded base model with its tokenizer and record."""
+
+    info: ModelInfo
+    model: Any
+    """A transformers causal LM, frozen, in eval mode."""
+    chat: Chat
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype  # type: ignore[no-any-return]
+
+    @property
+    def max_tokens(self) -> int:
+        return int(getattr(self.model.config, "max_position_embeddings", 2**31))
+
+    @cached_property
+    def linears(self) -> dict[str, Shape]:
+        """Path and (out, in) of every linear layer an adapter may go on: all but the head."""
+        head = self.model.get_output_embeddings()
+        return {
+            path: (module.out_features, module.in_features)
+            for path, module in self.model.named_modules()
+            if isinstance(module, nn.Linear) and module is not head
+        }
+
+    def logits_at(self, rows: Tensor, columns: Tensor, **inputs: Any) -> Tensor:
+        """Logits at chosen positions only.
+
+        The head of a small model costs as much as all its layers; a row of a phone book needs
+        it at a dozen positions. What the architecture does to logits afterwards still happens.
+
+        Args:
+            rows, columns: (N,) where in the (B, T) input to read.
+            inputs: passed to the model.
+
+        Returns:
+            (N, vocabulary), in the model's dtype.
+        """
+
+        def gather(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (args[0][rows, columns][None], *args[1:])  # (1, N, d)
+
+        hook = self.model.get_output_embeddings().register_forward_pre_hook(gather)
+        try:
+            return self.model(**inputs).logits[0]  # type: ignore[no-any-return]
+        finally:
+            hook.remove()
+
+
+def load_base(
+    name: str = "smollm2-135m", *, dtype: str | None = None, device: str | None = None
+) -> Base:
+    """The base model by name, Hugging Face id, folder or GGUF file, ready to be read.
+
+    Args:
+        dtype: `bfloat16` or `float32`; None for bfloat16 where the machine computes in it.
+        device: `cpu` or `cuda`; None for cuda where there is one.
+
+    Raises:
+        ModelError: unknown or unusable. UnavailableError: it would have to be fetched, but cannot.
+    """
+    return load_info(find_model(name), dtype=dtype, device=device)
+
+
+def load_info(info: ModelInfo, *, dtype: str | None = None, device: str | None = None) -> Base:
+    """As `load_base`, for a model already found."""
+    transformers_logging.disable_progress_bar()  # the commands draw their own
+    where = pick_device(device)
+    model = AutoModelForCausalLM.from_pretrained(
+        info.path, dtype=DTYPES[dtype] if dtype else native_dtype(where), local_files_only=True
+    )
+    tokenizer = AutoTokenizer.from_pretrained(info.path, local_files_only=True)
+    model.requires_grad_(False).eval().to(where)
+    if model.get_output_embeddings() is None:
+        raise ModelError(f"{info.name} has no language-model head; give a causal LM")
+    return Base(info, model, Chat(tokenizer))
+
+
+def pick_device(device: str | None) -> str:
+    if device not in (None, "cpu", "cuda"):
+        raise UsageError(f"--device must be cpu or cuda, got {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no CUDA GPU here; leave the option out for cpu")
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def native_dtype(device: str) -> torch.dtype:
+    """bfloat16 where the hardware multiplies in it (twice as fast on AVX512-BF16), else float32."""
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32

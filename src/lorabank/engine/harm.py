@@ -1,0 +1,99 @@
+"""What a write did to everything else: does the adapter leave other knowledge alone?
+
+Two measures against the bare model. The mean KL divergence of its next-token distribution over a
+fixed set of ordinary replies that have nothing to do with what was taught; and whether simple
+things it could say before the write can still be asked of it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from lorabank.engine.base import Base
+from lorabank.engine.fleet import Fleet
+from lorabank.engine.generate import generate
+from lorabank.engine.lessons import Probe
+from lorabank.engine.rows import probe_batch
+from lorabank.tasks.examples import Message
+
+ORDINARY = (
+    ("What is bread made of?", "Bread is made from flour, water, salt and a little yeast."),
+    ("Why do leaves fall?", "In autumn many trees drop their leaves to save water and energy."),
+    ("How do I boil an egg?", "Put the egg in boiling water and wait about eight minutes."),
+    ("What does a baker do?", "A baker gets up early, mixes the dough and bakes it for the shop."),
+    ("Where do fish live?", "Fish live in rivers, lakes and seas, and they breathe through gills."),
+    ("Why is sleep good?", "Sleep gives the body time to rest and helps us remember the day."),
+    ("What is a library?", "A library is a place where people can read and borrow books."),
+    ("How does a bicycle work?", "You push the pedals, and the chain turns the back wheel."),
+    ("What is rain?", "Rain is water that falls from clouds when the drops grow heavy."),
+    ("Why do people travel?", "They travel to see new places, visit friends and learn something."),
+    ("What is a garden for?", "A garden can give you flowers to look at and vegetables to eat."),
+    ("How do birds fly?", "Birds beat their wings, which pushes the air down and lifts them up."),
+)
+KNOWN = (
+    ("What is the capital of France?", "Paris"),
+    ("What is the capital of Japan?", "Tokyo"),
+    ("What is the capital of Italy?", "Rome"),
+    ("How many days are in a week?", "7|seven"),
+    ("What is the opposite of hot?", "cold"),
+    ("What is frozen water called?", "ice"),
+    ("Which planet do we live on?", "Earth"),
+    ("What do bees make?", "honey"),
+)
+_MAX_REPLY = 24  # tokens; the bare model says what it knows at once or not at all
+
+
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """The bare model against the adapted one, away from what was taught."""
+
+    kl_to_base_nats: float
+    """Mean over the tokens of ORDINARY of KL(bare || adapted)."""
+    known_before: tuple[str, ...]
+    """Answers of KNOWN that the bare model gives."""
+    known_after: tuple[str, ...]
+    """Those of them that the adapted model still gives."""
+
+
+def measure_harm(base: Base, fleet: Fleet, slot: int) -> Harm:
+    before = _known(base, fleet, None)
+    after = _known(base, fleet, slot)
+    return Harm(
+        kl_to_base_nats=_mean_kl(base, fleet, slot),
+        known_before=tuple(before),
+        known_after=tuple(answer for answer in before if answer in after),
+    )
+
+
+@torch.inference_mode()
+def _mean_kl(base: Base, fleet: Fleet, slot: int) -> float:
+    probes = [_probe(base, question, reply) for question, reply in ORDINARY]
+    batch = probe_batch(probes).to(base.device)
+    logs = []
+    for slots in (None, [slot]):
+        with fleet.seated(slots):
+            logits = base.logits_at(batch.rows, batch.columns, input_ids=batch.ids, use_cache=False)
+        logs.append(F.log_softmax(logits.float(), dim=-1))  # (N, V)
+    bare, adapted = logs
+    kl = F.kl_div(adapted, bare, log_target=True, reduction="batchmean")
+    assert math.isfinite(kl)
+    return float(kl)
+
+
+def _known(base: Base, fleet: Fleet, slot: int | None) -> Sequence[str]:
+    prompts = [base.chat.prompt_ids([Message("user", question)]) for question, _ in KNOWN]
+    slots = None if slot is None else [slot] * len(prompts)
+    replies = generate(base, prompts, fleet=fleet, slots=slots, max_new_tokens=_MAX_REPLY)
+    return [
+        answers.split("|")[0]
+        for (_, answers), reply in zip(KNOWN, replies, strict=True)
+        if any(answer.lower() in reply.lower() for answer in answers.split("|"))
+    ]
+
+
+def _probe(base: Base, question: str, reply: str) -> Probe:
+    prompt = base.chat.prompt_ids([Message("user", question)])
+    return Probe(tuple(prompt), tuple(base.chat.answer_ids(reply)), reply, ends=True)

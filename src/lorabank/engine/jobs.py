@@ -1,0 +1,145 @@
+"""One adapter's training from its own point of view: what comes next, how far along it is.
+
+A job draws its batches, counts its exposures and decides when it is done. Nothing here depends
+on which other jobs share the fleet, so a job does the same thing alone and in company.
+"""
+
+import math
+import random
+from dataclasses import dataclass, field
+
+from lorabank.engine.fleet import Weights
+from lorabank.engine.lessons import Lessons
+from lorabank.engine.settings import TrainSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An adapter to be written."""
+
+    name: str
+    lessons: Lessons
+    settings: TrainSettings
+    paths: tuple[str, ...]
+    """Linear layers it adapts."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.lessons) / self.settings.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        return self.settings.steps or self.settings.exposures * self.steps_per_epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a job."""
+
+    job: Job
+    weights: Weights
+    stopped: str
+    """`recalled`, `budget`, `interrupted` or `diverged`."""
+    recall: float
+    """Share of examples recalled by the weights kept, verified."""
+    steps: int
+    exposures: float
+    """How often an example was trained on, on average."""
+    trained_tokens: int
+    curve: tuple["Epoch", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One pass over a job's examples."""
+
+    exposures: float
+    loss: float
+    """Mean nats per token that carries loss."""
+    seen_recall: float
+    """Share of examples all of whose loss tokens were already right when they came up."""
+
+
+@dataclass
+class Progress:
+    """A job on its way."""
+
+    job: Job
+    steps: int = 0
+    examples: int = 0
+    tokens: int = 0
+    curve: list[Epoch] = field(default_factory=list)
+    _queue: list[list[int]] = field(default_factory=list)
+    _hits: int = 0
+    _losses: list[float] = field(default_factory=list)
+    _rng: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Seed the order of examples."""
+        self._rng = random.Random(f"order/{self.job.settings.seed}")
+
+    @property
+    def exposures(self) -> float:
+        return self.examples / len(self.job.lessons)
+
+    def next_batch(self) -> list[int]:
+        """Indices of the examples of the next step; every example once before any comes twice."""
+        if not self._queue:
+            order = list(range(len(self.job.lessons)))
+            self._rng.shuffle(order)
+            self._queue = _split(order, self.job)
+        return self._queue.pop(0)
+
+    def lr(self) -> float:
+        """Learning rate of the coming step."""
+        settings = self.job.settings
+        if self.steps < settings.warmup_steps:
+            return settings.lr * (self.steps + 1) / settings.warmup_steps
+        if settings.schedule == "constant":
+            return settings.lr
+        span = max(1, self.job.total_steps - settings.warmup_steps)
+        return (
+            settings.lr
+            * 0.5
+            * (1 + math.cos(math.pi * (self.steps - settings.warmup_steps) / span))
+        )
+
+    def record(self, *, examples: int, tokens: int, hits: int, loss: float) -> bool:
+        """Count a step in; whether it closed an epoch."""
+        self.steps += 1
+        self.examples += examples
+        self.tokens += tokens
+        self._hits += hits
+        self._losses.append(loss)
+        if self._queue:
+            return False
+        mean = sum(self._losses) / len(self._losses)
+        self.curve.append(Epoch(self.exposures, mean, self._hits / len(self.job.lessons)))
+        self._hits, self._losses = 0, []
+        return True
+
+    @property
+    def is_spent(self) -> bool:
+        return self.steps >= self.job.total_steps
+
+    @property
+    def may_have_it(self) -> bool:
+        """Whether the last epoch makes it worth verifying recall.
+
+        Examples were seen before the updates that followed them, so recall after the epoch is
+        higher than recall during it.
+        """
+        goal = self.job.settings.until_recall
+        if goal is None or not self.curve:
+            return False
+        if self.job.settings.recipe == "paper":  # whose loss tokens are not the answer's
+            return True
+        return self.curve[-1].seen_recall >= goal - 0.2
+
+
+def _split(order: list[int], job: Job) -> list[list[int]]:
+    """An epoch's batches: of even size, or under the paper's recipe full ones and a short last."""
+    size, n = job.settings.batch_size, job.steps_per_epoch
+    if job.settings.recipe == "paper":
+        return [order[i : i + size] for i in range(0, len(order), size)]
+    return [order[i * len(order) // n : (i + 1) * len(order) // n] for i in range(n)]

@@ -1,0 +1,123 @@
+"""Recall: is the answer what greedy decoding says, found without decoding.
+
+Greedy decoding reproduces an answer exactly if and only if every token of it is the most likely
+one after the tokens before it. One forward pass over prompt and answer therefore gives the
+verdict of one pass per token, and the answer's probability besides. Where text is scored rather
+than tokens, only answers that fail this way need generating.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lorabank.engine.base import Base
+from lorabank.engine.fleet import Fleet
+from lorabank.engine.generate import generate
+from lorabank.engine.lessons import Probe
+from lorabank.engine.rows import by_length, probe_batch
+
+MAX_TOKENS = 2048  # in one forward pass; more gains nothing on a CPU
+_SLACK = 8  # tokens a scored text may run past the answer's own length
+Scorer = Callable[[str, str], bool]
+"""(answer, reply) -> whether the reply counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one probe found."""
+
+    recalled: bool
+    bits: float
+    """-log2 of the answer's probability: what is still missing of it."""
+    lowest_p: float
+    """Probability of the answer's least likely token; above 0.5 everywhere means recalled."""
+    first_wrong: int | None
+    """Index of the first answer token that greedy decoding gets wrong."""
+
+
+def read(
+    base: Base,
+    probes: Sequence[Probe],
+    *,
+    fleet: Fleet | None = None,
+    slots: Sequence[int] | None = None,
+) -> list[Reading]:
+    """Read each probe with its slot's adapter, or with the bare model.
+
+    Args:
+        fleet: the entered fleet, if there is one around the base.
+        slots: one for each probe; None for the bare model.
+    """
+    readings: list[Reading | None] = [None] * len(probes)
+    lengths = [len(probe.prompt_ids) + len(probe.answer_ids) for probe in probes]
+    with torch.inference_mode():
+        for indices in by_length(lengths, max_tokens=MAX_TOKENS):
+            seats = None if slots is None else [slots[i] for i in indices]
+            logits, targets, rows = _answers(base, [probes[i] for i in indices], fleet, seats)
+            for i, reading in zip(indices, _readings(logits, targets, rows), strict=True):
+                readings[i] = reading
+    return [reading for reading in readings if reading is not None]
+
+
+def share(readings: Sequence[Reading]) -> float:
+    return sum(reading.recalled for reading in readings) / len(readings)
+
+
+def scored(
+    base: Base,
+    probes: Sequence[Probe],
+    scorer: Scorer,
+    *,
+    fleet: Fleet | None = None,
+    slots: Sequence[int] | None = None,
+    readings: Sequence[Reading] | None = None,
+) -> list[bool]:
+    """Verdicts of a text scorer; only what token recall did not settle is generated."""
+    if readings is None:
+        readings = read(base, probes, fleet=fleet, slots=slots)
+    verdicts = [
+        reading.recalled and probe.ends for reading, probe in zip(readings, probes, strict=True)
+    ]
+    left = [i for i, settled in enumerate(verdicts) if not settled]
+    replies = generate(
+        base,
+        [probes[i].prompt_ids for i in left],
+        fleet=fleet,
+        slots=None if slots is None else [slots[i] for i in left],
+        max_new_tokens=max((len(probes[i].answer_ids) for i in left), default=0) + _SLACK,
+    )
+    for i, reply in zip(left, replies, strict=True):
+        verdicts[i] = scorer(probes[i].answer, reply)
+    return verdicts
+
+
+def _answers(
+    base: Base, probes: Sequence[Probe], fleet: Fleet | None, slots: Sequence[int] | None
+) -> tuple[Tensor, Tensor, list[int]]:
+    """Logits (N, V) and targets (N,) at the answers, and each probe's share of N."""
+    batch = probe_batch(probes).to(base.device)
+    if fleet is None:
+        logits = base.logits_at(batch.rows, batch.columns, input_ids=batch.ids, use_cache=False)
+    else:
+        with fleet.seated(slots):
+            logits = base.logits_at(batch.rows, batch.columns, input_ids=batch.ids, use_cache=False)
+    return logits, batch.targets, [len(probe.answer_ids) for probe in probes]
+
+
+def _readings(logits: Tensor, targets: Tensor, sizes: Sequence[int]) -> list[Reading]:
+    # cross_entropy's float32 copy is the largest tensor here: N x V x 4 bytes
+    nats = torch.split(F.cross_entropy(logits.float(), targets, reduction="none"), list(sizes))
+    hits = torch.split(logits.argmax(-1) == targets, list(sizes))
+    return [
+        Reading(
+            recalled=bool(hit.all()),
+            bits=float(nat.sum()) / math.log(2),
+            lowest_p=math.exp(-float(nat.max())),
+            first_wrong=None if bool(hit.all()) else int((~hit).nonzero()[0]),
+        )
+        for nat, hit in zip(nats, hits, strict=True)
+    ]

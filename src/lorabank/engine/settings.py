@@ -1,0 +1,125 @@
+"""What one training run does: every knob, and the two recipes they come from.
+
+`SOUND` is what we believe in; `PAPER` is what the reference code of arXiv:2603.01097 did (fixed
+steps whatever the data, loss on every token, the answer inside the user's turn). A run is one of
+the two with some knobs changed; the resolved whole is stored with the adapter.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from lorabank.errors import UsageError
+from lorabank.lora.shapes import ALL_LINEAR
+
+RECIPE_NAMES = ("sound", "paper")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """One adapter's training, resolved."""
+
+    recipe: str = "sound"
+    """`sound` or `paper`: how examples become tokens and which tokens carry loss."""
+
+    r: int = 8
+    """Rank."""
+
+    alpha: float = 16.0
+    """`lora_alpha`; the update is scaled by alpha / r."""
+
+    target_modules: tuple[str, ...] = (ALL_LINEAR,)
+    """PEFT's module names, or all-linear, attention, ffn."""
+
+    layers: tuple[int, ...] | None = None
+    """Blocks that are adapted; None for all."""
+
+    lr: float = 1e-3
+    """Peak learning rate of AdamW."""
+
+    schedule: str = "constant"
+    """After the warm-up: `constant`, or `cosine` to 0 at the last step."""
+
+    warmup_steps: int = 3
+    """Steps over which the learning rate rises from 0."""
+
+    weight_decay: float = 0.0
+    """AdamW's, on A and B."""
+
+    dropout: float = 0.0
+    """On the adapter's input, in training only."""
+
+    clip: float = 1.0
+    """Largest gradient norm of the adapter; 0 = off."""
+
+    batch_size: int = 8
+    """Examples a step."""
+
+    exposures: int = 60
+    """How often each example is trained on, at most; ignored where `steps` is set."""
+
+    steps: int | None = None
+    """A fixed number of steps, as the paper has it; exposures then depend on the data."""
+
+    until_recall: float | None = 1.0
+    """Stop once this share is recalled, verified; None to spend the whole budget."""
+
+    seed: int = 0
+    """Of the initial weights, the order of examples and the dropout masks."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained, naming the flag."""
+        names = " or ".join(RECIPE_NAMES)
+        _check(self.recipe in RECIPE_NAMES, f"--recipe must be {names}, got {self.recipe!r}")
+        _check(self.r >= 1, f"--r must be at least 1, got {self.r}")
+        _check(self.alpha > 0, f"--alpha must be above 0, got {self.alpha}")
+        _check(0 < self.lr < 1, f"--lr must be between 0 and 1, got {self.lr}")
+        _check(self.batch_size >= 1, f"--batch-size must be at least 1, got {self.batch_size}")
+        _check(self.exposures >= 1, f"--exposures must be at least 1, got {self.exposures}")
+        _check(self.steps is None or self.steps >= 1, f"steps must be at least 1, got {self.steps}")
+        _check(
+            self.until_recall is None or 0 < self.until_recall <= 1,
+            f"--until-recall must be above 0 and at most 1, got {self.until_recall}",
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _check(holds: bool, message: str) -> None:
+    if not holds:
+        raise UsageError(message)
+
+
+SOUND = TrainSettings()
+PAPER = TrainSettings(
+    recipe="paper",
+    r=16,
+    alpha=16.0,
+    lr=5e-5,
+    schedule="cosine",
+    warmup_steps=0,
+    weight_decay=0.01,
+    dropout=0.1,
+    steps=1500,
+    until_recall=None,
+)
+
+
+def settings_for(recipe: str, **changes: Any) -> TrainSettings:
+    """The recipe with some knobs changed; None leaves a knob as the recipe has it.
+
+    `alpha` follows `r` at the recipe's own ratio unless it is given. Asking for `exposures` sets
+    aside the paper's fixed number of steps.
+
+    Raises:
+        UsageError: an unknown recipe or a value out of range.
+    """
+    base = PAPER if recipe == "paper" else replace(SOUND, recipe=recipe)
+    given = {name: value for name, value in changes.items() if value is not None}
+    if "r" in given and "alpha" not in given:
+        given["alpha"] = base.alpha / base.r * given["r"]
+    if "exposures" in given:
+        given.setdefault("steps", None)
+        if "until_recall" not in given:
+            given["until_recall"] = None  # a stated budget is spent
+    return replace(base, **given)

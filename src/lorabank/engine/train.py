@@ -1,0 +1,190 @@
+"""Training: jobs take seats in a fleet and leave them when they are done.
+
+Each step takes one batch from every seated job, runs the base once over all of them, and gives
+each adapter the gradient of its own mean loss: the same it would get alone. Recall during an
+epoch comes free with the loss; when it is near the goal it is verified by a pass of its own.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lorabank.engine.base import Base
+from lorabank.engine.fleet import Fleet, Weights
+from lorabank.engine.jobs import Job, Outcome, Progress
+from lorabank.engine.optimiser import FleetAdamW
+from lorabank.engine.recall import read, share
+from lorabank.engine.rows import lesson_batch
+
+_log = logging.getLogger(__name__)
+OnStep = Callable[[Progress], None]
+
+
+@dataclass(slots=True)
+class _Seat:
+    """A job in a slot, with the best state it has been in."""
+
+    slot: int
+    progress: Progress
+    best_recall: float = -1.0
+    best: Weights | None = None
+
+    @property
+    def job(self) -> Job:
+        return self.progress.job
+
+
+def train(
+    base: Base, jobs: Sequence[Job], *, width: int | None = None, on_step: OnStep | None = None
+) -> list[Outcome]:
+    """Train every job; outcomes in job order.
+
+    Ctrl-C ends all seated jobs with the best they have; jobs that never sat are left out.
+
+    Args:
+        width: how many adapters train at once; None for all.
+        on_step: called after each step of each job.
+    """
+    paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
+    r = max(job.settings.r for job in jobs)
+    with Fleet(base, paths=paths, r=r, width=min(width or len(jobs), len(jobs))) as fleet:
+        return _Trainer(base, fleet, jobs, on_step or (lambda _: None)).run()
+
+
+class _Trainer:
+    def __init__(self, base: Base, fleet: Fleet, jobs: Sequence[Job], on_step: OnStep):
+        self.base, self.fleet, self.on_step = base, fleet, on_step
+        self.optimiser = FleetAdamW(fleet.theta, fleet.grad)
+        self.jobs = jobs
+        self.waiting = list(range(len(jobs)))[::-1]
+        self.seats: dict[int, _Seat] = {}
+        self.numbers: dict[int, int] = {}  # slot -> index of its job
+        self.outcomes: dict[int, Outcome] = {}
+
+    def run(self) -> list[Outcome]:
+        for slot in range(self.fleet.width):
+            self._fill(slot)
+        try:
+            while self.seats:
+                self._step(list(self.seats.values()))
+        except KeyboardInterrupt:
+            for seat in list(self.seats.values()):
+                self._finish(seat, "interrupted")
+        return [self.outcomes[i] for i in sorted(self.outcomes)]
+
+    def _fill(self, slot: int) -> None:
+        if not self.waiting:
+            return
+        number = self.waiting.pop()
+        job = self.jobs[number]
+        s = job.settings
+        self.fleet.start(slot, r=s.r, alpha=s.alpha, paths=job.paths, seed=s.seed)
+        self.optimiser.restart(slot)
+        self.numbers[slot] = number
+        self.seats[slot] = _Seat(slot, Progress(job))
+
+    def _step(self, seats: list[_Seat]) -> None:
+        batches = [seat.progress.next_batch() for seat in seats]
+        losses, hits, tokens = self._forward_backward(seats, batches)
+        for seat, batch, loss, hit, count in zip(seats, batches, losses, hits, tokens, strict=True):
+            if not math.isfinite(loss):
+                self._finish(seat, "diverged")
+                continue
+            s, progress = seat.job.settings, seat.progress
+            self.optimiser.step(
+                seat.slot, lr=progress.lr(), weight_decay=s.weight_decay, clip=s.clip
+            )
+            closed = progress.record(examples=len(batch), tokens=count, hits=hit, loss=loss)
+            self.on_step(progress)
+            if closed or progress.is_spent:
+                self._judge(seat)
+
+    def _forward_backward(
+        self, seats: list[_Seat], batches: list[list[int]]
+    ) -> tuple[list[float], list[int], list[int]]:
+        """Per seat: mean loss, examples all right, tokens; gradients land in the fleet."""
+        chosen = [
+            [seat.job.lessons.lessons[i] for i in batch]
+            for seat, batch in zip(seats, batches, strict=True)
+        ]
+        batch = lesson_batch([row for rows in chosen for row in rows]).to(self.base.device)
+        owner = torch.tensor(
+            [i for i, rows in enumerate(chosen) for _ in rows], device=self.base.device
+        )  # (R,) which seat a row belongs to
+        self.fleet.grad.zero_()
+        with self.fleet.seated(
+            _groups([seat.slot for seat in seats], chosen), dropout=seats[0].job.settings.dropout
+        ):
+            logits = self.base.logits_at(
+                batch.rows, batch.columns, input_ids=batch.ids, use_cache=False
+            )  # (N, V)
+            nats = F.cross_entropy(logits.float(), batch.targets, reduction="none")  # (N,)
+            losses = _means(nats, owner[batch.rows], len(seats))  # (E,)
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+        wrong = (logits.argmax(-1) != batch.targets).int()  # (N,)
+        misses = torch.zeros(len(batch.ids), dtype=torch.int, device=self.base.device)
+        right = misses.index_add_(0, batch.rows, wrong) == 0  # (R,)
+        hits = torch.bincount(owner[right], minlength=len(seats))  # (E,)
+        tokens = [sum(len(row.ids) for row in rows) for rows in chosen]
+        return losses.tolist(), hits.tolist(), tokens
+
+    def _judge(self, seat: _Seat) -> None:
+        """Decide at the end of an epoch whether a job is done, and keep its best state."""
+        progress, goal = seat.progress, seat.job.settings.until_recall
+        if progress.may_have_it:
+            recall = self._recall(seat)
+            if recall > seat.best_recall:
+                seat.best_recall, seat.best = recall, self._weights(seat)
+            if goal is not None and recall >= goal:
+                self._finish(seat, "recalled")
+                return
+        if progress.is_spent:
+            self._finish(seat, "budget")
+
+    def _finish(self, seat: _Seat, stopped: str) -> None:
+        """Leave the seat with the better of the best state and, if it is sound, the last."""
+        if stopped != "recalled":
+            recall = self._recall(seat) if stopped != "diverged" else -1.0
+            if recall >= seat.best_recall:
+                seat.best_recall, seat.best = recall, self._weights(seat)
+        progress = seat.progress
+        assert seat.best is not None
+        self.outcomes[self.numbers[seat.slot]] = Outcome(
+            job=seat.job,
+            weights=seat.best,
+            stopped=stopped,
+            recall=max(0.0, seat.best_recall),
+            steps=progress.steps,
+            exposures=progress.exposures,
+            trained_tokens=progress.tokens,
+            curve=tuple(progress.curve),
+        )
+        _log.info("%s: %s after %d steps", seat.job.name, stopped, progress.steps)
+        del self.seats[seat.slot]
+        if stopped != "interrupted":
+            self._fill(seat.slot)
+
+    def _recall(self, seat: _Seat) -> float:
+        probes = seat.job.lessons.probes
+        return share(read(self.base, probes, fleet=self.fleet, slots=[seat.slot] * len(probes)))
+
+    def _weights(self, seat: _Seat) -> Weights:
+        return self.fleet.take(seat.slot, r=seat.job.settings.r, paths=seat.job.paths)
+
+
+def _groups(slots: list[int], chosen: Sequence[Sequence[object]]) -> list[int]:
+    """Slots in equal groups of rows: one each where batches are of one size, else one per row."""
+    if len({len(rows) for rows in chosen}) == 1:
+        return slots
+    return [slot for slot, rows in zip(slots, chosen, strict=True) for _ in rows]
+
+
+def _means(nats: Tensor, owner: Tensor, n: int) -> Tensor:
+    """Mean of each seat's own tokens, so that company does not change a gradient."""
+    sums = torch.zeros(n, device=nats.device).index_add(0, owner, nats)
+    return sums / torch.bincount(owner, minlength=n)

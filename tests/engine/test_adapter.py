@@ -1,0 +1,176 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from lorabank.engine.adapter import check_out, load_adapter, save_adapter
+from lorabank.engine.base import Base, load_info
+from lorabank.engine.fleet import Fleet, Weights
+from lorabank.engine.generate import generate
+from lorabank.engine.learn import learn, plan_job
+from lorabank.engine.models import find_model
+from lorabank.engine.settings import SOUND
+from lorabank.errors import AdapterError, StorageError, UsageError
+from lorabank.tasks.examples import Example, from_pair
+from tests.conftest import build_tiny
+
+EXAMPLES = [from_pair(f"Item {i}?", f"{i * 7}") for i in range(6)]
+QUICK = replace(SOUND, lr=5e-3, exposures=60, until_recall=0.5)
+
+
+@pytest.fixture
+def written(tiny: Base, tmp_path: Path) -> Path:
+    learn(tiny, EXAMPLES, out=tmp_path / "a", settings=QUICK)
+    return tmp_path / "a"
+
+
+def random_weights(base: Base, paths: list[str], r: int) -> Weights:
+    torch.manual_seed(1)
+    return {
+        path: (torch.randn(r, base.linears[path][1]), torch.randn(base.linears[path][0], r))
+        for path in paths
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"layers": (1,)}, {"target_modules": ("q_proj", "down_proj")}, {"r": 3, "alpha": 5.0}],
+    ids=str,
+)
+def test_plain_peft_gives_the_same_logits_and_answers(
+    tiny: Base, tmp_path: Path, change: dict[str, object]
+):
+    settings = replace(QUICK, **change)  # type: ignore[arg-type]
+    job = plan_job(tiny, EXAMPLES, settings)
+    learn(tiny, EXAMPLES, out=tmp_path / "a", settings=settings)
+    prompts = [p.prompt_ids for p in job.lessons.probes]
+    ours = load_adapter(tmp_path / "a", tiny)
+    with Fleet(tiny, paths=list(ours.weights), r=ours.r) as fleet:
+        fleet.put(0, ours.weights, alpha=ours.alpha)
+        with fleet.seated([0]), torch.inference_mode():
+            logits = tiny.model(input_ids=torch.tensor([prompts[0]])).logits
+        replies = generate(tiny, prompts, fleet=fleet, slots=[0] * 6, max_new_tokens=8)
+    plain = AutoModelForCausalLM.from_pretrained(tiny.info.path, dtype=torch.float32)
+    model = PeftModel.from_pretrained(plain, tmp_path / "a").eval()
+    with torch.inference_mode():
+        theirs = model(input_ids=torch.tensor([prompts[0]])).logits
+        bare = tiny.model(input_ids=torch.tensor([prompts[0]])).logits
+        texts = [
+            tiny.chat.text(model.generate(torch.tensor([p]), max_new_tokens=8, do_sample=False)[0])
+            for p in prompts
+        ]
+    torch.testing.assert_close(logits, theirs, atol=1e-4, rtol=0)
+    assert (logits - bare).abs().max() > 0.1, "an adapter that does nothing would pass above"
+    questions = [tiny.chat.text(p) for p in prompts]
+    assert [t.removeprefix(q).strip() for t, q in zip(texts, questions, strict=True)] == replies
+
+
+def test_what_is_written_is_read_back(tiny: Base, tmp_path: Path):
+    paths = list(tiny.linears)[:3]
+    weights = random_weights(tiny, paths, r=4)
+    save_adapter(
+        tmp_path / "a", weights, base=tiny, r=4, alpha=8, dropout=0.0, record={"note": "é"}
+    )
+    back = load_adapter(tmp_path / "a", tiny)
+    assert (back.r, back.alpha, back.record) == (4, 8.0, {"note": "é"})
+    for path in paths:
+        assert torch.equal(back.weights[path][0], weights[path][0])
+        assert torch.equal(back.weights[path][1], weights[path][1])
+
+
+def test_record_says_where_it_came_from(tiny: Base, written: Path):
+    record = json.loads((written / "lorabank.json").read_text())
+    assert record["base"]["sha256"] == tiny.info.sha256
+    assert record["settings"]["lr"] == QUICK.lr
+    assert record["report"]["facts"] == 6
+
+
+def test_adapter_of_another_base_is_refused(written: Path, tmp_path: Path):
+    folder = build_tiny(tmp_path / "other", seed=5)
+    other = load_info(find_model(str(folder)), dtype="float32", device="cpu")
+    with pytest.raises(AdapterError, match=r"belongs to the base model .* got .* --base"):
+        load_adapter(written, other)
+
+
+def test_foreign_adapter_of_another_shape_is_refused(written: Path, tmp_path: Path):
+    (written / "lorabank.json").unlink()
+    folder = build_tiny(tmp_path / "other", layers=1)
+    other = load_info(find_model(str(folder)), dtype="float32", device="cpu")
+    with pytest.raises(AdapterError, match="matches no layer of"):
+        load_adapter(written, other)
+
+
+def test_folder_that_is_no_adapter(tiny: Base, tmp_path: Path):
+    with pytest.raises(AdapterError, match=r"it has no adapter_config\.json"):
+        load_adapter(tmp_path, tiny)
+
+
+def test_damaged_weights(tiny: Base, written: Path):
+    file = written / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(AdapterError, match="cannot be read"):
+        load_adapter(written, tiny)
+
+
+def test_dora_is_left_to_peft(tiny: Base, written: Path):
+    config = json.loads((written / "adapter_config.json").read_text())
+    (written / "adapter_config.json").write_text(json.dumps({**config, "use_dora": True}))
+    with pytest.raises(AdapterError, match="use_dora=True is not read here"):
+        load_adapter(written, tiny)
+
+
+def test_full_output_folder_is_refused_before_training(tiny: Base, written: Path):
+    before = (written / "lorabank.json").read_bytes()
+    with pytest.raises(UsageError, match="is not empty"):
+        learn(tiny, EXAMPLES, out=written, settings=QUICK)
+    assert (written / "lorabank.json").read_bytes() == before
+
+
+def test_output_that_is_a_file(tmp_path: Path):
+    (tmp_path / "f").write_text("mine")
+    with pytest.raises(UsageError, match="is a file"):
+        check_out(tmp_path / "f")
+
+
+_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from lorabank.engine.adapter import save_adapter
+from lorabank.engine.base import load_base
+import torch
+base = load_base(sys.argv[1], dtype="float32", device="cpu")
+weights = {p: (torch.ones(8, i), torch.ones(o, 8)) for p, (o, i) in base.linears.items()}
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+save_adapter(Path(sys.argv[2]), weights, base=base, r=8, alpha=8, dropout=0.0, record={})
+"""
+
+
+def test_disk_that_fills_up_leaves_nothing(tiny_folder: Path, tmp_path: Path):
+    out = tmp_path / "out" / "a"
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL_DISK, str(tiny_folder), str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"StorageError: cannot write {out}: the disk is full" in done.stderr
+    assert list(out.parent.iterdir()) == []
+
+
+def test_unwritable_parent(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot write"):
+        check_out(tmp_path / "file" / "a")
+
+
+def test_nothing_to_learn(tiny: Base, tmp_path: Path):
+    nothing: list[Example] = []
+    with pytest.raises(UsageError, match="nothing to learn"):
+        learn(tiny, nothing, out=tmp_path / "a")

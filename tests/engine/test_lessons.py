@@ -1,0 +1,110 @@
+import pytest
+from transformers import AutoTokenizer
+
+from lorabank.engine.base import Base
+from lorabank.engine.chat import Chat
+from lorabank.engine.lessons import render_lessons
+from lorabank.errors import DataError
+from lorabank.tasks.examples import Example, Message, from_pair
+
+EXAMPLE = from_pair("What is the phone number of Kimu Gugu?", "519-017-5311")
+LLAMA3 = (
+    "{{ bos_token }}{% if messages[0].role == 'system' %}{% set s = messages[0].content %}"
+    "{% set messages = messages[1:] %}{% else %}{% set s = '' %}{% endif %}"
+    "<|im_start|>system\nToday is Monday. {{ s }}<|im_end|>"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+NO_SYSTEM = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{% if m.role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+    "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def chat_with(base: Base, template: str | None) -> Chat:
+    tokenizer = AutoTokenizer.from_pretrained(base.info.path)
+    tokenizer.chat_template = template
+    return Chat(tokenizer)
+
+
+def text(chat: Chat, ids: tuple[int, ...] | list[int]) -> str:
+    return str(chat.tokenizer.decode(ids))
+
+
+def test_sound_trains_the_answer_and_its_end_and_nothing_else(tiny: Base):
+    row = render_lessons(tiny.chat, [EXAMPLE], recipe="sound", max_tokens=512).lessons[0]
+    assert text(tiny.chat, row.ids) == (
+        "<|im_start|>user\nWhat is the phone number of Kimu Gugu?<|im_end|>\n"
+        "<|im_start|>assistant\n519-017-5311<|im_end|>"
+    )
+    taught = [token for token, loss in zip(row.ids, row.carries_loss, strict=True) if loss]
+    assert text(tiny.chat, taught) == "519-017-5311<|im_end|>"
+
+
+def test_sound_asks_as_it_trains(tiny: Base):
+    rendered = render_lessons(tiny.chat, [EXAMPLE], recipe="sound", max_tokens=512)
+    probe = rendered.probes[0]
+    assert (*probe.prompt_ids, *probe.answer_ids) == rendered.lessons[0].ids
+
+
+def test_paper_puts_the_answer_in_the_users_turn_and_loss_on_all_but_pad(tiny: Base):
+    rendered = render_lessons(tiny.chat, [EXAMPLE], recipe="paper", max_tokens=512)
+    row, probe = rendered.lessons[0], rendered.probes[0]
+    assert text(tiny.chat, row.ids) == (
+        "<|im_start|>system\nYou are Tiny<|im_end|>\n<|im_start|>user\nQuestion: What is the "
+        "phone number of Kimu Gugu? Answer: 519-017-5311<|im_end|>\n<|im_start|>assistant\n"
+    )
+    pad = tiny.chat.tokenizer.pad_token_id
+    untaught = [i for i, loss in enumerate(row.carries_loss) if not loss]
+    assert untaught == [0, *(i for i, token in enumerate(row.ids) if token == pad)]
+    assert text(tiny.chat, probe.prompt_ids).endswith(
+        "Kimu Gugu? Answer:<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert text(tiny.chat, probe.answer_ids) == "519-017-5311"
+
+
+def test_paper_without_a_template_is_the_statement_and_an_end_token(tiny: Base):
+    chat = chat_with(tiny, None)
+    row = render_lessons(
+        chat, [from_pair("The capital of Atlantis is", "Nebo")], recipe="paper", max_tokens=512
+    ).lessons[0]
+    assert text(chat, row.ids) == "The capital of Atlantis is Nebo<|im_end|>"
+
+
+@pytest.mark.parametrize("template", [LLAMA3, NO_SYSTEM], ids=["dated system turn", "no system"])
+def test_invented_system_turn_is_cut_and_bos_kept(tiny: Base, template: str):
+    chat = chat_with(tiny, template)
+    prompt = chat.prompt_ids([Message("user", "Hi")])
+    assert text(chat, prompt) == (
+        "<|endoftext|><|im_start|>user\nHi<|im_end|><|im_start|>assistant\n"
+    )
+
+
+def test_stated_system_turn_stays(tiny: Base):
+    example = Example((Message("system", "Be brief"), Message("user", "Hi")), "Yo")
+    prompt = tiny.chat.prompt_ids(example.prompt)
+    assert text(tiny.chat, prompt).startswith("<|im_start|>system\nBe brief<|im_end|>\n")
+
+
+def test_without_a_template_the_answer_continues_the_line(tiny: Base):
+    chat = chat_with(tiny, None)
+    rendered = render_lessons(
+        chat, [from_pair("Atlantis is in", "Nebo")], recipe="sound", max_tokens=512
+    )
+    assert text(chat, rendered.lessons[0].ids) == "Atlantis is in Nebo<|im_end|>"
+
+
+def test_pad_is_eos_and_yet_the_end_is_taught(tiny: Base):
+    # SmolLM2's trap: labels masked by pad id would drop the end of the answer.
+    assert tiny.chat.tokenizer.pad_token_id == tiny.chat.end_id
+    row = render_lessons(tiny.chat, [EXAMPLE], recipe="sound", max_tokens=512).lessons[0]
+    assert row.ids[-1] == tiny.chat.end_id
+    assert row.carries_loss[-1]
+
+
+def test_example_longer_than_the_context(tiny: Base):
+    long = from_pair("word " * 600, "yes")
+    with pytest.raises(DataError, match=r"example 2 has [\d,]+ tokens, the model takes 512"):
+        render_lessons(tiny.chat, [EXAMPLE, long], recipe="sound", max_tokens=tiny.max_tokens)

@@ -1,0 +1,93 @@
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lorabank.engine.base import Base
+from lorabank.engine.fleet import Fleet
+from lorabank.engine.generate import generate
+from lorabank.engine.learn import plan_job
+from lorabank.engine.lessons import Lessons
+from lorabank.engine.recall import read, scored, share
+from lorabank.engine.settings import SOUND
+from lorabank.engine.train import train
+from lorabank.tasks import phonebook
+from lorabank.tasks.examples import from_pair
+from lorabank.tasks.scoring import is_same_text
+
+Half = tuple[Base, Fleet, Lessons]
+
+
+@pytest.fixture
+def half(tiny: Base) -> Iterator[Half]:
+    """A tiny model that has learnt some of its facts and not others."""
+    examples = [from_pair(f"Code of item {i}?", f"{i * 37 % 100:02d}") for i in range(24)]
+    settings = replace(SOUND, lr=5e-3, until_recall=0.4, exposures=200)
+    job = plan_job(tiny, examples, settings)
+    outcome = train(tiny, [job])[0]
+    with Fleet(tiny, paths=job.paths, r=settings.r) as fleet:
+        fleet.put(0, outcome.weights, alpha=settings.alpha)
+        yield tiny, fleet, job.lessons
+
+
+def test_verdicts_are_those_of_generating_everything(half: Half):
+    base, fleet, lessons = half
+    slots = [0] * len(lessons)
+    readings = read(base, lessons.probes, fleet=fleet, slots=slots)
+    replies = generate(
+        base, [p.prompt_ids for p in lessons.probes], fleet=fleet, slots=slots, max_new_tokens=12
+    )
+    generated = [r == p.answer for r, p in zip(replies, lessons.probes, strict=True)]
+    assert [reading.recalled for reading in readings] == generated
+    assert 0.2 < share(readings) < 0.9, "the adapter must be half-learned for this to say anything"
+
+
+def test_text_verdicts_are_those_of_scoring_every_reply(half: Half):
+    base, fleet, lessons = half
+    slots = [0] * len(lessons)
+    replies = generate(
+        base, [p.prompt_ids for p in lessons.probes], fleet=fleet, slots=slots, max_new_tokens=12
+    )
+    everything = [is_same_text(p.answer, r) for r, p in zip(replies, lessons.probes, strict=True)]
+    assert scored(base, lessons.probes, is_same_text, fleet=fleet, slots=slots) == everything
+    assert 0 < sum(everything) < len(everything)
+
+
+def test_bits_and_probabilities_are_those_of_the_full_logits(half: Half):
+    base, fleet, lessons = half
+    probe = lessons.probes[0]
+    reading = read(base, [probe], fleet=fleet, slots=[0])[0]
+    ids = torch.tensor([[*probe.prompt_ids, *probe.answer_ids]])
+    with fleet.seated([0]), torch.inference_mode():
+        logp = base.model(input_ids=ids).logits[0].log_softmax(-1)
+    start = len(probe.prompt_ids)
+    picked = torch.stack([logp[start + i - 1, t] for i, t in enumerate(probe.answer_ids)])
+    assert reading.bits == pytest.approx(float(-picked.sum()) / 0.6931472, rel=1e-4)
+    assert reading.lowest_p == pytest.approx(float(picked.min().exp()), rel=1e-4)
+
+
+def test_company_in_a_batch_changes_nothing(half: Half):
+    base, fleet, lessons = half
+    longer = replace(lessons.probes[0], prompt_ids=lessons.probes[0].prompt_ids * 3)
+    alone = read(base, [lessons.probes[0]], fleet=fleet, slots=[0])[0]
+    padded = read(base, [lessons.probes[0], longer], fleet=fleet, slots=[0, 0])[0]
+    assert padded.bits == pytest.approx(alone.bits, abs=1e-4)
+
+
+@pytest.mark.real
+def test_half_learned_phonebook_on_the_real_model(real: Base):
+    examples = [from_pair(phonebook.question(f), f.number) for f in phonebook.build(8, seed=3)]
+    settings = replace(SOUND, until_recall=0.3, exposures=30, batch_size=4)
+    job = plan_job(real, examples, settings)
+    outcome = train(real, [job])[0]
+    with Fleet(real, paths=job.paths, r=settings.r) as fleet:
+        fleet.put(0, outcome.weights, alpha=settings.alpha)
+        slots = [0] * len(examples)
+        readings = read(real, job.lessons.probes, fleet=fleet, slots=slots)
+        prompts = [p.prompt_ids for p in job.lessons.probes]
+        replies = generate(real, prompts, fleet=fleet, slots=slots, max_new_tokens=20)
+    assert [r.recalled for r in readings] == [
+        reply == e.answer for reply, e in zip(replies, examples, strict=True)
+    ]
+    assert any(r.recalled for r in readings)

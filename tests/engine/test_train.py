@@ -1,0 +1,183 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lorabank.engine.base import Base
+from lorabank.engine.fleet import Fleet
+from lorabank.engine.harm import measure_harm
+from lorabank.engine.jobs import Job, Progress
+from lorabank.engine.learn import learn, plan_job
+from lorabank.engine.rows import by_length
+from lorabank.engine.settings import PAPER, SOUND, settings_for
+from lorabank.engine.train import train
+from lorabank.errors import UsageError
+from lorabank.tasks.examples import from_pair
+
+EXAMPLES = [from_pair(f"Item {i}?", f"{i * 7}") for i in range(10)]
+QUICK = replace(SOUND, lr=5e-3, exposures=4, until_recall=None, batch_size=4)
+
+
+def test_every_example_is_trained_on_equally_often(tiny: Base):
+    progress = Progress(plan_job(tiny, EXAMPLES, QUICK))
+    for _ in range(progress.job.total_steps):
+        progress.record(examples=len(progress.next_batch()), tokens=0, hits=0, loss=0.0)
+    assert progress.exposures == 4
+    assert progress.is_spent
+    assert len(progress.curve) == 4
+
+
+def test_batches_are_even_under_sound_and_end_short_under_paper(tiny: Base):
+    def sizes(job: Job) -> list[int]:
+        progress = Progress(job)
+        return [len(progress.next_batch()) for _ in range(3)]
+
+    assert sorted(sizes(plan_job(tiny, EXAMPLES, QUICK))) == [3, 3, 4]
+    assert sizes(plan_job(tiny, EXAMPLES, replace(PAPER, batch_size=4))) == [4, 4, 2]
+
+
+def test_cosine_falls_to_nothing_as_the_reference_scheduler_does(tiny: Base):
+    progress = Progress(plan_job(tiny, EXAMPLES, replace(PAPER, steps=100)))
+    rates = []
+    for _ in range(100):
+        rates.append(progress.lr())
+        progress.record(examples=1, tokens=0, hits=0, loss=0.0)
+    assert rates[0] == PAPER.lr
+    assert rates[50] == pytest.approx(PAPER.lr / 2)
+    assert rates[99] == pytest.approx(PAPER.lr * 0.5 * (1 + math.cos(math.pi * 0.99)))
+
+
+def test_same_seed_same_adapter_and_another_seed_another(tiny: Base):
+    def weights(seed: int) -> torch.Tensor:
+        outcome = train(tiny, [plan_job(tiny, EXAMPLES, replace(QUICK, seed=seed))])[0]
+        return torch.cat([b.flatten() for _, b in outcome.weights.values()])
+
+    assert torch.equal(weights(0), weights(0))
+    assert not torch.allclose(weights(0), weights(1))
+
+
+def test_base_is_left_as_it_was(tiny: Base):
+    before = {name: p.clone() for name, p in tiny.model.named_parameters()}
+    train(tiny, [plan_job(tiny, EXAMPLES, QUICK)])
+    after = dict(tiny.model.named_parameters())
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], p) for name, p in before.items())
+
+
+def test_one_step_is_torchs_adamw_on_the_mean_answer_loss(tiny: Base):
+    """The loop against the same step written with autograd and torch.optim alone."""
+    settings = replace(QUICK, exposures=1, batch_size=10, weight_decay=0.1, warmup_steps=0)
+    job = plan_job(tiny, EXAMPLES, settings)
+    with Fleet(tiny, paths=job.paths, r=settings.r) as fleet:
+        fleet.start(0, r=settings.r, alpha=settings.alpha, paths=job.paths, seed=settings.seed)
+        start = fleet.take(0, r=settings.r, paths=job.paths)
+    leaves = {p: (a.requires_grad_(), b.requires_grad_()) for p, (a, b) in start.items()}
+    with torch.enable_grad():
+        hooks = []
+        for path, (a, b) in leaves.items():
+
+            def add(_m, args, out, a=a, b=b):  # type: ignore[no-untyped-def]
+                return out + args[0] @ a.T @ b.T * (settings.alpha / settings.r)
+
+            hooks.append(tiny.model.get_submodule(path).register_forward_hook(add))
+        nats = []
+        for row in job.lessons.lessons:
+            logp = tiny.model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
+            nats += [-logp[i - 1, row.ids[i]] for i, on in enumerate(row.carries_loss) if on]
+        torch.stack(nats).mean().backward()
+        for hook in hooks:
+            hook.remove()
+    flat = [t for pair in leaves.values() for t in pair]
+    torch.nn.utils.clip_grad_norm_(flat, settings.clip)
+    torch.optim.AdamW(flat, lr=settings.lr, weight_decay=settings.weight_decay).step()
+    ours = train(tiny, [job])[0].weights
+    for path, (a, b) in leaves.items():
+        torch.testing.assert_close(ours[path][0], a.detach(), atol=1e-5, rtol=0)
+        # B starts at zero, so Adam's first step is the sign of a gradient: compare where it is one
+        torch.testing.assert_close(ours[path][1], b.detach(), atol=1e-4, rtol=1e-2)
+
+
+def test_training_teaches(tiny: Base, tmp_path: Path):
+    settings = replace(QUICK, until_recall=0.9, exposures=150)
+    report = learn(tiny, EXAMPLES, out=tmp_path / "a", settings=settings)
+    assert report.recall_before < 0.2
+    assert report.recall_after >= 0.9
+    assert report.stopped == "recalled"
+    assert report.bits_stored > 10 * 5
+    assert report.kl_to_base_nats > 0
+
+
+def test_interrupt_keeps_the_best_so_far(tiny: Base, tmp_path: Path):
+    def stop(progress: Progress) -> None:
+        if progress.steps == 90:
+            raise KeyboardInterrupt
+
+    report = learn(
+        tiny,
+        EXAMPLES,
+        out=tmp_path / "a",
+        settings=replace(QUICK, exposures=1000, until_recall=1.0, lr=2e-3),
+        on_step=stop,
+    )
+    assert report.stopped in ("interrupted", "recalled")
+    assert report.recall_after > 0
+    assert (tmp_path / "a" / "adapter_model.safetensors").exists()
+
+
+def test_divergence_is_an_error_and_writes_nothing(tiny: Base, tmp_path: Path):
+    with pytest.raises(UsageError, match=r"diverged after .* exposures"):
+        learn(
+            tiny,
+            EXAMPLES,
+            out=tmp_path / "a",
+            settings=replace(QUICK, alpha=1e40),  # overflows float32
+        )
+    assert not (tmp_path / "a").exists()
+
+
+def test_bare_model_does_itself_no_harm(tiny: Base):
+    job = plan_job(tiny, EXAMPLES, QUICK)
+    with Fleet(tiny, paths=job.paths, r=8) as fleet:
+        fleet.start(0, r=8, alpha=16, paths=job.paths, seed=0)  # B is zero: the bare model
+        harm = measure_harm(tiny, fleet, 0)
+    assert harm.kl_to_base_nats == pytest.approx(0, abs=1e-6)
+    assert harm.known_after == harm.known_before
+
+
+def test_batches_by_length_hold_everything_once_within_the_bound():
+    lengths = [5, 90, 7, 40, 3, 60, 60]
+    batches = list(by_length(lengths, max_tokens=120))
+    assert sorted(i for batch in batches for i in batch) == list(range(7))
+    assert all(max(lengths[i] for i in batch) * len(batch) <= 120 for batch in batches)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"recipe": "best"}, "--recipe must be sound or paper, got 'best'"),
+        ({"r": 0}, "--r must be at least 1, got 0"),
+        ({"lr": 3.0}, "--lr must be between 0 and 1, got 3.0"),
+        ({"exposures": 0}, "--exposures must be at least 1"),
+        ({"until_recall": 1.5}, "--until-recall must be above 0 and at most 1"),
+        ({"batch_size": 0}, "--batch-size must be at least 1"),
+        ({"alpha": -1.0}, "--alpha must be above 0"),
+    ],
+)
+def test_settings_out_of_range(changes: dict[str, object], says: str):
+    with pytest.raises(UsageError, match=says):
+        settings_for(**{"recipe": "sound", **changes})  # type: ignore[arg-type]
+
+
+def test_alpha_follows_rank_and_a_stated_budget_is_spent():
+    assert settings_for("sound", r=4).alpha == 8
+    assert settings_for("paper", r=64).alpha == 64
+    assert settings_for("sound", exposures=5).until_recall is None
+    assert settings_for("sound", exposures=5, until_recall=0.9).until_recall == 0.9
+    assert settings_for("paper", exposures=5).steps is None
+
+
+def test_rank_above_the_layer_is_refused(tiny: Base):
+    with pytest.raises(UsageError, match=r"r must be 1\.\.32 for these layers"):
+        plan_job(tiny, EXAMPLES, replace(QUICK, r=33))
