@@ -1,0 +1,43 @@
+"""The command line: `lorabank <command>`, one file per command.
+
+Imports of the engine stand inside the commands, so that `--help` answers at once. What a command
+reports goes to stdout (one JSON object with `--json`), how it is getting on to stderr. An error
+of the tree in `errors.py` is one or two lines and exit code 2; Ctrl-C is 130.
+"""
+
+import json
+import logging
+import sys
+
+import typer
+
+from lorabank.cli import learn, models, quickstart, recall
+from lorabank.errors import LorabankError
+
+app = typer.Typer(
+    name="lorabank",
+    help="LoRA adapters as modular knowledge memory for language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("quickstart")(quickstart.run)
+app.command("learn")(learn.run)
+app.command("recall")(recall.run)
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """Run the command line; every deliberate error ends here."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        app()
+    except LorabankError as error:
+        if "--json" in sys.argv:
+            print(json.dumps({"error": str(error), "kind": type(error).__name__}))
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,71 @@
+"""What the commands share: the JSON answer, status lines, and the training bar."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from lorabank.engine.jobs import Progress as JobProgress
+    from lorabank.engine.train import OnStep
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+BaseName = Annotated[
+    str, typer.Option("--base", help="Model name, Hugging Face id, folder or GGUF file.")
+]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda if there is one.")]
+DEFAULT_BASE = "smollm2-135m"
+
+
+def print_json(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer, ensure_ascii=False))
+
+
+def status(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def training_bar() -> Iterator["OnStep"]:
+    """A live bar on a terminal; elsewhere a line now and then."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _line_now_and_then
+        return
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        TextColumn("recall {task.fields[recall]}  loss {task.fields[loss]}  {task.fields[seen]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=1.0, recall="…", loss="…", seen="")
+
+        def on_step(job: "JobProgress") -> None:
+            if job.curve:
+                last = job.curve[-1]
+                bar.update(task, recall=f"{last.seen_recall:.0%}", loss=f"{last.loss:.3f}")
+            bar.update(task, completed=_done(job), seen=f"{job.exposures:.1f} exposures")
+
+        yield on_step
+
+
+def _done(job: "JobProgress") -> float:
+    """How far along: towards the recall asked for, or through the budget."""
+    spent = job.steps / job.job.total_steps
+    goal = job.job.settings.until_recall
+    if goal is None or not job.curve:
+        return spent
+    return max(spent, job.curve[-1].seen_recall / goal)
+
+
+def _line_now_and_then(job: "JobProgress") -> None:
+    per_epoch = job.job.steps_per_epoch
+    if job.curve and job.steps % (per_epoch * max(1, 50 // per_epoch)) == 0:
+        last = job.curve[-1]
+        status(f"exposure {job.exposures:.0f}: loss {last.loss:.3f}, recall {last.seen_recall:.0%}")

@@ -1,0 +1,190 @@
+"""The commands as a user meets them: in this process, but through `main` and its exit codes."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lorabank.cli.main import main
+
+COMMANDS = ["quickstart", "learn", "recall", "models list", "models pull", "models show"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str | Path) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of `lorabank args`."""
+    before = sys.argv
+    sys.argv = ["lorabank", *map(str, args)]
+    try:
+        with pytest.raises(SystemExit) as stop:
+            main()
+    finally:
+        sys.argv = before
+    captured = capsys.readouterr()
+    return int(stop.value.code or 0), captured.out, captured.err
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> Path:
+    path = tmp_path / "facts.csv"
+    path.write_text("prompt,answer\n" + "".join(f"Item {i}?,{i * 7}\n" for i in range(8)))
+    return path
+
+
+def test_help_does_not_wait_for_torch():
+    check = "import sys, lorabank.cli.main; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_has_an_example_and_every_command_json(
+    capsys: pytest.CaptureFixture[str], command: str
+):
+    code, out, _ = run(capsys, *command.split(), "--help")
+    assert code == 0
+    assert f"Example: lorabank {command}" in out
+    assert "--json" in out
+
+
+def test_learn_then_recall(
+    capsys: pytest.CaptureFixture[str], tiny_folder: Path, facts: Path, tmp_path: Path
+):
+    code, out, _ = run(
+        capsys, "learn", facts, "--out", tmp_path / "a", "--base", tiny_folder,
+        "--lr", "5e-3", "--exposures", "150", "--until-recall", "0.8", "--json",
+    )  # fmt: skip
+    report = json.loads(out)
+    assert code == 0
+    assert report["recall_after"] >= 0.8
+    assert report["facts"] == 8
+    code, out, _ = run(capsys, "recall", tmp_path / "a", facts, "--json")
+    again = json.loads(out)
+    assert again["recall"] == report["recall_after"]
+    assert again["missing"] == report["missing"]
+    code, out, _ = run(capsys, "recall", tmp_path / "a", facts, "--score", "text")
+    assert code == 0
+    assert re.match(r"recall \d of 8 ", out)
+
+
+def test_paper_recipe_end_to_end(
+    capsys: pytest.CaptureFixture[str], tiny_folder: Path, facts: Path, tmp_path: Path
+):
+    code, out, _ = run(
+        capsys, "learn", facts, "--out", tmp_path / "a", "--base", tiny_folder,
+        "--recipe", "paper", "--exposures", "2", "--json",
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(out)["exposures_per_fact"] == 2
+    record = json.loads((tmp_path / "a" / "lorabank.json").read_text())
+    assert record["settings"]["dropout"] == 0.1
+    code, out, _ = run(capsys, "recall", tmp_path / "a", facts, "--json")
+    assert json.loads(out)["score"] == "published"
+
+
+def test_show_tokens_marks_what_carries_loss(
+    capsys: pytest.CaptureFixture[str], tiny_folder: Path, facts: Path
+):
+    code, out, _ = run(capsys, "learn", facts, "--base", tiny_folder, "--show-tokens", "1")
+    assert code == 0
+    assert "2 of" in out
+    assert "tokens carry loss" in out
+    assert [line.split()[-1] for line in out.splitlines() if "  yes " in line] == [
+        "'0'",
+        "'<|im_end|>'",
+    ]
+
+
+def bad(**files: str) -> dict[str, str]:
+    return files
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["learn", "{facts}", "--base", "{tiny}"], "--out is missing"),
+        (["learn", "nope.csv", "--out", "{out}"], "no such file"),
+        (["learn", "{facts}", "--out", "{out}", "--base", "smolm2-135m"], "smollm2-135m"),
+        (["learn", "{facts}", "--out", "{out}", "--base", "{tiny}", "--r", "99"], "r must be 1.."),
+        (["learn", "{facts}", "--out", "{out}", "--recipe", "best"], "sound or paper"),
+        (["learn", "{facts}", "--out", "{full}", "--base", "{tiny}"], "is not empty"),
+        (
+            ["learn", "{facts}", "--out", "{out}", "--base", "{tiny}", "--layers", "last-9"],
+            "the model has 2 layers",
+        ),
+        (
+            ["learn", "{facts}", "--out", "{out}", "--base", "{tiny}", "--target-modules", "w"],
+            "matches no linear layer",
+        ),
+        (["learn", "{facts}", "--out", "{out}", "--base", "{tiny}", "--device", "tpu"], "--device"),
+        (["recall", "{full}", "{facts}"], "it has no adapter_config.json"),
+        (["recall", "{full}", "{facts}", "--score", "best"], "it has no adapter_config.json"),
+        (["quickstart", "--facts", "0", "--out", "{out}"], "phone book size must be"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_requests_are_two_lines_and_exit_2(
+    capsys: pytest.CaptureFixture[str],
+    tiny_folder: Path,
+    facts: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    says: str,
+):
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine.txt").write_text("mine")
+    out = tmp_path / "out"
+    names = {"facts": facts, "tiny": tiny_folder, "out": out, "full": full}
+    code, stdout, stderr = run(capsys, *(a.format(**names) for a in arguments), "--json")
+    assert code == 2
+    assert says in stderr
+    assert stderr.startswith("error: ")
+    assert len(stderr.strip().splitlines()) <= 2
+    assert json.loads(stdout)["error"] in stderr
+    assert not out.exists()
+    assert [file.name for file in full.iterdir()] == ["mine.txt"]
+
+
+def test_ctrl_c_keeps_the_best_adapter_and_says_so(tiny_folder: Path, facts: Path, tmp_path: Path):
+    out = tmp_path / "a"
+    running = subprocess.Popen(
+        [
+            sys.executable, "-c", "from lorabank.cli.main import main; main()",
+            "learn", str(facts), "--out", str(out), "--base", str(tiny_folder),
+            "--lr", "1e-3", "--exposures", "1000000",
+        ],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stderr is not None
+    for line in running.stderr:
+        if line.startswith("exposure"):
+            break
+    running.send_signal(signal.SIGINT)
+    _, stderr = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "the best adapter so far" in stderr
+    assert str(out) in stderr
+    assert (out / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.real
+def test_quickstart_on_the_real_model(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    code, out, _ = run(capsys, "quickstart", "--facts", "6", "--out", tmp_path / "q", "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["recall_before"] == 0
+    assert report["recall_after"] >= 5 / 6
+    assert 0.8 * 6 * 33.2 < report["bits_stored"] <= 6 * 33.22
+    assert report["kl_to_base_nats"] > 0
+    assert Path(report["adapter"]) == tmp_path / "q"
+    assert all(a["before"] != a["answer"] for a in report["answers"])
+    expected = {
+        "recall_before", "recall_after", "facts", "exposures_per_fact", "seconds",
+        "train_tokens_per_s", "trainable_parameters", "bits_stored", "bits_per_parameter",
+        "kl_to_base_nats", "adapter",
+    }  # fmt: skip
+    assert expected <= report.keys()
