@@ -127,13 +127,10 @@ def test_interrupt_keeps_the_best_so_far(tiny: Base, tmp_path: Path):
 
 
 def test_divergence_is_an_error_and_writes_nothing(tiny: Base, tmp_path: Path):
+    with torch.no_grad():
+        tiny.model.get_output_embeddings().weight[7] = math.nan
     with pytest.raises(UsageError, match=r"diverged after .* exposures"):
-        learn(
-            tiny,
-            EXAMPLES,
-            out=tmp_path / "a",
-            settings=replace(QUICK, alpha=1e40),  # overflows float32
-        )
+        learn(tiny, EXAMPLES, out=tmp_path / "a", settings=QUICK)
     assert not (tmp_path / "a").exists()
 
 

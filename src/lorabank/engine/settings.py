@@ -71,7 +71,7 @@ class TrainSettings:
         names = " or ".join(RECIPE_NAMES)
         _check(self.recipe in RECIPE_NAMES, f"--recipe must be {names}, got {self.recipe!r}")
         _check(self.r >= 1, f"--r must be at least 1, got {self.r}")
-        _check(self.alpha > 0, f"--alpha must be above 0, got {self.alpha}")
+        _check(0 < self.alpha <= 1e6, f"--alpha must be above 0, at most 1e6, got {self.alpha}")
         _check(0 < self.lr < 1, f"--lr must be between 0 and 1, got {self.lr}")
         _check(self.batch_size >= 1, f"--batch-size must be at least 1, got {self.batch_size}")
         _check(self.exposures >= 1, f"--exposures must be at least 1, got {self.exposures}")
