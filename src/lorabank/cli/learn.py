@@ -108,9 +108,10 @@ def answer(report: "LearnReport", *, as_json: bool) -> None:
 
 def summary(report: "LearnReport") -> str:
     """The report for people."""
+    n = report.facts
     knows = f"{len(report.known_after)} of {len(report.known_before)}"
     lines = [
-        ("recall", f"{report.recall_before:.0%} before, {report.recall_after:.0%} after"),
+        ("recall", f"{_of(report.recall_before, n)} before, {_of(report.recall_after, n)} after"),
         ("exposures per fact", f"{report.exposures_per_fact:.0f}"),
         ("training", f"{report.seconds:.1f} s, {report.train_tokens_per_s:.0f} tokens/s"),
         ("trainable parameters", f"{report.trainable_parameters:,}"),
@@ -126,6 +127,10 @@ def summary(report: "LearnReport") -> str:
         shown = "; ".join(report.missing[:3]) + ("; …" if len(report.missing) > 3 else "")
         lines.append(("did not stick", f"{len(report.missing)}: {shown}"))
     return "\n".join(f"{name:<22}{value}" for name, value in lines)
+
+
+def _of(share: float, n: int) -> str:
+    return f"{round(share * n)} of {n}"
 
 
 def _show_tokens(model: "Base", examples: "list[Example]", recipe: str, *, as_json: bool) -> None:

@@ -107,6 +107,6 @@ def _free_folder() -> Path:
 def _elsewhere(base_path: str, adapter: Path) -> str:
     return f"""
 Load it elsewhere, with PEFT alone:
-  base = AutoModelForCausalLM.from_pretrained("{base_path}")
-  model = PeftModel.from_pretrained(base, "{adapter}")
-  model.generate(**inputs)"""
+  import peft, transformers
+  base = transformers.AutoModelForCausalLM.from_pretrained("{base_path}")
+  model = peft.PeftModel.from_pretrained(base, "{adapter}")"""
