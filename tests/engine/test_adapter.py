@@ -40,7 +40,7 @@ def random_weights(base: Base, paths: list[str], r: int) -> Weights:
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"layers": (1,)}, {"target_modules": ("q_proj", "down_proj")}, {"r": 3, "alpha": 5.0}],
+    [{}, {"activated": False}, {"layers": (1,)}, {"target_modules": ("q_proj", "down_proj")}, {"r": 3, "alpha": 5.0}],
     ids=str,
 )
 def test_plain_peft_gives_the_same_logits_and_answers(
@@ -52,8 +52,9 @@ def test_plain_peft_gives_the_same_logits_and_answers(
     prompts = [p.prompt_ids for p in job.lessons.probes]
     ours = load_adapter(tmp_path / "a", tiny)
     with Fleet(tiny, paths=list(ours.weights), r=ours.r) as fleet:
-        fleet.put(0, ours.weights, alpha=ours.alpha)
-        with fleet.seated([0]), torch.inference_mode():
+        fleet.put(0, ours.weights, alpha=ours.alpha, activated=ours.activated)
+        on = torch.arange(len(prompts[0]))[None, :, None] >= job.lessons.probes[0].on_from
+        with fleet.seated([0], on=on), torch.inference_mode():
             logits = tiny.model(input_ids=torch.tensor([prompts[0]])).logits
         replies = generate(tiny, prompts, fleet=fleet, slots=[0] * 6, max_new_tokens=8)
     plain = AutoModelForCausalLM.from_pretrained(tiny.info.path, dtype=torch.float32)
@@ -75,7 +76,7 @@ def test_what_is_written_is_read_back(tiny: Base, tmp_path: Path):
     paths = list(tiny.linears)[:3]
     weights = random_weights(tiny, paths, r=4)
     save_adapter(
-        tmp_path / "a", weights, base=tiny, r=4, alpha=8, dropout=0.0, record={"note": "é"}
+        tmp_path / "a", weights, base=tiny, r=4, alpha=8, dropout=0.0, activated=False, record={"note": "é"}
     )
     back = load_adapter(tmp_path / "a", tiny)
     assert (back.r, back.alpha, back.record) == (4, 8.0, {"note": "é"})
@@ -148,7 +149,7 @@ base = load_base(sys.argv[1], dtype="float32", device="cpu")
 weights = {p: (torch.ones(8, i), torch.ones(o, 8)) for p, (o, i) in base.linears.items()}
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-save_adapter(Path(sys.argv[2]), weights, base=base, r=8, alpha=8, dropout=0.0, record={})
+save_adapter(Path(sys.argv[2]), weights, base=base, r=8, alpha=8, dropout=0.0, activated=False, record={})
 """
 
 

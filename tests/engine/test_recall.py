@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lorabank.engine.base import Base
+from lorabank.engine.base import Base, load_base
 from lorabank.engine.fleet import Fleet
 from lorabank.engine.generate import generate
 from lorabank.engine.learn import plan_job
@@ -27,7 +27,7 @@ def half(tiny: Base) -> Iterator[Half]:
     job = plan_job(tiny, examples, settings)
     outcome = train(tiny, [job])[0]
     with Fleet(tiny, paths=job.paths, r=settings.r) as fleet:
-        fleet.put(0, outcome.weights, alpha=settings.alpha)
+        fleet.put(0, outcome.weights, alpha=settings.alpha, activated=settings.activated)
         yield tiny, fleet, job.lessons
 
 
@@ -59,7 +59,8 @@ def test_bits_and_probabilities_are_those_of_the_full_logits(half: Half):
     probe = lessons.probes[0]
     reading = read(base, [probe], fleet=fleet, slots=[0])[0]
     ids = torch.tensor([[*probe.prompt_ids, *probe.answer_ids]])
-    with fleet.seated([0]), torch.inference_mode():
+    on = torch.arange(ids.shape[1])[None, :, None] >= probe.on_from
+    with fleet.seated([0], on=on), torch.inference_mode():
         logp = base.model(input_ids=ids).logits[0].log_softmax(-1)
     start = len(probe.prompt_ids)
     picked = torch.stack([logp[start + i - 1, t] for i, t in enumerate(probe.answer_ids)])
@@ -76,13 +77,15 @@ def test_company_in_a_batch_changes_nothing(half: Half):
 
 
 @pytest.mark.real
-def test_half_learned_phonebook_on_the_real_model(real: Base):
+def test_half_learned_phonebook_on_the_real_model():
+    # In bfloat16 two logits are often equal, and which wins depends on the batch's shape.
+    real = load_base("smollm2-135m", dtype="float32", device="cpu")
     examples = [from_pair(phonebook.question(f), f.number) for f in phonebook.build(8, seed=3)]
     settings = replace(SOUND, until_recall=0.3, exposures=30, batch_size=4)
     job = plan_job(real, examples, settings)
     outcome = train(real, [job])[0]
     with Fleet(real, paths=job.paths, r=settings.r) as fleet:
-        fleet.put(0, outcome.weights, alpha=settings.alpha)
+        fleet.put(0, outcome.weights, alpha=settings.alpha, activated=settings.activated)
         slots = [0] * len(examples)
         readings = read(real, job.lessons.probes, fleet=fleet, slots=slots)
         prompts = [p.prompt_ids for p in job.lessons.probes]

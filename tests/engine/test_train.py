@@ -68,10 +68,19 @@ def test_base_is_left_as_it_was(tiny: Base):
 
 def test_one_step_is_torchs_adamw_on_the_mean_answer_loss(tiny: Base):
     """The loop against the same step written with autograd and torch.optim alone."""
-    settings = replace(QUICK, exposures=1, batch_size=10, weight_decay=0.1, warmup_steps=0)
+    settings = replace(
+        QUICK, exposures=1, batch_size=10, weight_decay=0.1, warmup_steps=0, activated=False
+    )
     job = plan_job(tiny, EXAMPLES, settings)
     with Fleet(tiny, paths=job.paths, r=settings.r) as fleet:
-        fleet.start(0, r=settings.r, alpha=settings.alpha, paths=job.paths, seed=settings.seed)
+        fleet.start(
+            0,
+            r=settings.r,
+            alpha=settings.alpha,
+            paths=job.paths,
+            seed=settings.seed,
+            activated=False,
+        )
         start = fleet.take(0, r=settings.r, paths=job.paths)
     leaves = {p: (a.requires_grad_(), b.requires_grad_()) for p, (a, b) in start.items()}
     with torch.enable_grad():
@@ -137,7 +146,9 @@ def test_divergence_is_an_error_and_writes_nothing(tiny: Base, tmp_path: Path):
 def test_bare_model_does_itself_no_harm(tiny: Base):
     job = plan_job(tiny, EXAMPLES, QUICK)
     with Fleet(tiny, paths=job.paths, r=8) as fleet:
-        fleet.start(0, r=8, alpha=16, paths=job.paths, seed=0)  # B is zero: the bare model
+        fleet.start(
+            0, r=8, alpha=16, paths=job.paths, seed=0, activated=True
+        )  # B is zero: the bare model
         harm = measure_harm(tiny, fleet, 0)
     assert harm.kl_to_base_nats == pytest.approx(0, abs=1e-6)
     assert harm.known_after == harm.known_before

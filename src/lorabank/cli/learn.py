@@ -45,6 +45,10 @@ def run(
         float | None,
         typer.Option(help="Stop once this share is recalled; with --exposures as the limit."),
     ] = None,
+    always_on: Annotated[
+        bool,
+        typer.Option("--always-on", help="Adapter on every token, not from the answer's header."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of initial weights and order.")] = 0,
     show_tokens: Annotated[
         int, typer.Option(help="Print this many examples token by token and stop.")
@@ -75,6 +79,7 @@ def run(
         batch_size=batch_size,
         exposures=exposures,
         until_recall=until_recall,
+        activated=False if always_on else None,
         seed=seed,
     )
     examples = read_examples(facts)

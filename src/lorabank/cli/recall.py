@@ -43,9 +43,15 @@ def run(
     examples = read_examples(facts)
     model = load_base(base or record.get("base", {}).get("name", DEFAULT_BASE), device=device)
     loaded = load_adapter(adapter, model)
-    lessons = render_lessons(model.chat, examples, recipe=recipe, max_tokens=model.max_tokens)
+    lessons = render_lessons(
+        model.chat,
+        examples,
+        recipe=recipe,
+        max_tokens=model.max_tokens,
+        activated=loaded.activated,
+    )
     with Fleet(model, paths=list(loaded.weights), r=loaded.r) as fleet:
-        fleet.put(0, loaded.weights, alpha=loaded.alpha)
+        fleet.put(0, loaded.weights, alpha=loaded.alpha, activated=loaded.activated)
         slots = [0] * len(examples)
         readings = read(model, lessons.probes, fleet=fleet, slots=slots)
         verdicts = [reading.recalled for reading in readings]

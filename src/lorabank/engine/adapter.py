@@ -39,6 +39,8 @@ class Adapter:
     weights: Weights
     r: int
     alpha: float
+    activated: bool
+    """On from the assistant's header only (PEFT's aLoRA)."""
     record: dict[str, Any]
     """`lorabank.json`, empty for an adapter somebody else wrote."""
 
@@ -64,6 +66,7 @@ def save_adapter(
     r: int,
     alpha: float,
     dropout: float,
+    activated: bool,
     record: dict[str, Any],
 ) -> int:
     """Write an adapter folder; returns the bytes of its weights.
@@ -76,7 +79,10 @@ def save_adapter(
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             save_file(_to_peft(weights), staging / TENSORS, metadata={"format": "pt"})
-            _peft_config(base, weights, r=r, alpha=alpha, dropout=dropout).save_pretrained(staging)
+            config = _peft_config(
+                base, weights, r=r, alpha=alpha, dropout=dropout, activated=activated
+            )
+            config.save_pretrained(staging)
             text = json.dumps(record, indent=2, ensure_ascii=False)
             (staging / RECORD).write_text(text + "\n", encoding="utf-8")
             for file in staging.iterdir():
@@ -125,7 +131,15 @@ def load_adapter(folder: Path, base: Base) -> Adapter:
     except (SafetensorError, OSError) as error:
         raise AdapterError(f"{folder / TENSORS} cannot be read: {error}") from None
     weights = _from_peft(folder, tensors, base)
-    return Adapter(weights, int(config["r"]), float(config["lora_alpha"]), record)
+    header = config.get("alora_invocation_tokens")
+    if header is not None and header != base.chat.header_ids():
+        raise AdapterError(
+            f"{folder} comes on at the tokens {header}, the assistant's header of "
+            f"{base.info.name} is {base.chat.header_ids()}; name its own base with --base"
+        )
+    return Adapter(
+        weights, int(config["r"]), float(config["lora_alpha"]), header is not None, record
+    )
 
 
 def _to_peft(weights: Weights) -> dict[str, torch.Tensor]:
@@ -158,7 +172,9 @@ def _from_peft(folder: Path, tensors: dict[str, torch.Tensor], base: Base) -> We
     return weights
 
 
-def _peft_config(base: Base, weights: Weights, *, r: int, alpha: float, dropout: float) -> Any:
+def _peft_config(
+    base: Base, weights: Weights, *, r: int, alpha: float, dropout: float, activated: bool
+) -> Any:
     names, layers = _as_names(base, weights)
     config = LoraConfig(
         r=r,
@@ -169,6 +185,7 @@ def _peft_config(base: Base, weights: Weights, *, r: int, alpha: float, dropout:
         task_type="CAUSAL_LM",
         base_model_name_or_path=str(base.info.path),
         inference_mode=True,
+        alora_invocation_tokens=base.chat.header_ids() if activated else None,
     )
     return config
 

@@ -4,7 +4,7 @@ The base is loaded from a folder `find_model` gave, kept in eval mode and never 
 are put around its linear layers by `fleet.py` and taken off again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from lorabank.engine.chat import Chat
+from lorabank.engine.frozen import KeyValues, Shelf, layer_shelf, prompt_shelf
 from lorabank.engine.models import ModelInfo, find_model
 from lorabank.errors import ModelError, UsageError
 from lorabank.lora.shapes import Shape
@@ -29,6 +30,10 @@ class Base:
     model: Any
     """A transformers causal LM, frozen, in eval mode."""
     chat: Chat
+    prompts: Shelf[KeyValues] = field(default_factory=prompt_shelf)
+    """Keys and values of prompts as the bare model reads them."""
+    layer_inputs: Shelf[Tensor] = field(default_factory=layer_shelf)
+    """Hidden states that enter the lowest adapted layer."""
 
     @property
     def device(self) -> torch.device:

@@ -35,6 +35,24 @@ class Chat:
             return self._ids(text, add_special_tokens=True)
         return self._ids(self._without_invention(messages))
 
+    def header_ids(self) -> list[int]:
+        """Tokens of the assistant's header: what stands between a question and its answer.
+
+        Raises:
+            ModelError: there is none, or not always the same.
+        """
+        if self.has_template:
+            turn = [Message("user", _PROBE)]
+            whole, bare = self.render(turn, header=True), self.render(turn, header=False)
+            header = self._ids(whole.removeprefix(bare))
+            if whole.startswith(bare) and header and self._ids(whole)[-len(header) :] == header:
+                return header
+        raise ModelError(
+            "this base model has no assistant header an activated adapter could start from "
+            f"({'its chat template writes none' if self.has_template else 'no chat template'}); "
+            "use --always-on"
+        )
+
     def answer_ids(self, answer: str) -> list[int]:
         """Tokens of the answer and of the end of its turn."""
         # Without a template an answer continues the line of its prompt, hence the space.

@@ -13,12 +13,25 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lorabank.engine.base import Base
+from lorabank.engine.frozen import (
+    EVERYTHING,
+    KeyValues,
+    Reuse,
+    Tokens,
+    as_cache,
+    entering_at,
+    hidden_below,
+    read_prompts,
+)
+from lorabank.engine.layer import FleetLinear, Seating
+from lorabank.engine.rows import Batch
+from lorabank.lora.shapes import layer_of
 
 Weights = dict[str, tuple[Tensor, Tensor]]
 """An adapter: path of a linear layer -> A (r, in), B (out, r), float32."""
@@ -36,48 +49,22 @@ class Region:
         return self.start + r * (self.out + self.inner)
 
 
-@dataclass(slots=True)
-class Seating:
-    """Which adapter each row of the coming batch meets; shared by all layers of a fleet."""
-
-    slots: Tensor | None = None
-    """(G,) one slot for each group of rows, or None: the bare model."""
-    dropout: float = 0.0
-
-
-class FleetLinear(nn.Module):
-    """A frozen linear layer with one LoRA per slot around it."""
-
-    def __init__(self, linear: nn.Linear, a: Tensor, b: Tensor, *, scale: Tensor, seating: Seating):
-        super().__init__()
-        self.linear = linear
-        self.a = a  # (E, r, in)
-        self.b = b  # (E, out, r)
-        self.scale = scale  # (E,)
-        self.seating = seating
-
-    def forward(self, x: Tensor) -> Tensor:  # (R, T, in)
-        y: Tensor = self.linear(x)  # (R, T, out)
-        slots = self.seating.slots
-        if slots is None:
-            return y
-        a, b, scale = self.a, self.b, self.scale
-        if len(slots) != len(a) or len(a) > 1:  # one adapter for all: nothing to gather
-            a, b, scale = a[slots], b[slots], scale[slots]
-        b = b * scale[:, None, None]
-        if self.seating.dropout:
-            x = F.dropout(x, self.seating.dropout)
-        grouped = x.reshape(len(slots), -1, x.shape[-1])  # (G, R/G * T, in)
-        h = torch.bmm(grouped, a.to(x.dtype).transpose(1, 2))  # (G, ., r)
-        delta = torch.bmm(h, b.to(x.dtype).transpose(1, 2))  # (G, ., out)
-        return y + delta.view_as(y)
-
-
 class Fleet:
     """`width` slots for adapters of rank up to `r` on the linear layers `paths` of `base`."""
 
-    def __init__(self, base: Base, *, paths: Sequence[str], r: int, width: int = 1):
+    def __init__(
+        self,
+        base: Base,
+        *,
+        paths: Sequence[str],
+        r: int,
+        width: int = 1,
+        reuse: Reuse = EVERYTHING,
+    ):
         self.base = base
+        self.reuse = reuse
+        self.from_layer = min((layer_of(path) or 0 for path in paths), default=0)
+        self.activated = [False] * width
         self.r = r
         self.width = width
         self.regions = _lay_out(base, paths, r)
@@ -92,10 +79,10 @@ class Fleet:
         """Put the adapters around the base's layers."""
         for path, region in self.regions.items():
             weights = _views(self.theta, region, self.r)
-            for leaf, grad in zip(weights, _views(self.grad, region, self.r), strict=True):
-                leaf.requires_grad_().grad = grad
+            for leaf in weights:
+                leaf.requires_grad_()
             linear = self.base.model.get_submodule(path)
-            layer = FleetLinear(linear, *weights, scale=self.scale, seating=self.seating)
+            layer = FleetLinear(linear, weights, _views(self.grad, region, self.r))
             self.base.model.set_submodule(path, layer)
             self.layers[path] = layer
         return self
@@ -107,31 +94,111 @@ class Fleet:
         self.layers.clear()
 
     @contextmanager
-    def seated(self, slots: Sequence[int] | None, *, dropout: float = 0.0) -> Iterator[None]:
+    def seated(
+        self,
+        slots: Sequence[int] | None,
+        *,
+        strength: Sequence[float] | None = None,
+        on: Tensor | None = None,
+        dropout: float = 0.0,
+    ) -> Iterator[None]:
         """Rows of the batches inside meet these slots, in equal groups; None: the bare model."""
-        before = (self.seating.slots, self.seating.dropout)
-        self.seating.slots = (
-            None if slots is None else torch.tensor(slots, device=self.theta.device)
-        )
-        self.seating.dropout = dropout
+        before, seating = self.seating, Seating(on=on, dropout=dropout)
+        if slots is not None:
+            seating.slots = torch.tensor(slots, device=self.theta.device)
+            seating.scale = self.scale[seating.slots]
+            if strength is not None:
+                seating.scale = seating.scale * torch.tensor(strength, device=self.theta.device)
+            seating.is_whole_fleet = list(slots) == list(range(self.width))
+        self._seat(seating)
         try:
             yield
         finally:
-            self.seating.slots, self.seating.dropout = before
+            self._seat(before)
 
-    def start(self, slot: int, *, r: int, alpha: float, paths: Sequence[str], seed: int) -> None:
+    def _seat(self, seating: Seating) -> None:
+        self.seating = seating
+        for layer in self.layers.values():
+            layer.seating = seating
+
+    def logits_at(
+        self,
+        batch: Batch,
+        slots: Sequence[int],
+        *,
+        strength: Sequence[float] | None = None,
+        dropout: float = 0.0,
+    ) -> Tensor:
+        """(N, vocabulary) logits at a batch's positions, each row with its slot's adapter.
+
+        What no adapter touches comes from the base's shelves where `reuse` allows.
+        """
+        inputs: dict[str, Any] = {"input_ids": batch.ids, "use_cache": False}
+        entry = self.from_layer if self.reuse.layers else 0
+        entries = self.prompts(batch.prefixes)
+        if entries:
+            inputs |= _after(entries, batch, from_layer=entry)
+        with self.seated(slots, strength=strength, on=batch.on, dropout=dropout):
+            if not entry:
+                return self.base.logits_at(batch.rows, batch.columns, **inputs)
+            with entering_at(self.base.model, entry, self._hidden(batch, entries, entry)):
+                return self.base.logits_at(batch.rows, batch.columns, **inputs)
+
+    def prompts(self, prefixes: Sequence[Tokens]) -> list[KeyValues]:
+        """Keys and values of prefixes as the bare base reads them; none if all are empty."""
+        there = [prefix for prefix in prefixes if prefix]
+        if not there:
+            return []
+
+        def compute(missing: list[int]) -> list[KeyValues]:
+            with self.seated(None):
+                return read_prompts(self.base.model, [there[i] for i in missing])
+
+        found = iter(self.base.prompts.get(there, compute))
+        read = [next(found) if prefix else None for prefix in prefixes]
+        some = next(entry for entry in read if entry is not None)
+        empty = tuple((k[:, :0], v[:, :0]) for k, v in some)
+        return [empty if entry is None else entry for entry in read]
+
+    def _hidden(self, batch: Batch, entries: list[KeyValues], entry: int) -> Tensor:
+        """(R, T, d) what enters layer `entry`, padded on the right."""
+
+        def compute(missing: list[int]) -> list[Tensor]:
+            inputs: dict[str, Any] = {"input_ids": batch.ids[missing], "use_cache": False}
+            if entries:
+                inputs |= _after([entries[i] for i in missing], batch.only(missing), from_layer=0)
+            with self.seated(None):
+                hidden = hidden_below(self.base.model, entry, **inputs)
+            return [hidden[j, : len(batch.tokens[i])].clone() for j, i in enumerate(missing)]
+
+        keys = [(entry, p, t) for p, t in zip(batch.prefixes, batch.tokens, strict=True)]
+        parts = self.base.layer_inputs.get(keys, compute)
+        return nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
+
+    def start(
+        self,
+        slot: int,
+        *,
+        r: int,
+        alpha: float,
+        paths: Sequence[str],
+        seed: int,
+        activated: bool,
+    ) -> None:
         """Give a slot a fresh adapter: A uniform in ±1/sqrt(in) as PEFT draws it, B zero."""
         rng = torch.Generator().manual_seed(seed)
         self.theta[slot].zero_()
         self.scale[slot] = alpha / r
+        self.activated[slot] = activated
         for path in paths:
             a, _ = self.weights_at(slot, path, r)
             bound = 1 / math.sqrt(a.shape[1])
             a.copy_(torch.empty(a.shape).uniform_(-bound, bound, generator=rng))
 
-    def put(self, slot: int, weights: Weights, *, alpha: float) -> None:
+    def put(self, slot: int, weights: Weights, *, alpha: float, activated: bool) -> None:
         """Fill a slot with an adapter that exists."""
         self.theta[slot].zero_()
+        self.activated[slot] = activated
         for path, (a, b) in weights.items():
             self.scale[slot] = alpha / a.shape[0]
             mine = self.weights_at(slot, path, a.shape[0])
@@ -150,6 +217,20 @@ class Fleet:
         """Views of one adapter's A (r, in) and B (out, r) in a layer."""
         a, b = _views(self.theta, self.regions[path], self.r)
         return a[slot, :r], b[slot, :, :r]
+
+
+def _after(entries: list[KeyValues], batch: Batch, *, from_layer: int) -> dict[str, Any]:
+    """Inputs that let a batch's rows follow on prompts already read."""
+    cache, lengths = as_cache(entries, from_layer=from_layer)
+    device, width = batch.ids.device, batch.ids.shape[1]
+    ends, longest = torch.tensor(lengths, device=device)[:, None], max(lengths)
+    mask = torch.arange(longest + width, device=device) >= longest - ends  # (R, P + T)
+    return {
+        "past_key_values": cache,
+        "use_cache": True,
+        "position_ids": ends + torch.arange(width, device=device),
+        "attention_mask": mask.long(),
+    }
 
 
 def _lay_out(base: Base, paths: Sequence[str], r: int) -> dict[str, Region]:

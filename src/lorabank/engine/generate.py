@@ -1,11 +1,14 @@
-"""Greedy generation, many prompts at once, each row with its own adapter.
+"""Generation, many prompts at once, each row with its own adapter.
 
-Prompts are padded on the left so that all rows write their next token in the same column; keys
-and values of what was read are kept. A row ends with the model's end-of-turn token.
+Everything is padded on the left so that all rows write their next token in the same column; keys
+and values of what was read are kept. Under an activated adapter the part of a prompt before the
+assistant's header is read by the bare base, so it comes from the base's shelf. A row ends with
+the model's end-of-turn token.
 """
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,9 +16,31 @@ from transformers import DynamicCache
 
 from lorabank.engine.base import Base
 from lorabank.engine.fleet import Fleet
+from lorabank.engine.frozen import as_cache
 from lorabank.engine.rows import by_length
+from lorabank.errors import UsageError
 
 _MAX_TOKENS = 4096  # of prompts read at once
+OnToken = Callable[[int, int], None]
+"""(prompt's number, token) as soon as it is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is drawn, where it is not simply the most likely one."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    """Draw from the smallest set of tokens that holds this much probability."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn from."""
+        if self.temperature <= 0 or not 0 < self.top_p <= 1:
+            raise UsageError(
+                "temperature must be above 0 and top_p above 0, at most 1; got "
+                f"{self.temperature} and {self.top_p}; for greedy give no sampling"
+            )
 
 
 def generate(
@@ -24,51 +49,112 @@ def generate(
     *,
     fleet: Fleet | None = None,
     slots: Sequence[int] | None = None,
+    strength: Sequence[float] | None = None,
     max_new_tokens: int = 64,
+    sampling: Sampling | None = None,
+    on_token: OnToken | None = None,
 ) -> list[str]:
     """The reply to each prompt, without special tokens.
 
     Args:
-        prompts: token ids up to the assistant's header.
+        prompts: token ids up to and including the assistant's header.
         fleet: the entered fleet, if there is one around the base.
         slots: one for each prompt; None for the bare model.
+        strength: factor on each prompt's adapter; 0 is the bare model.
+        sampling: None for greedy.
+        on_token: told each token as soon as it is written.
     """
-    replies = [""] * len(prompts)
+    written: list[list[int]] = [[] for _ in prompts]
+    pick = _picker(sampling, base.device)
     for indices in by_length([len(prompt) for prompt in prompts], max_tokens=_MAX_TOKENS):
-        seats = None if slots is None else [slots[i] for i in indices]
-        with nullcontext() if fleet is None else fleet.seated(seats):
-            rows = _greedy(base, [prompts[i] for i in indices], max_new_tokens)
-        for i, row in zip(indices, rows, strict=True):
-            replies[i] = base.chat.text(row)
-    return replies
+        group = _Group(
+            [tuple(prompts[i]) for i in indices],
+            None if fleet is None or slots is None else fleet,
+            [slots[i] for i in indices] if slots else [],
+            [strength[i] for i in indices] if strength else None,
+        )
+        for row, token in _decode(base, group, max_new_tokens, pick):
+            written[indices[row]].append(token)
+            if on_token:
+                on_token(indices[row], token)
+    return [base.chat.text(row) for row in written]
 
 
-@torch.inference_mode()
-def _greedy(base: Base, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
-    ids, mask = _left_padded(prompts, base.device)
-    stops = torch.tensor(sorted(_stop_ids(base)), device=base.device)
-    cache = DynamicCache(config=base.model.config)
-    positions = (mask.cumsum(1) - 1).clamp_min(0)
-    done = torch.zeros(len(prompts), dtype=torch.bool, device=base.device)
-    written: list[Tensor] = []
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Prompts that are decoded together."""
+
+    prompts: list[tuple[int, ...]]
+    fleet: Fleet | None
+    slots: list[int]
+    strength: list[float] | None
+
+    def forward(self, base: Base, on: Tensor | None, **inputs: Any) -> Tensor:
+        """(R, V) logits of the last column."""
+        if self.fleet is None:
+            return base.model(**inputs).logits[:, -1]  # type: ignore[no-any-return]
+        with self.fleet.seated(self.slots, strength=self.strength, on=on):
+            return base.model(**inputs).logits[:, -1]  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def _decode(
+    base: Base, group: _Group, max_new_tokens: int, pick: Callable[[Tensor], Tensor]
+) -> Iterator[tuple[int, int]]:
+    """Yield (row, token) until every row has ended or written `max_new_tokens`."""
+    device = base.device
+    cache, mask, ids, on = _start(base, group)
+    positions = (mask.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
+    stops = torch.tensor(sorted(_stop_ids(base)), device=device)
+    done = torch.zeros(len(ids), dtype=torch.bool, device=device)
     for _ in range(max_new_tokens):
-        logits = base.model(
+        logits = group.forward(
+            base,
+            on,
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
-        ).logits[:, -1]  # (R, V)
-        ids = logits.argmax(-1, keepdim=True)  # (R, 1)
+        )
+        ids, on = pick(logits)[:, None], None  # (R, 1)
         done |= torch.isin(ids[:, 0], stops)
+        for row, token in enumerate(ids[:, 0].masked_fill(done, -1).tolist()):
+            if token >= 0:
+                yield row, token
         if bool(done.all()):
-            break
-        written.append(ids[:, 0].masked_fill(done, -1))
-        mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
+            return
+        mask = torch.cat([mask, mask.new_ones(len(ids), 1)], dim=1)
         positions = positions[:, -1:] + 1
-    columns = torch.stack(written, dim=1).tolist() if written else [[] for _ in prompts]
-    return [[token for token in row if token >= 0] for row in columns]
+
+
+def _start(base: Base, group: _Group) -> tuple[DynamicCache, Tensor, Tensor, Tensor | None]:
+    """What is read already, the attention mask over it and the rest, the rest, where it is on."""
+    fleet, device = group.fleet, base.device
+    cuts = [0] * len(group.prompts)
+    if fleet is not None and any(fleet.activated[slot] for slot in group.slots):
+        header = len(base.chat.header_ids())
+        cuts = [
+            len(prompt) - header if fleet.activated[slot] else 0
+            for prompt, slot in zip(group.prompts, group.slots, strict=True)
+        ]
+    if fleet is None or not fleet.reuse.prompts or not any(cuts):
+        ids, mask = _left_padded(group.prompts, device)
+        starts = ids.shape[1] - torch.tensor(
+            [len(p) - cut for p, cut in zip(group.prompts, cuts, strict=True)], device=device
+        )
+        on = torch.arange(ids.shape[1], device=device) >= starts[:, None]
+        return DynamicCache(), mask, ids, on[..., None] if any(cuts) else None
+    entries = fleet.prompts([p[:cut] for p, cut in zip(group.prompts, cuts, strict=True)])
+    cache, lengths = as_cache(entries)
+    longest = max(lengths)
+    read = (
+        torch.arange(longest, device=device)
+        >= longest - torch.tensor(lengths, device=device)[:, None]
+    )  # (R, P)
+    ids, mask = _left_padded([p[cut:] for p, cut in zip(group.prompts, cuts, strict=True)], device)
+    return cache, torch.cat([read.long(), mask], dim=1), ids, None
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -77,6 +163,22 @@ def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tupl
     ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=device)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
     return ids, mask
+
+
+def _picker(sampling: Sampling | None, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """(R, V) logits -> (R,) tokens."""
+    if sampling is None:
+        return lambda logits: logits.argmax(-1)
+    rng = torch.Generator(device).manual_seed(sampling.seed)
+
+    def draw(logits: Tensor) -> Tensor:
+        p = (logits.float() / sampling.temperature).softmax(-1)
+        ranked, order = p.sort(dim=-1, descending=True)
+        beyond = ranked.cumsum(-1) - ranked >= sampling.top_p  # the most likely always stays
+        drawn = torch.multinomial(ranked.masked_fill(beyond, 0), 1, generator=rng)
+        return order.gather(-1, drawn)[:, 0]
+
+    return draw
 
 
 def _stop_ids(base: Base) -> set[int]:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from lorabank.engine.base import Base
 from lorabank.engine.fleet import Fleet
 from lorabank.engine.generate import generate
-from lorabank.engine.lessons import Probe
+from lorabank.engine.lessons import sound_probe
 from lorabank.engine.rows import probe_batch
 from lorabank.tasks.examples import Message
 
@@ -68,14 +68,17 @@ def measure_harm(base: Base, fleet: Fleet, slot: int) -> Harm:
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _mean_kl(base: Base, fleet: Fleet, slot: int) -> float:
-    probes = [_probe(base, question, reply) for question, reply in ORDINARY]
-    batch = probe_batch(probes).to(base.device)
+    activated = fleet.activated[slot]
+    probes = [
+        sound_probe(base.chat, [Message("user", question)], reply, activated=activated)
+        for question, reply in ORDINARY
+    ]
     logs = []
-    for slots in (None, [slot]):
-        with fleet.seated(slots):
-            logits = base.logits_at(batch.rows, batch.columns, input_ids=batch.ids, use_cache=False)
+    for strength in (0.0, 1.0):
+        batch = probe_batch(probes, device=base.device, split=fleet.reuse.prompts)
+        logits = fleet.logits_at(batch, [slot], strength=[strength])
         logs.append(F.log_softmax(logits.float(), dim=-1))  # (N, V)
     bare, adapted = logs
     kl = F.kl_div(adapted, bare, log_target=True, reduction="batchmean")
@@ -92,8 +95,3 @@ def _known(base: Base, fleet: Fleet, slot: int | None) -> Sequence[str]:
         for (_, answers), reply in zip(KNOWN, replies, strict=True)
         if any(answer.lower() in reply.lower() for answer in answers.split("|"))
     ]
-
-
-def _probe(base: Base, question: str, reply: str) -> Probe:
-    prompt = base.chat.prompt_ids([Message("user", question)])
-    return Probe(tuple(prompt), tuple(base.chat.answer_ids(reply)), reply, ends=True)

@@ -81,7 +81,11 @@ def plan_job(
     paths = choose(base.linears, settings.target_modules, settings.layers)
     check_rank(settings.r, paths, base.linears)
     lessons = render_lessons(
-        base.chat, examples, recipe=settings.recipe, max_tokens=base.max_tokens
+        base.chat,
+        examples,
+        recipe=settings.recipe,
+        max_tokens=base.max_tokens,
+        activated=settings.activated,
     )
     return Job(name, lessons, settings, tuple(paths))
 
@@ -128,7 +132,7 @@ def _measured(
 ) -> LearnReport:
     job, s = outcome.job, outcome.job.settings
     with Fleet(base, paths=job.paths, r=s.r) as fleet:
-        fleet.put(0, outcome.weights, alpha=s.alpha)
+        fleet.put(0, outcome.weights, alpha=s.alpha, activated=s.activated)
         slots = [0] * len(examples)
         after = read(base, job.lessons.probes, fleet=fleet, slots=slots)
         before_verdicts = [reading.recalled for reading in before]
@@ -173,7 +177,14 @@ def _measured(
         "versions": _versions(base),
     }
     written = save_adapter(
-        out, outcome.weights, base=base, r=s.r, alpha=s.alpha, dropout=s.dropout, record=record
+        out,
+        outcome.weights,
+        base=base,
+        r=s.r,
+        alpha=s.alpha,
+        dropout=s.dropout,
+        activated=s.activated,
+        record=record,
     )
     return replace(report, adapter_bytes=written)
 

@@ -22,6 +22,8 @@ class Lesson:
     ids: tuple[int, ...]
     carries_loss: tuple[bool, ...]
     """Per token: whether predicting it counts. The first token never does."""
+    on_from: int = 0
+    """Where an activated adapter comes on: the first token of the assistant's header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Probe:
     answer: str
     ends: bool
     """Whether `answer_ids` closes with the end of the turn."""
+    on_from: int = 0
+    """As in the lesson."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +52,47 @@ class Lessons:
 
 
 def render_lessons(
-    chat: Chat, examples: Sequence[Example], *, recipe: str, max_tokens: int
+    chat: Chat,
+    examples: Sequence[Example],
+    *,
+    recipe: str,
+    max_tokens: int,
+    activated: bool = False,
 ) -> Lessons:
     """Rows for training and asking.
 
     Raises:
         DataError: an example longer than `max_tokens`.
+        ModelError: `activated`, and the model has no assistant's header.
     """
-    lesson = _paper_lesson if recipe == "paper" else _sound_lesson
-    lessons = tuple(lesson(chat, example) for example in examples)
+    if recipe == "paper":
+        lessons = tuple(_paper_lesson(chat, example) for example in examples)
+        probes = tuple(_paper_probe(chat, example) for example in examples)
+    else:
+        probes = tuple(
+            sound_probe(chat, example.prompt, example.answer, activated=activated)
+            for example in examples
+        )
+        lessons = tuple(map(_sound_lesson, probes))
     for number, row in enumerate(lessons, start=1):
         if len(row.ids) > max_tokens:
             raise DataError(
                 f"example {number} has {len(row.ids):,} tokens, the model takes {max_tokens:,}; "
                 f"split it ({examples[number - 1].question[:50]!r}…)"
             )
-    probe = _paper_probe if recipe == "paper" else _sound_probe
-    return Lessons(recipe, lessons, tuple(probe(chat, example) for example in examples))
+    return Lessons(recipe, lessons, probes)
 
 
-def _sound_lesson(chat: Chat, example: Example) -> Lesson:
-    prompt, answer = chat.prompt_ids(example.prompt), chat.answer_ids(example.answer)
-    return Lesson((*prompt, *answer), (False,) * len(prompt) + (True,) * len(answer))
+def sound_probe(chat: Chat, prompt: Sequence[Message], answer: str, *, activated: bool) -> Probe:
+    """One question and the answer looked for, in the roles they have in use."""
+    ids = tuple(chat.prompt_ids(prompt))
+    on_from = len(ids) - len(chat.header_ids()) if activated else 0
+    return Probe(ids, tuple(chat.answer_ids(answer)), answer, ends=True, on_from=on_from)
 
 
-def _sound_probe(chat: Chat, example: Example) -> Probe:
-    prompt, answer = chat.prompt_ids(example.prompt), chat.answer_ids(example.answer)
-    return Probe(tuple(prompt), tuple(answer), example.answer, ends=True)
+def _sound_lesson(probe: Probe) -> Lesson:
+    carries = (False,) * len(probe.prompt_ids) + (True,) * len(probe.answer_ids)
+    return Lesson((*probe.prompt_ids, *probe.answer_ids), carries, probe.on_from)
 
 
 def _paper_lesson(chat: Chat, example: Example) -> Lesson:

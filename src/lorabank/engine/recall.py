@@ -49,12 +49,13 @@ def read(
     """Read each probe with its slot's adapter, or with the bare model.
 
     Args:
-        fleet: the entered fleet, if there is one around the base.
+        fleet: the entered fleet, if there is one around the base; without slots it must be
+            seated on nobody.
         slots: one for each probe; None for the bare model.
     """
     readings: list[Reading | None] = [None] * len(probes)
     lengths = [len(probe.prompt_ids) + len(probe.answer_ids) for probe in probes]
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference mode: what lands on the shelves is trained on later
         for indices in by_length(lengths, max_tokens=MAX_TOKENS):
             seats = None if slots is None else [slots[i] for i in indices]
             logits, targets, rows = _answers(base, [probes[i] for i in indices], fleet, seats)
@@ -99,13 +100,18 @@ def _answers(
     base: Base, probes: Sequence[Probe], fleet: Fleet | None, slots: Sequence[int] | None
 ) -> tuple[Tensor, Tensor, list[int]]:
     """Logits (N, V) and targets (N,) at the answers, and each probe's share of N."""
-    batch = probe_batch(probes).to(base.device)
-    if fleet is None:
+    if fleet is None or slots is None:
+        batch = probe_batch(probes, device=base.device)
         logits = base.logits_at(batch.rows, batch.columns, input_ids=batch.ids, use_cache=False)
     else:
-        with fleet.seated(slots):
-            logits = base.logits_at(batch.rows, batch.columns, input_ids=batch.ids, use_cache=False)
-    return logits, batch.targets, [len(probe.answer_ids) for probe in probes]
+        batch = probe_batch(probes, device=base.device, split=fleet.reuse.prompts)
+        logits = fleet.logits_at(batch, _grouped(slots))
+    return logits, batch.targets, batch.sizes
+
+
+def _grouped(slots: Sequence[int]) -> Sequence[int]:
+    """One group where all rows have one slot, else a group per row."""
+    return slots[:1] if len(set(slots)) == 1 else slots
 
 
 def _readings(logits: Tensor, targets: Tensor, sizes: Sequence[int]) -> list[Reading]:

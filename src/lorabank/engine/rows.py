@@ -1,11 +1,12 @@
 """Token rows as batches: padded on the right, read only where it counts.
 
-Rows are padded at their end and no attention mask is given: under causal attention what follows
-a token cannot reach it, so padding changes nothing before it and the fast causal path is kept.
+A row may have a part that no adapter touches, before `on_from`; it can be left out of the batch
+and given as keys and values instead. Rows are padded at their end, where causal attention keeps
+the padding from everything before it.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,31 +18,58 @@ from lorabank.engine.lessons import Lesson, Probe
 class Batch:
     """Rows of tokens and the N positions whose prediction counts."""
 
+    prefixes: tuple[tuple[int, ...], ...]
+    """Per row, the tokens left out at its start."""
+    tokens: tuple[tuple[int, ...], ...]
+    """Per row, the tokens that are run, without padding."""
     ids: Tensor  # (R, T)
     rows: Tensor  # (N,) the row of each position
     columns: Tensor  # (N,) where the prediction is read: one before the token predicted
     targets: Tensor  # (N,) the token to be predicted
+    on: Tensor | None
+    """(R, T, 1) bool: where the adapter is on; None for everywhere."""
 
-    def to(self, device: torch.device) -> "Batch":
-        parts = (self.ids, self.rows, self.columns, self.targets)
-        ids, rows, columns, targets = (part.to(device) for part in parts)
-        return Batch(ids, rows, columns, targets)
+    def only(self, rows: Sequence[int]) -> "Batch":
+        """Some of the rows, for reading without positions that count."""
+        return replace(
+            self,
+            prefixes=tuple(self.prefixes[i] for i in rows),
+            tokens=tuple(self.tokens[i] for i in rows),
+            ids=self.ids[list(rows)],
+        )
+
+    @property
+    def sizes(self) -> list[int]:
+        """Positions that count, per row."""
+        return torch.bincount(self.rows, minlength=len(self.tokens)).tolist()
 
 
-def lesson_batch(lessons: Sequence[Lesson]) -> Batch:
-    return _batch([(row.ids, row.carries_loss) for row in lessons])
+def lesson_batch(
+    lessons: Sequence[Lesson], *, device: torch.device | str = "cpu", split: bool = False
+) -> Batch:
+    """Rows to train on.
+
+    Args:
+        split: leave out what stands before `on_from`, to be given as keys and values; otherwise
+            rows are whole and `on` says where the adapter works.
+    """
+    rows = [(row.ids, row.carries_loss, row.on_from) for row in lessons]
+    return _batch(rows, device=device, split=split)
 
 
-def probe_batch(probes: Sequence[Probe]) -> Batch:
-    return _batch(
-        [
-            (
-                (*probe.prompt_ids, *probe.answer_ids),
-                (False,) * len(probe.prompt_ids) + (True,) * len(probe.answer_ids),
-            )
-            for probe in probes
-        ]
-    )
+def probe_batch(
+    probes: Sequence[Probe], *, device: torch.device | str = "cpu", split: bool = False
+) -> Batch:
+    """Rows to ask, `split` as for lessons."""
+    rows = [
+        (
+            (*probe.prompt_ids, *probe.answer_ids),
+            (False,) * len(probe.prompt_ids) + (True,) * len(probe.answer_ids),
+            probe.on_from,
+        )
+        for probe in probes
+    ]
+    return _batch(rows, device=device, split=split)
 
 
 def by_length(lengths: Sequence[int], *, max_tokens: int) -> Iterator[list[int]]:
@@ -56,11 +84,31 @@ def by_length(lengths: Sequence[int], *, max_tokens: int) -> Iterator[list[int]]
         yield batch
 
 
-def _batch(rows: Sequence[tuple[Sequence[int], Sequence[bool]]]) -> Batch:
-    ids = torch.zeros(len(rows), max(len(tokens) for tokens, _ in rows), dtype=torch.long)
-    counts = torch.zeros_like(ids, dtype=torch.bool)
-    for i, (tokens, carries) in enumerate(rows):
-        ids[i, : len(tokens)] = torch.tensor(tokens)
-        counts[i, : len(tokens)] = torch.tensor(carries)
+def _batch(
+    rows: Sequence[tuple[tuple[int, ...], tuple[bool, ...], int]],
+    *,
+    device: torch.device | str,
+    split: bool,
+) -> Batch:
+    cuts = [on_from if split else 0 for _, _, on_from in rows]
+    tokens = tuple(ids[cut:] for (ids, _, _), cut in zip(rows, cuts, strict=True))
+    width = max(len(row) for row in tokens)
+    padded = torch.tensor([[*row, *[0] * (width - len(row))] for row in tokens])
+    counts = torch.tensor(
+        [
+            [*carries[cut:], *[False] * (width - len(carries) + cut)]
+            for (_, carries, _), cut in zip(rows, cuts, strict=True)
+        ]
+    )
     where, columns = counts.nonzero(as_tuple=True)
-    return Batch(ids, where, columns - 1, ids[where, columns])
+    starts = torch.tensor([0 if split else on_from for _, _, on_from in rows])
+    on = (torch.arange(width) >= starts[:, None])[..., None] if bool(starts.any()) else None
+    return Batch(
+        prefixes=tuple(ids[:cut] for (ids, _, _), cut in zip(rows, cuts, strict=True)),
+        tokens=tokens,
+        ids=padded.to(device),
+        rows=where.to(device),
+        columns=(columns - 1).to(device),
+        targets=padded[where, columns].to(device),
+        on=None if on is None else on.to(device),
+    )

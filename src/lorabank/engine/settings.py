@@ -63,6 +63,9 @@ class TrainSettings:
     until_recall: float | None = 1.0
     """Stop once this share is recalled, verified; None to spend the whole budget."""
 
+    activated: bool = True
+    """The adapter is on from the assistant's header (aLoRA), not on every token."""
+
     seed: int = 0
     """Of the initial weights, the order of examples and the dropout masks."""
 
@@ -102,6 +105,7 @@ PAPER = TrainSettings(
     dropout=0.1,
     steps=1500,
     until_recall=None,
+    activated=False,
 )
 
 

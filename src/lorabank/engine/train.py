@@ -16,7 +16,9 @@ from torch import Tensor
 
 from lorabank.engine.base import Base
 from lorabank.engine.fleet import Fleet, Weights
+from lorabank.engine.frozen import EVERYTHING, Reuse
 from lorabank.engine.jobs import Job, Outcome, Progress
+from lorabank.engine.lessons import Lesson
 from lorabank.engine.optimiser import FleetAdamW
 from lorabank.engine.recall import read, share
 from lorabank.engine.rows import lesson_batch
@@ -40,7 +42,12 @@ class _Seat:
 
 
 def train(
-    base: Base, jobs: Sequence[Job], *, width: int | None = None, on_step: OnStep | None = None
+    base: Base,
+    jobs: Sequence[Job],
+    *,
+    width: int | None = None,
+    reuse: Reuse = EVERYTHING,
+    on_step: OnStep | None = None,
 ) -> list[Outcome]:
     """Train every job; outcomes in job order.
 
@@ -48,11 +55,13 @@ def train(
 
     Args:
         width: how many adapters train at once; None for all.
+        reuse: what may be computed once and kept; the numbers are the same either way.
         on_step: called after each step of each job.
     """
     paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
     r = max(job.settings.r for job in jobs)
-    with Fleet(base, paths=paths, r=r, width=min(width or len(jobs), len(jobs))) as fleet:
+    seats = min(width or len(jobs), len(jobs))
+    with Fleet(base, paths=paths, r=r, width=seats, reuse=reuse) as fleet:
         return _Trainer(base, fleet, jobs, on_step or (lambda _: None)).run()
 
 
@@ -83,14 +92,29 @@ class _Trainer:
         number = self.waiting.pop()
         job = self.jobs[number]
         s = job.settings
-        self.fleet.start(slot, r=s.r, alpha=s.alpha, paths=job.paths, seed=s.seed)
+        self.fleet.start(
+            slot, r=s.r, alpha=s.alpha, paths=job.paths, seed=s.seed, activated=s.activated
+        )
         self.optimiser.restart(slot)
         self.numbers[slot] = number
         self.seats[slot] = _Seat(slot, Progress(job))
 
     def _step(self, seats: list[_Seat]) -> None:
         batches = [seat.progress.next_batch() for seat in seats]
-        losses, hits, tokens = self._forward_backward(seats, batches)
+        chosen = [
+            [seat.job.lessons.lessons[i] for i in batch]
+            for seat, batch in zip(seats, batches, strict=True)
+        ]
+        self.fleet.grad.zero_()
+        result = fleet_loss(
+            self.fleet,
+            [seat.slot for seat in seats],
+            chosen,
+            dropout=seats[0].job.settings.dropout,
+        )
+        result.losses.sum().backward()  # type: ignore[no-untyped-call]
+        losses, hits = result.losses.tolist(), result.hits.tolist()
+        tokens = [sum(len(row.ids) for row in rows) for rows in chosen]
         for seat, batch, loss, hit, count in zip(seats, batches, losses, hits, tokens, strict=True):
             if not math.isfinite(loss):
                 self._finish(seat, "diverged")
@@ -103,35 +127,6 @@ class _Trainer:
             self.on_step(progress)
             if closed or progress.is_spent:
                 self._judge(seat)
-
-    def _forward_backward(
-        self, seats: list[_Seat], batches: list[list[int]]
-    ) -> tuple[list[float], list[int], list[int]]:
-        """Per seat: mean loss, examples all right, tokens; gradients land in the fleet."""
-        chosen = [
-            [seat.job.lessons.lessons[i] for i in batch]
-            for seat, batch in zip(seats, batches, strict=True)
-        ]
-        batch = lesson_batch([row for rows in chosen for row in rows]).to(self.base.device)
-        owner = torch.tensor(
-            [i for i, rows in enumerate(chosen) for _ in rows], device=self.base.device
-        )  # (R,) which seat a row belongs to
-        self.fleet.grad.zero_()
-        with self.fleet.seated(
-            _groups([seat.slot for seat in seats], chosen), dropout=seats[0].job.settings.dropout
-        ):
-            logits = self.base.logits_at(
-                batch.rows, batch.columns, input_ids=batch.ids, use_cache=False
-            )  # (N, V)
-            nats = F.cross_entropy(logits.float(), batch.targets, reduction="none")  # (N,)
-            losses = _means(nats, owner[batch.rows], len(seats))  # (E,)
-            losses.sum().backward()  # type: ignore[no-untyped-call]
-        wrong = (logits.argmax(-1) != batch.targets).int()  # (N,)
-        misses = torch.zeros(len(batch.ids), dtype=torch.int, device=self.base.device)
-        right = misses.index_add_(0, batch.rows, wrong) == 0  # (R,)
-        hits = torch.bincount(owner[right], minlength=len(seats))  # (E,)
-        tokens = [sum(len(row.ids) for row in rows) for rows in chosen]
-        return losses.tolist(), hits.tolist(), tokens
 
     def _judge(self, seat: _Seat) -> None:
         """Decide at the end of an epoch whether a job is done, and keep its best state."""
@@ -175,6 +170,33 @@ class _Trainer:
 
     def _weights(self, seat: _Seat) -> Weights:
         return self.fleet.take(seat.slot, r=seat.job.settings.r, paths=seat.job.paths)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetLoss:
+    """One step's forward pass over a batch from each seat."""
+
+    losses: Tensor
+    """(E,) each adapter's own mean loss, nats per token that carries loss."""
+    hits: Tensor
+    """(E,) examples of which every such token was already the most likely one."""
+
+
+def fleet_loss(
+    fleet: Fleet, slots: list[int], chosen: Sequence[Sequence[Lesson]], *, dropout: float
+) -> FleetLoss:
+    """Loss of each slot's adapter on its own lessons, in one pass over the base."""
+    device, n = fleet.base.device, len(slots)
+    batch = lesson_batch(
+        [row for rows in chosen for row in rows], device=device, split=fleet.reuse.prompts
+    )
+    owner = torch.tensor([i for i, rows in enumerate(chosen) for _ in rows], device=device)  # (R,)
+    logits = fleet.logits_at(batch, _groups(slots, chosen), dropout=dropout)  # (N, V)
+    nats = F.cross_entropy(logits.float(), batch.targets, reduction="none")  # (N,)
+    wrong = (logits.argmax(-1) != batch.targets).int()  # (N,)
+    misses = torch.zeros(len(owner), dtype=torch.int, device=device)
+    right = misses.index_add_(0, batch.rows, wrong) == 0  # (R,)
+    return FleetLoss(_means(nats, owner[batch.rows], n), torch.bincount(owner[right], minlength=n))
 
 
 def _groups(slots: list[int], chosen: Sequence[Sequence[object]]) -> list[int]:

@@ -1,0 +1,194 @@
+"""What the frozen base computes is computed once.
+
+Two things in a row of tokens depend on no adapter. Under an activated adapter (arXiv:2504.12397)
+everything before the assistant's header is read by the bare base, so its keys and values belong to
+the prompt alone. And below the lowest adapted layer nothing is adapted, so the hidden states that
+enter that layer belong to the tokens alone. Both are kept with the base, across epochs, adapters,
+recall checks and questions, each under a bound in bytes; past it the least recently used go and
+are computed again when asked for.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+Tokens = tuple[int, ...]
+KeyValues = tuple[tuple[Tensor, Tensor], ...]
+"""Per layer, keys and values of a prompt, each (heads, P, head size)."""
+_GIB = 1 << 30
+_FILL_TOKENS = 4096  # computed in one pass when filling
+_V = TypeVar("_V")
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """What may be kept. All of it off gives the same numbers, more slowly."""
+
+    prompts: bool = True
+    """Keys and values of prompts that no adapter touches."""
+    layers: bool = True
+    """Hidden states below the lowest adapted layer."""
+
+
+EVERYTHING = Reuse()
+
+
+class Shelf(Generic[_V]):
+    """Values by key under a bound in bytes; the least recently used leave first."""
+
+    def __init__(self, max_bytes: int, size: Callable[[_V], int]):
+        self.max_bytes, self._size = max_bytes, size
+        self._held: OrderedDict[Hashable, _V] = OrderedDict()
+        self.n_bytes = 0
+        self.n_computed = 0
+
+    def get(self, keys: Sequence[Hashable], compute: Callable[[list[int]], list[_V]]) -> list[_V]:
+        """A value for each key; `compute` makes those of the positions it is given."""
+        found: dict[Hashable, _V] = {}
+        for key in keys:
+            if key in self._held:
+                self._held.move_to_end(key)
+                found[key] = self._held[key]
+        missing = [i for i, key in enumerate(keys) if key not in found]
+        missing = list({keys[i]: i for i in missing}.values())  # each once
+        if missing:
+            for i, value in zip(missing, compute(missing), strict=True):
+                found[keys[i]] = value
+                self._keep(keys[i], value)
+            self.n_computed += len(missing)
+        return [found[key] for key in keys]
+
+    def _keep(self, key: Hashable, value: _V) -> None:
+        self._held[key] = value
+        self.n_bytes += self._size(value)
+        while self.n_bytes > self.max_bytes:
+            _, gone = self._held.popitem(last=False)
+            self.n_bytes -= self._size(gone)
+
+
+def prompt_shelf(max_bytes: int = 2 * _GIB) -> Shelf[KeyValues]:
+    return Shelf(max_bytes, lambda value: sum(k.nbytes + v.nbytes for k, v in value))
+
+
+def layer_shelf(max_bytes: int = 2 * _GIB) -> Shelf[Tensor]:
+    return Shelf(max_bytes, lambda value: value.nbytes)
+
+
+@torch.no_grad()
+def read_prompts(model: Any, prompts: Sequence[Tokens]) -> list[KeyValues]:
+    """Keys and values of prompts under the model as it stands, which must be bare."""
+    device = model.device
+    width = max(len(prompt) for prompt in prompts)
+    ids = torch.tensor([[*p, *[0] * (width - len(p))] for p in prompts], device=device)
+    found: list[KeyValues] = []
+    step = max(1, _FILL_TOKENS // width)
+    for start in range(0, len(prompts), step):
+        cache = DynamicCache()
+        part = ids[start : start + step]
+        model(input_ids=part, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        for i, prompt in enumerate(prompts[start : start + step]):
+            n = len(prompt)
+            found.append(
+                tuple(
+                    (layer.keys[i, :, :n].clone(), layer.values[i, :, :n].clone())
+                    for layer in cache.layers
+                )
+            )
+    return found
+
+
+def as_cache(
+    entries: Sequence[KeyValues], *, from_layer: int = 0
+) -> tuple[DynamicCache, list[int]]:
+    """Prompts of a batch, padded on the left; and the length of each.
+
+    Layers below `from_layer` get an empty stand-in of the right length: they are not run, but
+    transformers reads a cache's length off its first layer.
+    """
+    lengths = [entry[0][0].shape[1] for entry in entries]
+    width = max(lengths)
+    layers = []
+    for i in range(len(entries[0])):
+        if i < from_layer:
+            k = entries[0][i][0]
+            nothing = k.new_zeros(1).expand(len(entries), k.shape[0], width, k.shape[2])
+            layers.append((nothing, nothing))
+            continue
+        layers.append(
+            (
+                _stacked([entry[i][0] for entry in entries], width),
+                _stacked([entry[i][1] for entry in entries], width),
+            )
+        )
+    return DynamicCache(layers), lengths
+
+
+def _stacked(parts: Sequence[Tensor], width: int) -> Tensor:
+    """(heads, P, d) each, into (R, heads, width, d), aligned on the right."""
+    if all(part.shape[1] == width for part in parts):
+        return torch.stack(list(parts))
+    stacked = parts[0].new_zeros(len(parts), parts[0].shape[0], width, parts[0].shape[2])
+    for i, part in enumerate(parts):
+        stacked[i, :, width - part.shape[1] :] = part
+    return stacked
+
+
+class _Reached(Exception):
+    """Ends a forward pass at the layer whose input was wanted."""
+
+
+@torch.no_grad()
+def hidden_below(model: Any, layer: int, **inputs: Any) -> Tensor:
+    """(R, T, d) what enters `layer`; the layers above are not run."""
+    caught: list[Tensor] = []
+
+    def catch(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
+        caught.append(args[0] if args else kwargs["hidden_states"])
+        raise _Reached
+
+    hook = blocks(model)[layer].register_forward_pre_hook(catch, with_kwargs=True)
+    try:
+        model(**inputs)
+    except _Reached:
+        return caught[0]
+    finally:
+        hook.remove()
+    raise AssertionError("the layer was never reached")
+
+
+@contextmanager
+def entering_at(model: Any, layer: int, hidden: Tensor) -> Iterator[None]:
+    """Forward passes inside skip the layers below `layer` and enter it with `hidden`."""
+
+    def enter(
+        _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        if args:
+            return (hidden, *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": hidden}
+
+    lower = list(blocks(model))[:layer]
+    hook = blocks(model)[layer].register_forward_pre_hook(enter, with_kwargs=True)
+    for block in lower:
+        block.forward = _pass_through
+    try:
+        yield
+    finally:
+        hook.remove()
+        for block in lower:
+            del block.forward
+
+
+def _pass_through(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+    return hidden_states
+
+
+def blocks(model: Any) -> Any:
+    """The decoder's layers, in order."""
+    return model.get_decoder().layers

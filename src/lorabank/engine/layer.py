@@ -1,0 +1,107 @@
+"""One linear layer with a LoRA per slot around it: the products, forward and backward.
+
+    y  = W x + B_g (A_g x) * scale_g           for the rows of group g
+    dx = W' dy + A_g' (B_g' dy) * scale_g
+    dB_g += scale_g * dy (A_g x)'    dA_g += scale_g * (B_g' dy) x'
+
+The frozen product is one matrix product for all rows; the small ones are batched over groups and
+added in place, in the base's dtype. Gradients are added straight into the fleet's float32 matrix:
+autograd neither stores nor sums them. Formula: arXiv:2106.09685, eq. 3.
+"""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(slots=True)
+class Seating:
+    """Which adapter each row of the coming batch meets; shared by all layers of a fleet."""
+
+    slots: Tensor | None = None
+    """(G,) one slot for each group of rows, or None: the bare model."""
+    scale: Tensor | None = None
+    """(G,) what each group's update is multiplied by; 0 is the bare model."""
+    on: Tensor | None = None
+    """(R, T, 1) where adapters work; None for everywhere."""
+    dropout: float = 0.0
+    is_whole_fleet: bool = False
+    """Whether `slots` is every slot in order, so that nothing has to be gathered."""
+
+
+@final
+class FleetLinear(nn.Module):
+    """A frozen linear layer with one LoRA per slot around it."""
+
+    def __init__(
+        self, linear: nn.Linear, weights: tuple[Tensor, Tensor], grads: tuple[Tensor, Tensor]
+    ):
+        super().__init__()
+        self.linear = linear
+        self.a, self.b = weights  # (E, r, in), (E, out, r)
+        self.grads = grads  # of the same shapes
+        self.seating = Seating()
+
+    def forward(self, x: Tensor) -> Tensor:  # (R, T, in)
+        if self.seating.slots is None:
+            return self.linear(x)  # type: ignore[no-any-return]
+        return _Update.apply(x, self.a, self.b, self)  # type: ignore[no-any-return,no-untyped-call]
+
+
+class _Update(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor, layer: FleetLinear) -> Tensor:
+        seating, linear = layer.seating, layer.linear
+        slots, scale = seating.slots, seating.scale
+        assert slots is not None
+        assert scale is not None
+        if not seating.is_whole_fleet:
+            a, b = a[slots], b[slots]
+        a = a.to(x.dtype)  # (G, r, in)
+        b = (b * scale[:, None, None]).to(x.dtype)  # (G, out, r)
+        y = F.linear(x, linear.weight, linear.bias)  # (R, T, out)
+        grouped = x.reshape(len(slots), -1, x.shape[-1])  # (G, M, in)
+        kept = _dropout_mask(grouped, seating.dropout)
+        h = torch.bmm(grouped if kept is None else grouped * kept, a.transpose(1, 2))  # (G, M, r)
+        if seating.on is not None:
+            h = h * seating.on.expand(*x.shape[:2], 1).reshape(*h.shape[:2], 1)
+        y.view(len(slots), -1, y.shape[-1]).baddbmm_(h, b.transpose(1, 2))
+        ctx.save_for_backward(x, h, a, b, kept)
+        ctx.layer, ctx.seating = layer, seating
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, None, None]:  # type: ignore[override]
+        x, h, a, b, kept = ctx.saved_tensors
+        layer, seating = ctx.layer, ctx.seating
+        grouped = x.reshape(len(a), -1, x.shape[-1])  # (G, M, in)
+        dy_grouped = dy.reshape(len(a), -1, dy.shape[-1])  # (G, M, out)
+        dh = torch.bmm(dy_grouped, b)  # (G, M, r), scaled
+        if seating.on is not None:
+            dh = dh * seating.on.expand(*x.shape[:2], 1).reshape(*dh.shape[:2], 1)
+        db = torch.bmm(dy_grouped.transpose(1, 2), h).float() * seating.scale[:, None, None]
+        da = torch.bmm(dh.transpose(1, 2), grouped if kept is None else grouped * kept).float()
+        for grad, part in zip(layer.grads, (da, db), strict=True):
+            if seating.is_whole_fleet:
+                grad += part
+            else:
+                grad.index_add_(0, seating.slots, part)
+        if not ctx.needs_input_grad[0]:
+            return None, None, None, None
+        dx = torch.mm(dy.reshape(-1, dy.shape[-1]), layer.linear.weight)  # (R * T, in)
+        dx_grouped = dx.view_as(grouped)
+        if kept is None:
+            dx_grouped.baddbmm_(dh, a)
+        else:
+            dx_grouped += torch.bmm(dh, a) * kept
+        return dx.view_as(x), None, None, None
+
+
+def _dropout_mask(x: Tensor, p: float) -> Tensor | None:
+    """0 or 1 / (1 - p) for each number of the adapter's input; None where nothing drops."""
+    if not p:
+        return None
+    return F.dropout(torch.ones_like(x), p)
