@@ -108,7 +108,7 @@ def bad(**files: str) -> dict[str, str]:
         (["learn", "{facts}", "--base", "{tiny}"], "--out is missing"),
         (["learn", "nope.csv", "--out", "{out}"], "no such file"),
         (["learn", "{facts}", "--out", "{out}", "--base", "smolm2-135m"], "smollm2-135m"),
-        (["learn", "{facts}", "--out", "{out}", "--base", "{tiny}", "--r", "99"], "r must be 1.."),
+        (["learn", "{facts}", "--out", "{out}", "--base", "{tiny}", "--r", "99"], "takes r 1.."),
         (["learn", "{facts}", "--out", "{out}", "--recipe", "best"], "sound or paper"),
         (["learn", "{facts}", "--out", "{full}", "--base", "{tiny}"], "is not empty"),
         (

@@ -40,7 +40,13 @@ def random_weights(base: Base, paths: list[str], r: int) -> Weights:
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"activated": False}, {"layers": (1,)}, {"target_modules": ("q_proj", "down_proj")}, {"r": 3, "alpha": 5.0}],
+    [
+        {},
+        {"activated": False},
+        {"layers": (1,)},
+        {"target_modules": ("q_proj", "down_proj")},
+        {"r": 3, "alpha": 5.0},
+    ],
     ids=str,
 )
 def test_plain_peft_gives_the_same_logits_and_answers(
@@ -76,7 +82,14 @@ def test_what_is_written_is_read_back(tiny: Base, tmp_path: Path):
     paths = list(tiny.linears)[:3]
     weights = random_weights(tiny, paths, r=4)
     save_adapter(
-        tmp_path / "a", weights, base=tiny, r=4, alpha=8, dropout=0.0, activated=False, record={"note": "é"}
+        tmp_path / "a",
+        weights,
+        base=tiny,
+        r=4,
+        alpha=8,
+        dropout=0.0,
+        activated=False,
+        record={"note": "é"},
     )
     back = load_adapter(tmp_path / "a", tiny)
     assert (back.r, back.alpha, back.record) == (4, 8.0, {"note": "é"})
@@ -149,7 +162,8 @@ base = load_base(sys.argv[1], dtype="float32", device="cpu")
 weights = {p: (torch.ones(8, i), torch.ones(o, 8)) for p, (o, i) in base.linears.items()}
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-save_adapter(Path(sys.argv[2]), weights, base=base, r=8, alpha=8, dropout=0.0, activated=False, record={})
+out, no = Path(sys.argv[2]), False
+save_adapter(out, weights, base=base, r=8, alpha=8, dropout=0.0, activated=no, record={})
 """
 
 

@@ -2,25 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from torch import Tensor
+from transformers import AutoModelForCausalLM
 
+from lorabank.engine.adapter import load_adapter
 from lorabank.engine.base import Base
 from lorabank.engine.fleet import Fleet
 from lorabank.engine.frozen import Reuse
 from lorabank.engine.generate import Sampling, generate
 from lorabank.engine.jobs import Job
-from lorabank.engine.learn import plan_job
-from lorabank.engine.recall import read
+from lorabank.engine.learn import learn, plan_job
+from lorabank.engine.recall import read, share
 from lorabank.engine.settings import SOUND
 from lorabank.engine.train import fleet_loss, train
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import from_pair
 
 QUICK = replace(SOUND, lr=5e-3, exposures=20, until_recall=None, batch_size=4, warmup_steps=0)
-REUSES = [Reuse(p, l) for p in (True, False) for l in (True, False)]
+REUSES = [Reuse(prompts, layers) for prompts in (True, False) for layers in (True, False)]
 
 
 def facts(n: int, start: int = 0) -> list[tuple[str, str]]:
@@ -55,21 +59,21 @@ def gradients(base: Base, jobs: Sequence[Job], reuse: Reuse) -> list[dict[str, T
     with Fleet(base, paths=paths, r=r, width=len(jobs), reuse=reuse) as fleet:
         for slot, job in enumerate(jobs):
             s = job.settings
-            fleet.start(
-                slot, r=s.r, alpha=s.alpha, paths=job.paths, seed=s.seed, activated=s.activated
-            )
+            fleet.start(slot, s, job.paths)
             rng = torch.Generator().manual_seed(s.seed)
             for path in job.paths:
                 b = fleet.weights_at(slot, path, s.r)[1]
                 b.copy_(torch.randn(b.shape, generator=rng) * 0.1)
         fleet_loss(
-            fleet, list(range(len(jobs))), [list(job.lessons.lessons) for job in jobs], dropout=0.0
+            fleet, list(range(len(jobs))), [list(job.lessons.lessons) for job in jobs]
         ).losses.sum().backward()
         grads = []
         for slot, job in enumerate(jobs):
             fleet.theta[slot].copy_(fleet.grad[slot])
             taken = fleet.take(slot, r=job.settings.r, paths=job.paths)
-            grads.append({f"{p}.{n}": t for p, ab in taken.items() for n, t in zip("AB", ab)})
+            grads.append(
+                {f"{p}.{n}": t for p, ab in taken.items() for n, t in zip("AB", ab, strict=True)}
+            )
         return grads
 
 
@@ -89,10 +93,9 @@ def test_padding_of_smaller_adapters_stays_zero(tiny: Base):
     paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
     with Fleet(tiny, paths=paths, r=8, width=4) as fleet:
         for slot, job in enumerate(jobs):
-            s = job.settings
-            fleet.start(slot, r=s.r, alpha=s.alpha, paths=job.paths, seed=0, activated=s.activated)
+            fleet.start(slot, job.settings, job.paths)
         fleet_loss(
-            fleet, [0, 1, 2, 3], [list(job.lessons.lessons) for job in jobs], dropout=0.0
+            fleet, [0, 1, 2, 3], [list(job.lessons.lessons) for job in jobs]
         ).losses.sum().backward()
         padding = torch.ones_like(fleet.theta)
         view = Fleet(tiny, paths=paths, r=8, width=4)
@@ -183,3 +186,70 @@ def test_sampling_follows_its_seed_and_streams_what_it_writes(tiny: Base):
 def test_temperature_zero_is_not_sampling():
     with pytest.raises(UsageError, match="temperature must be above 0"):
         Sampling(temperature=0)
+
+
+@pytest.mark.parametrize("variant", ["lora", "rslora", "pissa", "orthogonal", "frozen-a"])
+def test_variants_learn_and_answer_the_same_when_loaded_again(
+    tiny: Base, tmp_path: Path, variant: str
+):
+    examples = [from_pair(q, a) for q, a in facts(6)]
+    settings = replace(QUICK, variant=variant, r=4, exposures=80, until_recall=0.6)
+    job = plan_job(tiny, examples, settings)
+    trained = learn(tiny, examples, out=tmp_path / "a", settings=settings)
+    assert trained.recall_after >= 0.6
+    prompt = torch.tensor([job.lessons.probes[0].prompt_ids])
+    plain = AutoModelForCausalLM.from_pretrained(tiny.info.path, dtype=torch.float32)
+    with torch.no_grad():
+        theirs = PeftModel.from_pretrained(plain, tmp_path / "a").eval()(prompt).logits
+    loaded = load_adapter(tmp_path / "a", tiny)
+    with Fleet(tiny, paths=list(loaded.weights), r=loaded.r) as fleet:
+        fleet.put(0, loaded.weights, alpha=loaded.alpha, activated=loaded.activated)
+        on = torch.arange(prompt.shape[1])[None, :, None] >= job.lessons.probes[0].on_from
+        with fleet.seated([0], on=on), torch.no_grad():
+            ours = tiny.model(prompt).logits
+        verdicts = read(tiny, job.lessons.probes, fleet=fleet, slots=[0] * 6)
+    assert share(verdicts) == trained.recall_after
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
+def test_frozen_a_stays_and_is_shared(tiny: Base):
+    examples = [from_pair(q, a) for q, a in facts(4)]
+    jobs = [
+        plan_job(tiny, examples, replace(QUICK, variant="frozen-a", seed=s, weight_decay=0.1))
+        for s in (0, 1)
+    ]
+    one, other = train(tiny, jobs)
+    for path in jobs[0].paths:
+        assert torch.equal(one.weights[path][0], other.weights[path][0])
+        assert not torch.allclose(one.weights[path][1], other.weights[path][1])
+
+
+@pytest.mark.parametrize("objective", ["memft-threshold", "memft-window"])
+def test_memft_teaches_in_a_fleet_beside_cross_entropy(tiny: Base, objective: str):
+    examples = [from_pair(q, a) for q, a in facts(6)]
+    settings = replace(QUICK, exposures=120, until_recall=0.8)
+    jobs = [
+        plan_job(tiny, examples, replace(settings, objective=name)) for name in (objective, "ce")
+    ]
+    memft, ce = train(tiny, jobs)
+    assert memft.recall >= 0.8
+    assert ce.recall >= 0.8
+    alone = train(tiny, jobs[:1])[0]
+    assert alone.steps == memft.steps
+
+
+def test_token_weights_make_the_loss_theirs_alone(tiny: Base):
+    job = plan_job(tiny, [from_pair("What is it?", "123")], QUICK)
+    lesson = job.lessons.lessons[0]
+    n = sum(lesson.carries_loss)
+    with Fleet(tiny, paths=job.paths, r=8) as fleet:
+        fleet.start(0, QUICK, job.paths)
+        each = [
+            fleet_loss(
+                fleet, [0], [[replace(lesson, weights=tuple(float(i == j) for j in range(n)))]]
+            ).losses.item()
+            for i in range(n)
+        ]
+        both = fleet_loss(fleet, [0], [[lesson, replace(lesson, weights=(0.0,) * n)]]).losses.item()
+    assert both == pytest.approx(sum(each) / n, rel=1e-5)
+    assert max(each) - min(each) > 0.1

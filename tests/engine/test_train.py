@@ -73,14 +73,7 @@ def test_one_step_is_torchs_adamw_on_the_mean_answer_loss(tiny: Base):
     )
     job = plan_job(tiny, EXAMPLES, settings)
     with Fleet(tiny, paths=job.paths, r=settings.r) as fleet:
-        fleet.start(
-            0,
-            r=settings.r,
-            alpha=settings.alpha,
-            paths=job.paths,
-            seed=settings.seed,
-            activated=False,
-        )
+        fleet.start(0, settings, job.paths)
         start = fleet.take(0, r=settings.r, paths=job.paths)
     leaves = {p: (a.requires_grad_(), b.requires_grad_()) for p, (a, b) in start.items()}
     with torch.enable_grad():
@@ -146,9 +139,7 @@ def test_divergence_is_an_error_and_writes_nothing(tiny: Base, tmp_path: Path):
 def test_bare_model_does_itself_no_harm(tiny: Base):
     job = plan_job(tiny, EXAMPLES, QUICK)
     with Fleet(tiny, paths=job.paths, r=8) as fleet:
-        fleet.start(
-            0, r=8, alpha=16, paths=job.paths, seed=0, activated=True
-        )  # B is zero: the bare model
+        fleet.start(0, QUICK, job.paths)  # B is zero: the bare model
         harm = measure_harm(tiny, fleet, 0)
     assert harm.kl_to_base_nats == pytest.approx(0, abs=1e-6)
     assert harm.known_after == harm.known_before
@@ -187,5 +178,5 @@ def test_alpha_follows_rank_and_a_stated_budget_is_spent():
 
 
 def test_rank_above_the_layer_is_refused(tiny: Base):
-    with pytest.raises(UsageError, match=r"r must be 1\.\.32 for these layers"):
+    with pytest.raises(UsageError, match=r"takes r 1\.\.32 for these layers"):
         plan_job(tiny, EXAMPLES, replace(QUICK, r=33))

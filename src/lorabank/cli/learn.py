@@ -29,6 +29,12 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder for the adapter; new or empty.")] = None,
     base: BaseName = DEFAULT_BASE,
     recipe: Annotated[str, typer.Option(help="sound, or paper (arXiv:2603.01097).")] = "sound",
+    variant: Annotated[
+        str | None, typer.Option(help="lora, rslora, pissa, orthogonal or frozen-a.")
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="ce, memft-threshold or memft-window.")
+    ] = None,
     r: Annotated[int | None, typer.Option(help="Rank.")] = None,
     alpha: Annotated[float | None, typer.Option(help="lora_alpha; by default follows r.")] = None,
     target_modules: Annotated[
@@ -72,6 +78,8 @@ def run(
         raise UsageError("--out is missing: name a new or empty folder for the adapter")
     settings = settings_for(
         recipe,
+        variant=variant,
+        objective=objective,
         r=r,
         alpha=alpha,
         target_modules=tuple(target_modules.split(",")) if target_modules else None,

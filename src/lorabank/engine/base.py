@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from lorabank.engine import attention
 from lorabank.engine.chat import Chat
 from lorabank.engine.frozen import KeyValues, Shelf, layer_shelf, prompt_shelf
 from lorabank.engine.models import ModelInfo, find_model
@@ -56,6 +57,13 @@ class Base:
             for path, module in self.model.named_modules()
             if isinstance(module, nn.Linear) and module is not head
         }
+
+    def weight(self, path: str) -> Tensor:
+        """(out, in) float32 copy of a linear layer's frozen weight."""
+        module = self.model.get_submodule(path)
+        return (
+            getattr(module, "linear", module).weight.detach().float()
+        )  # a fleet may sit around it
 
     def logits_at(self, rows: Tensor, columns: Tensor, **inputs: Any) -> Tensor:
         """Logits at chosen positions only.
@@ -103,6 +111,8 @@ def load_info(info: ModelInfo, *, dtype: str | None = None, device: str | None =
     model = AutoModelForCausalLM.from_pretrained(
         info.path, dtype=DTYPES[dtype] if dtype else native_dtype(where), local_files_only=True
     )
+    if model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation(attention.NAME)
     tokenizer = AutoTokenizer.from_pretrained(info.path, local_files_only=True)
     model.requires_grad_(False).eval().to(where)
     if model.get_output_embeddings() is None:

@@ -9,7 +9,6 @@ Smaller ranks and unadapted layers are zero padding: where both A and B are zero
 are exactly zero, so padding stays padding. Formula: arXiv:2106.09685, eq. 3.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +30,9 @@ from lorabank.engine.frozen import (
 )
 from lorabank.engine.layer import FleetLinear, Seating
 from lorabank.engine.rows import Batch
+from lorabank.engine.settings import TrainSettings
 from lorabank.lora.shapes import layer_of
+from lorabank.lora.variants import Layer, initial, parse, scale
 
 Weights = dict[str, tuple[Tensor, Tensor]]
 """An adapter: path of a linear layer -> A (r, in), B (out, r), float32."""
@@ -65,6 +66,10 @@ class Fleet:
         self.reuse = reuse
         self.from_layer = min((layer_of(path) or 0 for path in paths), default=0)
         self.activated = [False] * width
+        self.is_exact = [False] * width
+        """Slots whose products need float32: pissa subtracts two large ones."""
+        self.moves: dict[int, Tensor] = {}
+        """(P,) for slots of which some numbers never train: 1 where they do, else 0."""
         self.r = r
         self.width = width
         self.regions = _lay_out(base, paths, r)
@@ -109,6 +114,7 @@ class Fleet:
             seating.scale = self.scale[seating.slots]
             if strength is not None:
                 seating.scale = seating.scale * torch.tensor(strength, device=self.theta.device)
+            seating.is_exact = any(self.is_exact[slot] for slot in slots)
             seating.is_whole_fleet = list(slots) == list(range(self.width))
         self._seat(seating)
         try:
@@ -175,35 +181,45 @@ class Fleet:
         parts = self.base.layer_inputs.get(keys, compute)
         return nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
 
-    def start(
-        self,
-        slot: int,
-        *,
-        r: int,
-        alpha: float,
-        paths: Sequence[str],
-        seed: int,
-        activated: bool,
-    ) -> None:
-        """Give a slot a fresh adapter: A uniform in ±1/sqrt(in) as PEFT draws it, B zero."""
-        rng = torch.Generator().manual_seed(seed)
-        self.theta[slot].zero_()
-        self.scale[slot] = alpha / r
-        self.activated[slot] = activated
+    def start(self, slot: int, settings: TrainSettings, paths: Sequence[str]) -> None:
+        """Give a slot a fresh adapter, as its variant draws it; the base is what it was."""
+        variant = parse(settings.variant)
+        rng = torch.Generator().manual_seed(settings.seed)
+        self._clear(slot, activated=settings.activated)
+        self.scale[slot] = scale(variant, settings.alpha, settings.r)
+        self.is_exact[slot] = variant == "pissa"
         for path in paths:
-            a, _ = self.weights_at(slot, path, r)
-            bound = 1 / math.sqrt(a.shape[1])
-            a.copy_(torch.empty(a.shape).uniform_(-bound, bound, generator=rng))
+            weight = self.base.weight(path) if variant == "pissa" else None
+            layer = Layer(path, self.base.linears[path], weight)
+            init = initial(variant, layer, r=settings.r, alpha=settings.alpha, generator=rng)
+            a, b = self.weights_at(slot, path, init.a.shape[0])
+            a.copy_(init.a)
+            b.copy_(init.b)
+            if not (init.trainable_a.all() and init.trainable_b.all()):
+                moves_a, moves_b = self._parts(self._moves(slot), path, init.a.shape[0])
+                moves_a.copy_(init.trainable_a[:, None].expand_as(moves_a))
+                moves_b.copy_(init.trainable_b[None, :].expand_as(moves_b))
 
     def put(self, slot: int, weights: Weights, *, alpha: float, activated: bool) -> None:
         """Fill a slot with an adapter that exists."""
-        self.theta[slot].zero_()
-        self.activated[slot] = activated
+        self._clear(slot, activated=activated)
         for path, (a, b) in weights.items():
             self.scale[slot] = alpha / a.shape[0]
             mine = self.weights_at(slot, path, a.shape[0])
             mine[0].copy_(a)
             mine[1].copy_(b)
+
+    def _clear(self, slot: int, *, activated: bool) -> None:
+        self.theta[slot].zero_()
+        self.activated[slot] = activated
+        self.is_exact[slot] = False
+        self.moves.pop(slot, None)
+
+    def _moves(self, slot: int) -> Tensor:
+        """(1, P) 1 where a slot's numbers train, made on first use; see `moves`."""
+        if slot not in self.moves:
+            self.moves[slot] = torch.ones_like(self.theta[slot])
+        return self.moves[slot][None]
 
     def take(self, slot: int, *, r: int, paths: Sequence[str]) -> Weights:
         """Copies of a slot's A and B, without padding."""
@@ -215,8 +231,11 @@ class Fleet:
 
     def weights_at(self, slot: int, path: str, r: int) -> tuple[Tensor, Tensor]:
         """Views of one adapter's A (r, in) and B (out, r) in a layer."""
-        a, b = _views(self.theta, self.regions[path], self.r)
-        return a[slot, :r], b[slot, :, :r]
+        return self._parts(self.theta[slot : slot + 1], path, r)
+
+    def _parts(self, row: Tensor, path: str, r: int) -> tuple[Tensor, Tensor]:
+        a, b = _views(row, self.regions[path], self.r)
+        return a[0, :r], b[0, :, :r]
 
 
 def _after(entries: list[KeyValues], batch: Batch, *, from_layer: int) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from lorabank.engine.fleet import Weights
 from lorabank.engine.lessons import Lessons
 from lorabank.engine.settings import TrainSettings
+from lorabank.lora import objectives, variants
+from lorabank.lora.objectives import Objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,21 @@ class Job:
     settings: TrainSettings
     paths: tuple[str, ...]
     """Linear layers it adapts."""
+
+    @property
+    def objective(self) -> Objective:
+        return objectives.parse(self.settings.objective)
+
+    @property
+    def saved_r(self) -> int:
+        """Rank of the plain LoRA the adapter ends as; pissa's is twice what trains."""
+        return variants.saved_r(variants.parse(self.settings.variant), self.settings.r)
+
+    @property
+    def saved_alpha(self) -> float:
+        """Its `lora_alpha`, so that alpha / r is the scale it was trained at."""
+        s = self.settings
+        return variants.saved_alpha(variants.parse(s.variant), s.alpha, s.r)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -28,6 +28,8 @@ class Seating:
     on: Tensor | None = None
     """(R, T, 1) where adapters work; None for everywhere."""
     dropout: float = 0.0
+    is_exact: bool = False
+    """Whether the small products are taken in float32 instead of the base's dtype."""
     is_whole_fleet: bool = False
     """Whether `slots` is every slot in order, so that nothing has to be gathered."""
 
@@ -60,15 +62,16 @@ class _Update(torch.autograd.Function):
         assert scale is not None
         if not seating.is_whole_fleet:
             a, b = a[slots], b[slots]
-        a = a.to(x.dtype)  # (G, r, in)
-        b = (b * scale[:, None, None]).to(x.dtype)  # (G, out, r)
+        dtype = torch.float32 if seating.is_exact else x.dtype
+        a = a.to(dtype)  # (G, r, in)
+        b = (b * scale[:, None, None]).to(dtype)  # (G, out, r)
         y = F.linear(x, linear.weight, linear.bias)  # (R, T, out)
-        grouped = x.reshape(len(slots), -1, x.shape[-1])  # (G, M, in)
+        grouped = x.reshape(len(slots), -1, x.shape[-1]).to(dtype)  # (G, M, in)
         kept = _dropout_mask(grouped, seating.dropout)
         h = torch.bmm(grouped if kept is None else grouped * kept, a.transpose(1, 2))  # (G, M, r)
         if seating.on is not None:
             h = h * seating.on.expand(*x.shape[:2], 1).reshape(*h.shape[:2], 1)
-        y.view(len(slots), -1, y.shape[-1]).baddbmm_(h, b.transpose(1, 2))
+        _add_product(y.view(len(slots), -1, y.shape[-1]), h, b.transpose(1, 2))
         ctx.save_for_backward(x, h, a, b, kept)
         ctx.layer, ctx.seating = layer, seating
         return y
@@ -77,8 +80,8 @@ class _Update(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, None, None]:  # type: ignore[override]
         x, h, a, b, kept = ctx.saved_tensors
         layer, seating = ctx.layer, ctx.seating
-        grouped = x.reshape(len(a), -1, x.shape[-1])  # (G, M, in)
-        dy_grouped = dy.reshape(len(a), -1, dy.shape[-1])  # (G, M, out)
+        grouped = x.reshape(len(a), -1, x.shape[-1]).to(a.dtype)  # (G, M, in)
+        dy_grouped = dy.reshape(len(a), -1, dy.shape[-1]).to(a.dtype)  # (G, M, out)
         dh = torch.bmm(dy_grouped, b)  # (G, M, r), scaled
         if seating.on is not None:
             dh = dh * seating.on.expand(*x.shape[:2], 1).reshape(*dh.shape[:2], 1)
@@ -94,10 +97,18 @@ class _Update(torch.autograd.Function):
         dx = torch.mm(dy.reshape(-1, dy.shape[-1]), layer.linear.weight)  # (R * T, in)
         dx_grouped = dx.view_as(grouped)
         if kept is None:
-            dx_grouped.baddbmm_(dh, a)
+            _add_product(dx_grouped, dh, a)
         else:
             dx_grouped += torch.bmm(dh, a) * kept
         return dx.view_as(x), None, None, None
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Total += left @ right, in one kernel where the dtypes are one."""
+    if total.dtype == left.dtype:
+        total.baddbmm_(left, right)
+    else:
+        total += torch.bmm(left, right)
 
 
 def _dropout_mask(x: Tensor, p: float) -> Tensor | None:

@@ -28,7 +28,8 @@ from lorabank.engine.recall import Reading, read, scored
 from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.train import OnStep, train
 from lorabank.errors import UsageError
-from lorabank.lora.shapes import check_rank, choose, count_parameters
+from lorabank.lora import variants
+from lorabank.lora.shapes import choose, count_parameters
 from lorabank.tasks import phonebook
 from lorabank.tasks.examples import Example
 from lorabank.tasks.scoring import is_right_as_published
@@ -79,7 +80,10 @@ def plan_job(
     if not examples:
         raise UsageError("there is nothing to learn: give at least one example")
     paths = choose(base.linears, settings.target_modules, settings.layers)
-    check_rank(settings.r, paths, base.linears)
+    for path in paths:
+        variants.check_rank(
+            variants.parse(settings.variant), r=settings.r, path=path, shape=base.linears[path]
+        )
     lessons = render_lessons(
         base.chat,
         examples,
@@ -131,8 +135,8 @@ def _measured(
     seconds: float,
 ) -> LearnReport:
     job, s = outcome.job, outcome.job.settings
-    with Fleet(base, paths=job.paths, r=s.r) as fleet:
-        fleet.put(0, outcome.weights, alpha=s.alpha, activated=s.activated)
+    with Fleet(base, paths=job.paths, r=job.saved_r) as fleet:
+        fleet.put(0, outcome.weights, alpha=job.saved_alpha, activated=s.activated)
         slots = [0] * len(examples)
         after = read(base, job.lessons.probes, fleet=fleet, slots=slots)
         before_verdicts = [reading.recalled for reading in before]
@@ -142,7 +146,7 @@ def _measured(
             before_verdicts = scored(base, probes, score, fleet=fleet, readings=before)
             verdicts = scored(base, probes, score, fleet=fleet, slots=slots, readings=after)
         harm = measure_harm(base, fleet, 0)
-    parameters = count_parameters((base.linears[path] for path in job.paths), s.r)
+    parameters = _trainable(base, job)
     bits = sum(map(_stored, examples, before, after))
     report = LearnReport(
         facts=len(examples),
@@ -180,13 +184,20 @@ def _measured(
         out,
         outcome.weights,
         base=base,
-        r=s.r,
-        alpha=s.alpha,
+        r=job.saved_r,
+        alpha=job.saved_alpha,
         dropout=s.dropout,
         activated=s.activated,
         record=record,
     )
     return replace(report, adapter_bytes=written)
+
+
+def _trainable(base: Base, job: Job) -> int:
+    shapes = [base.linears[path] for path in job.paths]
+    if job.settings.variant == "frozen-a":
+        return sum(out * job.settings.r for out, _ in shapes)
+    return count_parameters(shapes, job.settings.r)
 
 
 def facts_hash(examples: Sequence[Example]) -> str:

@@ -22,6 +22,8 @@ class Lesson:
     ids: tuple[int, ...]
     carries_loss: tuple[bool, ...]
     """Per token: whether predicting it counts. The first token never does."""
+    weights: tuple[float, ...] = ()
+    """One for each token that carries loss, in order; empty for 1 each."""
     on_from: int = 0
     """Where an activated adapter comes on: the first token of the assistant's header."""
 
@@ -92,7 +94,7 @@ def sound_probe(chat: Chat, prompt: Sequence[Message], answer: str, *, activated
 
 def _sound_lesson(probe: Probe) -> Lesson:
     carries = (False,) * len(probe.prompt_ids) + (True,) * len(probe.answer_ids)
-    return Lesson((*probe.prompt_ids, *probe.answer_ids), carries, probe.on_from)
+    return Lesson((*probe.prompt_ids, *probe.answer_ids), carries, on_from=probe.on_from)
 
 
 def _paper_lesson(chat: Chat, example: Example) -> Lesson:

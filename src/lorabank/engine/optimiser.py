@@ -27,9 +27,23 @@ class FleetAdamW:
         self.steps[slot] = 0
 
     @torch.no_grad()
-    def step(self, slot: int, *, lr: float, weight_decay: float, clip: float) -> float:
-        """Update one slot from its gradient; returns the gradient's norm before clipping."""
+    def step(
+        self,
+        slot: int,
+        *,
+        lr: float,
+        weight_decay: float,
+        clip: float,
+        moves: Tensor | None = None,
+    ) -> float:
+        """Update one slot from its gradient; returns the gradient's norm before clipping.
+
+        Args:
+            moves: (P,) 1 where numbers train, 0 where they stay; None for all.
+        """
         theta, grad = self.theta[slot], self.grad[slot]
+        if moves is not None:
+            grad.mul_(moves)
         norm = float(torch.linalg.vector_norm(grad))
         if clip and norm > clip:
             grad.mul_(clip / (norm + 1e-6))  # as torch.nn.utils.clip_grad_norm_
@@ -39,5 +53,7 @@ class FleetAdamW:
         second.mul_(BETAS[1]).addcmul_(grad, grad, value=1 - BETAS[1])
         bias = (1 - BETAS[0] ** self.steps[slot], 1 - BETAS[1] ** self.steps[slot])
         scale = (second / bias[1]).sqrt_().add_(EPS)
-        theta.mul_(1 - lr * weight_decay).addcdiv_(first, scale, value=-lr / bias[0])
+        if weight_decay:
+            theta.mul_(1 - lr * weight_decay * (1 if moves is None else moves))
+        theta.addcdiv_(first, scale, value=-lr / bias[0])
         return norm

@@ -28,6 +28,8 @@ class Batch:
     targets: Tensor  # (N,) the token to be predicted
     on: Tensor | None
     """(R, T, 1) bool: where the adapter is on; None for everywhere."""
+    weights: Tensor | None = None
+    """(N,) what each position's loss counts; None for 1 each."""
 
     def only(self, rows: Sequence[int]) -> "Batch":
         """Some of the rows, for reading without positions that count."""
@@ -54,7 +56,11 @@ def lesson_batch(
             rows are whole and `on` says where the adapter works.
     """
     rows = [(row.ids, row.carries_loss, row.on_from) for row in lessons]
-    return _batch(rows, device=device, split=split)
+    batch = _batch(rows, device=device, split=split)
+    if not any(row.weights for row in lessons):
+        return batch
+    weights = [w for row in lessons for w in row.weights or (1.0,) * sum(row.carries_loss)]
+    return replace(batch, weights=torch.tensor(weights, device=device))
 
 
 def probe_batch(

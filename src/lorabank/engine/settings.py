@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lorabank.errors import UsageError
+from lorabank.lora import objectives, variants
 from lorabank.lora.shapes import ALL_LINEAR
 
 RECIPE_NAMES = ("sound", "paper")
@@ -20,6 +21,12 @@ class TrainSettings:
 
     recipe: str = "sound"
     """`sound` or `paper`: how examples become tokens and which tokens carry loss."""
+
+    variant: str = "lora"
+    """lora, rslora, pissa, orthogonal, frozen-a (lora/variants.py)."""
+
+    objective: str = "ce"
+    """ce, memft-threshold, memft-window (lora/objectives.py)."""
 
     r: int = 8
     """Rank."""
@@ -71,6 +78,8 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained, naming the flag."""
+        variants.parse(self.variant)
+        objectives.parse(self.objective)
         names = " or ".join(RECIPE_NAMES)
         _check(self.recipe in RECIPE_NAMES, f"--recipe must be {names}, got {self.recipe!r}")
         _check(self.r >= 1, f"--r must be at least 1, got {self.r}")

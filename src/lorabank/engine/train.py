@@ -22,6 +22,7 @@ from lorabank.engine.lessons import Lesson
 from lorabank.engine.optimiser import FleetAdamW
 from lorabank.engine.recall import read, share
 from lorabank.engine.rows import lesson_batch
+from lorabank.lora.objectives import Objective, fleet_weights, weighted_means
 
 _log = logging.getLogger(__name__)
 OnStep = Callable[[Progress], None]
@@ -59,7 +60,7 @@ def train(
         on_step: called after each step of each job.
     """
     paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
-    r = max(job.settings.r for job in jobs)
+    r = max(job.saved_r for job in jobs)
     seats = min(width or len(jobs), len(jobs))
     with Fleet(base, paths=paths, r=r, width=seats, reuse=reuse) as fleet:
         return _Trainer(base, fleet, jobs, on_step or (lambda _: None)).run()
@@ -91,10 +92,7 @@ class _Trainer:
             return
         number = self.waiting.pop()
         job = self.jobs[number]
-        s = job.settings
-        self.fleet.start(
-            slot, r=s.r, alpha=s.alpha, paths=job.paths, seed=s.seed, activated=s.activated
-        )
+        self.fleet.start(slot, job.settings, job.paths)
         self.optimiser.restart(slot)
         self.numbers[slot] = number
         self.seats[slot] = _Seat(slot, Progress(job))
@@ -111,6 +109,7 @@ class _Trainer:
             [seat.slot for seat in seats],
             chosen,
             dropout=seats[0].job.settings.dropout,
+            objectives=[seat.job.objective for seat in seats],
         )
         result.losses.sum().backward()  # type: ignore[no-untyped-call]
         losses, hits = result.losses.tolist(), result.hits.tolist()
@@ -121,7 +120,11 @@ class _Trainer:
                 continue
             s, progress = seat.job.settings, seat.progress
             self.optimiser.step(
-                seat.slot, lr=progress.lr(), weight_decay=s.weight_decay, clip=s.clip
+                seat.slot,
+                lr=progress.lr(),
+                weight_decay=s.weight_decay,
+                clip=s.clip,
+                moves=self.fleet.moves.get(seat.slot),
             )
             closed = progress.record(examples=len(batch), tokens=count, hits=hit, loss=loss)
             self.on_step(progress)
@@ -169,7 +172,7 @@ class _Trainer:
         return share(read(self.base, probes, fleet=self.fleet, slots=[seat.slot] * len(probes)))
 
     def _weights(self, seat: _Seat) -> Weights:
-        return self.fleet.take(seat.slot, r=seat.job.settings.r, paths=seat.job.paths)
+        return self.fleet.take(seat.slot, r=seat.job.saved_r, paths=seat.job.paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,12 @@ class FleetLoss:
 
 
 def fleet_loss(
-    fleet: Fleet, slots: list[int], chosen: Sequence[Sequence[Lesson]], *, dropout: float
+    fleet: Fleet,
+    slots: list[int],
+    chosen: Sequence[Sequence[Lesson]],
+    *,
+    dropout: float = 0.0,
+    objectives: Sequence[Objective] | None = None,
 ) -> FleetLoss:
     """Loss of each slot's adapter on its own lessons, in one pass over the base."""
     device, n = fleet.base.device, len(slots)
@@ -196,7 +204,16 @@ def fleet_loss(
     wrong = (logits.argmax(-1) != batch.targets).int()  # (N,)
     misses = torch.zeros(len(owner), dtype=torch.int, device=device)
     right = misses.index_add_(0, batch.rows, wrong) == 0  # (R,)
-    return FleetLoss(_means(nats, owner[batch.rows], n), torch.bincount(owner[right], minlength=n))
+    weights = fleet_weights(
+        objectives or [Objective()] * n,
+        nats.detach(),
+        wrong.bool(),
+        batch.rows,
+        owner[batch.rows],
+        extra=batch.weights,
+    )  # (N,)
+    losses = weighted_means(nats, weights, owner[batch.rows], n)
+    return FleetLoss(losses, torch.bincount(owner[right], minlength=n))
 
 
 def _groups(slots: list[int], chosen: Sequence[Sequence[object]]) -> list[int]:
@@ -204,9 +221,3 @@ def _groups(slots: list[int], chosen: Sequence[Sequence[object]]) -> list[int]:
     if len({len(rows) for rows in chosen}) == 1:
         return slots
     return [slot for slot, rows in zip(slots, chosen, strict=True) for _ in rows]
-
-
-def _means(nats: Tensor, owner: Tensor, n: int) -> Tensor:
-    """Mean of each seat's own tokens, so that company does not change a gradient."""
-    sums = torch.zeros(n, device=nats.device).index_add(0, owner, nats)
-    return sums / torch.bincount(owner, minlength=n)

@@ -56,22 +56,6 @@ def choose(
     ]
 
 
-def check_rank(r: int, paths: Iterable[str], linears: Mapping[str, Shape]) -> None:
-    """Refuse a rank that no longer is low: above the smaller side of a layer it adds nothing.
-
-    Raises:
-        UsageError: `r` is below 1 or above min(out, in) of a chosen layer.
-    """
-    smallest = min(paths, key=lambda path: min(linears[path]))
-    limit = min(linears[smallest])
-    if not 1 <= r <= limit:
-        raise UsageError(
-            f"r must be 1..{limit} for these layers ({smallest} is "
-            f"{linears[smallest][0]} x {linears[smallest][1]}), got {r}; "
-            "lower --r or leave that layer out with --target-modules"
-        )
-
-
 def parse_layers(text: str, n: int) -> list[int]:
     """Block numbers from `0-15`, `last-10`, `first-4`, `3,5,7` or a mix of them.
 
