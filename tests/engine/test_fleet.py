@@ -215,7 +215,12 @@ def test_variants_learn_and_answer_the_same_when_loaded_again(
 def test_frozen_a_stays_and_is_shared(tiny: Base):
     examples = [from_pair(q, a) for q, a in facts(4)]
     jobs = [
-        plan_job(tiny, examples, replace(QUICK, variant="frozen-a", seed=s, weight_decay=0.1))
+        plan_job(
+            tiny,
+            examples,
+            replace(QUICK, variant="frozen-a", seed=s, weight_decay=0.1),
+            name=f"{s}",
+        )
         for s in (0, 1)
     ]
     one, other = train(tiny, jobs)
@@ -229,7 +234,8 @@ def test_memft_teaches_in_a_fleet_beside_cross_entropy(tiny: Base, objective: st
     examples = [from_pair(q, a) for q, a in facts(6)]
     settings = replace(QUICK, exposures=120, until_recall=0.8)
     jobs = [
-        plan_job(tiny, examples, replace(settings, objective=name)) for name in (objective, "ce")
+        plan_job(tiny, examples, replace(settings, objective=name), name=name)
+        for name in (objective, "ce")
     ]
     memft, ce = train(tiny, jobs)
     assert memft.recall >= 0.8

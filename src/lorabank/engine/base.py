@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
@@ -16,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from lorabank.engine import attention
 from lorabank.engine.chat import Chat
 from lorabank.engine.frozen import KeyValues, Shelf, layer_shelf, prompt_shelf
+from lorabank.engine.head import TargetNats
 from lorabank.engine.models import ModelInfo, find_model
 from lorabank.errors import ModelError, UsageError
 from lorabank.lora.shapes import Shape
@@ -61,9 +63,8 @@ class Base:
     def weight(self, path: str) -> Tensor:
         """(out, in) float32 copy of a linear layer's frozen weight."""
         module = self.model.get_submodule(path)
-        return (
-            getattr(module, "linear", module).weight.detach().float()
-        )  # a fleet may sit around it
+        weight: Tensor = getattr(module, "linear", module).weight  # a fleet may sit around it
+        return weight.detach().float()
 
     def logits_at(self, rows: Tensor, columns: Tensor, **inputs: Any) -> Tensor:
         """Logits at chosen positions only.
@@ -87,6 +88,44 @@ class Base:
             return self.model(**inputs).logits[0]  # type: ignore[no-any-return]
         finally:
             hook.remove()
+
+    def nats_at(
+        self, rows: Tensor, columns: Tensor, targets: Tensor, **inputs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Surprise of chosen tokens, and whether each was the most likely one.
+
+        Args:
+            rows, columns: (N,) where in the (B, T) input to read; targets: (N,) tokens.
+            inputs: passed to the model.
+
+        Returns:
+            (N,) nats, differentiable, and (N,) bool.
+        """
+        head = self.model.get_output_embeddings()
+        if not self._has_plain_head:
+            logits = self.logits_at(rows, columns, **inputs)
+            hits = logits.argmax(-1) == targets
+            return F.cross_entropy(logits.float(), targets, reduction="none"), hits
+        caught: list[Tensor] = []
+
+        def catch(hidden: Tensor) -> Tensor:
+            caught.append(hidden[rows, columns])  # (N, d)
+            return hidden[:1, :1]  # taken for logits that nobody reads
+
+        head.forward = catch
+        try:
+            self.model(**inputs)
+        finally:
+            del head.forward
+        return TargetNats.apply(caught[0], head.weight, head.bias, targets)  # type: ignore[no-any-return,no-untyped-call]
+
+    @property
+    def _has_plain_head(self) -> bool:
+        """Whether logits are the head's product and nothing else."""
+        config = self.model.config.get_text_config(decoder=True)
+        changes = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
+        head = self.model.get_output_embeddings()
+        return type(head) is nn.Linear and not any(getattr(config, k, None) for k in changes)
 
 
 def load_base(

@@ -7,8 +7,8 @@ the model's end-of-turn token.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,6 +67,8 @@ def generate(
     written: list[list[int]] = [[] for _ in prompts]
     pick = _picker(sampling, base.device)
     for indices in by_length([len(prompt) for prompt in prompts], max_tokens=_MAX_TOKENS):
+        if slots is not None:
+            indices.sort(key=slots.__getitem__)  # rows of one adapter side by side
         group = _Group(
             [tuple(prompts[i]) for i in indices],
             None if fleet is None or slots is None else fleet,
@@ -89,12 +91,10 @@ class _Group:
     slots: list[int]
     strength: list[float] | None
 
-    def forward(self, base: Base, on: Tensor | None, **inputs: Any) -> Tensor:
-        """(R, V) logits of the last column."""
+    def seated(self, on: Tensor | None) -> AbstractContextManager[None]:
         if self.fleet is None:
-            return base.model(**inputs).logits[:, -1]  # type: ignore[no-any-return]
-        with self.fleet.seated(self.slots, strength=self.strength, on=on):
-            return base.model(**inputs).logits[:, -1]  # type: ignore[no-any-return]
+            return nullcontext()
+        return self.fleet.seated(self.slots, strength=self.strength, on=on)
 
 
 @torch.no_grad()
@@ -107,26 +107,27 @@ def _decode(
     positions = (mask.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
     stops = torch.tensor(sorted(_stop_ids(base)), device=device)
     done = torch.zeros(len(ids), dtype=torch.bool, device=device)
-    for _ in range(max_new_tokens):
-        logits = group.forward(
-            base,
-            on,
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        ids, on = pick(logits)[:, None], None  # (R, 1)
-        done |= torch.isin(ids[:, 0], stops)
-        for row, token in enumerate(ids[:, 0].masked_fill(done, -1).tolist()):
-            if token >= 0:
-                yield row, token
-        if bool(done.all()):
-            return
-        mask = torch.cat([mask, mask.new_ones(len(ids), 1)], dim=1)
-        positions = positions[:, -1:] + 1
+    with group.seated(on):
+        for _ in range(max_new_tokens):
+            logits = base.model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]  # (R, V)
+            ids = pick(logits)[:, None]  # (R, 1)
+            done |= torch.isin(ids[:, 0], stops)
+            for row, token in enumerate(ids[:, 0].masked_fill(done, -1).tolist()):
+                if token >= 0:
+                    yield row, token
+            if bool(done.all()):
+                return
+            mask = torch.cat([mask, mask.new_ones(len(ids), 1)], dim=1)
+            positions = positions[:, -1:] + 1
+            if group.fleet is not None:
+                group.fleet.seating.on = None  # what is written comes after the header
 
 
 def _start(base: Base, group: _Group) -> tuple[DynamicCache, Tensor, Tensor, Tensor | None]:

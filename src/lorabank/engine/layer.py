@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lorabank.engine.dropout import Masks
+
 
 @dataclass(slots=True)
 class Seating:
@@ -27,7 +29,8 @@ class Seating:
     """(G,) what each group's update is multiplied by; 0 is the bare model."""
     on: Tensor | None = None
     """(R, T, 1) where adapters work; None for everywhere."""
-    dropout: float = 0.0
+    dropout: Masks | None = None
+    """What is dropped of the adapters' input."""
     is_exact: bool = False
     """Whether the small products are taken in float32 instead of the base's dtype."""
     is_whole_fleet: bool = False
@@ -39,45 +42,70 @@ class FleetLinear(nn.Module):
     """A frozen linear layer with one LoRA per slot around it."""
 
     def __init__(
-        self, linear: nn.Linear, weights: tuple[Tensor, Tensor], grads: tuple[Tensor, Tensor]
+        self,
+        linear: nn.Linear,
+        weights: tuple[Tensor, Tensor],
+        grads: tuple[Tensor, Tensor],
+        *,
+        key: int = 0,
     ):
         super().__init__()
+        self.key = key  # of the layer, in dropout
         self.linear = linear
         self.a, self.b = weights  # (E, r, in), (E, out, r)
         self.grads = grads  # of the same shapes
         self.seating = Seating()
+        self._ready: tuple[Seating, Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:  # (R, T, in)
-        if self.seating.slots is None:
+        seating = self.seating
+        if seating.slots is None:
             return self.linear(x)  # type: ignore[no-any-return]
-        return _Update.apply(x, self.a, self.b, self)  # type: ignore[no-any-return,no-untyped-call]
+        dtype = torch.float32 if seating.is_exact else x.dtype
+        if torch.is_grad_enabled():
+            return _Update.apply(x, self.a, self.b, self, dtype)  # type: ignore[no-any-return,no-untyped-call]
+        # One seating asks again and again (once a token, in generation); the weights stand still.
+        if self._ready is None or self._ready[0] is not seating:
+            self._ready = (seating, *self.operands(dtype))
+        return self.product(x, *self._ready[1:])[0]
+
+    def operands(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """A (G, r, in) and scaled B (G, out, r) of the seated groups."""
+        seating = self.seating
+        assert seating.scale is not None
+        a, b = self.a, self.b
+        if not seating.is_whole_fleet:
+            a, b = a[seating.slots], b[seating.slots]
+        return a.to(dtype), (b * seating.scale[:, None, None]).to(dtype)
+
+    def product(self, x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Y (R, T, out); A x (G, M, r); what dropout kept of x (G, M, in), if it drops."""
+        seating, linear = self.seating, self.linear
+        y = F.linear(x, linear.weight, linear.bias)
+        grouped = x.reshape(len(a), -1, x.shape[-1]).to(a.dtype)  # (G, M, in)
+        drop = seating.dropout
+        kept = None if drop is None else drop(self.key, x).to(a.dtype).view_as(grouped)
+        h = torch.bmm(grouped if kept is None else grouped * kept, a.transpose(1, 2))  # (G, M, r)
+        if seating.on is not None:
+            h = h * seating.on.expand(*x.shape[:2], 1).reshape(*h.shape[:2], 1)
+        _add_product(y.view(len(a), -1, y.shape[-1]), h, b.transpose(1, 2))
+        return y, h, kept
 
 
 class _Update(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor, layer: FleetLinear) -> Tensor:
-        seating, linear = layer.seating, layer.linear
-        slots, scale = seating.slots, seating.scale
-        assert slots is not None
-        assert scale is not None
-        if not seating.is_whole_fleet:
-            a, b = a[slots], b[slots]
-        dtype = torch.float32 if seating.is_exact else x.dtype
-        a = a.to(dtype)  # (G, r, in)
-        b = (b * scale[:, None, None]).to(dtype)  # (G, out, r)
-        y = F.linear(x, linear.weight, linear.bias)  # (R, T, out)
-        grouped = x.reshape(len(slots), -1, x.shape[-1]).to(dtype)  # (G, M, in)
-        kept = _dropout_mask(grouped, seating.dropout)
-        h = torch.bmm(grouped if kept is None else grouped * kept, a.transpose(1, 2))  # (G, M, r)
-        if seating.on is not None:
-            h = h * seating.on.expand(*x.shape[:2], 1).reshape(*h.shape[:2], 1)
-        _add_product(y.view(len(slots), -1, y.shape[-1]), h, b.transpose(1, 2))
+    def forward(
+        ctx: Any, x: Tensor, _a: Tensor, _b: Tensor, layer: FleetLinear, dtype: torch.dtype
+    ) -> Tensor:
+        """A and B come as arguments only for autograd to see that something here trains."""
+        a, b = layer.operands(dtype)
+        y, h, kept = layer.product(x, a, b)
         ctx.save_for_backward(x, h, a, b, kept)
-        ctx.layer, ctx.seating = layer, seating
+        ctx.layer, ctx.seating = layer, layer.seating
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, None, None, None]:
         x, h, a, b, kept = ctx.saved_tensors
         layer, seating = ctx.layer, ctx.seating
         grouped = x.reshape(len(a), -1, x.shape[-1]).to(a.dtype)  # (G, M, in)
@@ -85,7 +113,9 @@ class _Update(torch.autograd.Function):
         dh = torch.bmm(dy_grouped, b)  # (G, M, r), scaled
         if seating.on is not None:
             dh = dh * seating.on.expand(*x.shape[:2], 1).reshape(*dh.shape[:2], 1)
-        db = torch.bmm(dy_grouped.transpose(1, 2), h).float() * seating.scale[:, None, None]
+        # (h' dy)' and not dy' h: the wide side last is up to half again as fast
+        db = torch.bmm(h.transpose(1, 2), dy_grouped).float().transpose(1, 2)  # (G, out, r)
+        db = db * seating.scale[:, None, None]
         da = torch.bmm(dh.transpose(1, 2), grouped if kept is None else grouped * kept).float()
         for grad, part in zip(layer.grads, (da, db), strict=True):
             if seating.is_whole_fleet:
@@ -93,14 +123,14 @@ class _Update(torch.autograd.Function):
             else:
                 grad.index_add_(0, seating.slots, part)
         if not ctx.needs_input_grad[0]:
-            return None, None, None, None
+            return None, None, None, None, None
         dx = torch.mm(dy.reshape(-1, dy.shape[-1]), layer.linear.weight)  # (R * T, in)
         dx_grouped = dx.view_as(grouped)
         if kept is None:
             _add_product(dx_grouped, dh, a)
         else:
             dx_grouped += torch.bmm(dh, a) * kept
-        return dx.view_as(x), None, None, None
+        return dx.view_as(x), None, None, None, None
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
@@ -109,10 +139,3 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total.baddbmm_(left, right)
     else:
         total += torch.bmm(left, right)
-
-
-def _dropout_mask(x: Tensor, p: float) -> Tensor | None:
-    """0 or 1 / (1 - p) for each number of the adapter's input; None where nothing drops."""
-    if not p:
-        return None
-    return F.dropout(torch.ones_like(x), p)

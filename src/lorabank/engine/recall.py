@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lorabank.engine.base import Base
@@ -58,8 +57,8 @@ def read(
     with torch.no_grad():  # not inference mode: what lands on the shelves is trained on later
         for indices in by_length(lengths, max_tokens=MAX_TOKENS):
             seats = None if slots is None else [slots[i] for i in indices]
-            logits, targets, rows = _answers(base, [probes[i] for i in indices], fleet, seats)
-            for i, reading in zip(indices, _readings(logits, targets, rows), strict=True):
+            found = _answers(base, [probes[i] for i in indices], fleet, seats)
+            for i, reading in zip(indices, found, strict=True):
                 readings[i] = reading
     return [reading for reading in readings if reading is not None]
 
@@ -98,32 +97,30 @@ def scored(
 
 def _answers(
     base: Base, probes: Sequence[Probe], fleet: Fleet | None, slots: Sequence[int] | None
-) -> tuple[Tensor, Tensor, list[int]]:
-    """Logits (N, V) and targets (N,) at the answers, and each probe's share of N."""
+) -> list[Reading]:
     if fleet is None or slots is None:
         batch = probe_batch(probes, device=base.device)
-        logits = base.logits_at(batch.rows, batch.columns, input_ids=batch.ids, use_cache=False)
+        nats, hits = base.nats_at(
+            batch.rows, batch.columns, batch.targets, input_ids=batch.ids, use_cache=False
+        )
     else:
         batch = probe_batch(probes, device=base.device, split=fleet.reuse.prompts)
-        logits = fleet.logits_at(batch, _grouped(slots))
-    return logits, batch.targets, batch.sizes
-
-
-def _grouped(slots: Sequence[int]) -> Sequence[int]:
-    """One group where all rows have one slot, else a group per row."""
-    return slots[:1] if len(set(slots)) == 1 else slots
-
-
-def _readings(logits: Tensor, targets: Tensor, sizes: Sequence[int]) -> list[Reading]:
-    # cross_entropy's float32 copy is the largest tensor here: N x V x 4 bytes
-    nats = torch.split(F.cross_entropy(logits.float(), targets, reduction="none"), list(sizes))
-    hits = torch.split(logits.argmax(-1) == targets, list(sizes))
+        nats, hits = fleet.nats_at(batch, slots)
+    sizes = batch.sizes
     return [
-        Reading(
-            recalled=bool(hit.all()),
-            bits=float(nat.sum()) / math.log(2),
-            lowest_p=math.exp(-float(nat.max())),
-            first_wrong=None if bool(hit.all()) else int((~hit).nonzero()[0]),
+        _reading(nat, hit)
+        for nat, hit in zip(
+            torch.split(nats.cpu(), sizes), torch.split(hits.cpu(), sizes), strict=True
         )
-        for nat, hit in zip(nats, hits, strict=True)
     ]
+
+
+def _reading(nats: Tensor, hits: Tensor) -> Reading:
+    """From the surprise of each token of an answer, and whether it was the most likely one."""
+    recalled = bool(hits.all())
+    return Reading(
+        recalled=recalled,
+        bits=float(nats.sum()) / math.log(2),
+        lowest_p=math.exp(-float(nats.max())),
+        first_wrong=None if recalled else int((~hits).nonzero()[0]),
+    )
