@@ -9,15 +9,17 @@ Smaller ranks and unadapted layers are zero padding: where both A and B are zero
 are exactly zero, so padding stays padding. Formula: arXiv:2106.09685, eq. 3.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lorabank.engine.base import Base
+from lorabank.engine.dropout import Dropout, Masks, layer_key, masks
 from lorabank.engine.frozen import (
     EVERYTHING,
     KeyValues,
@@ -29,13 +31,15 @@ from lorabank.engine.frozen import (
     read_prompts,
 )
 from lorabank.engine.layer import FleetLinear, Seating
-from lorabank.engine.rows import Batch
+from lorabank.engine.lessons import Lesson
+from lorabank.engine.rows import Batch, by_length, lesson_batch
 from lorabank.engine.settings import TrainSettings
 from lorabank.lora.shapes import layer_of
 from lorabank.lora.variants import Layer, initial, parse, scale
 
 Weights = dict[str, tuple[Tensor, Tensor]]
 """An adapter: path of a linear layer -> A (r, in), B (out, r), float32."""
+_WARM_TOKENS = 4096  # in one forward pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class Fleet:
         self.grad = torch.zeros_like(self.theta)
         self.scale = torch.zeros(width, device=base.device)
         self.seating = Seating()
+        self._drops: Mapping[int, Dropout] = {}
         self.layers: dict[str, FleetLinear] = {}
 
     def __enter__(self) -> "Fleet":
@@ -87,7 +92,8 @@ class Fleet:
             for leaf in weights:
                 leaf.requires_grad_()
             linear = self.base.model.get_submodule(path)
-            layer = FleetLinear(linear, weights, _views(self.grad, region, self.r))
+            grads = _views(self.grad, region, self.r)
+            layer = FleetLinear(linear, weights, grads, key=layer_key(path))
             self.base.model.set_submodule(path, layer)
             self.layers[path] = layer
         return self
@@ -105,37 +111,51 @@ class Fleet:
         *,
         strength: Sequence[float] | None = None,
         on: Tensor | None = None,
-        dropout: float = 0.0,
+        dropout: Masks | None = None,
     ) -> Iterator[None]:
-        """Rows of the batches inside meet these slots, in equal groups; None: the bare model."""
+        """Rows of the batches inside meet these slots, one for each; None: the bare model."""
         before, seating = self.seating, Seating(on=on, dropout=dropout)
         if slots is not None:
+            slots, strength = _runs(slots, strength)
             seating.slots = torch.tensor(slots, device=self.theta.device)
             seating.scale = self.scale[seating.slots]
             if strength is not None:
                 seating.scale = seating.scale * torch.tensor(strength, device=self.theta.device)
             seating.is_exact = any(self.is_exact[slot] for slot in slots)
             seating.is_whole_fleet = list(slots) == list(range(self.width))
-        self._seat(seating)
+        self.seat(seating)
         try:
             yield
         finally:
-            self._seat(before)
+            self.seat(before)
 
-    def _seat(self, seating: Seating) -> None:
+    def seat(self, seating: Seating) -> None:
+        """As `seated`, until the next call."""
         self.seating = seating
         for layer in self.layers.values():
             layer.seating = seating
 
     def logits_at(
+        self, batch: Batch, slots: Sequence[int], *, strength: Sequence[float] | None = None
+    ) -> Tensor:
+        """(N, vocabulary) logits at a batch's positions, each row with its slot's adapter."""
+        with self._reading(batch, slots, strength=strength) as inputs:
+            return self.base.logits_at(batch.rows, batch.columns, **inputs)
+
+    def nats_at(self, batch: Batch, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """(N,) surprise of a batch's targets in nats, and (N,) whether each was most likely."""
+        with self._reading(batch, slots) as inputs:
+            return self.base.nats_at(batch.rows, batch.columns, batch.targets, **inputs)
+
+    @contextmanager
+    def _reading(
         self,
         batch: Batch,
         slots: Sequence[int],
         *,
         strength: Sequence[float] | None = None,
-        dropout: float = 0.0,
-    ) -> Tensor:
-        """(N, vocabulary) logits at a batch's positions, each row with its slot's adapter.
+    ) -> Iterator[dict[str, Any]]:
+        """The model's inputs for a batch, its rows seated.
 
         What no adapter touches comes from the base's shelves where `reuse` allows.
         """
@@ -144,11 +164,41 @@ class Fleet:
         entries = self.prompts(batch.prefixes)
         if entries:
             inputs |= _after(entries, batch, from_layer=entry)
-        with self.seated(slots, strength=strength, on=batch.on, dropout=dropout):
-            if not entry:
-                return self.base.logits_at(batch.rows, batch.columns, **inputs)
-            with entering_at(self.base.model, entry, self._hidden(batch, entries, entry)):
-                return self.base.logits_at(batch.rows, batch.columns, **inputs)
+        entering = (
+            entering_at(self.base.model, entry, self._hidden(batch, entries, entry))
+            if entry
+            else nullcontext()
+        )
+        per_group = len(batch.tokens) // len(slots)
+        drops = masks(batch, [self._drops.get(slot) for slot in slots for _ in range(per_group)])
+        with entering, self.seated(slots, strength=strength, on=batch.on, dropout=drops):
+            yield inputs
+
+    @contextmanager
+    def dropping(self, drops: Mapping[int, Dropout]) -> Iterator[None]:
+        """Batches inside drop some of these slots' inputs."""
+        self._drops = drops
+        try:
+            yield
+        finally:
+            self._drops = {}
+
+    def warm(self, lessons: Sequence[Lesson]) -> None:
+        """Put on the base's shelves what they keep of these lessons.
+
+        In bfloat16 what a batch is made of shows in the last bits of its rows. Computed here, a
+        job's share depends on its lessons and not on when it came across them.
+        """
+        entry = self.from_layer if self.reuse.layers else 0
+        if not (entry or self.reuse.prompts):
+            return
+        lengths = [len(row.ids) for row in lessons]
+        for some in by_length(lengths, max_tokens=_WARM_TOKENS):
+            rows = [lessons[i] for i in some]
+            batch = lesson_batch(rows, device=self.base.device, split=self.reuse.prompts)
+            entries = self.prompts(batch.prefixes)
+            if entry:
+                self._hidden(batch, entries, entry)
 
     def prompts(self, prefixes: Sequence[Tokens]) -> list[KeyValues]:
         """Keys and values of prefixes as the bare base reads them; none if all are empty."""
@@ -250,6 +300,19 @@ def _after(entries: list[KeyValues], batch: Batch, *, from_layer: int) -> dict[s
         "position_ids": ends + torch.arange(width, device=device),
         "attention_mask": mask.long(),
     }
+
+
+def _runs(
+    slots: Sequence[int], strength: Sequence[float] | None
+) -> tuple[Sequence[int], Sequence[float] | None]:
+    """Neighbouring rows of one slot as one group, where all groups are then of one size."""
+    runs = [
+        (key, len(list(rows)))
+        for key, rows in groupby(zip(slots, strength or [1.0] * len(slots), strict=True))
+    ]
+    if len({n for _, n in runs}) != 1:
+        return slots, strength
+    return [slot for (slot, _), _ in runs], strength and [factor for (_, factor), _ in runs]
 
 
 def _lay_out(base: Base, paths: Sequence[str], r: int) -> dict[str, Region]:

@@ -6,11 +6,16 @@ on which other jobs share the fleet, so a job does the same thing alone and in c
 
 import math
 import random
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
+from lorabank.engine.base import Base
 from lorabank.engine.fleet import Weights
 from lorabank.engine.lessons import Lessons
 from lorabank.engine.settings import TrainSettings
+from lorabank.errors import DataError, UsageError
 from lorabank.lora import objectives, variants
 from lorabank.lora.objectives import Objective
 
@@ -99,6 +104,51 @@ class Progress:
     def exposures(self) -> float:
         return self.examples / len(self.job.lessons)
 
+    @property
+    def loss(self) -> float | None:
+        """Mean of the epoch under way, or of the last one; None before any."""
+        if self._losses:
+            return sum(self._losses) / len(self._losses)
+        return self.curve[-1].loss if self.curve else None
+
+    @property
+    def has_improved(self) -> bool:
+        """Whether the last epoch had the highest recall so far, or the lowest loss."""
+        *before, last = self.curve
+        return last.seen_recall > max((epoch.seen_recall for epoch in before), default=-1.0) or (
+            last.loss < min((epoch.loss for epoch in before), default=math.inf)
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the job."""
+        return {
+            "steps": self.steps,
+            "examples": self.examples,
+            "tokens": self.tokens,
+            "curve": [asdict(epoch) for epoch in self.curve],
+            "queue": self._queue,
+            "hits": self._hits,
+            "losses": self._losses,
+            "rng": self._rng.getstate(),
+        }
+
+    @classmethod
+    def from_json(cls, job: Job, state: dict[str, Any]) -> "Progress":
+        """As `as_json` gave it, also by way of a file."""
+        progress = cls(
+            job,
+            state["steps"],
+            state["examples"],
+            state["tokens"],
+            [Epoch(**epoch) for epoch in state["curve"]],
+            [list(batch) for batch in state["queue"]],
+            state["hits"],
+            list(state["losses"]),
+        )
+        version, numbers, gauss = state["rng"]
+        progress._rng.setstate((version, tuple(numbers), gauss))
+        return progress
+
     def next_batch(self) -> list[int]:
         """Indices of the examples of the next step; every example once before any comes twice."""
         if not self._queue:
@@ -160,3 +210,57 @@ def _split(order: list[int], job: Job) -> list[list[int]]:
     if job.settings.recipe == "paper":
         return [order[i : i + size] for i in range(0, len(order), size)]
     return [order[i * len(order) // n : (i + 1) * len(order) // n] for i in range(n)]
+
+
+def check_jobs(base: Base, jobs: Sequence[Job]) -> None:
+    """Refuse what cannot be trained on `base`, naming the job.
+
+    Raises:
+        UsageError: two jobs of one name, a job without layers, or with some that `base` lacks or
+            whose size is below its rank.
+        DataError: a job without examples, with an empty answer, or with a row that carries no
+            loss or is longer than the context.
+    """
+    for name, count in Counter(job.name for job in jobs).items():
+        if count > 1:
+            raise UsageError(f"{count} jobs are named {name!r}; give each a name of its own")
+    for job in jobs:
+        _check_layers(base, job)
+        check_lessons(base, job)
+
+
+def _check_layers(base: Base, job: Job) -> None:
+    s = job.settings
+    if not job.paths:
+        raise UsageError(
+            f"job {job.name!r} adapts no layer: --target-modules {','.join(s.target_modules)} "
+            "matches none of those chosen"
+        )
+    if strangers := [path for path in job.paths if path not in base.linears]:
+        raise UsageError(f"job {job.name!r} adapts {strangers[0]}, which {base.info.name} lacks")
+    for path in job.paths:
+        shape = base.linears[path]
+        try:
+            variants.check_rank(variants.parse(s.variant), r=s.r, path=path, shape=shape)
+        except UsageError as error:
+            raise UsageError(f"job {job.name!r}: {error}") from None
+    if not 0 <= s.dropout < 1:
+        raise UsageError(f"job {job.name!r}: dropout must be at least 0, below 1, got {s.dropout}")
+
+
+def check_lessons(base: Base, job: Job) -> None:
+    """Refuse rows that cannot be trained on, as `check_jobs` does."""
+    if not len(job.lessons):
+        raise DataError(f"job {job.name!r} has nothing to learn; give it at least one example")
+    rows = zip(job.lessons.lessons, job.lessons.probes, strict=True)
+    for number, (lesson, probe) in enumerate(rows, start=1):
+        which = f"job {job.name!r}: example {number}"
+        if not probe.answer.strip():
+            raise DataError(f"{which} has an empty answer; fill it in or leave the example out")
+        if not any(lesson.carries_loss):
+            raise DataError(f"{which} has no token that carries loss")
+        if len(lesson.ids) > base.max_tokens:
+            raise DataError(
+                f"{which} has {len(lesson.ids):,} tokens, the model takes {base.max_tokens:,}; "
+                "split it"
+            )

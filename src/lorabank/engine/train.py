@@ -5,41 +5,31 @@ each adapter the gradient of its own mean loss: the same it would get alone. Rec
 epoch comes free with the loss; when it is near the goal it is verified by a pass of its own.
 """
 
-import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lorabank.engine.base import Base
-from lorabank.engine.fleet import Fleet, Weights
+from lorabank.engine.capacity import free_bytes, measure_need, settle_width
+from lorabank.engine.checkpoint import Checkpoint, State
+from lorabank.engine.fleet import Fleet
 from lorabank.engine.frozen import EVERYTHING, Reuse
-from lorabank.engine.jobs import Job, Outcome, Progress
+from lorabank.engine.jobs import Job, Outcome, Progress, check_jobs
 from lorabank.engine.lessons import Lesson
-from lorabank.engine.optimiser import FleetAdamW
-from lorabank.engine.recall import read, share
+from lorabank.engine.progress import FleetProgress, fleet_progress
+from lorabank.engine.recompute import recomputing
 from lorabank.engine.rows import lesson_batch
+from lorabank.engine.seats import Seat, Seats
+from lorabank.errors import UsageError
 from lorabank.lora.objectives import Objective, fleet_weights, weighted_means
 
-_log = logging.getLogger(__name__)
 OnStep = Callable[[Progress], None]
-
-
-@dataclass(slots=True)
-class _Seat:
-    """A job in a slot, with the best state it has been in."""
-
-    slot: int
-    progress: Progress
-    best_recall: float = -1.0
-    best: Weights | None = None
-
-    @property
-    def job(self) -> Job:
-        return self.progress.job
+OnRound = Callable[[FleetProgress], None]
 
 
 def train(
@@ -49,130 +39,139 @@ def train(
     width: int | None = None,
     reuse: Reuse = EVERYTHING,
     on_step: OnStep | None = None,
+    on_round: OnRound | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_every_s: float = 60.0,
+    gradient_checkpointing: bool = False,
 ) -> list[Outcome]:
     """Train every job; outcomes in job order.
 
-    Ctrl-C ends all seated jobs with the best they have; jobs that never sat are left out.
+    Ctrl-C ends all seated jobs with the best they have; jobs that never sat are left out. A job
+    whose loss or gradient is no longer a number ends alone, with its last good state.
 
     Args:
-        width: how many adapters train at once; None for all.
+        width: how many adapters train at once; None for as many as memory holds.
         reuse: what may be computed once and kept; the numbers are the same either way.
-        on_step: called after each step of each job.
+        on_step: called after each step of each job; on_round: after a step of all that sit.
+        checkpoint: a folder to save to on the way. If it holds a part of this very run, that is
+            where training goes on, to the same result; once all is done it is removed.
+        checkpoint_every_s: 0 saves after every round.
+        gradient_checkpointing: compute activations twice rather than hold them.
+
+    Raises:
+        UsageError: a job that cannot be trained, a fleet that does not fit, a checkpoint of
+            another run. StorageError: the checkpoint cannot be written or read.
     """
+    if not jobs:
+        return []
+    check_jobs(base, jobs)
+    folder = None
+    if checkpoint:
+        folder = Checkpoint(checkpoint, base, jobs, every_s=checkpoint_every_s)
+    saved = folder.load() if folder else None
+    need = measure_need(base, jobs, reuse=reuse, recompute=gradient_checkpointing)
+    seats = settle_width(
+        need,
+        free_bytes=free_bytes(base.device),
+        n_jobs=len(jobs),
+        asked=_same_width(saved[0], width, len(jobs)) if saved else width,
+    )
     paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
     r = max(job.saved_r for job in jobs)
-    seats = min(width or len(jobs), len(jobs))
-    with Fleet(base, paths=paths, r=r, width=seats, reuse=reuse) as fleet:
-        return _Trainer(base, fleet, jobs, on_step or (lambda _: None)).run()
+    with (
+        Fleet(base, paths=paths, r=r, width=seats, reuse=reuse) as fleet,
+        recomputing(fleet, is_on=gradient_checkpointing),
+    ):
+        seated = Seats(fleet, jobs)
+        if saved:
+            seated.restore(*saved)
+        return _Trainer(seated, on_step, on_round).run(folder)
+
+
+def _same_width(saved: State, asked: int | None, n_jobs: int) -> int:
+    """The width to go on with: who sits beside whom shows in the last bits."""
+    width: int = saved[0]["width"]
+    if asked is not None and min(asked, n_jobs) != width:
+        raise UsageError(f"--width {asked}: the checkpoint is of width {width}; go on with that")
+    return width
 
 
 class _Trainer:
-    def __init__(self, base: Base, fleet: Fleet, jobs: Sequence[Job], on_step: OnStep):
-        self.base, self.fleet, self.on_step = base, fleet, on_step
-        self.optimiser = FleetAdamW(fleet.theta, fleet.grad)
-        self.jobs = jobs
-        self.waiting = list(range(len(jobs)))[::-1]
-        self.seats: dict[int, _Seat] = {}
-        self.numbers: dict[int, int] = {}  # slot -> index of its job
-        self.outcomes: dict[int, Outcome] = {}
+    def __init__(self, seats: Seats, on_step: OnStep | None, on_round: OnRound | None):
+        self.seats, self.on_step, self.on_round = seats, on_step, on_round
+        self.tokens, self.started = 0, time.monotonic()
 
-    def run(self) -> list[Outcome]:
-        for slot in range(self.fleet.width):
-            self._fill(slot)
+    def run(self, checkpoint: Checkpoint | None) -> list[Outcome]:
+        seats, outcomes = self.seats, self.seats.outcomes
         try:
-            while self.seats:
-                self._step(list(self.seats.values()))
-        except KeyboardInterrupt:
-            for seat in list(self.seats.values()):
-                self._finish(seat, "interrupted")
-        return [self.outcomes[i] for i in sorted(self.outcomes)]
+            for slot in range(seats.fleet.width):
+                if slot not in seats.taken:
+                    seats.fill(slot)
+            while seats.taken:
+                n_done = len(outcomes)
+                self._step(list(seats.taken.values()))
+                if self.on_round:
+                    self.on_round(self._report())
+                if checkpoint and checkpoint.is_due(has_finished=len(outcomes) > n_done):
+                    checkpoint.save(*seats.state(), outcomes)
+            if checkpoint:
+                checkpoint.remove()
+        except KeyboardInterrupt:  # a checkpoint stays: the same call goes on from there
+            for seat in list(seats.taken.values()):
+                seats.finish(seat, "interrupted")
+        return [outcomes[number] for number in sorted(outcomes)]
 
-    def _fill(self, slot: int) -> None:
-        if not self.waiting:
-            return
-        number = self.waiting.pop()
-        job = self.jobs[number]
-        self.fleet.start(slot, job.settings, job.paths)
-        self.optimiser.restart(slot)
-        self.numbers[slot] = number
-        self.seats[slot] = _Seat(slot, Progress(job))
-
-    def _step(self, seats: list[_Seat]) -> None:
+    def _step(self, seats: list[Seat]) -> None:
+        fleet = self.seats.fleet
         batches = [seat.progress.next_batch() for seat in seats]
         chosen = [
             [seat.job.lessons.lessons[i] for i in batch]
             for seat, batch in zip(seats, batches, strict=True)
         ]
-        self.fleet.grad.zero_()
-        result = fleet_loss(
-            self.fleet,
-            [seat.slot for seat in seats],
-            chosen,
-            dropout=seats[0].job.settings.dropout,
-            objectives=[seat.job.objective for seat in seats],
-        )
+        fleet.grad.zero_()
+        with fleet.dropping({seat.slot: seat.dropout for seat in seats}):
+            result = fleet_loss(
+                fleet,
+                [seat.slot for seat in seats],
+                chosen,
+                objectives=[seat.job.objective for seat in seats],
+            )
         result.losses.sum().backward()  # type: ignore[no-untyped-call]
         losses, hits = result.losses.tolist(), result.hits.tolist()
         tokens = [sum(len(row.ids) for row in rows) for rows in chosen]
+        self.tokens += sum(tokens)
         for seat, batch, loss, hit, count in zip(seats, batches, losses, hits, tokens, strict=True):
-            if not math.isfinite(loss):
-                self._finish(seat, "diverged")
+            if not (math.isfinite(loss) and self.seats.update(seat)):
+                self.seats.finish(seat, "diverged")
                 continue
-            s, progress = seat.job.settings, seat.progress
-            self.optimiser.step(
-                seat.slot,
-                lr=progress.lr(),
-                weight_decay=s.weight_decay,
-                clip=s.clip,
-                moves=self.fleet.moves.get(seat.slot),
-            )
-            closed = progress.record(examples=len(batch), tokens=count, hits=hit, loss=loss)
-            self.on_step(progress)
-            if closed or progress.is_spent:
+            closed = seat.progress.record(examples=len(batch), tokens=count, hits=hit, loss=loss)
+            if self.on_step:
+                self.on_step(seat.progress)
+            if closed or seat.progress.is_spent:
                 self._judge(seat)
 
-    def _judge(self, seat: _Seat) -> None:
+    def _judge(self, seat: Seat) -> None:
         """Decide at the end of an epoch whether a job is done, and keep its best state."""
         progress, goal = seat.progress, seat.job.settings.until_recall
         if progress.may_have_it:
-            recall = self._recall(seat)
+            recall = self.seats.recall(seat)
             if recall > seat.best_recall:
-                seat.best_recall, seat.best = recall, self._weights(seat)
+                self.seats.keep(seat, recall)
             if goal is not None and recall >= goal:
-                self._finish(seat, "recalled")
+                self.seats.finish(seat, "recalled")
                 return
         if progress.is_spent:
-            self._finish(seat, "budget")
+            self.seats.finish(seat, "budget")
+        elif seat.best_recall < 0 and progress.has_improved:
+            self.seats.keep(seat, -1.0)
 
-    def _finish(self, seat: _Seat, stopped: str) -> None:
-        """Leave the seat with the better of the best state and, if it is sound, the last."""
-        if stopped != "recalled":
-            recall = self._recall(seat) if stopped != "diverged" else -1.0
-            if recall >= seat.best_recall:
-                seat.best_recall, seat.best = recall, self._weights(seat)
-        progress = seat.progress
-        assert seat.best is not None
-        self.outcomes[self.numbers[seat.slot]] = Outcome(
-            job=seat.job,
-            weights=seat.best,
-            stopped=stopped,
-            recall=max(0.0, seat.best_recall),
-            steps=progress.steps,
-            exposures=progress.exposures,
-            trained_tokens=progress.tokens,
-            curve=tuple(progress.curve),
+    def _report(self) -> FleetProgress:
+        return fleet_progress(
+            self.seats.jobs,
+            {seat.number: seat.progress for seat in self.seats.taken.values()},
+            self.seats.outcomes,
+            tokens_per_s=self.tokens / (time.monotonic() - self.started),
         )
-        _log.info("%s: %s after %d steps", seat.job.name, stopped, progress.steps)
-        del self.seats[seat.slot]
-        if stopped != "interrupted":
-            self._fill(seat.slot)
-
-    def _recall(self, seat: _Seat) -> float:
-        probes = seat.job.lessons.probes
-        return share(read(self.base, probes, fleet=self.fleet, slots=[seat.slot] * len(probes)))
-
-    def _weights(self, seat: _Seat) -> Weights:
-        return self.fleet.take(seat.slot, r=seat.job.saved_r, paths=seat.job.paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +189,6 @@ def fleet_loss(
     slots: list[int],
     chosen: Sequence[Sequence[Lesson]],
     *,
-    dropout: float = 0.0,
     objectives: Sequence[Objective] | None = None,
 ) -> FleetLoss:
     """Loss of each slot's adapter on its own lessons, in one pass over the base."""
@@ -199,9 +197,9 @@ def fleet_loss(
         [row for rows in chosen for row in rows], device=device, split=fleet.reuse.prompts
     )
     owner = torch.tensor([i for i, rows in enumerate(chosen) for _ in rows], device=device)  # (R,)
-    logits = fleet.logits_at(batch, _groups(slots, chosen), dropout=dropout)  # (N, V)
-    nats = F.cross_entropy(logits.float(), batch.targets, reduction="none")  # (N,)
-    wrong = (logits.argmax(-1) != batch.targets).int()  # (N,)
+    per_row = [slot for slot, rows in zip(slots, chosen, strict=True) for _ in rows]
+    nats, hits = fleet.nats_at(batch, per_row)  # (N,)
+    wrong = (~hits).int()
     misses = torch.zeros(len(owner), dtype=torch.int, device=device)
     right = misses.index_add_(0, batch.rows, wrong) == 0  # (R,)
     weights = fleet_weights(
@@ -214,10 +212,3 @@ def fleet_loss(
     )  # (N,)
     losses = weighted_means(nats, weights, owner[batch.rows], n)
     return FleetLoss(losses, torch.bincount(owner[right], minlength=n))
-
-
-def _groups(slots: list[int], chosen: Sequence[Sequence[object]]) -> list[int]:
-    """Slots in equal groups of rows: one each where batches are of one size, else one per row."""
-    if len({len(rows) for rows in chosen}) == 1:
-        return slots
-    return [slot for slot, rows in zip(slots, chosen, strict=True) for _ in rows]

@@ -1,0 +1,241 @@
+"""In a fleet each job does what it would do alone, whatever becomes of the others."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from lorabank.engine.base import Base
+from lorabank.engine.dropout import Dropout, layer_key, masks
+from lorabank.engine.fleet import Fleet
+from lorabank.engine.frozen import Reuse
+from lorabank.engine.jobs import Job, Outcome
+from lorabank.engine.learn import plan_job
+from lorabank.engine.lessons import Lessons
+from lorabank.engine.progress import FleetProgress, render
+from lorabank.engine.recompute import recomputing
+from lorabank.engine.rows import lesson_batch
+from lorabank.engine.settings import PAPER, SOUND, TrainSettings
+from lorabank.engine.train import fleet_loss, train
+from lorabank.errors import UsageError
+from lorabank.tasks.examples import from_pair
+
+QUICK = replace(SOUND, lr=5e-3, exposures=5, until_recall=None, batch_size=4, warmup_steps=0)
+
+
+def planned(base: Base, name: str, settings: TrainSettings = QUICK, *, n: int = 6) -> Job:
+    pairs = [from_pair(f"What is{' really' * (i % 3)} {i}?", f"{i * 7}") for i in range(n)]
+    return plan_job(base, pairs, settings, name=name)
+
+
+def with_first_lesson(job: Job, **changes: object) -> Job:
+    first, *others = job.lessons.lessons
+    lessons = (replace(first, **changes), *others)  # type: ignore[arg-type]
+    return replace(job, lessons=replace(job.lessons, lessons=lessons))
+
+
+def assert_close(one: Outcome, other: Outcome, *, atol: float) -> None:
+    for path, pair in one.weights.items():
+        for mine, theirs in zip(pair, other.weights[path], strict=True):
+            torch.testing.assert_close(mine, theirs, atol=atol, rtol=0, msg=path)
+
+
+def test_dropout_is_a_jobs_own(tiny: Base):
+    jobs = [
+        planned(tiny, "half", replace(QUICK, dropout=0.5)),
+        planned(tiny, "none", n=9),
+        planned(tiny, "paper", replace(PAPER, steps=8, lr=1e-3, batch_size=2)),
+    ]
+    together = train(tiny, jobs, width=2)
+    for job, outcome in zip(jobs, together, strict=True):
+        assert_close(outcome, train(tiny, [job])[0], atol=1e-4)
+    bare = train(tiny, [replace(jobs[0], settings=replace(QUICK, dropout=0.0))])[0]
+    some = jobs[0].paths[0]
+    assert not torch.allclose(bare.weights[some][1], together[0].weights[some][1], atol=1e-3)
+
+
+def test_what_is_dropped_follows_the_row_wherever_it_lies(tiny: Base):
+    lessons = list(planned(tiny, "a").lessons.lessons)
+    drop, other = Dropout(0.25, seed=1, step=3), Dropout(0.25, seed=1, step=4)
+
+    def mask(rows: list[int], drops: list[Dropout | None], *, split: bool = False) -> Tensor:
+        batch = lesson_batch([lessons[i] for i in rows], split=split)
+        made = masks(batch, drops)
+        assert made is not None
+        return made(layer_key("q_proj"), torch.ones(*batch.ids.shape, 64))
+
+    alone = mask([0], [drop])[0]
+    beside = mask([5, 0, 1], [None, drop, other])
+    n, cut = len(lessons[0].ids), lessons[0].on_from
+    assert torch.equal(beside[1, :n], alone)
+    assert torch.equal(mask([0], [drop], split=True)[0], alone[cut:])
+    assert torch.equal(beside[0], torch.ones_like(beside[0]))
+    assert not torch.equal(mask([0], [other])[0], alone)
+    assert alone.unique().tolist() == [0.0, pytest.approx(4 / 3)]
+
+
+def test_dropout_hits_its_rate_evenly(tiny: Base):
+    lessons = planned(tiny, "a", n=12).lessons.lessons
+    batch = lesson_batch(lessons)
+    made = masks(batch, [Dropout(0.1, seed=0, step=0)] * 12)
+    assert made is not None
+    x = torch.ones(*batch.ids.shape, 256)
+    dropped = (made(layer_key("one"), x) == 0).double()
+    other = (made(layer_key("two"), x) == 0).double()
+    n = dropped.numel()
+    assert dropped.mean() == pytest.approx(0.1, abs=4 * math.sqrt(0.09 / n))
+    for way in ((0, 1), (1, 2), (0, 2)):  # per feature, per row, per place
+        count = n / dropped.mean(way).numel()
+        assert (dropped.mean(way) - 0.1).abs().max() < 5 * math.sqrt(0.09 / count)
+    neighbours = (dropped[..., 1:] * dropped[..., :-1]).mean(), (dropped * other).mean()
+    assert all(both == pytest.approx(0.01, abs=2e-3) for both in neighbours)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_job_that_diverges_leaves_the_others_alone(tiny: Base, bad: float):
+    healthy = planned(tiny, "healthy")
+    lessons = planned(tiny, "ill", n=9)
+    count = sum(lessons.lessons.lessons[0].carries_loss)
+    ill = with_first_lesson(lessons, weights=(bad,) * count)
+    late = planned(tiny, "late", replace(QUICK, seed=3), n=4)
+    outcomes = train(tiny, [healthy, ill, late], width=2)
+    assert [outcome.stopped for outcome in outcomes] == ["budget", "diverged", "budget"]
+    assert_close(outcomes[0], train(tiny, [healthy])[0], atol=1e-5)
+    assert_close(outcomes[2], train(tiny, [late])[0], atol=1e-5)
+    assert all(t.isfinite().all() for pair in outcomes[1].weights.values() for t in pair)
+
+
+def test_a_job_that_diverges_late_keeps_its_last_good_state(tiny: Base):
+    job, seen = planned(tiny, "ill", replace(QUICK, exposures=30)), []
+
+    def spoil(progress: FleetProgress) -> None:
+        seen.append(progress)
+        if len(seen) == 2 * 10:  # steps: ten epochs
+            with torch.no_grad():
+                tiny.model.get_output_embeddings().weight.fill_(math.nan)
+
+    with torch.no_grad():
+        head = tiny.model.get_output_embeddings().weight.clone()
+    outcome = train(tiny, [job], on_round=spoil)[0]
+    with torch.no_grad():
+        tiny.model.get_output_embeddings().weight.copy_(head)
+    assert (outcome.stopped, outcome.steps, len(outcome.curve)) == ("diverged", 20, 10)
+    losses = [epoch.loss for epoch in outcome.curve]
+    recalls = [epoch.seen_recall for epoch in outcome.curve]
+    last_good = max(
+        i
+        for i in range(10)
+        if losses[i] == min(losses[: i + 1]) or recalls[i] > max([-1, *recalls[:i]])
+    )
+    shorter = replace(job, settings=replace(job.settings, exposures=last_good + 1))
+    assert_close(outcome, train(tiny, [shorter])[0], atol=0)
+
+
+@pytest.mark.parametrize("reuse", [Reuse(), Reuse(prompts=False, layers=False)], ids=str)
+@pytest.mark.parametrize("layers", [None, (1,)])
+def test_gradient_checkpointing_gives_the_same_gradients(
+    tiny: Base, reuse: Reuse, layers: tuple[int, ...] | None
+):
+    jobs = [
+        planned(tiny, "a", replace(QUICK, layers=layers, r=3), n=4),
+        planned(tiny, "b", replace(QUICK, layers=layers, r=5, activated=False), n=3),
+    ]
+    twice = []
+    for is_on in (False, True):
+        with Fleet(tiny, paths=jobs[0].paths, r=5, width=2, reuse=reuse) as fleet:
+            for slot, job in enumerate(jobs):
+                fleet.start(slot, job.settings, job.paths)
+            fleet.theta += torch.randn(
+                fleet.theta.shape, generator=torch.Generator().manual_seed(0)
+            ) * (0.1)
+            drops = {0: Dropout(0.3, seed=0, step=0)}
+            with recomputing(fleet, is_on=is_on), fleet.dropping(drops):
+                lessons = [list(job.lessons.lessons) for job in jobs]
+                fleet_loss(fleet, [0, 1], lessons).losses.sum().backward()
+            twice.append(fleet.grad.clone())
+    assert twice[0].abs().max() > 1e-3
+    torch.testing.assert_close(twice[1], twice[0], atol=1e-5, rtol=1e-5)
+    assert all("forward" not in vars(block) for block in tiny.model.model.layers)
+
+
+def test_gradient_checkpointing_trains_the_same(tiny: Base):
+    jobs = [planned(tiny, "a"), planned(tiny, "b", replace(QUICK, seed=1), n=4)]
+    plain, checkpointed = (train(tiny, jobs, gradient_checkpointing=on) for on in (False, True))
+    for one, other in zip(plain, checkpointed, strict=True):
+        assert_close(one, other, atol=1e-4)
+
+
+def test_progress_of_the_whole_fleet(tiny: Base):
+    jobs = [planned(tiny, name, n=n) for name, n in (("long", 8), ("b", 4), ("c", 4))]
+    seen: list[FleetProgress] = []
+    train(tiny, jobs, width=2, on_round=seen.append)
+    first, last = seen[0], seen[-1]
+    assert (first.done, first.seated, first.waiting) == (0, 2, 1)
+    assert (last.done, last.seated, last.waiting) == (3, 0, 0)
+    assert first.tokens_per_s > 0
+    assert first.jobs[0].loss is not None
+    assert first.jobs[0].seen_recall is None
+    assert first.jobs[0].exposures == 0.5
+    lines = render(first)
+    assert lines[0].startswith("0 done, 2 training, 1 waiting, ")
+    assert lines[0].endswith(" tokens/s")
+    assert lines[1].startswith("long  training        0.5 exposures  loss ")
+    assert lines[3] == "c     waiting"
+    assert render(last)[1].startswith("long  budget          5.0 exposures  loss ")
+    assert "  recall " in render(last)[1]
+
+
+def emptied(job: Job) -> Job:
+    return replace(job, lessons=Lessons("sound", (), ()))
+
+
+def unanswered(job: Job) -> Job:
+    probes = tuple(replace(probe, answer=" ") for probe in job.lessons.probes)
+    return replace(job, lessons=replace(job.lessons, probes=probes))
+
+
+def lengthened(job: Job) -> Job:
+    ids = job.lessons.lessons[0].ids * 40
+    return with_first_lesson(job, ids=ids, carries_loss=(True,) * len(ids))
+
+
+def silenced(job: Job) -> Job:
+    return with_first_lesson(job, carries_loss=(False,) * len(job.lessons.lessons[0].ids))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda job: replace(job, name="good"), "2 jobs are named 'good'"),
+        (emptied, "job 'bad' has nothing to learn"),
+        (unanswered, "job 'bad': example 1 has an empty answer"),
+        (silenced, "job 'bad': example 1 has no token that carries loss"),
+        (lengthened, r"job 'bad': example 1 has [\d,]+ tokens, the model takes 512"),
+        (lambda job: replace(job, paths=()), "job 'bad' adapts no layer"),
+        (lambda job: replace(job, paths=("model.x",)), "job 'bad' adapts model.x, which"),
+        (
+            lambda job: replace(job, settings=replace(job.settings, r=40)),
+            r"job 'bad': --variant lora takes r 1\.\.32",
+        ),
+        (
+            lambda job: replace(job, settings=replace(job.settings, dropout=1.0)),
+            "job 'bad': dropout must be at least 0, below 1",
+        ),
+    ],
+)
+def test_bad_jobs_are_refused_by_name_before_any_step(
+    tiny: Base, spoil: Callable[[Job], Job], says: str
+):
+    def never(_: object) -> None:
+        raise AssertionError("a step was taken")
+
+    jobs = [planned(tiny, "good"), spoil(planned(tiny, "bad"))]
+    with pytest.raises(UsageError, match=says):
+        train(tiny, jobs, on_step=never)
+
+
+def test_no_jobs_no_outcomes(tiny: Base):
+    assert train(tiny, []) == []

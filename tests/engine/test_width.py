@@ -1,0 +1,96 @@
+"""How many adapters train at once, by the memory there is."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lorabank.engine.base import Base
+from lorabank.engine.capacity import Need, free_bytes, measure_need, settle_width
+from lorabank.engine.fleet import Fleet
+from lorabank.engine.frozen import EVERYTHING, Reuse
+from lorabank.engine.jobs import Job
+from lorabank.engine.learn import plan_job
+from lorabank.engine.settings import SOUND
+from lorabank.engine.train import train
+from lorabank.errors import UsageError
+from lorabank.tasks.examples import from_pair
+
+GIB = 1 << 30
+NEED = Need(seat_bytes=GIB, done_bytes=GIB)
+
+
+def planned(base: Base, *, n: int = 4, question: str = "What?", **changes: object) -> Job:
+    settings = replace(SOUND, exposures=1, until_recall=None, **changes)  # type: ignore[arg-type]
+    return plan_job(base, [from_pair(f"{question} {i}", f"{i}") for i in range(n)], settings)
+
+
+@pytest.mark.parametrize(
+    ("free", "n_jobs", "asked", "width"),
+    [
+        (100, 12, None, 12),  # all fit
+        (10, 12, None, 6),  # 70% of 10, less the finished
+        (100, 12, 5, 5),
+        (10, 3, 9, 3),  # more asked for than there are jobs
+    ],
+)
+def test_width_is_what_was_asked_for_or_what_fits(
+    free: int, n_jobs: int, asked: int | None, width: int
+):
+    assert settle_width(NEED, free_bytes=free * GIB, n_jobs=n_jobs, asked=asked) == width
+
+
+@pytest.mark.parametrize(
+    ("free", "asked", "says"),
+    [
+        (10, 8, r"a fleet of 8 takes 9\.0 GiB, 10\.0 GiB is free.*--width 6 would fit"),
+        (2, None, r"not even one adapter fits: it takes 2\.0 GiB"),
+        (10, 0, "--width must be at least 1, got 0"),
+    ],
+)
+def test_a_width_that_does_not_fit_is_refused(free: int, asked: int | None, says: str):
+    with pytest.raises(UsageError, match=says):
+        settle_width(NEED, free_bytes=free * GIB, n_jobs=12, asked=asked)
+
+
+def test_more_rows_longer_rows_and_higher_ranks_need_more(tiny: Base):
+    def seat(job: Job, *, reuse: Reuse = EVERYTHING, recompute: bool = False) -> int:
+        return measure_need(tiny, [job], reuse=reuse, recompute=recompute).seat_bytes
+
+    small = seat(planned(tiny))
+    assert seat(planned(tiny, n=8)) > 1.5 * small
+    assert seat(planned(tiny, r=16)) > 1.1 * small
+    assert seat(planned(tiny, dropout=0.1)) > small
+    long = planned(tiny, question="Well, " * 20)
+    assert seat(long, reuse=Reuse(prompts=False)) > 2 * seat(long)
+    assert seat(planned(tiny, layers=(1,))) < small
+    assert seat(planned(tiny), recompute=True) < small
+
+
+def test_need_is_about_what_a_step_takes(tiny: Base):
+    """Held for the backward pass: per block and row token some ten vectors of d and of 2 d."""
+    job = planned(tiny, n=1, activated=False)
+    tokens = len(job.lessons.lessons[0].ids)
+    with Fleet(tiny, paths=job.paths, r=8) as fleet:
+        adapter = fleet.theta.nbytes
+    need = measure_need(tiny, [job], reuse=EVERYTHING, recompute=False)
+    assert need.done_bytes == adapter
+    rows = need.seat_bytes - 5 * adapter
+    block = 4 * tokens * 64
+    assert 2 * 8 * block < rows < 2 * 40 * block
+
+
+def test_measuring_leaves_nothing_behind(tiny: Base):
+    job = planned(tiny, layers=(1,))
+    before = {name: p.clone() for name, p in tiny.model.named_parameters()}
+    measure_need(tiny, [job], reuse=EVERYTHING, recompute=True)
+    assert (tiny.prompts.n_computed, tiny.layer_inputs.n_computed) == (0, 0)
+    after = dict(tiny.model.named_parameters())
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], p) for name, p in before.items())
+    assert "forward" not in vars(tiny.model.model.layers[1])
+
+
+def test_this_machine_has_memory(tiny: Base):
+    assert free_bytes(tiny.device) > 1 << 20
+    assert len(train(tiny, [planned(tiny)])) == 1
