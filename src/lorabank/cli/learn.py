@@ -30,7 +30,11 @@ def run(
     base: BaseName = DEFAULT_BASE,
     recipe: Annotated[str, typer.Option(help="sound, or paper (arXiv:2603.01097).")] = "sound",
     variant: Annotated[
-        str | None, typer.Option(help="lora, rslora, pissa, orthogonal or frozen-a.")
+        str | None,
+        typer.Option(
+            help="lora, rslora, pissa, orthogonal or frozen-a; with --always-on also dora or a "
+            "tuner of PEFT's, such as peft:loha, peft:ia3 or peft:oft."
+        ),
     ] = None,
     objective: Annotated[
         str | None, typer.Option(help="ce, memft-threshold or memft-window.")

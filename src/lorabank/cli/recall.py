@@ -1,5 +1,6 @@
 """`lorabank recall`: ask an adapter for every fact of a file."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -26,11 +27,12 @@ def run(
 
     Example: lorabank recall out/facts facts.csv
     """
-    from lorabank.engine.adapter import load_adapter, read_record
+    from lorabank.engine.adapter import is_plain_lora, load_adapter, read_record
     from lorabank.engine.base import load_base
     from lorabank.engine.fleet import Fleet
     from lorabank.engine.lessons import render_lessons
     from lorabank.engine.recall import read, scored
+    from lorabank.engine.wrapped import opened
     from lorabank.errors import UsageError
     from lorabank.tasks.examples import read_examples
     from lorabank.tasks.scoring import SCORERS, TOKENS
@@ -42,23 +44,27 @@ def run(
         raise UsageError(f"--score must be {TOKENS}, {' or '.join(SCORERS)}, got {score!r}")
     examples = read_examples(facts)
     model = load_base(base or record.get("base", {}).get("name", DEFAULT_BASE), device=device)
-    loaded = load_adapter(adapter, model)
-    lessons = render_lessons(
+    loaded = load_adapter(adapter, model) if is_plain_lora(adapter) else None
+    probes = render_lessons(
         model.chat,
         examples,
         recipe=recipe,
         max_tokens=model.max_tokens,
-        activated=loaded.activated,
-    )
-    with Fleet(model, paths=list(loaded.weights), r=loaded.r) as fleet:
-        fleet.put(0, loaded.weights, alpha=loaded.alpha, activated=loaded.activated)
-        slots = [0] * len(examples)
-        readings = read(model, lessons.probes, fleet=fleet, slots=slots)
+        activated=loaded is not None and loaded.activated,
+    ).probes
+    with ExitStack() as stack:
+        fleet, slots = None, None
+        if loaded is None:  # one of PEFT's other tuners
+            stack.enter_context(opened(adapter, model))
+        else:
+            fleet = stack.enter_context(Fleet(model, paths=list(loaded.weights), r=loaded.r))
+            fleet.put(0, loaded.weights, alpha=loaded.alpha, activated=loaded.activated)
+            slots = [0] * len(examples)
+        readings = read(model, probes, fleet=fleet, slots=slots)
         verdicts = [reading.recalled for reading in readings]
         if score != TOKENS:
-            verdicts = scored(
-                model, lessons.probes, SCORERS[score], fleet=fleet, slots=slots, readings=readings
-            )
+            scorer = SCORERS[score]
+            verdicts = scored(model, probes, scorer, fleet=fleet, slots=slots, readings=readings)
     missing = [e.question for e, ok in zip(examples, verdicts, strict=True) if not ok]
     recalled = len(examples) - len(missing)
     if json:

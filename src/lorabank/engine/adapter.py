@@ -74,15 +74,25 @@ def save_adapter(
     Raises:
         StorageError: the disk is full or the folder cannot be written; nothing is left behind.
     """
+    with staged(folder, record) as staging:
+        save_file(_to_peft(weights), staging / TENSORS, metadata={"format": "pt"})
+        config = _peft_config(base, weights, r=r, alpha=alpha, dropout=dropout, activated=activated)
+        config.save_pretrained(staging)
+    return weight_bytes(folder)
+
+
+@contextmanager
+def staged(folder: Path, record: dict[str, Any]) -> Iterator[Path]:
+    """A folder to fill, which becomes `folder` once it is full and has its record.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
     with _storage(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            save_file(_to_peft(weights), staging / TENSORS, metadata={"format": "pt"})
-            config = _peft_config(
-                base, weights, r=r, alpha=alpha, dropout=dropout, activated=activated
-            )
-            config.save_pretrained(staging)
+            yield staging
             text = json.dumps(record, indent=2, ensure_ascii=False)
             (staging / RECORD).write_text(text + "\n", encoding="utf-8")
             for file in staging.iterdir():
@@ -93,7 +103,19 @@ def save_adapter(
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
+
+
+def weight_bytes(folder: Path) -> int:
     return (folder / TENSORS).stat().st_size
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What `adapter_config.json` says.
+
+    Raises:
+        AdapterError: no adapter is there, or it cannot be read.
+    """
+    return _read_json(folder, CONFIG)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -102,7 +124,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     Raises:
         AdapterError: no adapter is there, or the record cannot be read.
     """
-    _read_json(folder, CONFIG)
+    read_config(folder)
     return _read_json(folder, RECORD) if (folder / RECORD).exists() else {}
 
 
@@ -112,20 +134,14 @@ def load_adapter(folder: Path, base: Base) -> Adapter:
     Raises:
         AdapterError: not a plain LoRA folder, damaged, or of another base model.
     """
-    config = _read_json(folder, CONFIG)
+    config = read_config(folder)
     record = read_record(folder)
-    theirs = record.get("base", {})
-    if theirs and theirs.get("sha256") != base.info.sha256:
-        raise AdapterError(
-            f"{folder} belongs to the base model {theirs.get('name')} "
-            f"({str(theirs.get('sha256'))[:12]}), got {base.info.name} ({base.info.sha256[:12]}); "
-            "name its own with --base"
-        )
+    check_base(folder, record, base)
     if config.get("peft_type") != "LORA":
         raise AdapterError(f"{folder} must be a LoRA adapter, got {config.get('peft_type')}")
-    for key, plain in _PLAIN.items():
-        if (config.get(key) or plain) != plain:
-            raise AdapterError(f"{folder}: {key}={config[key]} is not read here; use PEFT")
+    if beyond := _beyond_plain(config):
+        key = beyond[0]
+        raise AdapterError(f"{folder}: {key}={config[key]} is not read here; use PEFT")
     try:
         tensors = load_file(folder / TENSORS)
     except (SafetensorError, OSError) as error:
@@ -140,6 +156,36 @@ def load_adapter(folder: Path, base: Base) -> Adapter:
     return Adapter(
         weights, int(config["r"]), float(config["lora_alpha"]), header is not None, record
     )
+
+
+def is_plain_lora(folder: Path) -> bool:
+    """Whether `load_adapter` reads a folder; what else PEFT reads, `wrapped.opened` does.
+
+    Raises:
+        AdapterError: no adapter is there, or its configuration cannot be read.
+    """
+    config = read_config(folder)
+    return config.get("peft_type") == "LORA" and not _beyond_plain(config)
+
+
+def check_base(folder: Path, record: dict[str, Any], base: Base) -> None:
+    """Refuse an adapter that says it belongs to another base model.
+
+    Raises:
+        AdapterError: the hashes differ.
+    """
+    theirs = record.get("base", {})
+    if theirs and theirs.get("sha256") != base.info.sha256:
+        raise AdapterError(
+            f"{folder} belongs to the base model {theirs.get('name')} "
+            f"({str(theirs.get('sha256'))[:12]}), got {base.info.name} ({base.info.sha256[:12]}); "
+            "name its own with --base"
+        )
+
+
+def _beyond_plain(config: dict[str, Any]) -> list[str]:
+    """Settings by which a LoRA is more than A and B."""
+    return [key for key, plain in _PLAIN.items() if (config.get(key) or plain) != plain]
 
 
 def _to_peft(weights: Weights) -> dict[str, torch.Tensor]:

@@ -6,16 +6,16 @@ things it could say before the write can still be asked of it.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from lorabank.engine.base import Base
 from lorabank.engine.fleet import Fleet
 from lorabank.engine.generate import generate
-from lorabank.engine.lessons import sound_probe
+from lorabank.engine.lessons import Probe, sound_probe
 from lorabank.engine.rows import probe_batch
 from lorabank.tasks.examples import Message
 
@@ -58,40 +58,63 @@ class Harm:
     """Those of them that the adapted model still gives."""
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a model speaks, bare or adapted."""
+
+    log_p: Tensor
+    """(N, V) at the tokens of ORDINARY."""
+    known: tuple[str, ...]
+    """Answers of KNOWN that it gives."""
+
+
 def measure_harm(base: Base, fleet: Fleet, slot: int) -> Harm:
-    before = _known(base, fleet, None)
-    after = _known(base, fleet, slot)
+    """What a slot's adapter does to the base."""
+    bare = Manner(_log_p(base, fleet, slot, strength=0.0), _known(base, fleet, None))
+    adapted = Manner(_log_p(base, fleet, slot, strength=1.0), _known(base, fleet, slot))
+    return compare(bare, adapted)
+
+
+@torch.no_grad()
+def observe(base: Base) -> Manner:
+    """The base as it stands, in no fleet: bare, or with layers of PEFT's in it."""
+    batch = probe_batch(_ordinary(base, activated=False), device=base.device)
+    logits = base.logits_at(batch.rows, batch.columns, input_ids=batch.ids, use_cache=False)
+    return Manner(F.log_softmax(logits.float(), dim=-1), _known(base, None, None))
+
+
+def compare(bare: Manner, adapted: Manner) -> Harm:
+    kl = F.kl_div(adapted.log_p, bare.log_p, log_target=True, reduction="batchmean")
+    assert math.isfinite(kl)
     return Harm(
-        kl_to_base_nats=_mean_kl(base, fleet, slot),
-        known_before=tuple(before),
-        known_after=tuple(answer for answer in before if answer in after),
+        kl_to_base_nats=float(kl),
+        known_before=bare.known,
+        known_after=tuple(answer for answer in bare.known if answer in adapted.known),
     )
 
 
 @torch.no_grad()
-def _mean_kl(base: Base, fleet: Fleet, slot: int) -> float:
-    activated = fleet.activated[slot]
-    probes = [
+def _log_p(base: Base, fleet: Fleet, slot: int, *, strength: float) -> Tensor:
+    """(N, V); at strength 0 of the bare model, read in the same way."""
+    probes = _ordinary(base, activated=fleet.activated[slot])
+    batch = probe_batch(probes, device=base.device, split=fleet.reuse.prompts)
+    logits = fleet.logits_at(batch, [slot], strength=[strength])
+    return F.log_softmax(logits.float(), dim=-1)
+
+
+def _ordinary(base: Base, *, activated: bool) -> list[Probe]:
+    return [
         sound_probe(base.chat, [Message("user", question)], reply, activated=activated)
         for question, reply in ORDINARY
     ]
-    logs = []
-    for strength in (0.0, 1.0):
-        batch = probe_batch(probes, device=base.device, split=fleet.reuse.prompts)
-        logits = fleet.logits_at(batch, [slot], strength=[strength])
-        logs.append(F.log_softmax(logits.float(), dim=-1))  # (N, V)
-    bare, adapted = logs
-    kl = F.kl_div(adapted, bare, log_target=True, reduction="batchmean")
-    assert math.isfinite(kl)
-    return float(kl)
 
 
-def _known(base: Base, fleet: Fleet, slot: int | None) -> Sequence[str]:
+def _known(base: Base, fleet: Fleet | None, slot: int | None) -> tuple[str, ...]:
     prompts = [base.chat.prompt_ids([Message("user", question)]) for question, _ in KNOWN]
     slots = None if slot is None else [slot] * len(prompts)
     replies = generate(base, prompts, fleet=fleet, slots=slots, max_new_tokens=_MAX_REPLY)
-    return [
+    return tuple(
         answers.split("|")[0]
         for (_, answers), reply in zip(KNOWN, replies, strict=True)
         if any(answer.lower() in reply.lower() for answer in answers.split("|"))
-    ]
+    )

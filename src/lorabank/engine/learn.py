@@ -21,12 +21,14 @@ from lorabank import __version__
 from lorabank.engine.adapter import check_out, save_adapter
 from lorabank.engine.base import Base
 from lorabank.engine.fleet import Fleet
-from lorabank.engine.harm import measure_harm
+from lorabank.engine.harm import compare, measure_harm, observe
 from lorabank.engine.jobs import Job, Outcome
 from lorabank.engine.lessons import render_lessons
 from lorabank.engine.recall import Reading, read, scored
 from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.train import OnStep, train
+from lorabank.engine.tuner import Tuned, applied, save_tuned, train_with_peft
+from lorabank.engine.wrapped import peft_config
 from lorabank.errors import UsageError
 from lorabank.lora import variants
 from lorabank.lora.shapes import choose, count_parameters
@@ -80,10 +82,12 @@ def plan_job(
     if not examples:
         raise UsageError("there is nothing to learn: give at least one example")
     paths = choose(base.linears, settings.target_modules, settings.layers)
-    for path in paths:
-        variants.check_rank(
-            variants.parse(settings.variant), r=settings.r, path=path, shape=base.linears[path]
-        )
+    if settings.through_peft:
+        peft_config(base, paths, settings)
+    else:
+        variant = variants.parse(settings.variant)
+        for path in paths:
+            variants.check_rank(variant, r=settings.r, path=path, shape=base.linears[path])
     lessons = render_lessons(
         base.chat,
         examples,
@@ -114,7 +118,10 @@ def learn(
     job = plan_job(base, examples, settings, name=out.name)
     before = read(base, job.lessons.probes)
     started = time.perf_counter()
-    outcome = train(base, [job], on_step=on_step)[0]
+    if settings.through_peft:
+        outcome: Outcome = train_with_peft(base, job, on_step=on_step)
+    else:
+        outcome = train(base, [job], on_step=on_step)[0]
     seconds = time.perf_counter() - started
     if outcome.stopped == "diverged":
         raise UsageError(
@@ -135,18 +142,21 @@ def _measured(
     seconds: float,
 ) -> LearnReport:
     job, s = outcome.job, outcome.job.settings
-    with Fleet(base, paths=job.paths, r=job.saved_r) as fleet:
-        fleet.put(0, outcome.weights, alpha=job.saved_alpha, activated=s.activated)
-        slots = [0] * len(examples)
-        after = read(base, job.lessons.probes, fleet=fleet, slots=slots)
-        before_verdicts = [reading.recalled for reading in before]
-        verdicts = [reading.recalled for reading in after]
-        if s.recipe == "paper":  # its adapters never learn to stop, so tokens cannot be scored
-            probes, score = job.lessons.probes, is_right_as_published
-            before_verdicts = scored(base, probes, score, fleet=fleet, readings=before)
-            verdicts = scored(base, probes, score, fleet=fleet, slots=slots, readings=after)
-        harm = measure_harm(base, fleet, 0)
-    parameters = _trainable(base, job)
+    before_verdicts = _verdicts(base, job, before)
+    if isinstance(outcome, Tuned):
+        parameters, bare = outcome.n_parameters, observe(base)
+        with applied(base, outcome):
+            after = read(base, job.lessons.probes)
+            verdicts = _verdicts(base, job, after)
+            harm = compare(bare, observe(base))
+    else:
+        parameters = _trainable(base, job)
+        with Fleet(base, paths=job.paths, r=job.saved_r) as fleet:
+            fleet.put(0, outcome.weights, alpha=job.saved_alpha, activated=s.activated)
+            slots = [0] * len(examples)
+            after = read(base, job.lessons.probes, fleet=fleet, slots=slots)
+            verdicts = _verdicts(base, job, after, fleet=fleet, slots=slots)
+            harm = measure_harm(base, fleet, 0)
     bits = sum(map(_stored, examples, before, after))
     report = LearnReport(
         facts=len(examples),
@@ -180,17 +190,35 @@ def _measured(
         "facts_sha256": facts_hash(examples),
         "versions": _versions(base),
     }
-    written = save_adapter(
-        out,
-        outcome.weights,
-        base=base,
-        r=job.saved_r,
-        alpha=job.saved_alpha,
-        dropout=s.dropout,
-        activated=s.activated,
-        record=record,
-    )
+    if isinstance(outcome, Tuned):
+        written = save_tuned(out, base, outcome, record=record)
+    else:
+        written = save_adapter(
+            out,
+            outcome.weights,
+            base=base,
+            r=job.saved_r,
+            alpha=job.saved_alpha,
+            dropout=s.dropout,
+            activated=s.activated,
+            record=record,
+        )
     return replace(report, adapter_bytes=written)
+
+
+def _verdicts(
+    base: Base,
+    job: Job,
+    readings: Sequence[Reading],
+    *,
+    fleet: Fleet | None = None,
+    slots: Sequence[int] | None = None,
+) -> list[bool]:
+    """Which answers count as recalled; the paper's adapters never learn to stop, so by text."""
+    if job.settings.recipe != "paper":
+        return [reading.recalled for reading in readings]
+    probes, score = job.lessons.probes, is_right_as_published
+    return scored(base, probes, score, fleet=fleet, slots=slots, readings=readings)
 
 
 def _trainable(base: Base, job: Job) -> int:

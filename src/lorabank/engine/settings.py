@@ -13,6 +13,7 @@ from lorabank.lora import objectives, variants
 from lorabank.lora.shapes import ALL_LINEAR
 
 RECIPE_NAMES = ("sound", "paper")
+PEFT_PREFIX = "peft:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,8 @@ class TrainSettings:
     """`sound` or `paper`: how examples become tokens and which tokens carry loss."""
 
     variant: str = "lora"
-    """lora, rslora, pissa, orthogonal, frozen-a (lora/variants.py)."""
+    """lora, rslora, pissa, orthogonal, frozen-a (lora/variants.py); through PEFT dora or
+    `peft:<tuner>` (engine/tuner.py)."""
 
     objective: str = "ce"
     """ce, memft-threshold, memft-window (lora/objectives.py)."""
@@ -78,7 +80,13 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained, naming the flag."""
-        variants.parse(self.variant)
+        if not self.through_peft:
+            variants.parse(self.variant)
+        _check(
+            not (self.through_peft and self.activated),
+            f"--variant {self.variant} works on every token only (activation is LoRA's); "
+            "add --always-on",
+        )
         objectives.parse(self.objective)
         names = " or ".join(RECIPE_NAMES)
         _check(self.recipe in RECIPE_NAMES, f"--recipe must be {names}, got {self.recipe!r}")
@@ -92,6 +100,11 @@ class TrainSettings:
             self.until_recall is None or 0 < self.until_recall <= 1,
             f"--until-recall must be above 0 and at most 1, got {self.until_recall}",
         )
+
+    @property
+    def through_peft(self) -> bool:
+        """Whether PEFT trains it, alone, instead of a fleet."""
+        return self.variant == "dora" or self.variant.startswith(PEFT_PREFIX)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

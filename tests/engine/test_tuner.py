@@ -1,0 +1,250 @@
+import json
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from lorabank.cli.main import main
+from lorabank.engine import tuner
+from lorabank.engine.base import Base
+from lorabank.engine.fleet import Fleet
+from lorabank.engine.jobs import Progress
+from lorabank.engine.learn import learn, plan_job
+from lorabank.engine.settings import PAPER, SOUND, settings_for
+from lorabank.engine.train import train
+from lorabank.engine.tuner import applied, train_with_peft
+from lorabank.engine.wrapped import opened, tuner_names
+from lorabank.errors import AdapterError, UsageError
+from lorabank.tasks.examples import from_pair
+
+EXAMPLES = [from_pair(f"Item {i}?", f"{i * 7}") for i in range(8)]
+DORA = replace(
+    SOUND, variant="dora", activated=False, lr=5e-3, exposures=150, until_recall=0.9, batch_size=4
+)
+SHORT = replace(DORA, exposures=2, until_recall=None)
+
+
+def logits(base: Base) -> torch.Tensor:
+    ids = torch.tensor([base.chat.prompt_ids(EXAMPLES[0].prompt)])
+    with torch.no_grad():
+        return base.model(input_ids=ids).logits  # type: ignore[no-any-return]
+
+
+def state_of(base: Base) -> dict[str, Any]:
+    """Everything a tuner could leave behind."""
+    modules = [(name, id(m), m.training) for name, m in base.model.named_modules()]
+    weights = {name: (p.clone(), p.requires_grad) for name, p in base.model.named_parameters()}
+    return {"modules": modules, "weights": weights, "attributes": set(vars(base.model))}
+
+
+def assert_same(before: dict[str, Any], after: dict[str, Any]) -> None:
+    assert after["modules"] == before["modules"]
+    assert after["attributes"] == before["attributes"]
+    assert after["weights"].keys() == before["weights"].keys()
+    for name, (weight, grad) in before["weights"].items():
+        assert torch.equal(after["weights"][name][0], weight)
+        assert after["weights"][name][1] == grad
+
+
+def test_dora_learns_and_plain_peft_and_recall_agree(
+    tiny: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    before = state_of(tiny)
+    out = tmp_path / "a"
+    report = learn(tiny, EXAMPLES, out=out, settings=DORA)
+    assert_same(before, state_of(tiny))
+    assert (report.stopped, report.recall_before) == ("recalled", 0)
+    assert report.recall_after >= 0.9
+    assert report.kl_to_base_nats > 0
+    magnitudes = sum(out for out, _ in tiny.linears.values())
+    lora = sum(8 * (out + inner) for out, inner in tiny.linears.values())
+    assert report.trainable_parameters == lora + magnitudes
+    assert report.adapter_bytes == (out / "adapter_model.safetensors").stat().st_size
+    assert {file.name for file in out.iterdir()} == {
+        "adapter_config.json", "adapter_model.safetensors", "lorabank.json",
+    }  # fmt: skip
+    assert json.loads((out / "lorabank.json").read_text())["settings"]["variant"] == "dora"
+    facts = tmp_path / "facts.csv"
+    facts.write_text("prompt,answer\n" + "".join(f"Item {i}?,{i * 7}\n" for i in range(8)))
+    argv, sys.argv = sys.argv, ["lorabank", "recall", str(out), str(facts), "--json"]
+    try:
+        with pytest.raises(SystemExit):
+            main()
+    finally:
+        sys.argv = argv
+    again = json.loads(capsys.readouterr().out)
+    assert (again["recall"], again["missing"]) == (report.recall_after, [*report.missing])
+
+
+@pytest.mark.parametrize("variant", ["dora", "peft:ia3", "peft:loha", "peft:vera", "peft:oft"])
+def test_saved_in_plain_peft_is_what_was_trained(tiny: Base, tmp_path: Path, variant: str):
+    settings = replace(SHORT, variant=variant, r=4, exposures=10, lr=2e-2)
+    outcome = train_with_peft(tiny, plan_job(tiny, EXAMPLES, settings))
+    assert outcome.curve[-1].loss < outcome.curve[0].loss
+    report = learn(tiny, EXAMPLES, out=tmp_path / "a", settings=settings)
+    assert report.exposures_per_fact == 10
+    bare = logits(tiny)
+    with applied(tiny, outcome):
+        trained = logits(tiny)
+    with opened(tmp_path / "a", tiny):
+        read_here = logits(tiny)
+    plain = AutoModelForCausalLM.from_pretrained(tiny.info.path, dtype=torch.float32)
+    model = PeftModel.from_pretrained(plain, tmp_path / "a").eval()
+    ids = torch.tensor([tiny.chat.prompt_ids(EXAMPLES[0].prompt)])
+    with torch.no_grad():
+        theirs = model(input_ids=ids).logits
+    torch.testing.assert_close(trained, theirs, atol=1e-4, rtol=0)
+    torch.testing.assert_close(read_here, theirs, atol=1e-4, rtol=0)
+    torch.testing.assert_close(logits(tiny), bare, atol=0, rtol=0)
+    assert (trained - bare).abs().max() > 0.05, "an adapter that does nothing would pass above"
+
+
+def test_lora_through_peft_takes_the_steps_of_the_fleet(tiny: Base):
+    """From one start, ours and PEFT's adapter end alike: same batches, loss, clip and schedule."""
+    settings = replace(SHORT, exposures=4, weight_decay=0.1, objective="memft-window")
+    ours = plan_job(tiny, EXAMPLES, replace(settings, variant="lora"))
+    theirs = plan_job(tiny, EXAMPLES, replace(settings, variant="peft:lora"))
+    with Fleet(tiny, paths=ours.paths, r=8) as fleet:
+        fleet.start(0, ours.settings, ours.paths)
+        start = fleet.take(0, r=8, paths=ours.paths)
+    with tuner._built(tiny, theirs) as model:
+        for path, pair in start.items():
+            layer = model.base_model.model.get_submodule(path)
+            layer.lora_A["default"].weight.data.copy_(pair[0])
+            layer.lora_B["default"].weight.data.copy_(pair[1])
+        training = tuner._Training(tiny, theirs, model)
+        tuned = training.outcome(training.run(lambda _: None))
+    trained = train(tiny, [ours])[0]
+    assert (tuned.steps, tuned.trained_tokens) == (trained.steps, trained.trained_tokens)
+    assert (tuned.recall, tuned.stopped) == (trained.recall, trained.stopped)
+    for mine, his in zip(trained.curve, tuned.curve, strict=True):
+        assert his.loss == pytest.approx(mine.loss, abs=1e-3)
+        assert (his.exposures, his.seen_recall) == (mine.exposures, mine.seen_recall)
+    for path, pair in trained.weights.items():
+        for letter, tensor in zip("AB", pair, strict=True):
+            name = f"base_model.model.{path}.lora_{letter}.default.weight"
+            # B starts at zero, where Adam's first step is the sign of a gradient: a few may flip
+            torch.testing.assert_close(tuned.state[name], tensor, atol=1e-3, rtol=0)
+
+
+def test_layers_and_modules_chosen_are_the_ones_adapted(tiny: Base):
+    settings = replace(SHORT, target_modules=("q_proj", "down_proj"), layers=(1,))
+    job = plan_job(tiny, EXAMPLES, settings)
+    names = train_with_peft(tiny, job).state
+    adapted = {name.removeprefix("base_model.model.").split(".lora_")[0] for name in names}
+    assert adapted == {*job.paths}
+
+
+def test_paper_recipe_with_dropout_runs_and_repeats(tiny: Base):
+    settings = replace(PAPER, variant="dora", steps=4, lr=1e-3)
+    job = plan_job(tiny, EXAMPLES, settings)
+    first, second = (train_with_peft(tiny, job) for _ in range(2))
+    assert first.curve == second.curve
+    assert all(torch.equal(first.state[name], second.state[name]) for name in first.state)
+    no_dropout = plan_job(tiny, EXAMPLES, replace(settings, dropout=0.0))
+    other = train_with_peft(tiny, no_dropout)
+    assert any(not torch.equal(first.state[name], other.state[name]) for name in first.state)
+
+
+def test_interrupt_keeps_the_best_so_far(tiny: Base, tmp_path: Path):
+    before = state_of(tiny)
+    settings = replace(DORA, exposures=1000, until_recall=1.0, lr=2e-3)
+    report = learn(tiny, EXAMPLES, out=tmp_path / "a", settings=settings, on_step=_stop_at(36))
+    assert report.stopped == "interrupted"
+    assert report.recall_after > 0
+    assert (tmp_path / "a" / "adapter_model.safetensors").exists()
+    assert_same(before, state_of(tiny))
+
+
+def test_divergence_is_an_error_and_writes_nothing(tiny: Base, tmp_path: Path):
+    with torch.no_grad():
+        tiny.model.get_output_embeddings().weight[7] = math.nan
+    with pytest.raises(UsageError, match=r"diverged after .* exposures"):
+        learn(tiny, EXAMPLES, out=tmp_path / "a", settings=SHORT)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_divergence_leaves_the_last_good_state(tiny: Base):
+    job = plan_job(tiny, EXAMPLES, replace(SHORT, exposures=4))
+    head, good = tiny.model.get_output_embeddings().weight, []
+
+    def spoil(progress: Progress) -> None:
+        if progress.steps == 5:  # in the third epoch of two steps
+            good.append(head.clone())
+            with torch.no_grad():
+                head[7] = math.nan
+
+    outcome = train_with_peft(tiny, job, on_step=spoil)
+    with torch.no_grad():
+        head.copy_(good[0])
+    assert (outcome.stopped, outcome.steps) == ("diverged", 5)
+    two_epochs = replace(SHORT, exposures=2)
+    as_was = train_with_peft(tiny, plan_job(tiny, EXAMPLES, two_epochs)).state
+    assert all(torch.equal(outcome.state[name], as_was[name]) for name in as_was)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"variant": "peft:xyz"}, r"peft:xyz is no tuner of PEFT .*; it has dora, lora, .*loha"),
+        ({"variant": "peft:lohaa"}, r"did you mean loha"),
+        ({"variant": "peft:poly"}, r"peft:poly is not trained here: it wants a task"),
+        ({"variant": "dora", "r": 65}, r"--variant dora takes r 1\.\.32 .* got 65"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_it_starts(
+    tiny: Base, change: dict[str, Any], says: str
+):
+    with pytest.raises(UsageError, match=says):
+        plan_job(tiny, EXAMPLES, replace(SHORT, **change))
+
+
+@pytest.mark.parametrize("variant", ["dora", "peft:loha"])
+def test_activated_is_refused_naming_the_flag(variant: str):
+    with pytest.raises(UsageError, match=rf"--variant {variant} .* add --always-on"):
+        settings_for("sound", variant=variant)
+    assert settings_for("sound", variant=variant, activated=False).through_peft
+
+
+def test_tuner_that_does_not_fit_leaves_the_base_whole(tiny: Base, tmp_path: Path):
+    before = state_of(tiny)
+    settings = replace(SHORT, variant="peft:vblora")  # wants multiples of 256 inputs
+    with pytest.raises(UsageError, match=r"peft:vblora does not fit these layers: .*256"):
+        learn(tiny, EXAMPLES, out=tmp_path / "a", settings=settings)
+    assert_same(before, state_of(tiny))
+
+
+def test_folder_of_another_kind_or_base_is_refused(tiny: Base, tmp_path: Path):
+    out = tmp_path / "a"
+    learn(tiny, EXAMPLES, out=out, settings=SHORT)
+    config = json.loads((out / "adapter_config.json").read_text())
+    before = state_of(tiny)
+    (out / "adapter_config.json").write_text(json.dumps({**config, "r": 4}))
+    with pytest.raises(AdapterError, match=r"cannot be read for"), opened(out, tiny):
+        pass
+    assert_same(before, state_of(tiny))
+    record = json.loads((out / "lorabank.json").read_text())
+    record["base"]["sha256"] = "0" * 64
+    (out / "lorabank.json").write_text(json.dumps(record))
+    with pytest.raises(AdapterError, match="belongs to the base model"), opened(out, tiny):
+        pass
+
+
+def test_names_are_those_of_the_installed_peft():
+    names = tuner_names()
+    assert {"dora", "lora", "loha", "lokr", "ia3", "vera", "oft"} <= {*names}
+    assert not {"xlora", "prefix_tuning", "poly", "trainable_tokens"} & {*names}
+
+
+def _stop_at(steps: int) -> Any:
+    def stop(progress: Progress) -> None:
+        if progress.steps == steps:
+            raise KeyboardInterrupt
+
+    return stop
