@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from lorabank.cli import learn, models, quickstart, recall
+from lorabank.cli import bench, learn, models, quickstart, recall
 from lorabank.errors import LorabankError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command("quickstart")(quickstart.run)
 app.command("learn")(learn.run)
 app.command("recall")(recall.run)
+app.command("bench")(bench.run)
 app.add_typer(models.app, name="models")
 
 

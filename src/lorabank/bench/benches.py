@@ -1,0 +1,33 @@
+"""All benches by name, and the one JSON object each gives."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lorabank.bench.caching import bench_activated, bench_prefix
+from lorabank.bench.pairs import describe_machine, today
+from lorabank.bench.reading import bench_generate, bench_recall
+from lorabank.bench.setup import warm_up
+from lorabank.bench.writing import bench_fleet, bench_train
+from lorabank.engine.base import Base
+
+BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
+    "train": bench_train,
+    "recall": bench_recall,
+    "fleet": bench_fleet,
+    "prefix": bench_prefix,
+    "activated": bench_activated,
+    "generate": bench_generate,
+}
+
+
+def run_bench(base: Base, name: str, *, pairs: int, **sizes: Any) -> dict[str, Any]:
+    """Run one bench; `sizes` are what it takes beyond its defaults.
+
+    The machine is described first: how busy it is with other work counts before the run.
+    """
+    machine, started = describe_machine(base), time.perf_counter()
+    warm_up(base)
+    result = BENCHES[name](base, pairs=pairs, **sizes)
+    seconds = time.perf_counter() - started
+    return {**result, "machine": machine, "date": today(), "bench_seconds": seconds}

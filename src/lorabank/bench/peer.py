@@ -1,0 +1,194 @@
+"""The peer: the same work in plain PEFT, written as its best user would.
+
+Adapters from `get_peft_model`, batches padded on the right with labels of -100 where no loss is
+taken, `model(**batch).loss`, torch's fused AdamW on the adapter's weights, `model.generate` in
+large left-padded batches to ask. It has a copy of the base's weights of its own, starts from the
+adapter weights it is given, sees the same examples in the same order at the same learning rate,
+and decides when to check recall by the same rule: what differs is how the work is done.
+"""
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+from torch import Tensor
+
+from lorabank.engine.base import Base
+from lorabank.engine.fleet import Weights
+from lorabank.engine.jobs import Job, Progress
+from lorabank.engine.lessons import Lesson, Probe
+
+_IGNORED = -100  # the label transformers leaves out of the loss
+ROWS = 32  # asked at once; 16 to 100 take about the same time on a CPU
+
+
+@dataclass(frozen=True, slots=True)
+class PeerOutcome:
+    """What came of a training."""
+
+    recall: float | None
+    """As last checked by generating; None if it never was."""
+    steps: int
+    exposures: float
+    losses: tuple[float, ...]
+    """Mean nats per token with loss, epoch by epoch."""
+
+
+@final
+class Peer:
+    """A base model with LoRA on all its linear layers, as PEFT has it; aLoRA if `activated`."""
+
+    def __init__(
+        self,
+        base: Base,
+        *,
+        r: int,
+        alpha: float,
+        dropout: float = 0.0,
+        names: Sequence[str] = ("default",),
+        activated: bool = False,
+    ):
+        self.chat, self.device = base.chat, base.device
+        config = LoraConfig(
+            r=r,
+            lora_alpha=int(alpha) if alpha == int(alpha) else alpha,
+            lora_dropout=dropout,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+            alora_invocation_tokens=base.chat.header_ids() if activated else None,
+        )
+        with warnings.catch_warnings():
+            # asks transformers a question under the name it had before 5.20
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            self.model: Any = get_peft_model(
+                copy.deepcopy(base.model), config, adapter_name=names[0]
+            )
+            for name in names[1:]:
+                self.model.add_adapter(name, config)
+        stops = base.model.generation_config.eos_token_id
+        others = stops if isinstance(stops, list) else [stops]
+        self.stops = sorted({self.chat.end_id, *(stop for stop in others if stop is not None)})
+        self.model.eval()
+
+    def load(self, weights: Weights, *, name: str = "default") -> None:
+        """Fill an adapter."""
+        tensors = {
+            f"base_model.model.{path}.lora_{letter}.weight": tensor
+            for path, pair in weights.items()
+            for letter, tensor in zip("AB", pair, strict=True)
+        }
+        found = set_peft_model_state_dict(self.model, tensors, adapter_name=name)
+        assert not found.unexpected_keys
+
+    def train(
+        self, job: Job, start: Weights, *, on_step: Callable[[Progress], None] | None = None
+    ) -> PeerOutcome:
+        """Train the adapter from `start` until its recall is proven or the budget spent."""
+        self.load(start)
+        self.model.train()
+        s, progress, recall = job.settings, Progress(job), None
+        adapter = [p for p in self.model.parameters() if p.requires_grad]
+        optimiser = torch.optim.AdamW(adapter, lr=s.lr, weight_decay=s.weight_decay, fused=True)
+        while not progress.is_spent:
+            for group in optimiser.param_groups:
+                group["lr"] = progress.lr()
+            rows = [job.lessons.lessons[i] for i in progress.next_batch()]
+            loss, hits = self.loss(rows)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if s.clip:
+                torch.nn.utils.clip_grad_norm_(adapter, s.clip)
+            optimiser.step()
+            optimiser.zero_grad()
+            closed = progress.record(
+                examples=len(rows),
+                tokens=sum(len(row.ids) for row in rows),
+                hits=hits,
+                loss=float(loss.detach()),
+            )
+            if on_step:
+                on_step(progress)
+            if (closed or progress.is_spent) and progress.may_have_it:
+                verdicts = self.recall(job.lessons.probes)
+                recall = sum(verdicts) / len(verdicts)
+                if s.until_recall is not None and recall >= s.until_recall:
+                    break
+        self.model.eval()
+        losses = tuple(epoch.loss for epoch in progress.curve)
+        return PeerOutcome(recall, progress.steps, progress.exposures, losses)
+
+    def loss(self, rows: Sequence[Lesson]) -> tuple[Tensor, int]:
+        """Mean loss of a batch, and how many of its rows are right in every token with loss."""
+        batch = self._collate(rows)
+        output = self.model(**batch, use_cache=False)
+        labels = batch["labels"][:, 1:]
+        counts = labels != _IGNORED
+        wrong = torch.zeros_like(labels, dtype=torch.bool)
+        with torch.no_grad():
+            wrong[counts] = output.logits[:, :-1][counts].argmax(-1) != labels[counts]
+        return output.loss, len(rows) - int(wrong.any(1).sum())
+
+    def recall(self, probes: Sequence[Probe], *, rows: int = ROWS) -> list[bool]:
+        """Whether greedy decoding writes each answer, token for token."""
+        training = self.model.training
+        self.model.eval()
+        verdicts = [False] * len(probes)
+        order = sorted(range(len(probes)), key=lambda i: len(probes[i].prompt_ids))
+        for start in range(0, len(order), rows):
+            indices = order[start : start + rows]
+            answers = [probes[i].answer_ids for i in indices]
+            written = self._generate(
+                [probes[i].prompt_ids for i in indices],
+                max_new_tokens=max(len(answer) for answer in answers),
+            )
+            for i, answer, row in zip(indices, answers, written, strict=True):
+                verdicts[i] = tuple(row[: len(answer)]) == answer
+        self.model.train(training)
+        return verdicts
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], *, names: Sequence[str], max_new_tokens: int
+    ) -> list[str]:
+        """The reply to each prompt, each with the adapter named for it, in one mixed batch."""
+        written = self._generate(prompts, max_new_tokens=max_new_tokens, adapter_names=list(names))
+        return [self.chat.text(self._until_stop(row)) for row in written]
+
+    @torch.inference_mode()
+    def _generate(
+        self, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, **more: Any
+    ) -> list[list[int]]:
+        width = max(len(prompt) for prompt in prompts)
+        ids = [[self.stops[0]] * (width - len(p)) + list(p) for p in prompts]
+        mask = [[0] * (width - len(p)) + [1] * len(p) for p in prompts]
+        output = self.model.generate(
+            input_ids=torch.tensor(ids, device=self.device),
+            attention_mask=torch.tensor(mask, device=self.device),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            eos_token_id=self.stops,
+            pad_token_id=self.stops[0],
+            **more,
+        )
+        return [list(map(int, row)) for row in output[:, width:].tolist()]
+
+    def _until_stop(self, row: Sequence[int]) -> list[int]:
+        end = next((i for i, token in enumerate(row) if token in self.stops), len(row))
+        return list(row[:end])
+
+    def _collate(self, rows: Sequence[Lesson]) -> dict[str, Tensor]:
+        """Rows padded at their end to the longest, as transformers' own collators do."""
+        width = max(len(row.ids) for row in rows)
+        parts: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": [], "labels": []}
+        for row in rows:
+            padding = width - len(row.ids)
+            labels = [
+                token if counts else _IGNORED
+                for token, counts in zip(row.ids, row.carries_loss, strict=True)
+            ]
+            parts["input_ids"].append([*row.ids, *[self.stops[0]] * padding])
+            parts["attention_mask"].append([1] * len(row.ids) + [0] * padding)
+            parts["labels"].append([*labels, *[_IGNORED] * padding])
+        return {name: torch.tensor(part, device=self.device) for name, part in parts.items()}

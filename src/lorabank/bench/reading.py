@@ -1,0 +1,161 @@
+"""Benches of asking: recall without decoding, and replies from many adapters in one batch."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from lorabank.bench.pairs import report, run_pairs, timed
+from lorabank.bench.peer import ROWS, Peer
+from lorabank.bench.setup import ALWAYS_ON, book, empty_shelves
+from lorabank.engine.base import Base, load_info
+from lorabank.engine.fleet import Fleet
+from lorabank.engine.generate import generate
+from lorabank.engine.jobs import Outcome
+from lorabank.engine.learn import plan_job
+from lorabank.engine.recall import read
+from lorabank.engine.settings import SOUND, TrainSettings
+from lorabank.engine.train import train
+from lorabank.tasks.examples import from_pair
+
+HALF = replace(SOUND, batch_size=16, until_recall=0.4)
+FIRM = replace(ALWAYS_ON, r=4, alpha=8.0, batch_size=2, exposures=32, until_recall=None)
+_log = logging.getLogger(__name__)
+_OTHER_ROWS = 16  # a second batch size for the peer, to see where it disagrees with itself
+
+
+def bench_recall(
+    base: Base, *, pairs: int = 3, facts: int = 200, settings: TrainSettings = HALF
+) -> dict[str, Any]:
+    """Which facts a half-learned adapter recalls: one reading pass against generating all.
+
+    Half-learned facts are often a coin's toss between two tokens, and bfloat16 rounds by the
+    shape of the batch, so even the peer changes its mind when asked in other batches. `equal` is
+    therefore about float32, where a verdict is the same in any batch; how many verdicts differ in
+    the dtype that was timed stands beside it, for us and for the peer against itself.
+    """
+    _log.info("half-learning %d facts", facts)
+    job = plan_job(base, book(facts), settings)
+    outcome = train(base, [job])[0]
+    with _both_asking(base, outcome) as (ours, theirs):
+
+        def cold() -> list[bool]:
+            empty_shelves(base)
+            return ours()
+
+        other = theirs(_OTHER_ROWS)
+        ran = run_pairs(timed(cold), timed(theirs), n=pairs)
+        warm_s = min(timed(ours)().seconds for _ in range(pairs))  # prompts kept, as in training
+    mine, peers = ran.ours[-1].result, ran.theirs[-1].result
+    exact = load_info(base.info, dtype="float32", device=base.device.type)
+    with _both_asking(exact, outcome) as (ours, theirs):
+        unequal = _differing(ours(), theirs())
+    return report(
+        "recall",
+        base,
+        ran,
+        equal=not unequal,
+        equal_note="same verdict on every fact in float32, asked once, untimed",
+        facts=facts,
+        recall=sum(mine) / facts,
+        peer_recall=sum(peers) / facts,
+        differing_float32=unequal,
+        differing=_differing(mine, peers),
+        peer_differing_from_itself=_differing(other, peers),
+        ratio_prompts_kept=ran.theirs_s / warm_s,
+        exposures=outcome.exposures,
+        ours_facts_per_s=facts / ran.ours_s,
+        peer_facts_per_s=facts / ran.theirs_s,
+        settings=settings.as_json(),
+    )
+
+
+@contextmanager
+def _both_asking(
+    base: Base, outcome: Outcome
+) -> Iterator[tuple[Callable[[], list[bool]], Callable[..., list[bool]]]]:
+    """Our way and the peer's of asking one adapter for all its facts."""
+    s, probes = outcome.job.settings, outcome.job.lessons.probes
+    peer = Peer(base, r=s.r, alpha=s.alpha, activated=s.activated)
+    peer.load(outcome.weights)
+    with Fleet(base, paths=outcome.job.paths, r=s.r) as fleet:
+        fleet.put(0, outcome.weights, alpha=s.alpha, activated=s.activated)
+
+        def ours() -> list[bool]:
+            readings = read(base, probes, fleet=fleet, slots=[0] * len(probes))
+            return [reading.recalled for reading in readings]
+
+        def theirs(rows: int = ROWS) -> list[bool]:
+            return peer.recall(probes, rows=rows)
+
+        yield ours, theirs
+
+
+def bench_generate(
+    base: Base,
+    *,
+    pairs: int = 3,
+    adapters: int = 16,
+    prompts: int = 32,
+    new_tokens: int = 16,
+    settings: TrainSettings = FIRM,
+) -> dict[str, Any]:
+    """Replies of many adapters in one mixed batch, against PEFT's `adapter_names`.
+
+    Each adapter has learnt the answers to its own prompts first, each a number and half of
+    another, so that a reply is longer than what is asked for and sure of every token.
+    """
+    facts = book(2 * prompts)
+    examples = [
+        from_pair(fact.question, f"{fact.answer}-{more.answer[:7]}")
+        for fact, more in zip(facts[:prompts], facts[prompts:], strict=True)
+    ]
+    owners = [i % adapters for i in range(prompts)]
+    jobs = [
+        plan_job(base, examples[i::adapters], replace(settings, seed=i), name=f"adapter-{i}")
+        for i in range(adapters)
+    ]
+    _log.info("learning %d answers in %d adapters", prompts, adapters)
+    outcomes = train(base, jobs)
+    names = [job.name for job in jobs]
+    s = settings
+    peer = Peer(base, r=s.r, alpha=s.alpha, names=names)
+    asked = [base.chat.prompt_ids(example.prompt) for example in examples]
+    with Fleet(base, paths=jobs[0].paths, r=s.r, width=adapters) as fleet:
+        for i, outcome in enumerate(outcomes):
+            fleet.put(i, outcome.weights, alpha=s.alpha, activated=s.activated)
+            peer.load(outcome.weights, name=names[i])
+        ran = run_pairs(
+            timed(
+                lambda: generate(base, asked, fleet=fleet, slots=owners, max_new_tokens=new_tokens)
+            ),
+            timed(
+                lambda: peer.generate(
+                    asked, names=[names[i] for i in owners], max_new_tokens=new_tokens
+                )
+            ),
+            n=pairs,
+            warm=True,
+        )
+    mine, theirs = ran.ours[-1].result, ran.theirs[-1].result
+    differences = _differing(mine, theirs)
+    return report(
+        "generate",
+        base,
+        ran,
+        equal=not differences,
+        prompts=prompts,
+        adapters=adapters,
+        new_tokens=new_tokens,
+        different_texts=len(set(mine)),
+        differing_prompts=differences,
+        recall=[outcome.recall for outcome in outcomes],
+        ours_prompts_per_s=prompts / ran.ours_s,
+        peer_prompts_per_s=prompts / ran.theirs_s,
+        settings=settings.as_json(),
+    )
+
+
+def _differing(ours: Sequence[object], theirs: Sequence[object]) -> list[int]:
+    return [i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b]

@@ -1,0 +1,54 @@
+"""What the benches have in common: facts to learn, equal starts, nothing kept from before."""
+
+from dataclasses import replace
+
+from lorabank.engine.base import Base
+from lorabank.engine.fleet import Fleet, Weights
+from lorabank.engine.frozen import layer_shelf, prompt_shelf
+from lorabank.engine.jobs import Job
+from lorabank.engine.learn import plan_job
+from lorabank.engine.settings import SOUND
+from lorabank.engine.train import train
+from lorabank.tasks import phonebook
+from lorabank.tasks.examples import Example, Message, from_phonebook
+
+ALWAYS_ON = replace(SOUND, activated=False)
+"""The sound recipe as plain PEFT can do it."""
+
+
+def book(size: int, *, seed: int = 0) -> list[Example]:
+    return from_phonebook(phonebook.build(size, seed=seed))
+
+
+def long_book(base: Base, size: int, *, prompt_tokens: int) -> list[Example]:
+    """Phone-book examples whose prompts are filled up with other entries, no two alike."""
+    filler = book(size * prompt_tokens // 16 + 1, seed=1)
+    lines = [f"{example.question} {example.answer}\n" for example in filler]
+    examples = []
+    for example in book(size):
+        text = example.question
+        while True:
+            longer = lines.pop() + text
+            if len(base.chat.prompt_ids([Message("user", longer)])) > prompt_tokens:
+                break
+            text = longer
+        examples.append(Example((Message("user", text),), example.answer))
+    return examples
+
+
+def start_weights(base: Base, job: Job) -> Weights:
+    """The weights a job's adapter starts from, for the peer to start from too."""
+    s = job.settings
+    fleet = Fleet(base, paths=job.paths, r=s.r)
+    fleet.start(0, s, job.paths)
+    return fleet.take(0, r=s.r, paths=job.paths)
+
+
+def empty_shelves(base: Base) -> None:
+    """Forget what the base has computed, so that a run pays for what it uses."""
+    base.prompts, base.layer_inputs = prompt_shelf(), layer_shelf()
+
+
+def warm_up(base: Base) -> None:
+    """Train a little, so that no side pays for reading the weights from disk for the first time."""
+    train(base, [plan_job(base, book(8), replace(ALWAYS_ON, exposures=1, until_recall=None))])

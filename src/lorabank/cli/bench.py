@@ -1,0 +1,100 @@
+"""`lorabank bench`: how fast we are beside plain PEFT, measured in one run."""
+
+import json as jsonlib
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lorabank.cli.output import DEFAULT_BASE, BaseName, Device, Json, print_json, status
+
+
+class Name(StrEnum):
+    """The benches there are."""
+
+    TRAIN = "train"
+    RECALL = "recall"
+    FLEET = "fleet"
+    PREFIX = "prefix"
+    ACTIVATED = "activated"
+    GENERATE = "generate"
+
+
+def run(
+    bench: Annotated[Name, typer.Argument(help="What to measure.")],
+    pairs: Annotated[int, typer.Option(min=1, help="Runs of each side, alternating.")] = 3,
+    facts: Annotated[
+        int | None,
+        typer.Option(min=1, help="For train, recall, fleet (each) and prefix: another number."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also save the JSON object here.")] = None,
+    base: BaseName = DEFAULT_BASE,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="bfloat16 or float32; by default what the machine is fast in."),
+    ] = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Time us and the peer side by side: ratio is the peer's seconds over ours.
+
+    The peer of train, recall and generate is plain PEFT on the same data, model and dtype; that
+    of fleet, prefix and activated is our own engine without the thing measured.
+
+    Example: lorabank bench recall --json
+    """
+    from lorabank.bench.benches import run_bench
+    from lorabank.engine.base import load_info
+    from lorabank.engine.models import find_model
+    from lorabank.errors import UsageError
+
+    if out and (out.is_dir() or not out.absolute().parent.is_dir()):
+        raise UsageError(f"--out {out} must be a file in a folder that exists")
+    if dtype not in (None, "bfloat16", "float32"):
+        raise UsageError(f"--dtype must be bfloat16 or float32, got {dtype!r}")
+    if facts and bench in (Name.ACTIVATED, Name.GENERATE):
+        raise UsageError(f"--facts does not go with {bench.value}; leave it out")
+    logging.getLogger("lorabank.bench").setLevel(logging.INFO)
+    model = load_info(find_model(base, progress=status), dtype=dtype, device=device)
+    result = run_bench(model, bench.value, pairs=pairs, **({"facts": facts} if facts else {}))
+    if out:
+        out.write_text(jsonlib.dumps(result, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    if json:
+        print_json(result)
+        return
+    _table(result)
+
+
+def _table(result: dict[str, Any]) -> None:
+    print(f"{result['bench']}: {result['ratio']:.2f}x, same results: {_shown(result['equal'])}")
+    for number, pair in enumerate(result["pairs"], start=1):
+        print(f"  pair {number}: {pair['ours_s']:.2f} s, peer {pair['peer_s']:.2f} s")
+    for key, value in result.items():
+        if key in ("bench", "ratio", "equal", "pairs", "settings", "machine", "base"):
+            continue
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            print(key)
+            for row in value:
+                print("  " + "  ".join(f"{name} {_shown(cell)}" for name, cell in row.items()))
+        elif isinstance(value, dict):
+            print(key, " ".join(f"{name} {_shown(cell)}" for name, cell in value.items()))
+        else:
+            print(f"{key:<28}{_shown(value)}")
+    machine = result["machine"]
+    print(
+        f"{result['base']['name']}, {machine['dtype']}, {machine['device']}, {machine['cpu']}, "
+        f"{machine['threads']} threads, torch {machine['torch']}, peft {machine['peft']}, "
+        f"{machine['busy_cores_before']} cores busy before"
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "none"
+    return str(value)
