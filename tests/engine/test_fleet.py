@@ -218,7 +218,7 @@ def test_frozen_a_stays_and_is_shared(tiny: Base):
         plan_job(
             tiny,
             examples,
-            replace(QUICK, variant="frozen-a", seed=s, weight_decay=0.1),
+            replace(QUICK, variant="frozen-a", seed=s, weight_decay=0.1, batch_size=2),
             name=f"{s}",
         )
         for s in (0, 1)

@@ -49,6 +49,17 @@ def test_cosine_falls_to_nothing_as_the_reference_scheduler_does(tiny: Base):
     assert rates[99] == pytest.approx(PAPER.lr * 0.5 * (1 + math.cos(math.pi * 0.99)))
 
 
+def test_rate_settles_with_what_is_left_to_learn(tiny: Base):
+    progress = Progress(plan_job(tiny, EXAMPLES, replace(QUICK, batch_size=10, warmup_steps=2)))
+    rates = []
+    for hits in (0, 5, 10):
+        rates.append(progress.lr())
+        progress.next_batch()
+        progress.record(examples=10, tokens=0, hits=hits, loss=0.0)
+    rates.append(progress.lr())
+    assert rates == pytest.approx([QUICK.lr / 2, QUICK.lr, QUICK.lr / 2, QUICK.lr / 10])
+
+
 def test_same_seed_same_adapter_and_another_seed_another(tiny: Base):
     def weights(seed: int) -> torch.Tensor:
         outcome = train(tiny, [plan_job(tiny, EXAMPLES, replace(QUICK, seed=seed))])[0]
@@ -162,6 +173,7 @@ def test_batches_by_length_hold_everything_once_within_the_bound():
         ({"until_recall": 1.5}, "--until-recall must be above 0 and at most 1"),
         ({"batch_size": 0}, "--batch-size must be at least 1"),
         ({"alpha": -1.0}, "--alpha must be above 0"),
+        ({"schedule": "linear"}, "schedule must be settle, constant, cosine"),
     ],
 )
 def test_settings_out_of_range(changes: dict[str, object], says: str):

@@ -13,6 +13,7 @@ from lorabank.lora import objectives, variants
 from lorabank.lora.shapes import ALL_LINEAR
 
 RECIPE_NAMES = ("sound", "paper")
+SCHEDULES = ("settle", "constant", "cosine")
 PEFT_PREFIX = "peft:"
 
 
@@ -45,8 +46,8 @@ class TrainSettings:
     lr: float = 1e-3
     """Peak learning rate of AdamW."""
 
-    schedule: str = "constant"
-    """After the warm-up: `constant`, or `cosine` to 0 at the last step."""
+    schedule: str = "settle"
+    """After the warm-up: `settle` with what is left to learn, `constant`, or `cosine` to 0."""
 
     warmup_steps: int = 3
     """Steps over which the learning rate rises from 0."""
@@ -90,6 +91,10 @@ class TrainSettings:
         objectives.parse(self.objective)
         names = " or ".join(RECIPE_NAMES)
         _check(self.recipe in RECIPE_NAMES, f"--recipe must be {names}, got {self.recipe!r}")
+        _check(
+            self.schedule in SCHEDULES,
+            f"schedule must be {', '.join(SCHEDULES)}, got {self.schedule!r}",
+        )
         _check(self.r >= 1, f"--r must be at least 1, got {self.r}")
         _check(0 < self.alpha <= 1e6, f"--alpha must be above 0, at most 1e6, got {self.alpha}")
         _check(0 < self.lr < 1, f"--lr must be between 0 and 1, got {self.lr}")
