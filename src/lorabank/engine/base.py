@@ -154,9 +154,16 @@ def load_info(info: ModelInfo, *, dtype: str | None = None, device: str | None =
         model.set_attn_implementation(attention.NAME)
     tokenizer = AutoTokenizer.from_pretrained(info.path, local_files_only=True)
     model.requires_grad_(False).eval().to(where)
-    if model.get_output_embeddings() is None:
+    head = model.get_output_embeddings()
+    if head is None:
         raise ModelError(f"{info.name} has no language-model head; give a causal LM")
+    head.register_forward_pre_hook(_in_one_piece)
     return Base(info, model, Chat(tokenizer))
+
+
+def _in_one_piece(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The last column of (R, T, d) is not contiguous, and torch would copy the head R times."""
+    return (args[0].contiguous(), *args[1:])
 
 
 def pick_device(device: str | None) -> str:

@@ -91,7 +91,7 @@ def read_prompts(model: Any, prompts: Sequence[Tokens]) -> list[KeyValues]:
     for start in range(0, len(prompts), step):
         cache = DynamicCache()
         part = ids[start : start + step]
-        model(input_ids=part, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        model.get_decoder()(input_ids=part, past_key_values=cache, use_cache=True)
         for i, prompt in enumerate(prompts[start : start + step]):
             n = len(prompt)
             found.append(

@@ -10,6 +10,7 @@ into the hidden state) is all that stays.
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 _ROWS = 128  # of logits at a time: 25 MB in float32, about what a cache holds
@@ -32,15 +33,14 @@ class TargetNats(torch.autograd.Function):
         hits = torch.empty(len(hidden), dtype=torch.bool, device=hidden.device)
         for start in range(0, len(hidden), _ROWS):
             some = slice(start, start + _ROWS)
-            logits = torch.nn.functional.linear(hidden[some], weight, bias).float()  # (n, V)
+            logits = F.linear(hidden[some], weight, bias)  # (n, V)
+            log_p = F.log_softmax(logits, dim=-1, dtype=torch.float32)
             target = targets[some, None]
-            top, wanted = logits.amax(-1, keepdim=True), logits.gather(-1, target)
-            hits[some] = _is_first_top(logits, top, wanted, target)
-            p = logits.sub_(top).exp_()
-            total = p.sum(-1, keepdim=True)
-            nats[some] = (total.log() + top - wanted)[:, 0]
+            wanted = log_p.gather(-1, target)  # (n, 1)
+            nats[some] = -wanted[:, 0]
+            hits[some] = _is_first_top(logits, log_p, wanted, target)
             if slope is not None:
-                p.div_(total).scatter_add_(-1, target, -torch.ones_like(top))
+                p = log_p.exp_().scatter_add_(-1, target, torch.full_like(wanted, -1))
                 slope[some] = torch.mm(p.to(weight.dtype), weight)
         ctx.save_for_backward(slope)
         ctx.mark_non_differentiable(hits)
@@ -52,10 +52,13 @@ class TargetNats(torch.autograd.Function):
         return slope * d_nats[:, None].to(slope.dtype), None, None, None
 
 
-def _is_first_top(logits: Tensor, top: Tensor, wanted: Tensor, target: Tensor) -> Tensor:
+def _is_first_top(logits: Tensor, log_p: Tensor, wanted: Tensor, target: Tensor) -> Tensor:
     """(n,) whether argmax picks the target; argmax itself is slow, so only ties ask it."""
-    hit = (wanted == top)[:, 0]
-    tied = hit & ((logits == top).sum(-1) > 1)
+    log_p.scatter_(-1, target, float("-inf"))
+    top = log_p.amax(-1)  # (n,) the best of the others
+    log_p.scatter_(-1, target, wanted)
+    hit = wanted[:, 0] >= top
+    tied = wanted[:, 0] == top
     if bool(tied.any()):
         hit[tied] = logits[tied].argmax(-1) == target[tied, 0]
     return hit

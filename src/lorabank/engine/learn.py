@@ -54,6 +54,8 @@ class LearnReport:
     seconds: float
     """Of training, checks of recall on the way included."""
     train_tokens_per_s: float
+    """Tokens of the examples, over `seconds`; an activated adapter's prompts are among them,
+    though they are read once and kept."""
     trainable_parameters: int
     adapter_bytes: int
     bits_stored: float
