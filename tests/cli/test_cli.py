@@ -98,10 +98,6 @@ def test_show_tokens_marks_what_carries_loss(
     ]
 
 
-def bad(**files: str) -> dict[str, str]:
-    return files
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

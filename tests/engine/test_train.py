@@ -131,10 +131,10 @@ def test_interrupt_keeps_the_best_so_far(tiny: Base, tmp_path: Path):
         tiny,
         EXAMPLES,
         out=tmp_path / "a",
-        settings=replace(QUICK, exposures=1000, until_recall=1.0, lr=2e-3),
+        settings=replace(QUICK, exposures=1000),
         on_step=stop,
     )
-    assert report.stopped in ("interrupted", "recalled")
+    assert report.stopped == "interrupted"
     assert report.recall_after > 0
     assert (tmp_path / "a" / "adapter_model.safetensors").exists()
 
