@@ -46,7 +46,7 @@ def bench_prefix(
     *,
     pairs: int = 3,
     facts: int = 32,
-    exposures: int = 12,
+    exposures: int = 24,
     last: tuple[int, int] = (4, 10),
 ) -> dict[str, Any]:
     """Adapters in the last layers only: with the lower layers' output kept, and without."""

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from statistics import median
 from typing import Any
 
 from lorabank.bench.pairs import report, run_pairs, timed
@@ -22,6 +23,7 @@ from lorabank.tasks.examples import from_pair
 HALF = replace(SOUND, batch_size=16, until_recall=0.4)
 FIRM = replace(ALWAYS_ON, r=4, alpha=8.0, batch_size=2, exposures=32, until_recall=None)
 _log = logging.getLogger(__name__)
+_ONE_BY_ONE = 20
 _OTHER_ROWS = 16  # a second batch size for the peer, to see where it disagrees with itself
 
 
@@ -46,7 +48,8 @@ def bench_recall(
 
         other = theirs(_OTHER_ROWS)
         ran = run_pairs(timed(cold), timed(theirs), n=pairs)
-        warm_s = min(timed(ours)().seconds for _ in range(pairs))  # prompts kept, as in training
+        warm_s = median(timed(ours)().seconds for _ in range(pairs))  # prompts kept, as in training
+        one_by_one_s = timed(lambda: theirs(1, first=_ONE_BY_ONE))().seconds / _ONE_BY_ONE
     mine, peers = ran.ours[-1].result, ran.theirs[-1].result
     exact = load_info(base.info, dtype="float32", device=base.device.type)
     with _both_asking(exact, outcome) as (ours, theirs):
@@ -64,6 +67,8 @@ def bench_recall(
         differing=_differing(mine, peers),
         peer_differing_from_itself=_differing(other, peers),
         ratio_prompts_kept=ran.theirs_s / warm_s,
+        ratio_one_by_one=one_by_one_s * facts / ran.ours_s,
+        one_by_one_note=f"{_ONE_BY_ONE} facts generated one at a time, the rest extrapolated",
         exposures=outcome.exposures,
         ours_facts_per_s=facts / ran.ours_s,
         peer_facts_per_s=facts / ran.theirs_s,
@@ -86,8 +91,8 @@ def _both_asking(
             readings = read(base, probes, fleet=fleet, slots=[0] * len(probes))
             return [reading.recalled for reading in readings]
 
-        def theirs(rows: int = ROWS) -> list[bool]:
-            return peer.recall(probes, rows=rows)
+        def theirs(rows: int = ROWS, first: int | None = None) -> list[bool]:
+            return peer.recall(probes[:first], rows=rows)
 
         yield ours, theirs
 

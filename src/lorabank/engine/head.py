@@ -17,7 +17,10 @@ _ROWS = 128  # of logits at a time: 25 MB in float32, about what a cache holds
 
 
 class TargetNats(torch.autograd.Function):
-    """(hidden (N, d), weight (V, d), bias (V,) or None, targets (N,)) -> nats (N,), hits (N,).
+    """(hidden (N, d), weight (V, d), transposed, bias, targets (N,)) -> nats (N,), hits (N,).
+
+    `transposed` is None or (d, V), the weight laid out so that the gradient's product runs at the
+    forward's rate; `bias` is (V,) or None.
 
     `nats` is -log softmax(hidden @ weight')[target], differentiable in `hidden`; `hits` says
     where argmax picks the target, the first of equals as argmax does.
@@ -25,7 +28,12 @@ class TargetNats(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        transposed: Tensor | None,
+        bias: Tensor | None,
+        targets: Tensor,
     ) -> tuple[Tensor, Tensor]:
         wants_grad = hidden.requires_grad
         slope = torch.empty_like(hidden) if wants_grad else None  # (N, d) of nats in hidden
@@ -41,15 +49,16 @@ class TargetNats(torch.autograd.Function):
             hits[some] = _is_first_top(logits, log_p, wanted, target)
             if slope is not None:
                 p = log_p.exp_().scatter_add_(-1, target, torch.full_like(wanted, -1))
-                slope[some] = torch.mm(p.to(weight.dtype), weight)
+                p = p.to(weight.dtype)
+                slope[some] = p @ weight if transposed is None else F.linear(p, transposed)
         ctx.save_for_backward(slope)
         ctx.mark_non_differentiable(hits)
         return nats, hits
 
     @staticmethod
-    def backward(ctx: Any, d_nats: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, d_nats: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
         (slope,) = ctx.saved_tensors
-        return slope * d_nats[:, None].to(slope.dtype), None, None, None
+        return slope * d_nats[:, None].to(slope.dtype), None, None, None, None
 
 
 def _is_first_top(logits: Tensor, log_p: Tensor, wanted: Tensor, target: Tensor) -> Tensor:
