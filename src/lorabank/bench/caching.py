@@ -10,15 +10,21 @@ from typing import Any
 
 from lorabank.bench.pairs import Pairs, Side, StepClock, Timed, largest_gap, report, run_pairs
 from lorabank.bench.setup import ALWAYS_ON, book, empty_shelves, long_book
-from lorabank.engine.base import Base
+from lorabank.engine.base import Base, load_info
 from lorabank.engine.frozen import Reuse
 from lorabank.engine.jobs import Job, Outcome
 from lorabank.engine.learn import plan_job
 from lorabank.engine.settings import SOUND
 from lorabank.engine.train import train
 from lorabank.lora.shapes import n_layers
+from lorabank.tasks.examples import Example
 
-_SAME_LOSS = 1e-2  # nats, in bfloat16
+_SAME_LOSS = 1e-3  # nats, in float32
+_EXACT = (4, 3)  # examples and exposures of the check in float32
+_EQUAL_NOTE = (
+    f"losses of {_EXACT[0]} examples over {_EXACT[1]} exposures in float32, untimed; in bfloat16 "
+    "the shape of a batch shows in the last bits and training carries them on"
+)
 _LONG_EXPOSURES = 3
 
 
@@ -66,11 +72,17 @@ def bench_prefix(
 
     few, many = run(last[0]), run(last[1])
     gaps = [_loss_gap(few), _loss_gap(many)]
+    exact = max(
+        _exact_gap(base, book(facts), ran.ours[-1].result.outcome.job, Reuse(layers=False))
+        for ran in (few, many)
+    )
     return report(
         "prefix",
         base,
         few,
-        equal=max(gaps) <= _SAME_LOSS,
+        equal=exact <= _SAME_LOSS,
+        equal_note=_EQUAL_NOTE,
+        largest_loss_difference_float32=exact,
         ratio_last10=many.ratio,
         pairs_last10=many.as_json(),
         layers=[n, *last],
@@ -106,18 +118,26 @@ def bench_activated(
     short_job = plan_job(base, book(batch), settings)
     short = _pairs(base, short_job, n=pairs)
     size = long_batch or (batch if base.device.type == "cuda" else max(1, batch // 4))
+    long_examples = long_book(base, size, prompt_tokens=long_prompt)
     long_job = plan_job(
         base,
-        long_book(base, size, prompt_tokens=long_prompt),
+        long_examples,
         replace(settings, batch_size=size, exposures=_LONG_EXPOSURES),
     )
     long = _pairs(base, long_job, n=pairs, exposures=exposures)
     gaps = [_loss_gap(short), _loss_gap(long)]
+    off = Reuse(prompts=False)
+    exact = max(
+        _exact_gap(base, book(batch), short_job, off),
+        _exact_gap(base, long_examples, long_job, off),
+    )
     return report(
         "activated",
         base,
         short,
-        equal=max(gaps) <= _SAME_LOSS,
+        equal=exact <= _SAME_LOSS,
+        equal_note=_EQUAL_NOTE,
+        largest_loss_difference_float32=exact,
         ratio_512=long.ratio,
         pairs_512=long.as_json(),
         largest_loss_difference=max(gaps),
@@ -168,6 +188,18 @@ def _training(
 def _loss_gap(ran: Pairs[Training, Training]) -> float:
     ours, theirs = (
         [epoch.loss for epoch in side[-1].result.outcome.curve] for side in (ran.ours, ran.theirs)
+    )
+    return largest_gap(ours, theirs)
+
+
+def _exact_gap(base: Base, examples: list[Example], job: Job, off: Reuse) -> float:
+    """How far the losses of a short run in float32 are apart with a cache and without it."""
+    exact = load_info(base.info, dtype="float32", device=base.device.type)
+    count, exposures = _EXACT
+    short = plan_job(exact, examples[:count], replace(job.settings, exposures=exposures))
+    ours, theirs = (
+        [epoch.loss for epoch in train(exact, [short], reuse=reuse)[0].curve]
+        for reuse in (Reuse(), off)
     )
     return largest_gap(ours, theirs)
 

@@ -2,12 +2,12 @@
 
 Adapters from `get_peft_model`, batches padded on the right with labels of -100 where no loss is
 taken, `model(**batch).loss`, torch's fused AdamW on the adapter's weights, `model.generate` in
-large left-padded batches to ask. It has a copy of the base's weights of its own, starts from the
-adapter weights it is given, sees the same examples in the same order at the same learning rate,
-and decides when to check recall by the same rule: what differs is how the work is done.
+large left-padded batches to ask. It loads the base by itself, so that nothing of our engine's is
+in it, with eager attention, which is a fifth faster than sdpa on short rows on a CPU. It starts
+from the adapter weights it is given, sees the same examples in the same order at the same learning
+rate, and decides when to check recall by the same rule: what differs is how the work is done.
 """
 
-import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from typing import Any, final
 import torch
 from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from torch import Tensor
+from transformers import AutoModelForCausalLM
 
 from lorabank.engine.base import Base
 from lorabank.engine.fleet import Weights
@@ -51,6 +52,7 @@ class Peer:
         dropout: float = 0.0,
         names: Sequence[str] = ("default",),
         activated: bool = False,
+        attention: str = "eager",
     ):
         self.chat, self.device = base.chat, base.device
         config = LoraConfig(
@@ -61,12 +63,13 @@ class Peer:
             task_type="CAUSAL_LM",
             alora_invocation_tokens=base.chat.header_ids() if activated else None,
         )
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            base.info.path, dtype=base.dtype, attn_implementation=attention, local_files_only=True
+        )
         with warnings.catch_warnings():
             # asks transformers a question under the name it had before 5.20
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-            self.model: Any = get_peft_model(
-                copy.deepcopy(base.model), config, adapter_name=names[0]
-            )
+            self.model: Any = get_peft_model(model.to(base.device), config, adapter_name=names[0])
             for name in names[1:]:
                 self.model.add_adapter(name, config)
         stops = base.model.generation_config.eos_token_id
