@@ -1,0 +1,76 @@
+"""How numbers, seeds and budgets are put into words, the same everywhere in a report."""
+
+from collections.abc import Iterable, Sequence
+
+FEWEST_SEEDS = 3  # for an interval; lora/intervals.py gives none below
+
+
+def number(x: float) -> str:
+    """Three significant digits, thousands with commas: 0.0516, 40,704, 7.6e-05."""
+    if x == int(x) and abs(x) < 1e15:
+        return f"{int(x):,}"
+    if abs(x) >= 1000:
+        return f"{x:,.0f}"
+    return f"{x:.3g}"
+
+
+def percent(share: float) -> str:
+    """Whole percent; a tenth where it would otherwise claim all or nothing."""
+    whole = f"{share:.0%}"
+    if (whole == "100%" and share < 1) or (whole in ("0%", "-0%") and share):
+        whole = f"{share:.1%}"
+    return whole.replace("%", " %")
+
+
+def quantity(x: float, unit: str) -> str:
+    return percent(x) if unit == "share" else number(x)
+
+
+def duration(seconds: float) -> str:
+    """With the unit a person would choose: 3.2 s, 12 min, 4 h 05 min."""
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(n_bytes: float) -> str:
+    for unit, scale in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if n_bytes >= scale:
+            return f"{n_bytes / scale:.1f} {unit}"
+    return f"{n_bytes:.0f} bytes"
+
+
+def count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def listing(names: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def seeds(counts: Iterable[int]) -> str:
+    """How many seeds stand behind the points, and whether they allow an interval."""
+    fewest, most = min(found := list(counts)), max(found)
+    if fewest != most:
+        some = f"{fewest} to {most} seeds"
+        if most < FEWEST_SEEDS:
+            return f"{some}, too few for intervals"
+        return some if fewest >= FEWEST_SEEDS else f"{some}, an interval from {FEWEST_SEEDS} on"
+    if most >= FEWEST_SEEDS:
+        return f"{most} seeds"
+    return "one seed, no interval" if most == 1 else f"{most} seeds, too few for an interval"
+
+
+def budget_name(recipe: str, exposures: float | str) -> str:
+    """A recipe and how long it trains."""
+    if exposures == "converged":
+        budget = "to convergence"
+    elif exposures == "paper":
+        budget = "the paper's fixed steps"
+    elif isinstance(exposures, str):
+        budget = exposures
+    else:
+        budget = f"{number(exposures)} exposure{'' if exposures == 1 else 's'}"
+    return f"{recipe} recipe, {budget}"
