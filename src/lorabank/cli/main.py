@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from lorabank.cli import bench, learn, models, quickstart, recall
+from lorabank.cli import bench, learn, models, plan, quickstart, recall, study
 from lorabank.errors import LorabankError
 
 app = typer.Typer(
@@ -25,8 +25,10 @@ app = typer.Typer(
 app.command("quickstart")(quickstart.run)
 app.command("learn")(learn.run)
 app.command("recall")(recall.run)
+app.command("plan")(plan.run)
 app.command("bench")(bench.run)
 app.add_typer(models.app, name="models")
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ things it could say before the write can still be asked of it.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,6 +74,26 @@ def measure_harm(base: Base, fleet: Fleet, slot: int) -> Harm:
     bare = Manner(_log_p(base, fleet, slot, strength=0.0), _known(base, fleet, None))
     adapted = Manner(_log_p(base, fleet, slot, strength=1.0), _known(base, fleet, slot))
     return compare(bare, adapted)
+
+
+def divergences(base: Base, fleet: Fleet, slots: Sequence[int]) -> list[float]:
+    """`kl_to_base_nats` of each slot's adapter, without asking for anything; one way of being on.
+
+    What KNOWN costs is generation, a second or more for each adapter; a study of hundreds goes by
+    the divergence.
+    """
+    bare = _log_p(base, fleet, slots[0], strength=0.0)
+    return [
+        float(
+            F.kl_div(
+                _log_p(base, fleet, slot, strength=1.0),
+                bare,
+                log_target=True,
+                reduction="batchmean",
+            )
+        )
+        for slot in slots
+    ]
 
 
 @torch.no_grad()

@@ -20,6 +20,10 @@ from lorabank.lora import objectives, variants
 from lorabank.lora.objectives import Objective
 
 _FLOOR = 0.1  # of the peak rate: what `settle` never goes below
+_BETTER = 0.995  # of the lowest loss so far: what counts as progress under `plateau`
+_PATIENCE = 10  # epochs without it before the rate is halved
+_HALVINGS = 4  # the next stand-still is the end
+_LEARNT = 0.01  # nats per token: nothing left to learn
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Outcome:
     job: Job
     weights: Weights
     stopped: str
-    """`recalled`, `budget`, `interrupted` or `diverged`."""
+    """`recalled`, `converged`, `budget`, `interrupted` or `diverged`."""
     recall: float
     """Share of examples recalled by the weights kept, verified."""
     steps: int
@@ -84,6 +88,29 @@ class Epoch:
     """Share of examples all of whose loss tokens were already right when they came up."""
 
 
+@dataclass(slots=True)
+class Plateau:
+    """How often the loss of a job has stood still so far."""
+
+    halvings: int = 0
+    lowest: float = math.inf
+    waited: int = 0
+    """Epochs since the lowest loss."""
+
+    def see(self, loss: float) -> None:
+        """Take in one epoch's loss."""
+        if loss < self.lowest * _BETTER:
+            self.lowest, self.waited = loss, 0
+            return
+        self.waited += 1
+        if self.waited == _PATIENCE:
+            self.halvings, self.waited = self.halvings + 1, 0
+
+    @property
+    def is_over(self) -> bool:
+        return self.halvings > _HALVINGS or self.lowest < _LEARNT
+
+
 @dataclass
 class Progress:
     """A job on its way."""
@@ -97,10 +124,13 @@ class Progress:
     _hits: int = 0
     _losses: list[float] = field(default_factory=list)
     _rng: random.Random = field(init=False)
+    _plateau: Plateau = field(default_factory=Plateau, init=False)
 
     def __post_init__(self) -> None:
-        """Seed the order of examples."""
+        """Seed the order of examples, and see again the epochs there were."""
         self._rng = random.Random(f"order/{self.job.settings.seed}")
+        for epoch in self.curve:
+            self._plateau.see(epoch.loss)
 
     @property
     def exposures(self) -> float:
@@ -174,6 +204,8 @@ class Progress:
             return settings.lr * max(_FLOOR, left)
         if settings.schedule == "constant":
             return settings.lr
+        if settings.schedule == "plateau":
+            return settings.lr * 0.5**self._plateau.halvings
         span = max(1, self.job.total_steps - settings.warmup_steps)
         progress = (self.steps - settings.warmup_steps) / span
         return settings.lr * 0.5 * (1 + math.cos(math.pi * progress))
@@ -189,12 +221,18 @@ class Progress:
             return False
         mean = sum(self._losses) / len(self._losses)
         self.curve.append(Epoch(self.exposures, mean, self._hits / len(self.job.lessons)))
+        self._plateau.see(mean)
         self._hits, self._losses = 0, []
         return True
 
     @property
     def is_spent(self) -> bool:
         return self.steps >= self.job.total_steps
+
+    @property
+    def is_converged(self) -> bool:
+        """Whether more of the same would no longer help; known under `plateau` only."""
+        return self.job.settings.schedule == "plateau" and self._plateau.is_over
 
     @property
     def may_have_it(self) -> bool:

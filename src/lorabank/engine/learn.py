@@ -152,7 +152,7 @@ def _measured(
             verdicts = _verdicts(base, job, after)
             harm = compare(bare, observe(base))
     else:
-        parameters = _trainable(base, job)
+        parameters = trainable_parameters(base, job)
         with Fleet(base, paths=job.paths, r=job.saved_r) as fleet:
             fleet.put(0, outcome.weights, alpha=job.saved_alpha, activated=s.activated)
             slots = [0] * len(examples)
@@ -190,7 +190,7 @@ def _measured(
         },
         "curve": [asdict(epoch) for epoch in outcome.curve],
         "facts_sha256": facts_hash(examples),
-        "versions": _versions(base),
+        "versions": versions(base),
     }
     if isinstance(outcome, Tuned):
         written = save_tuned(out, base, outcome, record=record)
@@ -223,7 +223,8 @@ def _verdicts(
     return scored(base, probes, score, fleet=fleet, slots=slots, readings=readings)
 
 
-def _trainable(base: Base, job: Job) -> int:
+def trainable_parameters(base: Base, job: Job) -> int:
+    """How many numbers of the adapter train."""
     shapes = [base.linears[path] for path in job.paths]
     if job.settings.variant == "frozen-a":
         return sum(out * job.settings.r for out, _ in shapes)
@@ -242,7 +243,8 @@ def _stored(example: Example, before: Reading, after: Reading) -> float:
     return max(0.0, prior - after.bits)
 
 
-def _versions(base: Base) -> dict[str, str]:
+def versions(base: Base) -> dict[str, str]:
+    """Of all that shows in the numbers, dtype and device among it."""
     return {
         "lorabank": __version__,
         "torch": torch.__version__,

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lorabank.engine import cache, convert
+from lorabank.engine import cache, convert, tiny
 from lorabank.engine.catalog import CATALOG, CatalogEntry, hub_copy, hub_download, package_gguf
 from lorabank.engine.weights import read_weights, weight_files
 from lorabank.errors import ModelError, UnavailableError
@@ -62,7 +62,8 @@ def find_model(name: str, *, fetch: bool = True, progress: Progress = _log.info)
     """The model of that name, fetched or converted first where need be.
 
     Args:
-        name: catalog name, name in the cache, local folder, .gguf file, or Hugging Face id.
+        name: of the catalog, in the cache, `random-tiny`, a local folder, a .gguf file, or a
+            Hugging Face id.
         fetch: whether the network may be used.
         progress: told, in a sentence, what is about to take long.
 
@@ -72,6 +73,9 @@ def find_model(name: str, *, fetch: bool = True, progress: Progress = _log.info)
         StorageError: the cache cannot be written.
     """
     path = Path(name).expanduser()
+    if name == tiny.NAME:
+        folder = tiny.tiny_folder()
+        return _from_folder(name, folder, source="random weights", licence="Apache-2.0")
     if name in CATALOG:
         return _known(CATALOG[name], fetch=fetch, progress=progress)
     if name in cache.names():

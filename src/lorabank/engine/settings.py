@@ -13,7 +13,7 @@ from lorabank.lora import objectives, variants
 from lorabank.lora.shapes import ALL_LINEAR
 
 RECIPE_NAMES = ("sound", "paper")
-SCHEDULES = ("settle", "constant", "cosine")
+SCHEDULES = ("settle", "constant", "cosine", "plateau")
 PEFT_PREFIX = "peft:"
 
 
@@ -47,7 +47,8 @@ class TrainSettings:
     """Peak learning rate of AdamW."""
 
     schedule: str = "settle"
-    """After the warm-up: `settle` with what is left to learn, `constant`, or `cosine` to 0."""
+    """After the warm-up: `settle` with what is left to learn, `constant`, `cosine` to 0, or
+    `plateau`: halved whenever the loss stands still, and done when that no longer helps."""
 
     warmup_steps: int = 3
     """Steps over which the learning rate rises from 0."""

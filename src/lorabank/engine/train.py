@@ -42,6 +42,7 @@ def train(
     on_round: OnRound | None = None,
     checkpoint: Path | None = None,
     checkpoint_every_s: float = 60.0,
+    keep_checkpoint: bool = False,
     gradient_checkpointing: bool = False,
 ) -> list[Outcome]:
     """Train every job; outcomes in job order.
@@ -56,6 +57,8 @@ def train(
         checkpoint: a folder to save to on the way. If it holds a part of this very run, that is
             where training goes on, to the same result; once all is done it is removed.
         checkpoint_every_s: 0 saves after every round.
+        keep_checkpoint: leave it, all done, to whoever has yet to use the outcomes; the same call
+            then gives them at once.
         gradient_checkpointing: compute activations twice rather than hold them.
 
     Raises:
@@ -85,7 +88,7 @@ def train(
         seated = Seats(fleet, jobs)
         if saved:
             seated.restore(*saved)
-        return _Trainer(seated, on_step, on_round).run(folder)
+        return _Trainer(seated, on_step, on_round).run(folder, keep=keep_checkpoint)
 
 
 def _same_width(saved: State, asked: int | None, n_jobs: int) -> int:
@@ -101,7 +104,7 @@ class _Trainer:
         self.seats, self.on_step, self.on_round = seats, on_step, on_round
         self.tokens, self.started = 0, time.monotonic()
 
-    def run(self, checkpoint: Checkpoint | None) -> list[Outcome]:
+    def run(self, checkpoint: Checkpoint | None, *, keep: bool) -> list[Outcome]:
         seats, outcomes = self.seats, self.seats.outcomes
         try:
             for slot in range(seats.fleet.width):
@@ -114,7 +117,9 @@ class _Trainer:
                     self.on_round(self._report())
                 if checkpoint and checkpoint.is_due(has_finished=len(outcomes) > n_done):
                     checkpoint.save(*seats.state(), outcomes)
-            if checkpoint:
+            if checkpoint and keep:
+                checkpoint.save(*seats.state(), outcomes)
+            elif checkpoint:
                 checkpoint.remove()
         except KeyboardInterrupt:  # a checkpoint stays: the same call goes on from there
             for seat in list(seats.taken.values()):
@@ -160,8 +165,8 @@ class _Trainer:
             if goal is not None and recall >= goal:
                 self.seats.finish(seat, "recalled")
                 return
-        if progress.is_spent:
-            self.seats.finish(seat, "budget")
+        if progress.is_converged or progress.is_spent:
+            self.seats.finish(seat, "converged" if progress.is_converged else "budget")
         elif seat.best_recall < 0 and progress.has_improved:
             self.seats.keep(seat, -1.0)
 

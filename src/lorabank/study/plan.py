@@ -1,0 +1,117 @@
+"""Cells into fleets, and how long they will take: before anything is loaded.
+
+A fleet is what one `train` call gets: cells of one placement, activation and recipe, whatever
+their data, rank, budget and seed. Which cells train together follows from the spec alone, so a
+study that is taken up again seats them as it would have.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorabank.engine.settings import PAPER, PEFT_PREFIX
+from lorabank.lora.shapes import parse_layers
+from lorabank.study.axes import CONVERGED, PAPER_STEPS
+from lorabank.study.spec import CellSpec, StudySpec
+
+_TOGETHER = ("layers", "target_modules", "activated", "recipe")
+_GUESSED_EXPOSURES = 200  # until converged
+_FLOPS = 3e11  # a second, forward and backward, on two cores with AVX512-BF16 (docs/LOG.md)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPlan:
+    """Cells that train together, the longest first."""
+
+    number: int
+    """From 1, in the order they run."""
+    cells: tuple[CellSpec, ...]
+
+    @property
+    def through_peft(self) -> bool:
+        return is_solo(self.cells[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What of a model decides how long it takes; read off its config.json."""
+
+    hidden: int
+    ffn: int
+    layers: int
+    vocabulary: int
+    kv_share: float
+    """Key-value heads over heads."""
+
+    @property
+    def per_layer(self) -> float:
+        """Weights of a block."""
+        return self.hidden**2 * (2 + 2 * self.kv_share) + 3 * self.hidden * self.ffn
+
+
+def plan(spec: StudySpec) -> list[FleetPlan]:
+    """All cells of a study in fleets."""
+    groups: dict[str, list[CellSpec]] = {}
+    for cell in spec.cells:
+        key = cell.name if is_solo(cell) else json.dumps([cell.values[k] for k in _TOGETHER])
+        groups.setdefault(key, []).append(cell)
+    parts: list[tuple[CellSpec, ...]] = []
+    for cells in groups.values():
+        ordered = sorted(cells, key=lambda cell: (-examples_seen(cell.values), cell.name))
+        parts += [tuple(ordered[i : i + spec.width]) for i in range(0, len(ordered), spec.width)]
+    return [FleetPlan(number, cells) for number, cells in enumerate(parts, start=1)]
+
+
+def is_solo(cell: CellSpec) -> bool:
+    """Whether PEFT trains it, alone."""
+    variant = str(cell.values["variant"])
+    return variant == "dora" or variant.startswith(PEFT_PREFIX)
+
+
+def examples_seen(values: Mapping[str, Any]) -> float:
+    """Times any example is trained on: facts by exposures; a guess until converged."""
+    facts, budget = values["facts"], values["exposures"]
+    if budget == PAPER_STEPS:
+        return float((PAPER.steps or 0) * values["batch_size"])
+    if budget == CONVERGED:
+        return float(facts * min(_GUESSED_EXPOSURES, values["most_exposures"] or 1))
+    return float(facts * budget)
+
+
+def estimate(cells: Sequence[CellSpec], shape: Shape, *, flops: float = _FLOPS) -> float:
+    """Seconds for these cells: arithmetic of forward and backward over `flops` a second.
+
+    Good to a factor of two; after the first fleet `study run` goes by what that took.
+    """
+    return sum(_flops_of(cell.values, shape) for cell in cells) / flops
+
+
+def read_shape(folder: Path) -> Shape | None:
+    """A model's shape; None if its config has other words for it."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config = config.get("text_config", config)
+    try:
+        heads = config["num_attention_heads"]
+        return Shape(
+            hidden=config["hidden_size"],
+            ffn=config["intermediate_size"],
+            layers=config["num_hidden_layers"],
+            vocabulary=config["vocab_size"],
+            kv_share=config.get("num_key_value_heads", heads) / heads,
+        )
+    except KeyError:
+        return None
+
+
+def _flops_of(values: Mapping[str, Any], shape: Shape) -> float:
+    """Of a cell: two for each weight and token forward, as many for the gradient of the input."""
+    layers = str(values["layers"])
+    lowest = 0 if layers == "all" else min(parse_layers(layers, shape.layers))
+    answer, header, prompt = 14, 3, 20  # tokens of a fact, about
+    run = answer + header + (0 if values["activated"] else prompt)
+    scored = answer if values["recipe"] == "sound" else run
+    blocks = (shape.layers - lowest) * shape.per_layer * run
+    head = shape.hidden * shape.vocabulary * scored
+    return 4 * (blocks + head) * examples_seen(values)

@@ -1,0 +1,133 @@
+"""A spec's cells: what they resolve to, and what is refused before anything is loaded."""
+
+from pathlib import Path
+
+import pytest
+
+from lorabank.errors import DataError, UsageError
+from lorabank.study.axes import resolve
+from lorabank.study.plan import Shape, estimate, plan
+from lorabank.study.spec import from_json, list_studies, load_study
+
+SPEC = """
+name = "mine"
+title = "Mine"
+[preset.cpu]
+base = "random-tiny"
+[preset.cpu.fixed]
+layers = "last-1"
+[preset.cpu.axes]
+r = [1, 2]
+facts = [8, 16]
+seed = [0, 1, 2]
+[[preset.cpu.arms]]
+exposures = [10, 30]
+[[preset.cpu.arms]]
+exposures = "paper"
+"""
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path) -> Path:
+    file = tmp_path / "mine.toml"
+    file.write_text(SPEC)
+    return file
+
+
+def test_arms_multiply_with_the_axes_and_names_are_distinct(spec_file: Path):
+    spec = load_study(str(spec_file))
+    assert len(spec.cells) == 2 * 2 * 3 * 3
+    assert len({cell.name for cell in spec.cells}) == len(spec.cells)
+    assert {cell.values["exposures"] for cell in spec.cells} == {10, 30, "paper"}
+    assert from_json(spec.as_json()) == spec
+
+
+def test_set_replaces_axes_in_every_arm(spec_file: Path):
+    spec = load_study(str(spec_file), changes=["r=4", "exposures=5", "seed=7,8", "layers=0,1"])
+    assert {c.values["r"] for c in spec.cells} == {4}
+    assert {c.values["layers"] for c in spec.cells} == {"0,1"}
+    assert len(spec.cells) == 2 * 2
+
+
+def test_arms_that_come_to_the_same_cells_are_refused(spec_file: Path):
+    spec_file.write_text(SPEC + "[[preset.cpu.arms]]\nexposures = [30, 100]\n")
+    with pytest.raises(UsageError, match=r"arm 3 .* there already: .*exposures=30"):
+        load_study(str(spec_file))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("rnak=3", "no axis 'rnak'; did you mean"),
+        ("variant=pisa", "did you mean pissa?"),
+        ("recipe=soud", "did you mean sound?"),
+        ("r=0", "r takes 1 to 1024, got 0"),
+        ("exposures=convergd", "did you mean converged?"),
+        ("facts=true", "facts takes"),
+        ("lr", "takes key=value"),
+        ("width=0", "width takes"),
+        ("task=counterfact,phonebok", "did you mean phonebook?"),
+    ],
+)
+def test_unknown_axes_and_values_name_the_near_misses(spec_file: Path, change: str, message: str):
+    with pytest.raises(UsageError) as caught:
+        load_study(str(spec_file), changes=[change])
+    assert message in str(caught.value)
+
+
+def test_unknown_studies_presets_and_files(tmp_path: Path):
+    with pytest.raises(UsageError, match="did you mean capacity"):
+        load_study("capacty")
+    with pytest.raises(UsageError, match="did you mean smoke"):
+        load_study("capacity", preset="smok")
+    with pytest.raises(DataError, match="cannot be read"):
+        load_study(str(tmp_path / "none.toml"))
+    bad = tmp_path / "bad.toml"
+    bad.write_text("name = ")
+    with pytest.raises(DataError, match="not TOML"):
+        load_study(str(bad))
+
+
+def test_tokens_are_the_papers_loads():
+    assert [resolve({"tokens": t})["facts"] for t in (1000, 4000, 8000)] == [48, 192, 384]
+    with pytest.raises(UsageError, match="without facts"):
+        resolve({"tokens": 1000, "facts": 3})
+    with pytest.raises(UsageError, match="needs a load"):
+        resolve({"r": 1})
+
+
+def test_what_follows_from_the_recipe():
+    sound, paper = resolve({"facts": 8, "r": 4}), resolve({"facts": 8, "r": 4, "recipe": "paper"})
+    assert (sound["activated"], sound["alpha"], sound["lr"]) == (True, 8.0, 1e-3)
+    assert (paper["activated"], paper["alpha"], paper["lr"]) == (False, 4.0, 5e-5)
+    assert resolve({"facts": 8, "variant": "dora"})["activated"] is False
+
+
+def test_every_study_of_the_package_loads_at_every_preset():
+    for name, one in list_studies().items():
+        for preset in one["presets"]:
+            spec = load_study(name, preset=preset)
+            fleets = plan(spec)
+            planned = [cell.name for fleet in fleets for cell in fleet.cells]
+            assert sorted(planned) == sorted(cell.name for cell in spec.cells)
+
+
+def test_cells_of_one_placement_share_fleets_the_longest_first(spec_file: Path):
+    spec = load_study(str(spec_file), changes=["width=50"])
+    (fleet,) = plan(spec)
+    assert fleet.cells[0].values["exposures"] == "paper"
+    apart = load_study(str(spec_file), changes=["activated=true,false"])
+    assert {frozenset(c.values["activated"] for c in f.cells) for f in plan(apart)} == {
+        frozenset({True}),
+        frozenset({False}),
+    }
+
+
+def test_an_estimate_grows_with_layers_run_and_examples_seen(spec_file: Path):
+    shape = Shape(hidden=576, ffn=1536, layers=30, vocabulary=49152, kv_share=1 / 3)
+
+    def seconds(*changes: str) -> float:
+        return estimate(load_study(str(spec_file), changes=changes).cells, shape)
+
+    assert seconds("exposures=20") == pytest.approx(2 * seconds("exposures=10"))
+    assert seconds("layers=all") > 3 * seconds("layers=last-1")
