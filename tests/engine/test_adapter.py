@@ -16,9 +16,9 @@ from lorabank.engine.generate import generate
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.models import find_model
 from lorabank.engine.settings import SOUND
+from lorabank.engine.tiny import build_tiny
 from lorabank.errors import AdapterError, StorageError, UsageError
 from lorabank.tasks.examples import Example, from_pair
-from tests.conftest import build_tiny
 
 EXAMPLES = [from_pair(f"Item {i}?", f"{i * 7}") for i in range(6)]
 QUICK = replace(SOUND, lr=5e-3, exposures=60, until_recall=0.5)

@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -192,3 +193,43 @@ def test_alpha_follows_rank_and_a_stated_budget_is_spent():
 def test_rank_above_the_layer_is_refused(tiny: Base):
     with pytest.raises(UsageError, match=r"takes r 1\.\.32 for these layers"):
         plan_job(tiny, EXAMPLES, replace(QUICK, r=33))
+
+
+def test_a_plateau_halves_the_rate_and_then_ends_the_job(tiny: Base):
+    settings = settings_for("sound", schedule="plateau", exposures=500, lr=1e-3)
+    job = plan_job(tiny, EXAMPLES[:4], settings)
+    progress = Progress(job, steps=10)
+    rates, epochs = [], 0
+    while not progress.is_converged:
+        rates.append(progress.lr())
+        progress.next_batch()
+        progress.record(examples=4, tokens=40, hits=0, loss=1.0 if epochs else 2.0)
+        epochs += 1
+    assert epochs == 2 + 5 * 10  # two that were better, then five stand-stills of ten
+    assert sorted(set(rates), reverse=True) == [1e-3 / 2**n for n in range(5)]
+    again = Progress.from_json(job, json.loads(json.dumps(progress.as_json())))
+    assert again.is_converged
+    assert again.lr() == progress.lr()
+
+
+def test_a_plateau_ends_where_nothing_is_left_to_learn(tiny: Base):
+    settings = settings_for("sound", schedule="plateau", exposures=500)
+    job = plan_job(tiny, EXAMPLES[:4], settings)
+    progress = Progress(job)
+    progress.next_batch()
+    progress.record(examples=4, tokens=40, hits=4, loss=0.009)
+    assert progress.is_converged
+
+
+def test_a_kept_checkpoint_gives_the_outcomes_again(tiny: Base, tmp_path: Path):
+    settings = settings_for("sound", exposures=3)
+    job = plan_job(tiny, EXAMPLES[:4], settings)
+    first = train(tiny, [job], checkpoint=tmp_path / "kept", keep_checkpoint=True)[0]
+    steps: list[Progress] = []
+    again = train(
+        tiny, [job], checkpoint=tmp_path / "kept", keep_checkpoint=True, on_step=steps.append
+    )[0]
+    assert not steps
+    assert again.curve == first.curve
+    for path, pair in first.weights.items():
+        assert all(torch.equal(a, b) for a, b in zip(pair, again.weights[path], strict=True))

@@ -14,7 +14,7 @@ from lorabank.engine import cache
 
 NAME = "random-tiny"
 _FOLDER = "random-tiny-1"  # the number changes with what is built
-_CHATML = (
+CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
@@ -32,7 +32,7 @@ def tiny_folder() -> Path:
             cache.root().mkdir(parents=True, exist_ok=True)
             part = Path(tempfile.mkdtemp(prefix=f".{_FOLDER}-", dir=cache.root()))
             try:
-                _build(part)
+                build_tiny(part)
                 with suppress(OSError):  # another process was faster
                     os.rename(part, folder)
             finally:
@@ -40,7 +40,10 @@ def tiny_folder() -> Path:
     return folder
 
 
-def _build(folder: Path) -> None:
+def build_tiny(
+    folder: Path, *, chat_template: str | None = CHATML, layers: int = 2, seed: int = 0
+) -> Path:
+    """Save a random Llama (d=64, grouped-query attention) with a byte-level tokenizer."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -61,13 +64,13 @@ def _build(folder: Path) -> None:
         eos_token="<|im_end|>",
         pad_token="<|im_end|>",
     )
-    fast.chat_template = _CHATML
+    fast.chat_template = chat_template
     fast.save_pretrained(folder)
     config = LlamaConfig(
         vocab_size=len(fast),
         hidden_size=64,
         intermediate_size=128,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=512,
@@ -77,5 +80,6 @@ def _build(folder: Path) -> None:
         pad_token_id=2,
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         LlamaForCausalLM(config).save_pretrained(folder)
+    return folder

@@ -1,0 +1,55 @@
+"""The study commands, as typed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from lorabank.cli.main import app
+from lorabank.errors import UsageError
+
+SMALL = ["--set", "exposures=2", "--set", "facts=4,8"]
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORABANK_CACHE", str(tmp_path / "cache"))
+
+
+def call(*words: str) -> str:
+    done = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_list_plan_run_resume_report(tmp_path: Path):
+    assert "capacity" in call("study", "list")
+    plan = json.loads(call("study", "run", "capacity", "--preset", "smoke", "--plan", "--json"))
+    assert len(plan["cells"]) == 12
+    assert plan["estimated_seconds"] > 0
+    out = str(tmp_path / "out")
+    words = ["study", "run", "capacity", "--preset", "smoke", *SMALL, "--out", out, "--json"]
+    assert json.loads(call(*words))["trained"] == 12
+    gone = sorted((tmp_path / "out" / "cells").iterdir())[0]
+    gone.unlink()
+    assert json.loads(call("study", "resume", out, "--json"))["trained"] == 1
+    assert gone.exists()
+    gone.unlink()
+    told = json.loads(call("study", "report", out, "--json"))
+    assert told["missing"] == [gone.stem]
+    assert "<html" in Path(told["page"]).read_text()
+
+
+def test_search_checks_itself_against_the_grid(tmp_path: Path):
+    words = ["study", "run", "capacity", "--preset", "smoke", *SMALL, "--json"]
+    call(*words, "--out", str(tmp_path / "grid"))
+    against = ["--search", "0.5", "--against", str(tmp_path / "grid")]
+    found = json.loads(call(*words, "--out", str(tmp_path / "found"), *against))
+    assert found["trained"] < found["grid"] == 12
+    assert all(line["same_neighbours"] for line in found["lines"])
+
+
+def test_a_folder_without_a_study(tmp_path: Path):
+    with pytest.raises(UsageError, match="holds no study"):
+        call("study", "report", str(tmp_path))
