@@ -19,6 +19,7 @@ from lorabank.cli.output import (
 if TYPE_CHECKING:
     from lorabank.engine.base import Base
     from lorabank.engine.learn import LearnReport
+    from lorabank.study.predict import Forecast
     from lorabank.tasks.examples import Example
 
 
@@ -76,6 +77,7 @@ def run(
     from lorabank.engine.settings import settings_for
     from lorabank.errors import UsageError
     from lorabank.lora.shapes import n_layers, parse_layers
+    from lorabank.study.predict import foresee
     from lorabank.tasks.examples import read_examples
 
     if out is None and not show_tokens:
@@ -104,17 +106,23 @@ def run(
     if show_tokens or out is None:
         _show_tokens(model, examples[:show_tokens], recipe, as_json=json)
         return
+    foreseen = foresee(model, examples, settings)
     with training_bar() as on_step:
         report = learn(model, examples, out=out, settings=settings, on_step=on_step)
-    answer(report, as_json=json)
+    answer(report, as_json=json, foreseen=foreseen)
 
 
-def answer(report: "LearnReport", *, as_json: bool) -> None:
-    """Print the report; an interrupted run says so and exits with 130."""
+def answer(report: "LearnReport", *, as_json: bool, foreseen: "Forecast | None" = None) -> None:
+    """Print the report, what was foreseen beside it; an interrupted run exits with 130."""
     if as_json:
-        print_json(report.as_json())
+        print_json(
+            {**report.as_json(), "foreseen": None if foreseen is None else foreseen.as_json()}
+        )
     else:
         print(summary(report))
+        if foreseen is not None:
+            band = f"{foreseen.recall_low:.0%} to {foreseen.recall_high:.0%}"
+            print(f"{'recall foreseen':<22}{foreseen.recall:.0%} ({band}) once converged")
     if report.stopped == "interrupted":
         status(
             f"interrupted after {report.exposures_per_fact:.1f} exposures; the best adapter so "

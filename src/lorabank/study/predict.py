@@ -17,6 +17,7 @@ from typing import Any
 from lorabank.engine.base import Base
 from lorabank.engine.lessons import Probe, sound_probe
 from lorabank.engine.recall import read
+from lorabank.engine.settings import TrainSettings
 from lorabank.errors import DataError, UsageError
 from lorabank.lora.law import Point, RecallLaw, fit_recall_law, recall_band
 from lorabank.lora.shapes import choose, count_parameters, n_layers, parse_layers
@@ -87,16 +88,38 @@ def measured_for(base: Base, results: Path | None) -> Measured:
     Raises:
         UsageError: nobody has measured this base; says how to.
     """
-    if results is not None:
-        return condense(StudyFolder(results))
-    for file in _MEASURED.iterdir():
-        raw = json.loads(file.read_text("utf-8"))
-        if raw["sha256"] == base.info.sha256:
-            points = tuple(Point(**point) for point in raw.pop("points"))
-            return Measured(points=points, **raw)
+    found = condense(StudyFolder(results)) if results else shipped(base)
+    if found is not None:
+        return found
     raise UsageError(
         f"the capacity of {base.info.name} has not been measured; "
         f"lorabank study run capacity --base {base.info.name}, then plan with --results FOLDER"
+    )
+
+
+def shipped(base: Base) -> Measured | None:
+    """The capacity of this base as it comes with the package, if it does."""
+    for file in _MEASURED.iterdir():
+        if file.name.endswith(".json"):
+            raw = json.loads(file.read_text("utf-8"))
+            if raw["sha256"] == base.info.sha256:
+                points = tuple(Point(**point) for point in raw.pop("points"))
+                return Measured(points=points, **raw)
+    return None
+
+
+def foresee(base: Base, examples: Sequence[Example], settings: TrainSettings) -> Forecast | None:
+    """What a write with these settings should come to; None where nothing was measured for it."""
+    measured = shipped(base)
+    if measured is None or settings.recipe != "sound" or settings.variant != "lora":
+        return None
+    return forecast(
+        base,
+        demand_of(base, examples),
+        measured,
+        r=settings.r,
+        layers="all" if settings.layers is None else ",".join(map(str, settings.layers)),
+        target_modules=",".join(settings.target_modules),
     )
 
 
