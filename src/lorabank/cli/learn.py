@@ -11,6 +11,7 @@ from lorabank.cli.output import (
     BaseName,
     Device,
     Json,
+    Quantize,
     print_json,
     status,
     training_bar,
@@ -65,6 +66,7 @@ def run(
         int, typer.Option(help="Print this many examples token by token and stop.")
     ] = 0,
     device: Device = None,
+    quantize: Quantize = None,
     json: Json = False,
 ) -> None:
     """Write facts into a LoRA adapter and prove, by asking, that they are there.
@@ -99,7 +101,7 @@ def run(
     examples = read_examples(facts)
     if out is not None:
         check_out(out)
-    model = load_base(base, device=device)
+    model = load_base(base, device=device, quantize=quantize)
     if layers is not None:
         chosen = tuple(parse_layers(layers, n_layers(model.linears)))
         settings = replace(settings, layers=chosen)

@@ -19,6 +19,9 @@ BaseName = Annotated[
     str, typer.Option("--base", help="Model name, Hugging Face id, folder or GGUF file.")
 ]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda if there is one.")]
+Quantize = Annotated[
+    str | None, typer.Option(help="4bit: the base in NF4, needs the extra lorabank[4bit].")
+]
 DEFAULT_BASE = "smollm2-135m"
 
 

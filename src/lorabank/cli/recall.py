@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lorabank.cli.output import DEFAULT_BASE, Device, Json, print_json
+from lorabank.cli.output import DEFAULT_BASE, Device, Json, Quantize, print_json
 
 
 def run(
@@ -21,6 +21,7 @@ def run(
         typer.Option(help="tokens (exact), text (case and spacing aside) or published."),
     ] = None,
     device: Device = None,
+    quantize: Quantize = None,
     json: Json = False,
 ) -> None:
     """Share of facts that greedy decoding with the adapter reproduces, and which it does not.
@@ -43,7 +44,9 @@ def run(
     if score not in (TOKENS, *SCORERS):
         raise UsageError(f"--score must be {TOKENS}, {' or '.join(SCORERS)}, got {score!r}")
     examples = read_examples(facts)
-    model = load_base(base or record.get("base", {}).get("name", DEFAULT_BASE), device=device)
+    model = load_base(
+        base or record.get("base", {}).get("name", DEFAULT_BASE), device=device, quantize=quantize
+    )
     loaded = load_adapter(adapter, model) if is_plain_lora(adapter) else None
     probes = render_lessons(
         model.chat,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from lorabank.engine import attention
+from lorabank.engine import attention, fourbit
 from lorabank.engine.chat import Chat
 from lorabank.engine.frozen import KeyValues, Shelf, layer_shelf, prompt_shelf
 from lorabank.engine.head import TargetNats
@@ -37,6 +37,8 @@ class Base:
     """Keys and values of prompts as the bare model reads them."""
     layer_inputs: Shelf[Tensor] = field(default_factory=layer_shelf)
     """Hidden states that enter the lowest adapted layer."""
+    quantized: str | None = None
+    """`4bit`, or None for weights as they are."""
 
     @property
     def device(self) -> torch.device:
@@ -45,6 +47,12 @@ class Base:
     @property
     def dtype(self) -> torch.dtype:
         return self.model.dtype  # type: ignore[no-any-return]
+
+    @property
+    def precision(self) -> str:
+        """In what its numbers are, as records have it: `bfloat16`, `bfloat16 4bit`."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"{dtype} {self.quantized}" if self.quantized else dtype
 
     @property
     def max_tokens(self) -> int:
@@ -57,7 +65,7 @@ class Base:
         return {
             path: (module.out_features, module.in_features)
             for path, module in self.model.named_modules()
-            if isinstance(module, nn.Linear) and module is not head
+            if isinstance(module, nn.Linear | fourbit.FourBitLinear) and module is not head
         }
 
     def weight(self, path: str) -> Tensor:
@@ -136,36 +144,55 @@ class Base:
 
 
 def load_base(
-    name: str = "smollm2-135m", *, dtype: str | None = None, device: str | None = None
+    name: str = "smollm2-135m",
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    quantize: str | None = None,
 ) -> Base:
     """The base model by name, Hugging Face id, folder or GGUF file, ready to be read.
 
     Args:
         dtype: `bfloat16` or `float32`; None for bfloat16 where the machine computes in it.
         device: `cpu` or `cuda`; None for cuda where there is one.
+        quantize: `4bit` for NF4 weights in the blocks (bitsandbytes); None for weights as they are.
 
     Raises:
         ModelError: unknown or unusable. UnavailableError: it would have to be fetched, but cannot.
     """
-    return load_info(find_model(name), dtype=dtype, device=device)
+    fourbit.check_quantize(quantize)
+    return load_info(find_model(name), dtype=dtype, device=device, quantize=quantize)
 
 
-def load_info(info: ModelInfo, *, dtype: str | None = None, device: str | None = None) -> Base:
+def load_info(
+    info: ModelInfo,
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    quantize: str | None = None,
+) -> Base:
     """As `load_base`, for a model already found."""
     transformers_logging.disable_progress_bar()  # the commands draw their own
+    fourbit.check_quantize(quantize)
     where = pick_device(device)
+    number = DTYPES[dtype] if dtype else native_dtype(where)
+    packing = fourbit.load_arguments(where, number) if quantize else {}
     model = AutoModelForCausalLM.from_pretrained(
-        info.path, dtype=DTYPES[dtype] if dtype else native_dtype(where), local_files_only=True
+        info.path, dtype=number, local_files_only=True, **packing
     )
+    if quantize:
+        fourbit.take_over(model)
     if model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(attention.NAME)
     tokenizer = AutoTokenizer.from_pretrained(info.path, local_files_only=True)
-    model.requires_grad_(False).eval().to(where)
+    model.requires_grad_(False).eval()
+    if not quantize:  # there already, and transformers lets nobody move it
+        model.to(where)
     head = model.get_output_embeddings()
     if head is None:
         raise ModelError(f"{info.name} has no language-model head; give a causal LM")
     head.register_forward_pre_hook(_in_one_piece)
-    return Base(info, model, Chat(tokenizer))
+    return Base(info, model, Chat(tokenizer), quantized=quantize)
 
 
 def _in_one_piece(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -108,7 +108,7 @@ def _identity(base: Base, jobs: Sequence[Job]) -> dict[str, Any]:
     whole = {
         "format": FORMAT,
         "base": base.info.sha256,
-        "dtype": str(base.dtype).removeprefix("torch."),
+        "dtype": base.precision,
         "jobs": [
             {
                 "name": job.name,

@@ -85,6 +85,11 @@ def plan_job(
         raise UsageError("there is nothing to learn: give at least one example")
     paths = choose(base.linears, settings.target_modules, settings.layers)
     if settings.through_peft:
+        if base.quantized:
+            raise UsageError(
+                f"--variant {settings.variant} goes through PEFT, on whole weights only; "
+                "leave --quantize out, or take lora, rslora, pissa, orthogonal or frozen-a"
+            )
         peft_config(base, paths, settings)
     else:
         variant = variants.parse(settings.variant)
@@ -251,6 +256,6 @@ def versions(base: Base) -> dict[str, str]:
         "transformers": transformers.__version__,
         "peft": peft.__version__,
         "python": platform.python_version(),
-        "dtype": str(base.dtype).removeprefix("torch."),
+        "dtype": base.precision,
         "device": base.device.type,
     }

@@ -1,0 +1,72 @@
+"""A base in four bits: read, trained on, and saved like any other."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lorabank.engine import fourbit
+from lorabank.engine.adapter import load_adapter
+from lorabank.engine.base import Base, load_base, load_info
+from lorabank.engine.fleet import Fleet
+from lorabank.engine.learn import learn, plan_job
+from lorabank.engine.models import find_model
+from lorabank.engine.recall import read, share
+from lorabank.engine.settings import settings_for
+from lorabank.engine.train import fleet_loss
+from lorabank.errors import UsageError
+from lorabank.tasks.examples import from_pair
+
+EXAMPLES = [from_pair(f"Item {i}?", f"{i * 7}") for i in range(8)]
+
+
+@pytest.fixture(scope="module")
+def packed(tiny_folder: Path) -> Base:
+    pytest.importorskip("bitsandbytes")
+    info = find_model(str(tiny_folder))
+    return load_info(info, dtype="float32", device="cpu", quantize="4bit")
+
+
+def test_weights_take_an_eighth_and_are_near_what_they_were(packed: Base, tiny: Base):
+    assert packed.linears == tiny.linears
+    for path, (out, inner) in packed.linears.items():
+        layer = packed.model.get_submodule(path)
+        assert isinstance(layer, fourbit.FourBitLinear)
+        assert layer.packed_bytes == out * inner / 2
+        error = (packed.weight(path) - tiny.weight(path)).norm() / tiny.weight(path).norm()
+        assert 0.02 < error < 0.15  # four bits, and not somebody else's
+
+
+def test_gradients_are_those_of_the_unpacked_weights(packed: Base, tiny: Base):
+    for path in tiny.linears:
+        tiny.model.get_submodule(path).weight.data.copy_(packed.weight(path))
+    settings = settings_for("sound", r=4)
+    grads = []
+    for base in (packed, tiny):
+        job = plan_job(base, EXAMPLES, settings)
+        with Fleet(base, paths=job.paths, r=4) as fleet:
+            fleet.start(0, settings, job.paths)
+            fleet.theta += 0.01
+            fleet_loss(fleet, [0], [job.lessons.lessons]).losses.sum().backward()
+            grads.append(fleet.grad.clone())
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-5, atol=1e-6)
+
+
+def test_learn_and_read_back(packed: Base, tmp_path: Path):
+    settings = settings_for("sound", r=8, lr=5e-3)
+    report = learn(packed, EXAMPLES, out=tmp_path / "a", settings=settings)
+    assert report.recall_after == 1.0
+    loaded = load_adapter(tmp_path / "a", packed)
+    with Fleet(packed, paths=list(loaded.weights), r=loaded.r) as fleet:
+        fleet.put(0, loaded.weights, alpha=loaded.alpha, activated=loaded.activated)
+        probes = plan_job(packed, EXAMPLES, settings).lessons.probes
+        assert share(read(packed, probes, fleet=fleet, slots=[0] * 8)) == 1.0
+    assert packed.precision == "float32 4bit"
+
+
+def test_what_cannot_be_is_refused(packed: Base):
+    with pytest.raises(UsageError, match="must be 4bit, got '3bit'"):
+        load_base("random-tiny", quantize="3bit")
+    dora = settings_for("sound", variant="dora", activated=False)
+    with pytest.raises(UsageError, match="leave --quantize out"):
+        plan_job(packed, EXAMPLES, dora)
