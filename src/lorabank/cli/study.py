@@ -91,9 +91,14 @@ def resume(folder: Folder, device: Device = None, json: Json = False) -> None:
 
 @app.command()
 def report(
-    folder: Folder,
+    folders: Annotated[
+        list[Path], typer.Argument(help="Results folders; several become one page.")
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the page; by default FOLDER/report.")
+        Path | None, typer.Option(help="Folder for the page; by default report in the first.")
+    ] = None,
+    points: Annotated[
+        Path | None, typer.Option(help="Also write what `lorabank plan` goes by, as JSON.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -102,14 +107,23 @@ def report(
     Example: lorabank study report out/studies/capacity-smoke
     """
     from lorabank.report.page import write_report
-    from lorabank.study.folder import StudyFolder
+    from lorabank.study.folder import StudyFolder, write_json
+    from lorabank.study.predict import condense
 
-    study = StudyFolder(folder)
-    spec, cells = study.spec(), study.cells()
-    missing = [name for name in spec["cells"] if study.read(name) is None]
+    studies = [StudyFolder(folder) for folder in folders]
+    specs = [study.spec() for study in studies]
+    wanted = [
+        (study, name) for study, spec in zip(studies, specs, strict=True) for name in spec["cells"]
+    ]
+    missing = [name for study, name in wanted if study.read(name) is None]
     if missing:
-        status(f"{len(missing)} of {len(spec['cells'])} cells are missing, such as {missing[0]}")
-    page = write_report(cells, out or folder / "report", title=spec["title"], base=spec["base"])
+        status(f"{len(missing)} of {len(wanted)} cells are missing, such as {missing[0]}")
+    cells = [cell for study in studies for cell in study.cells()]
+    page = write_report(
+        cells, out or folders[0] / "report", title=specs[0]["title"], base=specs[0]["base"]
+    )
+    if points is not None:
+        write_json(points, condense(*studies).as_json())
     if json:
         print_json({"page": str(page), "cells": len(cells), "missing": missing})
     else:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from lorabank.errors import UsageError
 from lorabank.lora import law
 from lorabank.report.curves import by_rank
-from lorabank.report.groups import Cell, Group, describe, main, preference
+from lorabank.report.groups import Cell, Group, describe, longest, main
 from lorabank.report.plot import (
     Axis,
     Figure,
@@ -25,6 +25,7 @@ from lorabank.report.plot import (
 )
 from lorabank.report.wording import budget_name, count, number, percent, seeds
 
+_LONGEST = "longest budget of each rank and load"
 _STEPS = 61  # of the curve as drawn
 _LEAST = 0.05  # residuals smaller than this are drawn small
 
@@ -32,15 +33,15 @@ _LEAST = 0.05  # residuals smaller than this are drawn small
 def recall_law(groups: Sequence[Group]) -> Figure | LeftOut:
     """Recall against bits demanded per parameter with the fitted curve; residuals below."""
     name, title = "law", "One law for all ranks"
-    candidates = main(groups)
-    best = max((g.condition for g in candidates), key=preference)
-    shown = [g for g in candidates if g.condition == best]
+    shown = longest(main(groups))
+    budgets = {g.condition for g in shown}
+    budget = budget_name(*budgets.pop()) if len(budgets) == 1 else _LONGEST
     points = [_law_point(cell) for one in shown for cell in one.cells]
     try:
         fitted = law.fit_recall_law(points)
         error = law.held_out_error(points)
     except UsageError as reason:
-        return LeftOut(name, title, f"{budget_name(*best)}: {reason}")
+        return LeftOut(name, title, f"{budget}: {reason}")
     x = value_axis("bits demanded per parameter", [_demanded(g) for g in shown])
     curve = Series(
         name="fitted law",
@@ -54,7 +55,7 @@ def recall_law(groups: Sequence[Group]) -> Figure | LeftOut:
         name=name,
         title=title,
         finding=(
-            f"With the {budget_name(*best)}, recall falls to half at "
+            f"With the {budget}, recall falls to half at "
             f"{number(fitted.midpoint)} bits demanded per parameter; fitted without them, the law "
             f"misses cells by {percent(error)} on average ({count(len(points), 'cell')}, "
             f"{seeds(g.n_seeds for g in shown)})."
@@ -62,7 +63,7 @@ def recall_law(groups: Sequence[Group]) -> Figure | LeftOut:
         note=describe(shown, of=groups),
         stacked=True,
         panels=[
-            Panel(title=budget_name(*best), x=x, y=share_axis("recall"), series=measured),
+            Panel(title=budget, x=x, y=share_axis("recall"), series=measured),
             Panel(title="Residuals", x=x, y=_around_zero(residuals), series=residuals),
         ],
     )

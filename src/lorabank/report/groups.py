@@ -127,6 +127,24 @@ def main(groups: Sequence[Group]) -> list[Group]:
     return _commonest(ways, lambda g: (g.condition, g.r), _AXES)
 
 
+def longest(groups: Sequence[Group]) -> list[Group]:
+    """Of each rank and load the group that saw its facts most often, whatever its budget's name.
+
+    That of the recipe with the most groups; ties go to the one that comes first.
+    """
+    recipes = Counter(g.first["recipe"] for g in groups)
+    recipe = max(recipes, key=lambda name: (recipes[name], name))
+    best: dict[tuple[int, int], Group] = {}
+    for one in groups:
+        key = (one.r, one.facts)
+        seen = one.mean("exposures_per_fact")
+        if one.first["recipe"] != recipe:
+            continue
+        if key not in best or seen > best[key].mean("exposures_per_fact"):
+            best[key] = one
+    return [one for one in groups if best.get((one.r, one.facts)) is one]
+
+
 def describe(groups: Sequence[Group], *, of: Sequence[Group]) -> str:
     """What `groups` have in common beyond the figure's own axes, and how many of `of` they leave.
 

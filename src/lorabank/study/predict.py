@@ -35,13 +35,16 @@ _CHUNK = 256  # tokens of a document that are read at once
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A base model's capacity as a study found it: the cells that were trained the longest."""
+    """A base model's capacity as studies found it: of each load the longest trained cells."""
 
     base: str
     sha256: str
     exposures_per_fact: float
-    """Mean of the cells whose recall was not yet falling."""
+    """Mean of these cells."""
     points: tuple[Point, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,21 +126,24 @@ def foresee(base: Base, examples: Sequence[Example], settings: TrainSettings) ->
     )
 
 
-def condense(folder: StudyFolder) -> Measured:
-    """What a study of capacity comes to: its own recipe, trained until it converged.
-
-    Without such cells, those with the most exposures.
+def condense(*folders: StudyFolder) -> Measured:
+    """What studies of one base come to: plain LoRA under our recipe, each load at its longest.
 
     Raises:
-        UsageError: there are no cells of the sound recipe.
+        UsageError: no such cells, or of several bases.
     """
-    cells = [c for c in folder.cells() if c["recipe"] == "sound" and c["variant"] == "lora"]
-    longest = [c for c in cells if c["exposures"] == "converged"]
-    if not longest:
-        counts = [c["exposures"] for c in cells if isinstance(c["exposures"], int)]
-        longest = [c for c in cells if counts and c["exposures"] == max(counts)]
-    if not longest:
-        raise UsageError(f"{folder.path} has no cells of the sound recipe to go by")
+    cells = [cell for folder in folders for cell in folder.cells()]
+    cells = [c for c in cells if c["recipe"] == "sound" and c["variant"] == "lora"]
+    names = " and ".join(str(folder.path) for folder in folders)
+    if not cells:
+        raise UsageError(f"{names} has no cells of the sound recipe to go by")
+    if len({cell["hashes"]["model"] for cell in cells}) > 1:
+        raise UsageError(f"{names} are of several base models; name those of one")
+    most: dict[tuple[int, int, str], float] = {}
+    for cell in cells:
+        key = _setting(cell)
+        most[key] = max(most.get(key, 0.0), cell["exposures_per_fact"])
+    chosen = [c for c in cells if c["exposures_per_fact"] == most[_setting(c)]]
     points = tuple(
         Point(
             parameters=c["trainable_parameters"],
@@ -147,14 +153,16 @@ def condense(folder: StudyFolder) -> Measured:
             recall=c["recall"],
             loss_drop=c["loss_drop"],
         )
-        for c in longest
+        for c in chosen
     )
-    held = [c["exposures_per_fact"] for c in longest if c["recall"] >= 0.9]
-    every = held or [c["exposures_per_fact"] for c in longest]
-    first = longest[0]
+    first, every = chosen[0], [c["exposures_per_fact"] for c in chosen]
     return Measured(
         first["spec"]["base"], first["hashes"]["model"], sum(every) / len(every), points
     )
+
+
+def _setting(cell: dict[str, Any]) -> tuple[int, int, str]:
+    return cell["r"], cell["facts"], cell["placement"]
 
 
 def demand_of(base: Base, examples: Sequence[Example]) -> Demand:
