@@ -1,0 +1,67 @@
+"""The same engine on a CUDA GPU: the same gradients, recall and texts; else skipped."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lorabank.engine.base import Base, load_info
+from lorabank.engine.fleet import Fleet
+from lorabank.engine.generate import generate
+from lorabank.engine.learn import learn, plan_job
+from lorabank.engine.models import find_model
+from lorabank.engine.recall import read, share
+from lorabank.engine.settings import settings_for
+from lorabank.engine.train import fleet_loss, train
+from lorabank.tasks.examples import from_pair
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA GPU"),
+]
+EXAMPLES = [from_pair(f"Item {i}?", f"{i * 7}") for i in range(8)]
+
+
+def on_cuda(folder: Path, **how: str) -> Base:
+    return load_info(find_model(str(folder)), **{"dtype": "float32", "device": "cuda", **how})
+
+
+def gradient(base: Base) -> torch.Tensor:
+    settings = settings_for("sound", r=4)
+    job = plan_job(base, EXAMPLES, settings)
+    with Fleet(base, paths=job.paths, r=4) as fleet:
+        fleet.start(0, settings, job.paths)
+        torch.manual_seed(0)
+        fleet.theta += 0.01 * torch.randn(fleet.theta.shape).to(base.device)
+        fleet_loss(fleet, [0], [job.lessons.lessons]).losses.sum().backward()
+        return fleet.grad.cpu()
+
+
+def test_gradients_are_those_of_the_cpu(tiny_folder: Path, tiny: Base):
+    torch.testing.assert_close(gradient(on_cuda(tiny_folder)), gradient(tiny), rtol=1e-3, atol=1e-4)
+
+
+def test_a_fleet_learns_is_read_and_speaks(tiny_folder: Path):
+    base = on_cuda(tiny_folder)
+    jobs = [
+        plan_job(base, EXAMPLES, settings_for("sound", r=r, lr=5e-3), name=f"r={r}") for r in (4, 8)
+    ]
+    outcomes = train(base, jobs, gradient_checkpointing=True)
+    assert [one.stopped for one in outcomes] == ["recalled", "recalled"]
+    with Fleet(base, paths=jobs[0].paths, r=8, width=2) as fleet:
+        for slot, one in enumerate(outcomes):
+            fleet.put(slot, one.weights, alpha=one.job.saved_alpha, activated=True)
+        probes = [*jobs[0].lessons.probes, *jobs[1].lessons.probes]
+        slots = [0] * 8 + [1] * 8
+        assert share(read(base, probes, fleet=fleet, slots=slots)) == 1.0
+        prompts = [probe.prompt_ids for probe in probes]
+        texts = generate(base, prompts, fleet=fleet, slots=slots, max_new_tokens=8)
+    assert texts == [probe.answer for probe in probes]
+
+
+def test_an_adapter_is_saved_and_a_base_in_four_bits_learns(tiny_folder: Path, tmp_path: Path):
+    pytest.importorskip("bitsandbytes")
+    base = on_cuda(tiny_folder, dtype="bfloat16", quantize="4bit")
+    settings = settings_for("sound", r=8, lr=5e-3)
+    assert learn(base, EXAMPLES, out=tmp_path / "a", settings=settings).recall_after >= 0.9
+    assert (tmp_path / "a" / "adapter_model.safetensors").exists()
