@@ -184,6 +184,10 @@ def test_settings_out_of_range(changes: dict[str, object], says: str):
 
 def test_alpha_follows_rank_and_a_stated_budget_is_spent():
     assert settings_for("sound", r=4).alpha == 8
+    assert settings_for("sound", r=8).lr == 1e-3
+    assert settings_for("sound", r=32).lr == pytest.approx(5e-4)
+    assert settings_for("sound", r=32, lr=1e-3).lr == 1e-3
+    assert settings_for("paper", r=32).lr == 5e-5
     assert settings_for("paper", r=64).alpha == 64
     assert settings_for("sound", exposures=5).until_recall is None
     assert settings_for("sound", exposures=5, until_recall=0.9).until_recall == 0.9

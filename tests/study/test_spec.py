@@ -98,7 +98,11 @@ def test_tokens_are_the_papers_loads():
 
 def test_what_follows_from_the_recipe():
     sound, paper = resolve({"facts": 8, "r": 4}), resolve({"facts": 8, "r": 4, "recipe": "paper"})
-    assert (sound["activated"], sound["alpha"], sound["lr"]) == (True, 8.0, 1e-3)
+    assert (sound["activated"], sound["alpha"], sound["lr"]) == (
+        True,
+        8.0,
+        pytest.approx(1.414e-3, rel=1e-3),
+    )
     assert (paper["activated"], paper["alpha"], paper["lr"]) == (False, 4.0, 5e-5)
     assert resolve({"facts": 8, "variant": "dora"})["activated"] is False
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lorabank.engine.settings import PEFT_PREFIX, RECIPE_NAMES
+from lorabank.engine.settings import PAPER, PEFT_PREFIX, RECIPE_NAMES, lr_for
 from lorabank.errors import UsageError
 from lorabank.lora import objectives, variants
 from lorabank.tasks import counterfact, phonebook
@@ -126,7 +126,7 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Value]:
     if cell["activated"] is None:
         cell["activated"] = not is_paper and _is_fleet(str(cell["variant"]))
     if cell["lr"] is None:
-        cell["lr"] = 5e-5 if is_paper else 1e-3
+        cell["lr"] = PAPER.lr if is_paper else lr_for(int(cell["r"]))
     if cell["alpha"] is None:
         cell["alpha"] = float(cell["r"] * (1 if is_paper else 2))
     cell["alpha"], cell["lr"] = float(cell["alpha"]), float(cell["lr"])
