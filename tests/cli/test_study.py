@@ -48,6 +48,10 @@ def test_search_checks_itself_against_the_grid(tmp_path: Path):
     found = json.loads(call(*words, "--out", str(tmp_path / "found"), *against))
     assert found["trained"] < found["grid"] == 12
     assert all(line["same_neighbours"] for line in found["lines"])
+    page = json.loads(call("study", "report", str(tmp_path / "found"), "--json"))["page"]
+    text = " ".join(Path(page).read_text().split())
+    assert f"trained {found['trained']} of 12 cells" in text
+    assert "6 of 6 lines" in text
 
 
 def test_a_folder_without_a_study(tmp_path: Path):

@@ -120,7 +120,11 @@ def report(
         status(f"{len(missing)} of {len(wanted)} cells are missing, such as {missing[0]}")
     cells = [cell for study in studies for cell in study.cells()]
     page = write_report(
-        cells, out or folders[0] / "report", title=specs[0]["title"], base=specs[0]["base"]
+        cells,
+        out or folders[0] / "report",
+        title=specs[0]["title"],
+        base=specs[0]["base"],
+        search=studies[0].search(),
     )
     if points is not None:
         write_json(points, condense(*studies).as_json())

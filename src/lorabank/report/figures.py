@@ -8,6 +8,7 @@ from lorabank.report.curves import bits_by_exposures, budgets, recall_by_load
 from lorabank.report.efficiency import efficiency
 from lorabank.report.fit import recall_law
 from lorabank.report.groups import Group
+from lorabank.report.loss import loss_law
 from lorabank.report.plot import Figure, LeftOut
 
 _MAKERS: tuple[Callable[[Sequence[Group]], Figure | LeftOut], ...] = (
@@ -17,6 +18,7 @@ _MAKERS: tuple[Callable[[Sequence[Group]], Figure | LeftOut], ...] = (
     budgets,
     *(partial(compare, factor=factor) for factor in FACTORS),
     recall_law,
+    loss_law,
 )
 
 

@@ -36,7 +36,7 @@ def recall_law(groups: Sequence[Group]) -> Figure | LeftOut:
     shown = longest(main(groups))
     budgets = {g.condition for g in shown}
     budget = budget_name(*budgets.pop()) if len(budgets) == 1 else _LONGEST
-    points = [_law_point(cell) for one in shown for cell in one.cells]
+    points = [law_point(cell) for one in shown for cell in one.cells]
     try:
         fitted = law.fit_recall_law(points)
         error = law.held_out_error(points)
@@ -69,7 +69,8 @@ def recall_law(groups: Sequence[Group]) -> Figure | LeftOut:
     )
 
 
-def _law_point(cell: Cell) -> law.Point:
+def law_point(cell: Cell) -> law.Point:
+    """A cell as the fits take it."""
     return law.Point(
         parameters=cell["trainable_parameters"],
         r=cell["r"],

@@ -7,7 +7,7 @@ from typing import Any
 from lorabank.report.plot import Axis, Figure
 from lorabank.report.style import CSS
 from lorabank.report.svg import interval_text, panel_svg, swatch_svg, x_text
-from lorabank.report.wording import FEWEST_SEEDS, count, duration, number, quantity, size
+from lorabank.report.wording import FEWEST_SEEDS, count, duration, number, percent, quantity, size
 
 _READING = (
     (
@@ -47,6 +47,7 @@ def render(report: Mapping[str, Any]) -> str:
             f'<p class="meta">{escape(_about(report))}</p>\n</header>\n<main>',
             *_findings(report["figures"]),
             *(part for figure in report["figures"] for part in _figure(figure)),
+            *_search(report["search"]),
             *_left_out(report["left_out"]),
             *_table(report["summary"]),
             *_cost(report),
@@ -125,6 +126,27 @@ def _bound(mark: str) -> str:
 
 def _ends(p: Any, y: Axis) -> str:
     return interval_text(p, y).replace("95 % interval ", "")
+
+
+def _search(found: Mapping[str, Any] | None) -> Iterator[str]:
+    """What bisection saved, and whether the grid agrees."""
+    if found is None:
+        return
+    lines = found["lines"]
+    checked = [line["same_neighbours"] for line in lines if "same_neighbours" in line]
+    saved = found["grid"] - found["trained"]
+    agreed = (
+        f"It lies between the same two loads as by the whole grid in {sum(checked)} of "
+        f"{count(len(checked), 'line')}."
+        if checked
+        else "It was not compared with a whole grid."
+    )
+    yield '<section id="search">\n<h2>Search</h2>'
+    yield (
+        f"<p>Bisection over the loads trained {found['trained']} of {found['grid']} cells to find "
+        f"where recall falls below {percent(found['threshold'])} in {count(len(lines), 'line')}; "
+        f"{saved} were saved. {agreed}</p>\n</section>"
+    )
 
 
 def _left_out(left_out: Sequence[Mapping[str, str]]) -> Iterator[str]:

@@ -23,12 +23,17 @@ FORMAT = 1
 
 
 def make_report(
-    cells: Sequence[Cell], *, title: str, base: str | Mapping[str, Any]
+    cells: Sequence[Cell],
+    *,
+    title: str,
+    base: str | Mapping[str, Any],
+    search: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What the page says, as one JSON object: `report.json`.
 
     Args:
         base: name of the base model, or an object with `name` and whatever identifies it.
+        search: what a search by bisection found, as study/search.py has it.
 
     Raises:
         UsageError: there are no cells, one is incomplete, or two are of the same setting and seed.
@@ -39,6 +44,7 @@ def make_report(
         "format": FORMAT,
         "title": title,
         "base": {"name": base} if isinstance(base, str) else dict(base),
+        "search": None if search is None else dict(search),
         "figures": figures,
         "left_out": [asdict(one) for one in left_out],
         "summary": rows(groups),
@@ -49,7 +55,12 @@ def make_report(
 
 
 def write_report(
-    cells: Sequence[Cell], out: Path, *, title: str, base: str | Mapping[str, Any]
+    cells: Sequence[Cell],
+    out: Path,
+    *,
+    title: str,
+    base: str | Mapping[str, Any],
+    search: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write report.html, report.json and figures/*.png into `out`; gives back the page's path.
 
@@ -59,7 +70,7 @@ def write_report(
     Raises:
         UsageError: as `make_report`. StorageError: `out` cannot be written.
     """
-    report = make_report(cells, title=title, base=base)
+    report = make_report(cells, title=title, base=base, search=search)
     page = out / "report.html"
     try:
         (out / "figures").mkdir(parents=True, exist_ok=True)

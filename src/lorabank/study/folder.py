@@ -95,6 +95,13 @@ class StudyFolder:
     def write(self, cell: Mapping[str, Any]) -> None:
         write_json(self.cells_path / f"{cell['name']}.json", cell)
 
+    def search(self) -> dict[str, Any] | None:
+        """What `search.json` says; None if nothing was searched for here."""
+        with suppress(OSError, ValueError):
+            found: dict[str, Any] = json.loads((self.path / "search.json").read_text("utf-8"))
+            return found
+        return None
+
     def checkpoint(self, number: int) -> Path:
         return self.path / "fleets" / str(number)
 
