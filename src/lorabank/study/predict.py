@@ -182,7 +182,7 @@ def demand_of_text(base: Base, text: str) -> Demand:
     Raises:
         DataError: an empty document.
     """
-    ids = base.chat.tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = base.chat.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     if len(ids) < 2:
         raise DataError("the document is empty; give one with text in it")
     pieces = [ids[i : i + _CHUNK + 1] for i in range(0, len(ids) - 1, _CHUNK)]
