@@ -7,7 +7,7 @@ of steps beside training that went on until it had learnt.
 
 from collections.abc import Callable, Sequence
 
-from lorabank.report.groups import Group, describe, main, preference
+from lorabank.report.groups import Group, describe, longest, main, preference
 from lorabank.report.plot import (
     Axis,
     Figure,
@@ -49,11 +49,11 @@ def recall_by_load(groups: Sequence[Group]) -> Figure | LeftOut:
 
 
 def bits_by_exposures(groups: Sequence[Group]) -> Figure | LeftOut:
-    """Bits per parameter against exposures per fact, by rank, at the largest load that has them."""
+    """Bits per parameter against exposures per fact: of each rank the largest load tried twice."""
     name, title = "bits-by-exposures", "Bits per parameter against exposures"
     shown: list[Group] = []
-    for recipe in dict.fromkeys(g.first["recipe"] for g in main(groups)):
-        shown += _largest_load([g for g in main(groups) if g.first["recipe"] == recipe])
+    for key in dict.fromkeys((g.first["recipe"], g.r) for g in main(groups)):
+        shown += _largest_load([g for g in main(groups) if (g.first["recipe"], g.r) == key])
     if not shown:
         reason = "no rank and load was trained with two budgets of the same recipe"
         return LeftOut(name, title, reason)
@@ -65,7 +65,8 @@ def bits_by_exposures(groups: Sequence[Group]) -> Figure | LeftOut:
     panels = []
     for recipe in dict.fromkeys(g.first["recipe"] for g in shown):
         inside = sorted((g for g in shown if g.first["recipe"] == recipe), key=_exposures)
-        label = f"{recipe} recipe, {count(inside[0].facts, 'fact')}"
+        where = {g.r: f"{count(g.facts, 'fact')} at r={g.r}" for g in inside}
+        label = f"{recipe} recipe, {listing([where[r] for r in sorted(where)])}"
         panels.append(Panel(title=label, x=x, y=y, series=by_rank(inside, groups, _bits_point)))
     best = max(shown, key=lambda g: g.bits_per_parameter.mean)
     least = min((g for g in shown if _alike(g, best)), key=_exposures)
@@ -95,24 +96,31 @@ def budgets(groups: Sequence[Group]) -> Figure | LeftOut:
     if not fixed or not free:
         lacking = "our own budget" if fixed else "the paper's budget"
         return LeftOut(name, title, f"no cell was trained with {lacking}")
-    ours = max(free, key=preference)
-    compared = [g for g in shown if g.condition in {*fixed, ours}]
-    lines = list(dict.fromkeys(g.condition for g in compared))
+    ours = longest([g for g in shown if g.condition in free])
+    compared = [g for g in shown if g.condition in fixed or g in ours]
+    names = {c: budget_name(*c) for c in fixed}
+    mine_in = {g.condition for g in ours}
+    name_ours = budget_name(*mine_in.pop()) if len(mine_in) == 1 else "our longest budget"
+    lines = [name_ours, *names.values()]
     x, panels = load_axis(compared), []
     for r in sorted({g.r for g in compared}):
-        inside = [g for g in compared if g.r == r]
-        if len({g.condition == ours for g in inside}) < 2:
+        inside = sorted((g for g in compared if g.r == r), key=lambda g: g.facts)
+        if len({g in ours for g in inside}) < 2:
             continue
         series = [
-            _line(budget_name(*c), i, [recall_point(g) for g in inside if g.condition == c])
-            for i, c in enumerate(lines)
+            _line(
+                line,
+                i,
+                [recall_point(g) for g in inside if names.get(g.condition, lines[0]) == line],
+            )
+            for i, line in enumerate(lines)
         ]
         panels.append(_panel(f"r={r}", x, [one for one in series if one["points"]]))
     pairs = [
         (a, b)
         for a in compared
         for b in compared
-        if a.condition in fixed and b.condition == ours and (a.r, a.facts) == (b.r, b.facts)
+        if a.condition in fixed and b in ours and (a.r, a.facts) == (b.r, b.facts)
     ]
     if not pairs:
         return LeftOut(name, title, "no rank and load was trained with both budgets")
@@ -183,10 +191,10 @@ def _alike(a: Group, b: Group) -> bool:
 
 
 def _largest_load(groups: Sequence[Group]) -> list[Group]:
-    """Those at the largest load that some rank met with two budgets; none if there is no such."""
+    """Of one rank: those at the largest load met with two budgets; none if there is no such."""
     for facts in sorted({g.facts for g in groups}, reverse=True):
         there = [g for g in groups if g.facts == facts]
-        if len(there) > len({g.r for g in there}):
+        if len(there) > 1:
             return there
     return []
 
