@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from lorabank.cli import bench, learn, models, plan, quickstart, recall, study
+from lorabank.cli import bank, bench, learn, models, plan, quickstart, recall, records, study
 from lorabank.errors import LorabankError
 
 app = typer.Typer(
@@ -26,6 +26,18 @@ app.command("quickstart")(quickstart.run)
 app.command("learn")(learn.run)
 app.command("recall")(recall.run)
 app.command("plan")(plan.run)
+app.command("init")(bank.init)
+app.command("write")(bank.write)
+app.command("ask")(bank.ask)
+app.command("list")(records.list_)
+app.command("show")(records.show)
+app.command("verify")(records.verify)
+app.command("history")(records.history)
+app.command("rollback")(records.rollback)
+app.command("forget")(bank.forget)
+app.command("prune")(records.prune)
+app.command("export")(records.export)
+app.command("import")(bank.import_)
 app.command("bench")(bench.run)
 app.add_typer(models.app, name="models")
 app.add_typer(study.app, name="study")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
     from lorabank.engine.jobs import Progress as JobProgress
-    from lorabank.engine.train import OnStep
+    from lorabank.engine.progress import FleetProgress
+    from lorabank.engine.train import OnRound, OnStep
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 BaseName = Annotated[
@@ -56,6 +58,23 @@ def training_bar() -> Iterator["OnStep"]:
             bar.update(task, completed=_done(job), seen=f"{job.exposures:.1f} exposures")
 
         yield on_step
+
+
+def fleet_line(every_s: float = 10.0) -> "OnRound":
+    """A line for the whole fleet now and then."""
+    last = time.monotonic()
+
+    def on_round(progress: "FleetProgress") -> None:
+        nonlocal last
+        if time.monotonic() - last < every_s and progress.seated:
+            return
+        last = time.monotonic()
+        status(
+            f"{progress.done} modules done, {progress.seated} training, {progress.waiting} "
+            f"waiting, {progress.tokens_per_s:,.0f} tokens/s"
+        )
+
+    return on_round
 
 
 def _done(job: "JobProgress") -> float:

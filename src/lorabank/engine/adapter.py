@@ -134,23 +134,37 @@ def load_adapter(folder: Path, base: Base) -> Adapter:
     Raises:
         AdapterError: not a plain LoRA folder, damaged, or of another base model.
     """
-    config = read_config(folder)
-    record = read_record(folder)
-    check_base(folder, record, base)
+    config, record = read_config(folder), read_record(folder)
+    return adapter_from(folder / TENSORS, config, record, base, what=str(folder))
+
+
+def adapter_from(
+    tensors: Path, config: dict[str, Any], record: dict[str, Any], base: Base, *, what: str
+) -> Adapter:
+    """An adapter whose three parts lie anywhere.
+
+    Args:
+        tensors: the safetensors file.
+        what: the adapter's name, for errors.
+
+    Raises:
+        AdapterError: as `load_adapter`.
+    """
+    check_base(what, record, base)
     if config.get("peft_type") != "LORA":
-        raise AdapterError(f"{folder} must be a LoRA adapter, got {config.get('peft_type')}")
+        raise AdapterError(f"{what} must be a LoRA adapter, got {config.get('peft_type')}")
     if beyond := _beyond_plain(config):
         key = beyond[0]
-        raise AdapterError(f"{folder}: {key}={config[key]} is not read here; use PEFT")
+        raise AdapterError(f"{what}: {key}={config[key]} is not read here; use PEFT")
     try:
-        tensors = load_file(folder / TENSORS)
+        loaded = load_file(tensors)
     except (SafetensorError, OSError) as error:
-        raise AdapterError(f"{folder / TENSORS} cannot be read: {error}") from None
-    weights = _from_peft(folder, tensors, base)
+        raise AdapterError(f"{tensors} cannot be read: {error}") from None
+    weights = _from_peft(what, loaded, base)
     header = config.get("alora_invocation_tokens")
     if header is not None and header != base.chat.header_ids():
         raise AdapterError(
-            f"{folder} comes on at the tokens {header}, the assistant's header of "
+            f"{what} comes on at the tokens {header}, the assistant's header of "
             f"{base.info.name} is {base.chat.header_ids()}; name its own base with --base"
         )
     return Adapter(
@@ -168,7 +182,7 @@ def is_plain_lora(folder: Path) -> bool:
     return config.get("peft_type") == "LORA" and not _beyond_plain(config)
 
 
-def check_base(folder: Path, record: dict[str, Any], base: Base) -> None:
+def check_base(what: str | Path, record: dict[str, Any], base: Base) -> None:
     """Refuse an adapter that says it belongs to another base model.
 
     Raises:
@@ -177,7 +191,7 @@ def check_base(folder: Path, record: dict[str, Any], base: Base) -> None:
     theirs = record.get("base", {})
     if theirs and theirs.get("sha256") != base.info.sha256:
         raise AdapterError(
-            f"{folder} belongs to the base model {theirs.get('name')} "
+            f"{what} belongs to the base model {theirs.get('name')} "
             f"({str(theirs.get('sha256'))[:12]}), got {base.info.name} ({base.info.sha256[:12]}); "
             "name its own with --base"
         )
@@ -196,13 +210,13 @@ def _to_peft(weights: Weights) -> dict[str, torch.Tensor]:
     }
 
 
-def _from_peft(folder: Path, tensors: dict[str, torch.Tensor], base: Base) -> Weights:
+def _from_peft(what: str, tensors: dict[str, torch.Tensor], base: Base) -> Weights:
     weights: Weights = {}
     for key in tensors:
         path, _, part = key.removeprefix(_PREFIX).rpartition(".lora_")
         if part not in ("A.weight", "B.weight") or path not in base.linears:
             raise AdapterError(
-                f"{folder}: {key} matches no layer of {base.info.name}; "
+                f"{what}: {key} matches no layer of {base.info.name}; "
                 "name the model it was made for with --base"
             )
         if part == "A.weight":
@@ -211,7 +225,7 @@ def _from_peft(folder: Path, tensors: dict[str, torch.Tensor], base: Base) -> We
             b = tensors[key.replace("lora_A", "lora_B")].float()
             if a.shape[1] != inner or b.shape[0] != out:
                 raise AdapterError(
-                    f"{folder}: {path} is {b.shape[0]} x {a.shape[1]} in the adapter and "
+                    f"{what}: {path} is {b.shape[0]} x {a.shape[1]} in the adapter and "
                     f"{out} x {inner} in {base.info.name}; name its own base with --base"
                 )
             weights[path] = (a, b)

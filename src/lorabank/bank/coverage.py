@@ -1,0 +1,75 @@
+"""Coverage: how much of what a question says is said in one of a module's keys.
+
+A name that no module was taught is covered by none, however like the others the question looks;
+that is what tells an unknown name from a known one. A word counts by how few modules use it, so
+that "phone" and "number" count for nothing in a phone book and a family name for everything.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+
+import Stemmer
+
+_WORD = re.compile(r"\w+")
+_EMPTY = frozenset(
+    """
+    a an and are as at be by can could did do does for from had has have he her his how i in is it
+    its me my of on or our she should so tell than that the their them they this to us was we were
+    what when where which who whom whose why will with would you your
+    """.split()  # noqa: SIM905 - to be read as words
+)
+"""Words that carry no meaning of their own."""
+
+
+def words(text: str) -> frozenset[str]:
+    """The stems of a text."""
+    return frozenset(map(_stem, _WORD.findall(text.lower())))
+
+
+@lru_cache(maxsize=100_000)
+def _stem(word: str) -> str:
+    return str(_stemmer().stemWord(word))
+
+
+@lru_cache(maxsize=1)
+def _stemmer() -> Stemmer.Stemmer:
+    return Stemmer.Stemmer("english")
+
+
+def document_frequencies(texts_by_module: Iterable[Iterable[str]]) -> tuple[dict[str, int], int]:
+    """In how many modules each stem stands, and how many modules there are."""
+    counts: dict[str, int] = {}
+    n = 0
+    for texts in texts_by_module:
+        n += 1
+        for word in frozenset().union(*map(words, texts)):
+            counts[word] = counts.get(word, 0) + 1
+    return counts, n
+
+
+def covered(
+    question: str, keys: Sequence[str], *, frequencies: Mapping[str, int], n_modules: int
+) -> tuple[float, float]:
+    """Of the best key: the share of the question's weight it has, and of its meaningful words.
+
+    Both are 1 for a question that is itself a key.
+    """
+    asked = words(question)
+    weight = {w: math.log((n_modules + 1) / (frequencies.get(w, 0) + 0.5)) for w in asked}
+    telling = {w for w in asked if w not in _stems_of_empty()}
+    total = sum(weight.values())
+    best_weight = best_share = 0.0
+    for key in keys:
+        there = asked & words(key)
+        if total > 0:
+            best_weight = max(best_weight, sum(weight[w] for w in there) / total)
+        if telling:
+            best_share = max(best_share, len(telling & there) / len(telling))
+    return best_weight, best_share
+
+
+@lru_cache(maxsize=1)
+def _stems_of_empty() -> frozenset[str]:
+    return frozenset(map(_stem, _EMPTY))

@@ -1,0 +1,134 @@
+"""Parcels: what is to be written into one module, read and checked before anything is trained.
+
+A source is a file of examples, known by its name and by the hash of its bytes, so that the bank can
+say which module already holds it. The texts a module can be found by are its questions and whatever
+passages are given with it.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lorabank.errors import DataError, UsageError
+from lorabank.store.records import Key, Source
+from lorabank.tasks.examples import Example, Message, read_examples
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The examples of one source."""
+
+    source: Source
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One module to be."""
+
+    name: str
+    parts: tuple[Part, ...]
+    texts: tuple[str, ...] = ()
+    """Passages the examples are about, to be found by; never trained on."""
+
+    @property
+    def examples(self) -> list[Example]:
+        return [example for part in self.parts for example in part.examples]
+
+    @property
+    def sources(self) -> list[Source]:
+        return [part.source for part in self.parts]
+
+    @property
+    def keys(self) -> list[Key]:
+        """What the router searches."""
+        questions = dict.fromkeys(example.question for example in self.examples)
+        return [
+            *(Key("text", text) for text in self.texts),
+            *(Key("question", question) for question in questions),
+        ]
+
+    def without(self, source_sha256: str) -> "Parcel":
+        """What is left when one source goes; its passages go with it."""
+        left = tuple(part for part in self.parts if part.source.sha256 != source_sha256)
+        return Parcel(self.name, left, ())
+
+    def as_jsonl(self) -> bytes:
+        """A line for each example, with the hash of its source."""
+        lines = [
+            json.dumps({"source": part.source.sha256, **asdict(example)}, ensure_ascii=False)
+            for part in self.parts
+            for example in part.examples
+        ]
+        return "".join(f"{line}\n" for line in lines).encode()
+
+
+def from_files(name: str, files: Sequence[Path], *, texts: Sequence[str] = ()) -> Parcel:
+    """A parcel of one or more files of examples.
+
+    Raises:
+        UsageError: no file. DataError: a file that cannot be read, the same content twice, or one
+            question in two files.
+    """
+    if not files:
+        raise UsageError("there is nothing to write: name at least one .csv or .jsonl file")
+    parts = [Part(*_read(path)) for path in files]
+    parcel = Parcel(name, tuple(parts), tuple(texts))
+    _refuse_doubles(parcel)
+    return parcel
+
+
+def from_examples(
+    name: str, examples: Sequence[Example], *, source: str = "given", texts: Sequence[str] = ()
+) -> Parcel:
+    """A parcel of examples in memory.
+
+    Raises:
+        UsageError: no examples.
+    """
+    if not examples:
+        raise UsageError(f"there is nothing to write into {name}: give at least one example")
+    body = json.dumps([asdict(example) for example in examples], ensure_ascii=False).encode()
+    record = Source(source, hashlib.sha256(body).hexdigest(), len(examples))
+    return Parcel(name, (Part(record, tuple(examples)),), tuple(texts))
+
+
+def from_jsonl(
+    name: str, sources: Sequence[Source], body: bytes, *, texts: Sequence[str] = ()
+) -> Parcel:
+    """The parcel a module was written from, out of its own file."""
+    by_source: dict[str, list[Example]] = {source.sha256: [] for source in sources}
+    for line in body.decode().splitlines():
+        record: dict[str, Any] = json.loads(line)
+        prompt = tuple(Message(turn["role"], turn["content"]) for turn in record["prompt"])
+        by_source[record["source"]].append(Example(prompt, record["answer"]))
+    parts = tuple(Part(source, tuple(by_source[source.sha256])) for source in sources)
+    return Parcel(name, parts, tuple(texts))
+
+
+def _read(path: Path) -> tuple[Source, tuple[Example, ...]]:
+    examples = read_examples(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Source(path.name, digest, len(examples)), tuple(examples)
+
+
+def _refuse_doubles(parcel: Parcel) -> None:
+    first: dict[str, str] = {}
+    for source in parcel.sources:
+        if source.sha256 in first:
+            raise DataError(
+                f"{source.name} and {first[source.sha256]} hold the same bytes; give one of them"
+            )
+        first[source.sha256] = source.name
+    asked: dict[tuple[Message, ...], str] = {}
+    for part in parcel.parts:
+        for example in part.examples:
+            other = asked.setdefault(example.prompt, part.source.name)
+            if other != part.source.name:
+                raise DataError(
+                    f"{part.source.name} and {other} both ask {example.question[:60]!r}; "
+                    "keep it in one of them"
+                )

@@ -1,0 +1,256 @@
+"""The bank's commands: init, write, ask, list, show, verify, history, rollback, forget, prune."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lorabank.cli.output import (
+    DEFAULT_BASE,
+    BaseName,
+    Device,
+    Json,
+    fleet_line,
+    print_json,
+    status,
+)
+
+if TYPE_CHECKING:
+    from lorabank.bank.asking import Answer
+    from lorabank.bank.bank import Bank
+    from lorabank.bank.writing import Written
+
+BankPath = Annotated[
+    Path, typer.Option("--bank", envvar="LORABANK_BANK", help="The bank's folder.")
+]
+DEFAULT_BANK = Path("bank")
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="New or empty folder.")] = DEFAULT_BANK,
+    base: BaseName = DEFAULT_BASE,
+    json: Json = False,
+) -> None:
+    """Make an empty bank for one base model.
+
+    Example: lorabank init bank --base smollm2-135m
+    """
+    from lorabank.bank.bank import identity_of
+    from lorabank.engine.models import find_model
+    from lorabank.store.store import Store
+
+    info = find_model(base)
+    Store.create(path, base=identity_of(info)).close()
+    if json:
+        print_json({"bank": str(path), "base": info.name, "base_sha256": info.sha256})
+    else:
+        print(f"{path}: an empty bank for {info.name} ({info.sha256[:12]})")
+
+
+def write(
+    name: Annotated[
+        str, typer.Argument(help="Name of the module; with --each the first of the files.")
+    ],
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Examples: CSV with prompt,answer, or JSONL.")
+    ] = None,
+    bank: BankPath = DEFAULT_BANK,
+    each: Annotated[
+        bool, typer.Option("--each", help="One module for each file, named after it, in one fleet.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="A new version of a module that exists.")
+    ] = False,
+    text: Annotated[
+        Path | None, typer.Option(help="A passage the module is also to be found by.")
+    ] = None,
+    r: Annotated[int | None, typer.Option(help="Rank.")] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="0-15, last-10, first-4 or 3,5,7; by default all.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    exposures: Annotated[int | None, typer.Option(help="Train on each example this often.")] = None,
+    until_recall: Annotated[
+        float | None, typer.Option(help="Stop once this share is recalled.")
+    ] = None,
+    always_on: Annotated[
+        bool, typer.Option("--always-on", help="Adapter on every token of the prompt too.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of initial weights and order.")] = 0,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Write facts into a module of the bank, or with --each into many at once.
+
+    Example: lorabank write team team.csv
+    """
+    from dataclasses import replace as changed
+
+    from lorabank.bank.parcels import from_files
+    from lorabank.bank.writing import check_free
+    from lorabank.engine.settings import settings_for
+    from lorabank.errors import UsageError
+    from lorabank.lora.shapes import n_layers, parse_layers
+    from lorabank.store.store import Store
+
+    paths = [Path(name), *(files or [])] if each else list(files or [])
+    if each and text is not None:
+        raise UsageError("--text belongs to one module; leave it or --each out")
+    settings = settings_for(
+        "sound",
+        r=r,
+        lr=lr,
+        exposures=exposures,
+        until_recall=until_recall,
+        activated=False if always_on else None,
+        seed=seed,
+    )
+    texts = [_passage(text)] if text is not None else []
+    if each:
+        parcels = [from_files(path.stem, [path]) for path in paths]
+    else:
+        parcels = [from_files(name, paths, texts=texts)]
+    with Store.open(bank) as store:  # what can be refused is, before the base is loaded
+        check_free(store, parcels, replace=replace)
+    with open_bank(bank, device) as opened:
+        if layers is not None:
+            chosen = parse_layers(layers, n_layers(opened.base.linears))
+            settings = changed(settings, layers=tuple(chosen))
+        reports = opened.write_all(
+            parcels, settings=settings, replace=replace, on_round=fleet_line()
+        )
+    if json:
+        print_json({"modules": [report.as_json() for report in reports]})
+        return
+    for report in reports:
+        print(_written(report))
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    bank: BankPath = DEFAULT_BANK,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Every candidate's scores, and what it would say.")
+    ] = False,
+    candidates: Annotated[int, typer.Option(help="Modules heard.")] = 3,
+    max_new_tokens: Annotated[int, typer.Option(help="Length of the answer.")] = 64,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Ask the bank: which module knows, how sure, from which source.
+
+    Example: lorabank ask "What is the phone number of Hagu Padi?"
+    """
+    from lorabank.errors import UsageError
+
+    if not question.strip():
+        raise UsageError("the question is empty; ask something")
+    if candidates < 1 or max_new_tokens < 1:
+        raise UsageError(
+            f"--candidates and --max-new-tokens must be at least 1, got {candidates} and "
+            f"{max_new_tokens}"
+        )
+    with open_bank(bank, device) as opened:
+        answer = opened.ask(question, k=candidates, max_new_tokens=max_new_tokens)
+    if json:
+        print_json(answer.as_json(explain=explain))
+        return
+    print(answer.text if answer.kind != "abstained" else "not in memory")
+    status(_from(answer))
+    if explain:
+        print(_explained(answer))
+
+
+def forget(
+    what: Annotated[str, typer.Argument(help="A module, or a source by name or sha256.")],
+    bank: BankPath = DEFAULT_BANK,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Forget a module or a source, with proof that it is gone.
+
+    Example: lorabank forget team
+    """
+    with open_bank(bank, device) as opened:
+        proof = opened.forget(what)
+    if json:
+        print_json(proof.as_json())
+        return
+    print(
+        f"forgot {proof.what}: {proof.facts} facts, recall {proof.recall_before:.0%} before, "
+        f"{proof.recall_after:.0%} after; {len(proof.removed)} files removed, "
+        f"{len(proof.remaining) or 'none'} left with its weights"
+    )
+    if proof.kept_recall is not None:
+        print(f"written anew without it: {', '.join(proof.rewritten)}, {proof.kept_recall:.0%}")
+
+
+def import_(
+    folder: Annotated[Path, typer.Argument(help="A LoRA folder written by PEFT or by export.")],
+    name: Annotated[str | None, typer.Argument(help="Of the module; else the folder's.")] = None,
+    bank: BankPath = DEFAULT_BANK,
+    text: Annotated[
+        Path | None, typer.Option(help="A passage the module is to be found by.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="A new version.")] = False,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Take an adapter folder into the bank.
+
+    Example: lorabank import out/facts facts
+    """
+    texts = [_passage(text)] if text is not None else []
+    with open_bank(bank, device) as opened:
+        version = opened.import_(folder, name, replace=replace, texts=texts)
+    if json:
+        print_json({"module": version.module, "version": version.number})
+    else:
+        print(f"{version.module} version {version.number}")
+
+
+def open_bank(path: Path, device: str | None) -> "Bank":
+    from lorabank.bank.bank import Bank
+    from lorabank.engine.base import load_base
+    from lorabank.store.store import Store
+
+    with Store.open(path) as store:
+        name = store.base.name
+    return Bank.open(path, base=load_base(name, device=device))
+
+
+def _passage(path: Path) -> str:
+    from lorabank.errors import DataError
+
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"--text {path} cannot be read as UTF-8 text: {error}") from None
+
+
+def _written(report: "Written") -> str:
+    missing = f"; missing: {'; '.join(report.missing[:3])}" if report.missing else ""
+    return (
+        f"{report.module} version {report.version}: recall {report.recall_before:.0%} before, "
+        f"{report.recall:.0%} after, of {report.facts} facts{missing}"
+    )
+
+
+def _from(answer: "Answer") -> str:
+    if answer.kind == "module":
+        source = f", source {answer.source}" if answer.source else ""
+        sure = "" if answer.p is None else f", {answer.p:.0%} sure"
+        return f"from {answer.module} version {answer.version}{source}{sure}"
+    return "from the bare model" if answer.kind == "bare" else "no module knows; nothing is guessed"
+
+
+def _explained(answer: "Answer") -> str:
+    lines = [f"{'module':<24}{'p':>6}{'text':>8}{'cover':>7}{'entropy':>9}{'nats':>7}  says"]
+    for heard in answer.candidates:
+        p = "" if heard.p is None else f"{heard.p:.2f}"
+        lines.append(
+            f"{heard.candidate.module[:23]:<24}{p:>6}{heard.candidate.score:>8.2f}"
+            f"{heard.candidate.coverage:>7.2f}{heard.trace.entropy:>9.2f}"
+            f"{heard.trace.mean_nats:>7.2f}  {heard.trace.text[:40]}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,103 @@
+"""Queries of the bank's database; each is one snapshot, or runs inside one."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+
+from lorabank.errors import UsageError
+from lorabank.store.records import Event, Key, Source, Version
+
+_VERSIONS = (
+    "SELECT v.id, m.name, v.number, v.created_at, v.record, "
+    "(SELECT json_group_object(f.name, f.sha256) FROM files f WHERE f.version = v.id), "
+    "(SELECT json_group_array(json_array(s.name, s.sha256, s.n_examples)) FROM sources s "
+    "WHERE s.version = v.id) FROM versions v JOIN modules m ON m.id = v.module"
+)
+
+
+def read_names(db: sqlite3.Connection) -> list[str]:
+    return [name for (name,) in db.execute("SELECT name FROM modules ORDER BY name")]
+
+
+def read_currents(db: sqlite3.Connection) -> list[Version]:
+    return [_version(row) for row in db.execute(f"{_VERSIONS} WHERE v.id = m.current ORDER BY 2")]
+
+
+def read_current(db: sqlite3.Connection, name: str) -> Version:
+    """Raises: UsageError: no such module."""
+    row = db.execute(f"{_VERSIONS} WHERE v.id = m.current AND m.name = ?", (name,)).fetchone()
+    if row is None:
+        raise UsageError(f"no module is called {name!r} here; lorabank list names what there is")
+    return _version(row)
+
+
+def read_versions(db: sqlite3.Connection, name: str) -> list[Version]:
+    """Raises: UsageError: no such module."""
+    rows = db.execute(f"{_VERSIONS} WHERE m.name = ? ORDER BY v.number", (name,)).fetchall()
+    if not rows:
+        read_current(db, name)
+    return [_version(row) for row in rows]
+
+
+def read_version(db: sqlite3.Connection, name: str, number: int) -> Version:
+    """Raises: UsageError: no such module or version."""
+    found = read_versions(db, name)
+    for version in found:
+        if version.number == number:
+            return version
+    held = ", ".join(str(version.number) for version in found)
+    raise UsageError(f"module {name!r} has no version {number}; it has {held}")
+
+
+def read_keys(db: sqlite3.Connection, version_id: int) -> list[Key]:
+    rows = db.execute("SELECT kind, text FROM keys WHERE version = ? ORDER BY place", (version_id,))
+    return [Key(kind, text) for kind, text in rows]
+
+
+def read_all_keys(db: sqlite3.Connection) -> Iterator[tuple[str, int, Key]]:
+    """(module, version number, key) of all current versions."""
+    rows = db.execute(
+        "SELECT m.name, v.number, k.kind, k.text FROM modules m "
+        "JOIN versions v ON v.id = m.current JOIN keys k ON k.version = v.id "
+        "ORDER BY m.name, k.place"
+    )
+    for name, number, kind, text in rows:
+        yield name, number, Key(kind, text)
+
+
+def read_holders(db: sqlite3.Connection, column: str, value: str) -> list[tuple[str, int]]:
+    """Versions, current or not, with a source; `column` is sha256 or name."""
+    return db.execute(
+        "SELECT DISTINCT m.name, v.number FROM sources s JOIN versions v ON v.id = s.version "
+        f"JOIN modules m ON m.id = v.module WHERE s.{column} = ? ORDER BY 1, 2",
+        (value,),
+    ).fetchall()
+
+
+def read_history(db: sqlite3.Connection, name: str | None) -> list[Event]:
+    rows = db.execute(
+        "SELECT at, what, module, version, details FROM events "
+        "WHERE ?1 IS NULL OR module = ?1 ORDER BY id",
+        (name,),
+    )
+    return [
+        Event(at, what, module, version, json.loads(details))
+        for at, what, module, version, details in rows
+    ]
+
+
+def read_hashes(db: sqlite3.Connection) -> set[str]:
+    return {digest for (digest,) in db.execute("SELECT DISTINCT sha256 FROM files")}
+
+
+def _version(row: tuple[int, str, int, str, str, str, str]) -> Version:
+    number, name, version, created_at, record, files, sources = row
+    return Version(
+        number,
+        name,
+        version,
+        created_at,
+        json.loads(record),
+        json.loads(files),
+        tuple(Source(*source) for source in json.loads(sources)),
+    )

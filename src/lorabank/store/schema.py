@@ -1,0 +1,110 @@
+"""The bank's database: numbered migrations, appended to and never edited.
+
+Opened in WAL mode with full synchronisation, so that a commit survives a power cut; what is deleted
+is overwritten (secure_delete), so that a forgotten text is not left in a free page.
+"""
+
+import sqlite3
+from pathlib import Path
+
+from lorabank.errors import StorageError, UsageError
+
+DATABASE = "bank.sqlite3"
+MIGRATIONS = (
+    """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+    CREATE TABLE modules (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        next_number INTEGER NOT NULL,
+        current INTEGER REFERENCES versions (id) DEFERRABLE INITIALLY DEFERRED
+    ) STRICT;
+    CREATE TABLE versions (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        module INTEGER NOT NULL REFERENCES modules (id) ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        created_at TEXT NOT NULL,
+        record TEXT NOT NULL,
+        UNIQUE (module, number)
+    ) STRICT;
+    CREATE TABLE files (
+        version INTEGER NOT NULL REFERENCES versions (id) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        PRIMARY KEY (version, name)
+    ) STRICT;
+    CREATE INDEX files_by_hash ON files (sha256);
+    CREATE TABLE sources (
+        version INTEGER NOT NULL REFERENCES versions (id) ON DELETE CASCADE,
+        place INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        n_examples INTEGER NOT NULL,
+        PRIMARY KEY (version, place)
+    ) STRICT;
+    CREATE INDEX sources_by_hash ON sources (sha256);
+    CREATE INDEX sources_by_name ON sources (name);
+    CREATE TABLE keys (
+        version INTEGER NOT NULL REFERENCES versions (id) ON DELETE CASCADE,
+        place INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        text TEXT NOT NULL,
+        PRIMARY KEY (version, place)
+    ) STRICT;
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at TEXT NOT NULL,
+        what TEXT NOT NULL,
+        module TEXT,
+        version INTEGER,
+        details TEXT NOT NULL
+    ) STRICT;
+    """,
+)
+_BUSY_S = 30.0  # a commit of another process may take this long
+
+
+def connect(folder: Path) -> sqlite3.Connection:
+    """A connection to the bank in `folder`, for any thread, one at a time.
+
+    Raises:
+        UsageError: no bank is there, or one of a newer version. StorageError: it cannot be opened.
+    """
+    path = folder / DATABASE
+    if not path.is_file():
+        what = "is no bank" if folder.is_dir() else "does not exist"
+        raise UsageError(f"{folder} {what} (no {DATABASE}); lorabank init makes one")
+    try:
+        db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA secure_delete = ON")
+        found = int(db.execute("PRAGMA user_version").fetchone()[0])
+        if found and found < len(MIGRATIONS):
+            migrate(db)
+    except sqlite3.DatabaseError as error:
+        raise StorageError(f"{path} cannot be opened as a bank: {error}") from None
+    if not 1 <= found <= len(MIGRATIONS):
+        db.close()
+        if found:
+            raise UsageError(
+                f"{folder} is a bank of schema {found}, this lorabank knows 1 to "
+                f"{len(MIGRATIONS)}; use the newer lorabank that wrote it"
+            )
+        raise UsageError(f"{path} is a database but no bank; name another folder")
+    return db
+
+
+def make(path: Path) -> sqlite3.Connection:
+    """A new database, empty of modules."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA journal_mode = WAL")
+    migrate(db)
+    return db
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring a database to the newest schema, each step whole or not at all."""
+    start = int(db.execute("PRAGMA user_version").fetchone()[0])
+    for number, script in enumerate(MIGRATIONS[start:], start=start + 1):
+        db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")

@@ -1,0 +1,228 @@
+"""The bank on disk: modules, their versions, history and files.
+
+    bank.sqlite3    records (schema.py)
+    blobs/          files by content hash (blobs.py)
+    lock            the writer's (lock.py)
+
+A write lands whole or not at all: files first, synced, then one transaction, then files nobody
+wants any more are removed; a writer killed between leaves only such files, and the next one to open
+the bank removes them. Readers need no lock and see the last commit. A reader that has found a
+version may find its files gone if a writer has pruned or forgotten it meanwhile: it gets an
+AdapterError and may look again.
+"""
+
+import json
+import shutil
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from lorabank.errors import AdapterError, StorageError, UsageError
+from lorabank.store import reads, schema
+from lorabank.store.blobs import blob_path, sha256_of, storage_errors, sweep
+from lorabank.store.check import Damage, find_damage
+from lorabank.store.lock import locked, locked_if_free, now
+from lorabank.store.records import BaseIdentity, Event, Key, Version
+from lorabank.store.transaction import Transaction
+
+_T = TypeVar("_T")
+
+
+class Store:
+    """An open bank; usable from several threads."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._db = schema.connect(path)
+        self._one_at_a_time = threading.RLock()
+        meta = dict(self._read(lambda db: db.execute("SELECT key, value FROM meta").fetchall()))
+        self.base = BaseIdentity(*json.loads(meta["base"]))
+
+    @classmethod
+    def create(cls, path: Path, *, base: BaseIdentity) -> "Store":
+        """A new bank in a new or empty folder, there as a whole or not at all.
+
+        Raises:
+            UsageError: the folder holds something. StorageError: it cannot be made.
+        """
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+            what = "is a file" if path.is_file() else "is not empty"
+            is_bank = (path / schema.DATABASE).is_file()
+            hint = "it is a bank already" if is_bank else "name a new or empty folder"
+            raise UsageError(f"{path} {what}; {hint}")
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            staging = Path(tempfile.mkdtemp(prefix=".new-bank-", dir=path.parent))
+            try:
+                db = schema.make(staging / schema.DATABASE)
+                told = {"base": json.dumps([base.name, base.sha256]), "generation": "0"}
+                db.executemany("INSERT INTO meta VALUES (?, ?)", told.items())
+                db.execute(
+                    "INSERT INTO events (at, what, details) VALUES (?, 'create', '{}')", (now(),)
+                )
+                db.close()
+                staging.chmod(0o755)
+                staging.replace(path)
+            except BaseException:
+                shutil.rmtree(staging, ignore_errors=True)
+                raise
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path, *, base_sha256: str | None = None) -> "Store":
+        """A bank that exists; files a killed writer left are swept if nobody is writing.
+
+        Args:
+            base_sha256: of the base model it is to be read with; None for no check.
+
+        Raises:
+            UsageError: no bank, one of a newer schema, or of another base model.
+        """
+        store = cls(path)
+        if base_sha256 is not None and base_sha256 != store.base.sha256:
+            store.close()
+            raise UsageError(
+                f"{path} belongs to the base model {store.base.name} "
+                f"({store.base.sha256[:12]}), got one with sha256 {base_sha256[:12]}; "
+                "open it with its own"
+            )
+        with locked_if_free(path) as is_held:
+            if is_held:
+                sweep(path, store._read(reads.read_hashes))
+        return store
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> "Store":
+        """The store itself, closed at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def generation(self) -> int:
+        """Raised by every change."""
+        row = self._read(
+            lambda db: db.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
+        )
+        return int(row[0])
+
+    def names(self) -> list[str]:
+        return self._read(reads.read_names)
+
+    def currents(self) -> list[Version]:
+        """The current version of every module, by name."""
+        return self._read(reads.read_currents)
+
+    def current(self, name: str) -> Version:
+        """Raises: UsageError: no such module."""
+        return self._read(lambda db: reads.read_current(db, name))
+
+    def versions(self, name: str) -> list[Version]:
+        """All versions of a module, oldest first. Raises: UsageError: no such module."""
+        return self._read(lambda db: reads.read_versions(db, name))
+
+    def version(self, name: str, number: int) -> Version:
+        """Raises: UsageError: no such module or version."""
+        return self._read(lambda db: reads.read_version(db, name, number))
+
+    def keys(self, version: Version) -> list[Key]:
+        """What a version is found by."""
+        return self._read(lambda db: reads.read_keys(db, version.id))
+
+    def all_keys(self) -> list[tuple[str, int, Key]]:
+        """(module, version number, key) of every current version, in one snapshot."""
+        return self._read(lambda db: list(reads.read_all_keys(db)))
+
+    def history(self, name: str | None = None) -> list[Event]:
+        """What was done, oldest first."""
+        return self._read(lambda db: reads.read_history(db, name))
+
+    def holders(
+        self, *, source_sha256: str | None = None, source_name: str | None = None
+    ) -> list[tuple[str, int]]:
+        """Versions, current or not, that were written from a source: (module, number)."""
+        column, value = ("sha256", source_sha256) if source_sha256 else ("name", source_name or "")
+        return self._read(lambda db: reads.read_holders(db, column, value))
+
+    def path_of(self, version: Version, file: str) -> Path:
+        """Where a version's file lies. Raises: AdapterError: the version has no such file."""
+        if file not in version.files:
+            raise AdapterError(
+                f"module {version.module!r} version {version.number} has no {file}; it has "
+                f"{', '.join(version.files)}"
+            )
+        return blob_path(self.path, version.files[file])
+
+    def read(self, version: Version, file: str) -> bytes:
+        """A version's file, checked against its hash.
+
+        Raises:
+            AdapterError: missing or altered.
+        """
+        path = self.path_of(version, file)
+        where = f"{file} of module {version.module!r} version {version.number}"
+        try:
+            if sha256_of(path) == version.files[file]:
+                return path.read_bytes()
+        except FileNotFoundError:
+            raise AdapterError(
+                f"{where} is missing ({path}); roll back, write the module again, or see "
+                "lorabank verify"
+            ) from None
+        except OSError as error:
+            raise AdapterError(f"{where} cannot be read: {error.strerror}") from None
+        raise AdapterError(
+            f"{where} was altered since it was written ({path}); roll back or write it again"
+        )
+
+    @contextmanager
+    def writing(self, *, what: str) -> Iterator[Transaction]:
+        """A transaction under the writer's lock: committed at the end, or nothing happened.
+
+        Raises:
+            UsageError: another process writes. StorageError: the disk.
+        """
+        with locked(self.path, what=what):
+            db = schema.connect(self.path)  # readers of this store go on with the last commit
+            try:
+                with _database_errors(self.path):
+                    db.execute("BEGIN IMMEDIATE")
+                tx = Transaction(self.path, db)
+                try:
+                    yield tx
+                    with _database_errors(self.path):
+                        db.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
+                        db.execute("COMMIT")
+                except BaseException:
+                    if db.in_transaction:
+                        db.execute("ROLLBACK")
+                    sweep(self.path, reads.read_hashes(db))
+                    raise
+                sweep(self.path, reads.read_hashes(db))
+                if tx.has_forgotten:  # so that no forgotten text stays in the log
+                    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                db.close()
+
+    def verify(self) -> list[Damage]:
+        """Everything that is not as it should be; changes nothing."""
+        return self._read(lambda db: find_damage(self.path, db))
+
+    def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+        with self._one_at_a_time, _database_errors(self.path):
+            return query(self._db)
+
+
+@contextmanager
+def _database_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise StorageError(f"the database of {path} failed: {error}; see lorabank verify") from None

@@ -1,0 +1,131 @@
+"""A transaction: everything a writer may do to a bank, under the lock, all of it or nothing."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lorabank.errors import UsageError
+from lorabank.store.blobs import put
+from lorabank.store.lock import now
+from lorabank.store.names import check_name
+from lorabank.store.reads import read_current, read_names, read_version, read_versions
+from lorabank.store.records import Draft, Version
+
+
+class Transaction:
+    """Given out by `Store.writing`; gone at the end of its block."""
+
+    def __init__(self, folder: Path, db: sqlite3.Connection):
+        self._folder, self._db = folder, db
+        self.has_forgotten = False
+
+    def put(self, name: str, draft: Draft, *, replace: bool = False) -> Version:
+        """A new module, or with `replace` a new version of one, which becomes current.
+
+        Raises:
+            UsageError: a name that is taken or cannot be. StorageError: the disk.
+        """
+        name = check_name(name)
+        if name in read_names(self._db) and not replace:
+            held = read_current(self._db, name)
+            raise UsageError(
+                f"module {name!r} exists (version {held.number}, since {held.created_at}); "
+                "replace it for a new version, or give another name"
+            )
+        hashes = {file: put(self._folder, content) for file, content in draft.files.items()}
+        db = self._db
+        db.execute(
+            "INSERT INTO modules (name, next_number) VALUES (?, 1) ON CONFLICT DO NOTHING", (name,)
+        )
+        module, number = db.execute(
+            "UPDATE modules SET next_number = next_number + 1 WHERE name = ? "
+            "RETURNING id, next_number - 1",
+            (name,),
+        ).fetchone()
+        version = db.execute(
+            "INSERT INTO versions (module, number, created_at, record) VALUES (?, ?, ?, ?)",
+            (module, number, now(), json.dumps(dict(draft.record), ensure_ascii=False)),
+        ).lastrowid
+        db.executemany(
+            "INSERT INTO files VALUES (?, ?, ?)", [(version, f, h) for f, h in hashes.items()]
+        )
+        db.executemany(
+            "INSERT INTO sources VALUES (?, ?, ?, ?, ?)",
+            [(version, i, s.name, s.sha256, s.n_examples) for i, s in enumerate(draft.sources)],
+        )
+        db.executemany(
+            "INSERT INTO keys VALUES (?, ?, ?, ?)",
+            [(version, i, key.kind, key.text) for i, key in enumerate(draft.keys)],
+        )
+        db.execute("UPDATE modules SET current = ? WHERE id = ?", (version, module))
+        self._note("write", name, number, {})
+        return read_version(db, name, number)
+
+    def rollback(self, name: str, number: int | None = None) -> Version:
+        """Make an earlier version current; None for the newest before the current one.
+
+        Raises:
+            UsageError: no such module, or no such version of it.
+        """
+        current = read_current(self._db, name)
+        if number is None:
+            before = [v for v in read_versions(self._db, name) if v.number < current.number]
+            if not before:
+                raise UsageError(
+                    f"module {name!r} has no version before {current.number} to go back to"
+                )
+            number = before[-1].number
+        version = read_version(self._db, name, number)
+        self._db.execute("UPDATE modules SET current = ? WHERE name = ?", (version.id, name))
+        self._note("rollback", name, number, {"from": current.number})
+        return version
+
+    def forget(self, name: str) -> list[str]:
+        """Remove a module with all its versions; hashes of the files nobody else has.
+
+        The history keeps the name and the time, and nothing else.
+
+        Raises:
+            UsageError: no such module.
+        """
+        last = read_current(self._db, name).number
+        hashes = {h for v in read_versions(self._db, name) for h in v.files.values()}
+        self._db.execute("DELETE FROM modules WHERE name = ?", (name,))
+        self._note("forget", name, last, {})
+        self.has_forgotten = True
+        return sorted(h for h in hashes if not self._is_used(h))
+
+    def prune(self, *, keep: int = 1, name: str | None = None) -> list[tuple[str, int]]:
+        """Drop versions beyond the newest `keep`, the current one never; what went.
+
+        Raises:
+            UsageError: `keep` below 1, or no such module.
+        """
+        if keep < 1:
+            raise UsageError(f"--keep must be at least 1, got {keep}")
+        gone = []
+        for module in [name] if name else read_names(self._db):
+            current = read_current(self._db, module)
+            for version in read_versions(self._db, module)[:-keep]:
+                if version.id != current.id:
+                    self.drop(version)
+                    gone.append((module, version.number))
+        return gone
+
+    def drop(self, version: Version) -> None:
+        """Remove one version that is not current."""
+        self._db.execute("DELETE FROM versions WHERE id = ?", (version.id,))
+        self._note("prune", version.module, version.number, {})
+        self.has_forgotten = True
+
+    def _is_used(self, sha256: str) -> bool:
+        found = self._db.execute("SELECT 1 FROM files WHERE sha256 = ? LIMIT 1", (sha256,))
+        return found.fetchone() is not None
+
+    def _note(self, what: str, module: str, number: int, details: Mapping[str, Any]) -> None:
+        self._db.execute(
+            "INSERT INTO events (at, what, module, version, details) VALUES (?, ?, ?, ?, ?)",
+            (now(), what, module, number, json.dumps(dict(details))),
+        )
