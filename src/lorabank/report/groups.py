@@ -23,7 +23,7 @@ _NEEDED = (
     *("name", "spec", "r", "facts", "seed", "recipe", "exposures", "exposures_per_fact"),
     *("recall", "bits_per_parameter", "bits_demanded", "tokens", "trainable_parameters"),
 )
-_AXES = {"r", "facts", "seed", "recipe", "exposures"}  # what the figures themselves vary
+_AXES = {"r", "facts", "seed", "recipe", "exposures", "most_exposures"}  # what figures vary
 _TUNED = {"lr", "alpha"}  # may follow the rank or the budget
 _USUAL = {"variant": "lora", "objective": "ce", "activated": True}
 
@@ -128,7 +128,7 @@ def main(groups: Sequence[Group]) -> list[Group]:
 
 
 def longest(groups: Sequence[Group]) -> list[Group]:
-    """Of each rank and load the group that saw its facts most often, whatever its budget's name.
+    """Of each rank and load the group trained until its curve ended, else that saw most exposures.
 
     That of the recipe with the most groups; ties go to the one that comes first.
     """
@@ -137,12 +137,15 @@ def longest(groups: Sequence[Group]) -> list[Group]:
     best: dict[tuple[int, int], Group] = {}
     for one in groups:
         key = (one.r, one.facts)
-        seen = one.mean("exposures_per_fact")
         if one.first["recipe"] != recipe:
             continue
-        if key not in best or seen > best[key].mean("exposures_per_fact"):
+        if key not in best or _length(one) > _length(best[key]):
             best[key] = one
     return [one for one in groups if best.get((one.r, one.facts)) is one]
+
+
+def _length(one: Group) -> tuple[bool, float]:
+    return one.first["exposures"] == "converged", one.mean("exposures_per_fact")
 
 
 def describe(groups: Sequence[Group], *, of: Sequence[Group]) -> str:
