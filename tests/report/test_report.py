@@ -13,6 +13,7 @@ from lorabank.errors import UsageError
 from lorabank.report.figures import make_figures
 from lorabank.report.groups import group, longest, main
 from lorabank.report.page import make_report, write_report
+from lorabank.report.summary import rows
 
 PARAMETERS = 1000
 
@@ -209,6 +210,18 @@ def test_the_page_loads_nothing_and_says_what_its_twin_says(tmp_path: Path):
         assert len(re.findall("<svg", text)) >= len(twin["figures"])
     assert twin["cost"]["seconds"] == pytest.approx(2.0 * len(study()))
     assert len(twin["summary"]) == len(study()) / 3
+
+
+def test_what_reaching_a_recall_took_is_told_with_an_interval_over_seeds():
+    cells = [cell(r=1, facts=10, seed=seed, exposures=100) for seed in range(3)]
+    for one, seen in zip(cells, (20.0, 40.0, 60.0), strict=True):
+        one["exposures_to_recall"] = {"0.5": seen, "0.9": seen if seen < 60 else None}
+    (row,) = rows(group(cells))
+    assert row["exposures_to_recall"]["0.5"] == {"mean": 40.0, "low": 20.0, "high": 60.0}
+    assert row["seconds_to_recall"]["0.5"]["mean"] == pytest.approx(2.0 * 0.4)
+    assert row["exposures_to_recall"]["0.9"] is None  # one seed never got there
+    (two,) = rows(group(cells[:2]))
+    assert two["exposures_to_recall"]["0.5"] == {"mean": 30.0, "low": None, "high": None}
 
 
 def test_the_same_cells_give_the_same_report_in_any_order():

@@ -164,7 +164,7 @@ def _table(summary: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     varying = [pair for pair in varying if pair not in fixed]
     heads = [head for head, _ in varying]
     heads += ["rank", "parameters", "facts", "seeds", "recall", "bits / parameter"]
-    heads += ["exposures", "s / adapter", "cells"]
+    heads += ["exposures", "to 90 %", "s / adapter", "to 90 %", "KL to base", "cells"]
     body = [
         (
             *(_said(row[key]) for _, key in varying),
@@ -174,8 +174,11 @@ def _table(summary: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             str(row["n_seeds"]),
             _estimated(row["recall"], "share"),
             _estimated(row["bits_per_parameter"], "number"),
-            number(row["exposures_per_fact"]),
-            "" if row["seconds"] is None else f"{row['seconds']:.1f}",
+            _estimated(row["exposures_per_fact"], "number"),
+            _estimated(row["exposures_to_recall"].get("0.9"), "number"),
+            _estimated(row["seconds"], "number"),
+            _estimated(row["seconds_to_recall"].get("0.9"), "number"),
+            _estimated(row["kl_to_base_nats"], "number"),
             ", ".join(row["cells"]),
         )
         for row in summary
@@ -192,7 +195,9 @@ def _said(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _estimated(value: Mapping[str, float | None], unit: str) -> str:
+def _estimated(value: Mapping[str, float | None] | None, unit: str) -> str:
+    if value is None:
+        return ""
     mean, low, high = (value[key] for key in ("mean", "low", "high"))
     text = "" if mean is None else quantity(mean, unit)
     if low is None or high is None:

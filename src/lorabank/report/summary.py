@@ -1,14 +1,15 @@
 """The table: a row for each rank, load, budget and way, with what was stored and what it took."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from lorabank.lora.intervals import bootstrap_mean
 from lorabank.report.groups import Cell, Estimate, Group, mean, way_name
 from lorabank.report.plot import rounded
 
 
 def rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """One for each group; seconds and bytes are per adapter, None where no cell has them."""
+    """One for each group; seconds and bytes are per adapter, None where a cell has none."""
     return [
         {
             "recipe": one.first["recipe"],
@@ -23,10 +24,12 @@ def rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
             "n_seeds": one.n_seeds,
             "recall": _estimate(one.recall),
             "bits_per_parameter": _estimate(one.bits_per_parameter),
-            "exposures_per_fact": rounded(one.mean("exposures_per_fact")),
-            "kl_to_base_nats": _mean(one, [cell.get("kl_to_base_nats") for cell in one.cells]),
-            "seconds": _mean(one, [_cost(cell, "seconds") for cell in one.cells]),
-            "adapter_bytes": _mean(one, [cell.get("adapter_bytes") for cell in one.cells]),
+            "exposures_per_fact": _over_seeds([c["exposures_per_fact"] for c in one.cells]),
+            "exposures_to_recall": _reached(one, lambda seen, cell: seen),
+            "seconds_to_recall": _reached(one, _seconds_until),
+            "kl_to_base_nats": _over_seeds([c.get("kl_to_base_nats") for c in one.cells]),
+            "seconds": _over_seeds([_cost(cell, "seconds") for cell in one.cells]),
+            "adapter_bytes": _over_seeds([cell.get("adapter_bytes") for cell in one.cells]),
             "cells": one.names,
         }
         for one in groups
@@ -73,9 +76,33 @@ def _estimate(one: Estimate) -> dict[str, float | None]:
     }
 
 
-def _mean(one: Group, values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return rounded(mean(known)) if len(known) == len(one.cells) else None
+def _over_seeds(values: Sequence[float | None]) -> dict[str, float | None] | None:
+    """Mean of one number per cell, with an interval from three seeds on."""
+    known = [float(value) for value in values if value is not None]
+    if len(known) < len(values):
+        return None
+    found = bootstrap_mean([[value] for value in known])
+    return _estimate(Estimate(mean(known), None if found is None else (found.low, found.high)))
+
+
+def _reached(one: Group, measure: Callable[[float, Cell], float | None]) -> dict[str, Any]:
+    """By threshold of recall; None where a seed never got there."""
+    milestones = [cell.get("exposures_to_recall") or {} for cell in one.cells]
+    return {
+        threshold: _over_seeds(
+            [
+                None if (seen := found.get(threshold)) is None else measure(seen, cell)
+                for found, cell in zip(milestones, one.cells, strict=True)
+            ]
+        )
+        for threshold in milestones[0]
+    }
+
+
+def _seconds_until(seen: float, cell: Cell) -> float | None:
+    """Of the cell's seconds the share that its exposures so far are of all."""
+    seconds = _cost(cell, "seconds")
+    return None if seconds is None else seconds * min(1.0, seen / cell["exposures_per_fact"])
 
 
 def _cost(cell: Cell, key: str) -> float | None:
