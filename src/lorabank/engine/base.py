@@ -16,9 +16,10 @@ from transformers.utils import logging as transformers_logging
 
 from lorabank.engine import attention, fourbit
 from lorabank.engine.chat import Chat
-from lorabank.engine.frozen import KeyValues, Shelf, layer_shelf, prompt_shelf
+from lorabank.engine.frozen import Shelf, layer_shelf, prompt_shelf
 from lorabank.engine.head import TargetNats
 from lorabank.engine.models import ModelInfo, find_model
+from lorabank.engine.prompts import KeyValues
 from lorabank.errors import ModelError, UsageError
 from lorabank.lora.shapes import Shape
 

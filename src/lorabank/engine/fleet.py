@@ -20,18 +20,10 @@ from torch import Tensor, nn
 
 from lorabank.engine.base import Base
 from lorabank.engine.dropout import Dropout, Masks, layer_key, masks
-from lorabank.engine.frozen import (
-    EVERYTHING,
-    KeyValues,
-    Reuse,
-    Tokens,
-    as_cache,
-    entering_at,
-    hidden_below,
-    read_prompts,
-)
+from lorabank.engine.frozen import EVERYTHING, Reuse, entering_at, hidden_below
 from lorabank.engine.layer import FleetLinear, Seating
 from lorabank.engine.lessons import Lesson
+from lorabank.engine.prompts import KeyValues, Tokens, as_cache, read_prompts
 from lorabank.engine.rows import Batch, by_length, lesson_batch
 from lorabank.engine.settings import TrainSettings
 from lorabank.lora.shapes import layer_of

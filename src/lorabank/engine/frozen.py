@@ -16,13 +16,10 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
-Tokens = tuple[int, ...]
-KeyValues = tuple[tuple[Tensor, Tensor], ...]
-"""Per layer, keys and values of a prompt, each (heads, P, head size)."""
+from lorabank.engine.prompts import KeyValues
+
 _GIB = 1 << 30
-_FILL_TOKENS = 4096  # computed in one pass when filling
 _V = TypeVar("_V")
 
 
@@ -78,65 +75,6 @@ def prompt_shelf(max_bytes: int = 2 * _GIB) -> Shelf[KeyValues]:
 
 def layer_shelf(max_bytes: int = 2 * _GIB) -> Shelf[Tensor]:
     return Shelf(max_bytes, lambda value: value.nbytes)
-
-
-@torch.no_grad()
-def read_prompts(model: Any, prompts: Sequence[Tokens]) -> list[KeyValues]:
-    """Keys and values of prompts under the model as it stands, which must be bare."""
-    device = model.device
-    width = max(len(prompt) for prompt in prompts)
-    ids = torch.tensor([[*p, *[0] * (width - len(p))] for p in prompts], device=device)
-    found: list[KeyValues] = []
-    step = max(1, _FILL_TOKENS // width)
-    for start in range(0, len(prompts), step):
-        cache = DynamicCache()
-        part = ids[start : start + step]
-        model.get_decoder()(input_ids=part, past_key_values=cache, use_cache=True)
-        for i, prompt in enumerate(prompts[start : start + step]):
-            n = len(prompt)
-            found.append(
-                tuple(
-                    (layer.keys[i, :, :n].clone(), layer.values[i, :, :n].clone())
-                    for layer in cache.layers
-                )
-            )
-    return found
-
-
-def as_cache(
-    entries: Sequence[KeyValues], *, from_layer: int = 0
-) -> tuple[DynamicCache, list[int]]:
-    """Prompts of a batch, padded on the left; and the length of each.
-
-    Layers below `from_layer` get an empty stand-in of the right length: they are not run, but
-    transformers reads a cache's length off its first layer.
-    """
-    lengths = [entry[0][0].shape[1] for entry in entries]
-    width = max(lengths)
-    layers = []
-    for i in range(len(entries[0])):
-        if i < from_layer:
-            k = entries[0][i][0]
-            nothing = k.new_zeros(1).expand(len(entries), k.shape[0], width, k.shape[2])
-            layers.append((nothing, nothing))
-            continue
-        layers.append(
-            (
-                _stacked([entry[i][0] for entry in entries], width),
-                _stacked([entry[i][1] for entry in entries], width),
-            )
-        )
-    return DynamicCache(layers), lengths
-
-
-def _stacked(parts: Sequence[Tensor], width: int) -> Tensor:
-    """(heads, P, d) each, into (R, heads, width, d), aligned on the right."""
-    if all(part.shape[1] == width for part in parts):
-        return torch.stack(list(parts))
-    stacked = parts[0].new_zeros(len(parts), parts[0].shape[0], width, parts[0].shape[2])
-    for i, part in enumerate(parts):
-        stacked[i, :, width - part.shape[1] :] = part
-    return stacked
 
 
 class _Reached(Exception):

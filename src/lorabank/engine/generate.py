@@ -16,7 +16,7 @@ from transformers import DynamicCache
 
 from lorabank.engine.base import Base
 from lorabank.engine.fleet import Fleet
-from lorabank.engine.frozen import as_cache
+from lorabank.engine.prompts import as_cache
 from lorabank.engine.rows import by_length
 from lorabank.errors import UsageError
 

@@ -1,0 +1,67 @@
+"""Prompts read together are prompts read alone, and what they begin with is read once."""
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from lorabank.engine import prompts
+from lorabank.engine.base import Base
+from lorabank.engine.prompts import KeyValues, Tokens, read_prompts
+
+
+def token_rows(*lengths: int, start: Tokens = (), seed: int = 0) -> list[Tokens]:
+    draw = random.Random(seed)
+    return [(*start, *(draw.randrange(4, 250) for _ in range(n))) for n in lengths]
+
+
+def largest_difference(ours: Sequence[KeyValues], theirs: Sequence[KeyValues]) -> float:
+    gaps = []
+    for mine, other in zip(ours, theirs, strict=True):
+        for (k, v), (k_alone, v_alone) in zip(mine, other, strict=True):
+            assert k.shape == k_alone.shape
+            gaps += [float((k - k_alone).abs().max()), float((v - v_alone).abs().max())]
+    return max(gaps)
+
+
+@pytest.fixture
+def tokens_run(tiny: Base) -> list[int]:
+    """Tokens of each forward pass."""
+    seen: list[int] = []
+    tiny.model.get_decoder().register_forward_pre_hook(
+        lambda _, __, kwargs: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    return seen
+
+
+def test_a_shared_beginning_is_read_once_and_changes_nothing(tiny: Base, tokens_run: list[int]):
+    (document,) = token_rows(90)
+    rows = [
+        *token_rows(5, 9, 1, start=document, seed=1),
+        *token_rows(7, 60, seed=2),  # of another kind, one long and one short
+        document,  # all of it is what the others begin with
+    ]
+    alone = [read_prompts(tiny.model, [row])[0] for row in rows]
+    tokens_run.clear()
+    together = read_prompts(tiny.model, rows)
+    assert largest_difference(together, alone) < 1e-5
+    assert tokens_run == [89, 4 * 10, 2 * 60]  # the document once, what follows, the others
+
+
+def test_short_beginnings_are_not_split_off(tiny: Base, tokens_run: list[int]):
+    (start,) = token_rows(20)
+    read_prompts(tiny.model, token_rows(6, 6, start=start, seed=1))
+    assert tokens_run == [2 * 26]
+
+
+def test_many_rows_after_one_document_go_in_parts(
+    tiny: Base, tokens_run: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    (document,) = token_rows(64)
+    rows = token_rows(*[4] * 5, start=document, seed=1)
+    whole = read_prompts(tiny.model, rows)
+    tokens_run.clear()
+    monkeypatch.setattr(prompts, "_FILL_TOKENS", 2 * 68)
+    parts = read_prompts(tiny.model, rows)
+    assert tokens_run == [64, 8, 8, 4]
+    assert largest_difference(parts, whole) < 1e-5
