@@ -1,0 +1,354 @@
+"""Ours == PEFT's == the formula, on the products, which is all that a model sees of a merge."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils import merge_utils
+from torch import Tensor, nn
+
+from lorabank.errors import UsageError
+from lorabank.lora import factors, merge
+from lorabank.lora.factors import Factors
+from lorabank.lora.merge import RULES, Options
+from lorabank.lora.mixture import mixture
+
+OUT, INNER, R = 24, 40, 4
+WEIGHTS = [0.9, 0.35, 0.6]
+EXACT = ("mean", "cat", "cat-1/n", "svd", "linear")  # of one module, whatever the density
+PEFT_NAMES = {
+    "linear": "linear",
+    "cat": "cat",
+    "ties": "ties",
+    "svd": "svd",
+    "magnitude-prune": "magnitude_prune",
+}
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def module(seed: int, *, r: int = R, scale: float = 0.5) -> Factors:
+    g = rng(seed)
+    return Factors(torch.randn(r, INNER, generator=g), torch.randn(OUT, r, generator=g), scale)
+
+
+@pytest.fixture
+def three() -> list[Factors]:
+    return [module(1, scale=0.5), module(2, scale=2.0), module(3, scale=1.0)]
+
+
+def product(f: Factors) -> Tensor:
+    return f.scale * (f.b @ f.a)
+
+
+def total(parts: Sequence[Factors], weights: Sequence[float]) -> Tensor:
+    return torch.stack([w * product(p) for p, w in zip(parts, weights, strict=True)]).sum(0)
+
+
+def merged(
+    rule: str, parts: Sequence[Factors], weights: Sequence[float], *, density: float = 0.5
+) -> Tensor:
+    return product(RULES[rule](parts, weights, Options(rng(), density)))
+
+
+def peft_model(parts: Sequence[Factors]) -> PeftModel:
+    model = nn.Sequential()
+    model.add_module("linear", nn.Linear(INNER, OUT, bias=False))
+    wrapped: PeftModel | None = None
+    for i, part in enumerate(parts):
+        alpha = part.scale * part.r
+        config = LoraConfig(r=part.r, lora_alpha=alpha, target_modules=["linear"])  # type: ignore[arg-type]
+        if wrapped is None:
+            wrapped = get_peft_model(model, config, adapter_name=str(i))
+        else:
+            wrapped.add_adapter(str(i), config)
+        layer = wrapped.base_model.model.linear
+        layer.lora_A[str(i)].weight.data = part.a.clone()
+        layer.lora_B[str(i)].weight.data = part.b.clone()
+    assert wrapped is not None
+    return wrapped
+
+
+@pytest.mark.parametrize("weights", [WEIGHTS, [1.0, 1.0, 1.0], [0.5, -0.7, 1.2]], ids=str)
+@pytest.mark.parametrize("rule", PEFT_NAMES)
+def test_products_are_those_of_peft(three: list[Factors], rule: str, weights: list[float]):
+    model = peft_model(three)
+    names, kind = [str(i) for i in range(3)], PEFT_NAMES[rule]
+    model.add_weighted_adapter(names, weights, "m", combination_type=kind, density=0.3)
+    theirs = model.base_model.model.linear.get_delta_weight("m")
+    ours = merged(rule, three, weights, density=0.3)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rule", ["dare-linear", "dare-ties"])
+def test_dare_is_that_of_peft_from_the_same_seed(three: list[Factors], rule: str):
+    roots = torch.tensor([w * p.scale for w, p in zip(WEIGHTS, three, strict=True)]).sqrt()
+    theirs = getattr(merge_utils, rule.replace("-", "_"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        a = theirs([p.a for p in three], roots, 0.3)
+        b = theirs([p.b for p in three], roots, 0.3)
+    ours = RULES[rule](three, WEIGHTS, Options(rng(7), 0.3))
+    torch.testing.assert_close(ours.a, a, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours.b, b, atol=1e-5, rtol=1e-5)
+
+
+def test_dare_keeps_the_expectation_of_linear(three: list[Factors]):
+    options = Options(rng(), 0.5)
+    draws = torch.stack(
+        [product(RULES["dare-linear"](three, WEIGHTS, options)) for _ in range(4000)]
+    )
+    away = (draws.mean(0) - merged("linear", three, WEIGHTS)).abs()
+    error = draws.std(0) / 4000**0.5
+    assert (away / error).max() < 5  # of 960 numbers, normal ones reach 3.3 or so
+    assert (draws.std(0) > 0.1).all()
+
+
+def test_exact_rules_are_sums_of_products(three: list[Factors]):
+    whole = total(three, WEIGHTS)
+    torch.testing.assert_close(merged("cat", three, WEIGHTS), whole, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(merged("cat-1/n", three, WEIGHTS), whole / 3, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        merged("mean", three, WEIGHTS), whole / sum(WEIGHTS), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_linear_has_the_cross_terms(three: list[Factors]):
+    roots = [(w * p.scale) ** 0.5 for w, p in zip(WEIGHTS, three, strict=True)]
+    crossed = sum(
+        x * y * (p.b @ q.a)
+        for x, p in zip(roots, three, strict=True)
+        for y, q in zip(roots, three, strict=True)
+    )
+    ours = merged("linear", three, WEIGHTS)
+    torch.testing.assert_close(ours, crossed, atol=1e-5, rtol=1e-5)
+    assert (ours - total(three, WEIGHTS)).norm() > 0.5 * ours.norm()
+
+
+@pytest.mark.parametrize("rank", [1, 5, 12, None])
+def test_svd_is_the_best_of_its_rank(three: list[Factors], rank: int | None):
+    whole = total(three, WEIGHTS)
+    u, s, vh = torch.linalg.svd(whole)
+    kept = rank or R
+    best = u[:, :kept] * s[:kept] @ vh[:kept]
+    ours = merge.svd(three, WEIGHTS, rank=rank)
+    assert ours.r == kept
+    torch.testing.assert_close(product(ours), best, atol=1e-4, rtol=1e-4)
+
+
+def test_svd_of_more_ranks_than_the_layer_is_wide():
+    parts = [module(i, r=16) for i in range(3)]
+    ours = merge.svd(parts, WEIGHTS, rank=48)
+    assert ours.r == OUT
+    torch.testing.assert_close(product(ours), total(parts, WEIGHTS), atol=1e-4, rtol=1e-4)
+
+
+def test_ranks_may_differ_where_products_are_summed():
+    parts = [module(1, r=2), module(2, r=6)]
+    for rule in ("mean", "cat", "cat-1/n"):
+        assert RULES[rule](parts, [1.0, 1.0], Options(rng())).r == 8
+    assert merge.svd(parts, [1.0, 1.0]).r == 6
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_one_module_is_itself(rule: str):
+    one = module(1)
+    torch.testing.assert_close(merged(rule, [one], [1.0], density=1.0), product(one))
+    if rule in EXACT:
+        torch.testing.assert_close(merged(rule, [one], [1.0]), product(one))
+    else:
+        changed = merged(rule, [one], [1.0], density=0.3) - product(one)
+        assert changed.norm() > 0.1 * product(one).norm(), "one module is pruned like several"
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_order_of_modules_does_not_matter(three: list[Factors], rule: str):
+    density = 1.0 if rule.startswith("dare") else 0.3  # what is dropped goes by place
+    there = merged(rule, three, WEIGHTS, density=density)
+    back = merged(rule, three[::-1], WEIGHTS[::-1], density=density)
+    torch.testing.assert_close(there, back, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_module_of_weight_zero_is_not_there(three: list[Factors], rule: str):
+    with_it = merged(rule, three, [0.9, 0.0, 0.6])
+    without = merged(rule, three[::2], [0.9, 0.6])
+    if rule == "cat-1/n":
+        without = without * 2 / 3  # N counts what was given
+    torch.testing.assert_close(with_it, without, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_inputs_stay_as_they_were(three: list[Factors], rule: str):
+    merged(rule, three, WEIGHTS)
+    for part, again in zip(three, (module(1), module(2), module(3)), strict=True):
+        assert torch.equal(part.a, again.a)
+        assert torch.equal(part.b, again.b)
+
+
+def test_pruning_keeps_the_share_asked_for():
+    one = module(1)
+    for density in (0.01, 0.3, 0.5):
+        pruned = merge.magnitude_prune([one], [1.0], density=density)
+        assert int((pruned.a != 0).sum()) == max(1, int(density * R * INNER))
+        smallest = pruned.a[pruned.a != 0].abs().min() / one.scale**0.5
+        assert (one.a.abs() > smallest * 1.0001).sum() < max(1, int(density * R * INNER))
+    tiny = merge.ties([one], [1.0], density=1e-6)
+    assert int((tiny.a != 0).sum()) == int((tiny.b != 0).sum()) == 1
+
+
+def test_ties_averages_those_that_agree():
+    def one(*values: float) -> Factors:
+        return Factors(torch.tensor([values]), torch.ones(1, 1))
+
+    parts = [one(3.0, 1.0, 2.0), one(-1.0, 2.0, -2.0), one(1.0, 0.0, 4.0)]
+    ours = merge.ties(parts, [1.0, 1.0, 1.0], density=1.0)
+    torch.testing.assert_close(ours.a, torch.tensor([[2.0, 1.5, 3.0]]))
+    cancelled = merge.ties([one(1.0), one(-1.0)], [1.0, 4.0], density=1.0)
+    torch.testing.assert_close(cancelled.a, torch.tensor([[1.0]]))  # + wins a tie
+
+
+def test_norm_is_that_of_the_product(three: list[Factors]):
+    whole = torch.cat([product(p) for p in three]).norm()
+    assert factors.norm(three) == pytest.approx(float(whole), rel=1e-5)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_matched_norm_is_the_mean_of_the_modules(rule: str):
+    parts = [[module(10 * i + j, scale=j + 1.0) for j in range(4)] for i in range(3)]
+    layers = list(zip(*parts, strict=True))
+    raw = [RULES[rule](layer, [2.0, 1.0, 1.5], Options(rng())) for layer in layers]
+    matched = factors.matched_norm(raw, parts)
+    wanted = sum(float(torch.cat([product(f) for f in part]).norm()) for part in parts) / 3
+    got = torch.cat([product(f) for f in matched])
+    assert float(got.norm()) == pytest.approx(wanted, rel=1e-5)
+    before = torch.cat([product(f) for f in raw])
+    ratio = float(before.norm()) / wanted
+    torch.testing.assert_close(got * ratio, before, atol=1e-4, rtol=1e-4)  # one factor for all
+    assert abs(ratio - 1) > 0.05, "a norm that matched already would pass above"
+
+
+def test_matched_norm_counts_the_scale_there_is():
+    layers = [module(1, scale=0.5), module(2, scale=3.0)]
+    matched = factors.matched_norm(layers, [[module(3, scale=4.0)] * 2])
+    assert [layer.scale for layer in matched] == pytest.approx(
+        [matched[0].scale, matched[0].scale * 6]
+    )
+    assert factors.norm(matched) == pytest.approx(factors.norm([module(3, scale=4.0)] * 2))
+
+
+@pytest.mark.parametrize("weights", [[0.5, 0.5, -1.0], [0.3, 0.6, -0.9]], ids=str)
+def test_nothing_left_cannot_be_matched(weights: list[float]):
+    one = module(1)
+    gone = RULES["cat"]([one] * 3, weights, Options(rng()))  # up to rounding, in the second case
+    with pytest.raises(UsageError, match=r"cannot be brought to the norm .* they cancel"):
+        factors.matched_norm([gone], [[one]] * 3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [("dare_linear", "dare-linear"), ("magnitude_prune", "magnitude-prune"), ("Ties", "ties")],
+)
+def test_unknown_rule_names_the_near_one(asked: str, hint: str):
+    with pytest.raises(UsageError, match=rf"linear, mean, .*got '{asked}'; did you mean {hint}\?"):
+        merge.rule_named(asked)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1.0, 1.0], "merging 3 modules takes as many finite weights, got 1, 1"),
+        ([1.0, float("nan"), 1.0], "finite weights, got 1, nan, 1"),
+        ([0.0, 0.0, 0.0], "must not all be 0"),
+    ],
+    ids=["count", "nan", "zero"],
+)
+def test_weights_no_rule_can_take(
+    three: list[Factors], rule: str, weights: list[float], message: str
+):
+    with pytest.raises(UsageError, match=message):
+        merged(rule, three, weights)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_nothing_to_merge(rule: str):
+    with pytest.raises(UsageError, match="nothing to merge"):
+        merged(rule, [], [])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_layers_of_two_shapes(rule: str):
+    other = Factors(torch.ones(R, 7), torch.ones(OUT, R))
+    with pytest.raises(UsageError, match="layers of one shape, got 24 x 7 and 24 x 40"):
+        merged(rule, [module(1), other], [1.0, 1.0])
+
+
+@pytest.mark.parametrize("rule", ["linear", "ties", "dare-linear", "dare-ties", "magnitude-prune"])
+def test_rules_on_factors_need_one_rank(rule: str):
+    with pytest.raises(UsageError, match=r"of one rank, got 4, 2; take mean, cat, cat-1/n or svd"):
+        merged(rule, [module(1), module(2, r=2)], [1.0, 1.0])
+
+
+@pytest.mark.parametrize("rule", ["ties", "dare-linear", "dare-ties", "magnitude-prune"])
+@pytest.mark.parametrize("density", [0.0, -0.1, 1.5])
+def test_density_out_of_range(three: list[Factors], rule: str, density: float):
+    with pytest.raises(UsageError, match=f"above 0 and at most 1, got {density}"):
+        merged(rule, three, WEIGHTS, density=density)
+
+
+@pytest.mark.parametrize("rank", [0, 13])
+def test_svd_rank_out_of_range(three: list[Factors], rank: int):
+    with pytest.raises(UsageError, match=rf"rank must be 1\.\.12, .* got {rank}"):
+        merge.svd(three, WEIGHTS, rank=rank)
+
+
+def test_mean_of_weights_that_cancel(three: list[Factors]):
+    with pytest.raises(UsageError, match=r"must not sum to 0, got 1, -0\.5, -0\.5; take cat"):
+        merge.mean(three, [1.0, -0.5, -0.5])
+
+
+def test_weights_from_scores():
+    weights = merge.weights_from_scores([1.0, 3.0, 2.0], temperature=0.5)
+    expected = torch.tensor([2.0, 6.0, 4.0], dtype=torch.float64).exp()
+    assert weights == pytest.approx((expected / expected.sum()).tolist())
+    assert merge.weights_from_scores(torch.tensor([1.0, 9.0]), temperature=1e-3) == [0.0, 1.0]
+    flat = merge.weights_from_scores([1.0, 9.0], temperature=1e9)
+    assert flat == pytest.approx([0.5, 0.5])
+
+
+def test_scores_that_give_no_weights():
+    with pytest.raises(UsageError, match=r"temperature must be above 0 and finite, got 0\.0"):
+        merge.weights_from_scores([1.0], temperature=0.0)
+    with pytest.raises(UsageError, match="a row of finite scores"):
+        merge.weights_from_scores([], temperature=1.0)
+    with pytest.raises(UsageError, match="a row of finite scores"):
+        merge.weights_from_scores([1.0, float("inf")], temperature=1.0)
+
+
+def test_mixture_is_the_mean_of_probabilities():
+    logits = 5 * torch.randn(3, 6, 11, generator=rng())
+    ours = mixture(logits, [2.0, 0.0, 1.0])
+    mixed = (2 * logits[0].softmax(-1) + logits[2].softmax(-1)) / 3
+    torch.testing.assert_close(ours, mixed.log(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours.exp().sum(-1), torch.ones(6))
+    torch.testing.assert_close(mixture(logits[:1], [0.3]), logits[0].log_softmax(-1))
+
+
+def test_mixture_of_a_sure_module_with_an_impossible_token():
+    logits = torch.tensor([[[0.0, -torch.inf]], [[-1000.0, 1000.0]]])
+    torch.testing.assert_close(mixture(logits, [1, 3]).exp(), torch.tensor([[0.25, 0.75]]))
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [1.0, float("nan")]], ids=str)
+def test_weights_a_mixture_cannot_take(weights: list[float]):
+    with pytest.raises(UsageError, match=r"mixing 2 modules takes as many weights >= 0, got 1"):
+        mixture(torch.zeros(2, 1, 3), weights)
+
+
+def test_weights_of_a_mixture_all_zero():
+    with pytest.raises(UsageError, match="must not all be 0"):
+        mixture(torch.zeros(2, 1, 3), [0.0, 0.0])
