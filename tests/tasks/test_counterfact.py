@@ -191,7 +191,7 @@ def test_malformed_prompts_are_named(tmp_path: Path, key: str, value: object, sa
 
 
 def test_missing_file_raises(tmp_path: Path):
-    with pytest.raises(DataError, match="cannot be read: No such file"):
+    with pytest.raises(DataError, match="no such file"):
         counterfact.read_master(tmp_path / "none.json")
 
 

@@ -13,7 +13,6 @@ the engine measures that.
 
 import csv
 import io
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from statistics import fmean
 
 from lorabank.errors import DataError, UsageError
+from lorabank.tasks import fields
 from lorabank.tasks.examples import Example, from_pair
 from lorabank.tasks.relations import RELATIONS, Relation
 
@@ -80,7 +80,7 @@ def read_master(path: Path) -> tuple[Edit, ...]:
         DataError: not a file, not a JSON list, or a record that lacks a field, has an empty one or
             the same target twice; the message names the record, counting from 1.
     """
-    records = _read_json(path)
+    records = fields.read_json(path)
     if not isinstance(records, list) or not records:
         raise DataError(f"{path}: must be a JSON list of records, as ROME's counterfact.json is")
     return tuple(_from_record(f"{path}, record {i}", raw) for i, raw in enumerate(records, start=1))
@@ -205,12 +205,12 @@ def _invent(
 def _from_record(where: str, raw: object) -> Edit:
     if isinstance(raw, dict) and "case_id" in raw:
         where = f"{where} (case_id {raw['case_id']})"
-    prompt = _text(where, raw, "requested_rewrite", "prompt")
+    prompt = fields.text(where, raw, "requested_rewrite", "prompt")
     if "{}" not in prompt:
         raise DataError(f"{where}: the prompt needs {{}} where the subject goes, got {prompt!r}")
-    subject = _text(where, raw, "requested_rewrite", "subject")
-    new = _text(where, raw, "requested_rewrite", "target_new", "str")
-    true = _text(where, raw, "requested_rewrite", "target_true", "str")
+    subject = fields.text(where, raw, "requested_rewrite", "subject")
+    new = fields.text(where, raw, "requested_rewrite", "target_new", "str")
+    true = fields.text(where, raw, "requested_rewrite", "target_true", "str")
     if new == true:
         raise DataError(f"{where}: target_new and target_true are both {new!r}; drop the record")
     relation_id = raw["requested_rewrite"].get("relation_id") if isinstance(raw, dict) else None
@@ -219,8 +219,8 @@ def _from_record(where: str, raw: object) -> Edit:
         prompt.replace("{}", subject),  # not format: a subject may hold braces
         new,
         true,
-        _texts(where, raw, "paraphrase_prompts"),
-        _texts(where, raw, "neighborhood_prompts"),
+        fields.texts(where, raw, "paraphrase_prompts"),
+        fields.texts(where, raw, "neighborhood_prompts"),
         relation_id if isinstance(relation_id, str) else None,
     )
 
@@ -234,7 +234,7 @@ def _split(subject: str, text: str) -> Edit | None:
 
 def _read_rows(path: Path) -> list[tuple[str, str]]:
     """(subject, text) of each row."""
-    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(fields.read_text(path), newline=""), strict=True)
     try:
         texts = [row.get("text") or "" for row in reader]
     except csv.Error as error:
@@ -242,48 +242,10 @@ def _read_rows(path: Path) -> list[tuple[str, str]]:
     if not all(texts) or not texts:
         raise DataError(f"{path}: needs the column text with a statement in every row")
     beside = path.with_name(f"{path.stem}_meta.json")
-    subjects = _texts(str(beside), _read_json(beside), "subjects")
+    subjects = fields.texts(str(beside), fields.read_json(beside), "subjects")
     if len(subjects) != len(texts):
         raise DataError(
             f"{beside}: needs one subject for each row of {path.name}, "
             f"got {len(subjects)} for {len(texts)} rows; take both from the same release"
         )
     return list(zip(subjects, texts, strict=True))
-
-
-def _read_json(path: Path) -> object:
-    try:
-        return json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: must be UTF-8; save it as UTF-8 and try again") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _field(where: str, raw: object, *keys: str) -> object:
-    for depth, key in enumerate(keys, start=1):
-        if not isinstance(raw, dict) or key not in raw:
-            raise DataError(f"{where}: {'.'.join(keys[:depth])} is missing")
-        raw = raw[key]
-    return raw
-
-
-def _text(where: str, raw: object, *keys: str) -> str:
-    found = _field(where, raw, *keys)
-    if not isinstance(found, str) or not found.strip():
-        raise DataError(f"{where}: {'.'.join(keys)} must be text that is not empty, got {found!r}")
-    return found.strip()
-
-
-def _texts(where: str, raw: object, key: str) -> tuple[str, ...]:
-    found = _field(where, raw, key)
-    if not isinstance(found, list) or not all(isinstance(t, str) and t.strip() for t in found):
-        raise DataError(f"{where}: {key} must be a list of texts, none of them empty")
-    return tuple(text.strip() for text in found)

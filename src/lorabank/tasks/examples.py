@@ -8,13 +8,12 @@ is loaded.
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lorabank.errors import DataError
-from lorabank.tasks import phonebook
+from lorabank.tasks import fields, phonebook
 
 ROLES = ("system", "user", "assistant")
 _SHOWN = 3  # problems named in one message
@@ -60,12 +59,11 @@ def read_examples(path: Path) -> list[Example]:
         DataError: not a file, not UTF-8, no columns, or lines that are empty, doubled or
             contradict each other; the message names the lines.
     """
-    text = _read_text(path)
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        numbered = list(_from_csv(path, text))
+        numbered = list(_from_csv(path))
     elif suffix in (".jsonl", ".ndjson"):
-        numbered = list(_from_jsonl(path, text))
+        numbered = list(_from_jsonl(path))
     else:
         raise DataError(f"{path}: facts must be a .csv or .jsonl file, got {suffix or 'no suffix'}")
     if not numbered:
@@ -74,23 +72,8 @@ def read_examples(path: Path) -> list[Example]:
     return [example for _, example in numbered]
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"{path}: must be UTF-8, got byte 0x{error.object[error.start]:02x} in line {line}; "
-            "save it as UTF-8 and try again"
-        ) from None
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _from_csv(path: Path, text: str) -> Iterator[tuple[int, Example]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+def _from_csv(path: Path) -> Iterator[tuple[int, Example]]:
+    reader = csv.DictReader(io.StringIO(fields.read_text(path), newline=""), strict=True)
     columns = [name.strip() for name in reader.fieldnames or []]
     reader.fieldnames = columns
     if columns == ["text"]:
@@ -131,16 +114,8 @@ def _from_slice(path: Path, reader: "csv.DictReader[str]") -> Iterator[tuple[int
         yield line, from_pair(phonebook.question(fact), fact.number)
 
 
-def _from_jsonl(path: Path, text: str) -> Iterator[tuple[int, Example]]:
-    for line, raw in enumerate(text.split("\n"), start=1):
-        if not raw.strip():
-            continue
-        try:
-            record = json.loads(raw)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {line}: not JSON: {error.msg}") from None
-        if not isinstance(record, dict):
-            raise DataError(f"{path}, line {line}: must be a JSON object, got {raw.strip()[:40]}")
+def _from_jsonl(path: Path) -> Iterator[tuple[int, Example]]:
+    for line, record in fields.read_lines(path):
         yield line, _checked(path, line, _from_record(path, line, record))
 
 
