@@ -41,6 +41,13 @@ class FleetProgress:
     def done(self) -> int:
         return len(self.jobs) - self.waiting - self.seated
 
+    def line(self, what: str) -> str:
+        """In short, of `what` the jobs are."""
+        return (
+            f"{self.done} {what} done, {self.seated} training, {self.waiting} waiting, "
+            f"{self.tokens_per_s:,.0f} tokens/s"
+        )
+
 
 def fleet_progress(
     jobs: Sequence[Job],

@@ -28,6 +28,17 @@ _READING = (
         f"95 %, by bootstrap over seeds and facts; given from {FEWEST_SEEDS} seeds on",
     ),
 )
+_READING_MODULES = (
+    ("score", "recall where the taught questions are asked, else the gain"),
+    (
+        "gain",
+        "by how many nats per token the gold answers are likelier than the bare model has them",
+    ),
+    ("control", "the same question with a module, or a merge, that was not taught it"),
+    ("oracle", "the score with every question's own module"),
+    ("norm", "length of a merge's update over the mean length of its parts'"),
+    ("interval", "95 %, by bootstrap over documents of all seeds and draws, and their questions"),
+)
 _SHORT = 16  # characters of a hash that are shown
 
 
@@ -49,9 +60,9 @@ def render(report: Mapping[str, Any]) -> str:
             *(part for figure in report["figures"] for part in _figure(figure)),
             *_search(report["search"]),
             *_left_out(report["left_out"]),
-            *_table(report["summary"]),
+            *(_table(report["summary"]) if "summary" in report else _settings(report["table"])),
             *_cost(report),
-            *_reading(),
+            *_reading(_READING if "summary" in report else _READING_MODULES),
             "</main>\n<footer><p>The same numbers, with the names of all cells, are in "
             '<a href="report.json">report.json</a>.</p></footer>\n</body>\n</html>\n',
         ]
@@ -60,16 +71,19 @@ def render(report: Mapping[str, Any]) -> str:
 
 def _about(report: Mapping[str, Any]) -> str:
     """What was measured, on what."""
-    base, summary = report["base"], report["summary"]
-    most, fewest = (f(row["n_seeds"] for row in summary) for f in (max, min))
-    n_seeds = count(most, "seed") if most == fewest else f"{fewest} to {most} seeds"
+    base, summary = report["base"], report.get("summary")
     identity = "".join(
         f", {key} {str(value)[:_SHORT]}" for key, value in base.items() if key != "name"
     )
+    named = f"Base model {base.get('name', 'not named')}{identity}. "
+    cells = count(report["cost"]["n_cells"], "cell")
+    if summary is None:
+        return f"{named}{cells}, {count(len(report['table']['rows']), 'setting')}."
+    most, fewest = (f(row["n_seeds"] for row in summary) for f in (max, min))
+    n_seeds = count(most, "seed") if most == fewest else f"{fewest} to {most} seeds"
     ranks, loads = {row["r"] for row in summary}, {row["facts"] for row in summary}
     return (
-        f"Base model {base.get('name', 'not named')}{identity}. "
-        f"{count(report['cost']['n_cells'], 'cell')}: {count(len(ranks), 'rank')}, "
+        f"{named}{cells}: {count(len(ranks), 'rank')}, "
         f"{count(len(loads), 'load')}, {n_seeds} a setting."
     )
 
@@ -191,6 +205,12 @@ def _table(summary: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield "</section>"
 
 
+def _settings(table: Mapping[str, Any]) -> Iterator[str]:
+    yield '<section id="summary">\n<h2>All settings</h2>'
+    yield from _rows(table["heads"], table["rows"], text=("task", "measure", "budget", "read by"))
+    yield "</section>"
+
+
 def _said(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
@@ -238,8 +258,8 @@ def _cost(report: Mapping[str, Any]) -> Iterator[str]:
     yield "</section>"
 
 
-def _reading() -> Iterator[str]:
+def _reading(words: Sequence[tuple[str, str]]) -> Iterator[str]:
     yield '<section id="words">\n<h2>The words</h2>\n<dl>'
-    for word, meaning in _READING:
+    for word, meaning in words:
         yield f"<dt>{escape(word)}</dt><dd>{escape(meaning)}</dd>"
     yield "</dl>\n</section>"

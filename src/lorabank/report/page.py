@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.errors import StorageError
-from lorabank.report import markup
+from lorabank.report import markup, modules
 from lorabank.report.draw import png
 from lorabank.report.figures import make_figures
 from lorabank.report.groups import Cell, group
@@ -38,8 +38,13 @@ def make_report(
     Raises:
         UsageError: there are no cells, one is incomplete, or two are of the same setting and seed.
     """
-    groups = group(cells)
-    figures, left_out = make_figures(groups)
+    if modules.is_of_modules(cells):
+        figures, left_out, settings = modules.make_figures(cells)
+        body: dict[str, Any] = {"table": modules.table(settings)}
+    else:
+        groups = group(cells)
+        figures, left_out = make_figures(groups)
+        body = {"summary": rows(groups)}
     return {
         "format": FORMAT,
         "title": title,
@@ -47,7 +52,7 @@ def make_report(
         "search": None if search is None else dict(search),
         "figures": figures,
         "left_out": [asdict(one) for one in left_out],
-        "summary": rows(groups),
+        **body,
         "cost": total_cost(cells),
         "versions": versions(cells),
         "hashes": hashes(cells),

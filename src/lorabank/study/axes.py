@@ -32,19 +32,19 @@ class Axis:
     default: Value = None
 
 
-def _is_int(low: int, high: int) -> Callable[[Any], bool]:
+def is_int(low: int, high: int) -> Callable[[Any], bool]:
     return lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high
 
 
-def _is_number(low: float, high: float) -> Callable[[Any], bool]:
+def is_number(low: float, high: float) -> Callable[[Any], bool]:
     return lambda v: isinstance(v, int | float) and not isinstance(v, bool) and low < v <= high
 
 
-def _is_one_of(*names: str) -> Callable[[Any], bool]:
+def is_one_of(*names: str) -> Callable[[Any], bool]:
     return lambda v: v in names
 
 
-def _is_text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
@@ -54,43 +54,44 @@ def _is_variant(value: Any) -> bool:
 
 
 def _is_budget(value: Any) -> bool:
-    return value in (CONVERGED, PAPER_STEPS) or _is_int(1, 100_000)(value)
+    return value in (CONVERGED, PAPER_STEPS) or is_int(1, 100_000)(value)
 
 
 AXES: Mapping[str, Axis] = {
-    "task": Axis(" or ".join(TASKS), _is_one_of(*TASKS), "phonebook"),
-    "source": Axis("a counterfact.json or slice.csv, or built", _is_text, "built"),
-    "facts": Axis(f"1 to {phonebook.MAX_SIZE:,}", _is_int(1, phonebook.MAX_SIZE)),
-    "r": Axis(f"1 to {_MOST_R}", _is_int(1, _MOST_R), 8),
-    "layers": Axis("0-15, last-10, first-4, 3,5,7 or all", _is_text, "all"),
-    "target_modules": Axis("all-linear, attention, ffn or q_proj,v_proj", _is_text, "all-linear"),
+    "task": Axis(" or ".join(TASKS), is_one_of(*TASKS), "phonebook"),
+    "source": Axis("a counterfact.json or slice.csv, or built", is_text, "built"),
+    "facts": Axis(f"1 to {phonebook.MAX_SIZE:,}", is_int(1, phonebook.MAX_SIZE)),
+    "r": Axis(f"1 to {_MOST_R}", is_int(1, _MOST_R), 8),
+    "layers": Axis("0-15, last-10, first-4, 3,5,7 or all", is_text, "all"),
+    "target_modules": Axis("all-linear, attention, ffn or q_proj,v_proj", is_text, "all-linear"),
     "activated": Axis("true or false", lambda v: isinstance(v, bool)),
     "variant": Axis(f"{', '.join(variants.VARIANTS)}, dora or peft:…", _is_variant, "lora"),
-    "objective": Axis(", ".join(objectives.NAMES), _is_one_of(*objectives.NAMES), "ce"),
-    "recipe": Axis(" or ".join(RECIPE_NAMES), _is_one_of(*RECIPE_NAMES), "sound"),
+    "objective": Axis(", ".join(objectives.NAMES), is_one_of(*objectives.NAMES), "ce"),
+    "recipe": Axis(" or ".join(RECIPE_NAMES), is_one_of(*RECIPE_NAMES), "sound"),
     "exposures": Axis(
         f"a number, {CONVERGED}, or {PAPER_STEPS} (1,500 steps)", _is_budget, CONVERGED
     ),
-    "most_exposures": Axis("1 to 100,000: the end of converged", _is_int(1, 100_000), 1000),
-    "batch_size": Axis("1 to 4,096", _is_int(1, 4096), 8),
-    "alpha": Axis("above 0; 2r by default, r in the paper's recipe", _is_number(0, 1e6)),
-    "lr": Axis("above 0, at most 1; the recipe's by default", _is_number(0, 1)),
-    "seed": Axis("0 or more", _is_int(0, 2**31), 0),
+    "most_exposures": Axis("1 to 100,000: the end of converged", is_int(1, 100_000), 1000),
+    "batch_size": Axis("1 to 4,096", is_int(1, 4096), 8),
+    "alpha": Axis("above 0; 2r by default, r in the paper's recipe", is_number(0, 1e6)),
+    "lr": Axis("above 0, at most 1; the recipe's by default", is_number(0, 1)),
+    "seed": Axis("0 or more", is_int(0, 2**31), 0),
 }
 _ALSO = {"tokens"}  # a way to say facts
 
 
-def check(name: str, value: Any) -> None:
+def check(name: str, value: Any, axes: Mapping[str, Axis] = AXES) -> None:
     """Refuse an axis or a value that does not exist, with the near misses.
 
     Raises:
         UsageError: says what is allowed.
     """
-    if name not in AXES:
-        near = difflib.get_close_matches(name, [*AXES, *_ALSO], n=2, cutoff=0.5)
+    if name not in axes:
+        there = [*axes, *(_ALSO if axes is AXES else ())]
+        near = difflib.get_close_matches(name, there, n=2, cutoff=0.5)
         hint = f"; did you mean {' or '.join(near)}?" if near else "."
-        raise UsageError(f"no axis {name!r}{hint} There are {', '.join([*AXES, *_ALSO])}")
-    axis = AXES[name]
+        raise UsageError(f"no axis {name!r}{hint} There are {', '.join(there)}")
+    axis = axes[name]
     if axis.check(value):
         return
     words = [w for w in axis.allowed.replace(",", " ").split() if len(w) > 2]
@@ -108,7 +109,7 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Value]:
     cell = dict(given)
     if "tokens" in cell:
         tokens = cell.pop("tokens")
-        if "facts" in cell or not _is_number(0, 1e7)(tokens):
+        if "facts" in cell or not is_number(0, 1e7)(tokens):
             raise UsageError(f"tokens takes a number above 0, without facts; got {tokens!r}")
         cell["facts"] = max(1, round(tokens / TOKENS_PER_FACT))
     for name, value in cell.items():
@@ -133,6 +134,14 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Value]:
     if cell["exposures"] != CONVERGED:
         cell["most_exposures"] = None  # says nothing there; two such cells would be one
     return cell
+
+
+def short_name(values: Mapping[str, Value]) -> str:
+    """What cells usually differ in."""
+    budget = values["exposures"]
+    parts = [values["recipe"], f"r{values['r']}", f"n{values['facts']}"]
+    parts += [f"e{budget}" if isinstance(budget, int) else str(budget), f"s{values['seed']}"]
+    return "-".join(map(str, parts))
 
 
 def _is_fleet(variant: str) -> bool:

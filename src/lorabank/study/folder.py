@@ -18,7 +18,7 @@ from lorabank.errors import StorageError, UsageError
 from lorabank.study.spec import StudySpec
 
 FORMAT = 1
-_NEEDED = {"format", "name", "spec", "r", "facts", "recall", "bits_per_parameter", "seed", "hashes"}
+_NEEDED = {"format", "name", "spec", "seed", "hashes", "versions", "cost"}
 
 
 class StudyFolder:

@@ -8,11 +8,13 @@ the bare model's surprise.
 
 import hashlib
 import math
+import resource
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 import lorabank
@@ -147,6 +149,15 @@ def describe(
         "versions": versions(base),
         "cost": dict(cost),
     }
+
+
+def cost_of(base: Base, seconds: float) -> dict[str, float]:
+    """Seconds, and the most memory this process has held: of the GPU where there is one."""
+    if base.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(base.device)
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"seconds": round(seconds, 3), "peak_bytes": peak}
 
 
 def placement(paths: Sequence[str], targets: str, layers: str) -> str:

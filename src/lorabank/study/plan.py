@@ -14,10 +14,13 @@ from typing import Any
 from lorabank.engine.settings import PAPER, PEFT_PREFIX
 from lorabank.lora.shapes import parse_layers
 from lorabank.study.axes import CONVERGED, PAPER_STEPS
-from lorabank.study.spec import CellSpec, StudySpec
+from lorabank.study.module_axes import EACH, LEARNT, TOTAL, library_key
+from lorabank.study.spec import MODULES, CellSpec, StudySpec
 
 _TOGETHER = ("layers", "target_modules", "activated", "recipe")
 _GUESSED_EXPOSURES = 200  # until converged
+_LEARNT_EXPOSURES = 20  # until a module recalls its facts
+_ANSWER = {"phonebook": 17, "paperqa": 40, "squad": 10}  # tokens of header and answer, about
 _FLOPS = 3e11  # a second, forward and backward, on two cores with AVX512-BF16 (docs/LOG.md)
 
 
@@ -31,7 +34,7 @@ class FleetPlan:
 
     @property
     def through_peft(self) -> bool:
-        return is_solo(self.cells[0])
+        return "variant" in self.cells[0].values and is_solo(self.cells[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,12 @@ class Shape:
 
 
 def plan(spec: StudySpec) -> list[FleetPlan]:
-    """All cells of a study in fleets."""
+    """All cells of a study in fleets: those of one library, or those that train alike."""
+    if spec.kind == MODULES:
+        libraries: dict[str, list[CellSpec]] = {}
+        for cell in spec.cells:
+            libraries.setdefault(library_key(cell.values), []).append(cell)
+        return [FleetPlan(n, tuple(cells)) for n, cells in enumerate(libraries.values(), start=1)]
     groups: dict[str, list[CellSpec]] = {}
     for cell in spec.cells:
         key = cell.name if is_solo(cell) else json.dumps([cell.values[k] for k in _TOGETHER])
@@ -85,6 +93,8 @@ def estimate(cells: Sequence[CellSpec], shape: Shape, *, flops: float = _FLOPS) 
 
     Good to a factor of two; after the first fleet `study run` goes by what that took.
     """
+    if "measure" in cells[0].values:  # one library, read by each
+        return _library_flops(cells, shape) / flops
     return sum(_flops_of(cell.values, shape) for cell in cells) / flops
 
 
@@ -103,6 +113,21 @@ def read_shape(folder: Path) -> Shape | None:
         )
     except KeyError:
         return None
+
+
+def _library_flops(cells: Sequence[CellSpec], shape: Shape) -> float:
+    """Training of all modules, and two readings of every question for each cell."""
+    values = cells[0].values
+    facts, documents = int(str(values["facts"])), int(str(values["documents"]))
+    budget, tokens = values["budget"], _ANSWER[str(values["task"])]
+    if budget in (EACH, TOTAL):
+        share = 1 if budget == TOTAL else int(str(values["modules"]))
+        seen = int(str(values["steps"])) * int(str(values["batch_size"])) * share
+    else:
+        exposures = _LEARNT_EXPOSURES if budget == LEARNT else int(str(budget))
+        seen = facts * documents * exposures
+    per_example = shape.layers * shape.per_layer + shape.hidden * shape.vocabulary
+    return tokens * per_example * (4 * seen + 4 * facts * documents * len(cells))
 
 
 def _flops_of(values: Mapping[str, Any], shape: Shape) -> float:

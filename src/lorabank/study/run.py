@@ -6,32 +6,21 @@ aside and its whole fleet trained again, since in bfloat16 who sits beside whom 
 bits; the cells that were there are left as they are.
 """
 
-import resource
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from lorabank.engine.base import Base, load_base
 from lorabank.engine.frozen import layer_shelf, prompt_shelf
-from lorabank.engine.harm import compare, observe
-from lorabank.engine.jobs import Outcome
-from lorabank.engine.progress import FleetProgress
-from lorabank.engine.recall import read
-from lorabank.engine.train import train
-from lorabank.engine.tuner import Tuned, applied, train_with_peft
 from lorabank.errors import UsageError
+from lorabank.study import capacity_run, module_run
 from lorabank.study.folder import StudyFolder
-from lorabank.study.jobs import Lot, prepare
-from lorabank.study.measure import describe, measure
 from lorabank.study.plan import FleetPlan, plan
-from lorabank.study.spec import StudySpec
+from lorabank.study.spec import CAPACITY, MODULES, StudySpec
 
 OnLine = Callable[[str], None]
-_READ_TOGETHER = 16  # adapters in one reading fleet
 _EVERY_S = 15.0  # between lines of progress
 
 
@@ -121,89 +110,41 @@ class _Runner:
         return self._base
 
     def run(self, fleet: FleetPlan, of: int) -> None:
-        started = time.perf_counter()
-        base = self.base
+        started, n_before = time.perf_counter(), self.written
+        base, where = self.base, self.folder.checkpoint(fleet.number)
         # In bfloat16 a kept prompt's last bits depend on what it was computed beside.
         base.prompts, base.layer_inputs = prompt_shelf(), layer_shelf()
-        lots = [prepare(base, cell) for cell in fleet.cells]
-        if fleet.through_peft:
-            cells = [self._alone(lot) for lot in lots]
-        else:
-            where = self.folder.checkpoint(fleet.number)
-            outcomes = train(
-                base,
-                [lot.job for lot in lots],
-                width=min(self.spec.width, len(lots)),
-                checkpoint=where,
-                checkpoint_every_s=self.every,
-                keep_checkpoint=True,
-                on_round=lambda progress: self._say(progress, fleet.number, of),
-            )
-            if len(outcomes) < len(lots) or any(o.stopped == "interrupted" for o in outcomes):
-                raise KeyboardInterrupt
-            cells = self._read(lots, outcomes, time.perf_counter() - started)
+        wanted = {cell.name for cell in fleet.cells if self.folder.read(cell.name) is None}
+        cells = _RUNS[self.spec.kind](
+            base,
+            self.spec,
+            fleet,
+            where=where,
+            every_s=self.every,
+            wanted=wanted,
+            say=lambda text: self._say(f"fleet {fleet.number} of {of}: {text}"),
+        )
         self.engine_s += time.perf_counter() - started
-        for cell in cells:
-            if self.folder.read(cell["name"]) is None:
+        while (cell := self._timed(cells)) is not None:
+            if cell["name"] in wanted:
                 self.folder.write(cell)
                 self.written += 1
-        shutil.rmtree(self.folder.checkpoint(fleet.number), ignore_errors=True)
-        took = time.perf_counter() - started
-        self.on_line(f"fleet {fleet.number} of {of}: {len(cells)} cells in {took:.0f} s")
+        shutil.rmtree(where, ignore_errors=True)
+        took, n = time.perf_counter() - started, self.written - n_before
+        self.on_line(f"fleet {fleet.number} of {of}: {n} cells in {took:.0f} s")
 
-    def _read(
-        self, lots: Sequence[Lot], outcomes: Sequence[Outcome], seconds: float
-    ) -> list[dict[str, Any]]:
-        """Cells of a trained fleet; its seconds are shared out by tokens trained on."""
-        total = sum(one.trained_tokens for one in outcomes)
-        cells = []
-        for start in range(0, len(lots), _READ_TOGETHER):
-            some = slice(start, start + _READ_TOGETHER)
-            costs = [_cost(self.base, seconds * o.trained_tokens / total) for o in outcomes[some]]
-            cells += measure(self.base, self.spec.name, lots[some], outcomes[some], costs=costs)
-        return cells
+    def _timed(self, cells: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+        started = time.perf_counter()
+        try:
+            return next(cells, None)
+        finally:
+            self.engine_s += time.perf_counter() - started
 
-    def _alone(self, lot: Lot) -> dict[str, Any]:
-        """A cell that PEFT trains."""
-        base, started = self.base, time.perf_counter()
-        before, bare = read(base, lot.job.lessons.probes), observe(base)
-        outcome = train_with_peft(base, lot.job)
-        if outcome.stopped == "interrupted":
-            raise KeyboardInterrupt
-        assert isinstance(outcome, Tuned)
-        with applied(base, outcome):
-            after = read(base, lot.job.lessons.probes)
-            harm = compare(bare, observe(base)).kl_to_base_nats
-        self.on_line(f"{lot.cell.name}: {outcome.stopped}")
-        return describe(
-            base,
-            self.spec.name,
-            lot,
-            outcome,
-            before,
-            after,
-            published=sum(reading.recalled for reading in after) / len(after),
-            edits={},
-            kl_to_base_nats=harm,
-            parameters=outcome.n_parameters,
-            adapter=outcome.state.values(),
-            cost=_cost(base, time.perf_counter() - started),
-        )
-
-    def _say(self, progress: FleetProgress, number: int, of: int) -> None:
+    def _say(self, line: str) -> None:
         now = time.monotonic()
         if now - self._said >= _EVERY_S:
             self._said = now
-            self.on_line(
-                f"fleet {number} of {of}: {progress.done} cells done, {progress.seated} training, "
-                f"{progress.waiting} waiting, {progress.tokens_per_s:,.0f} tokens/s"
-            )
+            self.on_line(line)
 
 
-def _cost(base: Base, seconds: float) -> dict[str, float]:
-    """Seconds, and the most memory this process has held: of the GPU where there is one."""
-    if base.device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(base.device)
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"seconds": round(seconds, 3), "peak_bytes": peak}
+_RUNS = {CAPACITY: capacity_run.run_fleet, MODULES: module_run.run_fleet}

@@ -19,7 +19,7 @@ import difflib
 import itertools
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
@@ -27,11 +27,31 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.errors import DataError, UsageError
-from lorabank.study.axes import AXES, Value, resolve
+from lorabank.study import axes, module_axes
+from lorabank.study.axes import Axis, Value
 
 _SPECS = resources.files("lorabank.study") / "specs"
+CAPACITY, MODULES = "capacity", "modules"
+"""What cells are of: one adapter and what it holds, or a bank's modules and how they serve."""
 _PRESET_KEYS = {"base", "dtype", "fixed", "axes", "arms", "width"}
 WIDTH = 24  # adapters trained at once, unless the spec says
+Resolve = Callable[[Mapping[str, Any]], dict[str, Value]]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the cells of a kind of study may vary."""
+
+    axes: Mapping[str, Axis]
+    resolve: Resolve
+    name: Callable[[Mapping[str, Value]], str]
+    """The beginning of a cell's name: what it has of its own, in short."""
+
+
+KINDS = {
+    CAPACITY: Kind(axes.AXES, axes.resolve, axes.short_name),
+    MODULES: Kind(module_axes.AXES, module_axes.resolve, module_axes.short_name),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +70,8 @@ class StudySpec:
 
     name: str
     title: str
+    kind: str
+    """`capacity` or `modules`."""
     preset: str
     base: str
     dtype: str | None
@@ -62,6 +84,7 @@ class StudySpec:
         return {
             "study": self.name,
             "title": self.title,
+            **({} if self.kind == CAPACITY else {"kind": self.kind}),  # as before there were kinds
             "preset": self.preset,
             "base": self.base,
             "dtype": self.dtype,
@@ -98,6 +121,10 @@ def load_study(
         DataError: a spec file that cannot be read.
     """
     raw = _read(name)
+    kind_name = raw.get("kind", CAPACITY)
+    if kind_name not in KINDS:
+        raise UsageError(f"study {name}: kind must be {' or '.join(KINDS)}, got {kind_name!r}")
+    kind = KINDS[kind_name]
     presets: dict[str, Any] = raw.get("preset", {})
     chosen = preset or ("cpu" if "cpu" in presets else next(iter(presets), "cpu"))
     if chosen not in presets:
@@ -118,7 +145,7 @@ def load_study(
     may_meet = any(anew.keys() & arm.keys() for arm in arms)  # --set took their difference away
     found: dict[str, dict[str, Value]] = {}
     for number, arm in enumerate(arms, start=1):
-        for values in _product({**_without_rival(shared, arm), **arm}, anew):
+        for values in _product({**_without_rival(shared, arm), **arm}, anew, kind.resolve):
             key = json.dumps(values, sort_keys=True)
             if key in found and not may_meet:
                 raise UsageError(
@@ -128,10 +155,11 @@ def load_study(
             found[key] = values
     if not found:
         raise UsageError(f"preset {chosen} has no cells; give its axes at least one value each")
-    cells = tuple(CellSpec(cell_name(values), values) for values in found.values())
+    cells = tuple(CellSpec(cell_name(values, kind), values) for values in found.values())
     return StudySpec(
         name=raw["name"],
         title=raw.get("title", raw["name"]),
+        kind=kind_name,
         preset=chosen,
         base=base or body.get("base", "smollm2-135m"),
         dtype=body.get("dtype"),
@@ -147,24 +175,23 @@ def from_json(told: Mapping[str, Any]) -> StudySpec:
         UsageError: something is missing, or a cell is none.
     """
     try:
+        kind = told.get("kind", CAPACITY)
         cells = tuple(
-            CellSpec(name, {axis: values[axis] for axis in AXES})
+            CellSpec(name, {axis: values[axis] for axis in KINDS[kind].axes})
             for name, values in told["cells"].items()
         )
         keys = ("title", "preset", "base", "dtype", "width")
-        return StudySpec(name=told["study"], cells=cells, **{key: told[key] for key in keys})
+        return StudySpec(
+            name=told["study"], kind=kind, cells=cells, **{key: told[key] for key in keys}
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"study.json lacks {error}; it is of another version") from None
 
 
-def cell_name(values: Mapping[str, Value]) -> str:
+def cell_name(values: Mapping[str, Value], kind: Kind) -> str:
     """Short and the same for the same cell: what is usually varied, then a mark for the rest."""
     whole = json.dumps(values, sort_keys=True)
-    mark = sha256(whole.encode()).hexdigest()[:6]
-    budget = values["exposures"]
-    parts = [values["recipe"], f"r{values['r']}", f"n{values['facts']}"]
-    parts += [f"e{budget}" if isinstance(budget, int) else str(budget), f"s{values['seed']}", mark]
-    return "-".join(map(str, parts))
+    return f"{kind.name(values)}-{sha256(whole.encode()).hexdigest()[:6]}"
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -218,7 +245,9 @@ def _without_rival(shared: Mapping[str, Any], arm: Mapping[str, Any]) -> dict[st
     return {name: value for name, value in shared.items() if name not in gone}
 
 
-def _product(keys: Mapping[str, Any], anew: Mapping[str, Any]) -> list[dict[str, Value]]:
+def _product(
+    keys: Mapping[str, Any], anew: Mapping[str, Any], resolve: Resolve
+) -> list[dict[str, Value]]:
     whole = {**_without_rival(keys, anew), **anew}
     lists = [value if isinstance(value, list) else [value] for value in whole.values()]
     return [resolve(dict(zip(whole, values, strict=True))) for values in itertools.product(*lists)]
