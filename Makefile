@@ -1,17 +1,21 @@
 # make demo    set up and write facts into an adapter on a real model
 # make test    the tests (CPU, no network once set up)
+# make soak    200 writers killed, 8 readers against a writer; two minutes
 # make check   format, lint, types
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check setup clean
+.PHONY: demo test soak check setup clean
 
 demo: setup
 	$(BIN)/lorabank quickstart
 
 test: setup
 	$(BIN)/pytest
+
+soak: setup
+	$(BIN)/python -m tests.soak
 
 check: setup
 	$(BIN)/ruff format --check src tests

@@ -98,11 +98,18 @@ def answer_all(
         k: candidates heard for each question; without a gate 1 is enough.
 
     Raises:
-        UsageError: an empty question. DataError: one longer than the model's context.
+        UsageError: an empty question, or one that is no text.
+        DataError: one longer than the model's context.
     """
     for question in questions:
         if not question.strip():
             raise UsageError("the question is empty; ask something")
+        try:
+            question.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"the question {question[:60]!r} holds bytes that are no text; give it in UTF-8"
+            ) from None
     routed = [few[:k] for few in router.route(questions, k)]
     answers: dict[int, Answer] = {}
     for some, versions in _fleets(routed, find):

@@ -21,13 +21,14 @@ from lorabank.bank.parcels import Parcel, from_files
 from lorabank.bank.reading import KEPT_BYTES, Reader
 from lorabank.bank.routing import Router, TextRouter
 from lorabank.bank.texts import Texts
-from lorabank.bank.writing import Written
+from lorabank.bank.writing import EXAMPLES, Written
 from lorabank.engine.base import Base, load_base
 from lorabank.engine.models import ModelInfo
 from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.train import OnRound, OnStep
-from lorabank.errors import AdapterError, UsageError
+from lorabank.errors import UsageError
 from lorabank.store.check import Damage
+from lorabank.store.names import check_name
 from lorabank.store.records import BaseIdentity, Event, Version
 from lorabank.store.store import Store
 
@@ -150,6 +151,7 @@ class Bank:
             gated: whether candidates have to convince the gate; else the first one answers.
         """
         for attempt in range(_RETRIES):
+            generation = self.store.generation
             try:
                 with self._busy:
                     return asking.answer_all(
@@ -162,9 +164,9 @@ class Bank:
                         k=k,
                         max_new_tokens=max_new_tokens,
                     )
-            except AdapterError:
-                # Pruned or forgotten by a writer since it was found; then the bank has changed.
-                if attempt + 1 == _RETRIES or not self._has_moved():
+            except UsageError:
+                # Perhaps of a module pruned or forgotten since it was found: the bank has changed.
+                if attempt + 1 == _RETRIES or self.store.generation == generation:
                     raise
         raise AssertionError("the loop returns or raises")
 
@@ -209,20 +211,15 @@ class Bank:
         """Forget a module by its name, or a source by its name or hash, with proof.
 
         Raises:
-            UsageError: neither a module nor a source is called that.
+            UsageError: neither a module nor a source is called that, or another process writes.
         """
         with self._busy:
-            self.texts.clear()
-            if what in self.store.names():
-                return forgetting.forget_module(self.reader, what, find=self._likely)
-            held = self.store.holders(source_sha256=what) or self.store.holders(source_name=what)
-            if not held:
-                raise UsageError(
-                    f"nothing called {what!r} is held here: no module and no source; "
-                    "lorabank list and lorabank show name what there is"
-                )
-            return forgetting.forget_source(
-                self.reader, what, settings=self._settings_of, find=self._likely
+            return forgetting.forget(
+                self.reader,
+                what,
+                settings=self._settings_of,
+                find=self._likely,
+                clear=self.texts.clear,
             )
 
     def export(self, name: str, folder: str | Path, *, number: int | None = None) -> None:
@@ -245,14 +242,14 @@ class Bank:
             UsageError: the name is taken, or a source is held elsewhere.
         """
         source = Path(folder)
-        chosen = name or source.absolute().name
+        chosen = check_name(source.absolute().name if name is None else name)
         draft = portable.read_module(source, self.base, texts=texts)
         with self.store.writing(what=f"import {chosen}"[:80]) as tx:
             for held in draft.sources:
-                others = self.store.holders(source_sha256=held.sha256)
-                if [module for module, _ in others if module != chosen]:
+                holders = self.store.holders(source_sha256=held.sha256)
+                if others := [module for module, _ in holders if module != chosen]:
                     raise UsageError(
-                        f"source {held.name} is already held by module {others[0][0]!r}; "
+                        f"source {held.name} is already held by module {others[0]!r}; "
                         "forget it there first"
                     )
             return tx.put(chosen, draft, replace=replace)
@@ -265,6 +262,8 @@ class Bank:
     def _source_of(self, version: Version, question: str) -> str | None:
         if len(version.sources) < 2:
             return version.sources[0].name if version.sources else None
+        if EXAMPLES not in version.files:
+            return None
         parcel = forgetting.parcel_of(self.reader, version)
         best = max(
             parcel.parts,
@@ -279,7 +278,3 @@ class Bank:
         for name in ("target_modules", "layers"):
             given[name] = tuple(given[name]) if given.get(name) is not None else None
         return TrainSettings(**given) if record else SOUND
-
-    def _has_moved(self) -> bool:
-        """Whether the bank has changed since the text index was made."""
-        return self.texts.generation != self.store.generation

@@ -6,6 +6,7 @@ bank derives from its modules (the text index, the gate) goes with them and is d
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,16 +14,21 @@ from typing import Any
 
 from lorabank.bank.parcels import Parcel, from_jsonl
 from lorabank.bank.reading import Reader
+from lorabank.bank.spectra import SPECTRA
 from lorabank.bank.writing import EXAMPLES, plan_jobs, train_and_put
 from lorabank.engine.adapter import TENSORS
 from lorabank.engine.lessons import render_lessons
 from lorabank.engine.recall import read
 from lorabank.engine.settings import TrainSettings
-from lorabank.errors import UsageError
+from lorabank.errors import AdapterError, UsageError
+from lorabank.store.blobs import blob_path
+from lorabank.store.names import composed
 from lorabank.store.records import Version
 from lorabank.store.store import Store
+from lorabank.store.transaction import Transaction
 from lorabank.tasks.examples import Example
 
+_log = logging.getLogger(__name__)
 Find = Callable[[Sequence[str]], list[list[Version]]]
 """For each question the modules the bank would ask."""
 
@@ -45,7 +51,7 @@ class Forgotten:
     removed: tuple[str, ...]
     """Hashes of the files that went."""
     remaining: tuple[str, ...]
-    """Files of the bank that still hold one of the forgotten weights: none, or it is said here."""
+    """Files of the bank that still hold forgotten weights or spectra: none, or it is said here."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -85,37 +91,88 @@ def parcel_of(reader: Reader, version: Version) -> Parcel:
     return from_jsonl(version.module, version.sources, body, texts=texts)
 
 
-def forget_module(reader: Reader, name: str, *, find: Find) -> Forgotten:
-    """Remove a module and everything it left."""
-    version = reader.store.current(name)
-    examples = parcel_of(reader, version).examples if EXAMPLES in version.files else []
-    return _forget(reader, f"module {name}", [_Loss(version, examples, None)], None, find)
-
-
-def forget_source(
-    reader: Reader, source: str, *, settings: Callable[[Version], TrainSettings], find: Find
+def forget(
+    reader: Reader,
+    what: str,
+    *,
+    settings: Callable[[Version], TrainSettings],
+    find: Find,
+    clear: Callable[[], None],
 ) -> Forgotten:
-    """Remove a source, by its name or hash, from every module that holds it.
+    """Remove a module by its name, or a source by its name or hash from every module that has it.
+
+    The writer's lock is held from before the first look, so that what goes is what was measured.
+
+    Args:
+        settings: what a version was trained with.
+        clear: drops what is derived from the modules.
 
     Raises:
-        UsageError: no module holds it, or two sources have that name.
+        UsageError: nothing is called that, or two sources are; or another process writes.
+        AdapterError: a module that would have to be written anew is damaged.
     """
     store = reader.store
+    with store.writing(what=f"forget {what}"[:80]) as tx:
+        if composed(what) in store.names():
+            title, losses = f"module {what}", [_whole(reader, store.current(what))]
+        else:
+            title, losses = f"source {what}", _of_source(reader, what)
+        gone = [example for loss in losses for example in loss.examples]
+        before = [ok for loss in losses for ok in _recalled_before(reader, loss)]
+        going = [version for loss in losses for version in loss.versions(store)]
+        clear()
+        kept = [recall for loss in losses for recall in _lose(reader, tx, loss, settings)]
+    after = _recalled_by_any(reader, gone, find)
+    secret = {v.files[name] for v in going for name in (TENSORS, SPECTRA) if name in v.files}
+    files = {digest for version in going for digest in version.files.values()}
+    return Forgotten(
+        what=title,
+        modules=tuple(loss.version.module for loss in losses),
+        rewritten=tuple(loss.version.module for loss in losses if loss.left),
+        facts=len(gone),
+        recall_before=sum(before) / len(before) if before else 0.0,
+        recall_after=sum(after) / len(after) if after else 0.0,
+        kept_recall=sum(kept) / len(kept) if kept else None,
+        removed=tuple(sorted(h for h in files if not blob_path(store.path, h).exists())),
+        remaining=tuple(_holding(store.path, secret)),
+    )
+
+
+def _whole(reader: Reader, version: Version) -> _Loss:
+    """A module with everything in it; one that is damaged has to go too."""
+    examples: list[Example] = []
+    try:
+        if EXAMPLES in version.files:
+            examples = parcel_of(reader, version).examples
+    except AdapterError as error:
+        _log.warning("forgotten without a look at its facts: %s", error)
+    return _Loss(version, examples, None)
+
+
+def _of_source(reader: Reader, source: str) -> list[_Loss]:
+    """What each module that holds a source loses with it."""
+    store = reader.store
     holders = store.holders(source_sha256=source) or store.holders(source_name=source)
+    if not holders:
+        raise UsageError(
+            f"nothing called {source!r} is held here: no module and no source; "
+            "lorabank list and lorabank show name what there is"
+        )
     found: list[_Loss] = []
     hashes = set()
     for name in dict.fromkeys(name for name, _ in holders):
         version = store.current(name)
+        if source not in {held for s in version.sources for held in (s.name, s.sha256)}:
+            numbers = tuple(number for module, number in holders if module == name)
+            found.append(_Loss(version, [], None, numbers))
+            continue
         parcel = parcel_of(reader, version)
         parts = [p for p in parcel.parts if source in (p.source.name, p.source.sha256)]
         hashes |= {part.source.sha256 for part in parts}
-        gone = [example for part in parts for example in part.examples]
-        if not parts:  # in old versions only
-            found.append(_Loss(version, gone, None, tuple(n for m, n in holders if m == name)))
-            continue
         left = parcel
         for part in parts:
             left = left.without(part.source.sha256)
+        gone = [example for part in parts for example in part.examples]
         found.append(_Loss(version, gone, left if left.parts else None))
     if len(hashes) > 1:
         held = ", ".join(loss.version.module for loss in found)
@@ -123,46 +180,34 @@ def forget_source(
             f"{len(hashes)} different sources are called {source!r} (in {held}); "
             "name the one you mean by its sha256 (lorabank show)"
         )
-    return _forget(reader, f"source {source}", found, settings, find)
+    return found
 
 
-def _forget(
-    reader: Reader,
-    what: str,
-    losses: Sequence[_Loss],
-    settings: Callable[[Version], TrainSettings] | None,
-    find: Find,
-) -> Forgotten:
-    store, base = reader.store, reader.base
-    gone = [example for loss in losses for example in loss.examples]
-    before = [ok for loss in losses for ok in recalled(reader, loss.version, loss.examples)]
-    going = [v for loss in losses for v in loss.versions(store)]
-    weights = {version.files[TENSORS] for version in going}
-    kept: list[float] = []
-    removed: list[str] = []
-    with store.writing(what=f"forget {what}"[:80]) as tx:
-        for loss in losses:
-            if loss.old_numbers:
-                for version in loss.versions(store):
-                    tx.drop(version)
-                continue
-            removed += tx.forget(loss.version.module)
-            if loss.left and settings:
-                jobs = plan_jobs(base, [loss.left], settings(loss.version))
-                written = train_and_put(store, tx, base, [loss.left], jobs, replace=False)
-                kept.append(written[0].recall)
-    after = _recalled_by_any(reader, gone, find)
-    return Forgotten(
-        what=what,
-        modules=tuple(loss.version.module for loss in losses),
-        rewritten=tuple(loss.version.module for loss in losses if loss.left),
-        facts=len(gone),
-        recall_before=sum(before) / len(before) if before else 0.0,
-        recall_after=sum(after) / len(after) if after else 0.0,
-        kept_recall=sum(kept) / len(kept) if kept else None,
-        removed=tuple(removed),
-        remaining=tuple(_holding(store.path, weights)),
-    )
+def _lose(
+    reader: Reader, tx: Transaction, loss: _Loss, settings: Callable[[Version], TrainSettings]
+) -> list[float]:
+    """Remove what goes; the recall of what was written anew."""
+    if loss.old_numbers:
+        for version in loss.versions(reader.store):
+            tx.drop(version)
+        return []
+    tx.forget(loss.version.module)
+    if not loss.left:
+        return []
+    jobs = plan_jobs(reader.base, [loss.left], settings(loss.version))
+    written = train_and_put(reader.store, tx, reader.base, [loss.left], jobs, replace=False)
+    return [written[0].recall]
+
+
+def _recalled_before(reader: Reader, loss: _Loss) -> list[bool]:
+    """By the version that goes; nothing by weights that cannot be read any more."""
+    try:
+        return recalled(reader, loss.version, loss.examples)
+    except AdapterError as error:
+        if loss.left:
+            raise
+        _log.warning("forgotten without asking it: %s", error)
+        return [False] * len(loss.examples)
 
 
 def recalled(reader: Reader, version: Version, examples: Sequence[Example]) -> list[bool]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.errors import DataError, UsageError
+from lorabank.store.names import check_name
 from lorabank.store.records import Key, Source
 from lorabank.tasks.examples import Example, Message, read_examples
 
@@ -70,13 +71,13 @@ def from_files(name: str, files: Sequence[Path], *, texts: Sequence[str] = ()) -
     """A parcel of one or more files of examples.
 
     Raises:
-        UsageError: no file. DataError: a file that cannot be read, the same content twice, or one
-            question in two files.
+        UsageError: no file, or a name that cannot be.
+        DataError: a file that cannot be read, the same content twice, or one question in two files.
     """
     if not files:
         raise UsageError("there is nothing to write: name at least one .csv or .jsonl file")
     parts = [Part(*_read(path)) for path in files]
-    parcel = Parcel(name, tuple(parts), tuple(texts))
+    parcel = Parcel(check_name(name), tuple(parts), tuple(texts))
     _refuse_doubles(parcel)
     return parcel
 
@@ -87,13 +88,13 @@ def from_examples(
     """A parcel of examples in memory.
 
     Raises:
-        UsageError: no examples.
+        UsageError: no examples, or a name that cannot be.
     """
     if not examples:
         raise UsageError(f"there is nothing to write into {name}: give at least one example")
     body = json.dumps([asdict(example) for example in examples], ensure_ascii=False).encode()
     record = Source(source, hashlib.sha256(body).hexdigest(), len(examples))
-    return Parcel(name, (Part(record, tuple(examples)),), tuple(texts))
+    return Parcel(check_name(name), (Part(record, tuple(examples)),), tuple(texts))
 
 
 def from_jsonl(
@@ -101,7 +102,7 @@ def from_jsonl(
 ) -> Parcel:
     """The parcel a module was written from, out of its own file."""
     by_source: dict[str, list[Example]] = {source.sha256: [] for source in sources}
-    for line in body.decode().splitlines():
+    for line in body.decode().split("\n")[:-1]:  # JSON leaves other line ends in a text as they are
         record: dict[str, Any] = json.loads(line)
         prompt = tuple(Message(turn["role"], turn["content"]) for turn in record["prompt"])
         by_source[record["source"]].append(Example(prompt, record["answer"]))

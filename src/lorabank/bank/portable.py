@@ -7,16 +7,18 @@ LoRA of this base, found by the passages given with it. Nothing that can run cod
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorabank.bank.parcels import from_jsonl
+from lorabank.bank.spectra import SPECTRA, spectra_bytes
 from lorabank.bank.writing import EXAMPLES
 from lorabank.engine.adapter import (
     CONFIG,
     RECORD,
     TENSORS,
     check_out,
-    is_plain_lora,
     load_adapter,
     staged,
 )
@@ -26,6 +28,19 @@ from lorabank.store.records import Draft, Key, Source, Version
 from lorabank.store.store import Store
 
 MODULE = "module.json"
+_NUMBER = (int, float)
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "facts": int,
+    "recall_before": _NUMBER,
+    "recall": _NUMBER,
+    "missing": list,
+    "exposures_per_fact": _NUMBER,
+    "stopped": str,
+    "kl_to_base_nats": _NUMBER,
+    "seconds": _NUMBER,
+    "trainable_parameters": int,
+}
+"""What is taken over of a module's record."""
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 
 
@@ -66,40 +81,61 @@ def read_module(folder: Path, base: Base, *, texts: Sequence[str] = ()) -> Draft
             f"{folder} holds {pickles[0]}, a pickle, which can run code when read; save it as "
             "safetensors (PEFT: save_pretrained(folder, safe_serialization=True)) and remove it"
         )
-    if not is_plain_lora(folder):
-        raise AdapterError(f"{folder} is not plain LoRA; a bank holds LoRA adapters only")
     adapter = load_adapter(folder, base)
-    module = _module(folder)
-    files = {name: folder / name for name in (TENSORS, CONFIG) if (folder / name).is_file()}
-    if (folder / RECORD).is_file():
-        files[RECORD] = folder / RECORD
-    sources = [Source(*source) for source in module.get("sources", [])]
-    if sources and (folder / EXAMPLES).is_file():
-        files[EXAMPLES] = folder / EXAMPLES
-    keys = [Key(*key) for key in module.get("keys", [])]
+    if not all(bool(t.isfinite().all()) for pair in adapter.weights.values() for t in pair):
+        raise AdapterError(f"{folder / TENSORS} holds numbers that are none (nan or inf)")
+    described = _read_description(folder)
+    files: dict[str, bytes | Path] = {name: folder / name for name in (TENSORS, CONFIG)}
+    files[SPECTRA] = spectra_bytes(base, adapter.weights, scale=adapter.alpha / adapter.r)
+    for name in (RECORD, EXAMPLES) if described.sources else (RECORD,):
+        if (folder / name).is_file():
+            files[name] = folder / name
     return Draft(
         files=files,
         record={
+            **described.record,
             "r": adapter.r,
             "activated": adapter.activated,
             "adapter_bytes": (folder / TENSORS).stat().st_size,
-            **module.get("record", {}),
             "imported": True,
         },
-        sources=sources,
-        keys=[*keys, *(Key("text", text) for text in texts)],
+        sources=described.sources,
+        keys=[*described.keys, *(Key("text", text) for text in texts)],
     )
 
 
-def _module(folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """What `module.json` says; nothing for a folder that has none."""
+
+    record: dict[str, Any]
+    sources: list[Source]
+    keys: list[Key]
+
+
+def _read_description(folder: Path) -> _Description:
     path = folder / MODULE
     if not path.exists():
-        return {}
+        return _Description({}, [], [])
     try:
-        module = json.loads(path.read_text(encoding="utf-8"))
-        kinds = (module["record"], dict), (module["sources"], list), (module["keys"], list)
-        if all(isinstance(value, kind) for value, kind in kinds):
-            return dict(module)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise AdapterError(f"{path} is not the description of a module; remove it to import without")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        record = {name: value for name, value in content["record"].items() if name in _KINDS}
+        told = _Description(
+            record,
+            [Source(*source) for source in content["sources"]],
+            [Key(*key) for key in content["keys"]],
+        )
+        values = [(_KINDS[name], value) for name, value in record.items()]
+        values += [(int, source.n_examples) for source in told.sources]
+        values += [(str, text) for source in told.sources for text in (source.name, source.sha256)]
+        values += [(str, text) for key in told.keys for text in (key.kind, key.text)]
+        if wrong := [value for kind, value in values if not isinstance(value, kind)]:
+            raise TypeError(f"{wrong[0]!r} is of the wrong kind")
+        if told.sources and (folder / EXAMPLES).is_file():
+            from_jsonl("", told.sources, (folder / EXAMPLES).read_bytes())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AdapterError(
+            f"{path} and {EXAMPLES} do not describe a module ({type(error).__name__}: {error}); "
+            f"remove {MODULE} to import without them"
+        ) from None
+    return told

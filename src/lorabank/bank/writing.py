@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.bank.parcels import Parcel
+from lorabank.bank.spectra import SPECTRA, spectra_bytes
 from lorabank.engine.adapter import CONFIG, RECORD, TENSORS, save_adapter
 from lorabank.engine.base import Base
 from lorabank.engine.fleet import Fleet
@@ -75,15 +76,15 @@ def check_free(store: Store, parcels: Sequence[Parcel], *, replace: bool) -> Non
     """
     taken = set(store.names())
     for parcel in parcels:
-        check_name(parcel.name)
-        if parcel.name in taken and not replace:
-            held = store.current(parcel.name)
+        name = check_name(parcel.name)
+        if name in taken and not replace:
+            held = store.current(name)
             raise UsageError(
-                f"module {parcel.name!r} exists (version {held.number}, since {held.created_at}); "
+                f"module {name!r} exists (version {held.number}, since {held.created_at}); "
                 "add --replace for a new version, or give another name"
             )
         for source in parcel.sources:
-            others = [m for m, _ in store.holders(source_sha256=source.sha256) if m != parcel.name]
+            others = [m for m, _ in store.holders(source_sha256=source.sha256) if m != name]
             if others:
                 raise UsageError(
                     f"source {source.name} is already held by module {others[0]!r}; "
@@ -224,8 +225,12 @@ def _draft(
         record=record,
     )
     (folder / EXAMPLES).write_bytes(parcel.as_jsonl())
+    scale = job.saved_alpha / job.saved_r
     return Draft(
-        files={name: folder / name for name in (TENSORS, CONFIG, RECORD, EXAMPLES)},
+        files={
+            **{name: folder / name for name in (TENSORS, CONFIG, RECORD, EXAMPLES)},
+            SPECTRA: spectra_bytes(base, outcome.weights, scale=scale),
+        },
         record={
             **report,
             "r": s.r,

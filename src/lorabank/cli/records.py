@@ -90,7 +90,8 @@ def verify(
     measured: dict[str, float | None] = {}
     with Store.open(bank) as store:
         damage = store.verify()
-        names = store.names()
+        # What a damaged database names is not to be relied on, if it can be read at all.
+        names = [] if any(d.kind == "database" for d in damage) else store.names()
     if recall and not damage:
         from lorabank.cli.bank import open_bank
 

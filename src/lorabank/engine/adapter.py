@@ -29,7 +29,14 @@ from lorabank.lora.shapes import layer_of
 
 CONFIG, TENSORS, RECORD = "adapter_config.json", "adapter_model.safetensors", "lorabank.json"
 _PREFIX = "base_model.model."
-_PLAIN = {"use_dora": False, "use_rslora": False, "modules_to_save": None, "bias": "none"}
+_PLAIN: dict[str, Any] = {
+    "use_dora": False,
+    "use_rslora": False,
+    "modules_to_save": None,
+    "bias": "none",
+    "rank_pattern": {},  # another rank or scale for some layers
+    "alpha_pattern": {},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,16 +167,17 @@ def adapter_from(
         loaded = load_file(tensors)
     except (SafetensorError, OSError) as error:
         raise AdapterError(f"{tensors} cannot be read: {error}") from None
-    weights = _from_peft(what, loaded, base)
+    r, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(r, int) or not isinstance(alpha, int | float):
+        raise AdapterError(f"{what}: {CONFIG} must give r and lora_alpha, got {r!r} and {alpha!r}")
+    weights = _from_peft(what, loaded, base, r=r)
     header = config.get("alora_invocation_tokens")
     if header is not None and header != base.chat.header_ids():
         raise AdapterError(
             f"{what} comes on at the tokens {header}, the assistant's header of "
             f"{base.info.name} is {base.chat.header_ids()}; name its own base with --base"
         )
-    return Adapter(
-        weights, int(config["r"]), float(config["lora_alpha"]), header is not None, record
-    )
+    return Adapter(weights, r, float(alpha), header is not None, record)
 
 
 def is_plain_lora(folder: Path) -> bool:
@@ -188,7 +196,9 @@ def check_base(what: str | Path, record: dict[str, Any], base: Base) -> None:
     Raises:
         AdapterError: the hashes differ.
     """
-    theirs = record.get("base", {})
+    theirs = record.get("base") or {}
+    if not isinstance(theirs, dict):
+        raise AdapterError(f"{what}: {RECORD} must name its base model as an object, got {theirs}")
     if theirs and theirs.get("sha256") != base.info.sha256:
         raise AdapterError(
             f"{what} belongs to the base model {theirs.get('name')} "
@@ -210,7 +220,7 @@ def _to_peft(weights: Weights) -> dict[str, torch.Tensor]:
     }
 
 
-def _from_peft(what: str, tensors: dict[str, torch.Tensor], base: Base) -> Weights:
+def _from_peft(what: str, tensors: dict[str, torch.Tensor], base: Base, *, r: int) -> Weights:
     weights: Weights = {}
     for key in tensors:
         path, _, part = key.removeprefix(_PREFIX).rpartition(".lora_")
@@ -222,13 +232,23 @@ def _from_peft(what: str, tensors: dict[str, torch.Tensor], base: Base) -> Weigh
         if part == "A.weight":
             out, inner = base.linears[path]
             a = tensors[key].float()
-            b = tensors[key.replace("lora_A", "lora_B")].float()
+            b = tensors.get(key.replace("lora_A", "lora_B"), torch.empty(0, 0)).float()
+            if a.shape[0] != r or b.shape[1] != r:
+                raise AdapterError(
+                    f"{what}: {path} has A and B of rank {a.shape[0]} and {b.shape[1]}, "
+                    f"{CONFIG} says {r}; the folder is damaged, save it again"
+                )
             if a.shape[1] != inner or b.shape[0] != out:
                 raise AdapterError(
                     f"{what}: {path} is {b.shape[0]} x {a.shape[1]} in the adapter and "
                     f"{out} x {inner} in {base.info.name}; name its own base with --base"
                 )
             weights[path] = (a, b)
+    if not weights or len(tensors) != 2 * len(weights):
+        raise AdapterError(
+            f"{what} has A of {len(weights)} layers in {len(tensors)} tensors, an A and a B of "
+            "each are needed; save it again"
+        )
     return weights
 
 

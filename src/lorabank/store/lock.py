@@ -1,8 +1,13 @@
-"""The writer's lock: one writer at a time, whoever it is, gone when its process is."""
+"""The writer's lock: one writer at a time, whoever it is, gone when its process is.
+
+While a writer has it the file says who; whoever only tidies up on opening a bank leaves it empty,
+and a writer waits for that.
+"""
 
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,6 +16,8 @@ from pathlib import Path
 from lorabank.errors import StorageError, UsageError
 
 LOCK = "lock"
+_PATIENCE_S = 10.0  # with somebody who tidies up
+_POLL_S = 0.005
 
 
 @contextmanager
@@ -23,7 +30,7 @@ def locked(folder: Path, *, what: str) -> Iterator[None]:
     """
     handle = _open(folder)
     try:
-        if not _take(handle):
+        if not _take_in_turn(handle):
             raise UsageError(f"{folder} is being written by {_holder(handle)}; try again later")
         told = {"pid": os.getpid(), "since": now(), "what": what}
         os.ftruncate(handle, 0)
@@ -45,7 +52,10 @@ def locked_if_free(folder: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        yield _take(handle)
+        is_held = _take(handle)
+        if is_held:
+            os.ftruncate(handle, 0)  # a killed writer's name
+        yield is_held
     finally:
         os.close(handle)
 
@@ -66,6 +76,16 @@ def _take(handle: int) -> bool:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
+    return True
+
+
+def _take_in_turn(handle: int) -> bool:
+    """At once, or after whoever tidies up; not after another writer."""
+    until = time.monotonic() + _PATIENCE_S
+    while not _take(handle):
+        if os.fstat(handle).st_size or time.monotonic() > until:
+            return False
+        time.sleep(_POLL_S)
     return True
 
 

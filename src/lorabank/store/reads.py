@@ -4,7 +4,8 @@ import json
 import sqlite3
 from collections.abc import Iterator
 
-from lorabank.errors import UsageError
+from lorabank.errors import StorageError, UsageError
+from lorabank.store.names import composed
 from lorabank.store.records import Event, Key, Source, Version
 
 _VERSIONS = (
@@ -19,13 +20,19 @@ def read_names(db: sqlite3.Connection) -> list[str]:
     return [name for (name,) in db.execute("SELECT name FROM modules ORDER BY name")]
 
 
+def is_module(db: sqlite3.Connection, name: str) -> bool:
+    found = db.execute("SELECT 1 FROM modules WHERE name = ?", (composed(name),))
+    return found.fetchone() is not None
+
+
 def read_currents(db: sqlite3.Connection) -> list[Version]:
     return [_version(row) for row in db.execute(f"{_VERSIONS} WHERE v.id = m.current ORDER BY 2")]
 
 
 def read_current(db: sqlite3.Connection, name: str) -> Version:
     """Raises: UsageError: no such module."""
-    row = db.execute(f"{_VERSIONS} WHERE v.id = m.current AND m.name = ?", (name,)).fetchone()
+    where = f"{_VERSIONS} WHERE v.id = m.current AND m.name = ?"
+    row = db.execute(where, (composed(name),)).fetchone()
     if row is None:
         raise UsageError(f"no module is called {name!r} here; lorabank list names what there is")
     return _version(row)
@@ -33,7 +40,8 @@ def read_current(db: sqlite3.Connection, name: str) -> Version:
 
 def read_versions(db: sqlite3.Connection, name: str) -> list[Version]:
     """Raises: UsageError: no such module."""
-    rows = db.execute(f"{_VERSIONS} WHERE m.name = ? ORDER BY v.number", (name,)).fetchall()
+    where = f"{_VERSIONS} WHERE m.name = ? ORDER BY v.number"
+    rows = db.execute(where, (composed(name),)).fetchall()
     if not rows:
         read_current(db, name)
     return [_version(row) for row in rows]
@@ -78,7 +86,7 @@ def read_history(db: sqlite3.Connection, name: str | None) -> list[Event]:
     rows = db.execute(
         "SELECT at, what, module, version, details FROM events "
         "WHERE ?1 IS NULL OR module = ?1 ORDER BY id",
-        (name,),
+        (None if name is None else composed(name),),
     )
     return [
         Event(at, what, module, version, json.loads(details))
@@ -91,13 +99,19 @@ def read_hashes(db: sqlite3.Connection) -> set[str]:
 
 
 def _version(row: tuple[int, str, int, str, str, str, str]) -> Version:
-    number, name, version, created_at, record, files, sources = row
+    key, name, number, created_at, text, files, sources = row
+    try:
+        record = json.loads(text)
+    except ValueError:
+        raise StorageError(
+            f"the record of module {name!r} version {number} is damaged; see lorabank verify"
+        ) from None
     return Version(
-        number,
+        key,
         name,
-        version,
+        number,
         created_at,
-        json.loads(record),
+        record,
         json.loads(files),
         tuple(Source(*source) for source in json.loads(sources)),
     )

@@ -60,6 +60,9 @@ MIGRATIONS = (
         details TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    ALTER TABLE versions ADD COLUMN seal TEXT;
+    """,
 )
 _BUSY_S = 30.0  # a commit of another process may take this long
 
@@ -80,10 +83,12 @@ def connect(folder: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA secure_delete = ON")
         found = int(db.execute("PRAGMA user_version").fetchone()[0])
-        if found and found < len(MIGRATIONS):
+        if 0 < found < len(MIGRATIONS):
             migrate(db)
     except sqlite3.DatabaseError as error:
-        raise StorageError(f"{path} cannot be opened as a bank: {error}") from None
+        raise StorageError(
+            f"{path} cannot be opened as a bank: {error}; if the file is damaged, bring back a copy"
+        ) from None
     if not 1 <= found <= len(MIGRATIONS):
         db.close()
         if found:
@@ -91,7 +96,10 @@ def connect(folder: Path) -> sqlite3.Connection:
                 f"{folder} is a bank of schema {found}, this lorabank knows 1 to "
                 f"{len(MIGRATIONS)}; use the newer lorabank that wrote it"
             )
-        raise UsageError(f"{path} is a database but no bank; name another folder")
+        raise UsageError(
+            f"{path} is a database but no bank, or has lost its records; name another folder, or "
+            "bring back a copy of the file"
+        )
     return db
 
 
@@ -103,8 +111,29 @@ def make(path: Path) -> sqlite3.Connection:
     return db
 
 
+def empty_log(db: sqlite3.Connection, *, patience_s: float = _BUSY_S) -> bool:
+    """Bring the write-ahead log into the database and leave nothing in it; whether that was done.
+
+    Until then what was deleted still stands in the log or in the database's old pages. Readers in
+    the middle of a query are waited for.
+    """
+    db.execute(f"PRAGMA busy_timeout = {round(patience_s * 1000)}")
+    is_busy = bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+    db.execute(f"PRAGMA busy_timeout = {round(_BUSY_S * 1000)}")
+    return not is_busy
+
+
 def migrate(db: sqlite3.Connection) -> None:
-    """Bring a database to the newest schema, each step whole or not at all."""
-    start = int(db.execute("PRAGMA user_version").fetchone()[0])
-    for number, script in enumerate(MIGRATIONS[start:], start=start + 1):
-        db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
+    """Bring a database to the newest schema, or leave it as it is."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        # Read under the lock: another process may just have done it.
+        start = int(db.execute("PRAGMA user_version").fetchone()[0])
+        for number, script in enumerate(MIGRATIONS[start:], start=start + 1):
+            for statement in script.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise

@@ -11,7 +11,9 @@ version may find its files gone if a writer has pruned or forgotten it meanwhile
 AdapterError and may look again.
 """
 
+import hashlib
 import json
+import logging
 import shutil
 import sqlite3
 import tempfile
@@ -23,13 +25,14 @@ from typing import TypeVar
 
 from lorabank.errors import AdapterError, StorageError, UsageError
 from lorabank.store import reads, schema
-from lorabank.store.blobs import blob_path, sha256_of, storage_errors, sweep
-from lorabank.store.check import Damage, find_damage
+from lorabank.store.blobs import PARTIAL, blob_path, partials, remove, storage_errors, unwanted
+from lorabank.store.check import Damage, find_damage, has_whole_pages
 from lorabank.store.lock import locked, locked_if_free, now
 from lorabank.store.records import BaseIdentity, Event, Key, Version
 from lorabank.store.transaction import Transaction
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 
 class Store:
@@ -74,7 +77,7 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, *, base_sha256: str | None = None) -> "Store":
-        """A bank that exists; files a killed writer left are swept if nobody is writing.
+        """A bank that exists; what a killed writer left is removed if nobody is writing.
 
         Args:
             base_sha256: of the base model it is to be read with; None for no check.
@@ -92,7 +95,11 @@ class Store:
             )
         with locked_if_free(path) as is_held:
             if is_held:
-                sweep(path, store._read(reads.read_hashes))
+                try:
+                    store._read(lambda db: _tidy(path, db))
+                    store._read(lambda db: schema.empty_log(db, patience_s=0))
+                except StorageError as error:  # what can be read is read all the same
+                    _log.warning("%s was not tidied up: %s", path, error)
         return store
 
     def close(self) -> None:
@@ -169,8 +176,9 @@ class Store:
         path = self.path_of(version, file)
         where = f"{file} of module {version.module!r} version {version.number}"
         try:
-            if sha256_of(path) == version.files[file]:
-                return path.read_bytes()
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() == version.files[file]:
+                return content
         except FileNotFoundError:
             raise AdapterError(
                 f"{where} is missing ({path}); roll back, write the module again, or see "
@@ -194,20 +202,27 @@ class Store:
             try:
                 with _database_errors(self.path):
                     db.execute("BEGIN IMMEDIATE")
+                before = db.total_changes
                 tx = Transaction(self.path, db)
                 try:
                     yield tx
+                    tx.files.land()
                     with _database_errors(self.path):
-                        db.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
+                        if db.total_changes > before:
+                            db.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
                         db.execute("COMMIT")
                 except BaseException:
                     if db.in_transaction:
                         db.execute("ROLLBACK")
-                    sweep(self.path, reads.read_hashes(db))
+                    _tidy(self.path, db)
                     raise
-                sweep(self.path, reads.read_hashes(db))
-                if tx.has_forgotten:  # so that no forgotten text stays in the log
-                    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                _tidy(self.path, db)
+                if tx.has_forgotten and not schema.empty_log(db):
+                    _log.warning(
+                        "%s: what was forgotten is still in the database's log, held there by a "
+                        "reader; it goes when the bank is next opened",
+                        self.path,
+                    )
             finally:
                 db.close()
 
@@ -218,6 +233,21 @@ class Store:
     def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
         with self._one_at_a_time, _database_errors(self.path):
             return query(self._db)
+
+
+def _tidy(path: Path, db: sqlite3.Connection) -> None:
+    """Remove what no version has and what was never finished; for the holder of the lock.
+
+    A damaged database may have lost versions, and their files are then all there is of them.
+    """
+    with storage_errors(path):
+        # Those one level down are a reader's, of what is derived: one at work makes it again.
+        remove([*partials(path), *path.glob(f"*/{PARTIAL}*")])
+        left = unwanted(path, reads.read_hashes(db))
+        if left and not has_whole_pages(db):
+            _log.warning("%s has a damaged database; see lorabank verify", path)
+            return
+        remove(left)
 
 
 @contextmanager

@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.errors import UsageError
-from lorabank.store.blobs import put
+from lorabank.store.blobs import Batch
 from lorabank.store.lock import now
 from lorabank.store.names import check_name
-from lorabank.store.reads import read_current, read_names, read_version, read_versions
+from lorabank.store.reads import is_module, read_current, read_names, read_version, read_versions
 from lorabank.store.records import Draft, Version
+from lorabank.store.seal import seal_of
 
 
 class Transaction:
     """Given out by `Store.writing`; gone at the end of its block."""
 
     def __init__(self, folder: Path, db: sqlite3.Connection):
-        self._folder, self._db = folder, db
+        self._db = db
+        self.files = Batch(folder)
         self.has_forgotten = False
 
     def put(self, name: str, draft: Draft, *, replace: bool = False) -> Version:
@@ -28,13 +30,13 @@ class Transaction:
             UsageError: a name that is taken or cannot be. StorageError: the disk.
         """
         name = check_name(name)
-        if name in read_names(self._db) and not replace:
+        if not replace and is_module(self._db, name):
             held = read_current(self._db, name)
             raise UsageError(
                 f"module {name!r} exists (version {held.number}, since {held.created_at}); "
                 "replace it for a new version, or give another name"
             )
-        hashes = {file: put(self._folder, content) for file, content in draft.files.items()}
+        hashes = {file: self.files.put(content) for file, content in draft.files.items()}
         db = self._db
         db.execute(
             "INSERT INTO modules (name, next_number) VALUES (?, 1) ON CONFLICT DO NOTHING", (name,)
@@ -59,6 +61,7 @@ class Transaction:
             "INSERT INTO keys VALUES (?, ?, ?, ?)",
             [(version, i, key.kind, key.text) for i, key in enumerate(draft.keys)],
         )
+        db.execute("UPDATE versions SET seal = ? WHERE id = ?", (seal_of(db, version), version))
         db.execute("UPDATE modules SET current = ? WHERE id = ?", (version, module))
         self._note("write", name, number, {})
         return read_version(db, name, number)
@@ -78,8 +81,10 @@ class Transaction:
                 )
             number = before[-1].number
         version = read_version(self._db, name, number)
-        self._db.execute("UPDATE modules SET current = ? WHERE name = ?", (version.id, name))
-        self._note("rollback", name, number, {"from": current.number})
+        self._db.execute(
+            "UPDATE modules SET current = ? WHERE name = ?", (version.id, version.module)
+        )
+        self._note("rollback", version.module, number, {"from": current.number})
         return version
 
     def forget(self, name: str) -> list[str]:
@@ -90,10 +95,10 @@ class Transaction:
         Raises:
             UsageError: no such module.
         """
-        last = read_current(self._db, name).number
+        last = read_current(self._db, name)
         hashes = {h for v in read_versions(self._db, name) for h in v.files.values()}
-        self._db.execute("DELETE FROM modules WHERE name = ?", (name,))
-        self._note("forget", name, last, {})
+        self._db.execute("DELETE FROM modules WHERE name = ?", (last.module,))
+        self._note("forget", last.module, last.number, {})
         self.has_forgotten = True
         return sorted(h for h in hashes if not self._is_used(h))
 

@@ -1,0 +1,216 @@
+"""Spectral routing on the tiny bank: scores by brute force, and what it may not touch."""
+
+import statistics
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lorabank.bank.bank import Bank
+from lorabank.bank.parcels import from_examples
+from lorabank.bank.spectra import SPECTRA, choose_sites, read_spectra
+from lorabank.bank.spectral import METHODS, Spectral
+from lorabank.bank.stacked import stack
+from lorabank.engine.adapter import TENSORS
+from lorabank.engine.base import Base
+from lorabank.engine.harm import ORDINARY
+from lorabank.engine.inputs import Inputs, capture, question_ids
+from lorabank.errors import UsageError
+from lorabank.lora.spectra import Spectrum
+from lorabank.store.records import Draft
+from lorabank.tasks.examples import Example
+
+from .conftest import NAMES, TINY
+
+SITE = "model.layers.1.self_attn.o_proj"
+OWNERS = [name for name in NAMES for _ in range(4)]
+
+
+@pytest.fixture
+def questions(book: list[Example]) -> list[str]:
+    return [example.question for example in book[:12]]
+
+
+def brute_force(bank: Bank, method: str, question: str) -> dict[str, float]:
+    """A module's mean score over the question's last tokens, its product formed whole."""
+    ids = question_ids(bank.base.chat, question)
+    x = capture(bank.base, [ids], [SITE], n_tokens=16).states[SITE]
+    found = {}
+    for version in bank.modules():
+        adapter = bank.reader.adapters([version])[0]
+        a, b = adapter.weights[SITE]
+        product = adapter.alpha / adapter.r * b @ a
+        if method == "arrow":
+            scores = (x @ torch.linalg.svd(product).Vh[0]).abs()
+        else:
+            scores = (x @ product.T).norm(dim=1)
+        found[version.module] = float(scores.mean())
+    return found
+
+
+@pytest.mark.parametrize("method", ["arrow", "spectr"])
+def test_scores_equal_the_formula(bank: Bank, questions: list[str], method: str):
+    plain = Spectral(bank.reader, bank.texts, method=method, background="none")
+    against = Spectral(bank.reader, bank.texts, method=method, background="ordinary")
+    ordinary = [brute_force(bank, method, question) for question, _ in ORDINARY]
+    for question in questions[::5]:
+        expected = brute_force(bank, method, question)
+        for candidate in plain.route([question], 3)[0]:
+            assert candidate.score == pytest.approx(expected[candidate.module], rel=2e-3)
+        for candidate in against.route([question], 3)[0]:
+            usual = [scores[candidate.module] for scores in ordinary]
+            z = (expected[candidate.module] - statistics.mean(usual)) / statistics.stdev(usual)
+            assert candidate.score == pytest.approx(z, rel=2e-2, abs=2e-2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_names_modules_best_first_and_reads_no_weights(
+    bank: Bank, questions: list[str], method: str
+):
+    for version in bank.modules():
+        bank.store.path_of(version, TENSORS).unlink()
+    router = Spectral(bank.reader, bank.texts, method=method)
+    for few, own in zip(router.route(questions, 3), OWNERS, strict=True):
+        assert {candidate.module for candidate in few} == set(NAMES)
+        scores = [candidate.score for candidate in few]
+        assert scores == sorted(scores, reverse=True)
+        assert few[0].parts["arrow" if method == "arrow" else "spectr"] == few[0].score
+        covered = {candidate.module: candidate.coverage for candidate in few}
+        assert covered[own] == pytest.approx(1.0)
+    assert bank.reader.kept.n_computed == 0
+    assert bank.reader.kept.n_bytes == 0
+
+
+def test_lag_of_all_modules_orders_as_spectr(bank: Bank, questions: list[str]):
+    spectr = Spectral(bank.reader, bank.texts, method="spectr").route(questions, 3)
+    lag = Spectral(bank.reader, bank.texts, method="lag", filter_to=3).route(questions, 3)
+    assert [[c.module for c in few] for few in lag] == [[c.module for c in few] for few in spectr]
+    assert [few[0].score for few in lag] == pytest.approx([few[0].score for few in spectr])
+
+
+def test_lag_leaves_to_spectr_what_arrow_picked(bank: Bank, questions: list[str]):
+    arrow = Spectral(bank.reader, bank.texts, method="arrow").route(questions, 1)
+    lag = Spectral(bank.reader, bank.texts, method="lag", filter_to=1).route(questions, 1)
+    assert [few[0].module for few in lag] == [few[0].module for few in arrow]
+
+
+def test_a_question_is_scored_the_same_in_any_company(bank: Bank, questions: list[str]):
+    router = Spectral(bank.reader, bank.texts, method="lag")
+    together = router.route(questions * 2, 3)
+    alone = router.route(questions[:1], 3)[0]
+    for few in (together[0], together[len(questions)]):
+        assert [c.module for c in few] == [c.module for c in alone]
+        assert [c.score for c in few] == pytest.approx([c.score for c in alone], abs=1e-3)
+
+
+def test_a_forgotten_module_is_gone_with_its_spectra(bank: Bank, questions: list[str]):
+    router = Spectral(bank.reader, bank.texts)
+    router.route(questions[:1], 3)
+    spectra = bank.store.current("north").files[SPECTRA]
+    proof = bank.forget("north")
+    assert spectra in proof.removed
+    assert proof.remaining == ()
+    assert not [path for path in bank.store.path.rglob("*") if path.name == spectra]
+    assert {c.module for c in router.route(questions[:1], 3)[0]} == {"south", "east"}
+
+
+def test_a_rewritten_module_is_routed_by_its_new_spectra(bank: Bank, book: list[Example]):
+    router = Spectral(bank.reader, bank.texts, background="none")
+    question = book[0].question
+    before = {c.module: c.score for c in router.route([question], 3)[0]}
+    bank.write_all([from_examples("north", book[12:], source="new")], settings=TINY, replace=True)
+    after = {c.module: c.score for c in router.route([question], 3)[0]}
+    assert after["north"] != pytest.approx(before["north"], rel=1e-3)
+    assert after["south"] == pytest.approx(before["south"])
+
+
+def test_imported_modules_and_those_written_without_have_the_same_spectra(
+    bank: Bank, tmp_path: Path
+):
+    bank.export("north", tmp_path / "north")
+    own = bank.store.current("north")
+    with Bank.create(tmp_path / "other", base=bank.base) as other:
+        assert other.import_(tmp_path / "north").files[SPECTRA] == own.files[SPECTRA]
+    files = {name: bank.store.path_of(own, name) for name in own.files if name != SPECTRA}
+    with bank.store.writing(what="a module without spectra") as tx:
+        version = tx.put("old", Draft(files, own.record))
+    theirs, ours = read_spectra(bank.reader, version), read_spectra(bank.reader, own)
+    assert theirs.keys() == ours.keys() == {SITE}
+    assert torch.equal(theirs[SITE].v, ours[SITE].v)
+
+
+def test_a_bank_is_asked_through_it(bank: Bank, questions: list[str], book: list[Example]):
+    router = Spectral(bank.reader, bank.texts)
+    answers = bank.ask_all(questions, router=router, k=3)  # all there are: the gate picks
+    assert [answer.text for answer in answers] == [example.answer for example in book[:12]]
+
+
+def test_an_empty_bank_has_no_candidates(tiny: Base, tmp_path: Path):
+    with Bank.create(tmp_path / "empty", base=tiny) as bank:
+        assert Spectral(bank.reader, bank.texts).route(["Who?"], 3) == [[]]
+
+
+def test_what_cannot_be_asked_for(bank: Bank):
+    with pytest.raises(UsageError, match="method must be arrow, spectr, lag, got 'cosine'"):
+        Spectral(bank.reader, bank.texts, method="cosine")
+    with pytest.raises(UsageError, match="background must be bank, ordinary, none, got 'all'"):
+        Spectral(bank.reader, bank.texts, background="all")
+    with pytest.raises(UsageError, match="must be at least 1, got 0 and 32"):
+        Spectral(bank.reader, bank.texts, n_tokens=0)
+
+
+def test_sites_are_the_ends_of_attention_in_the_upper_third(tiny: Base):
+    weights = dict.fromkeys(tiny.linears, (torch.empty(0), torch.empty(0)))
+    assert choose_sites(tiny, weights) == [SITE]
+    low = {path: pair for path, pair in weights.items() if ".0." in path and ".mlp." in path}
+    assert choose_sites(tiny, low) == ["model.layers.0.mlp.down_proj"]
+    only = {path: pair for path, pair in weights.items() if path.endswith(("v_proj", "up_proj"))}
+    assert choose_sites(tiny, only) == ["model.layers.1.self_attn.v_proj"]
+
+
+def spectrum_of(r: int, n: int, seed: int) -> Spectrum:
+    rng = torch.Generator().manual_seed(seed)
+    v = torch.linalg.qr(torch.randn(n, r, generator=rng)).Q
+    return Spectrum(torch.rand(r, generator=rng).sort(descending=True).values, v)
+
+
+def inputs_of(states: dict[str, Tensor], owner: list[int]) -> Inputs:
+    whose = torch.tensor(owner)
+    return Inputs(whose, torch.bincount(whose), states)
+
+
+def test_modules_with_other_layers_and_ranks_are_scored_over_those_they_have():
+    rng = torch.Generator().manual_seed(9)
+    x = {"a": torch.randn(5, 8, generator=rng), "b": torch.randn(5, 6, generator=rng)}
+    modules = [
+        {"a": spectrum_of(4, 8, 1), "b": spectrum_of(4, 6, 2)},
+        {"b": spectrum_of(2, 6, 3)},
+        {"a": spectrum_of(1, 8, 4)},
+    ]
+    stacked = stack(modules, r=None, device=torch.device("cpu"))
+    owner = [0, 0, 0, 1, 1]
+    scores = stacked.scores("spectr", inputs_of(x, owner))
+    for p, tokens in enumerate([slice(0, 3), slice(3, 5)]):
+        for m, spectra in enumerate(modules):
+            each = [(x[q][tokens] @ f.v * f.s).norm(dim=1).mean() for q, f in spectra.items()]
+            assert float(scores[p, m]) == pytest.approx(float(sum(each) / len(each)), rel=1e-5)
+    some = stacked.scores("spectr", inputs_of(x, owner), torch.tensor([0, 2]))
+    torch.testing.assert_close(some, scores[:, [0, 2]])
+
+
+def test_a_background_takes_the_norm_of_an_adapter_out():
+    rng = torch.Generator().manual_seed(9)
+    x = {"a": torch.randn(4, 8, generator=rng)}
+    usual = {"a": torch.randn(12, 8, generator=rng)}
+    plain = [{"a": spectrum_of(4, 8, seed)} for seed in range(3)]
+    loud = [*plain[:2], {"a": Spectrum(100 * plain[2]["a"].s, plain[2]["a"].v)}]
+    found = []
+    for modules in (plain, loud):
+        stacked = stack(modules, r=None, device=torch.device("cpu"))
+        if modules is loud:  # as published it wins whatever is asked
+            raw = stacked.scores("spectr", inputs_of(x, [0, 1, 2, 3]))
+            assert raw.argmax(dim=1).tolist() == [2] * 4
+        stacked.compare_with(inputs_of(usual, list(range(12))))
+        found.append(stacked.scores("spectr", inputs_of(x, [0, 1, 2, 3])))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)

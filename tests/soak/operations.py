@@ -1,0 +1,146 @@
+"""What a writer does to a bank, and what the bank must look like when it is done."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lorabank.bank.bank import Bank
+from lorabank.bank.parcels import Parcel, from_examples
+from lorabank.engine.settings import TrainSettings
+from lorabank.tasks.examples import from_pair
+
+from .look import Modules
+
+KINDS = ("write", "rewrite", "rollback", "prune", "forget module", "forget source")
+_QUICK = TrainSettings(r=1, alpha=1.0, lr=1e-3, exposures=4, batch_size=4, until_recall=None)
+_FEWEST, _MOST = 3, 6  # modules
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing to do."""
+
+    kind: str
+    what: str
+    do: Callable[[Bank], object]
+    is_done: Callable[[Modules, Modules], bool]
+    """(before, found): whether it is what was found that this makes of what was before."""
+
+
+class Planner:
+    """Draws operations; every source it invents is new."""
+
+    def __init__(self, rng: random.Random):
+        self.rng = rng
+        self.texts: dict[str, str] = {}
+        """A question of each source, by the source's name."""
+
+    def before(self, kind: str, modules: Modules) -> str | None:
+        """What has to be done first so that an operation of a kind can be; None if it can."""
+        if len(modules) < _FEWEST:
+            return "write"
+        if kind == "write":
+            return "forget module" if len(modules) >= _MOST else None
+        return None if _fit(kind, modules) else "rewrite"
+
+    def plan(self, kind: str, modules: Modules) -> Operation:
+        """An operation of a kind that can be done now."""
+        if kind == "write":
+            return self._write(kind, f"module {len(self.texts)}")
+        name = self.rng.choice(_fit(kind, modules))
+        match kind:
+            case "rewrite":
+                return self._write(kind, name)
+            case "rollback":
+                return _rollback(name, self.rng.choice(_old(modules, name)))
+            case "prune":
+                return _prune(name)
+            case "forget module":
+                return _forget_module(name)
+        current = modules[name]["versions"][modules[name]["current"]]
+        return _forget_source(name, self.rng.choice(current["sources"]))
+
+    def _write(self, kind: str, name: str) -> Operation:
+        parcels = [self._parcel(name), self._parcel(name)]
+        parcel = Parcel(name, tuple(part for p in parcels for part in p.parts))
+        sources = [source.name for source in parcel.sources]
+
+        def is_done(before: Modules, found: Modules) -> bool:
+            if name not in found:
+                return False
+            old = before.get(name, {"versions": {}})["versions"]
+            number = found[name]["current"]
+            new = found[name]["versions"][number]
+            versions = {"current": number, "versions": {**old, number: new}}
+            is_new = number not in old and new["sources"] == sources
+            return is_new and found == {**before, name: versions}
+
+        def do(bank: Bank) -> object:
+            return bank.write_all([parcel], settings=_QUICK, replace=kind == "rewrite")
+
+        return Operation(kind, f"{name} from {' and '.join(sources)}", do, is_done)
+
+    def _parcel(self, module: str) -> Parcel:
+        source = f"source {len(self.texts)}"
+        name = "".join(self.rng.choices("abcdefghijklmnopqrstuvwxyz", k=16))
+        self.texts[source] = name
+        facts = [from_pair(f"Where does {name} {i} live?", f"{i}") for i in range(2)]
+        return from_examples(module, facts, source=source)
+
+
+def _old(modules: Modules, name: str) -> list[int]:
+    return [n for n in modules[name]["versions"] if n != modules[name]["current"]]
+
+
+def _fit(kind: str, modules: Modules) -> list[str]:
+    """Modules an operation of a kind would change."""
+    if kind == "rollback":
+        return [name for name in sorted(modules) if _old(modules, name)]
+    if kind == "prune":  # the newest stays, current or not
+        return [
+            name
+            for name in sorted(modules)
+            if any(n < max(modules[name]["versions"]) for n in _old(modules, name))
+        ]
+    return sorted(modules)
+
+
+def _rollback(name: str, number: int) -> Operation:
+    def is_done(before: Modules, found: Modules) -> bool:
+        return found == {**before, name: {**before[name], "current": number}}
+
+    return Operation(
+        "rollback", f"{name} to {number}", lambda bank: bank.rollback(name, number), is_done
+    )
+
+
+def _prune(name: str) -> Operation:
+    def is_done(before: Modules, found: Modules) -> bool:
+        old, current = before[name]["versions"], before[name]["current"]
+        kept = {n: old[n] for n in old if n in (current, max(old))}
+        return found == {**before, name: {"current": current, "versions": kept}}
+
+    return Operation("prune", name, lambda bank: bank.prune(name=name), is_done)
+
+
+def _forget_module(name: str) -> Operation:
+    def is_done(before: Modules, found: Modules) -> bool:
+        return found == {other: before[other] for other in before if other != name}
+
+    return Operation("forget module", name, lambda bank: bank.forget(name), is_done)
+
+
+def _forget_source(name: str, source: str) -> Operation:
+    def is_done(before: Modules, found: Modules) -> bool:
+        """All versions are gone; one written anew from the other source has their place."""
+        current = before[name]["versions"][before[name]["current"]]
+        left = [other for other in current["sources"] if other != source]
+        others = {other: before[other] for other in before if other != name}
+        if not left:
+            return found == others
+        new = found.get(name, {"current": 0, "versions": {}})
+        is_new = new["versions"] not in ({}, before[name]["versions"])
+        sources = [version["sources"] for version in new["versions"].values()]
+        return found == {**others, name: new} and is_new and sources == [left]
+
+    return Operation("forget source", f"{source} of {name}", lambda b: b.forget(source), is_done)
