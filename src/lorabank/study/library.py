@@ -18,7 +18,7 @@ from lorabank.engine.settings import TrainSettings, settings_for
 from lorabank.engine.train import OnRound
 from lorabank.errors import UsageError
 from lorabank.lora.shapes import n_layers, parse_layers
-from lorabank.study.module_axes import EACH, LEARNT, TOTAL
+from lorabank.study.module_axes import exposures
 from lorabank.tasks import paperqa, sectors, squad
 from lorabank.tasks.examples import Example
 
@@ -87,22 +87,18 @@ def documents(values: Mapping[str, Any]) -> list[Document]:
     return found[:n]
 
 
-def settings_of(base: Base, values: Mapping[str, Any], n_examples: int) -> TrainSettings:
-    """A cell's values as the engine's settings, for modules of `n_examples` each."""
-    layers, budget = values["layers"], values["budget"]
+def settings_of(base: Base, values: Mapping[str, Any]) -> TrainSettings:
+    """A cell's values as the engine's settings."""
+    layers = values["layers"]
     chosen = None if layers == "all" else tuple(parse_layers(layers, n_layers(base.linears)))
     shared: dict[str, Any] = {
         name: values[name] for name in ("r", "lr", "batch_size", "activated", "seed")
     }
-    if budget == LEARNT:
+    spent = exposures(values)
+    if spent is None:
         shared |= {"until_recall": _LEARNT}
-    elif budget in (EACH, TOTAL):
-        share = int(values["modules"]) if budget == TOTAL else 1
-        batches = -(-n_examples // int(values["batch_size"]))
-        exposures = max(1, round(int(values["steps"]) / share / batches))
-        shared |= {"exposures": exposures, "schedule": "cosine"}
     else:
-        shared |= {"exposures": budget, "schedule": "cosine"}
+        shared |= {"exposures": spent, "schedule": "cosine"}
     return settings_for(
         "sound",
         target_modules=tuple(values["target_modules"].split(",")),
@@ -119,7 +115,7 @@ def open_library(
     share = len(texts) // k
     names = tuple(f"module-{i:02d}" for i in range(k))
     parcels = [_parcel(name, texts[i * share : (i + 1) * share]) for i, name in enumerate(names)]
-    settings = settings_of(base, values, len(parcels[0].examples))
+    settings = settings_of(base, values)
     if (folder / "bank").exists():
         bank = Bank.open(folder / "bank", base=base)
     else:

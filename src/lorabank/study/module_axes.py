@@ -110,6 +110,24 @@ def short_name(values: Mapping[str, Value]) -> str:
     return "-".join(map(str, [*parts, f"s{values['seed']}"]))
 
 
+def exposures(values: Mapping[str, Value]) -> int | None:
+    """Of every fact under a cell's budget; None where training goes on until it is learnt.
+
+    Equal steps in all and equal exposures are the same training, and with one module so are the
+    steps for every module: such cells share a library.
+    """
+    budget = values["budget"]
+    if isinstance(budget, int):
+        return budget
+    if budget == LEARNT:
+        return None
+    modules = int(str(values["modules"]))
+    share = int(str(values["steps"])) / (modules if budget == TOTAL else 1)
+    examples = int(str(values["facts"])) * int(str(values["documents"])) // modules
+    return max(1, round(share / -(-examples // int(str(values["batch_size"])))))
+
+
 def library_key(values: Mapping[str, Value]) -> str:
     """Equal for cells that read the same trained modules."""
-    return json.dumps([values[name] for name in LIBRARY])
+    told = [values[name] for name in LIBRARY if name not in ("budget", "steps")]
+    return json.dumps([exposures(values), *told])

@@ -14,7 +14,7 @@ from typing import Any
 from lorabank.engine.settings import PAPER, PEFT_PREFIX
 from lorabank.lora.shapes import parse_layers
 from lorabank.study.axes import CONVERGED, PAPER_STEPS
-from lorabank.study.module_axes import EACH, LEARNT, TOTAL, library_key
+from lorabank.study.module_axes import exposures, library_key
 from lorabank.study.spec import MODULES, CellSpec, StudySpec
 
 _TOGETHER = ("layers", "target_modules", "activated", "recipe")
@@ -119,13 +119,8 @@ def _library_flops(cells: Sequence[CellSpec], shape: Shape) -> float:
     """Training of all modules, and two readings of every question for each cell."""
     values = cells[0].values
     facts, documents = int(str(values["facts"])), int(str(values["documents"]))
-    budget, tokens = values["budget"], _ANSWER[str(values["task"])]
-    if budget in (EACH, TOTAL):
-        share = 1 if budget == TOTAL else int(str(values["modules"]))
-        seen = int(str(values["steps"])) * int(str(values["batch_size"])) * share
-    else:
-        exposures = _LEARNT_EXPOSURES if budget == LEARNT else int(str(budget))
-        seen = facts * documents * exposures
+    seen = facts * documents * (exposures(values) or _LEARNT_EXPOSURES)
+    tokens = _ANSWER[str(values["task"])]
     per_example = shape.layers * shape.per_layer + shape.hidden * shape.vocabulary
     return tokens * per_example * (4 * seen + 4 * facts * documents * len(cells))
 
