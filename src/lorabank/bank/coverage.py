@@ -6,36 +6,14 @@ that "phone" and "number" count for nothing in a phone book and a family name fo
 """
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 
-import Stemmer
-
-_WORD = re.compile(r"\w+")
-_EMPTY = frozenset(
-    """
-    a an and are as at be by can could did do does for from had has have he her his how i in is it
-    its me my of on or our she should so tell than that the their them they this to us was we were
-    what when where which who whom whose why will with would you your
-    """.split()  # noqa: SIM905 - to be read as words
-)
-"""Words that carry no meaning of their own."""
+from lorabank.retrieval.terms import stem, stems_of_empty, words_of
 
 
 def words(text: str) -> frozenset[str]:
     """The stems of a text."""
-    return frozenset(map(_stem, _WORD.findall(text.lower())))
-
-
-@lru_cache(maxsize=100_000)
-def _stem(word: str) -> str:
-    return str(_stemmer().stemWord(word))
-
-
-@lru_cache(maxsize=1)
-def _stemmer() -> Stemmer.Stemmer:
-    return Stemmer.Stemmer("english")
+    return frozenset(map(stem, words_of(text)))
 
 
 def document_frequencies(texts_by_module: Iterable[Iterable[str]]) -> tuple[dict[str, int], int]:
@@ -58,7 +36,7 @@ def covered(
     """
     asked = words(question)
     weight = {w: math.log((n_modules + 1) / (frequencies.get(w, 0) + 0.5)) for w in asked}
-    telling = {w for w in asked if w not in _stems_of_empty()}
+    telling = {w for w in asked if w not in stems_of_empty()}
     total = sum(weight.values())
     best_weight = best_share = 0.0
     for key in keys:
@@ -68,8 +46,3 @@ def covered(
         if telling:
             best_share = max(best_share, len(telling & there) / len(telling))
     return best_weight, best_share
-
-
-@lru_cache(maxsize=1)
-def _stems_of_empty() -> frozenset[str]:
-    return frozenset(map(_stem, _EMPTY))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from lorabank.bank.texts import Texts
+from lorabank.engine.base import Base
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +38,16 @@ class Router(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TextRouter:
-    """BM25, dense vectors, or both, over a module's passages, sentences and training questions."""
+    """Words, meaning, or both, over a module's passages, sentences and training questions."""
 
     texts: Texts
     method: str = "hybrid"
-    """`bm25`, `dense` or `hybrid`."""
+    """`bm25`, `dense`, `hybrid`, or `reranked`: the first of hybrid, read again."""
+    base: Base | None = None
+    """Bare, for `reranked` to ask too: dearer and better."""
 
     def route(self, questions: Sequence[str], k: int) -> list[list[Candidate]]:
+        searched = self.texts.search(questions, k=k, method=self.method, base=self.base)
         return [
             [
                 Candidate(
@@ -54,9 +58,7 @@ class TextRouter:
                 )
                 for found in few
             ]
-            for question, few in zip(
-                questions, self.texts.search(questions, k=k, method=self.method), strict=True
-            )
+            for question, few in zip(questions, searched, strict=True)
         ]
 
 

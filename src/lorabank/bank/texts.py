@@ -1,7 +1,7 @@
 """What modules are found by: an index of their texts, derived from the bank and kept beside it.
 
     BANK/derived/<generation>/    the index, the gate: safe to delete, made again when needed
-    BANK/derived/vectors.npz      embeddings by the hash of their text, so none is computed twice
+    BANK/derived/vectors.npz      embeddings by hash of text and place: none is computed twice
 
 Forgetting clears all of it before anything else.
 """
@@ -14,16 +14,23 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
 from lorabank.bank.coverage import covered, document_frequencies
+from lorabank.engine.base import Base
 from lorabank.engine.embedder import Embedder, load_embedder
-from lorabank.errors import UnavailableError
+from lorabank.engine.reranker import Reranker
+from lorabank.errors import UnavailableError, UsageError
+from lorabank.retrieval import index as retrieval
 from lorabank.retrieval.index import Found, TextIndex
+from lorabank.retrieval.keys import Sentence, cut
+from lorabank.retrieval.rerank import N_CANDIDATES
 from lorabank.store.store import Store
 
 _log = logging.getLogger(__name__)
+METHODS = (*retrieval.METHODS, "reranked")
 _INDEX, _WORDS, _VECTORS = "index", "words.json", "vectors.npz"
 
 
@@ -42,22 +49,44 @@ class Texts:
         self._has_asked = not embeds
 
     def search(
-        self, questions: Sequence[str], *, k: int, method: str = "hybrid"
+        self,
+        questions: Sequence[str],
+        *,
+        k: int,
+        method: str = "hybrid",
+        base: Base | None = None,
     ) -> list[list[Found]]:
-        """The modules that fit each question best."""
+        """The modules that fit each question best.
+
+        Args:
+            method: one of METHODS; `reranked` is hybrid with its first candidates read again.
+            base: bare, to have its say in the reranking.
+
+        Raises:
+            UsageError: an unknown method, or dense without an embedder.
+        """
+        if method not in METHODS:
+            raise UsageError(f"method must be {', '.join(METHODS)}, got {method!r}")
         index = self._current()
         if index is None:
             return [[] for _ in questions]
         embedder = self.embedder() if method != "bm25" else None
         if embedder is None:
-            return [
-                index.route(q, k=k, method="bm25" if method == "hybrid" else method)
-                for q in questions
-            ]
-        vectors = embedder.embed(list(questions))
-        return [
-            index.route(q, v, k=k, method=method) for q, v in zip(questions, vectors, strict=True)
+            by_words = "dense" if method == "dense" else "bm25"
+            return [index.route(question, k=k, method=by_words) for question in questions]
+        is_reranked = method == "reranked"
+        found = [
+            index.route(
+                question,
+                vector,
+                k=max(k, N_CANDIDATES) if is_reranked else k,
+                method="hybrid" if is_reranked else method,
+            )
+            for question, vector in zip(questions, embedder.embed(questions), strict=True)
         ]
+        if is_reranked:
+            found = [few[:k] for few in Reranker(embedder, base).rerank(questions, found)]
+        return found
 
     def covered(self, question: str, module: str) -> tuple[float, float]:
         """How much of a question is in the best of a module's keys (coverage.py)."""
@@ -131,14 +160,20 @@ class Texts:
         for name, _, text in keys:
             by_module.setdefault(name, []).append(text)
         self._frequencies, self._n_modules = document_frequencies(by_module.values())
+        pieces = cut(keys)
         self._index = (
-            TextIndex(keys, vectors=self._vectors([t for _, _, t in keys])) if keys else None
+            TextIndex(pieces, vectors=self._vectors(pieces.sentences)) if pieces.passages else None
         )
         self._save()
 
     def _save(self) -> None:
-        """A bank that cannot be written is searched all the same."""
+        """Unless the bank has moved on, for texts since forgotten must not come back this way.
+
+        A bank that cannot be written is searched all the same.
+        """
         with suppress(OSError):
+            if self.store.generation != self.generation:
+                return
             self.folder.mkdir(exist_ok=True)
             staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=self.folder))
             words = {"frequencies": self._frequencies, "n_modules": self._n_modules}
@@ -151,37 +186,46 @@ class Texts:
                 if old.is_dir() and old != self._here:
                     shutil.rmtree(old, ignore_errors=True)
 
-    def _vectors(self, texts: Sequence[str]) -> np.ndarray | None:
-        """(texts, d) float16; those known from before are not computed again."""
+    def _vectors(self, sentences: Sequence[Sentence]) -> np.ndarray | None:
+        """(sentences, d) float16; those known from before are not computed again."""
         embedder = self.embedder()
         if embedder is None:
             return None
         known = self._known(embedder)
-        hashes = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
-        new = {h: text for h, text in zip(hashes, texts, strict=True) if h not in known}
+        parts = [(sentence.context, sentence.start, sentence.end) for sentence in sentences]
+        hashes = [hashlib.sha256(f"{a}:{b}:{text}".encode()).hexdigest() for text, a, b in parts]
+        new = {h: part for h, part in zip(hashes, parts, strict=True) if h not in known}
         if new:
-            made = embedder.embed(list(new.values())).astype(np.float16)
+            made = embedder.embed_parts(list(new.values())).astype(np.float16)
             known |= dict(zip(new, made, strict=True))
         used = {h: known[h] for h in hashes}
         if new or len(used) < len(known):
-            with suppress(OSError):
-                self.folder.mkdir(exist_ok=True)
-                part = self.folder / f".{_VECTORS}"
-                with part.open("wb") as file:
-                    np.savez(
-                        file,
-                        embedder=np.array(embedder.sha256),
-                        hashes=np.array(list(used)),
-                        vectors=np.stack(list(used.values())),
-                    )
-                part.replace(self.folder / _VECTORS)
+            self._keep_vectors(embedder, used)
         return np.stack([known[h] for h in hashes])
+
+    def _keep_vectors(self, embedder: Embedder, used: dict[str, np.ndarray]) -> None:
+        """Whole or not at all: several processes may index the same bank at once."""
+        with suppress(OSError):
+            if self.store.generation != self.generation:
+                return
+            self.folder.mkdir(exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                dir=self.folder, prefix=".partial-", delete=False
+            ) as part:
+                np.savez(
+                    part,
+                    embedder=np.array(embedder.sha256),
+                    hashes=np.array(list(used)),
+                    vectors=np.stack(list(used.values())),
+                )
+            Path(part.name).replace(self.folder / _VECTORS)
 
     def _known(self, embedder: Embedder) -> dict[str, np.ndarray]:
         try:
-            with np.load(self.folder / _VECTORS, allow_pickle=False) as kept:
+            file = (self.folder / _VECTORS).open("rb")
+            with file, np.load(file, allow_pickle=False) as kept:
                 if str(kept["embedder"]) == embedder.sha256:
                     return dict(zip(kept["hashes"].tolist(), kept["vectors"], strict=True))
-        except (OSError, ValueError, KeyError):
-            pass
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            pass  # not there, or damaged: made again
         return {}

