@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lorabank.report.groups import Cell, Estimate
+from lorabank.report.groups import Cell, Estimate, mean
 from lorabank.report.plot import (
     Axis,
     Figure,
@@ -29,9 +29,11 @@ from lorabank.report.wording import listing, number, percent, seeds
 GAIN = "gain, nats per token"
 _ROUTERS = ("oracle", "hybrid", "dense", "bm25", "lag", "spectr", "arrow")
 _RULES = (
-    *("mean", "svd", "cat", "cat-1/n", "linear", "magnitude-prune", "ties"),
+    *("mean", "svd", "cat", "cat-1/n", "linear", "pruned", "ties"),
     *("dare-linear", "dare-ties"),
 )
+_SHORT = {"magnitude-prune": "pruned"}  # so that names stand apart
+_SIDE_BY_SIDE = 5  # categories whose names still stand apart in half a page
 Value = Callable[[Setting], Estimate | None]
 
 
@@ -51,6 +53,8 @@ class View:
     y_label: Callable[[Setting], str]
     order: tuple[str, ...] = ()
     """Of categories; others come after."""
+    beside: tuple[str, str] | None = None
+    """A level to compare with, its name and the cells' number; its mean is drawn across."""
 
 
 def _score_label(one: Setting) -> str:
@@ -112,11 +116,12 @@ VIEWS = (
         "What is left of a module in a merge, by rule",
         "merging",
         "rule",
-        lambda one: str(one.spec["rule"]),
+        lambda one: _SHORT.get(one.spec["rule"], str(one.spec["rule"])),
         lambda one: f"{one.spec['norm']} norm",
         (("", _of("gain")),),
         lambda one: GAIN,
         _RULES,
+        ("own module, not merged", "oracle_gain"),
     ),
     View(
         "by-number",
@@ -212,7 +217,7 @@ def _figure(view: View, inside: Sequence[Setting]) -> Figure:
         title=view.title,
         finding=f"{' '.join(said)} ({counts})",
         note="Intervals are over documents of all seeds and draws, and the questions of each.",
-        stacked=False,
+        stacked=any(len(panel["x"]["ticks"]) > _SIDE_BY_SIDE for panel in panels),
         panels=panels,
     )
 
@@ -236,6 +241,8 @@ def _panel(view: View, inside: Sequence[Setting], *, title: str) -> Panel:
                 kind: Kind = "bars" if is_named else "line"
                 name = f"{line}{suffix}"
                 series.append(Series(name=name, kind=kind, style=len(series), points=points))
+    if view.beside is not None:
+        series.append(_level(view.beside, inside, len(places), style=len(series)))
     label = view.y_label(inside[0])
     x = (
         category_axis(view.x_label, [str(place) for place in places])
@@ -243,6 +250,16 @@ def _panel(view: View, inside: Sequence[Setting], *, title: str) -> Panel:
         else value_axis(view.x_label, [float(place) for place in places], at_values=True)
     )
     return Panel(title=title, x=x, y=_y_axis(label, series), series=series)
+
+
+def _level(
+    beside: tuple[str, str], inside: Sequence[Setting], n_places: int, *, style: int
+) -> Series:
+    """A line across all categories."""
+    name, key = beside
+    known = [found for one in inside if (found := one.average(key)) is not None]
+    ends = [point(x, mean(known)) for x in (-0.5, n_places - 0.5)]
+    return Series(name=name, kind="curve", style=style, points=ends)
 
 
 def _y_axis(label: str, series: Sequence[Series]) -> Axis:
@@ -264,12 +281,12 @@ def _point(x: float, one: Setting, y: Estimate) -> Point:
 
 def _finding(view: View, inside: Sequence[Setting], panel: Panel, task: str) -> str:
     """Best and worst of the figure's own value, by name."""
-    value = view.values[0][1]
-    told = [(found.mean, one) for one in inside if (found := value(one)) is not None]
+    measured = view.values[0][1]
+    told = [(found.mean, one) for one in inside if (found := measured(one)) is not None]
     best, worst = max(told, key=lambda pair: pair[0]), min(told, key=lambda pair: pair[0])
     text = number if panel["y"]["label"] == GAIN else percent
     names = [
-        f"{text(mean)} with {view.x_label} {view.x(one)} ({view.line(one)})"
-        for mean, one in (best, worst)
+        f"{text(value)} with {view.x_label} {view.x(one)} ({view.line(one)})"
+        for value, one in (best, worst)
     ]
     return f"{task[0].upper()}{task[1:]}: {listing(names)} are the highest and the lowest."
