@@ -41,10 +41,11 @@ class FleetProgress:
     def done(self) -> int:
         return len(self.jobs) - self.waiting - self.seated
 
-    def line(self, what: str) -> str:
-        """In short, of `what` the jobs are."""
+    @property
+    def line(self) -> str:
+        """The whole in short."""
         return (
-            f"{self.done} {what} done, {self.seated} training, {self.waiting} waiting, "
+            f"{self.done} done, {self.seated} training, {self.waiting} waiting, "
             f"{self.tokens_per_s:,.0f} tokens/s"
         )
 
@@ -77,12 +78,8 @@ def _job_progress(job: Job, progress: Progress | None, outcome: Outcome | None) 
 
 def render(progress: FleetProgress) -> list[str]:
     """The fleet's line, then one for each job."""
-    whole = (
-        f"{progress.done} done, {progress.seated} training, {progress.waiting} waiting, "
-        f"{progress.tokens_per_s:,.0f} tokens/s"
-    )
     width = max((len(job.name) for job in progress.jobs), default=0)
-    return [whole, *(f"{job.name:<{width}}  {_line(job)}" for job in progress.jobs)]
+    return [progress.line, *(f"{job.name:<{width}}  {_line(job)}" for job in progress.jobs)]
 
 
 def _line(job: JobProgress) -> str:

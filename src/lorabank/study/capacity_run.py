@@ -52,7 +52,7 @@ def run_fleet(
         checkpoint=where,
         checkpoint_every_s=every_s,
         keep_checkpoint=True,
-        on_round=lambda progress: say(progress.line("cells")),
+        on_round=lambda progress: say(progress.line),
     )
     if len(outcomes) < len(lots) or any(one.stopped == "interrupted" for one in outcomes):
         raise KeyboardInterrupt

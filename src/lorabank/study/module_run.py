@@ -37,7 +37,7 @@ def run_fleet(
         base,
         fleet.cells[0].values,
         where,
-        on_round=lambda progress: say(progress.line("modules")),
+        on_round=lambda progress: say(progress.line),
     )
     with library.bank:
         desk = Desk(library, str(fleet.cells[0].values["task"]))
