@@ -8,7 +8,14 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from lorabank.errors import UnavailableError, UsageError
 from lorabank.tasks import text_metrics
-from lorabank.tasks.text_metrics import METRICS, bleu, exact_match, rouge_l, token_f1
+from lorabank.tasks.text_metrics import (
+    METRICS,
+    bleu,
+    exact_match,
+    rouge_l,
+    rouge_l_unstemmed,
+    token_f1,
+)
 
 # In whole: 5 of 6 words, 3 of 5 pairs, 1 of 4 triples and none of 3 fours are shared.
 REPLY, GOLD = "the cat sat on the mat", "The cat is on the mat."
@@ -102,6 +109,20 @@ def test_rouge_is_the_library_with_stemmer():
     for _ in range(50):
         reply, gold = " ".join(sentence(rng)), " ".join(sentence(rng))
         assert rouge_l(reply, gold) == library.score(gold, reply)["rougeL"].fmeasure
+
+
+def test_rouge_without_stems_compares_words_as_they_stand():
+    assert rouge_l_unstemmed("planning trees", "Planned tree") == 0
+    assert rouge_l_unstemmed("Planned trees", "planned, tree") == 1 / 2
+
+
+def test_rouge_without_stems_is_the_library_with_the_best_of_several():
+    rng = random.Random("plain")
+    library = RougeScorer(["rougeL"], use_stemmer=False)
+    for _ in range(50):
+        reply, *golds = (" ".join([*sentence(rng), "planning"]) for _ in range(3))
+        best = library.score_multi(golds, reply)["rougeL"].fmeasure
+        assert rouge_l_unstemmed(reply, golds) == best
 
 
 # SQuAD's measures

@@ -45,8 +45,12 @@ def rouge_l(reply: str, gold: str | Sequence[str]) -> float:
 
     Only a-z and 0-9 make words: a text in another script has none, and `café` is `caf`.
     """
-    scorer = _rouge_scorer()
-    return _best(lambda one: float(scorer.score(one, reply)["rougeL"].fmeasure), gold)
+    return _rouge_l(reply, gold, stems=True)
+
+
+def rouge_l_unstemmed(reply: str, gold: str | Sequence[str]) -> float:
+    """The same of words as they stand, as arXiv:2603.01097 scored NarrativeQA."""
+    return _rouge_l(reply, gold, stems=False)
 
 
 def token_f1(reply: str, gold: str | Sequence[str]) -> float:
@@ -64,6 +68,7 @@ def exact_match(reply: str, gold: str | Sequence[str]) -> float:
 METRICS: dict[str, Metric] = {
     "bleu": bleu,
     "rouge_l": rouge_l,
+    "rouge_l_unstemmed": rouge_l_unstemmed,
     "token_f1": token_f1,
     "exact_match": exact_match,
 }
@@ -74,6 +79,11 @@ def _best(score: Callable[[str], float], gold: str | Sequence[str]) -> float:
     if not golds:
         raise UsageError("a reply needs at least one gold answer to be compared with, got none")
     return max(map(score, golds))
+
+
+def _rouge_l(reply: str, gold: str | Sequence[str], *, stems: bool) -> float:
+    scorer = _rouge_scorer(stems)
+    return _best(lambda one: float(scorer.score(one, reply)["rougeL"].fmeasure), gold)
 
 
 def _words(text: str) -> list[str]:
@@ -101,9 +111,9 @@ def _bleu_scorer() -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 
 @functools.cache
-def _rouge_scorer() -> Any:
+def _rouge_scorer(stems: bool) -> Any:
     try:
         from rouge_score.rouge_scorer import RougeScorer
     except ImportError:
         raise UnavailableError("ROUGE-L needs rouge-score; install lorabank[eval]") from None
-    return RougeScorer(["rougeL"], use_stemmer=True)
+    return RougeScorer(["rougeL"], use_stemmer=stems)

@@ -1,0 +1,154 @@
+import random
+import re
+from collections import Counter
+
+import pytest
+
+from lorabank.errors import UsageError
+from lorabank.tasks import chronicle, chronicle_lore
+from lorabank.tasks.chronicle import build, chapter_text, count_words, sentence, text, to_documents
+from lorabank.tasks.chronicle_world import Date, Fact, chapters, draw_name
+
+
+def all_facts(n_words: int, seed: int = 0) -> list[Fact]:
+    return [fact for chapter in build(n_words, seed=seed).chapters for fact in chapter.facts]
+
+
+# What is told
+
+
+def test_a_chapter_is_its_facts_rendered():
+    first = build(1000, seed=0).chapters[0]
+    told = [chronicle_lore.OPENINGS[first.opening], *map(sentence, first.facts)]
+    heading, body = chapter_text(first).split("\n\n", 1)
+    assert heading == "Chapter 1. The year 301."
+    assert body.replace("\n\n", " ") == " ".join(told)
+
+
+def test_golden():
+    # Pinned: a Python that draws otherwise would make other studies of the same seed.
+    first, *_, last = build(1000, seed=0).chapters
+    assert sentence(first.facts[0]) == "Muhamere was known far and wide for its smoked eels."
+    assert sentence(last.facts[-1]) == "The teacher of Sogu Cena was Muzu Nari."
+
+
+@pytest.mark.parametrize(
+    ("fact", "told"),
+    [
+        (Fact("Ada Bo", "trade", "cooper", 0), "By trade Ada Bo was a cooper."),
+        (Fact("the hunt of Pim", "leader", "Ada Bo", 0), "Ada Bo led the hunt of Pim."),
+        (Fact("the hunt of Pim", "length", "9 days", 0), "The hunt of Pim lasted 9 days."),
+        (
+            Fact("Pim", "reeve", "Ada Bo", 2, Date(302, 1, 9)),
+            "Ada Bo was sworn in as reeve of Pim on 9 Icemonth 302.",
+        ),
+    ],
+)
+def test_sentences(fact: Fact, told: str):
+    assert sentence(fact) == told
+
+
+def test_no_two_people_towns_or_events_share_what_identifies_them():
+    # Each is told of once for each relation, so two of one name would show as a fact told twice.
+    facts = [fact for fact in all_facts(60_000) if fact.relation != chronicle_lore.REEVE]
+    assert max(Counter((fact.subject, fact.relation) for fact in facts).values()) == 1
+    for relation in ("keepsake", "river"):
+        values = [fact.value for fact in facts if fact.relation == relation]
+        assert len(values) == len(set(values)) > 100
+    kinds: dict[str, set[str]] = {}
+    for fact in facts:
+        relation = chronicle_lore.RELATIONS[fact.relation]
+        kinds.setdefault(fact.subject, set()).add(relation.subject)
+        if relation.value:
+            kinds.setdefault(fact.value, set()).add(relation.value)
+    assert {len(of) for of in kinds.values()} == {1}  # and no town is called like a person
+
+
+def test_a_town_has_one_new_reeve_a_year_and_none_twice():
+    reeves = [fact for fact in all_facts(60_000) if fact.relation == chronicle_lore.REEVE]
+    assert len({(fact.subject, fact.value) for fact in reeves}) == len(reeves)
+    assert len({(fact.subject, fact.date.year) for fact in reeves if fact.date}) == len(reeves)
+
+
+def test_teachers_are_older_than_their_pupils():
+    facts = all_facts(30_000)
+    born = {fact.subject: int(fact.value) for fact in facts if fact.relation == "birth_year"}
+    pairs = [(fact.subject, fact.value) for fact in facts if fact.relation == "teacher"]
+    known = [(born[pupil], born[by]) for pupil, by in pairs if {pupil, by} <= born.keys()]
+    assert len(known) > 50
+    assert all(by < pupil for pupil, by in known)
+
+
+def test_what_is_told_of_a_person_lies_in_many_chapters():
+    where: dict[str, set[int]] = {}
+    for chapter in build(20_000, seed=0).chapters:
+        for fact in chapter.facts:
+            where.setdefault(fact.subject, set()).add(chapter.number)
+    assert sum(len(numbers) > 2 for numbers in where.values()) > len(where) / 3
+
+
+def test_every_form_of_a_sentence_is_used():
+    used = {(fact.relation, fact.form) for fact in all_facts(10_000)}
+    assert used == {(r, form) for r in [*chronicle_lore.RELATIONS, "reeve"] for form in range(3)}
+    assert all(len(one.statements) == 3 for one in chronicle_lore.RELATIONS.values())
+
+
+def test_no_word_after_a_begins_with_a_vowel():
+    assert not re.search(r"\ba [aeiou]", text(build(60_000, seed=0)))
+
+
+# Length, seeds
+
+
+@pytest.mark.parametrize("n_words", [500, 1000, 2001, 20_000, 250_000])
+def test_length_is_met_up_to_two_sentences(n_words: int):
+    made = build(n_words, seed=3)
+    assert n_words - 40 < count_words(text(made)) <= n_words
+    assert [chapter.number for chapter in made.chapters] == list(range(1, len(made.chapters) + 1))
+
+
+def test_length_is_in_what_is_counted():
+    made = build(9000, seed=0, count=len)
+    assert 9000 - 200 < len(text(made)) <= 9000
+
+
+def test_a_shorter_chronicle_is_the_beginning_of_a_longer_one():
+    short, long = build(2000, seed=5), build(5000, seed=5)
+    *whole, cut = short.chapters
+    assert whole == list(long.chapters[: len(whole)])
+    assert cut.facts == long.chapters[len(whole)].facts[: len(cut.facts)]
+
+
+def test_same_seed_same_chronicle():
+    assert build(3000, seed=1) == build(3000, seed=1)
+    assert not {f.subject for f in all_facts(3000, 1)} & {f.subject for f in all_facts(3000, 2)}
+
+
+def test_documents_are_the_chapters_of_the_text():
+    made = build(1500, seed=0)
+    assert "\n\n".join(to_documents(made)) == text(made)
+    assert len(to_documents(made)) == len(made.chapters) > 8
+
+
+@pytest.mark.parametrize("length", [0, 499, 250_001])
+def test_length_out_of_range_raises(length: int):
+    with pytest.raises(UsageError, match=r"must be 500\.\.250,000, got"):
+        build(length, seed=0)
+
+
+def test_counts_that_cannot_be_met_raise():
+    with pytest.raises(UsageError, match="no sentence fits in a length of 500"):
+        build(500, seed=0, count=lambda text: 100 * len(text))
+    with pytest.raises(UsageError, match="are all a chronicle has words for"):
+        build(500, seed=0, count=lambda text: 0)
+
+
+def test_chapters_end_only_beyond_the_longest_chronicle():
+    told = []
+    with pytest.raises(UsageError, match="1,922 chapters"):
+        told.extend(map(chapter_text, chapters(random.Random(0))))
+    assert sum(map(count_words, told)) > chronicle.MAX_LENGTH
+
+
+def test_names_are_two_words():
+    assert re.fullmatch(r"[A-Z][a-z]{3} [A-Z][a-z]{3}", draw_name(random.Random(0)))
