@@ -1,0 +1,239 @@
+"""Chunks: a document cut into parts of a size in tokens, each a piece of the text as it stands.
+
+What fits a chunk whole is not cut: neighbours are put together while they fit, sections first; one
+that is too long for a chunk is cut into its paragraphs, these into lines if they are code or a
+table, then into sentences, clauses, words, characters. A heading stays with what follows it. As
+tokens of two texts do not add up to those of both, every chunk is counted as a whole.
+"""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
+
+from lorabank.errors import UsageError
+from lorabank.retrieval.documents import Document
+from lorabank.retrieval.keys import sentence_spans
+from lorabank.retrieval.sections import Span, paragraphs, trimmed
+
+Count = Callable[[str], int]
+_Split = Callable[[str, int, int], list[Span]]
+
+_UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # scripts of Japanese and Chinese
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
+_CLAUSE = re.compile(r"[^。！？；]+[。！？；]*|[。！？；]+")
+_CHARACTER = re.compile(  # with the accents, joiners and skin tones that belong to it
+    "\\S(?:[\u0300-\u036f\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]|(?<=\u200d)\\S)*"
+)
+_LINE = re.compile(r"[^\n]*\S[^\n]*")
+_LINED = re.compile(r"\s*(?:[-*+|•]|\d+[.)]\s| {4}|\t)|.* \| ")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of a document, with what it takes to know where it is from."""
+
+    document: Document
+    headings: tuple[str, ...]
+    """Of the section it is in, outermost first; those in common where it holds several."""
+    start: int
+    end: int
+    n_tokens: int
+
+    @property
+    def text(self) -> str:
+        return self.document.text[self.start : self.end]
+
+    @property
+    def title(self) -> str:
+        return self.document.title
+
+    @property
+    def heading(self) -> str:
+        """All headings in a line, without the title again."""
+        return " > ".join(words for words in self.headings if words != self.title)
+
+
+def count_words(text: str) -> int:
+    """Tokens for who has no tokenizer: words, or characters in scripts without spaces."""
+    return sum(1 for _ in _WORD.finditer(text))
+
+
+def cut(
+    document: Document,
+    *,
+    size_tokens: int,
+    overlap_tokens: int = 0,
+    count: Count = count_words,
+) -> list[Chunk]:
+    """The chunks of a document, in order; together they hold all of it but white space.
+
+    Args:
+        size_tokens: the most a chunk has, with its overlap.
+        overlap_tokens: each chunk but the first begins with as many whole words of the text before
+            it as have no more tokens than this.
+        count: the tokens of a text, without special ones.
+
+    Raises:
+        UsageError: a size below 1, an overlap that is not in 0..size/2, or a single character
+            that has more tokens than fit.
+    """
+    if size_tokens < 1:
+        raise UsageError(f"chunks must have 1 token or more, got a size of {size_tokens}")
+    if not 0 <= overlap_tokens <= size_tokens // 2:
+        raise UsageError(
+            f"chunks of {size_tokens} tokens may overlap by 0..{size_tokens // 2}, "
+            f"got {overlap_tokens}"
+        )
+    text = document.text
+
+    def fits(start: int, end: int, most: int = size_tokens) -> bool:
+        return count(text[start:end].strip()) <= most
+
+    cutter = _Cutter(document, partial(fits, most=size_tokens - overlap_tokens))
+    words = [word.start() for word in _WORD.finditer(text)] if overlap_tokens else []
+
+    def with_overlap(own: int, end: int) -> int:
+        at = bisect_left(words, own)
+        n = _reach(
+            min(at, overlap_tokens),  # a word has one token at least
+            lambda n: fits(words[at - n], own, overlap_tokens),
+            near=overlap_tokens * 3 // 4,
+        )
+        while n and not fits(words[at - n], end):
+            n -= 1
+        return words[at - n] if n else own
+
+    chunks: list[Chunk] = []
+    for own, end in cutter.spans():
+        start = with_overlap(own, end) if chunks else own
+        n_tokens = count(text[start:end])
+        chunks.append(Chunk(document, cutter.headings(own, end), start, end, n_tokens))
+    return chunks
+
+
+class _Cutter:
+    """Fills one chunk after the other."""
+
+    def __init__(self, document: Document, fits: Callable[[int, int], bool]):
+        """Args: fits: whether what is from here to there in the text is small enough."""
+        self.text, self.fits = document.text, fits
+        self.sections = {trimmed(self.text, s.start, s.end): s for s in document.sections}
+        self.heads = {start for (start, _), s in self.sections.items() if s.headings}
+        self.levels: list[_Split] = [
+            self.paragraphs,
+            _lines,
+            _sentences,
+            partial(_matches, _CLAUSE),
+            partial(_matches, _WORD),
+            partial(_matches, _CHARACTER),
+        ]
+        self.found: list[Span] = []
+        self.open: Span | None = None  # the chunk being filled
+        self.longest = 0  # of those found, in characters: about what fits
+
+    def spans(self) -> list[Span]:
+        for section in self.glued(list(self.sections)):
+            if self.fits(*section):
+                self.fill([section], 0)
+            else:
+                self.flush()  # what has to be cut begins with its heading
+                self.fill(self.paragraphs(self.text, *section), 1)
+        self.flush()
+        return self.found
+
+    def fill(self, units: Sequence[Span], level: int) -> None:
+        """Add neighbours, cutting at `level` and those below it what is too long."""
+        i = 0
+        while i < len(units):
+            if n := self.extended(units, i):
+                i += n
+            elif self.open and self.fits(*units[i]):
+                self.flush()
+            elif level < len(self.levels):
+                self.fill(self.levels[level](self.text, *units[i]), level + 1)
+                i += 1
+            else:
+                character = self.text[slice(*units[i])]
+                raise UsageError(
+                    f"a chunk must hold one character at least, and {character!r} has more tokens "
+                    "than it has room for; make chunks larger"
+                )
+
+    def extended(self, units: Sequence[Span], first: int) -> int:
+        """How many units, from `first` on, the open chunk has taken."""
+        start = self.open[0] if self.open else units[first][0]
+        n = _reach(
+            len(units) - first,
+            lambda n: self.fits(start, units[first + n - 1][1]),
+            near=bisect_right(units, start + self.longest, first, key=lambda u: u[1]) - first,
+        )
+        if n:
+            self.open = start, units[first + n - 1][1]
+        return n
+
+    def flush(self) -> None:
+        if self.open:
+            self.found.append(self.open)
+            self.longest = max(self.longest, self.open[1] - self.open[0])
+        self.open = None
+
+    def paragraphs(self, text: str, start: int, end: int) -> list[Span]:
+        return self.glued(paragraphs(text, start, end))
+
+    def glued(self, units: Sequence[Span]) -> list[Span]:
+        """With each heading that stands alone joined to what comes after it."""
+        found: list[Span] = []
+        is_waiting = False
+        for start, end in units:
+            if is_waiting:
+                found[-1] = (found[-1][0], end)
+            else:
+                found.append((start, end))
+            is_waiting = self.is_head(start, end)
+        return found
+
+    def is_head(self, start: int, end: int) -> bool:
+        """Whether that is a heading, underlined or not, and nothing else."""
+        return start in self.heads and "\n" not in self.text[start:end].rstrip("=- \n")
+
+    def headings(self, start: int, end: int) -> tuple[str, ...]:
+        """Those of all sections that lie there, as far as they agree."""
+        there = {at: s for at, s in self.sections.items() if at[0] < end and start < at[1]}
+        texts = [s.headings for at, s in there.items() if not self.is_head(*at)]
+        levels = zip(*(texts or [s.headings for s in there.values()]), strict=False)
+        return tuple(same[0] for same in takewhile(lambda level: len(set(level)) == 1, levels))
+
+
+def _reach(most: int, fits: Callable[[int], bool], *, near: int) -> int:
+    """The largest n of 0..most that fits, looked for around `near`: counting is what takes time."""
+    low, high, step = 0, most + 1, 1  # low is known to fit, high not to
+    n = min(max(near, 1), most)
+    while high - low > 1:
+        if fits(n):
+            low, n = n, n + step
+        else:
+            high, n = n, n - step
+        step *= 2
+        if not low < n < high:
+            n = (low + high) // 2
+    return low
+
+
+def _lines(text: str, start: int, end: int) -> list[Span]:
+    """Of code, a table or a list; elsewhere line ends mean nothing, and all stays in one."""
+    spans = [trimmed(text, *line.span()) for line in _LINE.finditer(text, start, end)]
+    lines = [text[a:b] for a, b in spans]
+    n_lined = sum(1 for line in lines if _LINED.match(line))
+    is_code = any(line.startswith(("```", "~~~")) for line in lines[:2])
+    return spans if is_code or 2 * n_lined >= len(lines) else [(start, end)]
+
+
+def _sentences(text: str, start: int, end: int) -> list[Span]:
+    return [(start + a, start + b) for a, b in sentence_spans(text[start:end])]
+
+
+def _matches(pattern: re.Pattern[str], text: str, start: int, end: int) -> list[Span]:
+    return [trimmed(text, *match.span()) for match in pattern.finditer(text, start, end)]

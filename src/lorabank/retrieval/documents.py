@@ -1,0 +1,261 @@
+"""Documents: Markdown, text, HTML and PDF files as text with a title and sections.
+
+A document is known by its name and by the hash of its bytes. Its text is what chunks are cut from
+and point into: Markdown and plain text as they stand, HTML and PDF as webpage.py and pdf.py read
+them. What cannot be read as text is refused, with what was found; nothing is guessed but what the
+formats leave to guess.
+"""
+
+import codecs
+import hashlib
+import logging
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lorabank.errors import DataError
+from lorabank.retrieval.pdf import read_pdf
+from lorabank.retrieval.sections import Block, Section, joined, markdown_marks, tiled
+from lorabank.retrieval.webpage import read_page
+
+KINDS = {
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".txt": "text",
+    ".text": "text",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".pdf": "pdf",
+}
+LIMIT_MB = 20.0
+_MB = 1_000_000
+_ENCODINGS = {"utf-8": "utf-8", "ascii": "utf-8", "iso8859-1": "cp1252", "cp1252": "cp1252"}
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_DECLARED = re.compile(rb"""<(?:meta\b[^>]*\bcharset|\?xml[^>]+\bencoding)\s*=\s*["']?([\w.:-]+)""")
+_FRONT = re.compile(r"---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
+_FRONT_TITLE = re.compile(r"""^title:[ \t]*(["']?)(.+?)\1[ \t]*$""", re.MULTILINE)
+_SAMPLE = 100_000  # characters looked at for noise
+_MOST_NOISE = 0.02  # of them
+_NOISE = frozenset({"Cc", "Co", "Cn", "Cs"})  # control, private, unassigned, half a character
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file as text; its sections lie side by side and leave nothing out but white space."""
+
+    name: str
+    """The file's name, with the folders under the one that was given."""
+    sha256: str
+    """Of the file's bytes."""
+    title: str
+    text: str = field(repr=False)
+    sections: tuple[Section, ...] = field(repr=False)
+
+
+def read_documents(
+    paths: Sequence[Path], *, encoding: str | None = None, limit_mb: float = LIMIT_MB
+) -> list[Document]:
+    """The documents in files and folders, a folder's in the order of their names.
+
+    A file that is named is read or refused; in a folder, files of other kinds and hidden ones are
+    passed over, and how many is logged.
+
+    Raises:
+        DataError: no path, a folder without documents, the same bytes twice, or what
+            `read_document` refuses.
+    """
+    if not paths:
+        raise DataError("there is nothing to read: name at least one document or folder")
+    found: list[Document] = []
+    first: dict[str, Path] = {}
+    for path, name in (pair for given in paths for pair in _files(given)):
+        document = read_document(path, name=name, encoding=encoding, limit_mb=limit_mb)
+        other = first.setdefault(document.sha256, path)
+        if other is not path:
+            raise DataError(f"{path} and {other} hold the same bytes; give one of them")
+        found.append(document)
+    return found
+
+
+def read_document(
+    path: Path,
+    *,
+    name: str | None = None,
+    encoding: str | None = None,
+    limit_mb: float = LIMIT_MB,
+) -> Document:
+    """One document from a file.
+
+    Args:
+        encoding: utf-8 or latin-1 (read as its superset Windows-1252): what a file is in that is
+            neither UTF-8 nor begins with a byte order mark. A web page may declare it itself.
+
+    Raises:
+        DataError: no file, of another suffix, over the limit, empty, binary, in another encoding,
+            a PDF that is encrypted, damaged or scanned, or a page without text.
+    """
+    kind = KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise DataError(
+            f"{path}: a document must be one of {' '.join(KINDS)}, got "
+            f"{path.suffix or 'no suffix'}; convert it, or rename it if it is one of them"
+        )
+    name = name or path.name
+    raw = _bytes(path, limit_mb)
+    if kind == "pdf":
+        title, blocks = read_pdf(str(path), raw)
+        document = _from_blocks(name, title, blocks)
+    else:
+        declared = encoding or (_declared(raw) if kind == "html" else None)
+        text = _decoded(path, raw, declared)
+        if kind == "html":
+            document = _from_blocks(name, *read_page(text))
+        else:
+            document = from_text(name, text, is_markdown=kind == "markdown")
+    _refuse_noise(path, document.text)
+    return replace(document, sha256=hashlib.sha256(raw).hexdigest())
+
+
+def from_text(name: str, text: str, *, is_markdown: bool = False) -> Document:
+    """A document of a text at hand; its hash is that of the text in UTF-8."""
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not is_markdown:
+        return Document(name, sha256, _first_line(text) or _spoken(name), text, tiled(text, []))
+    front = _FRONT.match(text)
+    named = _FRONT_TITLE.search(front[1]) if front else None
+    text = text[front.end() :] if front else text
+    marks = markdown_marks(text)
+    title = named[2] if named else _first_title(marks) or _spoken(name)
+    return Document(name, sha256, title, text, tiled(text, marks))
+
+
+def _from_blocks(name: str, title: str, blocks: Sequence[Block]) -> Document:
+    text, marks = joined(blocks)
+    title = title or _first_title(marks) or _spoken(name)
+    return Document(name, "", title, text, tiled(text, marks))
+
+
+def _files(given: Path) -> list[tuple[Path, str]]:
+    """(file, name) of what a path stands for."""
+    if not given.is_dir():
+        return [(given, given.name)]
+    files = sorted(
+        Path(folder, file)
+        for folder, _, files in os.walk(given, onerror=_refuse_folder)
+        for file in files
+        if not any(part.startswith(".") for part in Path(folder, file).relative_to(given).parts)
+    )
+    known = [file for file in files if file.suffix.lower() in KINDS]
+    passed = Counter(file.suffix or "no suffix" for file in files if file not in set(known))
+    kinds = ", ".join(f"{n} {suffix}" for suffix, n in passed.most_common(5))
+    if not known:
+        raise DataError(
+            f"{given}: a folder without documents ({' '.join(KINDS)}), got {kinds or 'no files'}"
+        )
+    if passed:
+        _log.warning("%s: files passed over that are no documents: %s", given, kinds)
+    return [(file, file.relative_to(given).as_posix()) for file in known]
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise DataError(f"{error.filename}: cannot be read: {error.strerror}")
+
+
+def _bytes(path: Path, limit_mb: float) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > limit_mb * _MB:
+            raise DataError(
+                f"{path}: {size / _MB:.1f} MB, documents may have {limit_mb:g}; "
+                "split it, or raise the limit with --limit-mb"
+            )
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file or folder") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    if not raw.strip():
+        raise DataError(f"{path}: an empty file; fill it or leave it out")
+    return raw
+
+
+def _declared(raw: bytes) -> str | None:
+    match = _DECLARED.search(raw[:2048].lower())
+    return match[1].decode() if match else None
+
+
+def _decoded(path: Path, raw: bytes, declared: str | None) -> str:
+    """Byte order mark, then UTF-8, then what is declared: no latin-1 of any length is UTF-8."""
+    codec = next((codec for mark, codec in _MARKS.items() if raw.startswith(mark)), "utf-8")
+    if b"\0" in raw and codec != "utf-16":
+        what = "a PDF" if raw.startswith(b"%PDF-") else "NUL bytes"
+        raise DataError(
+            f"{path}: not text, got {what}: binary, or UTF-16 without a byte order mark; give it "
+            "the suffix of what it is, or save it as UTF-8"
+        )
+    try:
+        return raw.decode(codec)
+    except UnicodeDecodeError as error:
+        fault = error
+    if declared and codec == "utf-8":
+        try:
+            return raw.decode(_ENCODINGS[codecs.lookup(declared).name])
+        except LookupError:
+            raise DataError(
+                f"{path}: is declared to be in {declared}, and is not UTF-8; only latin-1 "
+                "(windows-1252) may be declared; save it as UTF-8"
+            ) from None
+        except UnicodeDecodeError as error:
+            fault, codec = error, declared
+    at = f"byte 0x{raw[fault.start]:02x} in line {raw[: fault.start].count(10) + 1}"
+    raise DataError(
+        f"{path}: must be UTF-8, UTF-16 with a byte order mark, or latin-1 if declared; {at} is "
+        f"not {codec}; save it as UTF-8, or say --encoding latin-1 if it is that"
+    )
+
+
+def _refuse_noise(path: Path, text: str) -> None:
+    if not text.strip():
+        raise DataError(
+            f"{path}: no text in it; leave it out, or, if a browser shows some, save what it shows"
+        )
+    sample = Counter(text[:_SAMPLE])
+    noise = sum(
+        n
+        for c, n in sample.items()
+        if c == "\ufffd" or (unicodedata.category(c) in _NOISE and not c.isspace())
+    )
+    share = noise / sample.total()
+    if share > _MOST_NOISE:
+        raise DataError(
+            f"{path}: not text, {share:.0%} of its characters are none: binary, or a PDF whose "
+            "fonts do not say what their shapes mean; export it as text and give that"
+        )
+
+
+def _first_title(marks: Sequence[tuple[int, int, str]]) -> str:
+    top = min((level for _, level, _ in marks), default=0)
+    return next((words for _, level, words in marks if level == top), "")
+
+
+def _first_line(text: str) -> str:
+    """What stands alone above a plain text, and is no sentence."""
+    line, _, rest = text.lstrip().partition("\n")
+    line = line.strip()
+    is_alone = not rest.partition("\n")[0].strip()
+    return line if is_alone and rest and len(line) <= 100 and line[-1:] not in ".,;" else ""
+
+
+def _spoken(name: str) -> str:
+    return " ".join(re.split(r"[_\s-]+", Path(name).stem)).strip() or name

@@ -1,0 +1,40 @@
+"""A small writer of PDF files: lines of Helvetica in the sizes asked for, a page for each list."""
+
+from collections.abc import Sequence
+
+Line = tuple[float, str]  # size, text
+
+
+def pdf(pages: Sequence[Sequence[Line]], *, title: str = "") -> bytes:
+    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Count {len(pages)} /Kids [{kids}] >>".encode(),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
+    ]
+    for i, lines in enumerate(pages):
+        page = f"/Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents {5 + 2 * i} 0 R"
+        drawn = b"BT 50 800 Td\n" + b"".join(map(_drawn, lines)) + b"ET"
+        objects.append(f"<< {page} /Resources << /Font << /F1 3 0 R >> >> >>".encode())
+        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(drawn), drawn))
+    objects.append(b"<< /Title (%s) >>" % title.encode("cp1252"))
+    return _file(objects)
+
+
+def _drawn(line: Line) -> bytes:
+    size, text = line
+    for sign in "\\()":
+        text = text.replace(sign, f"\\{sign}")
+    return b"/F1 %g Tf 0 %g Td (%s) Tj\n" % (size, -1.3 * size, text.encode("cp1252"))
+
+
+def _file(objects: Sequence[bytes]) -> bytes:
+    body, at = b"%PDF-1.4\n", []
+    for i, content in enumerate(objects, start=1):
+        at.append(len(body))
+        body += b"%d 0 obj\n%s\nendobj\n" % (i, content)
+    rows = b"".join(b"%010d 00000 n \n" % offset for offset in at)
+    n = len(objects)
+    table = b"xref\n0 %d\n0000000000 65535 f \n%s" % (n + 1, rows)
+    trailer = b"trailer << /Size %d /Root 1 0 R /Info %d 0 R >>\n" % (n + 1, n)
+    return body + table + trailer + b"startxref\n%d\n%%%%EOF\n" % len(body)

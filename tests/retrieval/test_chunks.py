@@ -1,0 +1,208 @@
+import json
+import os
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from lorabank.engine.base import Base
+from lorabank.errors import UsageError
+from lorabank.retrieval.chunks import Chunk, Count, count_words, cut
+from lorabank.retrieval.documents import Document, from_text
+from lorabank.retrieval.keys import sentence_spans
+
+PROSE = " ".join(
+    f"Valve {i} was opened by Dr. Brown at {i}.5 bar, and closed again. It held!" for i in range(30)
+)
+CODE = "```python\n" + "\n\n".join(f"value_{i} = open_valve({i})" for i in range(12)) + "\n```"
+TABLE = "| valve | bar |\n|---|---|\n" + "\n".join(f"| number {i} | {i}.0 |" for i in range(25))
+MANUAL = f"""Preface text.
+
+# The Valves
+
+## Short one
+
+A paragraph. With two sentences.
+
+## Long one
+
+{PROSE}
+
+A last paragraph there.
+
+### Code
+
+{CODE}
+
+### Table
+
+{TABLE}
+
+## Empty
+
+## End
+
+Fin.
+"""
+ODD = (
+    "Grüße, Жук and naïve cafe\u0301 👩‍👩‍👧 "
+    + "x" * 300
+    + "\n\n\n  東京は日本の首都です。人口は多い。" * 8
+    + "\u2028\tสวัสดีชาวโลก" * 6
+    + "\n\n"
+    + "👩‍👩‍👧" * 20
+    + " end."
+)
+TEXTS = {
+    "manual": from_text("m.md", MANUAL, is_markdown=True),
+    "odd": from_text("o.txt", ODD),
+    "blank lines": from_text("b.txt", "\n\n  One.\n\n\n\n Two. \n"),
+    "no stop": from_text("n.txt", "word and more, " * 400),
+}
+
+
+@pytest.fixture(params=["words", "bytes", "tokens"])
+def count(request: pytest.FixtureRequest) -> Count:
+    if request.param == "words":
+        return count_words
+    if request.param == "bytes":
+        return lambda text: len(text.encode())
+    return tokens(request.getfixturevalue("tiny"))
+
+
+def tokens(base: Base) -> Count:
+    tokenizer = base.chat.tokenizer
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
+
+
+def squeezed(text: str) -> str:
+    return re.sub(r"\s+", "", text)
+
+
+def check(document: Document, chunks: list[Chunk], size: int, count: Count) -> None:
+    """What holds for chunks of any text, with or without overlap."""
+    text, last = document.text, 0
+    for chunk in chunks:
+        assert chunk.text == text[chunk.start : chunk.end] == chunk.text.strip() != ""
+        assert chunk.n_tokens == count(chunk.text) <= size
+        assert not text[last : chunk.start].strip()  # nothing left out
+        assert chunk.end > last
+        last = chunk.end
+    assert not text[last:].strip()
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("size", [40, 97, 100_000])
+def test_chunks_hold_everything_in_order_and_none_is_too_large(name: str, size: int, count: Count):
+    document = TEXTS[name]
+    chunks = cut(document, size_tokens=size, count=count)
+    check(document, chunks, size, count)
+    assert squeezed("".join(c.text for c in chunks)) == squeezed(document.text)
+    assert (len(chunks) == 1) == (count(document.text.strip()) <= size)
+    if name != "manual":  # where a section that has to be cut begins its own chunk
+        for one, other in pairwise(chunks):
+            assert count(document.text[one.start : other.end]) > size
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize(("size", "overlap"), [(60, 15), (100, 50)])
+def test_overlap_is_whole_words_and_as_many_as_asked(
+    name: str, size: int, overlap: int, count: Count
+):
+    document = TEXTS[name]
+    text = document.text
+    chunks = cut(document, size_tokens=size, overlap_tokens=overlap, count=count)
+    check(document, chunks, size, count)
+    plain = cut(document, size_tokens=size - overlap, count=count)
+    assert [c.end for c in chunks] == [c.end for c in plain]
+    for chunk, own in zip(chunks[1:], plain[1:], strict=True):
+        assert count(text[chunk.start : own.start].strip()) <= overlap
+        before = [m.start() for m in re.finditer(r"\S+", text[: chunk.start])]
+        # One word more would be too much, either for the overlap or for the chunk.
+        assert not before or (
+            count(text[before[-1] : own.start].strip()) > overlap
+            or count(text[before[-1] : chunk.end]) > size
+        )
+
+
+def test_overlap_of_prose_is_exact_in_words():
+    chunks = cut(TEXTS["no stop"], size_tokens=50, overlap_tokens=10)
+    for one, other in pairwise(chunks):
+        assert count_words(one.document.text[other.start : one.end]) == 10
+    assert [c.n_tokens for c in chunks[:-1]] == [40] + [50] * (len(chunks) - 2)
+
+
+def test_what_fits_is_kept_whole():
+    """Sections and paragraphs; code and tables are cut at lines, prose at sentences."""
+    document = TEXTS["manual"]
+    ends = {c.end for c in cut(document, size_tokens=60)}
+    starts = {c.start for c in cut(document, size_tokens=60)}
+    text = document.text
+    for section in document.sections:
+        if count_words(text[section.start : section.end]) <= 60 and section.heading != "Empty":
+            inside = range(section.start + 1, len(text[: section.end].rstrip()))
+            assert not starts & set(inside), section
+    allowed = {m.end() for m in re.finditer(r"\S(?=\n|$)", text)}
+    allowed |= {end for _, end in sentence_spans(text)}
+    assert ends <= allowed
+    assert "A last paragraph there." in {
+        p for c in cut(document, size_tokens=60) for p in c.text.split("\n\n")
+    }
+
+
+def test_a_heading_is_never_left_alone_at_the_end():
+    for size in range(25, 120, 5):
+        for chunk in cut(TEXTS["manual"], size_tokens=size):
+            assert not chunk.text.rsplit("\n", 1)[-1].startswith("#"), (size, chunk.text)
+
+
+def test_chunks_know_where_they_are_from():
+    chunks = cut(TEXTS["manual"], size_tokens=60)
+    assert {c.title for c in chunks} == {"The Valves"}
+    by_text = {c.text.split("\n")[0]: c for c in chunks}
+    assert by_text["Preface text."].headings == ()  # with the section after it, which has one
+    assert by_text["## Long one"].headings == ("The Valves", "Long one")
+    assert by_text["### Code"].heading == "Long one > Code"
+    assert chunks[-1].text.endswith("## Empty\n\n## End\n\nFin.")
+
+
+def test_neighbours_are_put_together_while_they_fit():
+    text = "\n\n".join(f"Paragraph {i} has six words." for i in range(7))
+    chunks = cut(from_text("a.txt", text), size_tokens=15)
+    assert [count_words(c.text) for c in chunks] == [15, 15, 5]
+    assert [c.text.count("\n\n") for c in chunks] == [2, 2, 0]
+
+
+def test_a_character_is_not_torn_and_one_that_does_not_fit_is_named():
+    document = from_text("a.txt", "👩‍👩‍👧" * 3)
+    chunks = cut(document, size_tokens=20, count=lambda text: len(text.encode()))
+    assert [c.text for c in chunks] == ["👩‍👩‍👧"] * 3
+    with pytest.raises(UsageError, match=r"one character at least, and '👩.* make chunks larger"):
+        cut(document, size_tokens=5, count=lambda text: len(text.encode()))
+
+
+@pytest.mark.parametrize(
+    ("size", "overlap", "message"),
+    [
+        (0, 0, "1 token or more, got a size of 0"),
+        (100, 51, r"of 100 tokens may overlap by 0\.\.50, got 51"),
+        (100, -1, r"may overlap by 0\.\.50, got -1"),
+    ],
+)
+def test_sizes_that_cannot_be(size: int, overlap: int, message: str):
+    with pytest.raises(UsageError, match=message):
+        cut(TEXTS["odd"], size_tokens=size, overlap_tokens=overlap)
+
+
+@pytest.mark.real
+@pytest.mark.skipif("LORABANK_DATA" not in os.environ, reason="needs LORABANK_DATA")
+def test_a_paper_in_chunks_of_a_real_tokenizer(real: Base):
+    papers = json.loads(Path(os.environ["LORABANK_DATA"], "paperqa/paperQA.json").read_text())
+    document, count = from_text("paper.txt", papers[0]["introduction"]), tokens(real)
+    chunks = cut(document, size_tokens=256, overlap_tokens=25, count=count)
+    check(document, chunks, 256, count)
+    no_overlap = cut(document, size_tokens=231, count=count)
+    assert [c.end for c in no_overlap] == [c.end for c in chunks]
+    for one, other in pairwise(no_overlap):
+        assert count(document.text[one.start : other.end]) > 231
