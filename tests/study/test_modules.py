@@ -164,3 +164,21 @@ def test_the_page_draws_what_the_cells_say(routed):
     assert other["name"] == "routed, another module"
     assert len(report["table"]["rows"]) == 3
     assert "100 % with router" in score["finding"]
+
+
+def test_a_line_has_one_colour_in_all_panels(tmp_path: Path):
+    cells = [*run("modules-merged", tmp_path, "merged=1,2", "rule=mean,cat", "subset=0").values()]
+    other = [
+        {**cell, "name": f"other-{cell['name']}", "spec": {**cell["spec"], "task": "squad"}}
+        for cell in cells
+        if cell["spec"]["rule"] == "mean"
+    ]
+    report = make_report([*other, *cells], title="Merged", base="random-tiny")
+    (figure,) = [f for f in report["figures"] if f["name"] == "by-number"]
+    styles: dict[str, set[int]] = {}
+    for panel in figure["panels"]:
+        for series in panel["series"]:
+            styles.setdefault(series["name"], set()).add(series["style"])
+    assert len(styles) == 2
+    assert all(len(found) == 1 for found in styles.values())
+    assert len(set.union(*styles.values())) == 2

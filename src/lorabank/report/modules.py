@@ -55,6 +55,8 @@ class View:
     """Of categories; others come after."""
     beside: tuple[str, str] | None = None
     """A level to compare with, its name and the cells' number; its mean is drawn across."""
+    alike: str | None = None
+    """An axis the figure has no place for: all cells must have one value of it."""
 
 
 def _score_label(one: Setting) -> str:
@@ -122,6 +124,7 @@ VIEWS = (
         lambda one: GAIN,
         _RULES,
         ("own module, not merged", "oracle_gain"),
+        "merged",
     ),
     View(
         "by-number",
@@ -149,8 +152,11 @@ def make_figures(cells: Sequence[Cell]) -> tuple[list[Figure], list[LeftOut], li
         inside = [one for one in found if one.spec["measure"] == view.measure]
         if not inside:
             continue
-        if len({view.x(one) for one in inside}) < 2:
+        several = view.alike and len({one.spec[view.alike] for one in inside}) > 1
+        if several or len({view.x(one) for one in inside}) < 2:
             reason = f"every cell has {view.x_label} {view.x(inside[0])}"
+            if several:
+                reason = f"the cells differ in {view.alike}"
             left_out.append(LeftOut(view.name, view.title, reason))
         else:
             figures.append(_figure(view, inside))
@@ -206,9 +212,10 @@ def _plain(value: float | None) -> str:
 def _figure(view: View, inside: Sequence[Setting]) -> Figure:
     """A panel for each task, a line for each kind of setting."""
     panels, said = [], []
+    styles: dict[str, int] = {}  # one for each line's name, in whichever panel it is
     for task in dict.fromkeys(one.task for one in inside):
         mine = [one for one in inside if one.task == task]
-        panel = _panel(view, mine, title=task)
+        panel = _panel(view, mine, styles, title=task)
         panels.append(panel)
         said.append(_finding(view, mine, panel, task))
     counts = seeds(one.n_seeds for one in inside)
@@ -222,7 +229,7 @@ def _figure(view: View, inside: Sequence[Setting]) -> Figure:
     )
 
 
-def _panel(view: View, inside: Sequence[Setting], *, title: str) -> Panel:
+def _panel(view: View, inside: Sequence[Setting], styles: dict[str, int], *, title: str) -> Panel:
     places = list(dict.fromkeys(view.x(one) for one in inside))
     is_named = any(isinstance(place, str) for place in places)
     if is_named:
@@ -240,9 +247,11 @@ def _panel(view: View, inside: Sequence[Setting], *, title: str) -> Panel:
                 points.sort(key=lambda p: p["x"])
                 kind: Kind = "bars" if is_named else "line"
                 name = f"{line}{suffix}"
-                series.append(Series(name=name, kind=kind, style=len(series), points=points))
+                style = styles.setdefault(name, len(styles))
+                series.append(Series(name=name, kind=kind, style=style, points=points))
     if view.beside is not None:
-        series.append(_level(view.beside, inside, len(places), style=len(series)))
+        style = styles.setdefault(view.beside[0], len(styles))
+        series.append(_level(view.beside, inside, len(places), style=style))
     label = view.y_label(inside[0])
     x = (
         category_axis(view.x_label, [str(place) for place in places])
