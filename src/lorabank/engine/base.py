@@ -4,6 +4,7 @@ The base is loaded from a folder `find_model` gave, kept in eval mode and never 
 are put around its linear layers by `fleet.py` and taken off again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,11 +17,12 @@ from transformers.utils import logging as transformers_logging
 
 from lorabank.engine import attention, fourbit
 from lorabank.engine.chat import Chat
-from lorabank.engine.frozen import Shelf, layer_shelf, prompt_shelf
+from lorabank.engine.frozen import Shelf, layer_shelf, prompt_shelf, teacher_shelf
 from lorabank.engine.head import TargetNats
 from lorabank.engine.models import ModelInfo, find_model
 from lorabank.engine.prompts import KeyValues
 from lorabank.errors import ModelError, UsageError
+from lorabank.lora.distil import Said, divergence
 from lorabank.lora.shapes import Shape
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -38,6 +40,8 @@ class Base:
     """Keys and values of prompts as the bare model reads them."""
     layer_inputs: Shelf[Tensor] = field(default_factory=layer_shelf)
     """Hidden states that enter the lowest adapted layer."""
+    teachers: Shelf[Said] = field(default_factory=teacher_shelf)
+    """What the bare model says with a document before it."""
     quantized: str | None = None
     """`4bit`, or None for weights as they are."""
 
@@ -99,12 +103,20 @@ class Base:
             hook.remove()
 
     def nats_at(
-        self, rows: Tensor, columns: Tensor, targets: Tensor, **inputs: Any
+        self,
+        rows: Tensor,
+        columns: Tensor,
+        targets: Tensor,
+        *,
+        taught: Sequence[tuple[Tensor, Said]] = (),
+        **inputs: Any,
     ) -> tuple[Tensor, Tensor]:
         """Surprise of chosen tokens, and whether each was the most likely one.
 
         Args:
             rows, columns: (N,) where in the (B, T) input to read; targets: (N,) tokens.
+            taught: which of the N positions have a teacher, and what it says there; they get
+                the divergence from it for a surprise.
             inputs: passed to the model.
 
         Returns:
@@ -113,8 +125,11 @@ class Base:
         head = self.model.get_output_embeddings()
         if not self._has_plain_head:
             logits = self.logits_at(rows, columns, **inputs)
-            hits = logits.argmax(-1) == targets
-            return F.cross_entropy(logits.float(), targets, reduction="none"), hits
+            nats = F.cross_entropy(logits.float(), targets, reduction="none")
+            for at, said in taught:
+                log_q = F.log_softmax(logits[at], dim=-1, dtype=torch.float32)
+                nats = nats.index_copy(0, at, divergence(log_q, said))
+            return nats, logits.argmax(-1) == targets
         caught: list[Tensor] = []
 
         def catch(hidden: Tensor) -> Tensor:
@@ -126,8 +141,20 @@ class Base:
             self.model(**inputs)
         finally:
             del head.forward
-        transposed = self._head_transposed if caught[0].requires_grad else None
-        return TargetNats.apply(caught[0], head.weight, transposed, head.bias, targets)  # type: ignore[no-any-return,no-untyped-call]
+        (hidden,) = caught
+        transposed = self._head_transposed if hidden.requires_grad else None
+
+        def surprise(hidden: Tensor, targets: Tensor, said: Said | None) -> tuple[Tensor, Tensor]:
+            weights = head.weight, transposed, head.bias
+            return TargetNats.apply(hidden, *weights, targets, said)  # type: ignore[no-any-return,no-untyped-call]
+
+        if not taught:
+            return surprise(hidden, targets, None)
+        nats, hits = hidden.new_zeros(len(targets), dtype=torch.float32), targets < 0
+        for at, heard in _with_the_rest(taught, len(targets)):
+            some_nats, some_hits = surprise(hidden[at], targets[at], heard)
+            nats, hits = nats.index_copy(0, at, some_nats), hits.index_copy(0, at, some_hits)
+        return nats, hits
 
     @cached_property
     def _head_transposed(self) -> Tensor | None:
@@ -142,6 +169,17 @@ class Base:
         changes = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
         head = self.model.get_output_embeddings()
         return type(head) is nn.Linear and not any(getattr(config, k, None) for k in changes)
+
+
+def _with_the_rest(
+    taught: Sequence[tuple[Tensor, Said]], n: int
+) -> list[tuple[Tensor, Said | None]]:
+    """Positions with a teacher, and those of the n that have none, if any."""
+    alone = torch.ones(n, dtype=torch.bool, device=taught[0][0].device)
+    for at, _ in taught:
+        alone[at] = False
+    rest = alone.nonzero()[:, 0]
+    return [*taught, (rest, None)] if len(rest) else [*taught]
 
 
 def load_base(

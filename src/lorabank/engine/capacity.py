@@ -74,8 +74,8 @@ def settle_width(need: Need, *, free_bytes: int, n_jobs: int, asked: int | None)
 def measure_need(base: Base, jobs: Sequence[Job], *, reuse: Reuse, recompute: bool) -> Need:
     """What a fleet for these jobs takes, as if each had the longest row and the largest batch."""
     paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
-    rows = max(min(job.settings.batch_size, len(job.lessons)) for job in jobs)
-    lessons = [row for job in jobs for row in job.lessons.lessons]
+    rows = max(job.rows_per_step for job in jobs)
+    lessons = [row for job in jobs for row in job.lessons.rows]
     longest = max(lessons, key=lambda row: (_n_run(row, reuse), len(row.ids)))
     r = max(job.saved_r for job in jobs)
     with _own_shelves(base), Fleet(base, paths=paths, r=r, reuse=reuse) as fleet:

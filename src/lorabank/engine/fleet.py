@@ -131,16 +131,16 @@ class Fleet:
         self, batch: Batch, slots: Sequence[int], *, strength: Sequence[float] | None = None
     ) -> Tensor:
         """(N, vocabulary) logits at a batch's positions, each row with its slot's adapter."""
-        with self._reading(batch, slots, strength=strength) as inputs:
+        with self.reading(batch, slots, strength=strength) as inputs:
             return self.base.logits_at(batch.rows, batch.columns, **inputs)
 
     def nats_at(self, batch: Batch, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
         """(N,) surprise of a batch's targets in nats, and (N,) whether each was most likely."""
-        with self._reading(batch, slots) as inputs:
+        with self.reading(batch, slots) as inputs:
             return self.base.nats_at(batch.rows, batch.columns, batch.targets, **inputs)
 
     @contextmanager
-    def _reading(
+    def reading(
         self,
         batch: Batch,
         slots: Sequence[int],

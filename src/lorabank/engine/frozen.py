@@ -1,11 +1,11 @@
 """What the frozen base computes is computed once.
 
-Two things in a row of tokens depend on no adapter. Under an activated adapter (arXiv:2504.12397)
-everything before the assistant's header is read by the bare base, so its keys and values belong to
-the prompt alone. And below the lowest adapted layer nothing is adapted, so the hidden states that
-enter that layer belong to the tokens alone. Both are kept with the base, across epochs, adapters,
-recall checks and questions, each under a bound in bytes; past it the least recently used go and
-are computed again when asked for.
+Three things depend on no adapter. Under an activated adapter (arXiv:2504.12397) everything before
+the assistant's header is read by the bare base, so its keys and values belong to the prompt alone.
+Below the lowest adapted layer nothing is adapted, so the hidden states that enter that layer
+belong to the tokens alone. And a teacher is the bare base (teacher.py). All three are kept with the
+base, across epochs, adapters, recall checks and questions, each under a bound in bytes; past it the
+least recently used go and are computed again when asked for.
 """
 
 from collections import OrderedDict
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lorabank.engine.prompts import KeyValues
+from lorabank.lora.distil import Said
 
 _GIB = 1 << 30
 _V = TypeVar("_V")
@@ -31,6 +32,8 @@ class Reuse:
     """Keys and values of prompts that no adapter touches."""
     layers: bool = True
     """Hidden states below the lowest adapted layer."""
+    teachers: bool = True
+    """What teachers say, and for the time they speak their documents."""
 
 
 EVERYTHING = Reuse()
@@ -77,6 +80,10 @@ def layer_shelf(max_bytes: int = 2 * _GIB) -> Shelf[Tensor]:
     return Shelf(max_bytes, lambda value: value.nbytes)
 
 
+def teacher_shelf(max_bytes: int = 2 * _GIB) -> Shelf[Said]:
+    return Shelf(max_bytes, lambda value: value.n_bytes)
+
+
 class _Reached(Exception):
     """Ends a forward pass at the layer whose input was wanted."""
 
@@ -98,6 +105,28 @@ def hidden_below(model: Any, layer: int, **inputs: Any) -> Tensor:
     finally:
         hook.remove()
     raise AssertionError("the layer was never reached")
+
+
+@contextmanager
+def watching(
+    model: Any, layers: Sequence[int], rows: Tensor, columns: Tensor
+) -> Iterator[dict[int, Tensor]]:
+    """Layer -> (N, d) what it puts out at chosen positions, filled by the forward pass inside."""
+    seen: dict[int, Tensor] = {}
+
+    def watch(layer: int) -> Callable[..., None]:
+        def hook(_: nn.Module, __: tuple[Any, ...], out: Any) -> None:
+            seen[layer] = (out[0] if isinstance(out, tuple) else out)[rows, columns]
+
+        return hook
+
+    there = blocks(model)
+    hooks = [there[layer].register_forward_hook(watch(layer)) for layer in layers]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager

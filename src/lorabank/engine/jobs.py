@@ -15,9 +15,11 @@ from lorabank.engine.base import Base
 from lorabank.engine.fleet import Weights
 from lorabank.engine.lessons import Lessons
 from lorabank.engine.settings import TrainSettings
+from lorabank.engine.teacher import Ask
 from lorabank.errors import DataError, UsageError
 from lorabank.lora import objectives, variants
 from lorabank.lora.objectives import Objective
+from lorabank.lora.shapes import layer_of
 
 _FLOOR = 0.1  # of the peak rate: what `settle` never goes below
 _BETTER = 0.995  # of the lowest loss so far: what counts as progress under `plateau`
@@ -41,6 +43,13 @@ class Job:
         return objectives.parse(self.settings.objective)
 
     @property
+    def ask(self) -> Ask:
+        """What it wants to hear of its teachers: of the blocks those that it can move."""
+        s = self.settings
+        lowest = min((layer_of(path) or 0 for path in self.paths), default=0)
+        return Ask(s.teacher_k, s.teacher_hidden, lowest)
+
+    @property
     def saved_r(self) -> int:
         """Rank of the plain LoRA the adapter ends as; pissa's is twice what trains."""
         return variants.saved_r(variants.parse(self.settings.variant), self.settings.r)
@@ -54,6 +63,12 @@ class Job:
     @property
     def steps_per_epoch(self) -> int:
         return math.ceil(len(self.lessons) / self.settings.batch_size)
+
+    @property
+    def rows_per_step(self) -> int:
+        """Examples of the largest batch, and guards with it."""
+        n = min(self.settings.batch_size, len(self.lessons))
+        return n + math.ceil(n * self.settings.guards_per_example)
 
     @property
     def total_steps(self) -> int:
@@ -188,6 +203,12 @@ class Progress:
             self._rng.shuffle(order)
             self._queue = _split(order, self.job)
         return self._queue.pop(0)
+
+    def next_guards(self, n_examples: int) -> list[int]:
+        """Indices of the guards that go with so many examples: all in turn, each a share."""
+        ratio, n = self.job.settings.guards_per_example, len(self.job.lessons.guards)
+        due = range(int(ratio * self.examples), int(ratio * (self.examples + n_examples)))
+        return [i % n for i in due]
 
     def lr(self) -> float:
         """Learning rate of the coming step.

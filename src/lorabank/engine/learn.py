@@ -73,16 +73,37 @@ class LearnReport:
 
 
 def plan_job(
-    base: Base, examples: Sequence[Example], settings: TrainSettings, *, name: str = "adapter"
+    base: Base,
+    examples: Sequence[Example],
+    settings: TrainSettings,
+    *,
+    name: str = "adapter",
+    contexts: Sequence[str] = (),
+    guards: Sequence[Example] = (),
 ) -> Job:
     """Render the examples and settle the layers, refusing what cannot be trained.
 
+    Args:
+        contexts: for the objective `distil`, the document each example is about.
+        guards: for a `protect_share`, ordinary prompts and replies.
+
     Raises:
-        UsageError: nothing to learn, a target, layer or rank that does not fit this base.
+        UsageError: nothing to learn, a target, layer or rank that does not fit this base, contexts
+            or guards that the settings need and lack, or have and do not use.
         DataError: an example longer than the context.
     """
     if not examples:
         raise UsageError("there is nothing to learn: give at least one example")
+    if bool(contexts) != (settings.objective == "distil"):
+        raise UsageError(
+            "objective distil takes a context for each example and no other objective does; got "
+            f"objective {settings.objective}, {len(contexts):,} contexts"
+        )
+    if bool(guards) != (settings.protect_share > 0):
+        raise UsageError(
+            "a protect_share above 0 takes ordinary examples and 0 takes none; got protect_share "
+            f"{settings.protect_share:g}, {len(guards):,} ordinary examples"
+        )
     paths = choose(base.linears, settings.target_modules, settings.layers)
     if settings.through_peft:
         if base.quantized:
@@ -101,6 +122,8 @@ def plan_job(
         recipe=settings.recipe,
         max_tokens=base.max_tokens,
         activated=settings.activated,
+        contexts=contexts,
+        guards=guards,
     )
     return Job(name, lessons, settings, tuple(paths))
 
@@ -112,8 +135,10 @@ def learn(
     out: Path,
     settings: TrainSettings = SOUND,
     on_step: OnStep | None = None,
+    contexts: Sequence[str] = (),
+    guards: Sequence[Example] = (),
 ) -> LearnReport:
-    """Write the examples into an adapter in the folder `out`, and measure.
+    """Write the examples into an adapter in the folder `out`, and measure; the rest as `plan_job`.
 
     Ctrl-C during training keeps the best adapter so far and reports it as `interrupted`.
 
@@ -122,7 +147,7 @@ def learn(
         StorageError: `out` cannot be written.
     """
     check_out(out)
-    job = plan_job(base, examples, settings, name=out.name)
+    job = plan_job(base, examples, settings, name=out.name, contexts=contexts, guards=guards)
     before = read(base, job.lessons.probes)
     started = time.perf_counter()
     if settings.through_peft:

@@ -25,11 +25,11 @@ def read_prompts(model: Any, prompts: Sequence[Tokens]) -> list[KeyValues]:
     Where prompts begin with the same long text (a document, and questions to it), it is read once.
     """
     found: dict[int, KeyValues] = {}
-    for members, n_shared in _alike(prompts):
+    for members, n_shared in alike(prompts):
         rest = [prompts[i][n_shared:] for i in members]
         shared = None
         if n_shared:
-            shared = _read(model, [prompts[members[0]][:n_shared]]).layers
+            shared = read_start(model, prompts[members[0]][:n_shared])
         width = max(map(len, rest))
         step = max(1, _FILL_TOKENS // (n_shared + width))
         for start in range(0, len(rest), step):
@@ -44,20 +44,30 @@ def read_prompts(model: Any, prompts: Sequence[Tokens]) -> list[KeyValues]:
     return [found[i] for i in range(len(prompts))]
 
 
+def read_start(model: Any, tokens: Tokens) -> Any:
+    """The layers of a text's cache: what several rows may begin with."""
+    return _read(model, [tokens]).layers
+
+
+def after_start(layers: Any, n_rows: int) -> DynamicCache:
+    """The cache of so many rows that all begin with what `read_start` has read."""
+    before = [
+        (layer.keys.expand(n_rows, -1, -1, -1), layer.values.expand(n_rows, -1, -1, -1))
+        for layer in layers
+    ]
+    return DynamicCache(before)
+
+
 def _read(model: Any, rows: Sequence[Tokens], *, after: Any = None) -> DynamicCache:
     """The cache of rows padded on the right; `after` are the layers of what stands before each."""
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=model.device)
-    before = [
-        (layer.keys.expand(len(rows), -1, -1, -1), layer.values.expand(len(rows), -1, -1, -1))
-        for layer in after or ()
-    ]
-    cache = DynamicCache(before) if before else DynamicCache()
+    cache = after_start(after, len(rows)) if after else DynamicCache()
     model.get_decoder()(input_ids=ids, past_key_values=cache, use_cache=True)
     return cache
 
 
-def _alike(prompts: Sequence[Tokens]) -> list[tuple[list[int], int]]:
+def alike(prompts: Sequence[Tokens]) -> list[tuple[list[int], int]]:
     """Positions of prompts that are read together, and how many first tokens they share.
 
     The last token of a prompt is never shared, so that each has something left to read.

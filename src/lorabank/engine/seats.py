@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lorabank.engine import teacher
 from lorabank.engine.checkpoint import State
 from lorabank.engine.dropout import Dropout
 from lorabank.engine.fleet import Fleet
@@ -61,10 +62,15 @@ class Seats:
             return
         job = self.jobs[self.n_sat]
         self.fleet.start(slot, job.settings, job.paths)
-        self.fleet.warm(job.lessons.lessons)
+        self._warm(job)
         self.optimiser.restart(slot)
         self.taken[slot] = Seat(slot, self.n_sat, Progress(job))
         self.n_sat += 1
+
+    def _warm(self, job: Job) -> None:
+        """Put on the base's shelves what they keep of a job's rows."""
+        self.fleet.warm(job.lessons.rows)
+        teacher.warm(self.fleet, job.lessons.rows, job.ask)
 
     def update(self, seat: Seat) -> bool:
         """Apply a slot's gradient; whether it was a number."""
@@ -138,7 +144,7 @@ class Seats:
         numbers, tensors = saved
         self.outcomes, self.n_sat = outcomes, numbers["n_sat"]
         for job in self.jobs[: self.n_sat]:  # again in the order they sat down in
-            self.fleet.warm(job.lessons.lessons)
+            self._warm(job)
         for there in numbers["seats"]:
             slot, job = there["slot"], self.jobs[there["number"]]
             self.fleet.start(slot, job.settings, job.paths)

@@ -30,7 +30,17 @@ class TrainSettings:
     `peft:<tuner>` (engine/tuner.py)."""
 
     objective: str = "ce"
-    """ce, memft-threshold, memft-window (lora/objectives.py)."""
+    """ce, memft-threshold, memft-window (lora/objectives.py), distil (lora/distil.py): learn from
+    the base with each example's document before it."""
+
+    teacher_k: int = 128
+    """Words of a teacher's distribution that are kept at each token; the rest is one lump."""
+
+    teacher_hidden: float = 1.0
+    """Weight of the hidden states' distance from the teacher's; 0 = off. Never on ordinary text."""
+
+    protect_share: float = 0.0
+    """Share of what is trained on that is ordinary text, on which to stay as the base is."""
 
     r: int = 8
     """Rank."""
@@ -91,6 +101,7 @@ class TrainSettings:
             "add --always-on",
         )
         objectives.parse(self.objective)
+        self._check_teacher()
         names = " or ".join(RECIPE_NAMES)
         _check(self.recipe in RECIPE_NAMES, f"--recipe must be {names}, got {self.recipe!r}")
         _check(
@@ -107,6 +118,27 @@ class TrainSettings:
             self.until_recall is None or 0 < self.until_recall <= 1,
             f"--until-recall must be above 0 and at most 1, got {self.until_recall}",
         )
+
+    def _check_teacher(self) -> None:
+        has_teacher = self.objective == "distil" or self.protect_share > 0
+        _check(
+            not (has_teacher and (self.through_peft or self.recipe == "paper")),
+            "objective distil and protect_share go with recipe sound and variants a fleet trains, "
+            f"got recipe {self.recipe}, variant {self.variant}",
+        )
+        _check(self.teacher_k >= 1, f"teacher_k must be at least 1, got {self.teacher_k}")
+        _check(
+            0 <= self.teacher_hidden < math.inf,
+            f"teacher_hidden must be at least 0, got {self.teacher_hidden}",
+        )
+        _check(
+            0 <= self.protect_share <= 0.9,
+            f"protect_share must be at least 0 and at most 0.9, got {self.protect_share}",
+        )
+
+    @property
+    def guards_per_example(self) -> float:
+        return self.protect_share / (1 - self.protect_share)
 
     @property
     def through_peft(self) -> bool:

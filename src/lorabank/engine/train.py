@@ -3,6 +3,7 @@
 Each step takes one batch from every seated job, runs the base once over all of them, and gives
 each adapter the gradient of its own mean loss: the same it would get alone. Recall during an
 epoch comes free with the loss; when it is near the goal it is verified by a pass of its own.
+Rows that have a teacher bring its word with them, so one step may hold jobs of every objective.
 """
 
 import math
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lorabank.engine import teacher
 from lorabank.engine.base import Base
 from lorabank.engine.capacity import free_bytes, measure_need, settle_width
 from lorabank.engine.checkpoint import Checkpoint, State
@@ -25,6 +27,7 @@ from lorabank.engine.progress import FleetProgress, fleet_progress
 from lorabank.engine.recompute import recomputing
 from lorabank.engine.rows import lesson_batch
 from lorabank.engine.seats import Seat, Seats
+from lorabank.engine.teacher import Ask
 from lorabank.errors import UsageError
 from lorabank.lora.objectives import Objective, fleet_weights, weighted_means
 
@@ -131,6 +134,7 @@ class _Trainer:
         batches = [seat.progress.next_batch() for seat in seats]
         chosen = [
             [seat.job.lessons.lessons[i] for i in batch]
+            + [seat.job.lessons.guards[i] for i in seat.progress.next_guards(len(batch))]
             for seat, batch in zip(seats, batches, strict=True)
         ]
         fleet.grad.zero_()
@@ -140,6 +144,7 @@ class _Trainer:
                 [seat.slot for seat in seats],
                 chosen,
                 objectives=[seat.job.objective for seat in seats],
+                asks=[seat.job.ask for seat in seats],
             )
         result.losses.sum().backward()  # type: ignore[no-untyped-call]
         losses, hits = result.losses.tolist(), result.hits.tolist()
@@ -186,7 +191,7 @@ class FleetLoss:
     losses: Tensor
     """(E,) each adapter's own mean loss, nats per token that carries loss."""
     hits: Tensor
-    """(E,) examples of which every such token was already the most likely one."""
+    """(E,) examples, guards left out, of which every such token was already the most likely one."""
 
 
 def fleet_loss(
@@ -195,25 +200,27 @@ def fleet_loss(
     chosen: Sequence[Sequence[Lesson]],
     *,
     objectives: Sequence[Objective] | None = None,
+    asks: Sequence[Ask] | None = None,
 ) -> FleetLoss:
     """Loss of each slot's adapter on its own lessons, in one pass over the base."""
     device, n = fleet.base.device, len(slots)
-    batch = lesson_batch(
-        [row for rows in chosen for row in rows], device=device, split=fleet.reuse.prompts
-    )
-    owner = torch.tensor([i for i, rows in enumerate(chosen) for _ in rows], device=device)  # (R,)
-    per_row = [slot for slot, rows in zip(slots, chosen, strict=True) for _ in rows]
-    nats, hits = fleet.nats_at(batch, per_row)  # (N,)
+    lessons = [row for rows in chosen for row in rows]
+    batch = lesson_batch(lessons, device=device, split=fleet.reuse.prompts)
+    whose = [i for i, rows in enumerate(chosen) for _ in rows]
+    asks, objectives = asks or [Ask()] * n, objectives or [Objective()] * n
+    taught = teacher.listen(fleet, batch, lessons, [asks[i] for i in whose])
+    nats, hits = teacher.nats_at(fleet, batch, [slots[i] for i in whose], taught)  # (N,)
+    owner = torch.tensor(whose, device=device)  # (R,)
     wrong = (~hits).int()
     misses = torch.zeros(len(owner), dtype=torch.int, device=device)
-    right = misses.index_add_(0, batch.rows, wrong) == 0  # (R,)
+    counts = torch.tensor([not lesson.is_guard for lesson in lessons], device=device)
+    right = (misses.index_add_(0, batch.rows, wrong) == 0) & counts  # (R,)
+    ruled = owner[batch.rows]  # (N,) by which objective
+    if taught:  # a teacher's word counts alike on every token, whatever else the job learns by
+        objectives = [*objectives, Objective("distil")]
+        ruled = ruled.index_fill(0, torch.cat([some.at for some in taught]), n)
     weights = fleet_weights(
-        objectives or [Objective()] * n,
-        nats.detach(),
-        wrong.bool(),
-        batch.rows,
-        owner[batch.rows],
-        extra=batch.weights,
+        objectives, nats.detach(), wrong.bool(), batch.rows, ruled, extra=batch.weights
     )  # (N,)
     losses = weighted_means(nats, weights, owner[batch.rows], n)
     return FleetLoss(losses, torch.bincount(owner[right], minlength=n))

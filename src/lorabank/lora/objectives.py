@@ -4,7 +4,8 @@ An objective turns a batch's losses into weights; the loss of a job is the weigh
 own tokens. Plain cross-entropy weighs all alike. MemFT (arXiv:2605.30260) leaves learned tokens
 alone: a token above p = 1/2 is the greedy choice whatever the others are, so effort spent on it
 buys no recall. `memft-threshold` drops such tokens, `memft-window` fades them out and looks
-hardest where greedy decoding first goes wrong. Weights carry no gradient.
+hardest where greedy decoding first goes wrong. `distil` weighs all alike too; what its tokens cost
+is a teacher's to say (lora/distil.py). Weights carry no gradient.
 
 Everywhere N loss positions lie in row-major order: those of one row are consecutive and in order.
 """
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from lorabank.errors import UsageError
 
-Name = Literal["ce", "memft-threshold", "memft-window"]
+Name = Literal["ce", "memft-threshold", "memft-window", "distil"]
 NAMES: tuple[Name, ...] = get_args(Name)
 EPSILON = 1e-8  # added to a sum of weights: nothing for one token, enough to divide by
 
@@ -76,9 +77,10 @@ def parse(name: str) -> Objective:
 def token_weights(objective: Objective, nats: Tensor, wrong: Tensor, row: Tensor) -> Tensor:
     """How much each token counts in the loss, 0..1.
 
-    Cross-entropy: 1. Threshold: 1 above `threshold_nats`, else 0. Window: sigmoid(kappa (nats -
-    threshold)) times phi, which is 1 before the row's first wrong token, exp(-d / tau) for the
-    d-th after it (itself d = 0), `floor` from d = window on, and 1 throughout a row without one.
+    Cross-entropy, distillation: 1. Threshold: 1 above `threshold_nats`, else 0. Window: sigmoid(
+    kappa (nats - threshold)) times phi, which is 1 before the row's first wrong token, exp(-d /
+    tau) for the d-th after it (itself d = 0), `floor` from d = window on, and 1 throughout a row
+    without one.
 
     Distances count loss positions, so an answer in several parts is read as one. The release
     also widens the window of a batch place whose first wrong token has not moved for three steps;
@@ -93,7 +95,7 @@ def token_weights(objective: Objective, nats: Tensor, wrong: Tensor, row: Tensor
     Source: arXiv:2605.30260, MemFT-OT and MemFT-SW.
     """
     nats = nats.detach().float()
-    if objective.name == "ce":
+    if objective.name in ("ce", "distil"):
         return torch.ones_like(nats)
     if objective.name == "memft-threshold":
         return (nats > objective.threshold_nats).float()

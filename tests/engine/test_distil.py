@@ -1,0 +1,385 @@
+"""Distillation in a fleet: plain autograd's gradients, teachers heard once, the base protected."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lorabank.engine import teacher
+from lorabank.engine.base import Base, load_info
+from lorabank.engine.fleet import Fleet, Weights
+from lorabank.engine.frozen import EVERYTHING, Reuse, teacher_shelf
+from lorabank.engine.head import TargetNats
+from lorabank.engine.jobs import Job, Outcome, Progress
+from lorabank.engine.learn import learn, plan_job
+from lorabank.engine.lessons import Lesson
+from lorabank.engine.models import find_model
+from lorabank.engine.progress import FleetProgress
+from lorabank.engine.recompute import recomputing
+from lorabank.engine.settings import PAPER, SOUND
+from lorabank.engine.train import fleet_loss, train
+from lorabank.errors import DataError, UsageError
+from lorabank.lora import distil
+from lorabank.lora.shapes import layer_of
+from lorabank.tasks.examples import from_pair
+
+ALL = 10**6  # words kept: more than any vocabulary has
+QUICK = replace(SOUND, lr=5e-3, exposures=6, until_recall=None, batch_size=4, warmup_steps=0)
+DISTIL = replace(QUICK, objective="distil", teacher_k=ALL, teacher_hidden=0.7)
+REUSES = [EVERYTHING, Reuse(prompts=False), Reuse(teachers=False), Reuse(False, False, False)]
+DOCUMENTS = [f"Report {d}: " + " ".join(f"item {i} is {i * d}," for i in range(9)) for d in (3, 5)]
+ORDINARY = [from_pair(f"Why is it {i}?", f"For {i} reasons.") for i in range(3)]
+
+
+def planned(base: Base, settings=QUICK, *, n: int = 4, start: int = 0, name: str = "job") -> Job:
+    """Questions about the two documents in turn, with guards and contexts as settings want them."""
+    return plan_job(
+        base,
+        [from_pair(f"What is{' it' * (i % 3)} {i}?", f"{i * 7}") for i in range(start, start + n)],
+        settings,
+        name=name,
+        contexts=[DOCUMENTS[i % 2] for i in range(n)] if settings.objective == "distil" else (),
+        guards=ORDINARY if settings.protect_share else (),
+    )
+
+
+def mixed_jobs(base: Base) -> list[Job]:
+    """Distilling and not, activated and always on, protected and not; three asks of a teacher."""
+    kinds = [
+        replace(DISTIL, r=2),
+        replace(DISTIL, r=3, activated=False, layers=(1,), protect_share=0.5),
+        replace(QUICK, r=4),
+        replace(QUICK, objective="memft-threshold", teacher_k=ALL, protect_share=0.3),
+        replace(DISTIL, teacher_hidden=0.0, activated=False, target_modules=("q_proj",)),
+    ]
+    return [planned(base, s, start=5 * i, name=f"job {i}") for i, s in enumerate(kinds)]
+
+
+def start(fleet: Fleet, jobs: Sequence[Job]) -> list[Weights]:
+    """Every slot with its job's adapter, B made non-zero; copies of the weights."""
+    for slot, job in enumerate(jobs):
+        fleet.start(slot, job.settings, job.paths)
+        rng = torch.Generator().manual_seed(slot)
+        for path in job.paths:
+            b = fleet.weights_at(slot, path, job.settings.r)[1]
+            b.copy_(torch.randn(b.shape, generator=rng) * 0.1)
+    return [fleet.take(slot, r=job.settings.r, paths=job.paths) for slot, job in enumerate(jobs)]
+
+
+def read_plainly(base: Base, ids: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+    """(T, V) log probabilities and what each block puts out, (T, d), of one whole row."""
+    seen: list[Tensor] = []
+    hooks = [
+        block.register_forward_hook(lambda _m, _a, out: seen.append(out[0]))
+        for block in base.model.model.layers
+    ]
+    log_p = base.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+    for hook in hooks:
+        hook.remove()
+    return log_p, seen
+
+
+def plain_loss(base: Base, job: Job, rows: Sequence[Lesson], weights: Weights) -> Tensor:
+    """The loss by its definition, row by row, with autograd and nothing of the engine's."""
+    s, on_from = job.settings, 0
+
+    def add(path: str):  # type: ignore[no-untyped-def]
+        a, b = weights[path]
+
+        def hook(_m, args, out):  # type: ignore[no-untyped-def]
+            on = torch.arange(out.shape[1]) >= on_from
+            return out + args[0] @ a.T @ b.T * (s.alpha / s.r) * on[:, None]
+
+        return hook
+
+    lowest = min(layer_of(path) or 0 for path in job.paths)
+    losses, counted = [], []
+    for row in rows:
+        i = row.carries_loss.index(True)
+        told = None
+        if row.teacher:
+            with torch.no_grad():
+                told = read_plainly(base, (*row.teacher, *row.ids[i:]))
+        on_from = row.on_from
+        hooks = [base.model.get_submodule(p).register_forward_hook(add(p)) for p in weights]
+        log_q, mine = read_plainly(base, row.ids)
+        for hook in hooks:
+            hook.remove()
+        for t in range(i, len(row.ids)):
+            if told is None:
+                loss = -log_q[t - 1, row.ids[t]]
+                is_memft = s.objective == "memft-threshold"
+                counted.append(float(loss > torch.tensor(2.0).log()) if is_memft else 1.0)
+            else:
+                there = t - 1 - i + len(row.teacher)
+                loss = F.kl_div(log_q[t - 1], told[0][there], log_target=True, reduction="sum")
+                apart = [
+                    (x[t - 1] - y[there]).abs().sum() / y[there].abs().sum()
+                    for x, y in zip(mine[lowest:], told[1][lowest:], strict=True)
+                ]
+                if row.teacher != row.ids[:i]:  # of a guard's teacher only the words count
+                    loss = loss + s.teacher_hidden * torch.stack(apart).mean()
+                counted.append(1.0)
+            losses.append(loss)
+    weight = torch.tensor(counted)
+    return (torch.stack(losses) * weight).sum() / weight.sum()
+
+
+def assert_plain_gradients(base: Base, jobs: Sequence[Job], reuse: Reuse, recompute: bool) -> None:
+    paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
+    chosen = [list(job.lessons.rows) for job in jobs]
+    with (
+        Fleet(base, paths=paths, r=8, width=len(jobs), reuse=reuse) as fleet,
+        recomputing(fleet, is_on=recompute),
+    ):
+        weights = start(fleet, jobs)
+        result = fleet_loss(
+            fleet,
+            list(range(len(jobs))),
+            chosen,
+            objectives=[job.objective for job in jobs],
+            asks=[job.ask for job in jobs],
+        )
+        result.losses.sum().backward()
+        fleet.theta.copy_(fleet.grad)
+        ours = [fleet.take(i, r=job.settings.r, paths=job.paths) for i, job in enumerate(jobs)]
+    for job, rows, mine, loss, given in zip(
+        jobs, chosen, ours, result.losses, weights, strict=True
+    ):
+        for pair in given.values():
+            for leaf in pair:
+                leaf.requires_grad_()
+        wanted = plain_loss(base, job, rows, given)
+        wanted.backward()
+        torch.testing.assert_close(loss, wanted, atol=1e-5, rtol=1e-5, msg=job.name)
+        for path, pair in given.items():
+            for got, leaf in zip(mine[path], pair, strict=True):
+                assert leaf.grad is not None
+                torch.testing.assert_close(got, leaf.grad, atol=1e-5, rtol=1e-5)
+        assert max(leaf.grad.abs().max() for pair in given.values() for leaf in pair) > 1e-3  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("reuse", REUSES, ids=str)
+def test_loss_and_gradients_are_those_of_plain_autograd(tiny: Base, reuse: Reuse):
+    assert_plain_gradients(tiny, mixed_jobs(tiny), reuse, recompute=False)
+
+
+def test_so_they_are_when_activations_are_computed_twice(tiny: Base):
+    assert_plain_gradients(tiny, mixed_jobs(tiny), EVERYTHING, recompute=True)
+
+
+def test_so_they_are_where_only_upper_layers_are_adapted(tiny: Base):
+    jobs = [planned(tiny, replace(DISTIL, layers=(1,))), planned(tiny, replace(QUICK, layers=(1,)))]
+    jobs = [replace(job, name=f"job {i}") for i, job in enumerate(jobs)]
+    assert_plain_gradients(tiny, jobs, EVERYTHING, recompute=False)
+    assert tiny.layer_inputs.n_computed > 0  # the layer below was indeed left out
+
+
+def test_so_they_are_where_logits_are_more_than_the_heads_product(tiny: Base):
+    tiny.model.config.logit_scale = 1.0  # a model that has such a field is read by its logits
+    assert not tiny._has_plain_head
+    assert_plain_gradients(tiny, mixed_jobs(tiny), EVERYTHING, recompute=False)
+
+
+@pytest.mark.parametrize("k", [1, 7, 50])
+def test_a_head_taken_in_pieces_has_the_slope_of_the_whole(k: int):
+    rng = torch.Generator().manual_seed(k)
+    n, d, v = 300, 8, 50  # three pieces, the last one short
+    hidden = torch.randn(n, d, generator=rng).requires_grad_()
+    weight, bias = torch.randn(v, d, generator=rng), torch.randn(v, generator=rng)
+    said = distil.keep(torch.randn(n, v, generator=rng).log_softmax(-1), k)
+    each, targets = torch.rand(n, generator=rng), torch.randint(v, (n,), generator=rng)
+    logits = F.linear(hidden, weight, bias)
+    wanted = distil.divergence(logits.log_softmax(-1), said)
+    (slope,) = torch.autograd.grad((wanted * each).sum(), hidden)
+    nats, hits = TargetNats.apply(hidden, weight, None, bias, targets, said)  # type: ignore[no-untyped-call]
+    (ours,) = torch.autograd.grad((nats * each).sum(), hidden)
+    torch.testing.assert_close(nats, wanted)
+    torch.testing.assert_close(ours, slope, atol=1e-5, rtol=1e-5)
+    assert torch.equal(hits, logits.argmax(-1) == targets)
+
+
+def test_the_teacher_alone_has_the_document_and_both_read_the_same_answer(tiny: Base):
+    row = planned(tiny, DISTIL, n=1).lessons.lessons[0]
+    told, asked = (str(tiny.chat.tokenizer.decode(ids)) for ids in (row.teacher, row.ids))
+    assert f"Passage: {DOCUMENTS[0]}\n\nQuestion: What is 0?<|im_end|>" in told
+    assert told.endswith("<|im_start|>assistant\n")
+    assert DOCUMENTS[0] not in asked
+    assert tuple(row.ids[row.start :]) == tuple(tiny.chat.answer_ids("0"))
+    assert not row.is_guard
+    guard = planned(tiny, replace(QUICK, protect_share=0.1)).lessons.guards[0]
+    assert guard.is_guard
+    assert guard.teacher == guard.ids[: guard.start]
+
+
+def outcomes_agree(ours: Outcome, theirs: Outcome, *, atol: float) -> None:
+    for path, pair in ours.weights.items():
+        for one, other in zip(pair, theirs.weights[path], strict=True):
+            torch.testing.assert_close(one, other, atol=atol, rtol=0)
+
+
+def test_teachers_are_heard_once_for_all_epochs_and_adapters(tiny: Base):
+    jobs = [replace(planned(tiny, replace(DISTIL, r=r), n=6), name=f"r {r}") for r in (2, 5)]
+    train(tiny, jobs, width=1)
+    assert tiny.teachers.n_computed == 6
+    train(tiny, [planned(tiny, replace(DISTIL, teacher_k=9), n=6)])  # asks for something else
+    assert tiny.teachers.n_computed == 12
+
+
+def test_a_document_is_read_once_for_all_its_lessons(tiny: Base):
+    job = planned(tiny, DISTIL, n=6)
+    n_read = 0
+
+    def count(_m, args, _out) -> None:  # type: ignore[no-untyped-def]
+        nonlocal n_read
+        n_read += args[0].numel()
+
+    with Fleet(tiny, paths=job.paths, r=8) as fleet:
+        hook = tiny.model.get_input_embeddings().register_forward_hook(count)
+        teacher.warm(fleet, job.lessons.rows, job.ask)
+        hook.remove()
+    rows = [len(row.teacher) + len(row.ids) - row.start for row in job.lessons.rows]
+    documents = [len(tiny.chat.tokenizer(text)["input_ids"]) for text in DOCUMENTS]
+    assert sum(documents) < n_read < sum(rows) / 2
+
+
+@pytest.mark.parametrize("settings", [DISTIL, replace(DISTIL, activated=False, protect_share=0.4)])
+def test_neither_keeping_nor_losing_what_was_said_changes_what_is_learnt(tiny: Base, settings):
+    job = planned(tiny, settings, n=7)
+    kept = train(tiny, [job])[0]
+    without = train(tiny, [job], reuse=Reuse(teachers=False))[0]
+    tiny.teachers = teacher_shelf(max_bytes=tiny.teachers.n_bytes // 3)
+    bounded = train(tiny, [job])[0]
+    assert tiny.teachers.n_computed > len(job.lessons.rows)
+    assert tiny.teachers.n_bytes <= tiny.teachers.max_bytes
+    outcomes_agree(kept, without, atol=1e-4)
+    outcomes_agree(kept, bounded, atol=1e-4)
+
+
+def test_a_fleet_of_all_objectives_learns_what_each_job_learns_alone(tiny: Base):
+    jobs = mixed_jobs(tiny)
+    for job, together in zip(jobs, train(tiny, jobs), strict=True):
+        alone = train(tiny, [job])[0]
+        assert (alone.steps, alone.exposures) == (together.steps, together.exposures)
+        outcomes_agree(together, alone, atol=1e-4)
+
+
+def test_the_student_comes_to_say_what_the_teacher_says(tiny: Base):
+    settings = replace(DISTIL, exposures=60, r=16, alpha=32.0, schedule="constant", teacher_k=16)
+    outcome = train(tiny, [planned(tiny, settings, n=2)])[0]
+    assert outcome.curve[-1].loss < 0.3 * outcome.curve[0].loss
+
+
+def test_guards_are_a_share_of_the_whole_and_counted_nowhere(tiny: Base):
+    progress = Progress(planned(tiny, replace(QUICK, protect_share=0.2), n=12))
+    drawn: list[int] = []
+    for _ in range(6):
+        batch = progress.next_batch()
+        drawn += progress.next_guards(len(batch))
+        progress.record(examples=len(batch), tokens=0, hits=len(batch), loss=1.0)
+    assert drawn == [0, 1, 2, 0, 1, 2]  # of 30 rows a fifth, all in turn
+    assert progress.exposures == 2
+    assert progress.curve[-1].seen_recall == 1
+
+
+def test_protection_keeps_ordinary_replies_as_they_were(tiny: Base):
+    def harm(share: float) -> tuple[float, float]:
+        """Divergence from the base on the guards, and recall, after the same steps."""
+        settings = replace(
+            QUICK, exposures=60, lr=1e-2, protect_share=share, teacher_k=ALL, teacher_hidden=0.0
+        )
+        outcome = train(tiny, [planned(tiny, settings, n=6)])[0]
+        guarded = planned(tiny, replace(settings, protect_share=0.5), n=6)
+        with Fleet(tiny, paths=guarded.paths, r=8) as fleet:
+            fleet.put(0, outcome.weights, alpha=settings.alpha, activated=True)
+            loss = fleet_loss(fleet, [0], [guarded.lessons.guards], asks=[guarded.ask])
+        assert loss.hits.tolist() == [0]  # a guard is no example, however well it is said
+        return loss.losses.item(), outcome.recall
+
+    (bare, recalled), (kept, still) = harm(0.0), harm(0.4)
+    assert recalled >= 0.8
+    assert still >= 0.8
+    assert kept < 0.1 * bare
+
+
+def test_a_run_that_was_cut_goes_on_to_the_same_result(tiny_folder: Path, tmp_path: Path):
+    def load() -> Base:
+        return load_info(find_model(str(tiny_folder)), dtype="float32", device="cpu")
+
+    def cut(report: FleetProgress) -> None:
+        if report.jobs[0].exposures > 2:
+            raise RuntimeError("cut")
+
+    settings = replace(DISTIL, protect_share=0.4, teacher_k=20)
+    base = load()
+    whole = train(base, [planned(base, settings, n=6)])[0]
+    base = load()
+    job = planned(base, settings, n=6)
+    with pytest.raises(RuntimeError, match="cut"):
+        train(base, [job], checkpoint=tmp_path / "c", checkpoint_every_s=0, on_round=cut)
+    resumed = train(load(), [job], checkpoint=tmp_path / "c")[0]
+    outcomes_agree(resumed, whole, atol=0)
+
+
+def test_learn_reports_on_a_distilled_adapter(tiny: Base, tmp_path: Path):
+    examples = [from_pair(f"What is {i}?", f"{i}") for i in range(3)]
+    settings = replace(DISTIL, protect_share=0.2, exposures=2)
+    report = learn(
+        tiny,
+        examples,
+        out=tmp_path / "a",
+        settings=settings,
+        contexts=DOCUMENTS[:1] * 3,
+        guards=ORDINARY,
+    )
+    assert report.facts == 3
+    assert report.exposures_per_fact == 2
+    assert report.kl_to_base_nats > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "given", "says"),
+    [
+        ({}, {"contexts": DOCUMENTS}, "no other objective does; got objective ce, 2 contexts"),
+        ({"objective": "distil"}, {}, "takes a context for each example"),
+        ({"objective": "distil"}, {"contexts": DOCUMENTS[:1]}, "2 examples need as many contexts"),
+        ({"protect_share": 0.1}, {}, r"got protect_share 0\.1, 0 ordinary examples"),
+        ({}, {"guards": ORDINARY}, "got protect_share 0, 3 ordinary examples"),
+    ],
+)
+def test_what_settings_and_data_do_not_agree_on_is_refused(tiny: Base, changes, given, says):
+    examples = [from_pair("What is 1?", "1"), from_pair("What is 2?", "2")]
+    with pytest.raises(UsageError, match=says):
+        plan_job(tiny, examples, replace(QUICK, **changes), **given)
+
+
+@pytest.mark.parametrize(
+    ("context", "says"),
+    [
+        (" \n", "example 1 has an empty context"),
+        ("word " * 300, r"example 1 has [\d,]+ tokens with its context, the model takes 512"),
+    ],
+)
+def test_a_context_no_teacher_can_read_is_refused(tiny: Base, context: str, says: str):
+    with pytest.raises(DataError, match=says):
+        plan_job(tiny, [from_pair("What is 1?", "1")], DISTIL, contexts=[context])
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "says"),
+    [
+        (PAPER, {"objective": "distil"}, "go with recipe sound"),
+        (PAPER, {"protect_share": 0.1}, "got recipe paper, variant lora"),
+        (QUICK, {"objective": "distil", "variant": "dora", "activated": False}, "variant dora"),
+        (QUICK, {"teacher_k": 0}, "teacher_k must be at least 1, got 0"),
+        (QUICK, {"teacher_hidden": -1.0}, "teacher_hidden must be at least 0, got -1"),
+        (QUICK, {"protect_share": 1.0}, r"at most 0\.9, got 1\.0"),
+    ],
+)
+def test_settings_no_teacher_can_follow_are_refused(settings, changes, says: str):
+    with pytest.raises(UsageError, match=says):
+        replace(settings, **changes)
