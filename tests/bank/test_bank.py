@@ -8,7 +8,7 @@ from lorabank.bank.bank import Bank
 from lorabank.bank.parcels import from_examples
 from lorabank.engine.base import Base
 from lorabank.errors import AdapterError, DataError, UsageError
-from lorabank.tasks.examples import Example
+from lorabank.tasks.examples import Example, Message
 
 from .conftest import NAMES, TINY
 
@@ -139,6 +139,26 @@ def test_questions_that_cannot_be_asked(bank: Bank):
         bank.ask("  ")
     with pytest.raises(DataError, match="does not fit"):
         bank.ask("word " * 3000)
+
+
+def test_an_answer_ends_where_the_context_does(bank: Bank):
+    seen: list[int] = []
+    hook = bank.base.model.get_decoder().register_forward_hook(
+        lambda _, __, output: seen.append(output.past_key_values.get_seq_length())
+    )
+    room = bank.base.max_tokens - 20
+
+    def n_tokens(question: str) -> int:
+        return len(bank.base.chat.prompt_ids([Message("user", question)]))
+
+    question = "b"
+    while n_tokens(f"{question} b") <= room:
+        question += " b"
+    answers = [bank.ask(question, max_new_tokens=200)]
+    answers += bank.ask_all([question], gated=False, max_new_tokens=200)
+    hook.remove()
+    assert any(answer.text for answer in answers)
+    assert room < max(seen) <= bank.base.max_tokens
 
 
 def test_a_damaged_adapter_is_an_error_that_names_it(bank: Bank, book: list[Example]):

@@ -268,6 +268,8 @@ def _finish(
     if not left:
         return texts
     prompts = _prompts(reader, [questions[i] for i in left])
+    room = reader.base.max_tokens - max(map(len, prompts))
+    n_tokens = min(max_new_tokens, room)
     names = [best.candidate.module if best else "" for _, best in (chosen[i] for i in left)]
     strength = [float(chosen[i][0] == "module") for i in left]
     used = [name for name in versions if name in names]
@@ -280,10 +282,10 @@ def _finish(
                 fleet=fleet,
                 slots=slots,
                 strength=strength,
-                max_new_tokens=max_new_tokens,
+                max_new_tokens=n_tokens,
             )
     else:
-        whole = generate(reader.base, prompts, max_new_tokens=max_new_tokens)
+        whole = generate(reader.base, prompts, max_new_tokens=n_tokens)
     for i, text in zip(left, whole, strict=True):
         texts[i] = text
     return texts

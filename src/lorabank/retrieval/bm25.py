@@ -6,6 +6,7 @@ hardly does. A term counts once however often the question has it.
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import numpy as np
 from lorabank.retrieval.terms import terms
 
 K1, B = 0.2, 0.75
+
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # it asks for DEBUG by itself
 
 
 class Bm25:
