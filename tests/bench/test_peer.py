@@ -36,12 +36,23 @@ SMALL = {
     "recall": {"facts": 6, "settings": replace(HALF, lr=2e-2, batch_size=6)},
     "fleet": {"adapters": 3, "facts": 4, "exposures": 2},
     "prefix": {"facts": 4, "exposures": 3, "last": (1, 2)},
+    "distill": {"facts": 3, "exposures": 2, "context_tokens": 150},
     "activated": {"batch": 4, "exposures": 3, "long_prompt": 80, "long_batch": 2},
     "generate": {
         "adapters": 2,
         "prompts": 4,
         "new_tokens": 6,
         "settings": replace(FIRM, lr=2e-2, exposures=20),
+    },
+    "bank": {
+        "modules": 2,
+        "facts": 4,
+        "unknown": 4,
+        "alone": 1,
+        "timed_facts": 4,
+        "timed_exposures": 2,
+        "settings": replace(ALWAYS_ON, lr=2e-2, batch_size=4, activated=True),
+        "embeds": False,
     },
 }
 

@@ -4,10 +4,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from lorabank.bench.bank import bench_bank
 from lorabank.bench.caching import bench_activated, bench_prefix
+from lorabank.bench.distill import bench_distill
 from lorabank.bench.pairs import describe_machine, today
 from lorabank.bench.reading import bench_generate, bench_recall
+from lorabank.bench.routing import bench_routing
 from lorabank.bench.setup import warm_up
+from lorabank.bench.synthesise import bench_synthesise
 from lorabank.bench.writing import bench_fleet, bench_train
 from lorabank.engine.base import Base
 
@@ -18,6 +22,10 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "prefix": bench_prefix,
     "activated": bench_activated,
     "generate": bench_generate,
+    "bank": bench_bank,
+    "routing": bench_routing,
+    "distill": bench_distill,
+    "synthesise": bench_synthesise,
 }
 
 

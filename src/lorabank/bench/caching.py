@@ -68,10 +68,10 @@ def bench_prefix(
         )
         job = plan_job(base, book(facts), settings)
         off = Reuse(layers=False)
-        return run_pairs(_training(base, job, Reuse()), _training(base, job, off), n=pairs)
+        return run_pairs(training(base, job, Reuse()), training(base, job, off), n=pairs)
 
     few, many = run(last[0]), run(last[1])
-    gaps = [_loss_gap(few), _loss_gap(many)]
+    gaps = [loss_gap(few), loss_gap(many)]
     exact = max(
         _exact_gap(base, book(facts), ran.ours[-1].result.outcome.job, Reuse(layers=False))
         for ran in (few, many)
@@ -89,8 +89,8 @@ def bench_prefix(
         largest_loss_difference=max(gaps),
         tokens_per_s=[_tokens_per_s(side) for side in (few.ours, many.ours)],
         tokens_per_s_without=[_tokens_per_s(side) for side in (few.theirs, many.theirs)],
-        steady_ratio=_steady_ratio(few),
-        steady_ratio_last10=_steady_ratio(many),
+        steady_ratio=steady_ratio(few),
+        steady_ratio_last10=steady_ratio(many),
         facts=facts,
         exposures=exposures,
         note="seconds are of all steps, filling the cache included; steady_ratio leaves it out",
@@ -125,7 +125,7 @@ def bench_activated(
         replace(settings, batch_size=size, exposures=_LONG_EXPOSURES),
     )
     long = _pairs(base, long_job, n=pairs, exposures=exposures)
-    gaps = [_loss_gap(short), _loss_gap(long)]
+    gaps = [loss_gap(short), loss_gap(long)]
     off = Reuse(prompts=False)
     exact = max(
         _exact_gap(base, book(batch), short_job, off),
@@ -145,8 +145,8 @@ def bench_activated(
         examples_per_s_without=batch * exposures / short.theirs_s,
         examples_per_s_512=size * exposures / long.ours_s,
         examples_per_s_512_without=size * exposures / long.theirs_s,
-        steady_ratio=_steady_ratio(short),
-        steady_ratio_512=_steady_ratio(long),
+        steady_ratio=steady_ratio(short),
+        steady_ratio_512=steady_ratio(long),
         prompt_tokens=_prompt_tokens(short_job),
         prompt_tokens_512=_prompt_tokens(long_job),
         batch=batch,
@@ -164,14 +164,12 @@ def _pairs(
     base: Base, job: Job, *, n: int, exposures: int | None = None
 ) -> Pairs[Training, Training]:
     """With the prompt cache and without it."""
-    with_cache = _training(base, job, Reuse(), exposures=exposures)
-    without = _training(base, job, Reuse(prompts=False), exposures=exposures)
+    with_cache = training(base, job, Reuse(), exposures=exposures)
+    without = training(base, job, Reuse(prompts=False), exposures=exposures)
     return run_pairs(with_cache, without, n=n)
 
 
-def _training(
-    base: Base, job: Job, reuse: Reuse, *, exposures: int | None = None
-) -> Side[Training]:
+def training(base: Base, job: Job, reuse: Reuse, *, exposures: int | None = None) -> Side[Training]:
     """A side that trains a job; its seconds are of the steps only, over `exposures` if given."""
 
     def run() -> Timed[Training]:
@@ -185,7 +183,7 @@ def _training(
     return run
 
 
-def _loss_gap(ran: Pairs[Training, Training]) -> float:
+def loss_gap(ran: Pairs[Training, Training]) -> float:
     ours, theirs = (
         [epoch.loss for epoch in side[-1].result.outcome.curve] for side in (ran.ours, ran.theirs)
     )
@@ -204,7 +202,7 @@ def _exact_gap(base: Base, examples: list[Example], job: Job, off: Reuse) -> flo
     return largest_gap(ours, theirs)
 
 
-def _steady_ratio(ran: Pairs[Training, Training]) -> float:
+def steady_ratio(ran: Pairs[Training, Training]) -> float:
     return median(
         without.result.steady_step_s / with_cache.result.steady_step_s
         for with_cache, without in zip(ran.ours, ran.theirs, strict=True)

@@ -20,7 +20,7 @@ from lorabank.engine.train import train
 from lorabank.tasks.examples import Example
 
 _SAME = 0.02  # of a loss; what bfloat16 leaves between two shapes of batch
-_SAME_MOVE = 0.05  # of the way a weight has gone; Adam turns a gradient's last bit into a step
+SAME_MOVE = 0.05  # of the way a weight has gone; Adam turns a gradient's last bit into a step
 UNTIL_98 = replace(SOUND, r=8, until_recall=0.98)
 
 
@@ -115,14 +115,14 @@ def bench_fleet(
         for a, b in zip(ours, alone, strict=True)
         for mine, theirs in zip(a.curve, b.curve, strict=True)
     )
-    apart = torch.cat([_gaps(a.weights, b.weights) for a, b in zip(ours, alone, strict=True)])
-    moved = torch.cat([_gaps(a.weights, start_weights(base, a.job)) for a in alone])
+    apart = torch.cat([gaps(a.weights, b.weights) for a, b in zip(ours, alone, strict=True)])
+    moved = torch.cat([gaps(a.weights, start_weights(base, a.job)) for a in alone])
     examples_seen = adapters * facts * exposures
     return report(
         "fleet",
         base,
         ran,
-        equal=loss_gap <= _SAME and float(apart.mean() / moved.mean()) <= _SAME_MOVE,
+        equal=loss_gap <= _SAME and float(apart.mean() / moved.mean()) <= SAME_MOVE,
         adapters=adapters,
         facts_each=facts,
         exposures=exposures,
@@ -136,7 +136,7 @@ def bench_fleet(
     )
 
 
-def _gaps(ours: Weights, theirs: Weights) -> Tensor:
+def gaps(ours: Weights, theirs: Weights) -> Tensor:
     """(P,) how far each number of one adapter is from the other's."""
     return torch.cat(
         [

@@ -20,6 +20,10 @@ class Name(StrEnum):
     PREFIX = "prefix"
     ACTIVATED = "activated"
     GENERATE = "generate"
+    BANK = "bank"
+    ROUTING = "routing"
+    DISTILL = "distill"
+    SYNTHESISE = "synthesise"
 
 
 def run(
@@ -27,7 +31,10 @@ def run(
     pairs: Annotated[int, typer.Option(min=1, help="Runs of each side, alternating.")] = 3,
     facts: Annotated[
         int | None,
-        typer.Option(min=1, help="For train, recall, fleet (each) and prefix: another number."),
+        typer.Option(
+            min=1,
+            help="For train, recall, prefix, distill, fleet and bank (each): another number.",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also save the JSON object here.")] = None,
     base: BaseName = DEFAULT_BASE,
@@ -41,7 +48,9 @@ def run(
     """Time us and the peer side by side: ratio is the peer's seconds over ours.
 
     The peer of train, recall and generate is plain PEFT on the same data, model and dtype; that
-    of fleet, prefix and activated is our own engine without the thing measured.
+    of fleet, prefix, activated, distill, bank (a fleet write) is our own engine without the thing
+    measured; that of synthesise is `model.generate`, one prompt at a time. Routing has no peer: it
+    reports how often the right module is found, on the data that LORABANK_DATA names.
 
     Example: lorabank bench recall --json
     """
@@ -54,7 +63,7 @@ def run(
         raise UsageError(f"--out {out} must be a file in a folder that exists")
     if dtype not in (None, "bfloat16", "float32"):
         raise UsageError(f"--dtype must be bfloat16 or float32, got {dtype!r}")
-    if facts and bench in (Name.ACTIVATED, Name.GENERATE):
+    if facts and bench in (Name.ACTIVATED, Name.GENERATE, Name.ROUTING, Name.SYNTHESISE):
         raise UsageError(f"--facts does not go with {bench.value}; leave it out")
     logging.getLogger("lorabank.bench").setLevel(logging.INFO)
     model = load_info(find_model(base, progress=status), dtype=dtype, device=device)
@@ -68,8 +77,9 @@ def run(
 
 
 def _table(result: dict[str, Any]) -> None:
-    print(f"{result['bench']}: {result['ratio']:.2f}x, same results: {_shown(result['equal'])}")
-    for number, pair in enumerate(result["pairs"], start=1):
+    if "ratio" in result:
+        print(f"{result['bench']}: {result['ratio']:.2f}x, same results: {_shown(result['equal'])}")
+    for number, pair in enumerate(result.get("pairs", ()), start=1):
         print(f"  pair {number}: {pair['ours_s']:.2f} s, peer {pair['peer_s']:.2f} s")
     for key, value in result.items():
         if key in ("bench", "ratio", "equal", "pairs", "settings", "machine", "base"):

@@ -11,7 +11,18 @@ import sys
 
 import typer
 
-from lorabank.cli import bank, bench, learn, models, plan, quickstart, recall, records, study
+from lorabank.cli import (
+    bank,
+    bench,
+    learn,
+    models,
+    plan,
+    quickstart,
+    recall,
+    records,
+    study,
+    synthesise,
+)
 from lorabank.errors import LorabankError
 
 app = typer.Typer(
@@ -38,6 +49,7 @@ app.command("forget")(bank.forget)
 app.command("prune")(records.prune)
 app.command("export")(records.export)
 app.command("import")(bank.import_)
+app.command("synthesise")(synthesise.run)
 app.command("bench")(bench.run)
 app.add_typer(models.app, name="models")
 app.add_typer(study.app, name="study")

@@ -1,0 +1,129 @@
+"""Bench of distillation: teachers heard once and kept, and heard again at every step.
+
+Ours against ours without the teachers' shelf: then the bare base reads document, question and
+answer anew for each row of each batch, as the released trainers of deep context distillation do
+(arXiv:2503.08727). The shelf is empty when a run starts, so a run pays for filling it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from statistics import mean
+from typing import Any
+
+from lorabank.bench.caching import loss_gap, steady_ratio, training
+from lorabank.bench.pairs import largest_gap, report, run_pairs
+from lorabank.bench.setup import empty_shelves
+from lorabank.engine.base import Base, load_info
+from lorabank.engine.frozen import EVERYTHING, Reuse
+from lorabank.engine.jobs import Job
+from lorabank.engine.learn import plan_job
+from lorabank.engine.settings import SOUND, TrainSettings
+from lorabank.engine.train import train
+from lorabank.tasks import phonebook
+from lorabank.tasks.examples import Example, from_pair
+
+SETTINGS = replace(SOUND, objective="distil", until_recall=None)
+_PER_DOCUMENT = 16  # examples on one document, as the paper draws for each of its chunks
+_ASKED = 4  # entries an example asks for: some 90 tokens of answer
+_SAME_LOSS = 1e-3  # nats, in float32
+_EXACT = (2, 2)  # examples and exposures of the check in float32
+_WITHOUT = Reuse(teachers=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """Examples and the document of each."""
+
+    examples: list[Example]
+    contexts: list[str]
+
+    def job(self, base: Base, settings: TrainSettings) -> Job:
+        return plan_job(base, self.examples, settings, contexts=self.contexts)
+
+    def first(self, n: int) -> "Lot":
+        return Lot(self.examples[:n], self.contexts[:n])
+
+
+def bench_distill(
+    base: Base,
+    *,
+    pairs: int = 3,
+    facts: int = 16,
+    exposures: int = 4,
+    context_tokens: int = 2048,
+    settings: TrainSettings = SETTINGS,
+) -> dict[str, Any]:
+    """Distil answers from documents: with what teachers say kept, and without.
+
+    Args:
+        facts: examples, 16 to a document.
+    """
+    settings = replace(settings, exposures=exposures)
+    lot = draw(base, facts, context_tokens=context_tokens)
+    job = lot.job(base, settings)
+    ran = run_pairs(training(base, job, EVERYTHING), training(base, job, _WITHOUT), n=pairs)
+    exact = _exact_gap(base, lot, settings)
+    rows = job.lessons.lessons
+    return report(
+        "distill",
+        base,
+        ran,
+        equal=exact <= _SAME_LOSS,
+        equal_note=(
+            f"losses of {min(_EXACT[0], facts)} examples over {_EXACT[1]} exposures in float32, "
+            "untimed; in bfloat16 the shape of a batch shows in the last bits"
+        ),
+        largest_loss_difference_float32=exact,
+        largest_loss_difference=loss_gap(ran),
+        steady_ratio=steady_ratio(ran),
+        documents=len(set(lot.contexts)),
+        examples=facts,
+        exposures=exposures,
+        teacher_prompt_tokens=mean(len(row.teacher) for row in rows),
+        student_prompt_tokens=mean(row.start for row in rows),
+        answer_tokens=mean(sum(row.carries_loss) for row in rows),
+        settings=settings.as_json(),
+        note="seconds are of all steps, hearing the teachers included; steady_ratio leaves it out",
+    )
+
+
+def draw(base: Base, n: int, *, context_tokens: int) -> Lot:
+    """Phone books of so many tokens as documents, and questions for a few entries of each."""
+    n_documents = -(-n // _PER_DOCUMENT)
+    entries = iter(phonebook.build(n_documents * context_tokens // 8, seed=0))
+    lot = Lot([], [])
+    for first in range(0, n, _PER_DOCUMENT):
+        facts = list(_page(base, entries, context_tokens))
+        text = "\n".join(map(_line, facts))
+        for i in range(min(_PER_DOCUMENT, n - first)):
+            asked = [facts[(i * _ASKED + j) % len(facts)] for j in range(_ASKED)]
+            names = ", ".join(fact.name for fact in asked)
+            reply = "\n".join(map(_line, asked))
+            lot.examples.append(from_pair(f"Which phone numbers have {names}?", reply))
+            lot.contexts.append(text)
+    return lot
+
+
+def _page(base: Base, entries: Iterator[phonebook.Fact], n_tokens: int) -> Iterator[phonebook.Fact]:
+    """Entries until the page is full."""
+    for fact in entries:
+        n_tokens -= len(base.chat.tokenizer(f"{_line(fact)}\n")["input_ids"])
+        if n_tokens < 0:
+            return
+        yield fact
+
+
+def _line(fact: phonebook.Fact) -> str:
+    return f"{fact.name}: {fact.number}"
+
+
+def _exact_gap(base: Base, lot: Lot, settings: TrainSettings) -> float:
+    """How far the losses of a short run in float32 are apart with kept teachers and without."""
+    exact = load_info(base.info, dtype="float32", device=base.device.type)
+    count, exposures = _EXACT
+    job = lot.first(count).job(exact, replace(settings, exposures=exposures))
+    losses = []
+    for reuse in (EVERYTHING, _WITHOUT):
+        empty_shelves(exact)
+        losses.append([epoch.loss for epoch in train(exact, [job], reuse=reuse)[0].curve])
+    return largest_gap(*losses)

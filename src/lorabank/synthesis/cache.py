@@ -1,0 +1,100 @@
+"""Replies that were paid for, kept by content so that nothing is asked twice.
+
+One SQLite file, a row for each reply, committed before the next request goes out: a process that
+is killed loses what was in flight and no more. Rows hold what was written, under a hash of what
+was asked; the passages themselves are not in it, but what was made of them is. Failed requests
+are never kept.
+"""
+
+import sqlite3
+from pathlib import Path
+from types import TracebackType
+from typing import final
+
+from lorabank.errors import StorageError, UsageError
+from lorabank.synthesis.generators import Finish, Generator, Reply, Request, key_of
+
+_VERSION = 1
+_PATIENCE_S = 30.0  # with another process that writes a row
+_TABLE = """
+CREATE TABLE IF NOT EXISTS replies (
+    key TEXT PRIMARY KEY,
+    generator TEXT NOT NULL,
+    text TEXT NOT NULL,
+    finish TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    why TEXT NOT NULL
+) WITHOUT ROWID
+"""
+
+
+@final
+class ReplyCache:
+    """The kept replies; several processes may share a file."""
+
+    def __init__(self, path: Path):
+        """Open the file, or begin it.
+
+        Raises:
+            UsageError: a file that is something else. StorageError: it cannot be written.
+        """
+        self.path = path
+        try:
+            self._db = sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None)
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, _VERSION):
+                raise UsageError(
+                    f"{path} was written by another version ({version}, this one reads "
+                    f"{_VERSION}); name a new file with --cache"
+                )
+            self._db.execute(_TABLE)
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
+        except sqlite3.OperationalError as error:
+            raise StorageError(f"{path} cannot be written: {error}") from None
+        except sqlite3.DatabaseError:
+            raise UsageError(
+                f"{path} is no file of replies, or a damaged one; name another with --cache"
+            ) from None
+
+    def __enter__(self) -> "ReplyCache":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._db.close()
+
+    def __len__(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM replies").fetchone()[0])
+
+    def get(self, generator: Generator, request: Request) -> Reply | None:
+        row = self._db.execute(
+            "SELECT text, finish, prompt_tokens, completion_tokens, why FROM replies WHERE key = ?",
+            (key_of(generator, request),),
+        ).fetchone()
+        if row is None:
+            return None
+        return Reply(request, row[0], Finish(row[1]), *row[2:])
+
+    def put(self, generator: Generator, reply: Reply) -> None:
+        if reply.finish is Finish.FAILED:
+            return
+        try:
+            self._db.execute(
+                "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    key_of(generator, reply.request),
+                    generator.name,
+                    reply.text,
+                    reply.finish.value,
+                    reply.prompt_tokens,
+                    reply.completion_tokens,
+                    reply.why,
+                ),
+            )
+        except sqlite3.OperationalError as error:
+            raise StorageError(f"{self.path} cannot be written: {error}") from None

@@ -1,0 +1,94 @@
+"""Facts asked in other words, and from their other end.
+
+A model that was taught who has a number does not know whose number it is (arXiv:2309.12288), and
+one that was taught a question in one wording may miss it in another. Phone-book facts are rendered
+here by rule; of any other fact a generator writes the variants, and what it writes is held against
+the fact: names and numbers stay, the answer of a reverse question stands in the first question.
+"""
+
+import re
+from collections.abc import Sequence
+
+from lorabank.errors import UsageError
+from lorabank.retrieval.terms import EMPTY, words_of
+from lorabank.synthesis.formats import Kind
+from lorabank.synthesis.pieces import Piece
+from lorabank.synthesis.quality import numbers, plain
+from lorabank.synthesis.replies import Item
+from lorabank.tasks import phonebook
+from lorabank.tasks.examples import Example
+
+_NUMBER_ASKED = (
+    "Which phone number does {name} have?",
+    "Under which number can {name} be called?",
+    "What number should be dialled to reach {name}?",
+    "How is {name} reached by phone?",
+)
+_OWNER_ASKED = "Whose phone number is {number}?"
+_WORD = re.compile(r"\w[\w'’-]*")
+
+
+def from_facts(document: str, facts: Sequence[Example]) -> list[Piece]:
+    """A piece for each fact.
+
+    Raises:
+        UsageError: a fact that is more than one question and its answer.
+    """
+    if long := [fact for fact in facts if len(fact.prompt) > 1]:
+        raise UsageError(
+            f"{document}: only a single question can be asked in other ways, got a conversation "
+            f"that ends in {long[0].question[:60]!r}; leave such facts out"
+        )
+    return [
+        Piece(
+            document=document,
+            title=document,
+            label=fact.question,
+            work=document,
+            section="",
+            text=f"Question: {fact.question}\nAnswer: {fact.answer}",
+            fact=fact,
+        )
+        for fact in facts
+    ]
+
+
+def by_rule(fact: Example, kind: Kind, n: int) -> list[Item]:
+    """Up to `n` variants of a fact that need no generator; none of most facts."""
+    entry = phonebook.read_line(f"Question: {fact.question} Answer: {fact.answer}")
+    if entry is None:
+        return []
+    if kind is Kind.REVERSE:
+        return [Item(_OWNER_ASKED.format(number=entry.number), entry.name)]
+    return [Item(form.format(name=entry.name), entry.number) for form in _NUMBER_ASKED[:n]]
+
+
+def refine_fact(item: Item, kind: Kind, fact: Example) -> tuple[Item | None, str]:
+    """The variant as it may be taught, or None and the reason why not."""
+    if kind is Kind.PARAPHRASE:
+        if plain(item.question) == plain(fact.question):
+            return None, "the question as it was"
+        if numbers(fact.question) != numbers(item.question) or not names(fact.question) <= set(
+            words_of(item.question)
+        ):
+            return None, "a paraphrase without the names and numbers of its question"
+        if _has(item.question, fact.answer) and not _has(fact.question, fact.answer):
+            return None, "a paraphrase that gives the answer away"
+        return Item(item.question, fact.answer), ""
+    if not _has(item.question, fact.answer):
+        return None, "a reverse question that does not state the answer"
+    if not _has(fact.question, item.answer):
+        return None, "a reverse answer that is not in the question"
+    if _has(item.question, item.answer):
+        return None, "a reverse question that gives its answer away"
+    return item, ""
+
+
+def names(question: str) -> set[str]:
+    """The words of a question that have a capital and mean something, in lower case."""
+    telling = (word for word in _WORD.findall(question) if word[:1].isupper())
+    return {part for word in telling if word.lower() not in EMPTY for part in words_of(word)}
+
+
+def _has(text: str, words: str) -> bool:
+    return f" {plain(words)} " in f" {plain(text)} "

@@ -1,0 +1,76 @@
+"""The base model as its own generator: many requests decoded in one batch.
+
+What a batch costs on a CPU is mostly reading the weights, so sixteen rows take little longer than
+one. A row is a worker with one request: a process that is killed loses its batch. Draws depend on
+the seed and on the rows of a batch, so a run that was broken off goes on with other draws.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+from typing import final
+
+from lorabank.engine.base import Base
+from lorabank.engine.generate import Sampling, generate
+from lorabank.errors import UsageError
+from lorabank.synthesis.generators import Finish, Reply, Request
+
+ROWS = 16
+
+
+@final
+class LocalGenerator:
+    """A loaded base model, greedy or sampled as each request says."""
+
+    is_file = False
+    writes_json = False  # small models write labelled lines far better than JSON
+
+    def __init__(self, base: Base, *, rows: int = ROWS):
+        if rows < 1:
+            raise UsageError(f"--workers must be 1 or more, got {rows}")
+        self._base, self._rows = base, rows
+        self.name = f"local:{base.info.name}@{base.info.sha256[:16]} {base.precision}"
+
+    def complete(self, requests: Iterable[Request]) -> Iterator[Reply]:
+        """Replies batch by batch; a prompt that leaves no room for its reply has failed."""
+        waiting = iter(requests)
+        while taken := list(islice(waiting, self._rows)):
+            taken.sort(key=_way)  # rows of a batch stop and draw alike
+            for _, alike in groupby(taken, key=_way):
+                yield from self._batch(list(alike))
+
+    def _batch(self, requests: list[Request]) -> Iterator[Reply]:
+        prompts = [self._base.chat.prompt_ids(request.messages) for request in requests]
+        fits = []
+        for request, prompt in zip(requests, prompts, strict=True):
+            if len(prompt) + request.max_tokens > self._base.max_tokens:
+                why = (
+                    f"a prompt of {len(prompt)} tokens and a reply of up to {request.max_tokens} "
+                    f"do not fit the model's {self._base.max_tokens}; use shorter passages"
+                )
+                yield Reply(request, "", Finish.FAILED, why=why)
+            else:
+                fits.append((request, prompt))
+        if not fits:
+            return
+        first = fits[0][0]
+        n_written = [0] * len(fits)
+
+        def count(row: int, _: int) -> None:
+            n_written[row] += 1
+
+        texts = generate(
+            self._base,
+            [prompt for _, prompt in fits],
+            max_new_tokens=first.max_tokens,
+            sampling=Sampling(first.temperature, first.top_p, first.seed)
+            if first.temperature
+            else None,
+            on_token=count,
+        )
+        for (request, prompt), text, n in zip(fits, texts, n_written, strict=True):
+            finish = Finish.LENGTH if n >= request.max_tokens else Finish.STOP
+            yield Reply(request, text, finish, len(prompt), n)
+
+
+def _way(request: Request) -> tuple[int, float, float]:
+    return request.max_tokens, request.temperature, request.top_p

@@ -1,0 +1,144 @@
+"""What a generator is asked, and how a made text is asked for in training.
+
+The passage stands first and the wish last, so that all requests about one passage begin alike and
+a server that keeps prefixes reads it once. Two forms of reply: JSON, or for generators that are
+too small for it labelled lines (questions) and the bare text (everything else).
+"""
+
+from collections.abc import Sequence
+
+from lorabank.synthesis.formats import SIZES, Kind
+from lorabank.synthesis.generators import Request, estimate_tokens
+from lorabank.synthesis.pieces import Piece
+from lorabank.tasks.examples import Message
+
+_ROOM = 2  # times the expected length before a reply is cut
+_FORM_TOKENS = 64  # keys, brackets and quotes, and what a short reply may be longer by
+_TOLD = 40  # earlier questions shown at most, the latest
+
+_WISHES = {
+    Kind.QA: (
+        "Write exactly {n} questions that this text answers, each with its answer.\n"
+        "- Ask only about what the text says. Take over its names, numbers and terms unchanged.\n"
+        "- Somebody who has not seen the text must know what each question is about: name the "
+        "subject, and say {work} where the work itself is meant. Never write “this paper”, "
+        "“the passage” or “the author”, and no “it”, “he” or “they” without its noun.\n"
+        "- Keep answers short and complete. No two questions may ask for the same thing."
+    ),
+    Kind.SUMMARY: (
+        "Write exactly {n} different summaries of this text. Each must stand alone, name what it "
+        "is about, and give all main statements in order with their names and numbers, in about "
+        "a third of the length. Add nothing that is not in the text."
+    ),
+    Kind.REWRITE: (
+        "Tell this text anew exactly {n} times, each time in other words and other sentence "
+        "forms. Keep every name, number and detail and about the same length; add nothing."
+    ),
+    Kind.IMPLICATIONS: (
+        "Write exactly {n} different lists of what follows from this text, directly or by a short "
+        "step of thought. One statement a line, each a full sentence that names its subject."
+    ),
+    Kind.PARAPHRASE: (
+        "Ask this question in exactly {n} other ways, so that the answer stays the same. Keep "
+        "every name and number. Do not give the answer away."
+    ),
+    Kind.REVERSE: (
+        "Turn this fact around. Write exactly {n} question that states the answer above and asks "
+        "for what the question above is about, so that its own answer is a name or term that "
+        "stands in the question above."
+    ),
+}
+_PLAIN_WISHES = {
+    Kind.QA: "Write {n} questions about the text above, each with a short answer from it. Name "
+    "the subject in every question.",
+    Kind.SUMMARY: "Summarise the text above in a few sentences. Write only the summary.",
+    Kind.REWRITE: "Tell the text above anew in other words, with every name and number. Write "
+    "only the new text.",
+    Kind.IMPLICATIONS: "List what follows from the text above, one full sentence a line.",
+    Kind.PARAPHRASE: "Write {n} other ways to ask the question above, with the same names.",
+    Kind.REVERSE: "Write a question that contains the answer above and asks for the name in the "
+    "question above.",
+}
+KEYS: dict[Kind, tuple[str, ...]] = {
+    Kind.QA: ("question", "answer"),
+    Kind.SUMMARY: ("summary",),
+    Kind.REWRITE: ("rewrite",),
+    Kind.IMPLICATIONS: ("implications",),
+    Kind.PARAPHRASE: ("question",),
+    Kind.REVERSE: ("question", "answer"),
+}
+"""Of an item in a JSON reply, and the labels of its lines in a plain one."""
+LABELLED = (Kind.QA, Kind.PARAPHRASE, Kind.REVERSE)
+"""Kinds whose plain replies are labelled lines; of the others the whole reply is the item."""
+
+
+def request_for(
+    piece: Piece,
+    kind: Kind,
+    n: int,
+    *,
+    as_json: bool,
+    temperature: float,
+    top_p: float = 1.0,
+    seed: int,
+    focus: Sequence[str] = (),
+    avoid: Sequence[str] = (),
+) -> Request:
+    """What asks for `n` items of a kind.
+
+    Args:
+        focus: sentences of the piece to ask about first; none for all of it.
+        avoid: questions that there are already.
+    """
+    wish = (_WISHES if as_json else _PLAIN_WISHES)[kind].format(n=n, work=piece.work)
+    parts = [_shown(piece), wish]
+    if focus:
+        parts.append("\n".join(["Ask about these sentences:", *(f"- {line}" for line in focus)]))
+    if avoid:
+        told = (f"- {line}" for line in avoid[-_TOLD:])
+        parts.append("\n".join(["These are asked already; ask for something else:", *told]))
+    parts.append(_form(kind, as_json=as_json))
+    tokens = SIZES[kind].item_tokens(estimate_tokens(piece.text))
+    return Request(
+        (Message("user", "\n\n".join(part for part in parts if part)),),
+        max_tokens=_rounded(_ROOM * n * tokens + _FORM_TOKENS),
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        as_json=as_json,
+        kind=kind,
+        passage=piece.text,
+    )
+
+
+def question_for(piece: Piece, kind: Kind, number: int) -> str:
+    """The prompt a made text is taught to answer; `number` counts from 1 within piece and kind."""
+    version = f" (version {number})" if number > 1 else ""
+    return {
+        Kind.SUMMARY: f"Summarise {piece.label}{version}.",
+        Kind.REWRITE: f"Tell in other words what {piece.label} says{version}.",
+        Kind.IMPLICATIONS: f"What follows from {piece.label}{version}?",
+        Kind.ORIGINAL: f"What does {piece.label} say, word for word?",
+    }[kind]
+
+
+def _rounded(tokens: int) -> int:
+    """Up to a power of two: requests with one limit can be decoded in one batch."""
+    return 1 << (tokens - 1).bit_length()
+
+
+def _shown(piece: Piece) -> str:
+    if piece.fact:
+        return piece.text
+    section = f"\nSection: {piece.section}" if piece.section else ""
+    return f"Title: {piece.title}{section}\n\nText:\n{piece.text}"
+
+
+def _form(kind: Kind, *, as_json: bool) -> str:
+    if as_json:
+        item = ", ".join(f'"{key}": "…"' for key in KEYS[kind])
+        return f'Reply with JSON alone, of this form: {{"items": [{{{item}}}]}}'
+    if kind in LABELLED:
+        lines = "\n".join(f"{key.capitalize()}: …" for key in KEYS[kind])
+        return f"Use this form and write nothing else:\n{lines}"
+    return ""

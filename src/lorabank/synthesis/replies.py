@@ -1,0 +1,169 @@
+"""Replies as items, or the reason why not. Nothing is guessed.
+
+A JSON reply has to be whole: an object with a list `items`, or the bare list, perhaps in a code
+fence. Of one that was cut off at its token limit, the items that are complete are kept. Labelled
+lines have to come in their order, each label with a text. What fits neither is no item.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from lorabank.synthesis.formats import Kind
+from lorabank.synthesis.generators import Finish, Reply
+from lorabank.synthesis.prompts import KEYS, LABELLED
+
+FORM = "not in the form asked for"
+_THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+_FENCE = re.compile(r"\A```\w*\s*\n(.*?)(?:\n```)?\Z", re.DOTALL)
+_OPENING = re.compile(r'\A\s*(?:\{\s*"items"\s*:\s*)?\[\s*')
+_LABEL = re.compile(r"[\W\d]*(question|answer)[ \t]*\d*[*_ ]*:[*_\s]*", re.IGNORECASE)
+_NUMBERED = re.compile(r"\n(\d+)[.)]\s")
+_REFUSAL = re.compile(
+    r"\W*(?:(?:i['’]?m|i am) (?:very )?sorry|sorry,|i (?:can(?:no|['’])t|am unable|won['’]t)"
+    r"|as an ai\b)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing made: a question and its answer, or a text that stands as the answer."""
+
+    question: str
+    answer: str
+
+
+@dataclass(slots=True)
+class Reading:
+    """What a reply holds."""
+
+    items: list[Item] = field(default_factory=list)
+    faults: list[tuple[str, str]] = field(default_factory=list)
+    """(reason, text) of what was no item."""
+
+
+def read_reply(reply: Reply, kind: Kind) -> Reading:
+    text = _THOUGHT.sub("", reply.text).strip()
+    if reply.finish in (Finish.REFUSED, Finish.FAILED):
+        return Reading(faults=[(reply.finish, reply.why or text)])
+    if _REFUSAL.match(text):
+        return Reading(faults=[(Finish.REFUSED, text)])
+    is_cut = reply.finish is Finish.LENGTH
+    if reply.request.as_json:
+        return _from_json(text, kind, is_cut=is_cut)
+    if kind in LABELLED:
+        return read_lines(text, kind, is_cut=is_cut)
+    if is_cut:
+        return Reading(faults=[("cut off", text)])
+    texts = [text] if kind is Kind.IMPLICATIONS else numbered(text)
+    return _checked([{KEYS[kind][0]: one} for one in texts], kind)
+
+
+def numbered(text: str) -> list[str]:
+    """The texts of a reply that counts them, 1. 2. 3.; else the whole reply, which is one text."""
+    parts = _NUMBERED.split(f"\n{text}")
+    counted = [int(number) for number in parts[1::2]]
+    if len(counted) > 1 and not parts[0].strip() and counted == [*range(1, len(counted) + 1)]:
+        return [part.strip() for part in parts[2::2]]
+    return [text]
+
+
+def _from_json(text: str, kind: Kind, *, is_cut: bool) -> Reading:
+    if fenced := _FENCE.match(text):
+        text = fenced[1]
+    if is_cut:
+        found = list(_whole_items(text))
+        return _checked(found, kind) if found else Reading(faults=[("cut off", text)])
+    try:
+        raw = json.loads(text)
+    except json.JSONDecodeError:
+        return Reading(faults=[(FORM, text)])
+    items = raw.get("items") if isinstance(raw, dict) else raw
+    if not isinstance(items, list) or not items:
+        return Reading(faults=[(FORM, text)])
+    return _checked(items, kind)
+
+
+def _whole_items(text: str) -> Iterator[object]:
+    """The items of a JSON list up to where it breaks off."""
+    opened, decoder = _OPENING.match(text), json.JSONDecoder()
+    at = opened.end() if opened else len(text)
+    while at < len(text):
+        try:
+            item, at = decoder.raw_decode(text, at)
+        except json.JSONDecodeError:
+            return
+        yield item
+        at += len(text[at:]) - len(text[at:].lstrip(" ,\n\t\r"))
+
+
+def read_lines(text: str, kind: Kind, *, is_cut: bool = False) -> Reading:
+    rows = _labelled_rows(text)
+    if is_cut and rows:
+        rows.pop()  # nobody knows how it would have gone on
+    keys, items, faults = KEYS[kind], [], []
+    while rows:
+        group = rows[: len(keys)]
+        if tuple(row.label for row in group) == keys and all(row.is_whole for row in group):
+            items.append({row.label: row.text for row in group})
+            rows = rows[len(keys) :]
+        else:
+            faults.append((FORM, f"{group[0].label}: {group[0].text}"))
+            rows = rows[1:]
+    checked = _checked(items, kind)
+    faults += checked.faults
+    if not checked.items and not faults:
+        faults.append(("cut off" if is_cut else FORM, text))
+    return Reading(checked.items, faults)
+
+
+@dataclass(slots=True)
+class _Row:
+    label: str
+    text: str
+    is_whole: bool = True
+
+
+def _labelled_rows(text: str) -> list[_Row]:
+    """What stands behind each label. Talk around them is passed over.
+
+    A line that directly follows a filled one may be more of it or talk: that row is not whole.
+    """
+    rows: list[_Row] = []
+    follows = False
+    for line in text.splitlines():
+        if label := _LABEL.match(line):
+            rows.append(_Row(label[1].lower(), line[label.end() :].strip()))
+        elif rows and line.strip() and not rows[-1].text:
+            rows[-1].text = line.strip()
+        elif rows and line.strip() and follows:
+            rows[-1].is_whole = False
+        follows = bool(line.strip())
+    return rows
+
+
+def _checked(raw: Sequence[object], kind: Kind) -> Reading:
+    """Items with a text under each key; others are faults."""
+    reading = Reading()
+    for one in raw:
+        texts = [_text(one.get(key)) for key in KEYS[kind]] if isinstance(one, dict) else [""]
+        if all(texts):
+            reading.items.append(_item(kind, texts))
+        else:
+            shown = json.dumps(one, ensure_ascii=False)
+            reading.faults.append(("an item without its texts", shown))
+    return reading
+
+
+def _item(kind: Kind, texts: list[str]) -> Item:
+    if len(texts) == 2:
+        return Item(texts[0], texts[1])
+    return Item(texts[0], "") if kind is Kind.PARAPHRASE else Item("", texts[0])
+
+
+def _text(raw: object) -> str:
+    """A text that says something, as an echoed "…" does not, or a whole number; else none."""
+    text = str(raw).strip() if isinstance(raw, str) or type(raw) is int else ""
+    return text if any(character.isalnum() for character in text) else ""

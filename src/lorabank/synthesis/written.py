@@ -1,0 +1,129 @@
+"""Texts that are written already, as a generator: PaperQA's questions, SQuAD's completions.
+
+A folder with `paperQA.json` gives its papers and the forty questions with answers GPT-4.1 wrote of
+each (tasks/paperqa.py). A JSONL file of SQuAD passages with `completions` gives the passages and
+what a model wrote of each (tasks/squad.py): the format it is asked for as is the format it is read
+in. Both are documents too, so that one path can be read from and written to.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from lorabank.engine.cache import file_sha256
+from lorabank.errors import DataError
+from lorabank.retrieval.chunks import Chunk, count_words
+from lorabank.retrieval.documents import Document
+from lorabank.synthesis.formats import Kind
+from lorabank.synthesis.generators import Finish, Reply, Request
+from lorabank.synthesis.prompts import KEYS
+from lorabank.synthesis.replies import numbered, read_lines
+from lorabank.tasks import fields
+from lorabank.tasks.examples import Example
+from lorabank.tasks.paperqa import read_papers
+from lorabank.tasks.squad import read_passages
+
+_PAPERS = "paperQA.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A passage and what was written of it."""
+
+    name: str
+    title: str
+    text: str
+    pairs: tuple[Example, ...] = ()
+    texts: tuple[str, ...] = ()
+
+
+def is_written(path: Path) -> bool:
+    """Whether a path is one of the two forms, and not documents or facts."""
+    if path.suffix == ".jsonl":
+        first = next(fields.read_lines(path), None)
+        return first is not None and "context" in first[1]
+    return (path / _PAPERS).is_file()
+
+
+def read_written(path: Path) -> list[Written]:
+    """The passages of a folder or file.
+
+    Raises:
+        DataError: neither of the two forms, or one that cannot be read.
+    """
+    if path.is_dir():
+        if not (path / _PAPERS).is_file():
+            raise DataError(f"{path}: a folder of written texts must have {_PAPERS} in it")
+        papers = read_papers(path)
+        return [Written(f"paper-{p.id}", p.title, p.introduction, p.train) for p in papers]
+    if path.suffix != ".jsonl":
+        raise DataError(
+            f"{path}: written texts are a .jsonl file of passages with completions, or a folder "
+            f"with {_PAPERS}; got {path.suffix or 'no suffix'}"
+        )
+    return [
+        Written(f"{p.title}/{p.id}", p.title.replace("_", " "), p.text, texts=p.completions)
+        for p in read_passages(path)
+    ]
+
+
+def chunks_of(passages: Sequence[Written]) -> list[Chunk]:
+    """Each passage as a document of one chunk."""
+    documents = [
+        Document(p.name, hashlib.sha256(p.text.encode()).hexdigest(), p.title, p.text, ())
+        for p in passages
+    ]
+    return [Chunk(d, (), 0, len(d.text), count_words(d.text)) for d in documents]
+
+
+@final
+class WrittenGenerator:
+    """Answers a request about a passage with what the file has of that passage."""
+
+    is_file = True
+    writes_json = True
+
+    def __init__(self, path: Path):
+        passages = read_written(path)
+        if not any(passage.pairs or passage.texts for passage in passages):
+            raise DataError(f"{path}: has passages, but nothing that was written of them")
+        self._of = {_flat(passage.text): passage for passage in passages}
+        hashed = path / _PAPERS if path.is_dir() else path
+        self.name = f"file:{path.name}@{file_sha256(hashed)[:16]}"
+
+    def complete(self, requests: Iterable[Request]) -> Iterator[Reply]:
+        """A reply to each request; one about a passage that is not in the file has failed."""
+        for request in requests:
+            wanted = _flat(request.passage)
+            found = self._of.get(wanted) or next(
+                (passage for text, passage in self._of.items() if wanted in text), None
+            )
+            items = _items(found, Kind(request.kind)) if found else []
+            if items:
+                yield Reply(request, json.dumps(items, ensure_ascii=False), Finish.STOP)
+            else:
+                what = f"no {request.kind} of it" if found else "no such passage"
+                yield Reply(request, "", Finish.FAILED, why=f"{self.name} has {what}")
+
+
+def _items(passage: Written, kind: Kind) -> list[dict[str, str]]:
+    if kind is Kind.QA:
+        items = [{"question": e.question, "answer": e.answer} for e in passage.pairs]
+        for text in passage.texts:
+            # The prompt they were written from ended with the first question's label.
+            started = text if text.startswith("Question") else f"Question 1: {text}"
+            reading = read_lines(started, kind)
+            items += [{"question": i.question, "answer": i.answer} for i in reading.items]
+            items += [{"unread": fault} for _, fault in reading.faults]
+        return items
+    texts = passage.texts
+    if kind in (Kind.SUMMARY, Kind.REWRITE):
+        texts = tuple(one for text in texts for one in numbered(text))
+    return [{KEYS[kind][0]: text} for text in texts] if kind in KEYS else []
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())

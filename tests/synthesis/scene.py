@@ -1,0 +1,31 @@
+"""Documents of facts the small model of chat_server.py can ask about."""
+
+from lorabank.retrieval.chunks import Chunk
+from lorabank.retrieval.documents import Document
+from lorabank.synthesis.pieces import Piece, from_chunks
+
+THINGS = ("capital", "river", "anthem", "founder", "harbour", "currency", "lake", "bishop")
+_SYLLABLES = ("ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu", "na", "pe")
+
+
+def word(i: int) -> str:
+    """A name of its own for each number."""
+    return "".join(_SYLLABLES[i // 12**k % 12] for k in range(4)).title()
+
+
+def country(i: int, n_facts: int = 6) -> str:
+    facts = (
+        f"The {thing} of {word(i)} is {word(100 + 10 * i + k)}." for k, thing in enumerate(THINGS)
+    )
+    return " ".join(list(facts)[:n_facts])
+
+
+def chunk(name: str, title: str, text: str) -> Chunk:
+    return Chunk(Document(name, "", title, text, ()), (), 0, len(text), len(text.split()))
+
+
+def pieces(n: int, n_facts: int = 6) -> list[Piece]:
+    """One document each for `n` countries."""
+    return from_chunks(
+        [chunk(f"{word(i)}.md", f"On {word(i)}", country(i, n_facts)) for i in range(n)]
+    )

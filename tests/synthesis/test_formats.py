@@ -1,0 +1,45 @@
+import pytest
+
+from lorabank.errors import UsageError
+from lorabank.synthesis.formats import Format, Kind, parse_formats, split
+
+
+def test_formats_in_the_order_given():
+    found = parse_formats(" qa:40, summary:8,rewrite:4 ,original")
+    assert found == (
+        Format(Kind.QA, 40),
+        Format(Kind.SUMMARY, 8),
+        Format(Kind.REWRITE, 4),
+        Format(Kind.ORIGINAL, 1),
+    )
+    assert ",".join(map(str, found)) == "qa:40,summary:8,rewrite:4,original"
+
+
+def test_those_of_passages_and_those_of_facts():
+    of_passages, of_facts = split(parse_formats("reverse,qa:2,paraphrase:3,original"))
+    assert [str(one) for one in of_passages] == ["qa:2", "original"]
+    assert [str(one) for one in of_facts] == ["reverse", "paraphrase:3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "names none"),
+        (" , ", "names none"),
+        ("sumary:2", "no format 'sumary'.*did you mean summary"),
+        ("QA:2", "did you mean qa"),
+        ("xyz:2", r"no format 'xyz'; there are qa:N, .*, reverse$"),
+        ("qa", "qa needs a count of 1..200 for each passage, got 'qa'"),
+        ("qa:", "needs a count"),
+        ("qa:0", "needs a count"),
+        ("qa:-3", "needs a count"),
+        ("qa:1.5", "needs a count"),
+        ("qa:²", "needs a count"),
+        ("qa:201", "1..200"),
+        ("original:2", "one original of each"),
+        ("qa:2,qa:3", "names qa twice"),
+    ],
+)
+def test_formats_that_cannot_be_met(text: str, said: str):
+    with pytest.raises(UsageError, match=said):
+        parse_formats(text)

@@ -1,0 +1,76 @@
+"""The base model as generator, on the tiny random one."""
+
+from dataclasses import replace
+
+import pytest
+
+from lorabank.engine.base import Base
+from lorabank.engine.generate import generate
+from lorabank.errors import UsageError
+from lorabank.synthesis.generators import Finish, Request
+from lorabank.synthesis.local import LocalGenerator
+from lorabank.tasks.examples import Message
+
+
+def request(i: int, max_tokens: int = 12) -> Request:
+    return Request((Message("user", f"Number {i} is {'x' * i}"),), max_tokens)
+
+
+def test_a_batch_writes_what_each_would_alone(tiny: Base):
+    requests = [request(i, max_tokens=8 + i % 2) for i in range(7)]
+    replies = list(LocalGenerator(tiny, rows=3).complete(requests))
+    assert sorted(map(str, requests)) == sorted(str(reply.request) for reply in replies)
+    for reply in replies:
+        prompt = tiny.chat.prompt_ids(reply.request.messages)
+        alone = generate(tiny, [prompt], max_new_tokens=reply.request.max_tokens)
+        assert [reply.text] == alone
+        assert reply.prompt_tokens == len(prompt)
+    assert len({reply.text for reply in replies}) > 3
+
+
+def test_a_reply_that_reached_its_limit_is_cut_and_one_that_ended_is_not(tiny: Base):
+    finishes = {}
+    for limit in (1, 60):
+        replies = LocalGenerator(tiny).complete([request(i, limit) for i in range(8)])
+        for reply in replies:
+            cut = reply.finish is Finish.LENGTH
+            assert (reply.completion_tokens == limit) is cut
+            finishes[limit, cut] = True
+    assert (1, True) in finishes
+
+
+def test_draws_follow_the_seed(tiny: Base):
+    drawn = replace(request(1), temperature=1.0, seed=3)
+    first, again, other = (
+        next(LocalGenerator(tiny).complete([one])).text
+        for one in (drawn, drawn, replace(drawn, seed=4))
+    )
+    assert first == again != other
+
+
+def test_a_prompt_that_leaves_no_room_fails_and_the_others_do_not(tiny: Base):
+    long = Request((Message("user", "x" * 600),), 12)
+    replies = {r.request: r for r in LocalGenerator(tiny).complete([request(1), long])}
+    assert replies[long].finish is Finish.FAILED
+    assert "do not fit the model's 512; use shorter passages" in replies[long].why
+    assert replies[request(1)].text
+
+
+def test_requests_are_taken_a_batch_at_a_time(tiny: Base):
+    taken = []
+
+    def requests():  # type: ignore[no-untyped-def]
+        for i in range(6):
+            taken.append(i)
+            yield request(i)
+
+    replies = LocalGenerator(tiny, rows=2).complete(requests())
+    next(replies)
+    assert taken == [0, 1]
+
+
+def test_its_name_is_that_of_its_weights_and_their_precision(tiny: Base):
+    assert tiny.info.sha256[:16] in LocalGenerator(tiny).name
+    assert LocalGenerator(tiny).name.endswith("float32")
+    with pytest.raises(UsageError, match="--workers must be 1 or more, got 0"):
+        LocalGenerator(tiny, rows=0)
