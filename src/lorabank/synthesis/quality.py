@@ -4,7 +4,7 @@ Support is lexical: the share of an answer's meaningful stems that stand in the 
 title, 1 where the whole answer stands there as it is, and 0 where it has a number that does not.
 The limits come from data: of the 400 answers GPT-4.1 wrote for PaperQA 97 % reach .6 on their own
 paper and 4 % on another; of the rewrites and implications of SQuAD passages that bring no numbers
-of their own 98 % reach .25 on their own passage and less than 1 % on another.
+of their own 98 % reach .25 on their own passage and about 1 % at most on another.
 """
 
 import re
