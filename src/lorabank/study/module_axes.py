@@ -113,8 +113,8 @@ def short_name(values: Mapping[str, Value]) -> str:
 def exposures(values: Mapping[str, Value]) -> int | None:
     """Of every fact under a cell's budget; None where training goes on until it is learnt.
 
-    Equal steps in all and equal exposures are the same training, and with one module so are the
-    steps for every module: such cells share a library.
+    With one module, steps in all and for every module are one thing, and where batches are full so
+    are equal steps in all and equal exposures: cells that come to the same share a library.
     """
     budget = values["budget"]
     if isinstance(budget, int):
