@@ -27,7 +27,7 @@ from lorabank.report.settings import Setting, settings
 from lorabank.report.wording import listing, number, percent, seeds
 
 GAIN = "gain, nats per token"
-_ROUTERS = ("oracle", "hybrid", "dense", "bm25", "lag", "spectr", "arrow")
+_ROUTERS = ("oracle", "hybrid", "hybrid+gate", "dense", "bm25", "lag", "spectr", "arrow")
 _RULES = (
     *("mean", "svd", "cat", "cat-1/n", "linear", "pruned", "ties"),
     *("dare-linear", "dare-ties"),
@@ -76,7 +76,7 @@ def _average(*keys: str) -> Value:
 
 
 def _router(one: Setting) -> str:
-    return f"{one.spec['router']}, gated" if one.spec["gated"] else str(one.spec["router"])
+    return f"{one.spec['router']}+gate" if one.spec["gated"] else str(one.spec["router"])
 
 
 _SCORED = (("", _of("score")), (", another module", _of("control")))
