@@ -54,7 +54,13 @@ SMALL = {
         "settings": replace(ALWAYS_ON, lr=2e-2, batch_size=4, activated=True),
         "embeds": False,
     },
+    "synthesise": {"requests": 3, "new_tokens": 4, "rows": 2},
 }
+ALONE = {"routing"}  # has no peer; tests/bench/test_routing.py has it
+
+
+def test_every_bench_is_tried_here_or_has_no_peer():
+    assert SMALL.keys() | ALONE == BENCHES.keys()
 
 
 def plan(base: Base, settings: TrainSettings = QUICK, facts: int = 12) -> Job:
@@ -176,7 +182,7 @@ def test_a_loss_that_is_no_number_is_a_gap():
     assert largest_gap([1.0, 2.0], [1.0, 2.5]) == 0.5
 
 
-@pytest.mark.parametrize("name", BENCHES)
+@pytest.mark.parametrize("name", SMALL)
 def test_every_bench_finds_the_same_results_on_both_sides(tiny: Base, name: str):
     result = run_bench(tiny, name, pairs=1, **SMALL[name])
     assert result["equal"] is True
