@@ -29,7 +29,7 @@ def list_(bank: BankPath = DEFAULT_BANK, json: Json = False) -> None:
     if json:
         print_json({"base": base.name, "modules": [_row(version) for version in versions]})
         return
-    print(f"{len(versions)} modules for {base.name} ({base.sha256[:12]})")
+    print(f"{_modules(len(versions))} for {base.name} ({base.sha256[:12]})")
     if versions:
         print(f"{'module':<28}{'version':>8}{'facts':>7}{'recall':>8}{'bytes':>12}  written")
     for version in versions:
@@ -110,7 +110,7 @@ def verify(
         ]
         print_json({"modules": len(names), "damage": found, "recall": measured})
     else:
-        print(f"{len(names)} modules, {'no damage' if not damage else f'{len(damage)} damaged'}")
+        print(f"{_modules(len(names))}, {'no damage' if not damage else f'{len(damage)} damaged'}")
         for d in damage:
             where = " ".join(str(part) for part in (d.module, d.version, d.file) if part)
             print(f"  {d.kind}: {where}: {d.lost}")
@@ -221,3 +221,7 @@ def _row(version: "Version") -> dict[str, Any]:
         ],
         "files": dict(version.files),
     }
+
+
+def _modules(n: int) -> str:
+    return f"{n} module{'' if n == 1 else 's'}"
