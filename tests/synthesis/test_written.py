@@ -40,7 +40,7 @@ def passages(tmp_path: Path) -> Path:
 
 def run(path: Path, formats: str) -> Outcome:
     pieces = from_chunks(chunks_of(read_written(path)))
-    return synthesise(pieces, parse_formats(formats), WrittenGenerator(path), None, way=Way())
+    return synthesise(pieces, parse_formats(formats), WrittenGenerator.of(path), None, way=Way())
 
 
 def test_completions_are_read_checked_and_counted(passages: Path):
@@ -72,7 +72,7 @@ def test_a_passage_that_is_not_in_the_file_has_failed(passages: Path, tmp_path: 
     other = tmp_path / "other.jsonl"
     other.write_text(passages.read_text().splitlines()[0] + "\n")
     pieces = from_chunks(chunks_of(read_written(passages)))
-    outcome = synthesise(pieces, parse_formats("qa:5"), WrittenGenerator(other), None, way=Way())
+    outcome = synthesise(pieces, parse_formats("qa:5"), WrittenGenerator.of(other), None, way=Way())
     assert any("has no such passage" in one.text for one in outcome.refused)
     assert len({made.document for made in outcome.made}) == 1
 
@@ -89,9 +89,9 @@ def test_a_passage_that_is_not_in_the_file_has_failed(passages: Path, tmp_path: 
 def test_files_of_another_form(tmp_path: Path, name: str, text: str, said: str):
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=said):
-        WrittenGenerator(tmp_path / name)
+        WrittenGenerator.of(tmp_path / name)
     with pytest.raises(DataError, match=r"must have paperQA\.json"):
-        WrittenGenerator(tmp_path)
+        WrittenGenerator.of(tmp_path)
 
 
 @pytest.mark.skipif(not DATA, reason="LORABANK_DATA is not set")

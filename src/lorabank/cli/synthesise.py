@@ -175,7 +175,7 @@ def _generator(
     if kind == "file" and rest:
         from lorabank.synthesis.written import WrittenGenerator
 
-        return WrittenGenerator(Path(rest))
+        return WrittenGenerator.of(Path(rest))
     if name == "local":
         from lorabank.engine.base import load_info
         from lorabank.engine.models import find_model

@@ -67,13 +67,13 @@ def documents(values: Mapping[str, Any]) -> list[Document]:
         parts = sectors.build(n * facts, n, seed=int(values["seed"]))
         return [Document(part, part) for part in parts]
     if values["task"] == "paperqa":
-        papers = paperqa.read_papers(_data("paperqa"), with_prefix=bool(values["prefix"]))
+        papers = paperqa.read_papers(data_folder("paperqa"), with_prefix=bool(values["prefix"]))
         found = [
             Document(paper.train[:facts], paper.test, (paper.title, paper.introduction))
             for paper in papers
         ]
     else:
-        passages = squad.read_passages(_data("squad") / "passages.jsonl")
+        passages = squad.read_passages(data_folder("squad") / "passages.jsonl")
         found = [
             Document(p.questions[:facts], p.questions[:facts], (p.text,))
             for p in passages
@@ -136,7 +136,12 @@ def _parcel(name: str, texts: Sequence[Document]) -> Parcel:
     return from_examples(name, examples, source=name, texts=passages)
 
 
-def _data(task: str) -> Path:
+def data_folder(task: str) -> Path:
+    """Where a task's published files are.
+
+    Raises:
+        UsageError: LORABANK_DATA is not set.
+    """
     folder = os.environ.get(DATA)
     if not folder:
         raise UsageError(

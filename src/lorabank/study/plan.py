@@ -13,14 +13,18 @@ from typing import Any
 
 from lorabank.engine.settings import PAPER, PEFT_PREFIX
 from lorabank.lora.shapes import parse_layers
+from lorabank.study import text_axes
 from lorabank.study.axes import CONVERGED, PAPER_STEPS
 from lorabank.study.module_axes import exposures, library_key
-from lorabank.study.spec import MODULES, CellSpec, StudySpec
+from lorabank.study.spec import MODULES, TEXTS, CellSpec, StudySpec
+from lorabank.synthesis.formats import SIZES, parse_formats
 
 _TOGETHER = ("layers", "target_modules", "activated", "recipe")
 _GUESSED_EXPOSURES = 200  # until converged
 _LEARNT_EXPOSURES = 20  # until a module recalls its facts
 _ANSWER = {"phonebook": 17, "paperqa": 40, "squad": 10}  # tokens of header and answer, about
+_KEYS = {MODULES: library_key, TEXTS: text_axes.group_key}
+_PASSAGE, _ASKED = 500, 20  # tokens of a document, and questions to it, about
 _FLOPS = 3e11  # a second, forward and backward, on two cores with AVX512-BF16 (docs/LOG.md)
 
 
@@ -55,12 +59,12 @@ class Shape:
 
 
 def plan(spec: StudySpec) -> list[FleetPlan]:
-    """All cells of a study in fleets: those of one library, or those that train alike."""
-    if spec.kind == MODULES:
-        libraries: dict[str, list[CellSpec]] = {}
+    """All cells of a study in fleets: of one library, of one exam, or those that train alike."""
+    if spec.kind in _KEYS:
+        alike: dict[str, list[CellSpec]] = {}
         for cell in spec.cells:
-            libraries.setdefault(library_key(cell.values), []).append(cell)
-        return [FleetPlan(n, tuple(cells)) for n, cells in enumerate(libraries.values(), start=1)]
+            alike.setdefault(_KEYS[spec.kind](cell.values), []).append(cell)
+        return [FleetPlan(n, tuple(cells)) for n, cells in enumerate(alike.values(), start=1)]
     groups: dict[str, list[CellSpec]] = {}
     for cell in spec.cells:
         key = cell.name if is_solo(cell) else json.dumps([cell.values[k] for k in _TOGETHER])
@@ -95,6 +99,8 @@ def estimate(cells: Sequence[CellSpec], shape: Shape, *, flops: float = _FLOPS) 
     """
     if "measure" in cells[0].values:  # one library, read by each
         return _library_flops(cells, shape) / flops
+    if "formats" in cells[0].values:
+        return sum(_text_flops(cell.values, shape) for cell in cells) / flops
     return sum(_flops_of(cell.values, shape) for cell in cells) / flops
 
 
@@ -123,6 +129,23 @@ def _library_flops(cells: Sequence[CellSpec], shape: Shape) -> float:
     tokens = _ANSWER[str(values["task"])]
     per_example = shape.layers * shape.per_layer + shape.hidden * shape.vocabulary
     return tokens * per_example * (4 * seen + 4 * facts * documents * len(cells))
+
+
+def _text_flops(values: Mapping[str, Any], shape: Shape) -> float:
+    """Of a cell: its tokens trained on, and its questions read twice."""
+    formats = parse_formats(values["formats"])
+    in_a_pass = sum(one.count * SIZES[one.kind].item_tokens(_PASSAGE) for one in formats)
+    amount, n_documents = int(values["amount"]), int(values["documents"])
+    seen = {
+        text_axes.TOKENS: amount,
+        text_axes.STEPS: amount * values["batch_size"] * _ANSWER["paperqa"],
+        text_axes.EXPOSURES: amount * (in_a_pass or _PASSAGE),
+    }[values["budget"]]
+    lowest = 0 if values["layers"] == "all" else min(parse_layers(values["layers"], shape.layers))
+    head = shape.hidden * shape.vocabulary
+    trained = 4 * seen * ((shape.layers - lowest) * shape.per_layer + head)
+    asked = 4 * _ASKED * _ANSWER["paperqa"] * (shape.layers * shape.per_layer + head)
+    return float(n_documents * (trained + asked))
 
 
 def _flops_of(values: Mapping[str, Any], shape: Shape) -> float:

@@ -15,10 +15,10 @@ from typing import Any
 from lorabank.engine.base import Base, load_base
 from lorabank.engine.frozen import layer_shelf, prompt_shelf
 from lorabank.errors import UsageError
-from lorabank.study import capacity_run, module_run
+from lorabank.study import capacity_run, module_run, text_run
 from lorabank.study.folder import StudyFolder
 from lorabank.study.plan import FleetPlan, plan
-from lorabank.study.spec import CAPACITY, MODULES, StudySpec
+from lorabank.study.spec import CAPACITY, MODULES, TEXTS, StudySpec
 
 OnLine = Callable[[str], None]
 _EVERY_S = 15.0  # between lines of progress
@@ -93,25 +93,29 @@ class _Runner:
         self.spec, self.folder, self.device, self.on_line = spec, folder, device, on_line
         self.every, self.engine_s, self.written = every, 0.0, 0
         self._base: Base | None = None
+        self._name = ""
         self._said = 0.0
 
-    @property
-    def base(self) -> Base:
-        """Loaded when the first fleet needs it."""
-        if self._base is None:
-            self._base = load_base(self.spec.base, dtype=self.spec.dtype, device=self.device)
+    def base(self, name: str) -> Base:
+        """Loaded when the first fleet needs it, in the place of the one before."""
+        if self._base is None or self._name != name:
+            self._base = None  # first let go
+            self._base = load_base(name, dtype=self.spec.dtype, device=self.device)
+            self._name = name
             for cell in self.folder.cells():
-                if cell["hashes"]["model"] != self._base.info.sha256:
+                is_of_it = cell["spec"]["base"] == self._base.info.name
+                if is_of_it and cell["hashes"]["model"] != self._base.info.sha256:
                     raise UsageError(
                         f"{self.folder.path} has cells of a base with sha256 "
-                        f"{cell['hashes']['model'][:12]}…, {self.spec.base} is now "
+                        f"{cell['hashes']['model'][:12]}…, {name} is now "
                         f"{self._base.info.sha256[:12]}…; name another folder with --out"
                     )
         return self._base
 
     def run(self, fleet: FleetPlan, of: int) -> None:
         started, n_before = time.perf_counter(), self.written
-        base, where = self.base, self.folder.checkpoint(fleet.number)
+        base = self.base(str(fleet.cells[0].values.get("base") or self.spec.base))
+        where = self.folder.checkpoint(fleet.number)
         # In bfloat16 a kept prompt's last bits depend on what it was computed beside.
         base.prompts, base.layer_inputs = prompt_shelf(), layer_shelf()
         wanted = {cell.name for cell in fleet.cells if self.folder.read(cell.name) is None}
@@ -147,4 +151,8 @@ class _Runner:
             self.on_line(line)
 
 
-_RUNS = {CAPACITY: capacity_run.run_fleet, MODULES: module_run.run_fleet}
+_RUNS = {
+    CAPACITY: capacity_run.run_fleet,
+    MODULES: module_run.run_fleet,
+    TEXTS: text_run.run_fleet,
+}

@@ -27,12 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.errors import DataError, UsageError
-from lorabank.study import axes, module_axes
+from lorabank.study import axes, module_axes, text_axes
 from lorabank.study.axes import Axis, Value
 
 _SPECS = resources.files("lorabank.study") / "specs"
-CAPACITY, MODULES = "capacity", "modules"
-"""What cells are of: one adapter and what it holds, or a bank's modules and how they serve."""
+CAPACITY, MODULES, TEXTS = "capacity", "modules", "texts"
+"""What cells are of: one adapter and what it holds, a bank's modules and how they serve, or what
+documents are made into to train on."""
 _PRESET_KEYS = {"base", "dtype", "fixed", "axes", "arms", "width"}
 WIDTH = 24  # adapters trained at once, unless the spec says
 Resolve = Callable[[Mapping[str, Any]], dict[str, Value]]
@@ -51,6 +52,7 @@ class Kind:
 KINDS = {
     CAPACITY: Kind(axes.AXES, axes.resolve, axes.short_name),
     MODULES: Kind(module_axes.AXES, module_axes.resolve, module_axes.short_name),
+    TEXTS: Kind(text_axes.AXES, text_axes.resolve, text_axes.short_name),
 }
 
 
@@ -71,7 +73,7 @@ class StudySpec:
     name: str
     title: str
     kind: str
-    """`capacity` or `modules`."""
+    """`capacity`, `modules` or `texts`."""
     preset: str
     base: str
     dtype: str | None

@@ -86,13 +86,22 @@ class WrittenGenerator:
     is_file = True
     writes_json = True
 
-    def __init__(self, path: Path):
+    def __init__(self, passages: Sequence[Written], *, name: str):
+        self._of = {_flat(passage.text): passage for passage in passages}
+        self.name = name
+
+    @classmethod
+    def of(cls, path: Path) -> "WrittenGenerator":
+        """What a folder or file holds.
+
+        Raises:
+            DataError: as `read_written`, or passages alone.
+        """
         passages = read_written(path)
         if not any(passage.pairs or passage.texts for passage in passages):
             raise DataError(f"{path}: has passages, but nothing that was written of them")
-        self._of = {_flat(passage.text): passage for passage in passages}
         hashed = path / _PAPERS if path.is_dir() else path
-        self.name = f"file:{path.name}@{file_sha256(hashed)[:16]}"
+        return cls(passages, name=f"file:{path.name}@{file_sha256(hashed)[:16]}")
 
     def complete(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """A reply to each request; one about a passage that is not in the file has failed."""
