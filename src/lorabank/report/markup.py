@@ -35,10 +35,12 @@ _READING_MODULES = (
         "by how many nats per token the gold answers are likelier than the bare model has them",
     ),
     ("control", "the same question with a module, or a merge, that was not taught it"),
+    ("another's", "the same question with another document's adapter; learnt is the difference"),
     ("oracle", "the score with every question's own module"),
     ("norm", "length of a merge's update over the mean length of its parts'"),
     ("interval", "95 %, by bootstrap over documents of all seeds and draws, and their questions"),
 )
+_TEXT_COLUMNS = ("task", "measure", "budget", "read by", "taught", "in the paper")
 _SHORT = 16  # characters of a hash that are shown
 
 
@@ -207,7 +209,9 @@ def _table(summary: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _settings(table: Mapping[str, Any]) -> Iterator[str]:
     yield '<section id="summary">\n<h2>All settings</h2>'
-    yield from _rows(table["heads"], table["rows"], text=("task", "measure", "budget", "read by"))
+    yield from _rows(table["heads"], table["rows"], text=_TEXT_COLUMNS)
+    if "note" in table:
+        yield f'<p class="note">{escape(table["note"])}</p>'
     yield "</section>"
 
 

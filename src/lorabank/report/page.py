@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.errors import StorageError
-from lorabank.report import markup, modules
+from lorabank.report import markup, modules, texts
 from lorabank.report.draw import png
 from lorabank.report.figures import make_figures
 from lorabank.report.groups import Cell, group
@@ -41,6 +41,9 @@ def make_report(
     if modules.is_of_modules(cells):
         figures, left_out, settings = modules.make_figures(cells)
         body: dict[str, Any] = {"table": modules.table(settings)}
+    elif texts.is_of_texts(cells):
+        figures, left_out, lots = texts.make_figures(cells)
+        body = {"table": texts.table(lots)}
     else:
         groups = group(cells)
         figures, left_out = make_figures(groups)

@@ -20,7 +20,12 @@ _BUDGETS = {
     "total": "{steps} steps in all",
     "learnt": "until learnt",
 }
-TASKS = {"phonebook": "phone book", "paperqa": "PaperQA", "squad": "SQuAD"}
+TASKS = {
+    "phonebook": "phone book",
+    "paperqa": "PaperQA",
+    "squad": "SQuAD",
+    "chronicle": "chronicles",
+}
 
 
 @dataclass(frozen=True, slots=True)
