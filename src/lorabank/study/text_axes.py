@@ -21,7 +21,7 @@ BUDGETS = (EXPOSURES, TOKENS, STEPS)
 
 
 def _is_share(value: Any) -> bool:
-    return value == 0 or is_number(0, 1)(value)
+    return value == 0 or (is_number(0, 1)(value) and value < 1)
 
 
 ASKED: Mapping[str, Axis] = {
