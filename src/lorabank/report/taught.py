@@ -23,8 +23,10 @@ _NEEDED = ("name", "spec", "gain", "control_gain", "per_question", "per_written"
 _BUDGETS = {
     "exposures": "{} exposures of each",
     "tokens": "{} tokens",
-    "steps": "{} steps, as the paper fixes them",
+    "steps": "{} steps",
 }
+ARMS = {"exposures": "equal exposures", "tokens": "equal tokens", "steps": "the paper's way: steps"}
+"""Budgets by what they hold equal, in the order they are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class Taught:
     @property
     def budget(self) -> str:
         return _BUDGETS[self.spec["budget"]].format(f"{self.spec['amount']:,}")
+
+    @property
+    def arm(self) -> str:
+        return ARMS[self.spec["budget"]]
 
     def gain(self, *, minus_control: bool = False, control: bool = False) -> Estimate:
         """Nats per token over the bare model, of the questions not chosen by."""

@@ -22,7 +22,7 @@ from lorabank.report.plot import (
     value_axis,
 )
 from lorabank.report.published import NOTE, as_published
-from lorabank.report.taught import Taught, taught, varied
+from lorabank.report.taught import ARMS, Taught, taught, varied
 from lorabank.report.wording import listing, number
 
 _SIDE_BY_SIDE = 3  # categories whose names still stand apart in half a page
@@ -55,7 +55,7 @@ VIEWS = (
     View(
         "learnt",
         "What was learnt of the document",
-        f"{GAIN}, over another document's adapter",
+        "nats per token, over another's",
         (("", lambda one: one.gain(minus_control=True)),),
         _RATE,
     ),
@@ -190,7 +190,7 @@ def _panel(
 ) -> Panel:
     places = list(dict.fromkeys(names[id(one)] for one in inside))
     series: list[Series] = []
-    for budget in dict.fromkeys(one.budget for one in inside):
+    for arm in ARMS.values():
         for suffix, value in view.values:
             points = [
                 point(
@@ -201,10 +201,10 @@ def _panel(
                     n_seeds=len(one.cells),
                 )
                 for one in inside
-                if one.budget == budget and (y := value(one)) is not None
+                if one.arm == arm and (y := value(one)) is not None
             ]
             if points:
-                name = f"{budget}{suffix}"
+                name = f"{arm}{suffix}"
                 style = styles.setdefault(name, len(styles))
                 series.append(Series(name=name, kind="bars", style=style, points=points))
     label = view.label
@@ -224,5 +224,5 @@ def _finding(view: View, inside: Sequence[Taught], names: Mapping[int, str], tas
     measured = view.values[0][1]
     told = [(found.mean, one) for one in inside if (found := measured(one)) is not None]
     ends = (max(told, key=lambda pair: pair[0]), min(told, key=lambda pair: pair[0]))
-    parts = [f"{number(value)} with {names[id(one)]} ({one.budget})" for value, one in ends]
+    parts = [f"{number(value)} with {names[id(one)]} ({one.arm})" for value, one in ends]
     return f"{task}: {listing(parts)} are the highest and the lowest."
