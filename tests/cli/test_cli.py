@@ -70,6 +70,23 @@ def test_learn_then_recall(
     assert re.match(r"recall \d of 8 ", out)
 
 
+def test_ordinary_text_beside_the_facts_protects_the_base(
+    capsys: pytest.CaptureFixture[str], tiny_folder: Path, facts: Path, tmp_path: Path
+):
+    def kl(share: str) -> float:
+        out = tmp_path / share
+        code, told, _ = run(
+            capsys, "learn", facts, "--out", out, "--base", tiny_folder,
+            "--lr", "5e-3", "--exposures", "60", "--protect", share, "--json",
+        )  # fmt: skip
+        assert code == 0
+        settings = json.loads((out / "lorabank.json").read_text())["settings"]
+        assert settings["protect_share"] == float(share)
+        return json.loads(told)["kl_to_base_nats"]
+
+    assert kl("0.5") < kl("0")
+
+
 def test_paper_recipe_end_to_end(
     capsys: pytest.CaptureFixture[str], tiny_folder: Path, facts: Path, tmp_path: Path
 ):

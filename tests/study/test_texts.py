@@ -146,7 +146,7 @@ def test_the_papers_numbers_stand_beside_paperqa(formats):
         ({"formats": "qa"}, "qa needs a count"),
         ({"budget": "epochs"}, "budget takes exposures, tokens, steps, got 'epochs'"),
         ({"documents": 1}, "documents takes 2 to 10,000, got 1"),
-        ({"protect_share": 1.0}, "protect_share takes 0, or below 1"),
+        ({"protect_share": 1.0}, "protect_share takes 0 to 0.9"),
         ({"format": "original"}, "no axis 'format'; did you mean formats"),
     ],
 )

@@ -61,6 +61,12 @@ def run(
         bool,
         typer.Option("--always-on", help="Adapter on every token, not from the answer's header."),
     ] = False,
+    protect: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of ordinary text trained beside the facts, as 0.2; keeps the base."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of initial weights and order.")] = 0,
     show_tokens: Annotated[
         int, typer.Option(help="Print this many examples token by token and stop.")
@@ -76,6 +82,7 @@ def run(
     from lorabank.engine.adapter import check_out
     from lorabank.engine.base import load_base
     from lorabank.engine.learn import learn
+    from lorabank.engine.ordinary import ordinary
     from lorabank.engine.settings import settings_for
     from lorabank.errors import UsageError
     from lorabank.lora.shapes import n_layers, parse_layers
@@ -96,6 +103,7 @@ def run(
         exposures=exposures,
         until_recall=until_recall,
         activated=False if always_on else None,
+        protect_share=protect,
         seed=seed,
     )
     examples = read_examples(facts)
@@ -109,8 +117,9 @@ def run(
         _show_tokens(model, examples[:show_tokens], recipe, as_json=json)
         return
     foreseen = foresee(model, examples, settings)
+    guards = ordinary(model) if settings.protect_share else []
     with training_bar() as on_step:
-        report = learn(model, examples, out=out, settings=settings, on_step=on_step)
+        report = learn(model, examples, out=out, settings=settings, on_step=on_step, guards=guards)
     answer(report, as_json=json, foreseen=foreseen)
 
 

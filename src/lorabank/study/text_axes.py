@@ -21,7 +21,7 @@ BUDGETS = (EXPOSURES, TOKENS, STEPS)
 
 
 def _is_share(value: Any) -> bool:
-    return value == 0 or (is_number(0, 1)(value) and value < 1)
+    return value == 0 or is_number(0, 0.9)(value)
 
 
 ASKED: Mapping[str, Axis] = {
@@ -35,7 +35,7 @@ TAUGHT: Mapping[str, Axis] = {
     "formats": Axis("such as qa:40,original", is_text, "original"),
     "generator": Axis("given (with the task), local, openai:MODEL or file:PATH", is_text, "given"),
     "objective": Axis(", ".join(objectives.NAMES), is_one_of(*objectives.NAMES), "ce"),
-    "protect_share": Axis("0, or below 1: of ordinary text", _is_share, 0.0),
+    "protect_share": Axis("0 to 0.9: of ordinary text", _is_share, 0.0),
     "budget": Axis(", ".join(BUDGETS), is_one_of(*BUDGETS), EXPOSURES),
     "amount": Axis("1 to 1,000,000: of exposures, tokens or steps", is_int(1, 1_000_000), 6),
     "r": Axis("1 to 1024", is_int(1, 1024), 8),
