@@ -12,9 +12,10 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from lorabank.bank import asking, forgetting, portable, writing
+from lorabank.bank import asking, documents, forgetting, portable, writing
 from lorabank.bank.asking import N_CANDIDATES, Answer
 from lorabank.bank.calibration import calibrate
+from lorabank.bank.documents import Making, Material
 from lorabank.bank.forgetting import Forgotten
 from lorabank.bank.gate import Gate
 from lorabank.bank.parcels import Parcel, from_files
@@ -27,10 +28,15 @@ from lorabank.engine.models import ModelInfo
 from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.train import OnRound, OnStep
 from lorabank.errors import UsageError
+from lorabank.retrieval.documents import Document
 from lorabank.store.check import Damage
 from lorabank.store.names import check_name
 from lorabank.store.records import BaseIdentity, Event, Version
 from lorabank.store.store import Store
+from lorabank.synthesis.generators import Generator
+from lorabank.synthesis.inputs import read_sources
+from lorabank.synthesis.local import LocalGenerator
+from lorabank.synthesis.rounds import OnReply
 
 _RETRIES = 5  # of a question whose module was pruned while it was being read
 
@@ -116,10 +122,15 @@ class Bank:
         *,
         settings: TrainSettings = SOUND,
         replace: bool = False,
+        passes: int = 1,
         on_step: OnStep | None = None,
         on_round: OnRound | None = None,
     ) -> list[Written]:
-        """Many modules in one fleet, committed together or not at all."""
+        """Many modules in one fleet, committed together or not at all.
+
+        Args:
+            passes: trainings at most; a further one where passages of documents did not stick.
+        """
         with self._busy:
             return writing.write_all(
                 self.store,
@@ -127,8 +138,60 @@ class Bank:
                 parcels,
                 settings=settings,
                 replace=replace,
+                passes=passes,
                 on_step=on_step,
                 on_round=on_round,
+            )
+
+    def write_documents(
+        self,
+        name: str,
+        files: Sequence[str | Path],
+        *,
+        generator: Generator | None = None,
+        making: Making | None = None,
+        settings: TrainSettings = SOUND,
+        replace: bool = False,
+        passes: int = 2,
+    ) -> list[Written]:
+        """Documents into a module, or into several: examples are made of them and written.
+
+        Args:
+            files: Markdown, text, HTML, PDF, or folders of them.
+            generator: writes the examples; None for the base model itself.
+
+        Raises:
+            DataError: a file that cannot be read.
+            UsageError: a name or a source that is held, or nothing fit to be taught of a document.
+            UnavailableError: the generator has stopped answering; what it wrote is kept.
+        """
+        found = read_sources([Path(file) for file in files])
+        making = making or Making()
+        if not replace:
+            planned = documents.check_documents(name, found, making)
+            writing.check_free(self.store, planned, replace=False)
+        material = self.make(name, found, generator=generator, making=making)
+        return self.write_all(material.parcels, settings=settings, replace=replace, passes=passes)
+
+    def make(
+        self,
+        name: str,
+        found: Sequence[Document],
+        *,
+        generator: Generator | None = None,
+        making: Making | None = None,
+        on_reply: OnReply | None = None,
+    ) -> Material:
+        """What `write_documents` would write, made and kept but not trained."""
+        with self._busy:
+            return documents.make(
+                self.store,
+                self.base,
+                name,
+                found,
+                generator=generator or LocalGenerator(self.base),
+                making=making or Making(),
+                on_reply=on_reply,
             )
 
     def ask(self, question: str, *, k: int = N_CANDIDATES, max_new_tokens: int = 64) -> Answer:

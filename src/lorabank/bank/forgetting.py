@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lorabank.bank.kept import documents_of
 from lorabank.bank.parcels import Parcel, from_jsonl
 from lorabank.bank.reading import Reader
 from lorabank.bank.spectra import SPECTRA
@@ -88,7 +89,8 @@ def parcel_of(reader: Reader, version: Version) -> Parcel:
         )
     texts = [key.text for key in reader.store.keys(version) if key.kind == "text"]
     body = reader.store.read(version, EXAMPLES)
-    return from_jsonl(version.module, version.sources, body, texts=texts)
+    documents = documents_of(reader.store, version)
+    return from_jsonl(version.module, version.sources, body, texts=texts, documents=documents)
 
 
 def forget(

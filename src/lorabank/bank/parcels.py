@@ -1,8 +1,8 @@
 """Parcels: what is to be written into one module, read and checked before anything is trained.
 
-A source is a file of examples, known by its name and by the hash of its bytes, so that the bank can
-say which module already holds it. The texts a module can be found by are its questions and whatever
-passages are given with it.
+A source is a file of examples or a document they were made of, known by its name and by the hash of
+its bytes, so that the bank can say which module already holds it. The texts a module can be found
+by are its questions and whatever passages are given with it.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.errors import DataError, UsageError
+from lorabank.retrieval.documents import Document
 from lorabank.store.names import check_name
 from lorabank.store.records import Key, Source
 from lorabank.tasks.examples import Example, Message, read_examples
@@ -27,6 +28,20 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Passage:
+    """A part of a document, what is taught of it and what is only asked about it."""
+
+    document: str
+    heading: str
+    words: str
+    """Its first ones."""
+    examples: tuple[int, ...]
+    """Places of its examples among the parcel's."""
+    held_out: tuple[Example, ...] = ()
+    """Never trained on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Parcel:
     """One module to be."""
 
@@ -34,6 +49,10 @@ class Parcel:
     parts: tuple[Part, ...]
     texts: tuple[str, ...] = ()
     """Passages the examples are about, to be found by; never trained on."""
+    documents: tuple[Document, ...] = ()
+    """What the examples were made of, to be kept with the module as text."""
+    passages: tuple[Passage, ...] = ()
+    """What is measured apart; none where the examples were given as such."""
 
     @property
     def examples(self) -> list[Example]:
@@ -53,9 +72,15 @@ class Parcel:
         ]
 
     def without(self, source_sha256: str) -> "Parcel":
-        """What is left when one source goes; its passages go with it."""
+        """What is left when one source goes.
+
+        Texts go with it but for those that stand in a document that stays: whose the others are is
+        not known.
+        """
         left = tuple(part for part in self.parts if part.source.sha256 != source_sha256)
-        return Parcel(self.name, left, ())
+        documents = tuple(one for one in self.documents if one.sha256 != source_sha256)
+        texts = tuple(text for text in self.texts if any(text in one.text for one in documents))
+        return Parcel(self.name, left, texts, documents)
 
     def as_jsonl(self) -> bytes:
         """A line for each example, with the hash of its source."""
@@ -98,7 +123,12 @@ def from_examples(
 
 
 def from_jsonl(
-    name: str, sources: Sequence[Source], body: bytes, *, texts: Sequence[str] = ()
+    name: str,
+    sources: Sequence[Source],
+    body: bytes,
+    *,
+    texts: Sequence[str] = (),
+    documents: Sequence[Document] = (),
 ) -> Parcel:
     """The parcel a module was written from, out of its own file."""
     by_source: dict[str, list[Example]] = {source.sha256: [] for source in sources}
@@ -107,7 +137,7 @@ def from_jsonl(
         prompt = tuple(Message(turn["role"], turn["content"]) for turn in record["prompt"])
         by_source[record["source"]].append(Example(prompt, record["answer"]))
     parts = tuple(Part(source, tuple(by_source[source.sha256])) for source in sources)
-    return Parcel(name, parts, tuple(texts))
+    return Parcel(name, parts, tuple(texts), tuple(documents))
 
 
 def _read(path: Path) -> tuple[Source, tuple[Example, ...]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorabank.bank.kept import DOCUMENTS, documents_from
 from lorabank.bank.parcels import from_jsonl
 from lorabank.bank.spectra import SPECTRA, spectra_bytes
 from lorabank.bank.writing import EXAMPLES
@@ -39,6 +40,10 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "kl_to_base_nats": _NUMBER,
     "seconds": _NUMBER,
     "trainable_parameters": int,
+    "passages": int,
+    "not_stuck": list,
+    "held_out": (dict, type(None)),
+    "passes": list,
 }
 """What is taken over of a module's record."""
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
@@ -51,7 +56,7 @@ def export_module(store: Store, version: Version, folder: Path) -> None:
         UsageError: the folder is not empty. StorageError: it cannot be written.
     """
     check_out(folder)
-    names = [name for name in (TENSORS, CONFIG, EXAMPLES) if name in version.files]
+    names = [name for name in (TENSORS, CONFIG, EXAMPLES, DOCUMENTS) if name in version.files]
     contents = {name: store.read(version, name) for name in names}
     record = json.loads(store.read(version, RECORD)) if RECORD in version.files else {}
     module = {
@@ -87,7 +92,7 @@ def read_module(folder: Path, base: Base, *, texts: Sequence[str] = ()) -> Draft
     described = _read_description(folder)
     files: dict[str, bytes | Path] = {name: folder / name for name in (TENSORS, CONFIG)}
     files[SPECTRA] = spectra_bytes(base, adapter.weights, scale=adapter.alpha / adapter.r)
-    for name in (RECORD, EXAMPLES) if described.sources else (RECORD,):
+    for name in (RECORD, EXAMPLES, DOCUMENTS) if described.sources else (RECORD,):
         if (folder / name).is_file():
             files[name] = folder / name
     return Draft(
@@ -133,9 +138,11 @@ def _read_description(folder: Path) -> _Description:
             raise TypeError(f"{wrong[0]!r} is of the wrong kind")
         if told.sources and (folder / EXAMPLES).is_file():
             from_jsonl("", told.sources, (folder / EXAMPLES).read_bytes())
+        if told.sources and (folder / DOCUMENTS).is_file():
+            documents_from((folder / DOCUMENTS).read_bytes())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AdapterError(
-            f"{path} and {EXAMPLES} do not describe a module ({type(error).__name__}: {error}); "
-            f"remove {MODULE} to import without them"
+            f"{path}, {EXAMPLES} and {DOCUMENTS} do not describe a module "
+            f"({type(error).__name__}: {error}); remove {MODULE} to import without them"
         ) from None
     return told

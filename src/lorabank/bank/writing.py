@@ -12,17 +12,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lorabank.bank.kept import DOCUMENTS, documents_bytes
 from lorabank.bank.parcels import Parcel
 from lorabank.bank.spectra import SPECTRA, spectra_bytes
+from lorabank.bank.training import Trained, train_parcels
 from lorabank.engine.adapter import CONFIG, RECORD, TENSORS, save_adapter
 from lorabank.engine.base import Base
-from lorabank.engine.fleet import Fleet
-from lorabank.engine.harm import divergences
 from lorabank.engine.jobs import Job, Outcome
 from lorabank.engine.learn import facts_hash, plan_job, trainable_parameters, versions
-from lorabank.engine.recall import Reading, read
+from lorabank.engine.recall import share
 from lorabank.engine.settings import TrainSettings
-from lorabank.engine.train import OnRound, OnStep, train
+from lorabank.engine.train import OnRound, OnStep
 from lorabank.errors import UsageError
 from lorabank.store.names import check_name
 from lorabank.store.records import Draft, Version
@@ -49,6 +49,15 @@ class Written:
     kl_to_base_nats: float
     seconds: float
     """Of the whole fleet it was written in, measuring included."""
+    passages: int = 0
+    """Measured apart; 0 where the examples were given as such."""
+    not_stuck: tuple[dict[str, Any], ...] = ()
+    """Those passages of it that did not stick, as `passages.Verdict` has them."""
+    held_out: dict[str, Any] | None = None
+    """How many questions were held out, by how many nats per token their answers gained on the bare
+    model, and the token F1 of those answered in words; None where none were."""
+    passes: tuple[dict[str, Any], ...] = ()
+    """What each training of it came to, as `training.Pass` has it."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -99,10 +108,14 @@ def write_all(
     *,
     settings: TrainSettings,
     replace: bool = False,
+    passes: int = 1,
     on_step: OnStep | None = None,
     on_round: OnRound | None = None,
 ) -> list[Written]:
     """Train every parcel in one fleet and commit all of them, or none.
+
+    Args:
+        passes: trainings at most, where passages did not stick (training.py).
 
     Raises:
         UsageError: a parcel that cannot be written, or a job that diverged.
@@ -115,7 +128,15 @@ def write_all(
     with store.writing(what=f"write {', '.join(p.name for p in parcels)[:80]}") as tx:
         check_free(store, parcels, replace=replace)  # again, nobody else can write now
         return train_and_put(
-            store, tx, base, parcels, jobs, replace=replace, on_step=on_step, on_round=on_round
+            store,
+            tx,
+            base,
+            parcels,
+            jobs,
+            replace=replace,
+            passes=passes,
+            on_step=on_step,
+            on_round=on_round,
         )
 
 
@@ -127,31 +148,20 @@ def train_and_put(
     jobs: Sequence[Job],
     *,
     replace: bool,
+    passes: int = 1,
     on_step: OnStep | None = None,
     on_round: OnRound | None = None,
 ) -> list[Written]:
     """The part of a write that happens under the lock."""
     started = time.perf_counter()
-    probes = [probe for job in jobs for probe in job.lessons.probes]
-    before = _split(read(base, probes), jobs)
-    outcomes = train(base, jobs, on_step=on_step, on_round=on_round)
-    for outcome in outcomes:
-        if outcome.stopped == "diverged":
-            raise UsageError(
-                f"training of {outcome.job.name!r} diverged after {outcome.exposures:.1f} "
-                f"exposures at --lr {outcome.job.settings.lr:g}; try a third of it. "
-                "Nothing was written"
-            )
-    if len(outcomes) < len(jobs) or any(o.stopped == "interrupted" for o in outcomes):
-        raise KeyboardInterrupt
-    after, harms = _measure(base, outcomes)
+    found = train_parcels(base, parcels, jobs, passes=passes, on_step=on_step, on_round=on_round)
     seconds = time.perf_counter() - started
     staging = Path(tempfile.mkdtemp(prefix=".partial-write-", dir=store.path))
     try:
         reports = []
-        for i, (parcel, outcome) in enumerate(zip(parcels, outcomes, strict=True)):
-            report = _report(parcel, outcome, before[i], after[i], harms[i], seconds)
-            draft = _draft(staging / str(i), base, parcel, outcome, report)
+        for i, (parcel, trained) in enumerate(zip(parcels, found, strict=True)):
+            report = _report(parcel, trained, seconds)
+            draft = _draft(staging / str(i), base, parcel, trained.outcome, report)
             version = tx.put(parcel.name, draft, replace=replace)
             reports.append(_as_written(parcel, report, version))
         return reports
@@ -159,47 +169,21 @@ def train_and_put(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _measure(base: Base, outcomes: Sequence[Outcome]) -> tuple[list[list[Reading]], list[float]]:
-    """What each module recalls, and what it does to ordinary text."""
-    jobs = [outcome.job for outcome in outcomes]
-    paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
-    with Fleet(base, paths=paths, r=max(j.saved_r for j in jobs), width=len(jobs)) as fleet:
-        for slot, outcome in enumerate(outcomes):
-            job = outcome.job
-            fleet.put(
-                slot, outcome.weights, alpha=job.saved_alpha, activated=job.settings.activated
-            )
-        probes = [probe for job in jobs for probe in job.lessons.probes]
-        slots = [slot for slot, job in enumerate(jobs) for _ in job.lessons.probes]
-        return (
-            _split(read(base, probes, fleet=fleet, slots=slots), jobs),
-            divergences(base, fleet, range(len(jobs))),
-        )
-
-
-def _split(readings: Sequence[Reading], jobs: Sequence[Job]) -> list[list[Reading]]:
-    rest = iter(readings)
-    return [[next(rest) for _ in job.lessons.probes] for job in jobs]
-
-
-def _report(
-    parcel: Parcel,
-    outcome: Outcome,
-    before: Sequence[Reading],
-    after: Sequence[Reading],
-    kl: float,
-    seconds: float,
-) -> dict[str, Any]:
-    examples = parcel.examples
+def _report(parcel: Parcel, trained: Trained, seconds: float) -> dict[str, Any]:
+    answered = zip(parcel.examples, trained.after, strict=True)
     return {
-        "facts": len(examples),
-        "recall_before": sum(r.recalled for r in before) / len(before),
-        "recall": sum(r.recalled for r in after) / len(after),
-        "missing": [e.question for e, r in zip(examples, after, strict=True) if not r.recalled],
-        "exposures_per_fact": outcome.exposures,
-        "stopped": outcome.stopped,
-        "kl_to_base_nats": kl,
+        "facts": len(parcel.examples),
+        "recall_before": share(trained.before),
+        "recall": trained.recall,
+        "missing": [example.question for example, r in answered if not r.recalled],
+        "exposures_per_fact": trained.outcome.exposures,
+        "stopped": trained.outcome.stopped,
+        "kl_to_base_nats": trained.kl_nats,
         "seconds": seconds,
+        "passages": len(parcel.passages),
+        "not_stuck": [verdict.as_json() for verdict in trained.not_stuck],
+        "held_out": trained.held_out,
+        "passes": [asdict(one) for one in trained.passes],
     }
 
 
@@ -226,8 +210,10 @@ def _draft(
     )
     (folder / EXAMPLES).write_bytes(parcel.as_jsonl())
     scale = job.saved_alpha / job.saved_r
+    kept = {DOCUMENTS: documents_bytes(parcel.documents)} if parcel.documents else {}
     return Draft(
         files={
+            **kept,
             **{name: folder / name for name in (TENSORS, CONFIG, RECORD, EXAMPLES)},
             SPECTRA: spectra_bytes(base, outcome.weights, scale=scale),
         },
@@ -244,9 +230,10 @@ def _draft(
 
 
 def _as_written(parcel: Parcel, report: dict[str, Any], version: Version) -> Written:
+    lists = {name: tuple(report[name]) for name in ("missing", "not_stuck", "passes")}
     return Written(
         module=parcel.name,
         version=version.number,
         adapter_bytes=version.record["adapter_bytes"],
-        **{**report, "missing": tuple(report["missing"])},
+        **{**report, **lists},
     )

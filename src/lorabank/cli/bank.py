@@ -1,4 +1,4 @@
-"""The bank's commands: init, write, ask, list, show, verify, history, rollback, forget, prune."""
+"""The bank's commands that read with its base model: init, ask, forget, import."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +10,6 @@ from lorabank.cli.output import (
     BaseName,
     Device,
     Json,
-    fleet_line,
     print_json,
     status,
 )
@@ -18,7 +17,6 @@ from lorabank.cli.output import (
 if TYPE_CHECKING:
     from lorabank.bank.asking import Answer
     from lorabank.bank.bank import Bank
-    from lorabank.bank.writing import Written
 
 BankPath = Annotated[
     Path, typer.Option("--bank", envvar="LORABANK_BANK", help="The bank's folder.")
@@ -45,85 +43,6 @@ def init(
         print_json({"bank": str(path), "base": info.name, "base_sha256": info.sha256})
     else:
         print(f"{path}: an empty bank for {info.name} ({info.sha256[:12]})")
-
-
-def write(
-    name: Annotated[
-        str, typer.Argument(help="Name of the module; with --each the first of the files.")
-    ],
-    files: Annotated[
-        list[Path] | None, typer.Argument(help="Examples: CSV with prompt,answer, or JSONL.")
-    ] = None,
-    bank: BankPath = DEFAULT_BANK,
-    each: Annotated[
-        bool, typer.Option("--each", help="One module for each file, named after it, in one fleet.")
-    ] = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="A new version of a module that exists.")
-    ] = False,
-    text: Annotated[
-        Path | None, typer.Option(help="A passage the module is also to be found by.")
-    ] = None,
-    r: Annotated[int | None, typer.Option(help="Rank.")] = None,
-    layers: Annotated[
-        str | None, typer.Option(help="0-15, last-10, first-4 or 3,5,7; by default all.")
-    ] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    exposures: Annotated[int | None, typer.Option(help="Train on each example this often.")] = None,
-    until_recall: Annotated[
-        float | None, typer.Option(help="Stop once this share is recalled.")
-    ] = None,
-    always_on: Annotated[
-        bool, typer.Option("--always-on", help="Adapter on every token of the prompt too.")
-    ] = False,
-    seed: Annotated[int, typer.Option(help="Of initial weights and order.")] = 0,
-    device: Device = None,
-    json: Json = False,
-) -> None:
-    """Write facts into a module of the bank, or with --each into many at once.
-
-    Example: lorabank write team team.csv
-    """
-    from dataclasses import replace as changed
-
-    from lorabank.bank.parcels import from_files
-    from lorabank.bank.writing import check_free
-    from lorabank.engine.settings import settings_for
-    from lorabank.errors import UsageError
-    from lorabank.lora.shapes import n_layers, parse_layers
-    from lorabank.store.store import Store
-
-    paths = [Path(name), *(files or [])] if each else list(files or [])
-    if each and text is not None:
-        raise UsageError("--text belongs to one module; leave it or --each out")
-    settings = settings_for(
-        "sound",
-        r=r,
-        lr=lr,
-        exposures=exposures,
-        until_recall=until_recall,
-        activated=False if always_on else None,
-        seed=seed,
-    )
-    texts = [_passage(text)] if text is not None else []
-    if each:
-        parcels = [from_files(path.stem, [path]) for path in paths]
-    else:
-        parcels = [from_files(name, paths, texts=texts)]
-    with Store.open(bank) as store:  # what can be refused is, before the base is loaded
-        check_free(store, parcels, replace=replace)
-    with open_bank(bank, device) as opened:
-        if layers is not None:
-            chosen = parse_layers(layers, n_layers(opened.base.linears))
-            settings = changed(settings, layers=tuple(chosen))
-        reports = opened.write_all(
-            parcels, settings=settings, replace=replace, on_round=fleet_line()
-        )
-    if json:
-        print_json({"modules": [report.as_json() for report in reports]})
-        return
-    for report in reports:
-        print(_written(report))
 
 
 def ask(
@@ -200,7 +119,7 @@ def import_(
 
     Example: lorabank import out/facts facts
     """
-    texts = [_passage(text)] if text is not None else []
+    texts = [passage(text)] if text is not None else []
     with open_bank(bank, device) as opened:
         version = opened.import_(folder, name, replace=replace, texts=texts)
     if json:
@@ -219,21 +138,18 @@ def open_bank(path: Path, device: str | None) -> "Bank":
     return Bank.open(path, base=load_base(name, device=device))
 
 
-def _passage(path: Path) -> str:
+def passage(path: Path) -> str:
+    """What --text names.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     from lorabank.errors import DataError
 
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"--text {path} cannot be read as UTF-8 text: {error}") from None
-
-
-def _written(report: "Written") -> str:
-    missing = f"; missing: {'; '.join(report.missing[:3])}" if report.missing else ""
-    return (
-        f"{report.module} version {report.version}: recall {report.recall_before:.0%} before, "
-        f"{report.recall:.0%} after, of {report.facts} facts{missing}"
-    )
 
 
 def _from(answer: "Answer") -> str:

@@ -22,6 +22,7 @@ from lorabank.cli import (
     records,
     study,
     synthesise,
+    write,
 )
 from lorabank.errors import LorabankError
 
@@ -38,7 +39,7 @@ app.command("learn")(learn.run)
 app.command("recall")(recall.run)
 app.command("plan")(plan.run)
 app.command("init")(bank.init)
-app.command("write")(bank.write)
+app.command("write")(write.run)
 app.command("ask")(bank.ask)
 app.command("list")(records.list_)
 app.command("show")(records.show)

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _CACHE = "synthesis-cache.sqlite"
 _EVERY_S = 10.0
-_MOST_WORKERS = 256
 
 
 def run(
@@ -101,8 +100,6 @@ def run(
 
     wanted = parse_formats(formats)
     budget, way = Budget(budget_tokens, budget_calls), Way(seed=seed)
-    if workers is not None and not 1 <= workers <= _MOST_WORKERS:
-        raise UsageError(f"--workers must be 1..{_MOST_WORKERS}, got {workers}")
     if out is None and not estimate:
         raise UsageError("--out is missing: name a .jsonl file for the examples")
     if out is not None:
@@ -127,7 +124,7 @@ def run(
             budget=budget,
             held_out=questions,
             skip_failed=skip_failed,
-            on_reply=_progress(),
+            on_reply=reply_line(),
         )
     assert out is not None
     log = out.with_name(f"{out.stem}.refused.jsonl")
@@ -147,46 +144,35 @@ def _check_out(out: Path, read: list[Path]) -> None:
 
 
 def _pieces(docs: list[Path], chunk_words: int) -> "list[Piece]":
-    from lorabank.retrieval.chunks import cut
-    from lorabank.retrieval.documents import read_documents
     from lorabank.synthesis.facts import from_facts
+    from lorabank.synthesis.inputs import cut_all, read_sources
     from lorabank.synthesis.pieces import from_chunks
-    from lorabank.synthesis.written import chunks_of, is_written, read_written
+    from lorabank.synthesis.written import is_written
     from lorabank.tasks.examples import read_examples
 
-    if len(docs) == 1 and is_written(docs[0]):
-        return from_chunks(chunks_of(read_written(docs[0])))
-    if len(docs) == 1 and docs[0].suffix in (".csv", ".jsonl"):
+    if len(docs) == 1 and docs[0].suffix in (".csv", ".jsonl") and not is_written(docs[0]):
         return from_facts(docs[0].name, read_examples(docs[0]))
-    documents = read_documents(docs)
-    return from_chunks([chunk for one in documents for chunk in cut(one, size_tokens=chunk_words)])
+    return from_chunks(cut_all(read_sources(docs), size_tokens=chunk_words))
 
 
 def _generator(
     name: str, workers: int | None, *, base: str, device: str | None, quantize: str | None
 ) -> "Generator":
-    from lorabank.errors import UsageError
+    from lorabank.engine.base import load_info
+    from lorabank.engine.models import find_model
+    from lorabank.synthesis.inputs import generator_for
 
-    kind, _, rest = name.partition(":")
-    if kind == "openai":
-        from lorabank.synthesis.endpoint import WORKERS, Endpoint
-
-        return Endpoint(rest, workers=workers or WORKERS)
-    if kind == "file" and rest:
-        from lorabank.synthesis.written import WrittenGenerator
-
-        return WrittenGenerator.of(Path(rest))
-    if name == "local":
-        from lorabank.engine.base import load_info
-        from lorabank.engine.models import find_model
-        from lorabank.synthesis.local import ROWS, LocalGenerator
-
-        model = load_info(find_model(base, progress=status), device=device, quantize=quantize)
-        return LocalGenerator(model, rows=workers or ROWS)
-    raise UsageError(f"--generator must be local, openai:MODEL or file:PATH, got {name!r}")
+    return generator_for(
+        name,
+        workers=workers,
+        local=lambda: load_info(
+            find_model(base, progress=status), device=device, quantize=quantize
+        ),
+    )
 
 
-def _progress() -> "OnReply":
+def reply_line() -> "OnReply":
+    """How many replies there are, now and then."""
     last = time.monotonic()
 
     def on_reply(n: int, known: int) -> None:
@@ -214,14 +200,33 @@ def _answer(outcome: "Outcome", out: Path, log: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({**told, "out": str(out), "refused_log": str(log)})
         return
+    rows = outcome_rows(outcome, out, log)
+    print("\n".join(f"{name:<18}{value}" for name, value in rows))
+    if outcome.not_asked:
+        status(
+            f"the budget is spent: {outcome.not_asked} requests were not made; the same command "
+            "with a larger budget goes on from here"
+        )
+
+
+def outcome_rows(outcome: "Outcome", out: Path | None, log: Path | None) -> list[tuple[str, str]]:
+    """A synthesis for people: what, and how much of it.
+
+    Args:
+        out: where the examples are; log: where what was refused is; None for nowhere.
+    """
+    told = outcome.as_json()
     covered = outcome.coverage
     made = ", ".join(f"{n} {name}" for name, n in told["by_format"].items()) or "none"
     tokens = f"{outcome.prompt_tokens:,} + {outcome.completion_tokens:,} tokens"
     rows = [
-        ("examples", f"{len(outcome.made)} of {outcome.wanted} in {out} ({made})"),
+        (
+            "examples",
+            f"{len(outcome.made)} of {outcome.wanted}{f' in {out}' if out else ''} ({made})",
+        ),
         ("made of", f"{outcome.passages} passages in {outcome.documents} documents"),
         ("asked", f"{outcome.calls} calls, {tokens}; {outcome.kept} kept from before"),
-        ("refused", f"{len(outcome.refused)}, all in {log}"),
+        ("refused", f"{len(outcome.refused)}{f', all in {log}' if log else ''}"),
     ]
     for reason, n in told["refused"].items():
         rows.append((f"  {n} times", f"{reason}: {' | '.join(told['samples'][reason])}"))
@@ -238,9 +243,4 @@ def _answer(outcome: "Outcome", out: Path, log: Path, *, as_json: bool) -> None:
     for one in outcome.contradictions:
         told_by = " | ".join(f"{a!r} in {s}" for a, s in zip(one.answers, one.sources, strict=True))
         rows.append(("contradiction", f"{one.question} {told_by}"))
-    print("\n".join(f"{name:<18}{value}" for name, value in rows))
-    if outcome.not_asked:
-        status(
-            f"the budget is spent: {outcome.not_asked} requests were not made; the same command "
-            "with a larger budget goes on from here"
-        )
+    return rows

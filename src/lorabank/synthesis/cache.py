@@ -54,7 +54,7 @@ class ReplyCache:
             raise StorageError(f"{path} cannot be written: {error}") from None
         except sqlite3.DatabaseError:
             raise UsageError(
-                f"{path} is no file of replies, or a damaged one; name another with --cache"
+                f"{path} is no file of replies, or a damaged one; remove it, or name another"
             ) from None
 
     def __enter__(self) -> "ReplyCache":

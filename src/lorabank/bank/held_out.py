@@ -1,0 +1,84 @@
+"""Questions held out of what was made of documents, to measure what was understood by.
+
+A held-out question is not nearly the same as one that is trained on, and no variant of it is
+trained on either. Questions that a user gives are put to the passage that supports them best.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lorabank.synthesis.formats import OF_FACTS, Kind
+from lorabank.synthesis.pieces import Piece
+from lorabank.synthesis.quality import HeldOut, plain, support
+from lorabank.synthesis.results import Made
+from lorabank.tasks.examples import Example
+
+ONE_IN = 6
+FEWEST = 4
+"""Held out where there are twice as many questions; of fewer it is half."""
+
+Place = tuple[str, int, int]
+"""A passage: its document, and where it begins and ends there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What is trained on, and what is only asked."""
+
+    taught: tuple[Made, ...]
+    asked: tuple[Made, ...]
+
+
+def hold_out(made: Sequence[Made], *, seed: int) -> Split:
+    """About one in six of the questions apart, drawn at random; of no document all that is made."""
+    questions = [one for one in made if one.format == Kind.QA]
+    n = min(len(questions) // 2, max(FEWEST, round(len(questions) / ONE_IN)))
+    firsts = {one.document: one.prompt for one in reversed(made)}
+    waiting = [one for one in questions if one.prompt not in firsts.values()]
+    random.Random(f"held out/{seed}").shuffle(waiting)
+    asked: list[Made] = []
+    while waiting and len(asked) < n:
+        more, waiting = waiting[: n - len(asked)], waiting[n - len(asked) :]
+        asked += more
+        near = _near(asked, [one for one in questions if one not in asked])
+        asked = [one for one in asked if one.prompt not in near]
+    held: defaultdict[Place, list[Made]] = defaultdict(list)
+    for one in asked:
+        held[place_of(one)].append(one)
+    aside = {one.prompt for one in asked}
+    taught = [
+        one
+        for one in made
+        if one.prompt not in aside
+        and not any(_is_variant(one, other) for other in held[place_of(one)])
+    ]
+    return Split(tuple(taught), tuple(asked))
+
+
+def place_of(one: Made) -> Place:
+    return one.document, one.start, one.end
+
+
+def nearest(example: Example, pieces: Sequence[Piece]) -> Place:
+    """The passage that has most of what a question and its answer say."""
+    said = f"{example.question} {example.answer}"
+    best = max(pieces, key=lambda piece: support(said, piece))
+    return best.document, best.start, best.end
+
+
+def _near(asked: Sequence[Made], taught: Sequence[Made]) -> set[str]:
+    """Which of the questions that are asked are nearly the same as one that is taught."""
+    held, near = HeldOut([one.prompt for one in asked]), set[str]()
+    for one in taught:
+        if (same := held.same_as(one.prompt)) is not None:
+            near.add(same)
+    return near
+
+
+def _is_variant(one: Made, of: Made) -> bool:
+    """Whether it is the same fact in other words, or from its other end."""
+    return one.format in OF_FACTS and (
+        plain(one.answer) == plain(of.answer) or f" {plain(of.answer)} " in f" {plain(one.prompt)} "
+    )

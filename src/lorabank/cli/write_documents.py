@@ -1,0 +1,229 @@
+"""Documents on their way into the bank, as `lorabank write` shows them: made, planned, taught.
+
+What can be refused is refused before the base is loaded; what was made is told before the training
+begins, and which passages did not stick after it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from dataclasses import replace as changed
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorabank.cli.bank import open_bank
+from lorabank.cli.output import fleet_line, print_json
+from lorabank.cli.synthesise import outcome_rows, reply_line
+
+if TYPE_CHECKING:
+    from lorabank.bank.documents import Making, Material
+    from lorabank.bank.writing import Written
+    from lorabank.engine.base import Base
+    from lorabank.engine.settings import TrainSettings
+    from lorabank.retrieval.documents import Document
+    from lorabank.study.predict import Forecast
+
+_PASSES = 2
+_GOAL = 0.98  # predicted recall; below it a larger rank is taken
+_RANKS = (16, 32, 64)
+_SHOWN = 10  # passages that did not stick
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is for documents alone; None where it was not given."""
+
+    generator: str | None
+    formats: str | None
+    workers: int | None
+    chunk_tokens: int | None
+    modules: str | None
+    held_out: Path | None
+    passes: int | None
+    skip_failed: bool | None
+    no_text: bool | None
+    encoding: str | None
+    limit_mb: float | None
+    refused: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How it is to be trained and put into the bank."""
+
+    settings: "TrainSettings"
+    at: "Callable[..., TrainSettings] | None"
+    """The same at another rank (`r=`); None where the rank was given."""
+    layers: str | None
+    replace: bool
+
+
+def write_documents(
+    bank: Path,
+    name: str,
+    paths: Sequence[Path],
+    options: Options,
+    training: Training,
+    *,
+    device: str | None,
+    json: bool,
+) -> None:
+    """Write, and tell what came of it.
+
+    Raises:
+        LorabankError: whatever could not be done; the bank is what it was before.
+    """
+    from lorabank.synthesis.inputs import generator_for
+    from lorabank.synthesis.results import write_lines
+
+    passes = _PASSES if options.passes is None else options.passes
+    making, documents = _checked(bank, name, paths, options, training, passes)
+    by = options.generator or "local"
+    with open_bank(bank, device) as opened:
+        generator = generator_for(by, workers=options.workers, local=lambda: opened.base)
+        material = opened.make(
+            name, documents, generator=generator, making=making, on_reply=reply_line()
+        )
+        if options.refused is not None:
+            write_lines(options.refused, map(asdict, material.outcome.refused))
+        if not json:
+            print(_made(material, options.refused), flush=True)
+        settings, forecast = _planned(opened.base, material, training)
+        if not json:
+            print(_plan(material, settings, forecast), flush=True)
+        reports = opened.write_all(
+            material.parcels,
+            settings=settings,
+            replace=training.replace,
+            passes=passes,
+            on_round=fleet_line(),
+        )
+    if json:
+        plan = {"r": settings.r, "forecast": forecast.as_json() if forecast else None}
+        modules = [report.as_json() for report in reports]
+        print_json({"made": material.outcome.as_json(), "plan": plan, "modules": modules})
+    else:
+        print("\n".join(map(told, reports)))
+
+
+def placed(base: "Base", settings: "TrainSettings", layers: str | None) -> "TrainSettings":
+    """The settings with the layers a user named."""
+    from lorabank.lora.shapes import n_layers, parse_layers
+
+    if layers is None:
+        return settings
+    return changed(settings, layers=tuple(parse_layers(layers, n_layers(base.linears))))
+
+
+def told(report: "Written") -> str:
+    """A module as it was written."""
+    missing = f"; missing: {'; '.join(report.missing[:3])}" if report.missing else ""
+    lines = [
+        f"{report.module} version {report.version}: recall {report.recall_before:.0%} before, "
+        f"{report.recall:.0%} after, of {report.facts} facts{missing}"
+    ]
+    if held := report.held_out:
+        lines.append(
+            f"  held out: {held['questions']} questions, gold answers {held['gain_nats']:+.2f} "
+            f"nats per token over the bare model; token F1 {held['token_f1_bare']:.2f} before, "
+            f"{held['token_f1']:.2f} after, of {held['written']} answers written out"
+        )
+    for number, one in enumerate(report.passes, start=1):
+        gain = "" if one["gain_nats"] is None else f", held out {one['gain_nats']:+.2f} nats"
+        lines.append(
+            f"  pass {number}: recall {one['recall']:.0%} after {one['exposures_per_fact']:.0f} "
+            f"exposures{gain}; {one['not_stuck']} of {report.passages} passages did not stick"
+            f"{'' if one['kept'] else '; not kept'}"
+        )
+    for one in report.not_stuck[:_SHOWN]:
+        recall = "nothing taught" if one["recall"] is None else f"recall {one['recall']:.0%}"
+        gain = "" if one["gain_nats"] is None else f", held out {one['gain_nats']:+.2f} nats"
+        where = " > ".join(part for part in (one["document"], one["heading"]) if part)
+        lines.append(f"  did not stick: {where}: “{one['words']} …” ({recall}{gain})")
+    if (more := len(report.not_stuck) - _SHOWN) > 0:
+        lines.append(f"  and {more} more, which lorabank show {report.module} --json names")
+    return "\n".join(lines)
+
+
+def _checked(
+    bank: Path,
+    name: str,
+    paths: Sequence[Path],
+    options: Options,
+    training: Training,
+    passes: int,
+) -> "tuple[Making, list[Document]]":
+    """The documents, once everything was looked at that needs no model."""
+    from lorabank.bank.documents import Making, check_documents
+    from lorabank.bank.training import check_passes
+    from lorabank.bank.writing import check_free
+    from lorabank.errors import UsageError
+    from lorabank.retrieval.documents import LIMIT_MB
+    from lorabank.store.store import Store
+    from lorabank.synthesis.inputs import check_generator, read_sources
+    from lorabank.tasks.examples import read_examples
+
+    given = {
+        "formats": options.formats,
+        "chunk_tokens": options.chunk_tokens,
+        "modules": options.modules,
+        "held_out": tuple(read_examples(options.held_out)) if options.held_out else None,
+    }
+    making = Making(
+        **{field: value for field, value in given.items() if value is not None},  # type: ignore[arg-type]
+        skip_failed=bool(options.skip_failed),
+        with_text=not options.no_text,
+        seed=training.settings.seed,
+    )
+    check_passes(passes)
+    check_generator(options.generator or "local", workers=options.workers)
+    refused = options.refused
+    if refused is not None and not refused.absolute().parent.is_dir():
+        raise UsageError(f"--refused {refused} must be a file in a folder that exists")
+    limit = LIMIT_MB if options.limit_mb is None else options.limit_mb
+    documents = read_sources(paths, encoding=options.encoding, limit_mb=limit)
+    planned = check_documents(name, documents, making)
+    with Store.open(bank) as store:
+        if not training.replace:  # what is replaced may have been dealt out in another way
+            check_free(store, planned, replace=False)
+    return making, documents
+
+
+def _planned(
+    base: "Base", material: "Material", training: Training
+) -> "tuple[TrainSettings, Forecast | None]":
+    """Settings with a rank that should do for the fullest module, and what is foreseen of it."""
+    from lorabank.study.predict import foresee
+
+    fullest = max((parcel.examples for parcel in material.parcels), key=len)
+    settings = placed(base, training.settings, training.layers)
+    forecast = foresee(base, fullest, settings)
+    for r in _RANKS if training.at else ():
+        if forecast is None or forecast.recall >= _GOAL:
+            break
+        assert training.at is not None
+        settings = placed(base, training.at(r=r), training.layers)
+        forecast = foresee(base, fullest, settings)
+    return settings, forecast
+
+
+def _made(material: "Material", refused: Path | None) -> str:
+    outcome = material.outcome
+    rows = outcome_rows(outcome, None, refused)
+    return "\n".join(f"{name:<18}{value}" for name, value in rows)
+
+
+def _plan(material: "Material", settings: "TrainSettings", forecast: "Forecast | None") -> str:
+    asked = sum(len(p.held_out) for parcel in material.parcels for p in parcel.passages)
+    names = ", ".join(parcel.name for parcel in material.parcels[:5])
+    more = ", …" if len(material.parcels) > 5 else ""
+    counts = [len(parcel.examples) for parcel in material.parcels]
+    recall = ""
+    if forecast is not None:
+        out = ", beyond what was measured" if forecast.extrapolated else ""
+        recall = f", recall {forecast.recall:.0%} foreseen{out}"
+    rows = [
+        ("modules", f"{len(counts)} ({names}{more}), {sum(counts)} examples"),
+        ("rank", f"{settings.r}{recall}"),
+        ("held out", f"{asked} questions"),
+    ]
+    return "\n".join(f"{name:<18}{value}" for name, value in rows)

@@ -1,0 +1,369 @@
+"""Documents into modules: what is made, held out, measured, kept, and forgotten again."""
+
+import dataclasses
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from lorabank.bank.bank import Bank
+from lorabank.bank.documents import CACHE, ONE_MODULE, Making, plan_modules
+from lorabank.bank.forgetting import parcel_of
+from lorabank.bank.held_out import hold_out
+from lorabank.bank.kept import DOCUMENTS, documents_bytes, documents_from, documents_of
+from lorabank.bank.parcels import Parcel, Part, Passage, from_examples
+from lorabank.bank.passages import WRITTEN, exams_of, judge, written_f1
+from lorabank.bank.training import train_parcels
+from lorabank.bank.writing import Written, plan_jobs
+from lorabank.engine.base import Base
+from lorabank.engine.fleet import Fleet
+from lorabank.engine.recall import Reading
+from lorabank.errors import AdapterError, UnavailableError, UsageError
+from lorabank.retrieval.documents import from_text, read_documents
+from lorabank.store.records import Source
+from lorabank.store.store import Store
+from lorabank.synthesis.endpoint import Endpoint, Patience
+from lorabank.synthesis.quality import HeldOut
+from lorabank.synthesis.results import Made
+from lorabank.tasks.examples import from_pair
+from tests.synthesis.chat_server import Fault, Server, serving
+from tests.synthesis.scene import THINGS, country, word
+
+from .conftest import TINY
+
+QUICK = dataclasses.replace(TINY, exposures=2, until_recall=None)
+QA = Making(formats="qa:6")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as running:
+        yield running
+
+
+def generator(server: Server, **patience: float) -> Endpoint:
+    few = Patience(retries=0, first_wait_s=0.01, **patience)  # type: ignore[arg-type]
+    return Endpoint("small", base_url=server.url, key="k", workers=1, patience=few)
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for i in range(3):
+        (folder / f"{word(i)}.md").write_text(f"# On {word(i)}\n\n## Facts\n\n{country(i)}\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bank with two documents in one module; copy it before changing it."""
+    from lorabank.engine.base import load_info
+    from lorabank.engine.models import find_model
+
+    base = load_info(find_model(str(tiny_folder)), dtype="float32", device="cpu")
+    top = tmp_path_factory.mktemp("documents")
+    (top / "docs").mkdir()
+    for i in range(2):
+        (top / "docs" / f"{word(i)}.md").write_text(f"# On {word(i)}\n\n{country(i)}\n")
+    with serving() as server, Bank.create(top / "bank", base=base) as bank:
+        bank.write_documents(
+            "lands", [top / "docs"], generator=generator(server), making=QA, settings=TINY
+        )
+    return top / "bank"
+
+
+@pytest.fixture
+def bank(made: Path, tiny: Base, tmp_path: Path) -> Bank:
+    shutil.copytree(made, tmp_path / "bank")
+    return Bank(Store.open(tmp_path / "bank"), tiny, embeds=False)
+
+
+@pytest.fixture
+def empty(tiny: Base, tmp_path: Path) -> Bank:
+    bank = Bank.create(tmp_path / "empty", base=tiny)
+    bank.texts = type(bank.texts)(bank.store, embeds=False)
+    return bank
+
+
+def test_documents_become_a_module_that_is_measured_on_what_it_was_not_taught(bank: Bank):
+    version = bank.store.current("lands")
+    assert [source.name for source in version.sources] == [f"{word(i)}.md" for i in (0, 1)]
+    record = version.record
+    assert (record["recall"], record["facts"], record["passages"]) == (1.0, 8, 2)
+    assert (record["held_out"]["questions"], record["held_out"]["written"]) == (4, 4)
+    assert {"gain_nats", "token_f1", "token_f1_bare"} <= set(record["held_out"])
+    assert [one["kept"] for one in record["passes"]] == [True]
+    taught = {example.question for example in parcel_of(bank.reader, version).examples}
+    asked = {f"What is the {thing} of {word(i)}?" for thing in THINGS[:6] for i in (0, 1)} - taught
+    assert (len(taught), len(asked)) == (8, 4)
+    question = sorted(taught)[0]
+    answer = bank.ask(question)
+    assert (answer.module, answer.source) == ("lands", f"{question.split()[-1][:-1]}.md")
+
+
+def test_text_is_kept_with_the_module_unless_it_is_not_to_be(
+    bank: Bank, empty: Bank, server: Server, docs: Path
+):
+    kept = documents_of(bank.store, bank.store.current("lands"))
+    for i, document in enumerate(kept):
+        assert document.text.strip().endswith(country(i))
+    assert len(kept) == 2
+    assert {key.kind for key in bank.store.keys(bank.store.current("lands"))} == {
+        "text",
+        "question",
+    }
+    making = dataclasses.replace(QA, with_text=False)
+    empty.write_documents(
+        "bare", [docs], generator=generator(server), making=making, settings=QUICK, passes=1
+    )
+    version = empty.store.current("bare")
+    assert DOCUMENTS not in version.files
+    assert documents_of(empty.store, version) == []
+    assert {key.kind for key in empty.store.keys(version)} == {"question"}
+
+
+def test_kept_documents_come_back_as_they_were(docs: Path):
+    found = read_documents([docs])
+    found.append(from_text("odd.txt", "A line\u2028with another end.\n\nAnd \u201cquotes\u201d."))
+    assert documents_from(documents_bytes(found)) == found
+
+
+def test_forgetting_a_document_takes_its_text_and_what_was_made_of_it(bank: Bank):
+    gone, stays = f"{word(0)}.md", f"{word(1)}.md"
+    kept = bank.store.path / "derived" / CACHE
+    assert word(100).encode() in kept.read_bytes()
+    proof = bank.forget(gone)
+    assert not kept.exists()
+    assert (proof.rewritten, proof.remaining) == (("lands",), ())
+    version = bank.store.current("lands")
+    assert [source.name for source in version.sources] == [stays]
+    assert [document.name for document in documents_of(bank.store, version)] == [stays]
+    texts = [key.text for key in bank.store.keys(version) if key.kind == "text"]
+    assert len(texts) == 1
+    assert word(1) in texts[0]
+    left = b"".join(p.read_bytes() for p in bank.store.path.rglob("*") if p.is_file())
+    for secret in (word(0), word(100)):  # the country, and the answer to its first question
+        assert secret.encode() not in left
+    assert word(1).encode() in left
+    assert bank.verify() == []
+
+
+def test_documents_go_with_a_module_that_is_exported_rolled_back_or_pruned(
+    bank: Bank, server: Server, docs: Path, tmp_path: Path
+):
+    bank.export("lands", tmp_path / "out")
+    before = documents_of(bank.store, bank.store.current("lands"))
+    assert bank.import_(tmp_path / "out", replace=True, name="lands").number == 2
+    assert documents_of(bank.store, bank.store.current("lands")) == before
+    assert bank.store.current("lands").record["held_out"]["questions"] == 4
+    assert documents_of(bank.store, bank.rollback("lands")) == before
+    bank.prune()
+    assert bank.verify() == []
+    (tmp_path / "out" / DOCUMENTS).write_text('{"name": "half"}\n')
+    with pytest.raises(AdapterError, match="do not describe a module"):
+        bank.import_(tmp_path / "out", "other")
+
+
+def test_a_write_that_was_broken_off_asks_nothing_twice(empty: Bank, docs: Path):
+    with serving() as server:
+        server.faults.extend([Fault(), *[Fault(status=500)] * 3])
+        with pytest.raises(UnavailableError, match=r"does not answer.*what was finished is kept"):
+            empty.write_documents("lands", [docs], generator=generator(server), making=QA)
+        n_dead = len(server.asked)
+        assert empty.store.names() == []
+        server.faults.clear()
+        material = empty.make("lands", read_documents([docs]), generator=generator(server),
+                              making=QA)  # fmt: skip
+        assert (material.outcome.kept, material.outcome.calls) == (1, 2)
+        assert len(server.asked) == n_dead + 2
+
+
+def test_what_is_held_out_is_neither_taught_nor_nearly_taught():
+    def one(i: int, format: str = "qa", prompt: str = "") -> Made:
+        asked = prompt or f"What is the {THINGS[i % 8]} of {word(i)} in the old chronicle?"
+        return Made(asked, f"answer {i}", format, f"doc {i % 3}", "", 0, 9)
+
+    near = [
+        one(i, prompt=f"What is the {THINGS[i % 8]} of {word(i)} in the old chronicle, please?")
+        for i in range(8)
+    ]
+    variants = [one(i, "paraphrase", f"Which {word(i)} {i}?") for i in range(24)]
+    made = [one(0, "original"), *map(one, range(24)), *near, *variants]
+    split = hold_out(made, seed=0)
+    assert len(split.asked) == 5  # one in six of 32
+    held = HeldOut([asked.prompt for asked in split.asked])
+    assert not [t for t in split.taught if t.format == "qa" and held.same_as(t.prompt)]
+    answers = {asked.answer for asked in split.asked}
+    assert not [t for t in split.taught if t.format == "paraphrase" and t.answer in answers]
+    assert len(split.taught) == len(made) - 2 * 5
+    assert hold_out(made, seed=0) == split
+    assert hold_out(made, seed=1) != split
+
+
+@pytest.mark.parametrize(("n", "held"), [(1, 0), (2, 1), (7, 3), (8, 4), (24, 4), (60, 10)])
+def test_a_share_is_held_out(n: int, held: int):
+    made = [Made(f"What is {word(i)}?", word(i), "qa", "d", "", i, i + 1) for i in range(n)]
+    assert len(hold_out(made, seed=0).asked) == held
+
+
+def test_modules_are_planned_by_the_number_of_examples():
+    few, many = {"a": 10, "b/c": 20}, {"a": ONE_MODULE, "b/c": 1}
+    assert plan_modules("m", few, "auto") == {"m": ["a", "b/c"]}
+    assert plan_modules("m", many, "auto") == {"m-a": ["a"], "m-b-c": ["b/c"]}
+    counts = {"a": 60, "b": 10, "c": 10, "d": 10, "e": 30}
+    assert list(plan_modules("m", counts, "2").values()) == [["a"], ["b", "c", "d", "e"]]
+    assert list(plan_modules("m", counts, "5").values()) == [[name] for name in counts]
+    assert list(plan_modules("m", counts, "3").values()) == [["a"], ["b", "c", "d"], ["e"]]
+    with pytest.raises(UsageError, match=r"--modules 3: .* there are 2; give 1\.\.2"):
+        plan_modules("m", few, "3")
+
+
+def test_one_module_for_each_document(empty: Bank, server: Server, docs: Path):
+    making = dataclasses.replace(QA, modules="per-document")
+    reports = empty.write_documents(
+        "m", [docs], generator=generator(server), making=making, settings=QUICK, passes=1
+    )
+    assert [r.module for r in reports] == [f"m-{p.name}" for p in sorted(docs.iterdir())]
+    assert sum(r.held_out["questions"] for r in reports if r.held_out) == 4
+    with pytest.raises(UsageError, match="is already held by module"):
+        empty.write_documents("other", [docs], generator=generator(server), making=QA)
+
+
+def test_a_users_own_questions_are_asked_of_the_passage_that_has_the_answer(
+    empty: Bank, server: Server, docs: Path
+):
+    asked = [
+        from_pair(f"What is the river of {word(1)}?", word(111)),
+        from_pair(f"What is the lake of {word(2)}?", "unknown"),
+    ]
+    making = dataclasses.replace(QA, held_out=tuple(asked), modules="per-document")
+    material = empty.make("m", read_documents([docs]), generator=generator(server), making=making)
+    held = {
+        passage.document: passage.held_out
+        for parcel in material.parcels
+        for passage in parcel.passages
+    }
+    assert held == {f"{word(0)}.md": (), f"{word(1)}.md": (asked[0],), f"{word(2)}.md": (asked[1],)}
+    taught = [e.question for parcel in material.parcels for e in parcel.examples]
+    assert asked[0].question not in taught
+    assert Counter(one.reason for one in material.outcome.refused)["a question kept for measuring"]
+
+
+def test_documents_that_contradict_each_other_are_both_named(empty: Bank, tmp_path: Path):
+    for name, lake in (("one", "Baba"), ("two", "Cece")):
+        (tmp_path / f"{name}.md").write_text(f"# {name}\n\nThe lake of Didi is {lake}.\n")
+    with serving() as server:
+        material = empty.make(
+            "m",
+            read_documents([tmp_path / "one.md", tmp_path / "two.md"]),
+            generator=generator(server),
+            making=Making(formats="qa:1"),
+        )
+    (found,) = material.outcome.contradictions
+    assert (found.answers, found.sources) == (("Baba", "Cece"), ("“one”", "“two”"))
+
+
+def test_two_documents_of_one_name_are_refused(empty: Bank, docs: Path, tmp_path: Path):
+    other = tmp_path / "more" / f"{word(0)}.md"
+    other.parent.mkdir()
+    other.write_text("Something else.")
+    with pytest.raises(UsageError, match=r"2 documents are called '.*'; give the folder above"):
+        empty.write_documents("m", [docs, other])
+
+
+def reading(recalled: bool) -> Reading:
+    return Reading(recalled, 1.0, 0.5, None if recalled else 0)
+
+
+@pytest.mark.parametrize(
+    ("hits", "gains", "stuck"),
+    [
+        ([1, 0], [], True),
+        ([1, 0, 0], [], False),
+        ([1, 1], [0.2, -0.1], True),
+        ([1, 1], [0.0], False),
+        ([], [1.0], False),
+    ],
+)
+def test_a_passage_sticks_by_recall_and_by_what_was_held_out(
+    hits: Sequence[int], gains: Sequence[float], stuck: bool
+):
+    asked = tuple(from_pair(f"q{i}", "a") for i in range(len(gains)))
+    passage = Passage("d", "h", "w", tuple(range(len(hits))), asked)
+    (verdict,) = judge(
+        Parcel("p", (), passages=(passage,)), [reading(bool(h)) for h in hits], gains
+    )
+    assert verdict.has_stuck is stuck
+
+
+def test_no_more_answers_are_written_out_than_stated(tiny: Base):
+    def parcel(name: str, n: int) -> Parcel:
+        asked = tuple(from_pair(f"{name} {i}?", "a") for i in range(n))
+        return Parcel(name, (), passages=(Passage("d", "", "w", (), asked),))
+
+    exams = exams_of(tiny, [parcel("a", 96), parcel("b", 32), parcel("c", 0)], activated=True)
+    with Fleet(tiny, paths=list(tiny.linears), r=2, width=3) as fleet:
+        scores = written_f1(tiny, fleet, exams)
+    assert [len(own) for _, own in scores] == [WRITTEN * 3 // 4, WRITTEN // 4, 0]
+    assert all(bare == own for bare, own in scores)  # an adapter of zeros says what the base does
+
+
+def passaged(n: int) -> Parcel:
+    """Random answers, a passage for each half of them."""
+    examples = tuple(from_pair(f"What is {word(i)}?", word(500 + 7 * i)) for i in range(n))
+    halves = (tuple(range(n // 2)), tuple(range(n // 2, n)))
+    passages = tuple(Passage("d", "", f"half {i}", half) for i, half in enumerate(halves))
+    return Parcel("p", (Part(Source("d", "0" * 64, n), examples),), passages=passages)
+
+
+def test_what_did_not_stick_is_trained_again_and_the_better_pass_is_kept(tiny: Base):
+    parcel = passaged(8)
+    settings = dataclasses.replace(TINY, exposures=12, until_recall=None)
+    jobs = plan_jobs(tiny, [parcel], settings)
+    (once,) = train_parcels(tiny, [parcel], jobs)
+    assert once.not_stuck
+    assert once.recall < 1
+    (twice,) = train_parcels(tiny, [parcel], jobs, passes=2)
+    assert len(twice.passes) == 2
+    assert dataclasses.replace(twice.passes[0], kept=True) == once.passes[0]
+    assert twice.recall == max(one.recall for one in twice.passes)
+    assert [one.kept for one in twice.passes].count(True) == 1
+    assert len(twice.after) == len(twice.before) == len(parcel.examples)
+
+
+def test_a_module_that_recalls_everything_is_not_trained_again(tiny: Base):
+    parcel = passaged(4)
+    (trained,) = train_parcels(tiny, [parcel], plan_jobs(tiny, [parcel], TINY), passes=3)
+    assert trained.recall == 1
+    assert len(trained.passes) == 1
+
+
+@pytest.mark.parametrize("passes", [0, 6])
+def test_a_number_of_passes_out_of_range_is_refused(bank: Bank, passes: int):
+    parcel = from_examples("x", [from_pair("q?", "a")])
+    with pytest.raises(UsageError, match=rf"--passes must be 1\.\.5, got {passes}"):
+        bank.write_all([parcel], settings=QUICK, passes=passes)
+
+
+def test_examples_have_no_passages_and_say_so(empty: Bank):
+    parcel = from_examples("x", [from_pair("q?", "a")])
+    (report,) = empty.write_all([parcel], settings=QUICK)
+    assert isinstance(report, Written)
+    assert (report.passages, report.not_stuck, report.held_out, report.passes) == (0, (), None, ())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"formats": "qa"}, "qa needs a count"),
+        ({"chunk_tokens": 0}, "--chunk-tokens must be at least 1, got 0"),
+        ({"modules": "few"}, "--modules must be auto, per-document or a number, got 'few'"),
+        ({"modules": "0"}, "--modules must be"),
+    ],
+)
+def test_a_making_that_cannot_be_is_refused(wrong: dict[str, object], said: str):
+    with pytest.raises(UsageError, match=said):
+        Making(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,223 @@
+"""`lorabank write` of documents as a user meets it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from lorabank.cli.main import app
+from lorabank.errors import DataError, LorabankError, UnavailableError, UsageError
+from lorabank.store.store import Store
+from lorabank.synthesis.cache import ReplyCache
+from tests.retrieval.pages import pdf
+from tests.retrieval.test_documents import encrypted
+from tests.synthesis.chat_server import Fault, Server, serving
+from tests.synthesis.scene import country, word
+
+runner = CliRunner()
+QUICK = ["--generator", "openai:small", "--formats", "qa:6", "--exposures", "2", "--device", "cpu"]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with serving() as running:
+        monkeypatch.setenv("OPENAI_BASE_URL", running.url)
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+        yield running
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / f"{word(0)}.md").write_text(f"# On {word(0)}\n\n{country(0)}\n")
+    (folder / f"{word(1)}.html").write_text(f"<h1>On {word(1)}</h1><p>{country(1)}</p>")
+    (folder / f"{word(2)}.pdf").write_bytes(pdf([[(20, f"On {word(2)}"), *lines(2)]]))
+    return folder
+
+
+def lines(i: int) -> list[tuple[float, str]]:
+    return [(11, f"{one}.") for one in country(i).rstrip(".").split(". ")]
+
+
+@pytest.fixture
+def bank(tiny_folder: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "bank"
+    result = runner.invoke(app, ["init", str(path), "--base", str(tiny_folder)])
+    assert result.exit_code == 0
+    return path
+
+
+def call(bank: Path, *args: object) -> str:
+    command = ["write", *map(str, args), "--bank", str(bank)]
+    result = runner.invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_a_folder_of_documents_becomes_a_module(
+    server: Server, bank: Path, docs: Path, tmp_path: Path
+):
+    server.faults.append(Fault(content="Gladly!"))
+    refused = tmp_path / "refused.jsonl"
+    told = json.loads(call(bank, "lands", docs, *QUICK, "--refused", refused, "--json"))
+    assert told["made"]["by_format"] == {"qa": 18}
+    assert json.loads(refused.read_text())["text"] == "Gladly!"
+    (module,) = told["modules"]
+    assert (module["module"], module["facts"], module["passages"]) == ("lands", 14, 3)
+    assert module["held_out"]["questions"] == 4
+    assert told["plan"]["r"] == 8
+    assert not list(docs.glob("*.jsonl"))
+    shown = json.loads(runner.invoke(app, ["show", "lands", "--bank", str(bank), "--json"]).stdout)
+    record = shown["versions"][0]["record"]
+    assert record["held_out"] == module["held_out"]
+    assert record["not_stuck"] == module["not_stuck"]
+    asked = len(server.asked)
+    text = call(bank, "lands", docs, *QUICK, "--replace", "--modules", "1")
+    assert len(server.asked) == asked
+    assert "kept from before" in text
+    assert "lands version 2" in text
+    assert "held out: 4 questions" in text
+    assert "did not stick: " in text
+    assert "pass 2" in text
+
+
+def test_a_users_own_questions_are_not_trained_on(
+    server: Server, bank: Path, docs: Path, tmp_path: Path
+):
+    held = tmp_path / "held.csv"
+    held.write_text(f"prompt,answer\nWhat is the river of {word(1)}?,{word(111)}\n")
+    told = json.loads(call(bank, "lands", docs, *QUICK, "--held-out", held, "--json"))
+    assert told["made"]["refused"]["a question kept for measuring"] >= 1
+    (module,) = told["modules"]
+    assert module["held_out"]["questions"] == 1
+    with Store.open(bank) as store:
+        keys = {key.text for key in store.keys(store.current("lands"))}
+    assert f"What is the river of {word(1)}?" not in keys
+    assert f"What is the capital of {word(1)}?" in keys
+
+
+def test_contradictions_between_documents_are_told_with_both_sources(
+    server: Server, bank: Path, tmp_path: Path
+):
+    for name, lake in (("one", "Baba"), ("two", "Cece")):
+        (tmp_path / f"{name}.md").write_text(f"# {name}\n\nThe lake of Didi is {lake}.\n")
+    text = call(bank, "m", tmp_path / "one.md", tmp_path / "two.md", *QUICK)
+    assert "What is the lake of Didi? 'Baba' in “one” | 'Cece' in “two”" in text
+
+
+WRONG: dict[str, tuple[str, bytes | None, list[str], type[LorabankError], str]] = {
+    "empty": ("a.md", b" \n", [], DataError, "an empty file"),
+    "binary": ("a.txt", b"\0\1\2", [], DataError, "not text, got NUL bytes"),
+    "locked": ("a.pdf", encrypted(user="x", owner="y"), [], DataError, "an encrypted PDF"),
+    "scan": ("a.pdf", pdf([[], []]), [], DataError, "as in a scan"),
+    "large": ("a.md", b"x" * 2000, ["--limit-mb", "0.001"], DataError, "raise the limit with"),
+    "latin": ("a.md", b"caf\xe9", [], DataError, "--encoding latin-1"),
+    "encoding": ("a.md", b"caf\xe9", ["--encoding", "koi8-r"], DataError, "only latin-1"),
+    "none": ("a.md", None, [], DataError, "no such file"),
+    "kind": ("a.docx", b"x", [], DataError, "a document must be one of"),
+    "each": ("a.md", b"x", ["--each"], UsageError, "--modules per-document"),
+    "modules": ("a.md", b"Text.", ["--modules", "2"], UsageError, "--modules 2: a document goes"),
+    "passes": ("a.md", b"Text.", ["--passes", "9"], UsageError, r"--passes must be 1\.\.5"),
+    "chunk": ("a.md", b"Text.", ["--chunk-tokens", "0"], UsageError, "--chunk-tokens must be"),
+    "formats": ("a.md", b"Text.", ["--formats", "rewite:2"], UsageError, "did you mean rewrite"),
+    "workers": ("a.md", b"Text.", ["--workers", "0"], UsageError, r"--workers must be 1\.\.256"),
+    "generator": ("a.md", b"Text.", ["--generator", "gpt"], UsageError, "must be local, openai"),
+    "refused": ("a.md", b"T.", ["--refused", "/no/x"], UsageError, "--refused /no/x must be a"),
+    "name": ("a.md", b"Text.", ["--name"], UsageError, "has a slash in it"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_done_is_refused_before_anything_is_asked(
+    server: Server, bank: Path, tmp_path: Path, case: str
+):
+    name, content, options, kind, said = WRONG[case]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    module = "a/b" if options == ["--name"] else "m"
+    extra = [] if options == ["--name"] else options
+    with pytest.raises(kind, match=said):
+        call(bank, module, tmp_path / name, *QUICK, *extra)
+    assert not server.asked
+    with Store.open(bank) as store:
+        assert store.names() == []
+
+
+def test_examples_and_documents_do_not_go_into_one_module(bank: Path, docs: Path, tmp_path: Path):
+    facts = tmp_path / "facts.csv"
+    facts.write_text("prompt,answer\nWho?,Me\n")
+    with pytest.raises(UsageError, match=r"facts\.csv holds examples and .*docs is a document"):
+        call(bank, "m", facts, docs)
+    with pytest.raises(UsageError, match="--chunk-tokens is for documents"):
+        call(bank, "m", facts, "--chunk-tokens", "99")
+
+
+def test_a_document_that_is_held_elsewhere_is_refused(server: Server, bank: Path, docs: Path):
+    call(bank, "lands", docs, *QUICK, "--passes", "1")
+    asked = len(server.asked)
+    with pytest.raises(UsageError, match="is already held by module 'lands'"):
+        call(bank, "other", docs / f"{word(0)}.md", *QUICK)
+    with pytest.raises(UsageError, match="module 'lands' exists"):
+        call(bank, "lands", docs, *QUICK)
+    assert len(server.asked) == asked
+
+
+def test_without_a_key_nothing_is_loaded(bank: Path, docs: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(UsageError, match="OPENAI_API_KEY is not set"):
+        call(bank, "m", docs, *QUICK)
+
+
+def test_nonsense_about_a_whole_document_fails_with_samples(server: Server, bank: Path, docs: Path):
+    server.faults.extend([Fault(content="Certainly! Here you are.")] * 99)
+    with pytest.raises(UsageError, match=r"\.md: nothing fit .*Certainly! Here you are"):
+        call(bank, "m", docs, *QUICK)
+    with Store.open(bank) as store:
+        assert store.names() == []
+
+
+def test_a_dead_endpoint_keeps_what_was_finished(
+    bank: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
+):
+    gone = Fault(status=429, headers=(("Retry-After", "86400"),))  # longer than anybody waits
+    with serving([Fault(), *[gone] * 9]) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        with pytest.raises(UnavailableError, match="what was finished is kept"):
+            call(bank, "m", docs, *QUICK, "--workers", "1")
+    with ReplyCache(bank / "derived" / "synthesis.sqlite") as cache:
+        assert len(cache) == 1
+
+
+def test_texts_that_are_written_already_are_passages_and_generator(bank: Path, tmp_path: Path):
+    rows = [
+        {
+            "title": f"On {word(i)}",
+            "context": country(i),
+            "questions": [{"question": "Which land?", "answer": word(i)}],
+            "completions": [f"Of {word(i)} it is known: {country(i)}"],
+        }
+        for i in range(2)
+    ]
+    path = tmp_path / "passages.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    options = ["--generator", f"file:{path}", "--formats", "implications:1,original"]
+    told = json.loads(
+        call(bank, "m", path, *options, "--exposures", "1", "--passes", "1", "--json")
+    )
+    assert told["made"]["by_format"] == {"original": 2, "implications": 2}
+    (module,) = told["modules"]
+    assert (module["passages"], module["held_out"]) == (2, None)
+
+
+def test_a_document_of_nonsense_can_be_passed_over(server: Server, bank: Path, docs: Path):
+    (docs / "poem.md").write_text("# Poem\n\nRoses are red, and nobody asks why they are.\n")
+    with pytest.raises(UsageError, match=r"poem\.md: nothing fit .* --skip-failed"):
+        call(bank, "m", docs, *QUICK)
+    text = call(bank, "m", docs, *QUICK, "--skip-failed", "--passes", "1")
+    assert "nothing made of   poem.md" in text
+    with Store.open(bank) as store:
+        assert "poem.md" not in [source.name for source in store.current("m").sources]
