@@ -14,6 +14,7 @@ import typer
 from lorabank.cli import (
     bank,
     bench,
+    judge,
     learn,
     models,
     plan,
@@ -51,6 +52,7 @@ app.command("prune")(records.prune)
 app.command("export")(records.export)
 app.command("import")(bank.import_)
 app.command("synthesise")(synthesise.run)
+app.command("judge")(judge.run)
 app.command("bench")(bench.run)
 app.add_typer(models.app, name="models")
 app.add_typer(study.app, name="study")

@@ -5,12 +5,13 @@ request goes out. A document of which many replies brought nothing fit is given 
 is not paid for to its end.
 """
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
 from lorabank.errors import UsageError
+from lorabank.synthesis.asking import Tally, ask
 from lorabank.synthesis.budget import Meter
 from lorabank.synthesis.cache import ReplyCache
 from lorabank.synthesis.generators import Generator, Reply, Request
@@ -84,34 +85,14 @@ class Rounds:
         )
 
     def _replies(self, wanted: Mapping[Request, Sequence[Task]]) -> Iterator[Reply]:
-        """From the cache first; the others as the budget admits them, each kept at once."""
-        waiting: deque[Request] = deque()
-        for request in wanted:
-            found = None if self.cache is None else self.cache.get(self.generator, request)
-            if found is not None:
-                self.kept += 1
-                yield found
-            else:
-                waiting.append(request)
+        tally = Tally()
 
-        def admitted() -> Iterator[Request]:
-            while waiting:
-                if all(task.piece.document in self.hopeless for task in wanted[waiting[0]]):
-                    waiting.popleft()
-                elif self.meter.admit(waiting[0]):
-                    yield waiting.popleft()
-                else:
-                    return
+        def is_off(request: Request) -> bool:
+            return all(task.piece.document in self.hopeless for task in wanted[request])
 
-        n_waiting = len(waiting) + 1
-        while waiting and len(waiting) < n_waiting:  # replies give back what they did not use
-            n_waiting = len(waiting)
-            for reply in self.generator.complete(admitted()):
-                self.meter.settle(reply)
-                if self.cache is not None:
-                    self.cache.put(self.generator, reply)
-                yield reply
-        self.not_asked += len(waiting)
+        yield from ask(wanted, self.generator, self.cache, self.meter, tally, is_off=is_off)
+        self.kept += tally.kept
+        self.not_asked += tally.not_asked
 
     def _take(self, task: Task, reply: Reply) -> None:
         reading, document = read_reply(reply, task.format.kind), task.piece.document

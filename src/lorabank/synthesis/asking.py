@@ -1,0 +1,62 @@
+"""Requests to a generator: from the cache first, the others as a budget admits them."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from lorabank.synthesis.budget import Meter
+from lorabank.synthesis.cache import ReplyCache
+from lorabank.synthesis.generators import Generator, Reply, Request
+
+
+@dataclass(slots=True)
+class Tally:
+    """What did not have to be asked, and what could not be."""
+
+    kept: int = 0
+    """Answered from the cache."""
+    not_asked: int = 0
+    """Beyond the budget."""
+
+
+def ask(
+    requests: Iterable[Request],
+    generator: Generator,
+    cache: ReplyCache | None,
+    meter: Meter,
+    tally: Tally,
+    *,
+    is_off: Callable[[Request], bool] = lambda _: False,
+) -> Iterator[Reply]:
+    """A reply to each request the budget reaches, each kept as soon as it is there.
+
+    Args:
+        is_off: whether a request has become pointless while it waited; it is dropped.
+    """
+    waiting: deque[Request] = deque()
+    for request in requests:
+        found = None if cache is None else cache.get(generator, request)
+        if found is not None:
+            tally.kept += 1
+            yield found
+        else:
+            waiting.append(request)
+
+    def admitted() -> Iterator[Request]:
+        while waiting:
+            if is_off(waiting[0]):
+                waiting.popleft()
+            elif meter.admit(waiting[0]):
+                yield waiting.popleft()
+            else:
+                return
+
+    n_waiting = len(waiting) + 1
+    while waiting and len(waiting) < n_waiting:  # replies give back what they did not use
+        n_waiting = len(waiting)
+        for reply in generator.complete(admitted()):
+            meter.settle(reply)
+            if cache is not None:
+                cache.put(generator, reply)
+            yield reply
+    tally.not_asked += len(waiting)

@@ -1,0 +1,179 @@
+"""A model as judge of answers: 0 to 10 by a rubric, or no score at all.
+
+After what arXiv:2603.01097 has its judge look at: the same facts and no contradiction, nothing left
+out, nothing beside the point. There a call that failed, or a reply that could not be read, counted
+as 0. Here it is asked again by another seed and, if that does not help, has no score: a mean is of
+what was judged, and says how much was not.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from lorabank.errors import UsageError
+from lorabank.synthesis.asking import Tally, ask
+from lorabank.synthesis.budget import Budget, Meter
+from lorabank.synthesis.cache import ReplyCache
+from lorabank.synthesis.generators import Finish, Generator, Reply, Request
+from lorabank.synthesis.rounds import OnReply
+from lorabank.tasks.examples import Message
+
+LOWEST, HIGHEST = 0, 10
+TRIES = 3
+_REPLY_TOKENS = 256
+_SHOWN = 3  # replies, in an error
+_RUBRIC = """\
+You grade an answer to a question against a reference answer that is right.
+
+Look at three things: does the answer say the same as the reference and nothing that contradicts \
+it; does it say all of it; does it keep to the question, without adding what nobody asked for. \
+Other words for the same thing cost nothing, and neither does a short answer that says it all.
+
+10: says what the reference says, all of it, and nothing else of weight.
+7 to 9: right, with a detail missing or some needless words.
+4 to 6: the main idea is there, with a serious mistake, a large gap, or much that is off the point.
+1 to 3: about the right subject, but wrong.
+0: no answer, nonsense, or about something else."""
+_FORMS = {
+    True: 'Reply with JSON alone, of this form: {"rationale": "one sentence", "score": 7}',
+    False: "Reply with one line and nothing else, of this form:\nScore: 7",
+}
+_LINE = re.compile(r"^\W*score\W*[:=]\W*(-?\d+(?:\.\d+)?)\W*$", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer to be judged."""
+
+    question: str
+    golds: tuple[str, ...]
+    text: str
+    document: str = ""
+    """What it is about; answers about one document are alike."""
+    gain: float | None = None
+    """Nats per token by which the gold answer is likelier than the bare model has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a judge said of one answer."""
+
+    score: int | None
+    """0..10; None where there is none."""
+    rationale: str = ""
+    missing: str = ""
+    """Why there is no score."""
+
+
+@dataclass(slots=True)
+class Judged:
+    """All answers, judged as far as that went."""
+
+    judge: str
+    marks: list[Mark]
+    calls: int = 0
+    kept: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    missing: Counter[str] = field(default_factory=Counter)
+    """Answers without a score, by reason."""
+
+
+def judge(
+    answers: Sequence[Answer],
+    generator: Generator,
+    cache: ReplyCache | None,
+    *,
+    budget: Budget | None = None,
+    seed: int = 0,
+    on_reply: OnReply | None = None,
+) -> Judged:
+    """A mark for each answer, in order; the same answer is asked about once.
+
+    Raises:
+        UsageError: nothing to judge, or not one reply that could be read.
+        UnavailableError: the judge cannot be reached any more; what it said is in the cache.
+    """
+    if not answers:
+        raise UsageError("there is nothing to judge; give at least one answer")
+    meter, tally = Meter(budget or Budget()), Tally()
+    marks: dict[int, Mark] = {}
+    unread: list[str] = []
+    n_replies = 0
+    for attempt in range(TRIES):
+        wanted: dict[Request, list[int]] = {}
+        for i, answer in enumerate(answers):
+            if i not in marks or marks[i].score is None:
+                request = request_for(answer, as_json=generator.writes_json, seed=seed + attempt)
+                wanted.setdefault(request, []).append(i)
+        if not wanted or tally.not_asked:
+            break
+        for reply in ask(wanted, generator, cache, meter, tally):
+            mark = read_mark(reply)
+            marks.update(dict.fromkeys(wanted[reply.request], mark))
+            unread += [] if mark.score is not None else [reply.text or reply.why]
+            n_replies += 1
+            if on_reply:
+                on_reply(n_replies, n_replies - 1 + len(wanted))
+    found = [marks.get(i, Mark(None, missing="beyond the budget")) for i in range(len(answers))]
+    if all(mark.score is None for mark in found):
+        shown = " | ".join(" ".join(text.split())[:100] for text in unread[:_SHOWN])
+        raise UsageError(
+            f"{generator.name} gave no score that could be read in {n_replies} replies: {shown}; "
+            "take another --judge, or a larger budget"
+        )
+    return Judged(
+        generator.name,
+        found,
+        meter.calls,
+        tally.kept,
+        meter.prompt_tokens,
+        meter.completion_tokens,
+        Counter(mark.missing for mark in found if mark.score is None),
+    )
+
+
+def request_for(answer: Answer, *, as_json: bool, seed: int) -> Request:
+    """What a judge is asked."""
+    golds = " / ".join(answer.golds)
+    shown = f"Question: {answer.question}\nReference answer: {golds}\nAnswer: {answer.text}"
+    text = f"{_RUBRIC}\n\n{shown}\n\n{_FORMS[as_json]}"
+    return Request(
+        (Message("user", text),),
+        max_tokens=_REPLY_TOKENS,
+        seed=seed,
+        as_json=as_json,
+        kind="judge",
+        passage=answer.question,
+    )
+
+
+def read_mark(reply: Reply) -> Mark:
+    """The score of a reply, a whole number of 0..10 however it is written, or why there is none."""
+    if reply.finish in (Finish.REFUSED, Finish.FAILED):
+        return Mark(None, missing=reply.finish.value)
+    text = reply.text.strip()
+    if reply.request.as_json:
+        found, rationale = _from_json(text)
+    else:
+        lines = _LINE.findall(text)
+        found, rationale = (float(lines[0]) if len(lines) == 1 else None), ""
+    if found is None:
+        return Mark(None, missing="not in the form asked for")
+    if found != int(found) or not LOWEST <= found <= HIGHEST:
+        return Mark(None, missing=f"a score that is no whole number of {LOWEST} to {HIGHEST}")
+    return Mark(int(found), rationale)
+
+
+def _from_json(text: str) -> tuple[float | None, str]:
+    start, end = text.find("{"), text.rfind("}")
+    try:
+        told = json.loads(text[start : end + 1])
+    except ValueError:
+        return None, ""
+    score = told.get("score") if isinstance(told, dict) else None
+    if isinstance(score, bool) or not isinstance(score, int | float):
+        return None, ""
+    return float(score), str(told.get("rationale", ""))
