@@ -1,5 +1,6 @@
 """The bank from end to end on the tiny model: write, ask, rewrite, roll back, forget, move."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,19 @@ def test_forgetting_one_source_writes_the_rest_anew(
     assert [s.name for s in bank.store.current("west").sources] == ["two.csv"]
     with pytest.raises(UsageError, match=r"nothing called 'one.csv'"):
         bank.forget("one.csv")
+
+
+def test_a_protected_module_leaves_the_base_more_as_it_was(bank: Bank, book: list[Example]):
+    settings = replace(TINY, exposures=60, until_recall=None)
+    plain, guarded = (
+        from_examples(name, part, source=f"{name}.csv")
+        for name, part in (("plain", book[12:14]), ("guarded", book[14:16]))
+    )
+    (bare,) = bank.write_all([plain], settings=settings)
+    (kept,) = bank.write_all([guarded], settings=replace(settings, protect_share=0.5))
+    assert kept.kl_to_base_nats < bare.kl_to_base_nats
+    record = bank.reader.record(bank.store.current("guarded"))
+    assert record["settings"]["protect_share"] == 0.5
 
 
 def test_what_is_held_is_not_written_twice(bank: Bank, book: list[Example], tmp_path: Path):

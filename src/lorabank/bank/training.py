@@ -7,7 +7,7 @@ recall of what is taught is kept; a module that recalls all of it is not trained
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lorabank.bank.parcels import Parcel
@@ -179,7 +179,9 @@ def _stressed(base: Base, parcel: Parcel, job: Job, trained: Trained) -> Job:
         if not verdict.has_stuck
         for i in passage.examples
     ]
-    return plan_job(base, [*examples, *weak], job.settings, name=job.name)
+    bare = replace(job.settings, protect_share=0.0)  # guards are as they were
+    lessons = plan_job(base, [*examples, *weak], bare).lessons
+    return replace(job, lessons=replace(lessons, guards=job.lessons.guards))
 
 
 def _better(first: Trained, other: Trained) -> Trained:

@@ -20,6 +20,7 @@ from lorabank.engine.adapter import CONFIG, RECORD, TENSORS, save_adapter
 from lorabank.engine.base import Base
 from lorabank.engine.jobs import Job, Outcome
 from lorabank.engine.learn import facts_hash, plan_job, trainable_parameters, versions
+from lorabank.engine.ordinary import ordinary
 from lorabank.engine.recall import share
 from lorabank.engine.settings import TrainSettings
 from lorabank.engine.train import OnRound, OnStep
@@ -74,7 +75,8 @@ def plan_jobs(base: Base, parcels: Sequence[Parcel], settings: TrainSettings) ->
         raise UsageError(f"two modules would be called {doubled[0]!r}; give each its own name")
     if settings.through_peft:
         raise UsageError(f"a bank holds plain LoRA, got --variant {settings.variant}")
-    return [plan_job(base, p.examples, settings, name=p.name) for p in parcels]
+    guards = ordinary(base) if settings.protect_share else []
+    return [plan_job(base, p.examples, settings, name=p.name, guards=guards) for p in parcels]
 
 
 def check_free(store: Store, parcels: Sequence[Parcel], *, replace: bool) -> None:

@@ -104,6 +104,10 @@ def run(
     always_on: Annotated[
         bool, typer.Option("--always-on", help="Adapter on every token of the prompt too.")
     ] = False,
+    protect: Annotated[
+        float | None,
+        typer.Option(help="Share of ordinary text trained beside them, as 0.2; keeps the base."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of initial weights, order and draws.")] = 0,
     device: Device = None,
     json: Json = False,
@@ -129,6 +133,7 @@ def run(
         exposures=exposures,
         until_recall=until_recall,
         activated=False if always_on else None,
+        protect_share=protect,
         seed=seed,
     )
     training = Training(settings_at(r=r), None if r else settings_at, layers, replace)

@@ -7,6 +7,7 @@ file it lists must be there and match.
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from lorabank.errors import DataError
@@ -34,11 +35,37 @@ def verify(folder: Path) -> bool:
         file = folder / found[2]
         if not file.is_file():
             raise DataError(f"{file}: no such file, but {NAME} lists it; download it again")
-        with file.open("rb") as content:
-            got = hashlib.file_digest(content, "sha256").hexdigest()
+        got = _sha256(file)
         if got != found[1].lower():
             raise DataError(
                 f"{file}: is not the file {NAME} lists, SHA-256 {got[:12]}… in place of "
                 f"{found[1].lower()[:12]}…; it is half-downloaded, altered or of another version"
             )
     return True
+
+
+def verify_published(path: Path, published: Mapping[str, str]) -> str:
+    """Which of the published files this one is, byte for byte.
+
+    Args:
+        published: SHA-256 -> name of the version.
+
+    Raises:
+        DataError: it is none of them, or cannot be read.
+    """
+    got = _sha256(path)
+    if got not in published:
+        raise DataError(
+            f"{path}: is not {' or '.join(published.values())} as published, its SHA-256 is "
+            f"{got[:12]}…; it is altered or of another version: download it again, or say "
+            "is_other to read it all the same"
+        )
+    return published[got]
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None

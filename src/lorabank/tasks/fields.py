@@ -34,10 +34,11 @@ def read_text(path: Path) -> str:
 
 def read_json(path: Path) -> object:
     """The one JSON value of a file."""
+    content = read_text(path)
     try:
-        return json.loads(read_text(path))
+        return json.loads(content)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
+        raise _not_json(f"{path}, line {error.lineno}", content, error) from None
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
@@ -49,7 +50,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
         try:
             record = json.loads(raw)
         except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {line}: not JSON: {error.msg}") from None
+            raise _not_json(f"{path}, line {line}", raw, error) from None
         if not isinstance(record, dict):
             raise DataError(f"{path}, line {line}: must be a JSON object, got {raw.strip()[:40]}")
         yield line, record
@@ -80,6 +81,14 @@ def texts(where: str, raw: object, key: str) -> tuple[str, ...]:
     return tuple(text.strip() for text in found)
 
 
+def text_or_number(where: str, raw: object, key: str) -> str:
+    """A text, or a number as text: published answers such as a year may stand without quotes."""
+    found = field(where, raw, key)
+    if isinstance(found, (int, float)) and not isinstance(found, bool):
+        return str(found)
+    return text(where, raw, key)
+
+
 def whole_number(where: str, raw: object, *keys: str) -> int:
     """A count or an index: 0 or more."""
     found = field(where, raw, *keys)
@@ -94,3 +103,22 @@ def items(where: str, raw: object, key: str) -> list[tuple[str, object]]:
     if not isinstance(found, list) or not found:
         raise DataError(f"{where}: {key} must be a list that is not empty, got {str(found)[:40]}")
     return [(f"{where}, {key} {i}", item) for i, item in enumerate(found, start=1)]
+
+
+def records(path: Path, what: str) -> list[tuple[str, object]]:
+    """(where, value) for each item of a file that is one JSON list, not empty.
+
+    Args:
+        what: the name of an item in messages, such as "question".
+    """
+    found = read_json(path)
+    if not isinstance(found, list) or not found:
+        raise DataError(f"{path}: must be a JSON list of {what}s that is not empty")
+    return [(f"{path}, {what} {i}", item) for i, item in enumerate(found, start=1)]
+
+
+def _not_json(where: str, content: str, error: json.JSONDecodeError) -> DataError:
+    body = content.rstrip()
+    is_cut = error.pos >= len(body) or body[-1] not in "]}"
+    hint = "; it ends in the middle, as if half-downloaded: download it again" if is_cut else ""
+    return DataError(f"{where}: not JSON: {error.msg}{hint}")
