@@ -17,7 +17,13 @@ from transformers.utils import logging as transformers_logging
 
 from lorabank.engine import attention, fourbit
 from lorabank.engine.chat import Chat
-from lorabank.engine.frozen import Shelf, layer_shelf, prompt_shelf, teacher_shelf
+from lorabank.engine.frozen import (
+    Shelf,
+    document_shelf,
+    layer_shelf,
+    prompt_shelf,
+    teacher_shelf,
+)
 from lorabank.engine.head import TargetNats
 from lorabank.engine.models import ModelInfo, find_model
 from lorabank.engine.prompts import KeyValues
@@ -38,6 +44,8 @@ class Base:
     chat: Chat
     prompts: Shelf[KeyValues] = field(default_factory=prompt_shelf)
     """Keys and values of prompts as the bare model reads them."""
+    documents: Shelf[Any] = field(default_factory=document_shelf)
+    """Caches of documents that questions go on from, as the bare model reads them."""
     layer_inputs: Shelf[Tensor] = field(default_factory=layer_shelf)
     """Hidden states that enter the lowest adapted layer."""
     teachers: Shelf[Said] = field(default_factory=teacher_shelf)

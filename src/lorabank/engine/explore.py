@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lorabank.engine.base import Base
+from lorabank.engine.contexts import HELD_TOKENS
 from lorabank.engine.fleet import Fleet
 from lorabank.engine.generate import Group, decode, stop_ids
 from lorabank.errors import DataError
@@ -51,6 +52,7 @@ def explore(
     fleet: Fleet | None,
     slots: Sequence[Sequence[int]],
     n_tokens: int,
+    prefix: Sequence[int] | None = None,
 ) -> list[list[Trace]]:
     """For each prompt the bare model's trace, then one for each of its slots.
 
@@ -59,6 +61,8 @@ def explore(
         fleet: the entered fleet; None if no prompt has slots.
         slots: per prompt the adapters that may answer it.
         n_tokens: how many tokens of each reply are written at most.
+        prefix: how many first tokens of each prompt are a document (contexts.py), read once for
+            all who may answer; not where one of them is always on.
 
     Raises:
         DataError: a prompt that fills the model's context.
@@ -71,17 +75,40 @@ def explore(
             )
     rows = [(i, slot) for i, few in enumerate(slots) for slot in (BARE, *few)]
     traces: dict[tuple[int, int], Trace] = {}
-    for some in _whole_prompts(rows):
-        found = _traces(base, [prompts[i] for i, _ in some], fleet, some, n_tokens)
+    documents = _documents(prompts, prefix, fleet, slots)
+    for some in _whole_prompts(rows, documents):
+        asked = [prompts[i] for i, _ in some]
+        found = _traces(base, asked, fleet, some, n_tokens, documents[some[0][0]])
         traces.update(zip(some, found, strict=True))
     return [[traces[i, slot] for slot in (BARE, *few)] for i, few in enumerate(slots)]
 
 
-def _whole_prompts(rows: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
-    """Rows in groups that hold all rows of a prompt."""
+def _documents(
+    prompts: Sequence[Sequence[int]],
+    prefix: Sequence[int] | None,
+    fleet: Fleet | None,
+    slots: Sequence[Sequence[int]],
+) -> list[tuple[int, ...]]:
+    """What each prompt begins with that the bare base may read for all its rows."""
+    if prefix is None:
+        return [()] * len(prompts)
+    return [
+        tuple(prompt[:n]) if fleet is None or all(fleet.activated[s] for s in few) else ()
+        for prompt, n, few in zip(prompts, prefix, slots, strict=True)
+    ]
+
+
+def _whole_prompts(
+    rows: Sequence[tuple[int, int]], documents: Sequence[tuple[int, ...]]
+) -> list[list[tuple[int, int]]]:
+    """Rows in groups that hold all rows of a prompt, and prompts of one document or of none."""
     groups: list[list[tuple[int, int]]] = [[]]
-    for i, slot in rows:
-        if slot == BARE and len(groups[-1]) >= _MOST_ROWS:
+    for i, slot in sorted(rows, key=lambda row: documents[row[0]]):
+        document = documents[i]
+        most = max(1, HELD_TOKENS // len(document)) if document else _MOST_ROWS
+        there = groups[-1]
+        is_other = bool(there) and documents[there[0][0]] != document
+        if slot == BARE and (is_other or len(there) >= min(most, _MOST_ROWS)):
             groups.append([])
         groups[-1].append((i, slot))
     return [group for group in groups if group]
@@ -93,6 +120,7 @@ def _traces(
     fleet: Fleet | None,
     rows: Sequence[tuple[int, int]],
     n_tokens: int,
+    document: tuple[int, ...],
 ) -> list[Trace]:
     order = sorted(range(len(rows)), key=lambda j: rows[j][1])  # an adapter's rows side by side
     seated = [rows[j][1] for j in order]
@@ -101,6 +129,7 @@ def _traces(
         fleet if any(slot != BARE for slot in seated) else None,
         [max(0, slot) for slot in seated],
         [float(slot != BARE) for slot in seated],
+        document,
     )
     bare_of = {rows[j][0]: place for place, j in enumerate(order) if rows[j][1] == BARE}
     bare = torch.tensor([bare_of[rows[j][0]] for j in order], device=base.device)

@@ -76,6 +76,11 @@ def prompt_shelf(max_bytes: int = 2 * _GIB) -> Shelf[KeyValues]:
     return Shelf(max_bytes, lambda value: sum(k.nbytes + v.nbytes for k, v in value))
 
 
+def document_shelf(max_bytes: int = 2 * _GIB) -> Shelf[Any]:
+    """Of documents: the layers of a cache each."""
+    return Shelf(max_bytes, lambda value: sum(x.keys.nbytes + x.values.nbytes for x in value))
+
+
 def layer_shelf(max_bytes: int = 2 * _GIB) -> Shelf[Tensor]:
     return Shelf(max_bytes, lambda value: value.nbytes)
 

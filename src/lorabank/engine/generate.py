@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from lorabank.engine.base import Base
+from lorabank.engine.contexts import in_groups, read_document, shareable
 from lorabank.engine.fleet import Fleet
 from lorabank.engine.prompts import as_cache
 from lorabank.engine.rows import by_length
@@ -55,6 +56,7 @@ def generate(
     max_new_tokens: int = 64,
     sampling: Sampling | None = None,
     on_token: OnToken | None = None,
+    prefix: Sequence[int] | None = None,
 ) -> list[str]:
     """The reply to each prompt, without special tokens.
 
@@ -65,17 +67,23 @@ def generate(
         strength: factor on each prompt's adapter; 0 is the bare model.
         sampling: None for greedy.
         on_token: told each token as soon as it is written.
+        prefix: how many first tokens of each prompt are a document (contexts.py), read once and
+            kept; the answers are the same without. Adapters that are always on ignore it.
     """
     written: list[list[int]] = [[] for _ in prompts]
     pick = _picker(sampling, base.device)
-    for indices in by_length([len(prompt) for prompt in prompts], max_tokens=_MAX_TOKENS):
+    rows = [tuple(prompt) for prompt in prompts]
+    seats = slots if fleet is not None and slots is not None else None
+    shared = shareable(prefix, fleet, seats) or [0] * len(rows)
+    for document, indices in _batches(rows, shared, max_new_tokens):
         if slots is not None:
             indices.sort(key=slots.__getitem__)  # rows of one adapter side by side
         group = Group(
-            [tuple(prompts[i]) for i in indices],
-            None if fleet is None or slots is None else fleet,
+            [rows[i] for i in indices],
+            None if seats is None else fleet,
             [slots[i] for i in indices] if slots else [],
             [strength[i] for i in indices] if strength else None,
+            document,
         )
         for row, token in decode(base, group, max_new_tokens, pick):
             written[indices[row]].append(token)
@@ -92,6 +100,8 @@ class Group:
     fleet: Fleet | None
     slots: list[int]
     strength: list[float] | None
+    document: tuple[int, ...] = ()
+    """What all of them begin with, to be read by the bare base and kept."""
 
     def seated(self, on: Tensor | None) -> AbstractContextManager[None]:
         if self.fleet is None:
@@ -138,6 +148,18 @@ def decode(
                 group.fleet.seating.on = None  # what is written comes after the header
 
 
+def _batches(
+    rows: Sequence[tuple[int, ...]], shared: Sequence[int], max_new_tokens: int
+) -> Iterator[tuple[tuple[int, ...], list[int]]]:
+    """Rows that are decoded together, and the document they go on from."""
+    for document, places in in_groups(rows, shared, extra=max_new_tokens):
+        if document:
+            yield document, places
+            continue
+        for some in by_length([len(rows[i]) for i in places], max_tokens=_MAX_TOKENS):
+            yield (), [places[i] for i in some]
+
+
 def _start(base: Base, group: Group) -> tuple[DynamicCache, Tensor, Tensor, Tensor | None]:
     """What is read already, the attention mask over it and the rest, the rest, where it is on."""
     fleet, device = group.fleet, base.device
@@ -148,6 +170,8 @@ def _start(base: Base, group: Group) -> tuple[DynamicCache, Tensor, Tensor, Tens
             len(prompt) - header if fleet.activated[slot] else 0
             for prompt, slot in zip(group.prompts, group.slots, strict=True)
         ]
+    if group.document:
+        return _after_document(base, group, cuts)
     if fleet is None or not fleet.reuse.prompts or not any(cuts):
         ids, mask = _left_padded(group.prompts, device)
         starts = ids.shape[1] - torch.tensor(
@@ -164,6 +188,22 @@ def _start(base: Base, group: Group) -> tuple[DynamicCache, Tensor, Tensor, Tens
     )  # (R, P)
     ids, mask = _left_padded([p[cut:] for p, cut in zip(group.prompts, cuts, strict=True)], device)
     return cache, torch.cat([read.long(), mask], dim=1), ids, None
+
+
+def _after_document(
+    base: Base, group: Group, cuts: Sequence[int]
+) -> tuple[DynamicCache, Tensor, Tensor, Tensor | None]:
+    """As `_start`, of rows that go on from a document."""
+    n, device = len(group.document), base.device
+    cache = read_document(base, group.document, len(group.prompts), group.fleet)
+    ids, mask = _left_padded([prompt[n:] for prompt in group.prompts], device)
+    whole = torch.cat([mask.new_ones(len(ids), n), mask], dim=1)
+    if not any(cuts):
+        return cache, whole, ids, None
+    tails = [len(prompt) - cut for prompt, cut in zip(group.prompts, cuts, strict=True)]
+    starts = ids.shape[1] - torch.tensor(tails, device=device)
+    on = torch.arange(ids.shape[1], device=device) >= starts[:, None]
+    return cache, whole, ids, on[..., None]
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

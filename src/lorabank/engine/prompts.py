@@ -15,6 +15,7 @@ Tokens = tuple[int, ...]
 KeyValues = tuple[tuple[Tensor, Tensor], ...]
 """Per layer, keys and values of a prompt, each (heads, P, head size)."""
 _FILL_TOKENS = 4096  # computed in one pass when filling
+_PART_TOKENS = 1024  # of one long text, read at once
 _SHARED_TOKENS = 48  # that prompts must have in common before reading them once pays
 
 
@@ -44,9 +45,17 @@ def read_prompts(model: Any, prompts: Sequence[Tokens]) -> list[KeyValues]:
     return [found[i] for i in range(len(prompts))]
 
 
+@torch.no_grad()
 def read_start(model: Any, tokens: Tokens) -> Any:
-    """The layers of a text's cache: what several rows may begin with."""
-    return _read(model, [tokens]).layers
+    """The layers of a text's cache: what several rows may begin with.
+
+    Read in parts, each with all before it: in one, attention would take memory by the square.
+    """
+    cache = DynamicCache()
+    for start in range(0, len(tokens), _PART_TOKENS):
+        ids = torch.tensor([tokens[start : start + _PART_TOKENS]], device=model.device)
+        model.get_decoder()(input_ids=ids, past_key_values=cache, use_cache=True)
+    return cache.layers
 
 
 def after_start(layers: Any, n_rows: int) -> DynamicCache:

@@ -7,13 +7,15 @@ than tokens, only answers that fail this way need generating.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from lorabank.engine.base import Base
+from lorabank.engine.contexts import in_groups, read_document, shareable
 from lorabank.engine.fleet import Fleet
 from lorabank.engine.generate import generate
 from lorabank.engine.lessons import Probe
@@ -44,6 +46,7 @@ def read(
     *,
     fleet: Fleet | None = None,
     slots: Sequence[int] | None = None,
+    prefix: Sequence[int] | None = None,
 ) -> list[Reading]:
     """Read each probe with its slot's adapter, or with the bare model.
 
@@ -51,13 +54,19 @@ def read(
         fleet: the entered fleet, if there is one around the base; without slots it must be
             seated on nobody.
         slots: one for each probe; None for the bare model.
+        prefix: how many first tokens of each prompt are a document (contexts.py), read once and
+            kept; the numbers are the same without. Adapters that are always on ignore it.
     """
     readings: list[Reading | None] = [None] * len(probes)
-    lengths = [len(probe.prompt_ids) + len(probe.answer_ids) for probe in probes]
     with torch.no_grad():  # not inference mode: what lands on the shelves is trained on later
-        for indices in by_length(lengths, max_tokens=MAX_TOKENS):
+        for document, indices in _batches(probes, shareable(prefix, fleet, slots)):
             seats = None if slots is None else [slots[i] for i in indices]
-            found = _answers(base, [probes[i] for i in indices], fleet, seats)
+            some = [probes[i] for i in indices]
+            found = (
+                _after(base, some, document, fleet, seats)
+                if document
+                else _answers(base, some, fleet, seats)
+            )
             for i, reading in zip(indices, found, strict=True):
                 readings[i] = reading
     return [reading for reading in readings if reading is not None]
@@ -95,6 +104,56 @@ def scored(
     return verdicts
 
 
+def _batches(
+    probes: Sequence[Probe], shared: Sequence[int] | None
+) -> Iterator[tuple[tuple[int, ...], list[int]]]:
+    """Probes that are read together, and the document they go on from."""
+    rows = [(*probe.prompt_ids, *probe.answer_ids) for probe in probes]
+    for document, places in in_groups(rows, shared or [0] * len(rows)):
+        if document:
+            yield document, places
+            continue
+        for some in by_length([len(rows[i]) for i in places], max_tokens=MAX_TOKENS):
+            yield (), [places[i] for i in some]
+
+
+def _after(
+    base: Base,
+    probes: Sequence[Probe],
+    document: tuple[int, ...],
+    fleet: Fleet | None,
+    slots: Sequence[int] | None,
+) -> list[Reading]:
+    """Probes that go on from a document."""
+    n = len(document)
+    rest = [
+        replace(probe, prompt_ids=probe.prompt_ids[n:], on_from=max(0, probe.on_from - n))
+        for probe in probes
+    ]
+    batch = probe_batch(rest, device=base.device)
+    cache = read_document(base, document, len(probes), fleet)
+    seated = nullcontext() if fleet is None or slots is None else fleet.seated(slots, on=batch.on)
+    with seated:
+        nats, hits = base.nats_at(
+            batch.rows,
+            batch.columns,
+            batch.targets,
+            input_ids=batch.ids,
+            past_key_values=cache,
+            use_cache=True,
+        )
+    return _each(nats, hits, batch.sizes)
+
+
+def _each(nats: Tensor, hits: Tensor, sizes: list[int]) -> list[Reading]:
+    return [
+        _reading(nat, hit)
+        for nat, hit in zip(
+            torch.split(nats.cpu(), sizes), torch.split(hits.cpu(), sizes), strict=True
+        )
+    ]
+
+
 def _answers(
     base: Base, probes: Sequence[Probe], fleet: Fleet | None, slots: Sequence[int] | None
 ) -> list[Reading]:
@@ -106,13 +165,7 @@ def _answers(
     else:
         batch = probe_batch(probes, device=base.device, split=fleet.reuse.prompts)
         nats, hits = fleet.nats_at(batch, slots)
-    sizes = batch.sizes
-    return [
-        _reading(nat, hit)
-        for nat, hit in zip(
-            torch.split(nats.cpu(), sizes), torch.split(hits.cpu(), sizes), strict=True
-        )
-    ]
+    return _each(nats, hits, batch.sizes)
 
 
 def _reading(nats: Tensor, hits: Tensor) -> Reading:

@@ -1,0 +1,139 @@
+"""A document read once gives what reading it each time gives, for whoever answers."""
+
+import math
+
+import pytest
+import torch
+
+from lorabank.engine import contexts, prompts
+from lorabank.engine.base import Base
+from lorabank.engine.contexts import in_groups, with_context
+from lorabank.engine.explore import explore
+from lorabank.engine.fleet import Fleet
+from lorabank.engine.generate import generate
+from lorabank.engine.lessons import Probe
+from lorabank.engine.recall import read
+from lorabank.errors import UsageError
+from lorabank.tasks import chronicle
+
+DOCUMENTS = [chronicle.text(chronicle.build(500, seed=s, count=lambda t: 2 * len(t)))[:180]
+             for s in range(2)]  # fmt: skip
+QUESTIONS = ("Who built it?", "When did the rising of Muhamere begin, and who led it?", "Why?")
+
+
+def prompts_of(base: Base) -> list[contexts.Prompt]:
+    """Questions on the two documents in turn."""
+    return [with_context(base, DOCUMENTS[i % 2], q, room=16) for i, q in enumerate(QUESTIONS * 2)]
+
+
+def with_adapters(fleet: Fleet, *, activated: tuple[bool, ...]) -> None:
+    for slot, is_activated in enumerate(activated):
+        rng = torch.Generator().manual_seed(slot)
+        weights = {
+            path: (
+                torch.randn(4, fleet.base.linears[path][1], generator=rng) * 0.3,
+                torch.randn(fleet.base.linears[path][0], 4, generator=rng) * 0.3,
+            )
+            for path in fleet.regions
+        }
+        fleet.put(slot, weights, alpha=8.0, activated=is_activated)
+
+
+def test_a_prefix_is_the_document_whatever_is_asked(tiny: Base):
+    asked = prompts_of(tiny)
+    for document in (0, 1):
+        same = asked[document::2]
+        assert len({one.ids[: one.prefix] for one in same}) == 1
+        assert all(len(DOCUMENTS[document]) * 0.5 < one.prefix < len(one.ids) for one in same)
+    assert asked[0].ids[: asked[0].prefix] != asked[1].ids[: asked[1].prefix]
+
+
+def test_what_does_not_fit_says_by_how_much(tiny: Base):
+    with pytest.raises(UsageError, match=r"[\d,]+ more than .* takes \(512\); .*--with rag"):
+        with_context(tiny, "word " * 400, "Why?")
+    one = with_context(tiny, "word " * 50, "Why?", room=8)
+    assert len(one.ids) + 8 <= tiny.max_tokens
+
+
+def test_the_bare_model_writes_and_reads_the_same(tiny: Base):
+    asked = prompts_of(tiny)
+    rows, prefix = [one.ids for one in asked], [one.prefix for one in asked]
+    alone = [generate(tiny, [row], max_new_tokens=8)[0] for row in rows]
+    assert generate(tiny, rows, max_new_tokens=8, prefix=prefix) == alone
+    assert tiny.documents.n_computed == 2
+    assert generate(tiny, rows, max_new_tokens=8, prefix=prefix) == alone
+    assert tiny.documents.n_computed == 2  # kept from call to call
+    probes = [Probe(row, tuple(tiny.chat.answer_ids("Nebo")), "Nebo", ends=True) for row in rows]
+    ours, theirs = read(tiny, probes, prefix=prefix), read(tiny, probes)
+    assert [r.bits for r in ours] == pytest.approx([r.bits for r in theirs], abs=1e-3)
+    assert tiny.documents.n_computed == 2
+
+
+@pytest.mark.parametrize("activated", [(True, True), (True, False)])
+def test_adapters_write_read_and_are_heard_the_same(tiny: Base, activated: tuple[bool, ...]):
+    """An adapter that is always on reads the document itself, and nobody else's reading."""
+    asked = prompts_of(tiny)
+    rows, prefix, slots = [o.ids for o in asked], [o.prefix for o in asked], [0, 1, 1, 0, 1, 0]
+    header = len(tiny.chat.header_ids())
+    probes = [
+        Probe(
+            row,
+            tuple(tiny.chat.answer_ids("Nebo")),
+            "Nebo",
+            ends=True,
+            on_from=len(row) - header if activated[slot] else 0,
+        )
+        for row, slot in zip(rows, slots, strict=True)
+    ]
+    with Fleet(tiny, paths=list(tiny.linears), r=4, width=2) as fleet:
+        with_adapters(fleet, activated=activated)
+        given = {"fleet": fleet, "slots": slots}
+        alone = [
+            generate(tiny, [row], fleet=fleet, slots=[slot], max_new_tokens=8)[0]
+            for row, slot in zip(rows, slots, strict=True)
+        ]
+        assert len(set(alone)) > 1
+        assert generate(tiny, rows, **given, max_new_tokens=8, prefix=prefix) == alone
+        ours, theirs = read(tiny, probes, **given, prefix=prefix), read(tiny, probes, **given)
+        assert [r.bits for r in ours] == pytest.approx([r.bits for r in theirs], abs=1e-3)
+        few = [[0, 1]] * len(rows)
+        heard = explore(tiny, rows, fleet=fleet, slots=few, n_tokens=6, prefix=prefix)
+        as_before = explore(tiny, rows, fleet=fleet, slots=few, n_tokens=6)
+    for mine, other in zip(heard, as_before, strict=True):
+        assert [trace.tokens for trace in mine] == [trace.tokens for trace in other]
+        for a, b in zip(mine, other, strict=True):
+            assert (a.entropy, a.divergence) == pytest.approx((b.entropy, b.divergence), abs=1e-3)
+    bare = [generate(tiny, [row], max_new_tokens=8)[0] for row in rows]
+    assert generate(tiny, rows, max_new_tokens=8, prefix=prefix) == bare  # the base's own is clean
+
+
+def test_few_rows_of_a_long_document_are_held_at_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(contexts, "HELD_TOKENS", 100)
+    rows = [(*range(40), i) for i in range(5)] + [(7, 7, 7)]
+    found = list(in_groups(rows, [40] * 5 + [0], extra=4))
+    assert [len(places) for _, places in found] == [2, 2, 1, 1]
+    assert sorted(i for _, places in found for i in places) == list(range(6))
+
+
+def test_a_long_document_read_in_parts_is_the_one_read_whole(
+    tiny: Base, monkeypatch: pytest.MonkeyPatch
+):
+    tokens = with_context(tiny, "word " * 60, "Why?", room=8).ids
+    whole = prompts.read_start(tiny.model, tokens)
+    monkeypatch.setattr(prompts, "_PART_TOKENS", 50)
+    parts = prompts.read_start(tiny.model, tokens)
+    assert len(tokens) > 150
+    for one, other in zip(whole, parts, strict=True):
+        assert torch.allclose(one.keys, other.keys, atol=1e-4)
+        assert torch.allclose(one.values, other.values, atol=1e-4)
+
+
+def test_the_real_model_in_its_own_precision(real: Base):
+    """Bfloat16 has ties, so likelihoods are compared and not texts."""
+    document = chronicle.text(chronicle.build(500, seed=3))
+    asked = [with_context(real, document, question) for question in QUESTIONS]
+    answer = tuple(real.chat.answer_ids("The rising of Muhamere"))
+    probes = [Probe(one.ids, answer, "", ends=True) for one in asked]
+    ours = read(real, probes, prefix=[one.prefix for one in asked])
+    for mine, other in zip(ours, read(real, probes), strict=True):
+        assert math.isclose(mine.bits, other.bits, rel_tol=0.03)
