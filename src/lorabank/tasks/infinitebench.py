@@ -8,6 +8,7 @@ The files are on the Hugging Face hub, data set `xinrongzhang2022/InfiniteBench`
 is known to us, so their counts are checked. From arXiv:2402.13718.
 """
 
+import re
 from pathlib import Path
 
 from lorabank.errors import DataError
@@ -62,8 +63,10 @@ def read_books(path: Path, *, is_other: bool = False) -> list[LongDocument]:
 
 
 def f1_as_published(reply: str, question: LongQuestion) -> float:
-    """Token F1 with the best answer, 0..1; a reply without words scores 0 even where the answer
-    has none. The right one is `text_metrics.token_f1`; arXiv:2603.01097 reports `rouge_l`.
+    """Token F1 with the best answer, 0..1, for En.QA.
+
+    A reply without words scores 0 even where the answer has none: there `text_metrics.token_f1`
+    is right. arXiv:2603.01097 reports `text_metrics.rouge_l` instead.
     """
     return 0.0 if exact_match(reply, "") else token_f1(reply, question.answers)
 
@@ -73,8 +76,8 @@ def is_right_as_published(reply: str, question: LongQuestion) -> bool:
 
     A reply that begins with A, B, C or D in capitals is that letter: "Both fit" is B, "Dora" is D.
     Of "The answer is" only the first is read, and what follows must begin with the letter or the
-    option's text, "The answer is (C)" is wrong; else the first word of these letters counts, which
-    in "A dog" is the article.
+    option's text, "The answer is (C)" is wrong; else the first word of these letters counts, the
+    article "A" among them.
     """
     label = (question.options[LETTERS.index(question.answers[0])], question.answers[0])
     said = reply.strip()
@@ -82,10 +85,7 @@ def is_right_as_published(reply: str, question: LongQuestion) -> bool:
         return said[0] in label
     if said in label:
         return True
-    # Squeezed, so that the one sign skipped after a lead is the space.
-    said = " ".join(said.translate(_TO_SPACES).split(" ")).strip("\0")
-    while "  " in said:
-        said = said.replace("  ", " ")
+    said = re.sub(" +", " ", said.translate(_TO_SPACES))
     for lead in _LEADS:
         at = said.find(lead)
         if at >= 0:

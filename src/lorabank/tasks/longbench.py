@@ -1,10 +1,10 @@
 """LongBench v2: questions that need the whole of a long text, each with four options.
 
 One JSON list of 503 questions, `{_id, domain, sub_domain, difficulty, length, question, choice_A,
-choice_B, choice_C, choice_D, answer, context}`; contexts have 8 thousand to 2 million words, and
-`length` says which third: short, medium, long. `data.json` is on the Hugging Face hub, data set
-`zai-org/LongBench-v2` (Apache-2.0). The first LongBench has `input` and `answers` in place of the
-options and is another task. From arXiv:2412.15204.
+choice_B, choice_C, choice_D, answer, context}`; contexts have 8 thousand to 2 million words, which
+`length` calls short, medium or long, and 462 are different. `data.json` is on the Hugging Face hub,
+data set `zai-org/LongBench-v2` (Apache-2.0). The first LongBench has `input` and `answers` in place
+of the options and is another task. From arXiv:2412.15204.
 """
 
 import re
@@ -25,8 +25,8 @@ PUBLISHED = {
     "15d61c22d92c96900b3c4948b6aeea218d3214b676a65df48e7b8555604c7fe2": "data.json",
 }
 
-_SAID = re.compile(r"The correct answer is (?:\(([A-D])\)|([A-D]))")
 _BRACKETED = re.compile(r"The correct answer is \(([A-D])\)")
+_BARE = re.compile(r"The correct answer is ([A-D])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,8 @@ def letter_as_published(reply: str) -> str | None:
     without, wherever they stand.
     """
     said = reply.replace("*", "")
-    found = _BRACKETED.search(said) or _SAID.search(said)
-    return None if found is None else found[1] or found[2]
+    found = _BRACKETED.search(said) or _BARE.search(said)
+    return found[1] if found else None
 
 
 def accuracy(
@@ -138,7 +138,7 @@ def _read_question(where: str, raw: object) -> Question:
         _one_of(where, raw, "difficulty", tuple(DIFFICULTIES)),
         _one_of(where, raw, "length", tuple(LENGTHS)),
         fields.text(where, raw, "question"),
-        tuple(fields.text_or_number(where, raw, f"choice_{letter}") for letter in LETTERS),
+        tuple(fields.text(where, raw, f"choice_{letter}") for letter in LETTERS),
         _one_of(where, raw, "answer", tuple(LETTERS)),
         fields.text(where, raw, "context"),
     )

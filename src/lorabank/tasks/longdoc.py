@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from lorabank.errors import DataError
 from lorabank.tasks import chronicle, chronicle_questions, narrativeqa, quality
 
-NOT_SAID = "The text does not say."
+NOT_SAID = "Not mentioned in the text."  # "not mentioned" is what LoCoMo's score looks for
 
 _REFUSAL = re.compile(
-    r"\b(?:not|never|n[o'’]t been) (?:\w+ )?(?:mentioned|stated|said|told|given|specified|provided|"
-    r"discussed|described|known|available|answerable|recorded|clear)\b"
-    r"|\b(?:does|do|did|is|has|have)(?: not|n[’']t) (?:\w+ )?(?:say|state|mention|specify|tell|"
-    r"provide|give|contain|include|discuss|know|have (?:any |enough )?(?:information|record))\b"
-    r"|\bno (?:\w+ )?(?:information|mention|record|evidence|answer)\b"
-    r"|\bnot enough information\b|\b(?:cannot|can[’']t|unable to) (?:be )?(?:say|tell|answer|"
-    r"determine|find|know)\w*|\bunanswerable\b",
+    r"(?:\bnot|\bnever|n[’']t) (?:\w+ ){0,2}(?:mentioned|stated|specified|provided|discussed|"
+    r"described|known|available|recorded|answerable)\b"
+    r"|\b(?:text|conversations?|history|chats?|chronicle|context|document|it)(?: does| do| did)?"
+    r"(?: not|n[’']t) (?:\w+ )?(?:say|state|mention|specify|tell|discuss|provide)\b"
+    r"|\bI (?:do|did)(?: not|n[’']t) (?:\w+ )?(?:know|have|see|find|recall)\b"
+    r"|\b(?:no|not enough) (?:\w+ )?(?:information|mention|record|evidence|answer)\b"
+    r"|\b(?:cannot|can[’']t|unable to|not possible to) (?:be )?(?:say|tell|answer|determine)"
+    r"|\bunanswerable\b",
     re.IGNORECASE,
 )
 _BUT = re.compile(r"\b(?:but|however|though|although|still|probably|likely)\b", re.IGNORECASE)
@@ -76,9 +77,10 @@ def choose(question: str, options: Sequence[str]) -> str:
 
 
 def refuse_doubles(where: object, what: str, names: Iterable[str]) -> None:
-    """
+    """Nothing, if no name is twice among them.
+
     Raises:
-        DataError: a name stands twice.
+        DataError: the first that is.
     """
     seen: set[str] = set()
     for name in names:

@@ -1,0 +1,170 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from lorabank.errors import DataError
+from lorabank.tasks import locomo
+from lorabank.tasks.locomo import Question
+from lorabank.tasks.locomo_scores import score, score_as_published
+from lorabank.tasks.longdoc import NOT_SAID
+
+TURNS: list[dict[str, object]] = [
+    {"speaker": "Ada", "dia_id": "D1:1", "text": "Hey Bo!"},
+    {"speaker": "Bo", "dia_id": "D1:2", "text": "Look.", "blip_caption": "a photo of a dog"},
+    {"speaker": "Bo", "dia_id": "D1:3", "text": "", "blip_caption": "a cat"},
+]
+
+
+def question(category: int = 4, **changed: object) -> dict[str, object]:
+    found: dict[str, object] = {"question": "What?", "category": category, "evidence": ["D1:1"]}
+    key = "adversarial_answer" if category == 5 else "answer"
+    return found | {key: "a dog"} | changed
+
+
+def conversation(name: str = "conv-1", *qa: object, **changed: object) -> dict[str, object]:
+    said: dict[str, object] = {
+        "speaker_a": "Ada",
+        "speaker_b": "Bo",
+        "session_10_date_time": "9:00 am on 9 June, 2023",
+        "session_10": [{"speaker": "Ada", "dia_id": "D10:1", "text": "Bye."}],
+        "session_1_date_time": "1:56 pm on 8 May, 2023",
+        "session_1": TURNS,
+        "session_11_date_time": "1:00 pm on 1 July, 2023",
+    }
+    return {"sample_id": name, "conversation": said | changed, "qa": list(qa) or [question()]}
+
+
+def write(folder: Path, rows: object) -> Path:
+    path = folder / "locomo10.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    return path
+
+
+def read_one(folder: Path, *qa: object) -> locomo.Conversation:
+    [found] = locomo.read_conversations(write(folder, [conversation("c", *qa)]), is_other=True)
+    return found
+
+
+def test_a_conversation_is_a_document(tmp_path: Path):
+    found = read_one(tmp_path, question(2, answer=2022), question(5))
+    document = locomo.to_document(found)
+    assert (document.name, document.title) == ("c", "Ada and Bo")
+    assert document.text == (
+        "Conversation of 1:56 pm on 8 May, 2023\nAda: Hey Bo!\n"
+        "Bo: Look. [sends a picture: a photo of a dog]\nBo:  [sends a picture: a cat]\n\n"
+        "Conversation of 9:00 am on 9 June, 2023\nAda: Bye."
+    )
+    temporal, adversarial = document.questions
+    assert (temporal.answers, temporal.kind, temporal.evidence) == (
+        ("2022",),
+        "temporal",
+        ("D1:1",),
+    )
+    assert "dates" in temporal.prompt
+    assert (adversarial.answers, adversarial.kind) == ((), "adversarial")
+    assert found.questions[1].trap == "a dog"
+
+
+@pytest.mark.parametrize(
+    ("cited", "evidence", "lost"),
+    [
+        (["D1:1; D1:2"], ("D1:1", "D1:2"), ()),
+        (["D1:1 D10:1", "D1:1"], ("D1:1", "D10:1"), ()),
+        (["D:10:01"], ("D10:1",), ()),
+        (["D", "D1:9 D1:1"], ("D1:1",), ("D", "D1:9 D1:1")),
+        ([], (), ()),
+    ],
+)
+def test_evidence_as_the_file_writes_it(
+    tmp_path: Path, cited: list[str], evidence: tuple[str, ...], lost: tuple[str, ...]
+):
+    [found] = read_one(tmp_path, question(evidence=cited)).questions
+    assert (found.evidence, found.lost_evidence) == (evidence, lost)
+
+
+def test_an_adversarial_question_may_have_an_answer(tmp_path: Path):
+    found = read_one(tmp_path, question(5, answer="No"))
+    assert found.questions[0].answer == "No"
+    assert locomo.to_document(found).questions[0].answers == ("No",)
+
+
+def whole() -> list[dict[str, object]]:
+    counts = {1: 282, 2: 321, 3: 96, 4: 841, 5: 446}
+    qa = [question(category) for category, n in counts.items() for _ in range(n)]
+    return [conversation(f"c{i}", *qa[i::10]) for i in range(10)]
+
+
+def test_another_number_than_published(tmp_path: Path):
+    with pytest.raises(DataError, match=r"must have 10 conversations with 1,986 questions.*got 9"):
+        locomo.read_conversations(write(tmp_path, whole()[:9]))
+
+
+def test_the_published_numbers_in_another_file(tmp_path: Path):
+    path = write(tmp_path, whole())
+    with pytest.raises(DataError, match=r"is not locomo10\.json as published.*altered"):
+        locomo.read_conversations(path)
+    assert len(locomo.read_conversations(path, is_other=True)) == 10
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([conversation(), conversation()], "sample_id 'conv-1' stands twice"),
+        ([conversation(session_10=TURNS)], "dia_id 'D1:1' stands twice"),
+        ([conversation("c", question(6))], "qa 1: category must be 1..5, got 6"),
+        (
+            [conversation("c", {"question": "?", "category": 1, "evidence": []})],
+            "answer is missing",
+        ),
+        ([conversation("c", question(4, answer=True))], "answer must be text that is not empty"),
+        ([conversation("c", question(evidence="D1:1"))], "evidence must be a list of texts"),
+        ([conversation(session_1=[{"speaker": "Ada", "dia_id": "D1:1"}])], "text is missing"),
+        ([conversation(session_1=[TURNS[0] | {"text": ""}])], "session_1 1: text must be text"),
+        ([conversation(session_12=TURNS[:1])], "session_12_date_time is missing"),
+        ([{"sample_id": "c", "conversation": {"speaker_a": "Ada"}}], "has no session"),
+        ([{"sample_id": "c", "conversation": [], "qa": []}], "must be a JSON object"),
+        ([{"sample_id": "c", "dialogs": []}], "conversation is missing"),
+    ],
+)
+def test_bad_files(tmp_path: Path, rows: object, message: str):
+    with pytest.raises(DataError, match=message):
+        locomo.read_conversations(write(tmp_path, rows), is_other=True)
+
+
+def test_half_downloaded(tmp_path: Path):
+    path = write(tmp_path, [conversation()])
+    path.write_text(path.read_text(encoding="utf-8")[:-30], encoding="utf-8")
+    with pytest.raises(DataError, match=r"not JSON: .*half-downloaded"):
+        locomo.read_conversations(path)
+
+
+def asked(category: int, answer: str | None) -> Question:
+    return Question("What?", category, answer, None, (), ())
+
+
+@pytest.mark.parametrize(
+    ("category", "answer", "reply", "published", "right"),
+    [
+        (4, "She is painting the bowls", "paints a bowl", 2 / 3, 2 / 3),  # shares 2 of 4 and of 2
+        (2, "7 May 2023", "May 7, 2023", 1, 1),
+        (4, "a dog and the cat", "dog, cat", 1, 1),
+        (4, "a dog", "a cat", 0, 0),
+        (1, "pottery, camping", "camping, pottery", 1, 1),
+        (1, "pottery, camping", "camping", 0.5, 2 / 3),
+        (1, "pottery, camping", "pottery, camping, tennis, chess", 1, 2 / 3),
+        (3, "Yes; she likes it", "yes", 1, 1),
+        (3, "Yes; she likes it", "Yes; she likes it", 2 / 5, 1),
+        (5, None, NOT_SAID, 1, 1),
+        (5, None, "I don't know.", 0, 1),
+        (5, None, "Not mentioned, but probably a dog.", 1, 0),
+        (5, None, "a dog", 0, 0),
+        (5, "No", "No.", 0, 1),
+    ],
+)
+def test_scores_as_published_and_right(
+    category: int, answer: str | None, reply: str, published: float, right: float
+):
+    one = asked(category, answer)
+    assert score_as_published(reply, one) == pytest.approx(published)
+    assert score(reply, one) == pytest.approx(right)

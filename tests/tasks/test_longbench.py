@@ -1,0 +1,116 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from lorabank.errors import DataError, UsageError
+from lorabank.tasks import letters, longbench
+
+
+def record(name: str = "a", **changed: object) -> dict[str, object]:
+    found: dict[str, object] = {
+        "_id": name,
+        "domain": "Single-Document QA",
+        "sub_domain": "Literary",
+        "difficulty": "easy",
+        "length": "short",
+        "question": f"Who left {name}?",
+        "choice_A": "Ada",
+        "choice_B": "Bo",
+        "choice_C": "Cy",
+        "choice_D": "Di",
+        "answer": "C",
+        "context": "Cy left.",
+    }
+    return found | changed
+
+
+def write(folder: Path, rows: object) -> Path:
+    path = folder / "data.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    return path
+
+
+def whole() -> list[dict[str, object]]:
+    lengths = ["short"] * 180 + ["medium"] * 215 + ["long"] * 108
+    easy = ["easy"] * 192 + ["hard"] * 311
+    return [
+        record(str(i), length=length, difficulty=difficulty)
+        for i, (length, difficulty) in enumerate(zip(lengths, easy, strict=True))
+    ]
+
+
+def test_questions_and_their_documents(tmp_path: Path):
+    rows = [record("a"), record("b", context="Bo left.", answer="B"), record("c", length="long")]
+    questions = longbench.read_questions(write(tmp_path, rows), is_other=True)
+    assert [one.id for one in questions] == ["a", "b", "c"]
+    assert questions[1].options == ("Ada", "Bo", "Cy", "Di")
+    first, second = longbench.to_documents(questions)
+    assert (first.name, first.text, len(first.questions)) == ("a", "Cy left.", 2)
+    assert (second.name, second.questions[0].answers) == ("b", ("B",))
+    assert second.questions[0].prompt.startswith("Who left b?\nA: Ada\n")
+    assert second.questions[0].kind == "Single-Document QA"
+
+
+def test_another_number_than_published(tmp_path: Path):
+    with pytest.raises(DataError, match=r"192 easy, 311 hard.*got 191 easy, 311 hard"):
+        longbench.read_questions(write(tmp_path, whole()[1:]))
+
+
+def test_the_published_numbers_in_another_file(tmp_path: Path):
+    path = write(tmp_path, whole())
+    with pytest.raises(DataError, match=r"is not data\.json as published.*altered"):
+        longbench.read_questions(path)
+    assert len(longbench.read_questions(path, is_other=True)) == 503
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "must be a JSON list of questions that is not empty"),
+        ([record(), record()], "_id 'a' stands twice"),
+        ([record(answer="E")], "question 1: answer must be A, B, C, D, got 'E'"),
+        ([record(length="huge")], "length must be short, medium, long, got 'huge'"),
+        ([record(difficulty="x")], "difficulty must be easy, hard, got 'x'"),
+        ([record(choice_D="")], "choice_D must be text that is not empty"),
+        ([{k: v for k, v in record().items() if k != "context"}], "context is missing"),
+        ([{"_id": "a", "input": "Who?", "answers": ["Ada"], "context": "…"}], "first LongBench"),
+    ],
+)
+def test_bad_records(tmp_path: Path, rows: object, message: str):
+    with pytest.raises(DataError, match=message):
+        longbench.read_questions(write(tmp_path, rows), is_other=True)
+
+
+def test_half_downloaded(tmp_path: Path):
+    path = write(tmp_path, [record("a"), record("b")])
+    path.write_text(path.read_text(encoding="utf-8")[:-30], encoding="utf-8")
+    with pytest.raises(DataError, match=r"not JSON: .*half-downloaded"):
+        longbench.read_questions(path)
+
+
+@pytest.mark.parametrize(
+    ("reply", "published", "right"),
+    [
+        ("The correct answer is (C).", "C", "C"),
+        ("**The correct answer is C**", "C", "C"),
+        ("The correct answer is Cy", "C", None),
+        ("The correct answer is B? No. The correct answer is (C).", "C", None),
+        ("The answer is C.", None, "C"),
+        ("C", None, "C"),
+        ("", None, None),
+    ],
+)
+def test_letters_as_published_and_as_meant(reply: str, published: str | None, right: str | None):
+    assert longbench.letter_as_published(reply) == published
+    assert letters.letter(reply) == right
+
+
+def test_accuracy(tmp_path: Path):
+    rows = [record("a"), record("b", length="long"), record("c", difficulty="hard")]
+    questions = longbench.read_questions(write(tmp_path, rows), is_other=True)
+    found = longbench.accuracy(questions, ["C", None, "A"])
+    assert found == {"overall": 1 / 3, "easy": 0.5, "hard": 0, "short": 0.5, "long": 0}
+    assert longbench.accuracy(questions, ["C", None, "A"], guessed=True)["long"] == 0.25
+    with pytest.raises(UsageError, match=r"each of 3 questions.*got 2"):
+        longbench.accuracy(questions, ["C", "A"])

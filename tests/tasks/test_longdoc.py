@@ -1,0 +1,107 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from lorabank.errors import DataError
+from lorabank.tasks import checksums, chronicle, chronicle_questions, fields, longdoc, quality
+from lorabank.tasks import narrativeqa as nqa
+from lorabank.tasks.longdoc import LongQuestion
+
+
+def test_a_chronicle_with_its_questions():
+    told = chronicle.build(600, seed=3)
+    known = chronicle_questions.ask(told, chronicle_questions.SINGLE, 2, seed=0)
+    unknown = chronicle_questions.ask(told, chronicle_questions.UNANSWERABLE, 1, seed=0)
+    document = longdoc.from_chronicle(told, [*known, *unknown])
+    assert (document.name, document.text) == ("chronicle-3", chronicle.text(told))
+    assert [one.kind for one in document.questions] == ["single", "single", "unanswerable"]
+    for one, question in zip(document.questions, known, strict=False):
+        assert one.answers == (question.answer,)
+        assert question.text in one.prompt
+        assert all(sentence in document.text for sentence in one.evidence)
+        assert one.evidence == question.evidence
+    assert document.questions[2].answers == ()
+
+
+def test_a_book_with_its_questions():
+    book = nqa.Book("b1", 9, "Ada left.", "Ada left for Rome.")
+    document = longdoc.from_narrativeqa(book, [nqa.Question("Who left?", ("Ada", "Ada B."))])
+    assert (document.name, document.text) == ("b1", "Ada left for Rome.")
+    assert document.questions[0].answers == ("Ada", "Ada B.")
+    assert document.questions[0].prompt.endswith("Question: Who left?")
+
+
+def test_an_article_with_its_questions():
+    options = ("Ada", "Bo", "Cy", "Di")
+    asked = quality.Question("Who left?", options, "C", True)
+    document = longdoc.from_quality(quality.Article(7, "Cy left.", (asked,)))
+    prompt = quality.to_example(asked).question
+    assert document.name == "article_7"
+    assert document.questions == (LongQuestion(prompt, ("C",), options, "hard"),)
+    assert longdoc.choose("Who left?", options) == prompt
+
+
+@pytest.mark.parametrize(
+    ("reply", "refuses"),
+    [
+        (longdoc.NOT_SAID, True),
+        (chronicle_questions.NOT_SAID, True),
+        ("I don't know.", True),
+        ("That has not been mentioned.", True),
+        ("The conversation doesn’t say what she ate.", True),
+        ("There is no information about that.", True),
+        ("This cannot be determined from the chats.", True),
+        ("Not mentioned, but probably a clarinet.", False),
+        ("It does not say; however, Ada likes pears.", False),
+        ("A clarinet", False),
+        ("She did not say goodbye.", False),
+        ("No", False),
+        ("", False),
+    ],
+)
+def test_is_refusal(reply: str, refuses: bool):
+    assert longdoc.is_refusal(reply) is refuses
+
+
+def test_doubles_are_named():
+    longdoc.refuse_doubles("f.json", "id", ["a", "b"])
+    with pytest.raises(DataError, match=r"f\.json: id 'a' stands twice"):
+        longdoc.refuse_doubles("f.json", "id", ["a", "b", "a"])
+
+
+def test_a_file_cut_anywhere_is_called_half_downloaded(tmp_path: Path):
+    whole = json.dumps([{"a": "x y", "b": [1, 2]}, {"a": "z"}])
+    path = tmp_path / "f.json"
+    for n in range(len(whole)):
+        path.write_text(whole[:n], encoding="utf-8")
+        with pytest.raises(DataError, match=r"not JSON: .*half-downloaded: download it again"):
+            fields.read_json(path)
+
+
+def test_a_fault_within_a_file_is_not_called_so(tmp_path: Path):
+    path = tmp_path / "f.json"
+    path.write_text('[{"a": 1,, "b": 2}]', encoding="utf-8")
+    with pytest.raises(DataError, match=r"line 1: not JSON: [^;]*$"):
+        fields.read_json(path)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '"a"'])
+def test_records_are_a_list_that_is_not_empty(tmp_path: Path, content: str):
+    path = tmp_path / "f.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match="must be a JSON list of questions that is not empty"):
+        fields.records(path, "question")
+
+
+def test_a_published_file_is_known_by_its_hash(tmp_path: Path):
+    path = tmp_path / "f.json"
+    path.write_bytes(b"Ada")
+    known = {"a9e6d7cc" + "0" * 56: "other"}  # not Ada's
+    with pytest.raises(DataError, match=r"is not other as published.*say is_other"):
+        checksums.verify_published(path, known)
+    digest = hashlib.sha256(b"Ada").hexdigest()
+    assert checksums.verify_published(path, known | {digest: "first"}) == "first"
+    with pytest.raises(DataError, match="cannot be read: No such file"):
+        checksums.verify_published(tmp_path / "none", known)

@@ -1,0 +1,175 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from lorabank.errors import DataError, UsageError
+from lorabank.tasks import longmemeval
+from lorabank.tasks import longmemeval_judge as judge
+from lorabank.tasks.longmemeval import N_QUESTIONS, Question
+
+CHATS: list[list[dict[str, object]]] = [
+    [{"role": "user", "content": "I moved to Rome.", "has_answer": True}],
+    [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": ""}],
+]
+
+
+def record(name: str = "a", **changed: object) -> dict[str, object]:
+    found: dict[str, object] = {
+        "question_id": name,
+        "question_type": "multi-session",
+        "question": "Where do I live?",
+        "answer": "Rome",
+        "question_date": "2023/05/30 (Tue) 21:56",
+        "haystack_session_ids": ["s1", "s2"],
+        "haystack_dates": ["2023/05/24 (Wed) 03:21", "2023/05/20 (Sat) 10:00"],
+        "haystack_sessions": CHATS,
+        "answer_session_ids": ["s1"],
+    }
+    return found | changed
+
+
+def write(folder: Path, rows: object) -> Path:
+    path = folder / "longmemeval_oracle.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    return path
+
+
+def read_one(folder: Path, **changed: object) -> Question:
+    [found] = longmemeval.read_questions(write(folder, [record(**changed)]), is_other=True)
+    return found
+
+
+def test_a_history_is_a_document_by_date(tmp_path: Path):
+    found = read_one(tmp_path)
+    document = longmemeval.to_document(found)
+    assert document.text == (
+        "Chat of 2023/05/20 (Sat) 10:00\nUser: Hi\nAssistant: \n\n"
+        "Chat of 2023/05/24 (Wed) 03:21\nUser: I moved to Rome."
+    )
+    [question] = document.questions
+    assert (question.answers, question.kind) == (("Rome",), "multi-session")
+    assert question.evidence == ("s1",)
+    assert "Today is 2023/05/30 (Tue) 21:56." in question.prompt
+    assert [turn.is_evidence for one in found.sessions for turn in one.turns] == [
+        False,
+        False,
+        True,
+    ]
+
+
+def test_what_was_never_told_has_no_answer(tmp_path: Path):
+    found = read_one(tmp_path, name="a_abs", answer="You told of Rome alone.")
+    assert found.is_abstention
+    assert longmemeval.to_document(found).questions[0].answers == ()
+
+
+def test_a_number_and_a_session_that_stands_twice_are_as_published(tmp_path: Path):
+    found = read_one(tmp_path, answer=4, haystack_session_ids=["s1", "s1"])
+    assert (found.answer, [one.id for one in found.sessions]) == ("4", ["s1", "s1"])
+
+
+def whole() -> list[dict[str, object]]:
+    kinds = [kind for kind, n in N_QUESTIONS.items() for _ in range(n)]
+    return [record(str(i), question_type=kind) for i, kind in enumerate(kinds)]
+
+
+def test_another_number_than_published(tmp_path: Path):
+    with pytest.raises(DataError, match=r"must have 500 questions.*got 77 knowledge-update"):
+        longmemeval.read_questions(write(tmp_path, whole()[:-1]))
+
+
+def test_the_published_numbers_in_another_file(tmp_path: Path):
+    path = write(tmp_path, whole())
+    message = r"is not longmemeval_oracle or longmemeval_s_cleaned or .* as published"
+    with pytest.raises(DataError, match=message):
+        longmemeval.read_questions(path)
+    assert len(longmemeval.read_questions(path, is_other=True)) == 500
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([record(), record()], "question_id 'a' stands twice"),
+        ([record(question_type="two_hop")], "question_type must be .*, got 'two_hop'"),
+        ([record(question_date="30 May")], "a date must be as 2023/05/30"),
+        ([record(haystack_dates=["2023/05/20 (Sat) 10:00"])], "got 2 ids and 1 dates"),
+        ([record(answer_session_ids=["s9"])], "answer session s9 is not in the history"),
+        ([record(haystack_sessions=[CHATS[0], "Hi"])], "sessions 2: must be a list of turns"),
+        (
+            [record(haystack_sessions=[[], [{"role": "bot", "content": ""}]])],
+            "turn 1: role must be",
+        ),
+        ([record(haystack_sessions=[[], [{"role": "user"}]])], "content is missing"),
+        ([record(answer=None)], "answer must be text that is not empty, got None"),
+        ([{"question_id": "a"}], "question_type is missing"),
+    ],
+)
+def test_bad_files(tmp_path: Path, rows: object, message: str):
+    with pytest.raises(DataError, match=message):
+        longmemeval.read_questions(write(tmp_path, rows), is_other=True)
+
+
+def test_half_downloaded(tmp_path: Path):
+    path = write(tmp_path, [record()])
+    path.write_text(path.read_text(encoding="utf-8")[:-30], encoding="utf-8")
+    with pytest.raises(DataError, match=r"not JSON: .*half-downloaded"):
+        longmemeval.read_questions(path)
+
+
+def test_the_judge_is_asked_by_type(tmp_path: Path):
+    assert set(judge.RUBRICS) == set(N_QUESTIONS)
+    prompts = {
+        judge.prompt("Paris", read_one(tmp_path, question_type=kind)) for kind in N_QUESTIONS
+    }
+    assert len(prompts) == 4  # three types have one rubric
+    for prompt in prompts:
+        assert "Where do I live?\nReference: Rome\nReply: Paris\n" in prompt
+    asked = judge.prompt("Paris", read_one(tmp_path, name="a_abs"))
+    assert judge.ABSTENTION_RUBRIC in asked
+
+
+@pytest.mark.parametrize(
+    ("verdict", "published", "right"),
+    [
+        ("yes", True, True),
+        ("**No**.", False, False),
+        ("No, I would not say yes.", True, False),
+        ("Yes, it names Rome", True, True),
+        ("I am not sure", False, None),
+        ("Nobody knows", False, None),
+        ("", False, None),
+    ],
+)
+def test_verdicts_as_published_and_as_meant(verdict: str, published: bool, right: bool | None):
+    assert judge.is_right_as_published(verdict) is published
+    assert judge.is_right(verdict) is right
+
+
+def test_accuracy_leaves_out_what_was_not_judged(tmp_path: Path):
+    kinds = ["multi-session", "multi-session", "multi-session", "temporal-reasoning"]
+    names = ["a", "b", "c_abs", "d"]
+    questions = [
+        read_one(tmp_path, name=name, question_type=kind)
+        for name, kind in zip(names, kinds, strict=True)
+    ]
+    found = judge.accuracy(questions, [True, None, False, True])
+    assert found == {
+        "overall": pytest.approx(2 / 3),
+        "by_type": 0.75,
+        "abstention": 0,
+        "multi-session": 0.5,
+        "temporal-reasoning": 1,
+    }
+    with pytest.raises(UsageError, match=r"each of 4 questions must have a verdict.*got 1"):
+        judge.accuracy(questions, [True])
+    with pytest.raises(UsageError, match="one verdict at least"):
+        judge.accuracy(questions, [None] * 4)
+
+
+def test_token_f1(tmp_path: Path):
+    assert judge.token_f1("In Rome.", read_one(tmp_path)) == pytest.approx(2 / 3)
+    never = read_one(tmp_path, name="a_abs")
+    assert judge.token_f1("You did not mention that, I don't know.", never) == 1
+    assert judge.token_f1("Rome", never) == 0
+    assert judge.token_f1("Rome", read_one(tmp_path, question_type=longmemeval.PREFERENCE)) is None
