@@ -10,6 +10,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from lorabank.engine import rows
 from lorabank.engine.adapter import load_adapter
 from lorabank.engine.base import Base
 from lorabank.engine.fleet import Fleet
@@ -86,6 +87,34 @@ def test_gradients_in_company_are_those_alone_and_reuse_changes_none(tiny: Base,
         assert any(grad.abs().max() > 1e-3 for grad in mine.values())
         for name, grad in mine.items():
             torch.testing.assert_close(grad, alone[name], atol=1e-5, rtol=1e-5, msg=job.name)
+
+
+@pytest.mark.parametrize("reuse", REUSES, ids=str)
+def test_rows_of_like_length_run_together_and_change_no_gradient(
+    tiny: Base, reuse: Reuse, monkeypatch: pytest.MonkeyPatch
+):
+    jobs = mixed_jobs(tiny)
+    monkeypatch.setattr(rows, "PASS_TOKENS", 10**9)
+    in_one = gradients(tiny, jobs, reuse)
+    seen: list[int] = []
+    tiny.model.register_forward_pre_hook(
+        lambda _, __, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    monkeypatch.setattr(rows, "PASS_TOKENS", 0)
+    for mine, whole in zip(gradients(tiny, jobs, reuse), in_one, strict=True):
+        for name, grad in mine.items():
+            torch.testing.assert_close(grad, whole[name], atol=1e-5, rtol=1e-5)
+    assert len(seen) > 1
+
+
+def test_passes_are_made_where_they_save_padding():
+    lengths = [30, 1000, 28, 31, 33, 29]
+    assert rows.in_passes(lengths, pass_tokens=128) == [[0, 2, 3, 4, 5], [1]]
+    assert rows.in_passes([30, 28, 31, 33], pass_tokens=128) == [[0, 1, 2, 3]]
+    assert rows.in_passes([5], pass_tokens=0) == [[0]]
+    assert rows.in_passes([]) == []
+    some = [3, 90, 3, 900, 90, 4]
+    assert sorted(i for part in rows.in_passes(some, pass_tokens=10) for i in part) == [*range(6)]
 
 
 def test_padding_of_smaller_adapters_stays_zero(tiny: Base):

@@ -17,6 +17,7 @@ from lorabank.store.records import Version
 from lorabank.store.store import Store
 
 KEPT_BYTES = 1 << 30  # of adapters in memory
+_KEPT_SEATS = 4  # of a fleet that is kept: building one costs as much as a short question
 
 
 class Reader:
@@ -25,6 +26,9 @@ class Reader:
     def __init__(self, store: Store, base: Base, *, max_bytes: int = KEPT_BYTES):
         self.store, self.base = store, base
         self.kept: Shelf[Adapter] = Shelf(max_bytes, _n_bytes)
+        self._fleet: Fleet | None = None
+        self._sitting: list[Adapter] = []
+        """In the seats of the fleet that is kept."""
 
     def adapters(self, versions: Sequence[Version]) -> list[Adapter]:
         """Of each version.
@@ -39,12 +43,28 @@ class Reader:
     def seated(self, versions: Sequence[Version]) -> Iterator[Fleet]:
         """A fleet around the base with `versions[i]` in slot i."""
         adapters = self.adapters(versions)
+        fleet, sitting = self._fleet_for(adapters)
+        for slot, adapter in enumerate(adapters):
+            if slot >= len(sitting) or sitting[slot] is not adapter:
+                fleet.put(slot, adapter.weights, alpha=adapter.alpha, activated=adapter.activated)
+        self._fleet = None  # to nobody else until the block is left
+        with fleet:
+            yield fleet
+        if fleet.width <= _KEPT_SEATS:
+            self._fleet, self._sitting = fleet, adapters
+
+    def _fleet_for(self, adapters: Sequence[Adapter]) -> tuple[Fleet, list[Adapter]]:
+        """The fleet that is kept and who sits there, if these fit it; else a new one."""
         paths = list(dict.fromkeys(path for adapter in adapters for path in adapter.weights))
         r = max(a.shape[0] for adapter in adapters for a, _ in adapter.weights.values())
-        with Fleet(self.base, paths=paths, r=r, width=len(adapters)) as fleet:
-            for slot, adapter in enumerate(adapters):
-                fleet.put(slot, adapter.weights, alpha=adapter.alpha, activated=adapter.activated)
-            yield fleet
+        kept = self._fleet
+        if kept is not None and (list(kept.regions), kept.r, kept.width) == (
+            paths,
+            r,
+            len(adapters),
+        ):
+            return kept, self._sitting
+        return Fleet(self.base, paths=paths, r=r, width=len(adapters)), []
 
     def record(self, version: Version) -> dict[str, Any]:
         """`lorabank.json` of a version; empty if it came without one."""

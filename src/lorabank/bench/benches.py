@@ -6,6 +6,7 @@ from typing import Any
 
 from lorabank.bench.bank import bench_bank
 from lorabank.bench.caching import bench_activated, bench_prefix
+from lorabank.bench.context import bench_context
 from lorabank.bench.distill import bench_distill
 from lorabank.bench.pairs import describe_machine, today
 from lorabank.bench.reading import bench_generate, bench_recall
@@ -24,6 +25,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "generate": bench_generate,
     "bank": bench_bank,
     "routing": bench_routing,
+    "context": bench_context,
     "distill": bench_distill,
     "synthesise": bench_synthesise,
 }

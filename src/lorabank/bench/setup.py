@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from lorabank.engine.base import Base
 from lorabank.engine.fleet import Fleet, Weights
-from lorabank.engine.frozen import layer_shelf, prompt_shelf, teacher_shelf
+from lorabank.engine.frozen import document_shelf, layer_shelf, prompt_shelf, teacher_shelf
 from lorabank.engine.jobs import Job
 from lorabank.engine.learn import plan_job
 from lorabank.engine.settings import SOUND
@@ -47,7 +47,7 @@ def start_weights(base: Base, job: Job) -> Weights:
 def empty_shelves(base: Base) -> None:
     """Forget what the base has computed, so that a run pays for what it uses."""
     base.prompts, base.layer_inputs = prompt_shelf(), layer_shelf()
-    base.teachers = teacher_shelf()
+    base.teachers, base.documents = teacher_shelf(), document_shelf()
 
 
 def warm_up(base: Base) -> None:

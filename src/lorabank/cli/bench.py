@@ -22,6 +22,7 @@ class Name(StrEnum):
     GENERATE = "generate"
     BANK = "bank"
     ROUTING = "routing"
+    CONTEXT = "context"
     DISTILL = "distill"
     SYNTHESISE = "synthesise"
 
@@ -33,7 +34,7 @@ def run(
         int | None,
         typer.Option(
             min=1,
-            help="For train, recall, prefix, distill, fleet and bank (each): another number.",
+            help="For train, recall, prefix, distill, context, fleet and bank: another number.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also save the JSON object here.")] = None,
@@ -49,8 +50,9 @@ def run(
 
     The peer of train, recall and generate is plain PEFT on the same data, model and dtype; that
     of fleet, prefix, activated, distill, bank (a fleet write) is our own engine without the thing
-    measured; that of synthesise is `model.generate`, one prompt at a time. Routing has no peer: it
-    reports how often the right module is found, on the data that LORABANK_DATA names.
+    measured; that of synthesise and of context (a document read once, and what asking a module
+    costs) is `model.generate`, one prompt at a time. Routing has no peer: it reports how often the
+    right module is found, on the data that LORABANK_DATA names.
 
     Example: lorabank bench recall --json
     """

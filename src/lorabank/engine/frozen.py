@@ -64,6 +64,14 @@ class Shelf(Generic[_V]):
             self.n_computed += len(missing)
         return [found[key] for key in keys]
 
+    def has(self, key: Hashable) -> bool:
+        return key in self._held
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        self._held.clear()
+        self.n_bytes = 0
+
     def _keep(self, key: Hashable, value: _V) -> None:
         self._held[key] = value
         self.n_bytes += self._size(value)

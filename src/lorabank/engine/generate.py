@@ -172,7 +172,7 @@ def _start(base: Base, group: Group) -> tuple[DynamicCache, Tensor, Tensor, Tens
         ]
     if group.document:
         return _after_document(base, group, cuts)
-    if fleet is None or not fleet.reuse.prompts or not any(cuts):
+    if fleet is None or not any(cuts) or not _pays(base, group, cuts):
         ids, mask = _left_padded(group.prompts, device)
         starts = ids.shape[1] - torch.tensor(
             [len(p) - cut for p, cut in zip(group.prompts, cuts, strict=True)], device=device
@@ -188,6 +188,14 @@ def _start(base: Base, group: Group) -> tuple[DynamicCache, Tensor, Tensor, Tens
     )  # (R, P)
     ids, mask = _left_padded([p[cut:] for p, cut in zip(group.prompts, cuts, strict=True)], device)
     return cache, torch.cat([read.long(), mask], dim=1), ids, None
+
+
+def _pays(base: Base, group: Group, cuts: Sequence[int]) -> bool:
+    """Whether to read prompts before the rest: for several rows alike, or where they are kept."""
+    if group.fleet is None or not group.fleet.reuse.prompts:
+        return False
+    starts = [prompt[:cut] for prompt, cut in zip(group.prompts, cuts, strict=True) if cut]
+    return len(set(starts)) < len(starts) or any(map(base.prompts.has, starts))
 
 
 def _after_document(

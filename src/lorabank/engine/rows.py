@@ -13,6 +13,9 @@ from torch import Tensor
 
 from lorabank.engine.lessons import Lesson, Probe
 
+PASS_TOKENS = 128
+"""What a forward and backward pass costs beside its tokens: weights are read, kernels started."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -88,6 +91,30 @@ def by_length(lengths: Sequence[int], *, max_tokens: int) -> Iterator[list[int]]
         batch.append(index)
     if batch:
         yield batch
+
+
+def in_passes(lengths: Sequence[int], *, pass_tokens: int | None = None) -> list[list[int]]:
+    """Indices of rows that are run together, so that long rows do not pad short ones.
+
+    A pass more is made where it saves more padding than it costs; all in one, in their order,
+    where none does.
+
+    Args:
+        pass_tokens: what a pass costs beyond its tokens, in tokens.
+    """
+    cost = PASS_TOKENS if pass_tokens is None else pass_tokens
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+
+    def halved(some: list[int]) -> list[list[int]]:
+        def saved(n: int) -> int:  # the first n padded to their own longest only
+            return n * (lengths[some[-1]] - lengths[some[n - 1]])
+
+        best = max(range(1, len(some)), key=saved, default=0)
+        if not best or saved(best) <= cost:
+            return [some]
+        return [*halved(some[:best]), *halved(some[best:])]
+
+    return [sorted(part) for part in halved(order)] if order else []
 
 
 def _batch(

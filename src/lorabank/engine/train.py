@@ -25,7 +25,7 @@ from lorabank.engine.jobs import Job, Outcome, Progress, check_jobs
 from lorabank.engine.lessons import Lesson
 from lorabank.engine.progress import FleetProgress, fleet_progress
 from lorabank.engine.recompute import recomputing
-from lorabank.engine.rows import lesson_batch
+from lorabank.engine.rows import in_passes, lesson_batch
 from lorabank.engine.seats import Seat, Seats
 from lorabank.engine.teacher import Ask
 from lorabank.errors import UsageError
@@ -202,25 +202,76 @@ def fleet_loss(
     objectives: Sequence[Objective] | None = None,
     asks: Sequence[Ask] | None = None,
 ) -> FleetLoss:
-    """Loss of each slot's adapter on its own lessons, in one pass over the base."""
+    """Loss of each slot's adapter on its own lessons, in one pass over the base.
+
+    In several where rows differ so much in length that padding would cost more than a pass.
+    """
     device, n = fleet.base.device, len(slots)
     lessons = [row for rows in chosen for row in rows]
-    batch = lesson_batch(lessons, device=device, split=fleet.reuse.prompts)
     whose = [i for i, rows in enumerate(chosen) for _ in rows]
     asks, objectives = asks or [Ask()] * n, objectives or [Objective()] * n
-    taught = teacher.listen(fleet, batch, lessons, [asks[i] for i in whose])
-    nats, hits = teacher.nats_at(fleet, batch, [slots[i] for i in whose], taught)  # (N,)
+    read = _read(fleet, lessons, [slots[i] for i in whose], [asks[i] for i in whose])
     owner = torch.tensor(whose, device=device)  # (R,)
-    wrong = (~hits).int()
+    wrong = (~read.hits).int()
     misses = torch.zeros(len(owner), dtype=torch.int, device=device)
     counts = torch.tensor([not lesson.is_guard for lesson in lessons], device=device)
-    right = (misses.index_add_(0, batch.rows, wrong) == 0) & counts  # (R,)
-    ruled = owner[batch.rows]  # (N,) by which objective
-    if taught:  # a teacher's word counts alike on every token, whatever else the job learns by
+    right = (misses.index_add_(0, read.rows, wrong) == 0) & counts  # (R,)
+    ruled = owner[read.rows]  # (N,) by which objective
+    if len(read.taught):  # a teacher's word counts alike on every token, whatever else is learnt by
         objectives = [*objectives, Objective("distil")]
-        ruled = ruled.index_fill(0, torch.cat([some.at for some in taught]), n)
+        ruled = ruled.index_fill(0, read.taught, n)
     weights = fleet_weights(
-        objectives, nats.detach(), wrong.bool(), batch.rows, ruled, extra=batch.weights
+        objectives, read.nats.detach(), wrong.bool(), read.rows, ruled, extra=read.weights
     )  # (N,)
-    losses = weighted_means(nats, weights, owner[batch.rows], n)
+    losses = weighted_means(read.nats, weights, owner[read.rows], n)
     return FleetLoss(losses, torch.bincount(owner[right], minlength=n))
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The N positions of all rows that carry loss; a row's are consecutive and in order."""
+
+    nats: Tensor
+    hits: Tensor
+    rows: Tensor
+    """(N,) the lesson each is of."""
+    weights: Tensor | None
+    taught: Tensor
+    """(M,) which of the N have a teacher."""
+
+
+def _read(
+    fleet: Fleet, lessons: Sequence[Lesson], slots: Sequence[int], asks: Sequence[Ask]
+) -> _Read:
+    """Every lesson with its slot's adapter, those of like length together."""
+    device, split = fleet.base.device, fleet.reuse.prompts
+    lengths = [len(row.ids) - (row.on_from if split else 0) for row in lessons]
+    # What dropout draws depends on the batch a row is in.
+    passes = [list(range(len(lessons)))] if fleet.is_dropping else in_passes(lengths)
+    parts, first = [], 0
+    for some in passes:
+        mine = [lessons[i] for i in some]
+        batch = lesson_batch(mine, device=device, split=split)
+        taught = teacher.listen(fleet, batch, mine, [asks[i] for i in some])
+        nats, hits = teacher.nats_at(fleet, batch, [slots[i] for i in some], taught)
+        at = [one.at + first for one in taught]
+        rows = torch.tensor(some, device=device)[batch.rows]
+        none = batch.rows.new_zeros(0)
+        parts.append(_Read(nats, hits, rows, batch.weights, torch.cat([none, *at])))
+        first += len(rows)
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def _joined(parts: Sequence[_Read]) -> _Read:
+    weights = None
+    if any(part.weights is not None for part in parts):
+        weights = torch.cat(
+            [torch.ones_like(p.nats) if p.weights is None else p.weights for p in parts]
+        )
+    return _Read(
+        torch.cat([part.nats for part in parts]),
+        torch.cat([part.hits for part in parts]),
+        torch.cat([part.rows for part in parts]),
+        weights,
+        torch.cat([part.taught for part in parts]),
+    )
