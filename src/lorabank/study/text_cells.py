@@ -128,9 +128,15 @@ def _taught(
         ),
         "exposures": fmean(one.exposures for one in outcomes),
         "steps": fmean(one.steps for one in outcomes),
-        "taught_loss": fmean(one.curve[-1].loss if one.curve else math.nan for one in outcomes),
+        "taught_loss": _last_loss(outcomes),
         "stopped": dict(Counter(one.stopped for one in outcomes)),
     }
+
+
+def _last_loss(outcomes: Sequence[Outcome]) -> float | None:
+    """Mean over the last epoch of each; None where one ended before its first, or diverged."""
+    losses = [one.curve[-1].loss if one.curve else math.nan for one in outcomes]
+    return fmean(losses) if all(map(math.isfinite, losses)) else None
 
 
 def _written(
