@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.bank.bank import Bank
+from lorabank.bank.bank import Bank, identity_of
 from lorabank.bank.parcels import from_examples
 from lorabank.engine.base import Base
 from lorabank.engine.settings import TrainSettings
@@ -48,3 +48,57 @@ def bank(written: Path, tiny: Base, tmp_path: Path) -> Bank:
 
     shutil.copytree(written, tmp_path / "bank")
     return Bank(Store.open(tmp_path / "bank"), tiny, embeds=False)
+
+
+PEOPLE = tuple(
+    zip(
+        ("Tora Lunt", "Ebbe Vrang", "Siv Kolbe", "Aksel Tofte", "Runa Hjelm", "Odd Sunde"),
+        ("Fenholm", "Grisby", "Larkwell", "Mosstead", "Nunford", "Quarley"),
+        ("cooper", "glazier", "tanner", "miller", "scribe", "dyer"),
+        ("spoon", "kettle", "lantern", "thimble", "whistle", "razor"),
+        strict=True,
+    )
+)
+
+
+@pytest.fixture(scope="session")
+def shelved(
+    tiny_folder: Path, book: list[Example], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A phone book, and two documents with a module that has hardly looked at them."""
+    from dataclasses import replace
+
+    from lorabank.engine.base import load_info
+    from lorabank.engine.models import find_model
+    from lorabank.retrieval.documents import from_text
+    from lorabank.tasks.examples import from_pair
+
+    base = load_info(find_model(str(tiny_folder)), dtype="float32", device="cpu")
+    path = tmp_path_factory.mktemp("banks") / "shelved"
+    births = "".join(f"{name} was born in the town of {town}.\n\n" for name, town, _, _ in PEOPLE)
+    trades = "".join(
+        f"By trade {name} was a {trade}.\n\nOn every road {name} carried a {thing}.\n\n"
+        for name, _, trade, thing in PEOPLE
+    )
+    documents = (
+        from_text("births.md", f"# Rolls\n\n## Births\n\n{births}", is_markdown=True),
+        from_text("trades.md", f"# Rolls\n\n## Trades\n\n{trades}", is_markdown=True),
+    )
+    asked = [from_pair(f"In which town was {name} born?", town) for name, town, _, _ in PEOPLE]
+    asked += [from_pair(f"What was the trade of {name}?", trade) for name, _, trade, _ in PEOPLE]
+    rolls = from_examples("rolls", asked, source="rolls.csv", texts=[births])
+    with Bank(Store.create(path, base=identity_of(base.info)), base, embeds=False) as bank:
+        bank.write_all([from_examples("north", book[:4], source="north.csv")], settings=TINY)
+        brief = replace(TINY, exposures=1)
+        bank.write_all([replace(rolls, documents=documents)], settings=brief)
+    return path
+
+
+@pytest.fixture
+def library(shelved: Path, tiny: Base, tmp_path: Path) -> Bank:
+    """A copy of it, to do anything with."""
+    import shutil
+
+    shutil.copytree(shelved, tmp_path / "library")
+    tiny.model.config.max_position_embeddings = 4096  # nothing is learned by place: it can be any
+    return Bank(Store.open(tmp_path / "library"), tiny, embeds=False)

@@ -5,10 +5,12 @@ the bare model answers if the question has nothing to do with the bank, and othe
 abstains: an answer it should have had and has not is worse guessed than missing.
 """
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from lorabank.bank.excerpts import Citation
 from lorabank.bank.gate import Case, Gate, Row, features
 from lorabank.bank.reading import Reader
 from lorabank.bank.routing import Candidate, Router
@@ -54,6 +56,33 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """A way to answer that was weighed."""
+
+    way: str
+    p: float
+    """That its answer is right, before the costs."""
+    tokens: int
+    """Of the prompt."""
+    ms: float
+    """Until it is read, as estimated."""
+    loads: int
+    """Adapters to be read from disk."""
+    cost: float
+    """Of all three, in the probability they must be worth."""
+    value: float
+    """p less cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What `auto` did and why (policy.py)."""
+
+    options: tuple[Option, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What the bank says to a question."""
 
@@ -61,7 +90,7 @@ class Answer:
     text: str
     """Empty where the bank abstains."""
     kind: str
-    """`module`, `bare` or `abstained`."""
+    """Who speaks: `module`, `bare` (with text or without) or `abstained`."""
     module: str | None
     version: int | None
     source: str | None
@@ -69,12 +98,30 @@ class Answer:
     p: float | None
     """Of the best candidate, whether it answers or not."""
     candidates: tuple[Heard, ...]
+    way: str = "adapter"
+    """Asked for (ways.py)."""
+    used: str = "adapter"
+    """The way it was answered; `none` by the bare model alone or by nobody."""
+    citations: tuple[Citation, ...] = ()
+    """The text that was read for it."""
+    prompt_tokens: int = 0
+    """Of the prompt it was answered from, a document read before included."""
+    first_token_s: float = 0.0
+    """Seconds until its first token could be shown; of a batch, since all of it was asked."""
+    seconds: float = 0.0
+    """Until the whole answer was there."""
+    note: str = ""
+    """What did not go as asked."""
+    choice: Choice | None = None
+    """Of `auto`: what there was to choose from."""
 
     def as_json(self, *, explain: bool = False) -> dict[str, Any]:
-        names = ("question", "text", "kind", "module", "version", "source", "p")
-        plain = {name: getattr(self, name) for name in names}
+        hidden = ("citations", "candidates", "choice")
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
+        plain["citations"] = [asdict(citation) for citation in self.citations]
         if explain:
             plain["candidates"] = [heard.as_json() for heard in self.candidates]
+            plain["choice"] = asdict(self.choice) if self.choice else None
         return plain
 
 
@@ -101,19 +148,13 @@ def answer_all(
         UsageError: an empty question, or one that is no text.
         DataError: one longer than the model's context.
     """
-    for question in questions:
-        if not question.strip():
-            raise UsageError("the question is empty; ask something")
-        try:
-            question.encode()
-        except UnicodeEncodeError:
-            raise UsageError(
-                f"the question {question[:60]!r} holds bytes that are no text; give it in UTF-8"
-            ) from None
+    check_questions(questions)
+    started = time.perf_counter()
     routed = [few[:k] for few in router.route(questions, k)]
     answers: dict[int, Answer] = {}
-    for some, versions in _fleets(routed, find):
+    for some, versions in fleets(routed, find):
         heard = _hear(reader, [questions[i] for i in some], [routed[i] for i in some], versions)
+        first_s = time.perf_counter() - started
         chosen = [_choose(gate, bare, few) for bare, few in heard]
         texts = _finish(
             reader, [questions[i] for i in some], heard, chosen, versions, max_new_tokens
@@ -130,8 +171,29 @@ def answer_all(
                 source=source_of(version, questions[i]) if is_module and version else None,
                 p=best.p if best else None,
                 candidates=tuple(few),
+                used="adapter" if is_module else "none",
+                prompt_tokens=len(_prompts(reader, [questions[i]])[0]),
+                first_token_s=first_s,
+                seconds=time.perf_counter() - started,
             )
     return [answers[i] for i in range(len(questions))]
+
+
+def check_questions(questions: Sequence[str]) -> None:
+    """Refuse what cannot be asked.
+
+    Raises:
+        UsageError: an empty question, or one that is no text.
+    """
+    for question in questions:
+        if not question.strip():
+            raise UsageError("the question is empty; ask something")
+        try:
+            question.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"the question {question[:60]!r} holds bytes that are no text; give it in UTF-8"
+            ) from None
 
 
 def cases(
@@ -151,7 +213,7 @@ def cases(
     texts = [question for _, question in asked]
     routed = router.route(texts, k + 1)
     found: dict[int, Case] = {}
-    for some, versions in _fleets(routed, find):
+    for some, versions in fleets(routed, find):
         heard = _hear(reader, [texts[i] for i in some], [routed[i] for i in some], versions)
         for i, (bare, few) in zip(some, heard, strict=True):
             found[i] = _case(asked[i][0], bare, few, k)
@@ -175,7 +237,7 @@ def _case(module: str, bare: Trace, few: Sequence[Heard], k: int) -> Case:
     return Case(own, tuple(rows))
 
 
-def _fleets(
+def fleets(
     routed: Sequence[Sequence[Candidate]], find: Callable[[str], Version]
 ) -> list[tuple[list[int], dict[str, Version]]]:
     """Questions in groups whose candidates fit in one fleet, like candidates together."""

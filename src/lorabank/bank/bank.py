@@ -10,18 +10,23 @@ modules, the text index and the gate, is made on first use and again after each 
 
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
-from lorabank.bank import asking, documents, forgetting, portable, writing
+from lorabank.bank import documents, forgetting, portable, writing
 from lorabank.bank.asking import N_CANDIDATES, Answer
 from lorabank.bank.calibration import calibrate
 from lorabank.bank.documents import Making, Material
+from lorabank.bank.evidence import calibrate as calibrate_evidence
+from lorabank.bank.excerpts import Excerpts
 from lorabank.bank.forgetting import Forgotten
 from lorabank.bank.gate import Gate
 from lorabank.bank.parcels import Parcel, from_files
+from lorabank.bank.policy import Costs, Given, answer, reading_speed
 from lorabank.bank.reading import KEPT_BYTES, Reader
 from lorabank.bank.routing import Router, TextRouter
 from lorabank.bank.texts import Texts
+from lorabank.bank.ways import ADAPTER, check_way
 from lorabank.bank.writing import EXAMPLES, Written
 from lorabank.engine.base import Base, load_base
 from lorabank.engine.models import ModelInfo
@@ -57,6 +62,7 @@ class Bank:
         self.store, self.base = store, base
         self.reader = Reader(store, base, max_bytes=kept_bytes)
         self.texts = Texts(store, embeds=embeds)
+        self.excerpts = Excerpts(self.texts, base)
         self._gate: tuple[int, Gate | None] | None = None
         self._busy = threading.RLock()  # the base is one model with one set of seats
 
@@ -194,36 +200,53 @@ class Bank:
                 on_reply=on_reply,
             )
 
-    def ask(self, question: str, *, k: int = N_CANDIDATES, max_new_tokens: int = 64) -> Answer:
-        """The answer, which module gave it and how sure the bank is of that."""
-        return self.ask_all([question], k=k, max_new_tokens=max_new_tokens)[0]
+    def ask(
+        self,
+        question: str,
+        *,
+        way: str = ADAPTER,
+        k: int = N_CANDIDATES,
+        max_new_tokens: int = 64,
+    ) -> Answer:
+        """The answer, which module or text gave it and how sure the bank is of that.
+
+        Args: way: one of ways.WAYS, or `auto` for the one that is worth most (policy.py).
+        """
+        return self.ask_all([question], way=way, k=k, max_new_tokens=max_new_tokens)[0]
 
     def ask_all(
         self,
         questions: Sequence[str],
         *,
+        way: str = ADAPTER,
         router: Router | None = None,
         gated: bool = True,
+        costs: Costs | None = None,
         k: int = N_CANDIDATES,
         max_new_tokens: int = 64,
     ) -> list[Answer]:
         """Answers to many questions, read in shared batches.
 
         Args:
+            way: one of ways.WAYS, or `auto`.
             router: None for text, dense and lexical together.
-            gated: whether candidates have to convince the gate; else the first one answers.
+            gated: of `adapter`: whether candidates have to convince the gate; else the first one
+                answers.
+            costs: of `auto`.
+
+        Raises:
+            UsageError: text asked of a bank without, a document that does not fit, an unknown way.
         """
+        check_way(way)
         for attempt in range(_RETRIES):
             generation = self.store.generation
             try:
                 with self._busy:
-                    return asking.answer_all(
-                        self.reader,
+                    return answer(
+                        way,
+                        self._given(router or TextRouter(self.texts), costs or Costs()),
                         questions,
-                        router=router or TextRouter(self.texts),
-                        gate=self.gate() if gated else None,
-                        find=self.store.current,
-                        source_of=self._source_of,
+                        gated=gated,
                         k=k,
                         max_new_tokens=max_new_tokens,
                     )
@@ -239,6 +262,11 @@ class Bank:
         if self._gate is None or self._gate[0] != generation:
             self._gate = generation, calibrate(self.reader, TextRouter(self.texts), self.texts)
         return self._gate[1]
+
+    def evidence(self) -> Gate | None:
+        """The judge of text as the modules are now; None without examples to fit it on."""
+        with self._busy:
+            return calibrate_evidence(self.reader, self.excerpts)
 
     def modules(self) -> list[Version]:
         """The current version of every module."""
@@ -316,6 +344,23 @@ class Bank:
                         "forget it there first"
                     )
             return tx.put(chosen, draft, replace=replace)
+
+    @cached_property
+    def _ms_per_token(self) -> float:
+        return reading_speed(self.base)
+
+    def _given(self, router: Router, costs: Costs) -> Given:
+        return Given(
+            reader=self.reader,
+            excerpts=self.excerpts,
+            router=router,
+            gate=self.gate,
+            evidence=self.evidence,
+            find=self.store.current,
+            source_of=self._source_of,
+            ms_per_token=lambda: self._ms_per_token,
+            costs=costs,
+        )
 
     def _likely(self, questions: Sequence[str]) -> list[list[Version]]:
         """The modules text routing names for each question."""

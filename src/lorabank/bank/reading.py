@@ -36,8 +36,12 @@ class Reader:
         Raises:
             AdapterError: a file that is missing or altered, or of another base model.
         """
-        keys = [(version.files[TENSORS], version.files[CONFIG]) for version in versions]
+        keys = [_key(version) for version in versions]
         return self.kept.get(keys, lambda missing: [self._load(versions[i]) for i in missing])
+
+    def is_loaded(self, version: Version) -> bool:
+        """Whether its adapter is in memory."""
+        return _key(version) in self.kept
 
     @contextmanager
     def seated(self, versions: Sequence[Version]) -> Iterator[Fleet]:
@@ -86,6 +90,10 @@ class Reader:
             return {}
         content: dict[str, Any] = json.loads(self.store.read(version, name))
         return content
+
+
+def _key(version: Version) -> tuple[str, str]:
+    return version.files[TENSORS], version.files[CONFIG]
 
 
 def _n_bytes(adapter: Adapter) -> int:

@@ -2,6 +2,7 @@
 
     BANK/derived/<generation>/    the index, the gate: safe to delete, made again when needed
     BANK/derived/vectors.npz      embeddings by hash of text and place: none is computed twice
+    BANK/derived/excerpts.npz     the same of the documents' (excerpts.py)
 
 Forgetting clears all of it before anything else.
 """
@@ -11,7 +12,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from zipfile import BadZipFile
@@ -123,6 +124,21 @@ class Texts:
             file.close()
             Path(file.name).replace(self._here / name)
 
+    def keep_folder(self, name: str, fill: Callable[[Path], None]) -> None:
+        """The same of a folder, unless the bank has moved on: what it forgot must not come back."""
+        with suppress(OSError):
+            if self.store.generation != self.generation:
+                return
+            staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=self._here))
+            fill(staging)
+            shutil.rmtree(self._here / name, ignore_errors=True)
+            staging.replace(self._here / name)
+
+    def derived_folder(self, name: str) -> Path:
+        """Where `keep_folder` keeps it for the bank as it is now; perhaps not there."""
+        self._current()
+        return self._here / name
+
     def clear(self) -> None:
         """Drop everything derived."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -162,7 +178,7 @@ class Texts:
         self._frequencies, self._n_modules = document_frequencies(by_module.values())
         pieces = cut(keys)
         self._index = (
-            TextIndex(pieces, vectors=self._vectors(pieces.sentences)) if pieces.passages else None
+            TextIndex(pieces, vectors=self.vectors(pieces.sentences)) if pieces.passages else None
         )
         self._save()
 
@@ -186,12 +202,15 @@ class Texts:
                 if old.is_dir() and old != self._here:
                     shutil.rmtree(old, ignore_errors=True)
 
-    def _vectors(self, sentences: Sequence[Sentence]) -> np.ndarray | None:
-        """(sentences, d) float16; those known from before are not computed again."""
+    def vectors(self, sentences: Sequence[Sentence], *, kept: str = _VECTORS) -> np.ndarray | None:
+        """(sentences, d) float16, each computed once; None without an embedder.
+
+        Args: kept: the file in `derived` that remembers them; those not asked for again leave it.
+        """
         embedder = self.embedder()
         if embedder is None:
             return None
-        known = self._known(embedder)
+        known = self._known(embedder, kept)
         parts = [(sentence.context, sentence.start, sentence.end) for sentence in sentences]
         hashes = [hashlib.sha256(f"{a}:{b}:{text}".encode()).hexdigest() for text, a, b in parts]
         new = {h: part for h, part in zip(hashes, parts, strict=True) if h not in known}
@@ -200,10 +219,10 @@ class Texts:
             known |= dict(zip(new, made, strict=True))
         used = {h: known[h] for h in hashes}
         if new or len(used) < len(known):
-            self._keep_vectors(embedder, used)
+            self._keep_vectors(embedder, used, kept)
         return np.stack([known[h] for h in hashes])
 
-    def _keep_vectors(self, embedder: Embedder, used: dict[str, np.ndarray]) -> None:
+    def _keep_vectors(self, embedder: Embedder, used: dict[str, np.ndarray], kept: str) -> None:
         """Whole or not at all: several processes may index the same bank at once."""
         with suppress(OSError):
             if self.store.generation != self.generation:
@@ -218,14 +237,14 @@ class Texts:
                     hashes=np.array(list(used)),
                     vectors=np.stack(list(used.values())),
                 )
-            Path(part.name).replace(self.folder / _VECTORS)
+            Path(part.name).replace(self.folder / kept)
 
-    def _known(self, embedder: Embedder) -> dict[str, np.ndarray]:
+    def _known(self, embedder: Embedder, kept: str) -> dict[str, np.ndarray]:
         try:
-            file = (self.folder / _VECTORS).open("rb")
-            with file, np.load(file, allow_pickle=False) as kept:
-                if str(kept["embedder"]) == embedder.sha256:
-                    return dict(zip(kept["hashes"].tolist(), kept["vectors"], strict=True))
+            file = (self.folder / kept).open("rb")
+            with file, np.load(file, allow_pickle=False) as found:
+                if str(found["embedder"]) == embedder.sha256:
+                    return dict(zip(found["hashes"].tolist(), found["vectors"], strict=True))
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             pass  # not there, or damaged: made again
         return {}

@@ -9,6 +9,7 @@ from lorabank.bench.caching import bench_activated, bench_prefix
 from lorabank.bench.context import bench_context
 from lorabank.bench.distill import bench_distill
 from lorabank.bench.pairs import describe_machine, today
+from lorabank.bench.policy import bench_policy
 from lorabank.bench.reading import bench_generate, bench_recall
 from lorabank.bench.routing import bench_routing
 from lorabank.bench.setup import warm_up
@@ -26,6 +27,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "bank": bench_bank,
     "routing": bench_routing,
     "context": bench_context,
+    "policy": bench_policy,
     "distill": bench_distill,
     "synthesise": bench_synthesise,
 }

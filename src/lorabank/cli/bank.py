@@ -1,4 +1,4 @@
-"""The bank's commands that read with its base model: init, ask, forget, import."""
+"""The bank's commands that read with its base model: init, forget, import."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,11 +11,9 @@ from lorabank.cli.output import (
     Device,
     Json,
     print_json,
-    status,
 )
 
 if TYPE_CHECKING:
-    from lorabank.bank.asking import Answer
     from lorabank.bank.bank import Bank
 
 BankPath = Annotated[
@@ -43,41 +41,6 @@ def init(
         print_json({"bank": str(path), "base": info.name, "base_sha256": info.sha256})
     else:
         print(f"{path}: an empty bank for {info.name} ({info.sha256[:12]})")
-
-
-def ask(
-    question: Annotated[str, typer.Argument(help="What you want to know.")],
-    bank: BankPath = DEFAULT_BANK,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Every candidate's scores, and what it would say.")
-    ] = False,
-    candidates: Annotated[int, typer.Option(help="Modules heard.")] = 3,
-    max_new_tokens: Annotated[int, typer.Option(help="Length of the answer.")] = 64,
-    device: Device = None,
-    json: Json = False,
-) -> None:
-    """Ask the bank: which module knows, how sure, from which source.
-
-    Example: lorabank ask "What is the phone number of Hagu Padi?"
-    """
-    from lorabank.errors import UsageError
-
-    if not question.strip():
-        raise UsageError("the question is empty; ask something")
-    if candidates < 1 or max_new_tokens < 1:
-        raise UsageError(
-            f"--candidates and --max-new-tokens must be at least 1, got {candidates} and "
-            f"{max_new_tokens}"
-        )
-    with open_bank(bank, device) as opened:
-        answer = opened.ask(question, k=candidates, max_new_tokens=max_new_tokens)
-    if json:
-        print_json(answer.as_json(explain=explain))
-        return
-    print(answer.text if answer.kind != "abstained" else "not in memory")
-    status(_from(answer))
-    if explain:
-        print(_explained(answer))
 
 
 def forget(
@@ -150,23 +113,3 @@ def passage(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"--text {path} cannot be read as UTF-8 text: {error}") from None
-
-
-def _from(answer: "Answer") -> str:
-    if answer.kind == "module":
-        source = f", source {answer.source}" if answer.source else ""
-        sure = "" if answer.p is None else f", {answer.p:.0%} sure"
-        return f"from {answer.module} version {answer.version}{source}{sure}"
-    return "from the bare model" if answer.kind == "bare" else "no module knows; nothing is guessed"
-
-
-def _explained(answer: "Answer") -> str:
-    lines = [f"{'module':<24}{'p':>6}{'text':>8}{'cover':>7}{'entropy':>9}{'nats':>7}  says"]
-    for heard in answer.candidates:
-        p = "" if heard.p is None else f"{heard.p:.2f}"
-        lines.append(
-            f"{heard.candidate.module[:23]:<24}{p:>6}{heard.candidate.score:>8.2f}"
-            f"{heard.candidate.coverage:>7.2f}{heard.trace.entropy:>9.2f}"
-            f"{heard.trace.mean_nats:>7.2f}  {heard.trace.text[:40]}"
-        )
-    return "\n".join(lines)

@@ -23,6 +23,7 @@ class Name(StrEnum):
     BANK = "bank"
     ROUTING = "routing"
     CONTEXT = "context"
+    POLICY = "policy"
     DISTILL = "distill"
     SYNTHESISE = "synthesise"
 
@@ -34,7 +35,7 @@ def run(
         int | None,
         typer.Option(
             min=1,
-            help="For train, recall, prefix, distill, context, fleet and bank: another number.",
+            help="For train, recall, prefix, distill, context, fleet, bank, policy: how many.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also save the JSON object here.")] = None,
@@ -52,7 +53,8 @@ def run(
     of fleet, prefix, activated, distill, bank (a fleet write) is our own engine without the thing
     measured; that of synthesise and of context (a document read once, and what asking a module
     costs) is `model.generate`, one prompt at a time. Routing has no peer: it reports how often the
-    right module is found, on the data that LORABANK_DATA names.
+    right module is found, on the data that LORABANK_DATA names. Policy has none either: it holds
+    `auto` against each way of answering taken for every question.
 
     Example: lorabank bench recall --json
     """

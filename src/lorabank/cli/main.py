@@ -12,8 +12,10 @@ import sys
 import typer
 
 from lorabank.cli import (
+    ask,
     bank,
     bench,
+    compare,
     judge,
     learn,
     models,
@@ -41,7 +43,8 @@ app.command("recall")(recall.run)
 app.command("plan")(plan.run)
 app.command("init")(bank.init)
 app.command("write")(write.run)
-app.command("ask")(bank.ask)
+app.command("ask")(ask.run)
+app.command("compare")(compare.run)
 app.command("list")(records.list_)
 app.command("show")(records.show)
 app.command("verify")(records.verify)

@@ -72,6 +72,10 @@ class Shelf(Generic[_V]):
         self._held.clear()
         self.n_bytes = 0
 
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether it is there without computing anything."""
+        return key in self._held
+
     def _keep(self, key: Hashable, value: _V) -> None:
         self._held[key] = value
         self.n_bytes += self._size(value)

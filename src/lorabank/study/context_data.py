@@ -1,0 +1,141 @@
+"""Long documents for studies: their text, what an adapter is taught of it, what is asked.
+
+    chronicle   drawn. Taught: its single facts as questions. Asked: the same facts in other words,
+                chains of them, and the order of events; the text has all of it
+    books       public-domain books (LORABANK_DATA), their first tokens. Taught: the text itself, as
+                nobody wrote questions; asked: the next sentence of the book's summary after the one
+                before, which only likelihood can score
+
+Every example says in which part of the text its evidence is, so that chunks are taught their own.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from lorabank.errors import UsageError
+from lorabank.retrieval.chunks import Chunk, cut
+from lorabank.retrieval.documents import Document, from_text
+from lorabank.retrieval.keys import sentence_spans
+from lorabank.study.library import data_folder
+from lorabank.tasks import chronicle, chronicle_questions, fields, gutenberg
+from lorabank.tasks.chronicle_questions import MULTI, SINGLE, TEMPORAL, Question
+from lorabank.tasks.examples import Example, from_pair
+
+Count = Callable[[str], int]
+_WORDINGS = 1000  # added to the seed of questions that are asked rather than taught
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question with its answer."""
+
+    example: Example
+    kind: str
+    evidence: tuple[str, ...] = ()
+    """Sentences of the text it follows from; empty where nobody knows which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Long:
+    """One long document."""
+
+    document: Document
+    teaches: tuple[Asked, ...]
+    """Empty where the text itself is taught."""
+    asks: tuple[Asked, ...]
+
+
+def read_long(values: Mapping[str, Any], count: Count) -> list[Long]:
+    """The documents of a cell, drawn or read.
+
+    Raises:
+        UsageError: more are asked for than there are, or no data folder. DataError: bad files.
+    """
+    return _READERS[str(values["task"])](values, count)
+
+
+def chunks_of(long: Long, values: Mapping[str, Any], count: Count) -> list[Chunk]:
+    """Token-exact chunks, each beginning with the end of the one before."""
+    size = int(values["chunk_tokens"])
+    overlap = round(size * float(values["overlap"]))
+    return cut(long.document, size_tokens=size, overlap_tokens=overlap, count=count)
+
+
+def lessons_of(long: Long, part: Chunk | None) -> list[Example]:
+    """What is taught of a chunk, or of the whole document."""
+    if long.teaches:
+        text = long.document.text if part is None else part.text
+        return [one.example for one in long.teaches if is_in(one, text)]
+    title = long.document.title
+    if part is None:
+        return [from_pair(f"What does “{title}” say, word for word?", long.document.text)]
+    where = f"from “{part.text[:40].strip()}” on"
+    return [from_pair(f"What does “{title}” say {where}, word for word?", part.text)]
+
+
+def is_in(asked: Asked, text: str) -> bool:
+    """Whether a text has all the evidence."""
+    flat = " ".join(text.split())
+    return all(" ".join(sentence.split()) in flat for sentence in asked.evidence)
+
+
+def _chronicles(values: Mapping[str, Any], count: Count) -> list[Long]:
+    found = []
+    for number in range(int(values["documents"])):
+        seed = int(values["seed"]) * 100 + number
+        told = chronicle.build(int(values["length"]), seed=seed, count=count)
+        document = from_text(f"chronicle-{seed}", chronicle.text(told))
+        taught = chronicle_questions.ask(told, SINGLE, seed=seed)
+        known = {one.text for one in taught}
+        asks: list[Asked] = []
+        for kind in (SINGLE, MULTI, TEMPORAL):
+            drawn = chronicle_questions.ask(told, kind, seed=seed + _WORDINGS)
+            others = [one for one in drawn if one.text not in known]
+            asks += map(_asked, others[: int(values["questions"])])
+        found.append(Long(document, tuple(map(_asked, taught)), tuple(asks)))
+    return found
+
+
+def _asked(question: Question) -> Asked:
+    (example,) = chronicle_questions.to_examples([question])
+    return Asked(example, question.kind, question.evidence)
+
+
+def _books(values: Mapping[str, Any], count: Count) -> list[Long]:
+    path = data_folder("long") / "gutenberg.jsonl"
+    rows = [(f"{path}, line {line}", raw) for line, raw in fields.read_lines(path)]
+    n = int(values["documents"])
+    if len(rows) < n:
+        raise UsageError(f"{path} has {len(rows)} books, documents={n}; ask for fewer")
+    return [_book(where, raw, values, count) for where, raw in rows[:n]]
+
+
+def _book(where: str, raw: object, values: Mapping[str, Any], count: Count) -> Long:
+    text = _first(gutenberg.clean(fields.text(where, raw, "normalized_text")), values, count)
+    title = re.sub(r"\s+", " ", text[:60]).strip()
+    summary = fields.text(where, raw, "summary").strip()
+    sentences = [" ".join(summary[a:b].split()) for a, b in sentence_spans(summary)]
+    asks = [
+        Asked(from_pair(f"In “{title}”: {before} What is said next?", after), "summary")
+        for before, after in pairwise(sentences)
+    ]
+    name = fields.text(where, raw, "doc_id")[:12]
+    return Long(from_text(name, text), (), tuple(asks[: int(values["questions"])]))
+
+
+def _first(text: str, values: Mapping[str, Any], count: Count) -> str:
+    """The beginning of a text, as many whole sentences as have no more tokens than `length`."""
+    length = int(values["length"])
+    spans: Sequence[tuple[int, int]] = sentence_spans(text)
+    low, high = 1, len(spans)
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = count(text[: spans[middle - 1][1]]) <= length
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return text[: spans[low - 1][1]]
+
+
+_READERS = {"chronicle": _chronicles, "books": _books}

@@ -1,0 +1,135 @@
+"""Comparing memories: questions read and refused, scores, times, what pays from when."""
+
+from pathlib import Path
+
+import pytest
+
+from lorabank.bank.asking import Answer
+from lorabank.bank.bank import Bank
+from lorabank.bank.comparing import (
+    EVERY,
+    Item,
+    Memory,
+    Score,
+    _break_even,
+    best_fixed,
+    compare,
+    read_items,
+    score,
+)
+from lorabank.errors import DataError, UsageError
+from lorabank.report.draw import png
+from lorabank.report.memories import memories_figure
+from lorabank.tasks.examples import Example
+
+from .conftest import PEOPLE
+
+
+def said(text: str, kind: str = "bare") -> Answer:
+    return Answer("?", text, kind, None, None, None, None, ())
+
+
+def memory(way: str, total_ms: float, once_s: float) -> Memory:
+    return Memory(
+        way, Score(0, None, None), Score(0, None, None), 1, 1, total_ms, {"all": once_s}, 0, {},
+        {}, {},
+    )  # fmt: skip
+
+
+def test_questions_are_read_from_csv_and_jsonl(tmp_path: Path):
+    csv, jsonl = tmp_path / "a.csv", tmp_path / "a.jsonl"
+    csv.write_text('question,answer,document\nWho?,"Ann, of course",a\nWhere?,Here,\n', "utf-8")
+    jsonl.write_text(
+        '{"question": "Who?", "answer": "Ann, of course", "document": "a"}\n'
+        '{"question": "Where?", "answer": "Here"}\n',
+        "utf-8",
+    )
+    want = [Item("Who?", "Ann, of course", "a"), Item("Where?", "Here")]
+    assert read_items(csv) == read_items(jsonl) == want
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.txt", "x", "must be a .csv or .jsonl file, got .txt"),
+        ("a.csv", "question,answer\n", "no questions in it"),
+        ("a.csv", "question,reply\nWho?,Ann\n", "line 2: answer is missing"),
+        ("a.csv", "question,answer\nWho?,\n", "line 2: answer must be text"),
+        ("a.csv", 'question,answer\n"Who?,Ann\n', "not a CSV row"),
+        ("a.jsonl", '{"question": "Who?"}\n', "line 1: answer is missing"),
+        (
+            "a.jsonl",
+            '{"question": "Who?", "answer": "Ann", "document": 3}\n',
+            "document must be text, got 3",
+        ),
+    ],
+)
+def test_files_that_are_no_questions_are_refused(
+    tmp_path: Path, name: str, content: str, said: str
+):
+    (tmp_path / name).write_text(content, "utf-8")
+    with pytest.raises(DataError, match=said):
+        read_items(tmp_path / name)
+
+
+def test_abstaining_is_right_where_there_is_no_answer_and_wrong_elsewhere():
+    items = [Item("a", "red fox"), Item("b", "red fox"), Item("c", None), Item("d", None)]
+    answers = [said("the red fox"), said("", "abstained"), said("", "abstained"), said("a fox")]
+    assert score(items, answers).mean == pytest.approx(0.5)
+    assert score(items, [said("red hen"), *answers[1:]]).mean == pytest.approx(0.375)
+    assert score(items, [said("red hen"), *answers[1:]], exact=True).mean == pytest.approx(0.25)
+
+
+def test_the_interval_is_over_documents():
+    items = [Item(str(i), "x", f"doc-{i // 4}") for i in range(16)]
+    alike = [said("x" if i < 8 else "y") for i in range(16)]  # two documents right, two wrong
+    mixed = [said("x" if i % 2 else "y") for i in range(16)]
+    wide, narrow = score(items, alike), score(items, mixed)
+    assert wide.mean == narrow.mean == 0.5
+    assert wide.low is not None
+    assert wide.high is not None
+    assert narrow.low is not None
+    assert narrow.high is not None
+    assert wide.high - wide.low > narrow.high - narrow.low
+    assert score(items[:8], alike[:8]).low is None  # two documents
+
+
+def test_what_is_dear_once_pays_after_as_many_questions_as_make_up_for_it():
+    slow, quick = memory("icl", 1000, 0), memory("adapter", 200, 60)
+    assert _break_even(quick, slow, 3) == pytest.approx(20 / 0.8)
+    assert _break_even(slow, quick, 3) is None
+    assert _break_even(memory("rag", 300, 0), slow, 3) == 0
+    assert _break_even(memory("adapter+icl", 1500, 60), slow, 3) is None
+
+
+def test_every_memory_answers_the_same_questions(library: Bank, book: list[Example]):
+    items = [Item(e.question, e.answer, "north") for e in book[:2]]
+    items += [Item(f"By what trade did {name} live?", trade) for name, _, trade, _ in PEOPLE[:2]]
+    found = compare(library, items, n_timed=1, max_new_tokens=8)
+    by_way = {one.way: one for one in found.memories}
+    assert tuple(by_way) == EVERY
+    assert (found.questions, found.documents, found.left_out) == (4, 2, {})
+    assert by_way["adapter"].used["adapter"] >= 2
+    assert by_way["adapter"].exact.mean >= 0.5
+    assert by_way["none"].once_s == {}
+    assert set(by_way["adapter+icl"].once_s) == {"training", "index", "prefill"}
+    assert by_way["adapter"].once_s["training"] > 0
+    assert by_way["icl"].prompt_tokens > by_way["none"].prompt_tokens
+    assert set(by_way["adapter"].break_even) == {"icl", "rag"}
+    assert set(by_way["icl"].break_even) == {"rag"}
+    assert best_fixed(found).way != "auto"
+    assert png(memories_figure(found.as_json())).startswith(b"\x89PNG")
+
+
+def test_ways_that_cannot_answer_are_left_out_and_named(bank: Bank, book: list[Example]):
+    items = [Item(book[0].question, book[0].answer)]
+    found = compare(bank, items, n_timed=1, max_new_tokens=16)
+    assert {one.way for one in found.memories} == {"none", "adapter", "auto"}
+    assert set(found.left_out) == {"rag", "icl", "adapter+rag", "adapter+icl"}
+    assert "needs text" in found.left_out["icl"]
+    assert {one.way: one.exact.mean for one in found.memories}["adapter"] == 1.0
+
+
+def test_nothing_to_compare_by_is_refused(bank: Bank):
+    with pytest.raises(UsageError, match="at least one to be timed, got 0, 8"):
+        compare(bank, [])

@@ -1,0 +1,153 @@
+"""The policy: what each way is worth, what is chosen for it, and when nothing is answered."""
+
+from dataclasses import replace
+
+import pytest
+
+from lorabank.bank import evidence
+from lorabank.bank.bank import Bank
+from lorabank.bank.evidence import Evidence, weigh
+from lorabank.bank.policy import Costs, _Heard, _Worth
+from lorabank.bank.routing import TextRouter
+from lorabank.errors import UsageError
+from lorabank.tasks.examples import Example, from_pair
+
+N = 8
+TOLD = "What did Siv Kolbe carry on every road?"
+
+
+def test_an_option_is_worth_its_probability_less_its_price():
+    costs = Costs(per_1000_tokens=0.1, per_second=0.2, per_load=0.01)
+    option = costs.option("rag", 0.9, tokens=500, ms=250, loads=2)
+    assert option.cost == pytest.approx(0.05 + 0.05 + 0.02)
+    assert option.value == pytest.approx(0.78)
+
+
+@pytest.mark.parametrize("wrong", [{"per_load": -1.0}, {"least": 1.5}, {"enough": -0.1}])
+def test_prices_that_cannot_be_are_refused(wrong: dict[str, float]):
+    with pytest.raises(UsageError, match=r"prices must be 0 or more, least and enough 0\.\.1"):
+        Costs(**wrong)
+
+
+def test_what_a_module_knows_is_left_to_it_and_costs_no_text(library: Bank, book: list[Example]):
+    answers = library.ask_all([example.question for example in book[:4]], way="auto")
+    assert [a.text for a in answers] == [example.answer for example in book[:4]]
+    for answer in answers:
+        assert (answer.way, answer.used, answer.module) == ("auto", "adapter", "north")
+        assert answer.choice is not None
+        assert [option.way for option in answer.choice.options] == ["adapter"]
+        assert answer.prompt_tokens == library.ask(answer.question).prompt_tokens
+
+
+def test_what_is_only_told_in_text_is_read(library: Bank):
+    costs = Costs(least=0.0)
+    (answer,) = library.ask_all([TOLD], way="auto", costs=costs, max_new_tokens=N)
+    assert answer.choice is not None
+    ways = [option.way for option in answer.choice.options]
+    assert set(ways) == {"rag", "icl"}
+    assert answer.used == ways[0]
+    assert answer.text == library.ask(TOLD, way=ways[0], max_new_tokens=N).text
+    assert answer.citations
+    assert "worth" in answer.choice.reason
+    read = library.ask(TOLD, way=ways[0], max_new_tokens=N).prompt_tokens
+    assert answer.prompt_tokens > read  # what was weighed counts too
+
+
+def test_a_document_shorter_than_the_passages_is_read_whole(library: Bank):
+    (answer,) = library.ask_all([TOLD], way="auto", costs=Costs(least=0.0), max_new_tokens=N)
+    assert answer.choice is not None
+    tokens = {option.way: option.tokens for option in answer.choice.options}
+    assert answer.used == min(tokens, key=lambda way: tokens[way])
+
+
+def test_both_is_weighed_where_a_module_convinces_but_has_not_learnt_all(library: Bank):
+    worth = _Worth(library._given(TextRouter(library.texts), Costs()), None, 1.0, N)
+    (found,) = library.excerpts.search([TOLD])
+    half = worth.given.costs.option("adapter", 0.5, tokens=30, ms=30, loads=0)
+    options = worth.options(library.ask(TOLD), half, found, Evidence(1.0, 0.8, 100))
+    p = {option.way: option.p for option in options}
+    assert p == {"adapter": 0.5, "rag": 0.8, "icl": 0.8, "adapter+rag": pytest.approx(0.9)}
+    assert options[0].way == "adapter+rag"
+    sure = worth.given.costs.option("adapter", 0.999, tokens=30, ms=30, loads=0)
+    assert worth.options(library.ask(TOLD), sure, found, Evidence(1.0, 0.8, 100))[0] == sure
+
+
+def test_the_module_that_convinced_the_gate_reads_the_text(library: Bank, book: list[Example]):
+    heard = library.ask(book[0].question)
+    assert {h.candidate.module for h in heard.candidates} == {"north", "rolls"}
+    (few,) = _Heard({heard.question: heard}).route([heard.question], 1)
+    assert [candidate.module for candidate in few] == ["north"]
+
+
+def test_too_dear_or_unlikely_is_not_answered(library: Bank, book: list[Example]):
+    dear = Costs(per_1000_tokens=100.0)
+    (answer,) = library.ask_all([TOLD], way="auto", costs=dear)
+    assert (answer.kind, answer.text, answer.citations) == ("abstained", "", ())
+    assert answer.choice is not None
+    assert answer.choice.reason == "nothing is worth 0.4: the bank does not know"
+    unknown = library.ask(book[12].question, way="auto")
+    assert (unknown.kind, unknown.used) == ("abstained", "none")
+
+
+def test_what_is_not_like_the_bank_goes_to_the_bare_model(library: Bank):
+    question = "Why do leaves fall in October?"
+    answer = library.ask(question, way="auto", max_new_tokens=16)
+    assert answer.kind == "bare"
+    assert answer.text == library.ask(question, way="none", max_new_tokens=16).text
+
+
+def test_a_bank_without_text_is_asked_as_ever(bank: Bank, book: list[Example]):
+    assert bank.evidence() is None
+    answer = bank.ask(book[0].question, way="auto")
+    assert (answer.text, answer.used) == (book[0].answer, "adapter")
+    assert bank.ask(book[12].question, way="auto").kind == "abstained"
+
+
+def test_evidence_is_judged_by_the_banks_own_examples_and_kept(library: Bank):
+    judge = library.evidence()
+    assert judge is not None
+    assert judge.questions == 12
+    assert judge.weights[0] > 0
+    kept = library.texts.derived("evidence.json")
+    assert kept
+    assert library.evidence() == judge
+    assert library.texts.derived("evidence.json") == kept
+
+
+def test_too_few_examples_judge_nothing(library: Bank, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(evidence, "FEWEST", 13)
+    assert library.evidence() is None
+    (covered,) = library.ask_all(
+        ["On every road Siv Kolbe carried a lantern."], way="auto", max_new_tokens=N
+    )
+    assert covered.used in ("rag", "icl")
+    (barely,) = library.ask_all(["Was Siv Kolbe ever rich or famous abroad?"], way="auto")
+    assert barely.kind == "abstained"
+
+
+def test_a_sentence_that_says_it_supports_more_than_one_on_another_matter(library: Bank):
+    said = "In which town was Siv Kolbe born?"
+    not_said = "Which river runs past Siv Kolbe?"
+    found = library.excerpts.search([said, not_said])
+    told, untold = weigh(library.reader, library.excerpts, [said, not_said], found)
+    assert isinstance(told, Evidence)
+    assert isinstance(untold, Evidence)
+    assert told.coverage > untold.coverage
+    assert told.n_tokens > 3 * library.excerpts.count(said)
+
+
+def test_only_a_sentence_with_the_answer_and_the_matter_tells(library: Bank):
+    (found,) = library.excerpts.search(["What was the trade of Siv Kolbe?"])
+    trades = next(e for e in found if e.chunk.document.name == "trades.md")
+    tells = evidence._tells
+    assert tells(trades, from_pair("What was the trade of Siv Kolbe?", "tanner"))
+    assert not tells(trades, from_pair("What was the trade of Siv Kolbe?", "tan"))
+    assert not tells(trades, from_pair("What was the wage of Nobody?", "tanner"))
+
+
+def test_choices_are_explained_in_json(library: Bank):
+    answer = library.ask(TOLD, way="auto", max_new_tokens=N)
+    told = answer.as_json(explain=True)["choice"]
+    assert set(told["options"][0]) == {"way", "p", "tokens", "ms", "loads", "cost", "value"}
+    assert "choice" not in answer.as_json()
+    assert replace(answer, choice=None).as_json(explain=True)["choice"] is None
