@@ -148,6 +148,8 @@ def _from_blocks(name: str, title: str, blocks: Sequence[Block]) -> Document:
 
 def _files(given: Path) -> list[tuple[Path, str]]:
     """(file, name) of what a path stands for."""
+    if not given.exists():
+        raise DataError(f"{given}: no such file or folder")
     if not given.is_dir():
         return [(given, given.name)]
     files = sorted(
