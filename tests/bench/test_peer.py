@@ -56,10 +56,10 @@ SMALL = {
     },
     "synthesise": {"requests": 3, "new_tokens": 4, "rows": 2},
 }
-ALONE = {"routing"}  # has no peer; tests/bench/test_routing.py has it
+ALONE = {"routing", "context", "policy"}  # a file each, tests/bench/test_NAME.py
 
 
-def test_every_bench_is_tried_here_or_has_no_peer():
+def test_every_bench_is_tried_here_or_in_a_file_of_its_own():
     assert SMALL.keys() | ALONE == BENCHES.keys()
 
 

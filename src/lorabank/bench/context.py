@@ -35,7 +35,6 @@ _NEW_TOKENS = 16
 _PROBED = 8  # tokens a candidate is heard
 _MODULES = 4
 _EXACT = 3  # questions answered in float32, on a document that is shorter
-_EXACT_TOKENS = 1000
 _MADE = replace(SOUND, exposures=1, until_recall=None)
 Prompts = list[Prompt]
 
@@ -47,6 +46,7 @@ def bench_context(
     facts: int = 30,
     document_tokens: int = 6000,
     peer_questions: int = 3,
+    exact_tokens: int = 1000,
     repeats: int = 30,
 ) -> dict[str, Any]:
     """Questions to one document, and to modules.
@@ -54,6 +54,7 @@ def bench_context(
     Args:
         facts: questions to the document.
         peer_questions: how many of them the peer answers, its time scaled to all.
+        exact_tokens: of the document that both sides answer from in float32, to be compared.
         repeats: of what takes milliseconds; medians are reported.
     """
     asked = _prompts(base, document_tokens, facts)
@@ -71,12 +72,12 @@ def bench_context(
     ran = run_pairs(timed(ours), peer, n=pairs)
     batched = timed(lambda: generate(base, [o.ids for o in few], max_new_tokens=_NEW_TOKENS))()
     exact = load_info(base.info, dtype="float32", device=base.device.type)
-    checked = _prompts(exact, _EXACT_TOKENS, _EXACT)
+    checked = _prompts(exact, exact_tokens, _EXACT)
     differing = [i for i, one in enumerate(checked) if _answer(exact, one) != _plain(exact, one)]
     return {
         **report("context", base, ran, equal=not differing),
         "icl_prefix_ratio": ran.ratio,
-        "equal_note": f"same text of {_EXACT} answers on {_EXACT_TOKENS} tokens in float32",
+        "equal_note": f"same text of {_EXACT} answers on {exact_tokens} tokens in float32",
         "icl_batched_ratio": batched.seconds / len(few) * len(asked) / ran.ours_s,
         "questions": len(asked),
         "document_tokens": asked[0].prefix,
