@@ -25,7 +25,7 @@ from lorabank.report.published import NOTE, as_published
 from lorabank.report.taught import ARMS, Taught, taught, varied
 from lorabank.report.wording import listing, number
 
-_SIDE_BY_SIDE = 3  # categories whose names still stand apart in half a page
+_SIDE_BY_SIDE, _LETTERS = 3, 40  # names that still stand apart in half a page, and of how long
 Value = Callable[[Taught], Estimate | None]
 
 
@@ -169,7 +169,7 @@ def _figure(view: View, inside: Sequence[Taught], names: Mapping[int, str]) -> F
         mine = [one for one in inside if one.task == task]
         panels.append(_panel(view, mine, names, styles, title=task))
         said.append(_finding(view, mine, names, task))
-    stacked = any(len(panel["x"]["ticks"]) > _SIDE_BY_SIDE for panel in panels)
+    stacked = any(_is_wide(panel) for panel in panels)
     return Figure(
         name=view.name,
         title=view.title,
@@ -178,6 +178,12 @@ def _figure(view: View, inside: Sequence[Taught], names: Mapping[int, str]) -> F
         stacked=stacked,
         panels=panels,
     )
+
+
+def _is_wide(panel: Panel) -> bool:
+    """Whether its names would run into each other in half a page."""
+    labels = [tick["label"] for tick in panel["x"]["ticks"]]
+    return len(labels) > _SIDE_BY_SIDE or sum(map(len, labels)) > _LETTERS
 
 
 def _panel(
