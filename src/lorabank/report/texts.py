@@ -5,6 +5,7 @@ adapter stands beside another document's, and what is left between them is what 
 document rather than of the manner of its answers.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -123,7 +124,7 @@ def _names(settings: Sequence[Taught]) -> dict[int, str]:
 def _told_of(key: str, spec: Mapping[str, Any]) -> str:
     value = spec[key]
     if key == "formats":
-        return str(value).replace(",", " + ").replace(":", " ")
+        return re.sub(r":1(?=,|$)", "", str(value)).replace(",", " + ").replace(":", " ")
     if key == "protect_share":
         return f"{value:.0%} ordinary"
     if key == "generator":
