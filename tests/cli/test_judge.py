@@ -30,6 +30,8 @@ def test_two_judges_and_a_file_of_marks(answers: Path, capsys, monkeypatch, tmp_
         assert (code, out.split(",")[0]) == (0, "16 calls")
         assert not server.asked
         code, out, _ = run(capsys, *told, "--out", tmp_path / "marks.jsonl")
+        code, again, _ = run(capsys, *told, "--estimate", "--json")
+        assert json.loads(again) == {"calls": 0, "kept": 16, "prompt_tokens": 0}
     assert code == 0
     assert "5.5" in out
     assert "the two agree   rank correlation 1.00, weighted kappa 1.00, 0.00 points apart" in out
@@ -45,11 +47,14 @@ def test_two_judges_and_a_file_of_marks(answers: Path, capsys, monkeypatch, tmp_
         (["--judge", "openai:a", "--second", "openai:a"], "--second openai:a is the first judge"),
         (["--judge", "openai:a"], "OPENAI_API_KEY"),
         (["--judge", "openai:a", "--out", "marks.csv"], "--out must be a .jsonl file"),
+        (["--judge", "openai:a", "--out", "no/marks.jsonl"], "in a folder that exists"),
+        (["--judge", "openai:a", "--out", "{}"], "is the file of answers itself"),
+        (["--judge", "local", "--workers", "0"], "--workers must be 1..256"),
     ],
 )
 def test_bad_requests(answers: Path, capsys, monkeypatch, args: list[str], message: str):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    code, _, err = run(capsys, "judge", answers, *args)
+    code, _, err = run(capsys, "judge", answers, *(arg.format(answers) for arg in args))
     assert code == 2
     assert message in err

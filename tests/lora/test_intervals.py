@@ -38,6 +38,16 @@ def test_same_seed_same_interval_and_level_sets_the_width():
     assert wide.n_seeds == 3
 
 
+def test_by_size_the_mean_is_of_all_facts_and_inside_its_interval():
+    uneven = [[9.0, 8.0, 10.0] * 20, [2.0], [3.0], [2.0], [3.0]]
+    found, each_alike = bootstrap_mean(uneven, by_size=True), bootstrap_mean(uneven)
+    assert found.mean == pytest.approx(550 / 64)
+    assert found.low < found.mean < found.high
+    assert each_alike.mean == pytest.approx(19 / 5)
+    even = [[0.0, 1.0], [0.5, 1.0], [1.0, 0.0]]
+    assert bootstrap_mean(even, by_size=True) == bootstrap_mean(even)
+
+
 def test_values_that_agree_leave_no_doubt():
     assert bootstrap_mean([[1.0, 1.0]] * 3) == Interval(1.0, 1.0, 1.0, 3)
 

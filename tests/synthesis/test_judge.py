@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -60,6 +61,12 @@ def test_what_is_no_score_is_asked_again_and_then_missing_not_zero(tmp_path: Pat
 
     with serving(write=moody) as server, ReplyCache(tmp_path / "c") as cache:
         judged = judge(ANSWERS, endpoint(server.url), cache)
+        asked = [body for body in server.asked if "town 2" in body["messages"][-1]["content"]]
+    assert [(body["seed"], body["temperature"] > 0) for body in asked] == [
+        (0, False),
+        (1, True),
+        (2, True),
+    ]
     scores = [mark.score for mark in judged.marks]
     assert scores == [10, 10, None, 1, 10, None, 10, 1]
     assert judged.missing == {
@@ -80,6 +87,9 @@ def test_what_is_no_score_is_asked_again_and_then_missing_not_zero(tmp_path: Pat
         ('{"score": 7.5}', None),
         ('{"score": true}', None),
         ('{"score": -1}', None),
+        ('{"score": NaN}', None),
+        ('{"score": 1e999}', None),
+        (f'{{"score": 1{"0" * 400}}}', None),
         ("[7]", None),
         ("", None),
     ],
@@ -91,7 +101,13 @@ def test_forms_of_a_json_score(text: str, score: int | None):
 
 @pytest.mark.parametrize(
     ("text", "score"),
-    [("Score: 7", 7), ("**Score:** 10.", 10), ("Score: 7\nScore: 3", None), ("about 7", None)],
+    [
+        ("Score: 7", 7),
+        ("**Score:** 10.", 10),
+        ("Score: 7\nScore: 3", None),
+        ("about 7", None),
+        (f"Score: {'9' * 400}", None),
+    ],
 )
 def test_forms_of_a_plain_score(text: str, score: int | None):
     request = request_for(ANSWERS[0], as_json=False, seed=0)
@@ -109,7 +125,10 @@ def test_a_second_judge_and_token_f1_say_how_far_to_trust_the_first(tmp_path: Pa
     told = summarise(ANSWERS, first, second)
     assert told["agreement"]["second"]["spearman"] == pytest.approx(1.0)
     assert told["agreement"]["second"]["mean_difference"] == pytest.approx(1.5)  # 10 stays 10
-    assert 0.7 < told["agreement"]["second"]["kappa"] < 1
+    pairs = [(a.score, b.score) for a, b in zip(first.marks, second.marks, strict=True)]
+    seen = fmean((a - b) ** 2 for a, b in pairs)
+    at_random = fmean((a - b) ** 2 for a, _ in pairs for _, b in pairs)
+    assert told["agreement"]["second"]["kappa"] == pytest.approx(1 - seen / at_random)
     assert told["agreement"]["token_f1"]["spearman"] > 0.8
     with serving(write=lambda _: '{"score": 5}') as flat:
         always = judge(ANSWERS, endpoint(flat.url), None)
@@ -125,6 +144,20 @@ def test_intervals_are_of_documents():
     assert told["documents"] == 2
     assert told["score"]["low"] is None
     assert told["metrics"]["gain"] == {"mean": 0.5, "low": None, "high": None, "n": 8}
+
+
+def test_a_large_document_counts_by_its_answers():
+    uneven = [Answer(f"Who founded town {i}?", ("she",), "she" if i < 12 else "he",
+                     document="large" if i < 12 else str(i)) for i in range(16)]  # fmt: skip
+    with serving(write=strict) as server:
+        told = summarise(uneven, judge(uneven, endpoint(server.url), None))["score"]
+    assert told["mean"] == pytest.approx(124 / 16)
+    assert told["low"] <= told["mean"] <= told["high"]
+
+
+def test_of_several_golds_each_is_right_by_itself():
+    shown = request_for(Answer("q", ("one", "two"), "two"), as_json=True, seed=0).messages[0]
+    assert "each right and whole by itself:\n- one\n- two\nAnswer: two" in shown.content
 
 
 def test_the_same_answer_is_asked_about_once():
@@ -180,6 +213,7 @@ def test_a_refusal_is_missing():
         ('{"question": "q", "answer": "a"}', "line 1: .*gold"),
         ('{"question": "q", "gold": [], "answer": "a"}', "line 1.*gold"),
         ('{"question": "q", "gold": "g", "answer": "a", "gain": "x"}', "gain must be a number"),
+        ('{"question": "q", "gold": "g", "answer": "a", "gain": NaN}', "gain must be finite"),
     ],
 )
 def test_bad_rows(tmp_path: Path, row: str, message: str):

@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorabank.cli.output import DEFAULT_BASE, BaseName, Device, Json, print_json
+from lorabank.cli.synthesise import reply_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lorabank.synthesis.cache import ReplyCache
     from lorabank.synthesis.generators import Generator
+    from lorabank.synthesis.judge import Answer
 
 
 def run(
@@ -23,7 +28,10 @@ def run(
     ],
     judge: Annotated[
         str,
-        typer.Option(help="openai:MODEL (OPENAI_BASE_URL, OPENAI_API_KEY), or local: a poor one."),
+        typer.Option(
+            help="openai:MODEL (OPENAI_BASE_URL, OPENAI_API_KEY), or local (--base), a poor judge "
+            "if it is small: the default one gives no score at all."
+        ),
     ],
     second: Annotated[
         str | None, typer.Option(help="Another judge, to hold the first against.")
@@ -59,18 +67,22 @@ def run(
 
     if judge == second:
         raise UsageError(f"--second {second} is the first judge; take another, or leave it out")
-    if out is not None and out.suffix != ".jsonl":
-        raise UsageError(f"--out must be a .jsonl file, got {out}")
+    if out is not None:
+        _check_out(out, answers)
     budget = Budget(budget_tokens, budget_calls)
     found = read_answers(answers)
     judges = [_judge(name, workers, base=base, device=device) for name in (judge, second) if name]
     where = cache or answers.with_name("judge-cache.sqlite")
-    if estimate:
-        _show_estimate(found, judges, as_json=json)
-        return
     with contextlib.ExitStack() as stack:
-        kept = stack.enter_context(ReplyCache(where))
-        results = [judged_by(found, one, kept, budget=budget) for one in judges]
+        kept = None
+        if where.exists() or not estimate:
+            kept = stack.enter_context(ReplyCache(where))
+        if estimate:
+            _show_estimate(found, judges, kept, as_json=json)
+            return
+        results = [
+            judged_by(found, one, kept, budget=budget, on_reply=reply_line()) for one in judges
+        ]
     told = summarise(found, *results)
     if out is not None:
         rows = zip(found, *(one.marks for one in results), strict=True)
@@ -81,6 +93,16 @@ def run(
         print_json(told)
     else:
         print(_shown(told))
+
+
+def _check_out(out: Path, answers: Path) -> None:
+    """Before anything is paid for."""
+    from lorabank.errors import UsageError
+
+    if out.suffix != ".jsonl" or out.is_dir() or not out.absolute().parent.is_dir():
+        raise UsageError(f"--out must be a .jsonl file in a folder that exists, got {out}")
+    if out.resolve() == answers.resolve():
+        raise UsageError(f"--out {out} is the file of answers itself; name another")
 
 
 def _judge(name: str, workers: int | None, *, base: str, device: str | None) -> "Generator":
@@ -95,20 +117,31 @@ def _judge(name: str, workers: int | None, *, base: str, device: str | None) -> 
     return generator_for(name, workers=workers, local=lambda: load_base(base, device=device))
 
 
-def _show_estimate(answers: Any, judges: "list[Generator]", *, as_json: bool) -> None:
+def _show_estimate(
+    answers: "Sequence[Answer]",
+    judges: "Sequence[Generator]",
+    cache: "ReplyCache | None",
+    *,
+    as_json: bool,
+) -> None:
     from lorabank.synthesis.generators import estimate_prompt
     from lorabank.synthesis.judge import request_for
 
-    requests = {
-        (one.name, request_for(answer, as_json=one.writes_json, seed=0))
-        for one in judges
-        for answer in answers
-    }
-    tokens = sum(estimate_prompt(request) for _, request in requests)
+    n_asked = n_kept = tokens = 0
+    for one in judges:
+        for request in {request_for(a, as_json=one.writes_json, seed=0) for a in answers}:
+            if cache is not None and cache.get(one, request):
+                n_kept += 1
+            else:
+                n_asked += 1
+                tokens += estimate_prompt(request)
     if as_json:
-        print_json({"calls": len(requests), "prompt_tokens": tokens})
+        print_json({"calls": n_asked, "kept": n_kept, "prompt_tokens": tokens})
     else:
-        print(f"{len(requests)} calls, about {tokens:,} tokens in prompts, by the length of texts")
+        print(
+            f"{n_asked} calls, about {tokens:,} tokens in prompts by the length of texts; "
+            f"{n_kept} kept from before"
+        )
 
 
 def _shown(told: dict[str, Any]) -> str:
@@ -117,7 +150,7 @@ def _shown(told: dict[str, Any]) -> str:
         ("answers", f"{told['answers']} about {told['documents']} documents{_missing(told)}"),
     ]
     if told["documents"] < 3:
-        rows.append(("", "fewer than three documents: no intervals"))
+        rows.append(("", "fewer than three documents named in the answers: no intervals"))
     rows += [(name.replace("_", " "), _mean(found)) for name, found in told["metrics"].items()]
     rows.append(("agrees with F1", _agreement(told["agreement"]["token_f1"])))
     if second := told.get("second"):

@@ -40,7 +40,12 @@ class Crossing:
 
 
 def bootstrap_mean(
-    values: Sequence[Sequence[float]], *, level: float = 0.95, rounds: int = 2000, seed: int = 0
+    values: Sequence[Sequence[float]],
+    *,
+    by_size: bool = False,
+    level: float = 0.95,
+    rounds: int = 2000,
+    seed: int = 0,
 ) -> Interval | None:
     """Interval of the mean over seeds of the mean over facts; None below three seeds.
 
@@ -48,6 +53,7 @@ def bootstrap_mean(
 
     Args:
         values: one list of per-fact values for each seed; lengths may differ.
+        by_size: a seed counts by its facts, so that the mean is that of all facts together.
         level: share of the bootstrap means inside.
         rounds: bootstrap samples.
         seed: of the draws.
@@ -67,16 +73,20 @@ def bootstrap_mean(
         return None
     rng, n = np.random.default_rng(seed), len(facts)
     drawn = rng.integers(n, size=(rounds, n))  # (rounds, n) seeds of each round
-    means = np.empty((rounds, n))
-    for i, one in enumerate(facts):
-        rows, columns = np.nonzero(drawn == i)
+    ends = np.cumsum(np.bincount(drawn.ravel(), minlength=n))[:-1]
+    places = np.split(np.argsort(drawn, axis=None, kind="stable"), ends)  # n of (times drawn,)
+    means = np.empty(rounds * n)
+    for one, mine in zip(facts, places, strict=True):
         step = max(1, _PICKS_AT_ONCE // len(one))
-        for at in range(0, len(rows), step):
-            part = slice(at, at + step)
-            picks = rng.integers(len(one), size=(len(rows[part]), len(one)))  # (part, facts)
-            means[rows[part], columns[part]] = one[picks].mean(1)
-    low, high = np.quantile(means.mean(1), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(np.mean([one.mean() for one in facts])), float(low), float(high), n)
+        for at in range(0, len(mine), step):
+            part = mine[at : at + step]
+            picks = rng.integers(len(one), size=(len(part), len(one)))  # (part, facts)
+            means[part] = one[picks].mean(1)
+    weights = np.array([len(one) if by_size else 1.0 for one in facts])  # (n,)
+    of_rounds = np.average(means.reshape(rounds, n), axis=1, weights=weights[drawn])
+    low, high = np.quantile(of_rounds, [(1 - level) / 2, (1 + level) / 2])
+    mean = np.average([one.mean() for one in facts], weights=weights)
+    return Interval(float(mean), float(low), float(high), n)
 
 
 def crossing(loads: Sequence[float], scores: Sequence[float], threshold: float) -> Crossing:

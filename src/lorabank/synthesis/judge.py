@@ -2,8 +2,8 @@
 
 After what arXiv:2603.01097 has its judge look at: the same facts and no contradiction, nothing left
 out, nothing beside the point. There a call that failed, or a reply that could not be read, counted
-as 0. Here it is asked again by another seed and, if that does not help, has no score: a mean is of
-what was judged, and says how much was not.
+as 0. Here it is asked again, drawn by another seed, and if that does not help has no score: a mean
+is of what was judged, and says how much was not.
 """
 
 import json
@@ -23,6 +23,7 @@ from lorabank.tasks.examples import Message
 LOWEST, HIGHEST = 0, 10
 TRIES = 3
 _REPLY_TOKENS = 256
+_RETRY_TEMPERATURE = 0.7  # at 0 a model would say the same again
 _SHOWN = 3  # replies, in an error
 _RUBRIC = """\
 You grade an answer to a question against a reference answer that is right.
@@ -106,7 +107,9 @@ def judge(
         wanted: dict[Request, list[int]] = {}
         for i, answer in enumerate(answers):
             if i not in marks or marks[i].score is None:
-                request = request_for(answer, as_json=generator.writes_json, seed=seed + attempt)
+                request = request_for(
+                    answer, as_json=generator.writes_json, seed=seed + attempt, is_retry=attempt > 0
+                )
                 wanted.setdefault(request, []).append(i)
         if not wanted or tally.not_asked:
             break
@@ -135,14 +138,18 @@ def judge(
     )
 
 
-def request_for(answer: Answer, *, as_json: bool, seed: int) -> Request:
-    """What a judge is asked."""
-    golds = " / ".join(answer.golds)
-    shown = f"Question: {answer.question}\nReference answer: {golds}\nAnswer: {answer.text}"
+def request_for(answer: Answer, *, as_json: bool, seed: int, is_retry: bool = False) -> Request:
+    """What a judge is asked: for the likeliest reply first, then for a drawn one."""
+    golds = f"Reference answer: {answer.golds[0]}"
+    if len(answer.golds) > 1:
+        listed = "".join(f"\n- {gold}" for gold in answer.golds)
+        golds = f"Reference answers, each right and whole by itself:{listed}"
+    shown = f"Question: {answer.question}\n{golds}\nAnswer: {answer.text}"
     text = f"{_RUBRIC}\n\n{shown}\n\n{_FORMS[as_json]}"
     return Request(
         (Message("user", text),),
         max_tokens=_REPLY_TOKENS,
+        temperature=_RETRY_TEMPERATURE if is_retry else 0.0,
         seed=seed,
         as_json=as_json,
         kind="judge",
@@ -162,12 +169,12 @@ def read_mark(reply: Reply) -> Mark:
         found, rationale = (float(lines[0]) if len(lines) == 1 else None), ""
     if found is None:
         return Mark(None, missing="not in the form asked for")
-    if found != int(found) or not LOWEST <= found <= HIGHEST:
+    if not LOWEST <= found <= HIGHEST or found != int(found):  # NaN is not in the range either
         return Mark(None, missing=f"a score that is no whole number of {LOWEST} to {HIGHEST}")
     return Mark(int(found), rationale)
 
 
-def _from_json(text: str) -> tuple[float | None, str]:
+def _from_json(text: str) -> tuple[int | float | None, str]:
     start, end = text.find("{"), text.rfind("}")
     try:
         told = json.loads(text[start : end + 1])
@@ -176,4 +183,4 @@ def _from_json(text: str) -> tuple[float | None, str]:
     score = told.get("score") if isinstance(told, dict) else None
     if isinstance(score, bool) or not isinstance(score, int | float):
         return None, ""
-    return float(score), str(told.get("rationale", ""))
+    return score, str(told.get("rationale", ""))

@@ -1,9 +1,9 @@
 """What judged answers come to: every mean with its interval, and how far to trust the judge.
 
 Answers about one document are alike, so intervals are a bootstrap over documents and the answers of
-each, given from three documents on. A judge is held against token F1 and against a second judge:
-rank correlation, mean difference, and Cohen's kappa with quadratic weights, which a judge that
-always says the same cannot have.
+each, given from three documents on; a document counts by its answers, as it does in the mean. A
+judge is held against token F1 and against a second judge: rank correlation, which a judge that
+always says the same cannot have, mean difference, and Cohen's kappa with quadratic weights.
 """
 
 import math
@@ -13,6 +13,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import spearmanr
 
 from lorabank.errors import DataError
@@ -64,11 +66,11 @@ def summarise(
     answers: Sequence[Answer], judged: Judged, second: Judged | None = None
 ) -> dict[str, Any]:
     """All of it as JSON: `scores` and `metrics` by name, `agreement` by with whom, `missing`."""
-    f1 = [METRICS["token_f1"](one.text, one.golds) for one in answers]
     scores = [mark.score for mark in judged.marks]
     metrics: dict[str, list[float | None]] = {
         name: [METRICS[name](one.text, one.golds) for one in answers] for name in _METRICS
     }
+    f1 = metrics["token_f1"]
     metrics["gain"] = [one.gain for one in answers]
     told: dict[str, Any] = {
         "judge": judged.judge,
@@ -108,6 +110,8 @@ def _read_answer(where: str, raw: Mapping[str, Any]) -> Answer:
     gain = raw.get("gain")
     if gain is not None and (isinstance(gain, bool) or not isinstance(gain, int | float)):
         raise DataError(f"{where}: gain must be a number, got {str(gain)[:40]}")
+    if gain is not None and not math.isfinite(gain):
+        raise DataError(f"{where}: gain must be finite, got {gain}; leave it out of this row")
     return Answer(
         fields.text(where, raw, "question"),
         golds or (fields.text(where, raw, "gold"),),
@@ -125,7 +129,7 @@ def _mean(answers: Sequence[Answer], values: Sequence[float | None]) -> Mean | N
     known = [value for some in clusters.values() for value in some]
     if not known:
         return None
-    found = bootstrap_mean(list(clusters.values()))
+    found = bootstrap_mean(list(clusters.values()), by_size=True)
     low, high = (None, None) if found is None else (found.low, found.high)
     return Mean(fmean(known), low, high, len(known))
 
@@ -147,11 +151,12 @@ def _agreement(
     return Agreement(len(pairs), rank, _kappa(mine, theirs), apart)
 
 
-def _kappa(mine: Sequence[float], theirs: Sequence[float]) -> float | None:
-    """1 minus squared distance seen over squared distance of pairs drawn at random."""
-    seen = fmean((a - b) ** 2 for a, b in zip(mine, theirs, strict=True))
-    by_chance = fmean((a - b) ** 2 for a in mine for b in theirs)
-    return None if math.isclose(by_chance, 0) else 1 - seen / by_chance
+def _kappa(mine: ArrayLike, theirs: ArrayLike) -> float | None:
+    """1 minus squared distance seen over that of pairs drawn at random, by means and variances."""
+    a, b = np.asarray(mine, dtype=float), np.asarray(theirs, dtype=float)
+    by_chance = float(a.var() + b.var() + (a.mean() - b.mean()) ** 2)
+    # One and the same score throughout leaves nothing to agree on.
+    return 1 - float(((a - b) ** 2).mean()) / by_chance if by_chance else None
 
 
 def _told(found: Mean | None) -> dict[str, Any] | None:
