@@ -114,3 +114,12 @@ def test_accuracy(tmp_path: Path):
     assert longbench.accuracy(questions, ["C", None, "A"], guessed=True)["long"] == 0.25
     with pytest.raises(UsageError, match=r"each of 3 questions.*got 2"):
         longbench.accuracy(questions, ["C", "A"])
+
+
+def test_the_prompt_asks_for_what_both_rules_read(tmp_path: Path):
+    questions = longbench.read_questions(write(tmp_path, [record()]), is_other=True)
+    prompt = longbench.to_documents(questions)[0].questions[0].prompt
+    asked = prompt.split('"')[1]
+    for letter in "ABCD":
+        said = asked.replace("(X)", f"({letter})")
+        assert longbench.letter_as_published(said) == letters.letter(said) == letter

@@ -124,8 +124,14 @@ def accuracy(
 
 
 def _to_long(one: Question) -> LongQuestion:
-    prompt = longdoc.choose(one.question, one.options)
-    return LongQuestion(prompt, (one.answer,), one.options, one.domain)
+    return LongQuestion(_asked(one), (one.answer,), one.options, one.domain)
+
+
+def _asked(one: Question) -> str:
+    """Asks for the sentence that the published score reads, as a letter alone counts as nothing."""
+    options = [f"{letter}: {text}" for letter, text in zip("ABCD", one.options, strict=True)]
+    form = 'Reply with one sentence, "The correct answer is (X)", with its letter in place of X.'
+    return "\n".join([one.question, *options, form])
 
 
 def _read_question(where: str, raw: object) -> Question:
