@@ -30,5 +30,6 @@ def test_both_sides_answer_the_same_and_all_is_measured(patient: Base):
     assert (result["questions"], result["peer_questions"]) == (4, 2)
     assert 700 < result["document_tokens"] <= 1000
     assert len(result["pairs"]) == 1
+    assert result["together_differing"] == 0
     measured = ("icl_batched_ratio", "ttft_ratio", "switch_ms", "load_ms", "probe_ratio")
     assert all(result[name] > 0 for name in measured)

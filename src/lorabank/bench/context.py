@@ -2,8 +2,9 @@
 
 The document is a drawn chronicle. Reading it once is held against reading it anew for each
 question, as plain `model.generate` does; the peer answers the first few questions only, and what
-it takes is scaled to all of them, for each costs it the same. Asking a module is held against
-asking the bare model, four candidates against one.
+it takes is scaled to all of them, for each costs it the same. We are asked one question after the
+other, and once all together, which is held against our own batches without the kept document, too.
+Asking a module is held against asking the bare model, four candidates against one.
 """
 
 import shutil
@@ -69,7 +70,13 @@ def bench_context(
         replies = [_plain(base, one) for one in few]
         return Timed((now() - started) * len(asked) / len(few), replies)
 
+    def together() -> list[str]:
+        empty_shelves(base)
+        ids, prefix = [one.ids for one in asked], [one.prefix for one in asked]
+        return generate(base, ids, prefix=prefix, max_new_tokens=_NEW_TOKENS)
+
     ran = run_pairs(timed(ours), peer, n=pairs)
+    at_once = timed(together)()
     batched = timed(lambda: generate(base, [o.ids for o in few], max_new_tokens=_NEW_TOKENS))()
     exact = load_info(base.info, dtype="float32", device=base.device.type)
     checked = _prompts(exact, exact_tokens, _EXACT)
@@ -78,7 +85,11 @@ def bench_context(
         **report("context", base, ran, equal=not differing),
         "icl_prefix_ratio": ran.ratio,
         "equal_note": f"same text of {_EXACT} answers on {exact_tokens} tokens in float32",
-        "icl_batched_ratio": batched.seconds / len(few) * len(asked) / ran.ours_s,
+        "icl_together_ratio": ran.theirs_s / at_once.seconds,
+        "icl_batched_ratio": batched.seconds / len(few) * len(asked) / at_once.seconds,
+        "together_differing": sum(
+            a != b for a, b in zip(ran.ours[0].result, at_once.result, strict=True)
+        ),
         "questions": len(asked),
         "document_tokens": asked[0].prefix,
         "peer_questions": len(few),

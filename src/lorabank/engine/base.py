@@ -243,8 +243,12 @@ def load_info(
 
 
 def _in_one_piece(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The last column of (R, T, d) is not contiguous, and torch would copy the head R times."""
-    return (args[0].contiguous(), *args[1:])
+    """The last column of (R, T, d) is not contiguous, and torch would copy the head R times.
+
+    With one row it calls itself contiguous, but has the strides of what it was cut from, and is
+    copied nonetheless.
+    """
+    return (args[0].clone(memory_format=torch.contiguous_format), *args[1:])
 
 
 def pick_device(device: str | None) -> str:

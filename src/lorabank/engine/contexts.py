@@ -2,16 +2,20 @@
 
 The document stands first in the user's turn, so prompts on one document begin alike and what the
 bare base makes of that beginning, its keys and values, belongs to every question and to every
-activated adapter. It is kept with the base (`base.documents`), under a bound in bytes. An adapter
-that is on everywhere reads the document itself, each time.
+activated adapter. It is kept with the base (`base.documents`), under a bound in bytes, and rows of
+a batch read it where it lies (attention.py). An adapter that is on everywhere reads the document
+itself, each time.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
 from transformers import DynamicCache
 
+from lorabank.engine.attention import can_follow, following
 from lorabank.engine.base import Base
 from lorabank.engine.chat import Chat
 from lorabank.engine.fleet import Fleet
@@ -20,7 +24,7 @@ from lorabank.engine.prompts import Tokens, after_start, read_start
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import Message
 
-HELD_TOKENS = 16_384  # in the cache of one forward pass, the document counted for each of its rows
+HELD_TOKENS = 16_384  # in the cache of one forward pass
 _OTHERS = ("a", "0")  # questions whose prompts part where the document has ended
 
 
@@ -58,8 +62,28 @@ def with_context(base: Base, context: str, question: str, *, room: int = 64) -> 
     return Prompt(ids, min(prefix, len(ids) - 1))
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A document that stands before all rows of a batch, and what the model is given of it."""
+
+    layers: list[tuple[Tensor, Tensor]] | None
+    """Its keys and values, to be read where they lie; None where each row's cache has a copy."""
+    cache: DynamicCache
+    """What the rows go on from."""
+    n_tokens: int
+
+    @property
+    def n_cached(self) -> int:
+        """Tokens of it that are in the cache."""
+        return 0 if self.layers else self.n_tokens
+
+    def shown(self) -> AbstractContextManager[None]:
+        """Forward passes inside see it before their rows."""
+        return following(self.layers) if self.layers else nullcontext()
+
+
 def in_groups(
-    prompts: Sequence[Tokens], prefix: Sequence[int], *, extra: int = 0
+    base: Base, prompts: Sequence[Tokens], prefix: Sequence[int], *, extra: int = 0
 ) -> Iterator[tuple[Tokens, list[int]]]:
     """Prompts that go on from one document, as many as may be held at once: (document, places).
 
@@ -74,9 +98,15 @@ def in_groups(
             yield document, some
             continue
         longest = max(len(prompts[place]) for place in some) + extra
-        step = max(1, HELD_TOKENS // longest)
+        step = most_rows(base, len(document), longest)
         for start in range(0, len(some), step):
             yield document, some[start : start + step]
+
+
+def most_rows(base: Base, n_document: int, n_tokens: int) -> int:
+    """How many rows of so many tokens, a document among them, a forward pass may hold."""
+    held = n_tokens - n_document if can_follow(base.model) else n_tokens
+    return max(1, HELD_TOKENS // held)
 
 
 def shareable(
@@ -88,16 +118,18 @@ def shareable(
     return [n if fleet.activated[slot] else 0 for n, slot in zip(prefix, slots, strict=True)]
 
 
-def read_document(base: Base, document: Tokens, n_rows: int, fleet: Fleet | None) -> DynamicCache:
-    """The cache of so many rows that begin with a document, as the bare base reads it."""
+def read_document(base: Base, document: Tokens, n_rows: int, fleet: Fleet | None) -> Before:
+    """A document as the bare base reads it, before so many rows."""
 
     def compute(_: list[int]) -> list[Any]:
-        if fleet is None:
-            return [read_start(base.model, document)]
-        with fleet.seated(None):
+        with nullcontext() if fleet is None else fleet.seated(None):
             return [read_start(base.model, document)]
 
-    return after_start(base.documents.get([document], compute)[0], n_rows)
+    (layers,) = base.documents.get([document], compute)
+    if not can_follow(base.model):
+        return Before(None, after_start(layers, n_rows), len(document))
+    there = [(layer.keys[0], layer.values[0]) for layer in layers]
+    return Before(there, DynamicCache(), len(document))
 
 
 def _ids(chat: Chat, context: str, question: str) -> tuple[int, ...]:

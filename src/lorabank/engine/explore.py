@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lorabank.engine.base import Base
-from lorabank.engine.contexts import HELD_TOKENS
+from lorabank.engine.contexts import most_rows
 from lorabank.engine.fleet import Fleet
 from lorabank.engine.generate import Group, decode, stop_ids
 from lorabank.errors import DataError
@@ -76,7 +76,8 @@ def explore(
     rows = [(i, slot) for i, few in enumerate(slots) for slot in (BARE, *few)]
     traces: dict[tuple[int, int], Trace] = {}
     documents = _documents(prompts, prefix, fleet, slots)
-    for some in _whole_prompts(rows, documents):
+    longest = max(map(len, prompts), default=0) + n_tokens
+    for some in _whole_prompts(base, rows, documents, longest):
         asked = [prompts[i] for i, _ in some]
         found = _traces(base, asked, fleet, some, n_tokens, documents[some[0][0]])
         traces.update(zip(some, found, strict=True))
@@ -99,13 +100,16 @@ def _documents(
 
 
 def _whole_prompts(
-    rows: Sequence[tuple[int, int]], documents: Sequence[tuple[int, ...]]
+    base: Base,
+    rows: Sequence[tuple[int, int]],
+    documents: Sequence[tuple[int, ...]],
+    longest: int,
 ) -> list[list[tuple[int, int]]]:
     """Rows in groups that hold all rows of a prompt, and prompts of one document or of none."""
     groups: list[list[tuple[int, int]]] = [[]]
     for i, slot in sorted(rows, key=lambda row: documents[row[0]]):
         document = documents[i]
-        most = max(1, HELD_TOKENS // len(document)) if document else _MOST_ROWS
+        most = most_rows(base, len(document), longest) if document else _MOST_ROWS
         there = groups[-1]
         is_other = bool(there) and documents[there[0][0]] != document
         if slot == BARE and (is_other or len(there) >= min(most, _MOST_ROWS)):

@@ -130,6 +130,7 @@ class Fleet:
                 seating.scale = seating.scale * torch.tensor(strength, device=self.theta.device)
             seating.is_exact = any(self.is_exact[slot] for slot in slots)
             seating.is_whole_fleet = list(slots) == list(range(self.width))
+            seating.who = (tuple(slots), tuple(seating.scale.tolist()))
         self.seat(seating)
         try:
             yield
@@ -140,7 +141,7 @@ class Fleet:
         """As `seated`, until the next call."""
         self.seating = seating
         for layer in self.layers.values():
-            layer.seating = seating
+            vars(layer)["seating"] = seating  # as above: past torch's way
 
     def logits_at(
         self, batch: Batch, slots: Sequence[int], *, strength: Sequence[float] | None = None

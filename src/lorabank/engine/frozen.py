@@ -64,9 +64,6 @@ class Shelf(Generic[_V]):
             self.n_computed += len(missing)
         return [found[key] for key in keys]
 
-    def has(self, key: Hashable) -> bool:
-        return key in self._held
-
     def clear(self) -> None:
         """Let go of everything."""
         self._held.clear()

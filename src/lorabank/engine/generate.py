@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from lorabank.engine.base import Base
-from lorabank.engine.contexts import in_groups, read_document, shareable
+from lorabank.engine.contexts import Before, in_groups, read_document, shareable
 from lorabank.engine.fleet import Fleet
 from lorabank.engine.prompts import as_cache
 from lorabank.engine.rows import by_length
@@ -75,7 +75,7 @@ def generate(
     rows = [tuple(prompt) for prompt in prompts]
     seats = slots if fleet is not None and slots is not None else None
     shared = shareable(prefix, fleet, seats) or [0] * len(rows)
-    for document, indices in _batches(rows, shared, max_new_tokens):
+    for document, indices in _batches(base, rows, shared, max_new_tokens):
         if slots is not None:
             indices.sort(key=slots.__getitem__)  # rows of one adapter side by side
         group = Group(
@@ -119,20 +119,26 @@ def decode(
 ) -> Iterator[tuple[int, int]]:
     """Yield (row, token) until every row has ended or written `max_new_tokens`."""
     device = base.device
-    cache, mask, ids, on = _start(base, group)
+    before = None
+    if group.document:
+        before = read_document(base, group.document, len(group.prompts), group.fleet)
+    cache, mask, ids, on = _start(base, group, before)
     positions = (mask.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
+    if before:
+        positions = positions + before.n_tokens - before.n_cached
     stops = torch.tensor(sorted(stop_ids(base)), device=device)
     done = torch.zeros(len(ids), dtype=torch.bool, device=device)
     with group.seated(on):
         for _ in range(max_new_tokens):
-            logits = base.model(
-                input_ids=ids,
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]  # (R, V)
+            with before.shown() if before else nullcontext():
+                logits = base.model(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    position_ids=positions,
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=1,
+                ).logits[:, -1]  # (R, V)
             if watch:
                 watch(logits)
             ids = pick(logits)[:, None]  # (R, 1)
@@ -149,10 +155,10 @@ def decode(
 
 
 def _batches(
-    rows: Sequence[tuple[int, ...]], shared: Sequence[int], max_new_tokens: int
+    base: Base, rows: Sequence[tuple[int, ...]], shared: Sequence[int], max_new_tokens: int
 ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
     """Rows that are decoded together, and the document they go on from."""
-    for document, places in in_groups(rows, shared, extra=max_new_tokens):
+    for document, places in in_groups(base, rows, shared, extra=max_new_tokens):
         if document:
             yield document, places
             continue
@@ -160,7 +166,9 @@ def _batches(
             yield (), [places[i] for i in some]
 
 
-def _start(base: Base, group: Group) -> tuple[DynamicCache, Tensor, Tensor, Tensor | None]:
+def _start(
+    base: Base, group: Group, before: Before | None
+) -> tuple[DynamicCache, Tensor, Tensor, Tensor | None]:
     """What is read already, the attention mask over it and the rest, the rest, where it is on."""
     fleet, device = group.fleet, base.device
     cuts = [0] * len(group.prompts)
@@ -170,8 +178,8 @@ def _start(base: Base, group: Group) -> tuple[DynamicCache, Tensor, Tensor, Tens
             len(prompt) - header if fleet.activated[slot] else 0
             for prompt, slot in zip(group.prompts, group.slots, strict=True)
         ]
-    if group.document:
-        return _after_document(base, group, cuts)
+    if before:
+        return _after_document(base, group, before, cuts)
     if fleet is None or not any(cuts) or not _pays(base, group, cuts):
         ids, mask = _left_padded(group.prompts, device)
         starts = ids.shape[1] - torch.tensor(
@@ -195,23 +203,22 @@ def _pays(base: Base, group: Group, cuts: Sequence[int]) -> bool:
     if group.fleet is None or not group.fleet.reuse.prompts:
         return False
     starts = [prompt[:cut] for prompt, cut in zip(group.prompts, cuts, strict=True) if cut]
-    return len(set(starts)) < len(starts) or any(map(base.prompts.has, starts))
+    return len(set(starts)) < len(starts) or any(start in base.prompts for start in starts)
 
 
 def _after_document(
-    base: Base, group: Group, cuts: Sequence[int]
+    base: Base, group: Group, before: Before, cuts: Sequence[int]
 ) -> tuple[DynamicCache, Tensor, Tensor, Tensor | None]:
     """As `_start`, of rows that go on from a document."""
-    n, device = len(group.document), base.device
-    cache = read_document(base, group.document, len(group.prompts), group.fleet)
-    ids, mask = _left_padded([prompt[n:] for prompt in group.prompts], device)
-    whole = torch.cat([mask.new_ones(len(ids), n), mask], dim=1)
+    device = base.device
+    ids, mask = _left_padded([prompt[before.n_tokens :] for prompt in group.prompts], device)
+    whole = torch.cat([mask.new_ones(len(ids), before.n_cached), mask], dim=1)
     if not any(cuts):
-        return cache, whole, ids, None
+        return before.cache, whole, ids, None
     tails = [len(prompt) - cut for prompt, cut in zip(group.prompts, cuts, strict=True)]
     starts = ids.shape[1] - torch.tensor(tails, device=device)
     on = torch.arange(ids.shape[1], device=device) >= starts[:, None]
-    return cache, whole, ids, on[..., None]
+    return before.cache, whole, ids, on[..., None]
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

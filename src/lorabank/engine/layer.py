@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from lorabank.engine.dropout import Masks
 
+_FEW = 32  # rows of thin products that a CPU multiplies faster in float32 than in bfloat16
+
 
 @dataclass(slots=True)
 class Seating:
@@ -35,6 +37,20 @@ class Seating:
     """Whether the small products are taken in float32 instead of the base's dtype."""
     is_whole_fleet: bool = False
     """Whether `slots` is every slot in order, so that nothing has to be gathered."""
+    who: tuple[object, ...] = ()
+    """Slots and scales as numbers: seatings that agree in them meet the same adapters."""
+    _span: tuple[int, Tensor | None] | None = None
+
+    @property
+    def span(self) -> tuple[int, Tensor | None]:
+        """The first column where any adapter works, and `on` from there; None for everywhere."""
+        if self.on is None:
+            return 0, None
+        if self._span is None:
+            first = int(self.on.any(dim=0).int().argmax())
+            rest = self.on[:, first:]
+            self._span = first, None if bool(rest.all()) else rest
+        return self._span
 
 
 @final
@@ -55,19 +71,40 @@ class FleetLinear(nn.Module):
         self.a, self.b = weights  # (E, r, in), (E, out, r)
         self.grads = grads  # of the same shapes
         self.seating = Seating()
-        self._ready: tuple[Seating, Tensor, Tensor] | None = None
+        self._ready: tuple[tuple[object, ...], Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:  # (R, T, in)
         seating = self.seating
         if seating.slots is None:
             return self.linear(x)  # type: ignore[no-any-return]
-        dtype = torch.float32 if seating.is_exact else x.dtype
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or seating.dropout is not None:
+            dtype = torch.float32 if seating.is_exact else x.dtype
             return _Update.apply(x, self.a, self.b, self, dtype)  # type: ignore[no-any-return,no-untyped-call]
-        # One seating asks again and again (once a token, in generation); the weights stand still.
-        if self._ready is None or self._ready[0] is not seating:
-            self._ready = (seating, *self.operands(dtype))
-        return self.product(x, *self._ready[1:])[0]
+        return self._asked(x)
+
+    def _asked(self, x: Tensor) -> Tensor:  # (R, T, in)
+        """Y (R, T, out), without gradients and only where adapters work."""
+        seating, linear = self.seating, self.linear
+        first, on = seating.span
+        y = F.linear(x, linear.weight, linear.bias)
+        tail = x[:, first:] if first else x  # (R, t, in)
+        is_few = tail.shape[0] * tail.shape[1] <= _FEW and x.device.type == "cpu"
+        dtype = torch.float32 if seating.is_exact or is_few else x.dtype
+        # The same adapters are asked again and again, token by token and question by question.
+        key = (seating.who, dtype, self.a._version)  # torch counts changes of the weights
+        if self._ready is None or self._ready[0] != key:
+            a, b = self.operands(dtype)
+            self._ready = (key, a.transpose(1, 2), b.transpose(1, 2))
+        _, a, b = self._ready  # (G, in, r), (G, r, out)
+        grouped = tail.to(dtype).reshape(len(a), -1, x.shape[-1])  # (G, M, in)
+        h = torch.bmm(grouped, a)
+        if on is not None:
+            h = h * on.expand(*tail.shape[:2], 1).reshape(*h.shape[:2], 1)
+        if first:
+            y[:, first:].add_(torch.bmm(h, b).view(*tail.shape[:2], -1))
+        else:
+            _add_product(y.view(len(a), -1, y.shape[-1]), h, b)
+        return y
 
     def operands(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """A (G, r, in) and scaled B (G, out, r) of the seated groups."""

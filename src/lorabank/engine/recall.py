@@ -59,7 +59,7 @@ def read(
     """
     readings: list[Reading | None] = [None] * len(probes)
     with torch.no_grad():  # not inference mode: what lands on the shelves is trained on later
-        for document, indices in _batches(probes, shareable(prefix, fleet, slots)):
+        for document, indices in _batches(base, probes, shareable(prefix, fleet, slots)):
             seats = None if slots is None else [slots[i] for i in indices]
             some = [probes[i] for i in indices]
             found = (
@@ -105,11 +105,11 @@ def scored(
 
 
 def _batches(
-    probes: Sequence[Probe], shared: Sequence[int] | None
+    base: Base, probes: Sequence[Probe], shared: Sequence[int] | None
 ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
     """Probes that are read together, and the document they go on from."""
     rows = [(*probe.prompt_ids, *probe.answer_ids) for probe in probes]
-    for document, places in in_groups(rows, shared or [0] * len(rows)):
+    for document, places in in_groups(base, rows, shared or [0] * len(rows)):
         if document:
             yield document, places
             continue
@@ -131,15 +131,16 @@ def _after(
         for probe in probes
     ]
     batch = probe_batch(rest, device=base.device)
-    cache = read_document(base, document, len(probes), fleet)
+    before = read_document(base, document, len(probes), fleet)
     seated = nullcontext() if fleet is None or slots is None else fleet.seated(slots, on=batch.on)
-    with seated:
+    with seated, before.shown():
         nats, hits = base.nats_at(
             batch.rows,
             batch.columns,
             batch.targets,
             input_ids=batch.ids,
-            past_key_values=cache,
+            position_ids=torch.arange(n, n + batch.ids.shape[1], device=base.device)[None],
+            past_key_values=before.cache,
             use_cache=True,
         )
     return _each(nats, hits, batch.sizes)
