@@ -15,13 +15,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
-from lorabank.report.plot import Figure, Panel, Point, Series, bar_offsets, runs
+from lorabank.report.plot import Figure, Panel, Point, Series, bar_offsets, runs, slanted
 from lorabank.report.style import colour, dash, marker
 
 _ACROSS = 3  # panels in a row
 _WIDTH, _HEIGHT = 4.2, 3.2  # inches, of one panel
 _DPI = 150
 _ARROW_POINTS = 17
+_SLANT, _LETTER = 35, 0.05  # degrees, and inches down that a letter takes aslant
 _INK, _FAINT = "#1c1c1c", "#6b6b6b"
 
 
@@ -31,7 +32,9 @@ def draw(figure: Figure) -> Canvas:
     across = 1 if figure["stacked"] else 2 if n == 4 else min(n, _ACROSS)
     down = math.ceil(n / across)
     width = max(_WIDTH * across, 5.5)
-    canvas = Canvas(figsize=(width, _HEIGHT * down + 0.9), layout="constrained")
+    below = _LETTER * max(slanted(panel["x"]) for panel in figure["panels"])
+    height = (_HEIGHT + below) * down + 0.9
+    canvas = Canvas(figsize=(width, height), layout="constrained")
     grid = canvas.subplots(down, across, squeeze=False)
     for axes in grid.flat[n:]:
         axes.remove()
@@ -67,6 +70,9 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         place.set_ticklabels([_plain(tick["label"]) for tick in axis["ticks"]])
         place.set_minor_locator(NullLocator())
         place.set_label_text(_plain(axis["label"]))
+    if slanted(panel["x"]):
+        for label in axes.get_xticklabels():
+            label.set(rotation=_SLANT, ha="right", rotation_mode="anchor")
     axes.grid(axis="y", color="#d9d9d9", linewidth=0.8)
     axes.set_axisbelow(True)
     if panel["y"]["low"] < 0 < panel["y"]["high"] and panel["y"]["unit"] == "number":

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.errors import StorageError
-from lorabank.report import markup, modules, texts
+from lorabank.report import contexts, markup, modules, texts
 from lorabank.report.draw import png
 from lorabank.report.figures import make_figures
 from lorabank.report.groups import Cell, group
@@ -38,9 +38,13 @@ def make_report(
     Raises:
         UsageError: there are no cells, one is incomplete, or two are of the same setting and seed.
     """
-    if modules.is_of_modules(cells):
+    body: dict[str, Any]
+    if contexts.is_of_contexts(cells):
+        figures, left_out, ways = contexts.make_figures(cells)
+        body = {"table": contexts.table(ways)}
+    elif modules.is_of_modules(cells):
         figures, left_out, settings = modules.make_figures(cells)
-        body: dict[str, Any] = {"table": modules.table(settings)}
+        body = {"table": modules.table(settings)}
     elif texts.is_of_texts(cells):
         figures, left_out, lots = texts.make_figures(cells)
         body = {"table": texts.table(lots)}

@@ -20,6 +20,7 @@ _DIGITS = 6
 _LOG_FROM = 8.0  # the largest value over the smallest, from which a linear axis crowds one end
 _NEAREST = 0.075  # of an axis: ticks closer than this would print over each other
 _MANTISSAS = (1, 2, 5)
+_LETTERS = 48  # that stand side by side under an axis
 
 
 class Point(TypedDict):
@@ -136,6 +137,13 @@ def category_axis(label: str, names: Sequence[str]) -> Axis:
     ticks = [Tick(at=float(i), label=name) for i, name in enumerate(names)]
     high = len(names) - 0.5
     return Axis(label=label, unit="number", scale="category", low=-0.5, high=high, ticks=ticks)
+
+
+def slanted(axis: Axis) -> int:
+    """Letters of the longest name, where names would run into each other and stand aslant; or 0."""
+    longest = max((len(tick["label"]) for tick in axis["ticks"]), default=0)
+    is_crowded = longest * len(axis["ticks"]) > _LETTERS
+    return longest if axis["scale"] == "category" and is_crowded else 0
 
 
 def value_axis(

@@ -7,21 +7,33 @@ colours; here text and lines take the page's, so they hold in the dark and in pr
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from lorabank.report.plot import Axis, Panel, Point, Series, bar_offsets, positions, runs
+from lorabank.report.plot import (
+    Axis,
+    Panel,
+    Point,
+    Series,
+    bar_offsets,
+    positions,
+    runs,
+    slanted,
+)
 from lorabank.report.style import CORNERS, colour, dash, marker
 from lorabank.report.wording import count, quantity, seeds
 
 _WIDTH, _HEIGHT = 440, 310
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 30, 50
 _RADIUS, _REACH, _ARROW = 4.5, 11, 17  # of a marker, of where hovering finds it, of its arrow
+_SLANT, _LETTER = 35, 4.2  # degrees, and how far down a letter reaches aslant
+_NUMBERED = 26  # width of a bar that its number fits over
 _SAME = 3  # points closer than this cover each other
 _MOST_NAMES = 12  # in a hover text
 
 
 def panel_svg(panel: Panel) -> str:
     """One panel; scales with the page."""
+    height = _HEIGHT + _below(panel)
     parts = [
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" '
         f'aria-label="{escape(panel["title"])}" xmlns="http://www.w3.org/2000/svg">',
         _text(_LEFT, 18, panel["title"], anchor="start", weight="600"),
         *_frame(panel),
@@ -90,11 +102,20 @@ def _frame(panel: Panel) -> Iterator[str]:
         yield _text(_LEFT - 7, at + 4, tick["label"], anchor="end")
     for tick, at in zip(x["ticks"], _xs(x, [tick["at"] for tick in x["ticks"]]), strict=True):
         yield f'<path class="frame" d="M{at} {bottom}v4"/>'
-        yield _text(at, bottom + 18, tick["label"])
+        if slanted(x):
+            turn = f' transform="rotate(-{_SLANT} {at} {bottom + 14})"'
+            yield _text(at, bottom + 14, tick["label"], anchor="end", turn=turn)
+        else:
+            yield _text(at, bottom + 18, tick["label"])
     yield f'<path class="frame" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>'
-    yield _text((_LEFT + right) / 2, _HEIGHT - 10, x["label"])
+    yield _text((_LEFT + right) / 2, _HEIGHT - 10 + _below(panel), x["label"])
     middle = (_TOP + bottom) / 2
     yield _text(14, middle, y["label"], turn=f' transform="rotate(-90 14 {middle})"')
+
+
+def _below(panel: Panel) -> int:
+    """What names aslant need beneath the panel."""
+    return round(_LETTER * slanted(panel["x"]))
 
 
 def _path(panel: Panel, one: Series) -> Iterator[str]:
@@ -144,11 +165,12 @@ def _bars(panel: Panel, one: Series, place: int, n: int) -> Iterator[str]:
         left, middle, right = _xs(panel["x"], [centre - width / 2, centre, centre + width / 2])
         yield f'<g tabindex="0"><title>{escape(hover_text(p, one, panel))}</title>'
         yield (
-            f'<rect x="{left}" y="{y}" width="{right - left:.1f}" height="{foot - y:.1f}" '
+            f'<rect x="{left}" y="{min(y, foot)}" width="{right - left:.1f}" '
+            f'height="{abs(foot - y):.1f}" '
             f'fill="{shade}"/>'
         )
         yield _whisker(panel, p, middle, "currentColor")
-        label = quantity(p["y"], panel["y"]["unit"])
+        label = quantity(p["y"], panel["y"]["unit"]) if right - left >= _NUMBERED else ""
         top = min([y, *(_ys(panel["y"], [p["high"]]) if p["high"] is not None else ())])
         yield _text(middle, top - 4, label) + "</g>"
 

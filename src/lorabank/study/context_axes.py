@@ -16,17 +16,20 @@ from lorabank.lora.merge import RULES
 from lorabank.study.axes import Axis, Value, check, is_int, is_number, is_one_of, is_text
 
 TASKS = ("chronicle", "books")
-MEASURES = ("answers", "latency")
+ANSWERS, LATENCY = "answers", "latency"
+MEASURES = (ANSWERS, LATENCY)
 NONE, DOCUMENT, CHUNK, MERGED = "none", "document", "chunk", "merged"
 ADAPTERS = (NONE, DOCUMENT, CHUNK, MERGED)
 RAG, ICL = "rag", "icl"
 TEXTS = (NONE, RAG, ICL)
-ROUTERS = ("oracle", "bm25", "dense", "hybrid")
+ORACLE = "oracle"
+ROUTERS = (ORACLE, "bm25", "dense", "hybrid")
+_ROUTED = (CHUNK, MERGED)
 
 LIBRARY: Mapping[str, Axis] = {
     "task": Axis(" or ".join(TASKS), is_one_of(*TASKS), "chronicle"),
     "documents": Axis("2 to 1,000", is_int(2, 1000), 3),
-    "length": Axis("500 to 200,000 tokens of a document", is_int(500, 200_000), 2000),
+    "length": Axis("350 to 200,000 tokens of a document", is_int(350, 200_000), 2000),
     "chunk_tokens": Axis("50 to 8,192", is_int(50, 8192), 512),
     "overlap": Axis("0 to 0.5 of a chunk", lambda v: v == 0 or is_number(0, 0.5)(v), 0.1),
     "questions": Axis("1 to 1,000 of each kind, for each document", is_int(1, 1000), 10),
@@ -49,6 +52,8 @@ READING: Mapping[str, Axis] = {
     "norm": Axis("published or matched", is_one_of("published", "matched"), "matched"),
     "written": Axis("0 to 1,000: answers written out, of each document", is_int(0, 1000), 0),
     "new_tokens": Axis("1 to 4,096", is_int(1, 4096), 24),
+    "preloaded": Axis("true or false: adapters in memory", lambda v: isinstance(v, bool), True),
+    "kept": Axis("true or false: a document is read once", lambda v: isinstance(v, bool), True),
 }
 AXES: Mapping[str, Axis] = {**LIBRARY, **READING}
 
@@ -65,14 +70,22 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Value]:
     cell["random"] = bool(cell["random"])
     if cell["random"] and cell["adapter"] == NONE:
         raise UsageError("random goes with an adapter: document, chunk or merged")
-    if cell["adapter"] != MERGED:
-        cell |= {"rule": None, "norm": None}
-    if cell["adapter"] not in (CHUNK, MERGED) and cell["text"] != RAG:
-        cell["router"] = None
-    if cell["adapter"] != MERGED and cell["text"] != RAG:
-        cell["k"] = None
-    if not cell["written"]:
-        cell["new_tokens"] = None
+    if cell["router"] == ORACLE and cell["task"] == "books":
+        raise UsageError("nobody knows where a book answers; take router bm25, dense or hybrid")
+    is_routed = cell["adapter"] in _ROUTED or cell["text"] == RAG
+    is_latency = cell["measure"] == LATENCY
+    is_always_on = cell["adapter"] != NONE and not cell["activated"]  # and reads all by itself
+    unused = {
+        "rule": cell["adapter"] != MERGED,
+        "norm": cell["adapter"] != MERGED,
+        "router": not is_routed,
+        "k": cell["adapter"] != MERGED and cell["text"] != RAG,
+        "new_tokens": not (cell["written"] or is_latency),
+        "written": is_latency,
+        "preloaded": not is_latency or cell["adapter"] not in _ROUTED,
+        "kept": not is_latency or cell["text"] != ICL or is_always_on,
+    }
+    cell |= {name: None for name, is_off in unused.items() if is_off}
     cell["overlap"] = float(cell["overlap"])
     cell["lr"] = float(cell["lr"] or lr_for(int(cell["r"])))
     return cell
@@ -95,11 +108,25 @@ def way_of(values: Mapping[str, Any]) -> str:
     return str(values["text"]) if values["adapter"] == NONE else f"{adapter} + {values['text']}"
 
 
+def way_in_full(values: Mapping[str, Any]) -> str:
+    """The same with all that sets ways apart in a study of one task."""
+    more = []
+    if values["adapter"] == MERGED:
+        more += [values["rule"], f"{values['norm']} norm"]
+    more += [values["router"]] if values["router"] not in (None, "hybrid") else []
+    more += ["always on"] if values["adapter"] != NONE and not values["activated"] else []
+    more += ["from disk"] if values["preloaded"] is False else []
+    more += ["read each time"] if values["kept"] is False else []
+    return ", ".join([way_of(values), *more])
+
+
 def short_name(values: Mapping[str, Value]) -> str:
     """What cells usually differ in."""
     parts = [values["task"], f"n{values['length']}", way_of(values).replace(" + ", "+")]
     parts += [values["rule"], values["norm"]] if values["adapter"] == MERGED else []
     parts += [values["router"]] if values["router"] not in (None, "hybrid") else []
     parts += [] if values["activated"] else ["always-on"]
-    parts += ["latency"] if values["measure"] == "latency" else []
+    parts += ["dynamic"] if values["preloaded"] is False else []
+    parts += ["reread"] if values["kept"] is False else []
+    parts += ["latency"] if values["measure"] == LATENCY else []
     return "-".join(str(part).replace(" ", "-") for part in [*parts, f"s{values['seed']}"])

@@ -83,10 +83,15 @@ def is_in(asked: Asked, text: str) -> bool:
 
 
 def _chronicles(values: Mapping[str, Any], count: Count) -> list[Long]:
+    length = max(int(values["length"]), chronicle.MIN_LENGTH)
+
+    def scaled(text: str) -> int:  # for rehearsals on a base that the shortest would not fit
+        return count(text) * length // int(values["length"])
+
     found = []
     for number in range(int(values["documents"])):
         seed = int(values["seed"]) * 100 + number
-        told = chronicle.build(int(values["length"]), seed=seed, count=count)
+        told = chronicle.build(length, seed=seed, count=scaled)
         document = from_text(f"chronicle-{seed}", chronicle.text(told))
         taught = chronicle_questions.ask(told, SINGLE, seed=seed)
         known = {one.text for one in taught}

@@ -13,23 +13,18 @@ from typing import Any
 
 from lorabank.bank.routing import Oracle, Router, TextRouter, accuracy
 from lorabank.bank.spectral import Spectral
-from lorabank.engine.adapter import Adapter
 from lorabank.engine.fleet import Fleet
 from lorabank.engine.learn import facts_hash, versions
-from lorabank.engine.merged import merge_adapters
 from lorabank.engine.recall import Reading
-from lorabank.lora.factors import Factors, norm
 from lorabank.study.desk import RECALL, Desk
 from lorabank.study.folder import FORMAT
 from lorabank.study.library import Library
 from lorabank.study.measure import code_hash
+from lorabank.study.merges import length, merged
 from lorabank.study.spec import CellSpec
 
 _CANDIDATES = 5
 _HEARD = 3  # candidates the gate hears
-_BY_N = {"linear", "dare-linear", "magnitude-prune", "svd"}
-"""Rules whose modules weigh 1/n in the PaperQA code of arXiv:2603.01097 or, where it has no such
-rule, so that the result is a mean; the others weigh 1 there, or divide by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +143,8 @@ def merging(desk: Desk, values: Mapping[str, Any]) -> Found:
     merges, ratios = [], []
     for place in range(k):
         parts = [adapters[circle[(place + i) % k]] for i in range(n)]
-        merges.append(_merged(parts, values))
-        ratios.append(_length(merges[-1]) / fmean(map(_length, parts)))
+        merges.append(merged(parts, values))
+        ratios.append(length(merges[-1]) / fmean(map(length, parts)))
     place_of = {seat: place for place, seat in enumerate(circle)}
     r = max(merge.r for merge in merges)
     with Fleet(desk.base, paths=list(merges[0].weights), r=r, width=k) as fleet:
@@ -187,21 +182,6 @@ def _errors(
             continue
         stages["reading" if name == own else "gate" if own in few else "routing"] += 1
     return {stage: count / len(scores) for stage, count in stages.items()}
-
-
-def _merged(parts: Sequence[Adapter], values: Mapping[str, Any]) -> Adapter:
-    rule, n = str(values["rule"]), len(parts)
-    return merge_adapters(
-        parts,
-        rule=rule,
-        weights=[1 / n if rule in _BY_N else 1.0] * n,
-        seed=int(values["seed"]),
-        matched_norm=values["norm"] == "matched",
-    )
-
-
-def _length(adapter: Adapter) -> float:
-    return norm(Factors(a, b, adapter.alpha / len(a)) for a, b in adapter.weights.values())
 
 
 _MEASURES = {"partition": partition, "routing": routing, "merging": merging}

@@ -13,17 +13,22 @@ from typing import Any
 
 from lorabank.engine.settings import PAPER, PEFT_PREFIX
 from lorabank.lora.shapes import parse_layers
-from lorabank.study import text_axes
+from lorabank.study import context_axes, text_axes
 from lorabank.study.axes import CONVERGED, PAPER_STEPS
 from lorabank.study.module_axes import exposures, library_key
-from lorabank.study.spec import MODULES, TEXTS, CellSpec, StudySpec
+from lorabank.study.spec import CONTEXTS, MODULES, TEXTS, CellSpec, StudySpec
 from lorabank.synthesis.formats import SIZES, parse_formats
 
 _TOGETHER = ("layers", "target_modules", "activated", "recipe")
 _GUESSED_EXPOSURES = 200  # until converged
 _LEARNT_EXPOSURES = 20  # until a module recalls its facts
 _ANSWER = {"phonebook": 17, "paperqa": 40, "squad": 10}  # tokens of header and answer, about
-_KEYS = {MODULES: library_key, TEXTS: text_axes.group_key}
+_KEYS = {
+    MODULES: library_key,
+    TEXTS: text_axes.group_key,
+    CONTEXTS: context_axes.library_key,
+}
+_TOKENS_A_FACT = 25  # of a chronicle
 _PASSAGE, _ASKED = 500, 20  # tokens of a document, and questions to it, about
 _FLOPS = 3e11  # a second, forward and backward, on two cores with AVX512-BF16 (docs/LOG.md)
 
@@ -97,6 +102,8 @@ def estimate(cells: Sequence[CellSpec], shape: Shape, *, flops: float = _FLOPS) 
 
     Good to a factor of two; after the first fleet `study run` goes by what that took.
     """
+    if "chunk_tokens" in cells[0].values:
+        return _context_flops(cells, shape) / flops
     if "measure" in cells[0].values:  # one library, read by each
         return _library_flops(cells, shape) / flops
     if "formats" in cells[0].values:
@@ -129,6 +136,22 @@ def _library_flops(cells: Sequence[CellSpec], shape: Shape) -> float:
     tokens = _ANSWER[str(values["task"])]
     per_example = shape.layers * shape.per_layer + shape.hidden * shape.vocabulary
     return tokens * per_example * (4 * seen + 4 * facts * documents * len(cells))
+
+
+def _context_flops(cells: Sequence[CellSpec], shape: Shape) -> float:
+    """Training of all adapters, every text once, and in each cell a reading of all questions."""
+    values = cells[0].values
+    length, documents = int(str(values["length"])), int(str(values["documents"]))
+    kinds = {cell.values["adapter"] == context_axes.DOCUMENT for cell in cells}
+    is_book = values["task"] == "books"
+    taught = length if is_book else length / _TOKENS_A_FACT * _ANSWER["phonebook"]
+    questions = int(str(values["questions"])) * (1 if is_book else 3)
+    per_token = shape.layers * shape.per_layer + shape.hidden * shape.vocabulary
+    trained = 4 * documents * taught * int(str(values["exposures"])) * len(kinds)
+    texts = {cell.values["text"] for cell in cells}
+    read = 2 * documents * length * (len(texts) + questions * (context_axes.RAG in texts))
+    asked = 2 * documents * questions * _ANSWER["paperqa"] * len(cells)
+    return per_token * (trained + read + asked)
 
 
 def _text_flops(values: Mapping[str, Any], shape: Shape) -> float:

@@ -15,10 +15,10 @@ from typing import Any
 from lorabank.engine.base import Base, load_base
 from lorabank.engine.frozen import layer_shelf, prompt_shelf
 from lorabank.errors import UsageError
-from lorabank.study import capacity_run, module_run, text_run
+from lorabank.study import capacity_run, context_run, module_run, text_run
 from lorabank.study.folder import StudyFolder
 from lorabank.study.plan import FleetPlan, plan
-from lorabank.study.spec import CAPACITY, MODULES, TEXTS, StudySpec
+from lorabank.study.spec import CAPACITY, CONTEXTS, MODULES, TEXTS, StudySpec
 
 OnLine = Callable[[str], None]
 _EVERY_S = 15.0  # between lines of progress
@@ -155,4 +155,5 @@ _RUNS = {
     CAPACITY: capacity_run.run_fleet,
     MODULES: module_run.run_fleet,
     TEXTS: text_run.run_fleet,
+    CONTEXTS: context_run.run_fleet,
 }

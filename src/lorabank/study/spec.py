@@ -27,13 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.errors import DataError, UsageError
-from lorabank.study import axes, module_axes, text_axes
+from lorabank.study import axes, context_axes, module_axes, text_axes
 from lorabank.study.axes import Axis, Value
 
 _SPECS = resources.files("lorabank.study") / "specs"
-CAPACITY, MODULES, TEXTS = "capacity", "modules", "texts"
-"""What cells are of: one adapter and what it holds, a bank's modules and how they serve, or what
-documents are made into to train on."""
+CAPACITY, MODULES, TEXTS, CONTEXTS = "capacity", "modules", "texts", "contexts"
+"""What cells are of: one adapter and what it holds, a bank's modules and how they serve, what
+documents are made into to train on, or long documents, known by adapters, read as text, or both."""
 _PRESET_KEYS = {"base", "dtype", "fixed", "axes", "arms", "width"}
 WIDTH = 24  # adapters trained at once, unless the spec says
 Resolve = Callable[[Mapping[str, Any]], dict[str, Value]]
@@ -53,6 +53,7 @@ KINDS = {
     CAPACITY: Kind(axes.AXES, axes.resolve, axes.short_name),
     MODULES: Kind(module_axes.AXES, module_axes.resolve, module_axes.short_name),
     TEXTS: Kind(text_axes.AXES, text_axes.resolve, text_axes.short_name),
+    CONTEXTS: Kind(context_axes.AXES, context_axes.resolve, context_axes.short_name),
 }
 
 
@@ -73,7 +74,7 @@ class StudySpec:
     name: str
     title: str
     kind: str
-    """`capacity`, `modules` or `texts`."""
+    """One of KINDS."""
     preset: str
     base: str
     dtype: str | None
