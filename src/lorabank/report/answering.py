@@ -30,7 +30,7 @@ class Way:
 
     cells: tuple[Cell, ...]
     varied: frozenset[str]
-    """Axes that set ways of one study apart."""
+    """Axes that set ways of answering from the same documents apart."""
 
     @property
     def first(self) -> Cell:
@@ -47,7 +47,7 @@ class Way:
     @property
     def documents(self) -> str:
         """What is asked about: the panel it is drawn in."""
-        return f"{TASKS[self.spec['task']]} of {self.spec['length']:,} tokens"
+        return _documents(self.spec)
 
     @cached_property
     def adapter(self) -> str:
@@ -59,6 +59,7 @@ class Way:
             spec["adapter"], spec["adapter"]
         )
         more = [spec[key] for key in ("rule", "router") if key in self.varied and spec[key]]
+        more += [f"lr {spec['lr']:.0e}"] if "lr" in self.varied else []
         if "norm" in self.varied and spec["norm"]:
             more.append(f"{spec['norm']} norm")
         if "activated" in self.varied and not spec["activated"]:
@@ -145,9 +146,13 @@ def ways(cells: Sequence[Cell]) -> list[Way]:
         seeds[cell["seed"]] = cell
     lots = sorted(found.values(), key=lambda seeds: _order(next(iter(seeds.values()))["spec"]))
     specs = [next(iter(seeds.values()))["spec"] for seeds in lots]
-    keys = ("rule", "norm", "router", "activated")
-    varied = {k for k in keys if len({s[k] for s in specs if s[k] is not None}) > 1}
-    return [Way(tuple(seeds.values()), frozenset(varied)) for seeds in lots]
+    keys = ("rule", "norm", "router", "activated", "lr")
+    found_ways = []
+    for spec, seeds in zip(specs, lots, strict=True):
+        rivals = [one for one in specs if _documents(one) == _documents(spec)]
+        varied = {k for k in keys if len({s[k] for s in rivals if s[k] is not None}) > 1}
+        found_ways.append(Way(tuple(seeds.values()), frozenset(varied)))
+    return found_ways
 
 
 def beside(one: Way, all_ways: Sequence[Way], **changes: Any) -> Way | None:
@@ -165,9 +170,14 @@ def beside(one: Way, all_ways: Sequence[Way], **changes: Any) -> Way | None:
     return None
 
 
+def _documents(spec: Mapping[str, Any]) -> str:
+    return f"{TASKS[spec['task']]} of {spec['length']:,} tokens"
+
+
 def _order(spec: Mapping[str, Any]) -> tuple[Any, ...]:
     adapter, text = ADAPTERS.index(spec["adapter"]), TEXTS.index(spec["text"])
-    plain = (spec["task"] == "books", spec["length"], spec["random"], adapter, spec["k"] or 0)
+    documents = (spec["task"] == "books", spec["length"])
+    plain = (*documents, spec["random"], adapter, spec["k"] or 0, spec["lr"])
     more = [str(spec[key]) for key in ("rule", "norm", "router")]
     is_off = (not spec["activated"], spec["preloaded"] is False, spec["kept"] is False)
     return (*plain, *more, text, *is_off)
