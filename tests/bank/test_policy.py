@@ -14,6 +14,7 @@ from lorabank.tasks.examples import Example, from_pair
 
 N = 8
 TOLD = "What did Siv Kolbe carry on every road?"
+EVIDENCE = Evidence(unexplained=-5.0, support=1.0, likeness=0.5, coverage=0.8, n_tokens=100)
 
 
 def test_an_option_is_worth_its_probability_less_its_price():
@@ -64,12 +65,12 @@ def test_both_is_weighed_where_a_module_convinces_but_has_not_learnt_all(library
     worth = _Worth(library._given(TextRouter(library.texts), Costs()), None, 1.0, N)
     (found,) = library.excerpts.search([TOLD])
     half = worth.given.costs.option("adapter", 0.5, tokens=30, ms=30, loads=0)
-    options = worth.options(library.ask(TOLD), half, found, Evidence(1.0, 0.8, 100))
+    options = worth.options(library.ask(TOLD), half, found, EVIDENCE)
     p = {option.way: option.p for option in options}
     assert p == {"adapter": 0.5, "rag": 0.8, "icl": 0.8, "adapter+rag": pytest.approx(0.9)}
     assert options[0].way == "adapter+rag"
     sure = worth.given.costs.option("adapter", 0.999, tokens=30, ms=30, loads=0)
-    assert worth.options(library.ask(TOLD), sure, found, Evidence(1.0, 0.8, 100))[0] == sure
+    assert worth.options(library.ask(TOLD), sure, found, EVIDENCE)[0] == sure
 
 
 def test_the_module_that_convinced_the_gate_reads_the_text(library: Bank, book: list[Example]):

@@ -1,8 +1,10 @@
 """Evidence: does the text that was found answer the question, or only speak of the same things?
 
-What was never told of someone who is in the text is told apart by the sentence that supports the
-question best: the share of the question it has, plus the nats per token by which reading it raises
-the likelihood of the very question (query likelihood, as in UPR, arXiv:2204.07496). What that is
+What was never told of someone who is in the text is told apart by sentences. A few are read, those
+that share most with the question and those most like it, and the one that leaves the least of it
+unexplained speaks for the text: by the nats that the words of the question which are not in it cost
+after reading it (query likelihood, as in UPR, arXiv:2204.07496, without what can be copied), by how
+far reading it makes the whole question likelier, and by how alike the rest of both is. What that is
 worth as a probability, a logistic regression says (gate.py), fitted on the bank's own examples:
 each with what is found for it, and once more with what is found where every passage that has its
 answer is held out. Nobody labels anything.
@@ -11,8 +13,10 @@ answer is held out. Nobody labels anything.
 import json
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from lorabank.bank.coverage import words
 from lorabank.bank.excerpts import N_EXCERPTS, Excerpt, Excerpts
@@ -21,13 +25,15 @@ from lorabank.bank.gate import Case, Gate, Row, fit
 from lorabank.bank.kept import DOCUMENTS
 from lorabank.bank.reading import Reader
 from lorabank.bank.writing import EXAMPLES
-from lorabank.engine.reranker import likelihoods
+from lorabank.engine.base import Base
+from lorabank.engine.embedder import Embedder
+from lorabank.engine.reranker import token_likelihoods
 from lorabank.retrieval.keys import sentence_spans
-from lorabank.retrieval.terms import stems_of_empty
+from lorabank.retrieval.terms import stem, stems_of_empty
 from lorabank.tasks.examples import Example
 
 SENTENCES = 3
-"""Read for a question, those that share most with it."""
+"""Read for a question of those that share most with it, and as many of those most like it."""
 QUESTIONS = 32
 """To calibrate on."""
 _SAMPLED = 4 * QUESTIONS  # as not every answer is a piece of the text
@@ -35,23 +41,34 @@ FEWEST = 8
 """Below, there is no calibration."""
 _SEARCHED = 8 * N_EXCERPTS  # to find passages without the answer in
 _KEPT = "evidence.json"
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What speaks for the text."""
+    """What speaks for the text: of the sentence that leaves least of the question unexplained."""
 
+    unexplained: float
+    """Nats, at most 0: the log-probability of the question's words that are not in the sentence."""
     support: float
-    """Of the sentence that supports the question best, coverage plus gain in nats per token."""
+    """Share of the question in the sentence, plus the nats per token that reading it gains."""
+    likeness: float
+    """Cosine of what either has and the other has not; 0 without an embedder."""
     coverage: float
-    """Share of the question in the sentence that has most of it."""
+    """Share of the question in the sentence that has most of it, whichever that is."""
     n_tokens: int
     """Read to find out."""
 
     @property
     def row(self) -> Row:
         """As the judge takes it."""
-        return (self.support,)
+        return (self.unexplained, self.support, self.likeness)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentence:
+    text: str
+    coverage: float
 
 
 def weigh(
@@ -61,25 +78,40 @@ def weigh(
     found: Sequence[Sequence[Excerpt]],
 ) -> list[Evidence | None]:
     """Of what was found for each question; None where that is nothing."""
-    best = [_best(excerpts, q, some) for q, some in zip(questions, found, strict=True)]
+    embedder = excerpts.texts.embedder()
+    there = [_sentences(some) for some in found]
+    vectors: dict[str, np.ndarray] = {}
+    if embedder:
+        texts = list(dict.fromkeys([*questions, *(text for some in there for text in some)]))
+        vectors = dict(zip(texts, embedder.embed(texts), strict=True))
+    few = [_few(excerpts, q, some, vectors) for q, some in zip(questions, there, strict=True)]
     pairs = [
         (sentence, question)
-        for question, some in zip(questions, best, strict=True)
+        for question, some in zip(questions, few, strict=True)
         if some
-        for sentence in ("", *(sentence for _, sentence in some))
+        for sentence in ("", *(one.text for one in some))
     ]
-    count = excerpts.count
-    nats = iter(likelihoods(reader.base, pairs))
+    nats = iter(token_likelihoods(reader.base, pairs))
     weighed: list[Evidence | None] = []
-    for question, some in zip(questions, best, strict=True):
+    for question, some in zip(questions, few, strict=True):
         if not some:
             weighed.append(None)
             continue
-        n = count(question)
         alone = next(nats)
-        support = max(covered + (next(nats) - alone) / n for covered, _ in some)
-        n_tokens = sum(count(sentence) + n for _, sentence in some) + n
-        weighed.append(Evidence(support, some[0][0], n_tokens))
+        read = [(next(nats), one) for one in some]
+        left = [_unexplained(reader.base, question, one.text, after) for after, one in read]
+        best = max(range(len(some)), key=left.__getitem__)
+        after, sentence = read[best]
+        gain = (sum(after) - sum(alone)) / len(alone)
+        weighed.append(
+            Evidence(
+                left[best],
+                sentence.coverage + gain,
+                _likeness(embedder, question, sentence.text),
+                max(one.coverage for one in some),
+                sum(excerpts.count(one.text) + len(alone) for one in some) + len(alone),
+            )
+        )
     return weighed
 
 
@@ -123,12 +155,52 @@ def _sample(reader: Reader) -> list[Example]:
     return sampled[:_SAMPLED]
 
 
-def _best(excerpts: Excerpts, question: str, found: Sequence[Excerpt]) -> list[tuple[float, str]]:
-    """(coverage, sentence), the best first."""
+def _sentences(found: Sequence[Excerpt]) -> list[str]:
+    """Of all excerpts, each once."""
     texts = (excerpt.chunk.text for excerpt in found)
-    sentences = dict.fromkeys(text[a:b] for text in texts for a, b in sentence_spans(text))
-    scored = [(excerpts.covered(question, sentence)[0], sentence) for sentence in sentences]
-    return sorted(scored, key=lambda one: -one[0])[:SENTENCES]
+    return list(dict.fromkeys(text[a:b] for text in texts for a, b in sentence_spans(text)))
+
+
+def _few(
+    excerpts: Excerpts, question: str, sentences: Sequence[str], vectors: Mapping[str, np.ndarray]
+) -> list[_Sentence]:
+    """The sentences to read, each once; without vectors those that share most alone."""
+    covered = [excerpts.covered(question, sentence)[0] for sentence in sentences]
+    order = sorted(range(len(sentences)), key=lambda i: -covered[i])[:SENTENCES]
+    if vectors:
+        alike = [float(vectors[question] @ vectors[sentence]) for sentence in sentences]
+        order += sorted(range(len(sentences)), key=lambda i: -alike[i])[:SENTENCES]
+    return [_Sentence(sentences[i], covered[i]) for i in dict.fromkeys(order)]
+
+
+def _unexplained(base: Base, question: str, sentence: str, nats: Sequence[float]) -> float:
+    """The nats of those tokens of a question that belong to no word of the sentence."""
+    there = words(sentence)
+    pieces = [base.chat.tokenizer.decode([token]) for token in base.chat.answer_ids(question)[:-1]]
+    text, starts = "", []
+    for piece in pieces:
+        starts.append(len(text))
+        text += piece
+    copied = [m.span() for m in _WORD.finditer(text) if stem(m.group().lower()) in there]
+    return sum(
+        nat
+        for nat, start, piece in zip(nats, starts, pieces, strict=True)
+        if not any(a < start + len(piece) and start < b for a, b in copied)
+    )
+
+
+def _likeness(embedder: Embedder | None, question: str, sentence: str) -> float:
+    if embedder is None:
+        return 0.0
+    one, other = embedder.embed([_less(question, sentence), _less(sentence, question)])
+    return float(one @ other)
+
+
+def _less(text: str, other: str) -> str:
+    """The words of a text that another has not; all of it where that is none."""
+    there = words(other)
+    rest = [word for word in _WORD.findall(text) if stem(word.lower()) not in there]
+    return " ".join(rest) or text
 
 
 def _tells(excerpt: Excerpt, example: Example) -> bool:

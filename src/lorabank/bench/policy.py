@@ -52,7 +52,7 @@ def bench_policy(
     books: int = 3,
     chronicles: int = 3,
     chronicle_tokens: int = 1500,
-    each: int = 6,
+    each: int = 12,
     seed: int = 100,
     settings: TrainSettings = SOUND,
     embeds: bool = True,

@@ -59,7 +59,6 @@ class Reranker:
         return np.split(flat, np.cumsum([len(few) for few in found])[:-1])
 
 
-@torch.no_grad()
 def likelihoods(base: Base, pairs: Sequence[tuple[str, str]]) -> list[float]:
     """Nats, at most 0: the log-probability that a passage has the bare base ask a question.
 
@@ -68,10 +67,20 @@ def likelihoods(base: Base, pairs: Sequence[tuple[str, str]]) -> list[float]:
     Raises:
         DataError: a passage and a question longer than the base's context.
     """
+    return [sum(nats) for nats in token_likelihoods(base, pairs)]
+
+
+@torch.no_grad()
+def token_likelihoods(base: Base, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
+    """The same token by token: of `base.chat.answer_ids(question)` less the end of the turn.
+
+    Raises:
+        DataError: as `likelihoods`.
+    """
     wanted: dict[str, list[int]] = {}
     for i, (passage, _) in enumerate(pairs):
         wanted.setdefault(passage, []).append(i)
-    out = [0.0] * len(pairs)
+    out: list[list[float]] = [[] for _ in pairs]
     for passage, places in wanted.items():
         *before, last = base.chat.prompt_ids([Message("user", f"{_REQUEST}{passage}")])
         rows = [[last, *base.chat.answer_ids(pairs[i][1])[:-1]] for i in places]
@@ -86,11 +95,11 @@ def likelihoods(base: Base, pairs: Sequence[tuple[str, str]]) -> list[float]:
             part = rows[start : start + _ROWS]
             cache, _ = as_cache([entry] * len(part))
             for i, nats in zip(places[start:], _nats(base, part, cache), strict=False):
-                out[i] = -nats
+                out[i] = [-x for x in nats]
     return out
 
 
-def _nats(base: Base, rows: Sequence[Sequence[int]], cache: object) -> list[float]:
+def _nats(base: Base, rows: Sequence[Sequence[int]], cache: object) -> list[list[float]]:
     """Of each row's tokens after the first, following what the cache holds."""
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=base.device)
@@ -106,4 +115,4 @@ def _nats(base: Base, rows: Sequence[Sequence[int]], cache: object) -> list[floa
         past_key_values=cache,
     )
     split = torch.split(nats.float().cpu(), [len(row) - 1 for row in rows])
-    return [float(part.sum()) for part in split]
+    return [part.tolist() for part in split]
