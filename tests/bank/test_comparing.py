@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.bank.asking import Answer
+from lorabank.bank.answers import Answer
 from lorabank.bank.bank import Bank
 from lorabank.bank.comparing import (
     EVERY,

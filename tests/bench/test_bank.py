@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.bank.asking import Answer, Heard
+from lorabank.bank.answers import Answer, Heard
 from lorabank.bank.parcels import Parcel, from_examples
 from lorabank.bank.routing import Candidate
 from lorabank.bench.bank import ask_everything, count_misses, make_parcels, new_bank, time_writes

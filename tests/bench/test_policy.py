@@ -2,7 +2,7 @@
 
 import pytest
 
-from lorabank.bank.asking import Answer
+from lorabank.bank.answers import Answer
 from lorabank.bank.comparing import Item
 from lorabank.bench.policy import MODULE, NEITHER, TEXT, Mixed, mixed, summary
 from lorabank.bench.setup import book

@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 
 from lorabank.bank import documents, forgetting, portable, writing
-from lorabank.bank.asking import N_CANDIDATES, Answer
+from lorabank.bank.answers import Answer
+from lorabank.bank.asking import N_CANDIDATES
 from lorabank.bank.calibration import calibrate
 from lorabank.bank.documents import Making, Material
 from lorabank.bank.evidence import calibrate as calibrate_evidence
@@ -35,7 +36,6 @@ from lorabank.engine.train import OnRound, OnStep
 from lorabank.errors import UsageError
 from lorabank.retrieval.documents import Document
 from lorabank.store.check import Damage
-from lorabank.store.names import check_name
 from lorabank.store.records import BaseIdentity, Event, Version
 from lorabank.store.store import Store
 from lorabank.synthesis.generators import Generator
@@ -332,18 +332,9 @@ class Bank:
             AdapterError: not LoRA, not of this base, a pickle in it.
             UsageError: the name is taken, or a source is held elsewhere.
         """
-        source = Path(folder)
-        chosen = check_name(source.absolute().name if name is None else name)
-        draft = portable.read_module(source, self.base, texts=texts)
-        with self.store.writing(what=f"import {chosen}"[:80]) as tx:
-            for held in draft.sources:
-                holders = self.store.holders(source_sha256=held.sha256)
-                if others := [module for module, _ in holders if module != chosen]:
-                    raise UsageError(
-                        f"source {held.name} is already held by module {others[0]!r}; "
-                        "forget it there first"
-                    )
-            return tx.put(chosen, draft, replace=replace)
+        return portable.import_module(
+            self.store, self.base, Path(folder), name, replace=replace, texts=texts
+        )
 
     @cached_property
     def _ms_per_token(self) -> float:

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from lorabank.bank.asking import Answer
+from lorabank.bank.answers import Answer
 from lorabank.bank.bank import Bank
 from lorabank.bank.ways import ADAPTER, AUTO, ICL, RAG, WAYS
 from lorabank.engine.frozen import document_shelf
@@ -160,7 +160,7 @@ def score(items: Sequence[Item], answers: Sequence[Answer], *, exact: bool = Fal
         value = float(right) if item.answer is None else metric(answer.text, item.answer)
         clusters.setdefault(item.document or f"\0{i}", []).append(value)
     values = [value for cluster in clusters.values() for value in cluster]
-    interval: Interval | None = bootstrap_mean(list(clusters.values()))
+    interval: Interval | None = bootstrap_mean(list(clusters.values()), by_size=True)
     return Score(
         fmean(values), interval.low if interval else None, interval.high if interval else None
     )

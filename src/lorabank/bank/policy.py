@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from lorabank.bank.asking import LIKE_THE_BANK, N_CANDIDATES, Answer, Choice, Option, answer_all
+from lorabank.bank.answers import Answer, Choice, Option
+from lorabank.bank.asking import LIKE_THE_BANK, N_CANDIDATES, answer_all
 from lorabank.bank.evidence import Evidence, weigh
 from lorabank.bank.excerpts import Excerpt, Excerpts
 from lorabank.bank.gate import Gate

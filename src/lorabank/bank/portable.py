@@ -24,7 +24,8 @@ from lorabank.engine.adapter import (
     staged,
 )
 from lorabank.engine.base import Base
-from lorabank.errors import AdapterError
+from lorabank.errors import AdapterError, UsageError
+from lorabank.store.names import check_name
 from lorabank.store.records import Draft, Key, Source, Version
 from lorabank.store.store import Store
 
@@ -71,6 +72,36 @@ def export_module(store: Store, version: Version, folder: Path) -> None:
             (staging / name).write_bytes(content)
         text = json.dumps(module, indent=2, ensure_ascii=False)
         (staging / MODULE).write_text(f"{text}\n", encoding="utf-8")
+
+
+def import_module(
+    store: Store,
+    base: Base,
+    folder: Path,
+    name: str | None,
+    *,
+    replace: bool = False,
+    texts: Sequence[str] = (),
+) -> Version:
+    """Take a PEFT folder into a store.
+
+    Args: name: None for the folder's own.
+
+    Raises:
+        AdapterError: not LoRA, not of this base, a pickle in it.
+        UsageError: the name is taken or cannot be, or a source is held elsewhere.
+    """
+    chosen = check_name(folder.absolute().name if name is None else name)
+    draft = read_module(folder, base, texts=texts)
+    with store.writing(what=f"import {chosen}"[:80]) as tx:
+        for held in draft.sources:
+            holders = store.holders(source_sha256=held.sha256)
+            if others := [module for module, _ in holders if module != chosen]:
+                raise UsageError(
+                    f"source {held.name} is already held by module {others[0]!r}; "
+                    "forget it there first"
+                )
+        return tx.put(chosen, draft, replace=replace)
 
 
 def read_module(folder: Path, base: Base, *, texts: Sequence[str] = ()) -> Draft:

@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lorabank.bank.asking import Answer, check_questions, fleets
+from lorabank.bank.answers import Answer
+from lorabank.bank.asking import check_questions, fleets
 from lorabank.bank.excerpts import N_EXCERPTS, Citation, Excerpt, Excerpts
 from lorabank.bank.reading import Reader
 from lorabank.bank.routing import Candidate, Router

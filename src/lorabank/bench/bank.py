@@ -16,7 +16,7 @@ from statistics import fmean, median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lorabank.bank.asking import Answer
+from lorabank.bank.answers import Answer
 from lorabank.bank.bank import Bank, identity_of
 from lorabank.bank.parcels import Parcel, from_files
 from lorabank.bank.routing import Oracle

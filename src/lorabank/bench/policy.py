@@ -15,7 +15,7 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lorabank.bank.asking import Answer
+from lorabank.bank.answers import Answer
 from lorabank.bank.bank import Bank
 from lorabank.bank.comparing import Item, score
 from lorabank.bank.documents import counter

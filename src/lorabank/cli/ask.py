@@ -8,7 +8,7 @@ from lorabank.cli.bank import DEFAULT_BANK, BankPath, open_bank
 from lorabank.cli.output import Device, Json, print_json, status
 
 if TYPE_CHECKING:
-    from lorabank.bank.asking import Answer, Choice, Heard
+    from lorabank.bank.answers import Answer, Choice, Heard
 
 Way = Annotated[
     str,

@@ -72,7 +72,7 @@ class Setting:
         for number, (cell, own) in enumerate(zip(self.cells, values, strict=True)):
             for document, value in zip(cell["per_question"]["document"], own, strict=True):
                 clusters.setdefault((number, document), []).append(value)
-        found = bootstrap_mean(list(clusters.values()))
+        found = bootstrap_mean(list(clusters.values()), by_size=True)
         ends = None if found is None else (found.low, found.high)
         return Estimate(mean(value for own in values for value in own), ends)
 

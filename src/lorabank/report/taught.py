@@ -149,6 +149,6 @@ def _numbered(documents: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _estimate(clusters: Mapping[tuple[int, int], Sequence[float]]) -> Estimate:
-    found = bootstrap_mean(list(clusters.values()))
+    found = bootstrap_mean(list(clusters.values()), by_size=True)
     mean = fmean(value for values in clusters.values() for value in values)
     return Estimate(mean, None if found is None else (found.low, found.high))
