@@ -15,14 +15,15 @@ from lorabank.engine.adapter import load_adapter
 from lorabank.engine.base import Base
 from lorabank.engine.fleet import Fleet
 from lorabank.engine.frozen import Reuse
-from lorabank.engine.generate import Sampling, generate
+from lorabank.engine.generate import Group, Sampling, decode, generate
 from lorabank.engine.jobs import Job
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.recall import read, share
 from lorabank.engine.settings import SOUND
+from lorabank.engine.siblings import Siblings
 from lorabank.engine.train import fleet_loss, train
 from lorabank.errors import UsageError
-from lorabank.tasks.examples import from_pair
+from lorabank.tasks.examples import Message, from_pair
 
 QUICK = replace(SOUND, lr=5e-3, exposures=20, until_recall=None, batch_size=4, warmup_steps=0)
 REUSES = [Reuse(prompts, layers) for prompts in (True, False) for layers in (True, False)]
@@ -192,6 +193,27 @@ def test_reading_and_writing_with_an_adapter_per_row(tiny: Base, reuse: Reuse):
                 assert replies[i] == probe.answer
     assert silent == generate(tiny, prompts, max_new_tokens=6)
     assert replies != silent
+
+
+@pytest.mark.parametrize("slots", [[0], [1, 0], [0, 0]])
+def test_layers_of_one_input_asked_together_say_what_they_say_apart(
+    tiny: Base, slots: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    job = mixed_jobs(tiny)[0]
+    prompts = [tiny.chat.prompt_ids([Message("user", f"What is {i}?")]) for i in range(len(slots))]
+    found = []
+    with Fleet(tiny, paths=job.paths, r=2, width=2) as fleet:
+        fleet.theta.normal_(std=0.1, generator=torch.Generator().manual_seed(0))
+        fleet.scale.fill_(2.0)
+        fleet.activated = [True, False]
+        for may_join in (Siblings.may_join, property(lambda _: False)):
+            monkeypatch.setattr(Siblings, "may_join", may_join)
+            seen: list[Tensor] = []
+            group = Group([tuple(p) for p in prompts], fleet, slots, None)
+            list(decode(tiny, group, 4, lambda logits: logits.argmax(-1), seen.append))
+            found.append(torch.stack(seen))
+    assert any(layer.siblings for layer in fleet._built[0][3:4])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
 
 
 def test_sampling_follows_its_seed_and_streams_what_it_writes(tiny: Base):

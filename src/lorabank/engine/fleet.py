@@ -26,6 +26,7 @@ from lorabank.engine.lessons import Lesson
 from lorabank.engine.prompts import KeyValues, Tokens, as_cache, read_prompts
 from lorabank.engine.rows import Batch, by_length, lesson_batch
 from lorabank.engine.settings import TrainSettings
+from lorabank.engine.siblings import join
 from lorabank.lora.shapes import layer_of
 from lorabank.lora.variants import Layer, initial, parse, scale
 
@@ -88,7 +89,9 @@ class Fleet:
         """Put the adapters around the base's layers; a fleet may be entered again."""
         if not all(home[name] is layer.linear for _, home, name, layer in self._built):
             self._built = []  # others stand around the base's layers now
-        self._built = self._built or [self._build(path) for path in self.regions]
+        if not self._built:
+            self._built = [self._build(path) for path in self.regions]
+            join({path: layer for path, _, _, layer in self._built})
         for at, home, name, layer in self._built:
             home[name] = layer
             self.layers[at] = layer

@@ -130,7 +130,8 @@ def decode(
     done = torch.zeros(len(ids), dtype=torch.bool, device=device)
     with group.seated(on):
         for _ in range(max_new_tokens):
-            with before.shown() if before else nullcontext():
+            # Nothing of this pass is kept for training, so torch need not follow what it writes to.
+            with torch.inference_mode(), before.shown() if before else nullcontext():
                 logits = base.model(
                     input_ids=ids,
                     attention_mask=mask,

@@ -9,7 +9,9 @@ added in place, in the base's dtype. Gradients are added straight into the fleet
 autograd neither stores nor sums them. Formula: arXiv:2106.09685, eq. 3.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -17,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lorabank.engine.dropout import Masks
+from lorabank.engine.siblings import Siblings
 
 _FEW = 32  # rows of thin products that a CPU multiplies faster in float32 than in bfloat16
 
@@ -68,9 +71,14 @@ class FleetLinear(nn.Module):
         super().__init__()
         self.key = key  # of the layer, in dropout
         self.linear = linear
+        self._frozen: Callable[[Tensor], Tensor] = linear.forward
+        if type(linear) is nn.Linear:  # torch looks parameters up slowly, 210 layers a token
+            self._frozen = partial(F.linear, weight=linear.weight, bias=linear.bias)
         self.a, self.b = weights  # (E, r, in), (E, out, r)
         self.grads = grads  # of the same shapes
         self.seating = Seating()
+        self.siblings: Siblings | None = None
+        """With the other layers of its input, if there are any."""
         self._ready: tuple[tuple[object, ...], Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:  # (R, T, in)
@@ -84,11 +92,18 @@ class FleetLinear(nn.Module):
 
     def _asked(self, x: Tensor) -> Tensor:  # (R, T, in)
         """Y (R, T, out), without gradients and only where adapters work."""
-        seating, linear = self.seating, self.linear
+        seating, siblings = self.seating, self.siblings
         first, on = seating.span
-        y = F.linear(x, linear.weight, linear.bias)
-        tail = x[:, first:] if first else x  # (R, t, in)
-        is_few = tail.shape[0] * tail.shape[1] <= _FEW and x.device.type == "cpu"
+        y = self._frozen(x)
+        n = x.shape[1] - first
+        if siblings is not None and (part := siblings.take(self, x)) is not None:
+            y.narrow(1, first, n).add_(part)
+            return y
+        tail = x.narrow(1, first, n)  # (R, t, in)
+        is_few = tail.shape[0] * n <= _FEW and x.device.type == "cpu"
+        if is_few and siblings is not None and siblings.may_join:
+            y.narrow(1, first, n).add_(siblings.ask(self, x, tail, on))
+            return y
         dtype = torch.float32 if seating.is_exact or is_few else x.dtype
         # The same adapters are asked again and again, token by token and question by question.
         key = (seating.who, dtype, self.a._version)  # torch counts changes of the weights
@@ -101,7 +116,7 @@ class FleetLinear(nn.Module):
         if on is not None:
             h = h * on.expand(*tail.shape[:2], 1).reshape(*h.shape[:2], 1)
         if first:
-            y[:, first:].add_(torch.bmm(h, b).view(*tail.shape[:2], -1))
+            y.narrow(1, first, n).add_(torch.bmm(h, b).view(*tail.shape[:2], -1))
         else:
             _add_product(y.view(len(a), -1, y.shape[-1]), h, b)
         return y
