@@ -4,14 +4,14 @@ import pytest
 
 from lorabank.bank.answers import Answer
 from lorabank.bank.comparing import Item
-from lorabank.bench.policy import MODULE, NEITHER, TEXT, Mixed, mixed, summary
+from lorabank.bench.policy import MODULE, NEITHER, TEXT, Draw, Mixed, mixed, summary
 from lorabank.bench.setup import book
 from lorabank.tasks import chronicle, chronicle_questions
 
 
 def test_nothing_asked_was_taught_but_what_modules_know():
     told = [chronicle.build(800, seed=i) for i in range(2)]
-    asked = mixed(2, 5, told, 3)
+    asked = mixed(Draw(0, 2, 5, told), 3)
     by_sort = {
         where: [one.item for one in asked if one.where == where]
         for where in (MODULE, TEXT, NEITHER)
