@@ -61,7 +61,7 @@ class Way:
         more = [spec[key] for key in ("rule", "router") if key in self.varied and spec[key]]
         more += [f"lr {spec['lr']:.0e}"] if "lr" in self.varied else []
         if "norm" in self.varied and spec["norm"]:
-            more.append(f"{spec['norm']} norm")
+            more.append(str(spec["norm"]))
         if "activated" in self.varied and not spec["activated"]:
             more.append("always on")
         more += ["from disk"] if spec["preloaded"] is False else []
