@@ -85,20 +85,20 @@ def weigh(
         texts = list(dict.fromkeys([*questions, *(text for some in there for text in some)]))
         vectors = dict(zip(texts, embedder.embed(texts), strict=True))
     few = [_few(excerpts, q, some, vectors) for q, some in zip(questions, there, strict=True)]
-    pairs = [
-        (sentence, question)
+    pairs = dict.fromkeys(
+        (text, question)
         for question, some in zip(questions, few, strict=True)
         if some
-        for sentence in ("", *(one.text for one in some))
-    ]
-    nats = iter(token_likelihoods(reader.base, pairs))
+        for text in ("", *(one.text for one in some))
+    )
+    nats = dict(zip(pairs, token_likelihoods(reader.base, list(pairs)), strict=True))
     weighed: list[Evidence | None] = []
     for question, some in zip(questions, few, strict=True):
         if not some:
             weighed.append(None)
             continue
-        alone = next(nats)
-        read = [(next(nats), one) for one in some]
+        alone = nats["", question]
+        read = [(nats[one.text, question], one) for one in some]
         left = [_unexplained(reader.base, question, one.text, after) for after, one in read]
         best = max(range(len(some)), key=left.__getitem__)
         after, sentence = read[best]
@@ -130,11 +130,12 @@ def calibrate(reader: Reader, excerpts: Excerpts) -> Gate | None:
         if any(_tells(excerpt, example) for excerpt in some[:N_EXCERPTS])
     ][:QUESTIONS]
     questions = [example.question for example, *_ in told]
-    as_is = weigh(reader, excerpts, questions, [some[:N_EXCERPTS] for *_, some in told])
-    without = weigh(reader, excerpts, questions, [rest[:N_EXCERPTS] for _, rest, _ in told])
+    as_is = [some[:N_EXCERPTS] for *_, some in told]
+    without = [rest[:N_EXCERPTS] for _, rest, _ in told]
+    weighed = weigh(reader, excerpts, questions * 2, as_is + without)  # much is read for both
     cases = [
         Case(has.row, (lacks.row,))
-        for has, lacks in zip(as_is, without, strict=True)
+        for has, lacks in zip(weighed[: len(told)], weighed[len(told) :], strict=True)
         if has and lacks
     ]
     gate = fit(cases) if len(cases) >= FEWEST else None

@@ -8,6 +8,7 @@ Many templates invent a system turn when none is given (SmolLM2 a persona, Llama
 date). It is cut out again here unless it is asked for, as the reference code did.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -25,6 +26,7 @@ class Chat:
 
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
+        self.tokenizer.model_max_length = sys.maxsize  # documents are counted; what fits we say
         self.has_template = bool(tokenizer.chat_template)
         self.end_id = self._find_end()
 
