@@ -1,5 +1,6 @@
 """Long documents for studies: what is taught and what is asked are of one text, in other words."""
 
+import json
 import os
 
 import pytest
@@ -36,6 +37,32 @@ def test_books_are_taught_as_text_and_asked_by_their_summaries():
         (lesson,) = lessons_of(long, None)
         assert lesson.answer == long.document.text
         assert len(long.asks) == 3
+
+
+def test_published_questions_to_documents_that_are_not_too_long(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORABANK_DATA", str(tmp_path))
+    folder = tmp_path / "narrativeqa"
+    folder.mkdir()
+    rows = []
+    for number, n_words in enumerate((900, 300, 340)):
+        text = " ".join(f"Word {i} of tale {number}." for i in range(n_words // 5))
+        row = {"doc_id": f"d{number}", "token_count": 2000, "summary": "s", "normalized_text": text}
+        rows.append(json.dumps(row))
+        asked = [{"question": f"Who is {q}?", "answers": [f"Ada {q}", "she"]} for q in range(3)]
+        lines = "\n".join(map(json.dumps, asked))
+        (folder / f"doc_d{number}_eval.jsonl").write_text(lines)
+    (folder / "books.jsonl").write_text("\n".join(rows))
+    values = resolve({"task": "narrativeqa", "documents": 2, "length": 350, "questions": 2})
+    found = read_long(values, words)
+    assert [one.document.name for one in found] == ["d1", "d2"]
+    assert [len(one.asks) for one in found] == [2, 2]
+    assert found[0].asks[1].example.answer == "Ada 1"
+    (lesson,) = lessons_of(found[0], None)
+    assert lesson.answer == found[0].document.text
+    with pytest.raises(UsageError, match="has 3 documents, 2 of them of at most 350 tokens"):
+        read_long({**values, "documents": 3}, words)
+    with pytest.raises(UsageError, match="nobody knows where narrativeqa has its answers"):
+        resolve({"task": "narrativeqa", "adapter": "chunk", "router": "oracle"})
 
 
 def test_ways_by_name():

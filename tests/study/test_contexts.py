@@ -195,9 +195,9 @@ def test_two_cells_of_one_draw_are_refused(studies):
     ("given", "message"),
     [
         ({"random": True}, "random goes with an adapter"),
-        ({"task": "books", "router": "oracle"}, "nobody knows where a book answers"),
+        ({"task": "books", "router": "oracle"}, "nobody knows where books has its answers"),
         ({"adapter": "chunks"}, "adapter takes none, document, chunk, merged, got 'chunks'"),
-        ({"length": 100}, "length takes 350 to 200,000 tokens"),
+        ({"length": 100}, "length takes 350 to 1,000,000 tokens"),
     ],
 )
 def test_bad_axes(given, message):

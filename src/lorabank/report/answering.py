@@ -21,7 +21,16 @@ _NEEDED = {
     ANSWERS: ("name", "spec", "gain", "by_kind", "per_question", "per_written", "library"),
     LATENCY: ("name", "spec", "once_s", "parts_s", "answer_s", "library"),
 }
-TASKS = {"chronicle": "chronicles", "books": "books"}
+TASKS = {
+    "chronicle": "chronicles",
+    "books": "books",
+    "narrativeqa": "NarrativeQA",
+    "quality": "QuALITY",
+    "infinitebench": "∞Bench",
+    "longbench": "LongBench v2",
+    "locomo": "LoCoMo",
+    "longmemeval": "LongMemEval",
+}
 
 
 @dataclass(frozen=True)
@@ -176,7 +185,7 @@ def _documents(spec: Mapping[str, Any]) -> str:
 
 def _order(spec: Mapping[str, Any]) -> tuple[Any, ...]:
     adapter, text = ADAPTERS.index(spec["adapter"]), TEXTS.index(spec["text"])
-    documents = (spec["task"] == "books", spec["length"])
+    documents = (list(TASKS).index(spec["task"]), spec["length"])
     plain = (*documents, spec["random"], adapter, spec["k"] or 0, spec["lr"])
     more = [str(spec[key]) for key in ("rule", "norm", "router")]
     is_off = (not spec["activated"], spec["preloaded"] is False, spec["kept"] is False)

@@ -15,7 +15,9 @@ from lorabank.errors import UsageError
 from lorabank.lora.merge import RULES
 from lorabank.study.axes import Axis, Value, check, is_int, is_number, is_one_of, is_text
 
-TASKS = ("chronicle", "books")
+CHRONICLE = "chronicle"
+PUBLISHED = ("narrativeqa", "quality", "infinitebench", "longbench", "locomo", "longmemeval")
+TASKS = (CHRONICLE, "books", *PUBLISHED)
 ANSWERS, LATENCY = "answers", "latency"
 MEASURES = (ANSWERS, LATENCY)
 NONE, DOCUMENT, CHUNK, MERGED = "none", "document", "chunk", "merged"
@@ -27,9 +29,9 @@ ROUTERS = (ORACLE, "bm25", "dense", "hybrid")
 _ROUTED = (CHUNK, MERGED)
 
 LIBRARY: Mapping[str, Axis] = {
-    "task": Axis(" or ".join(TASKS), is_one_of(*TASKS), "chronicle"),
+    "task": Axis(", ".join(TASKS), is_one_of(*TASKS), CHRONICLE),
     "documents": Axis("2 to 1,000", is_int(2, 1000), 3),
-    "length": Axis("350 to 200,000 tokens of a document", is_int(350, 200_000), 2000),
+    "length": Axis("350 to 1,000,000 tokens of a document", is_int(350, 1_000_000), 2000),
     "chunk_tokens": Axis("50 to 8,192", is_int(50, 8192), 512),
     "overlap": Axis("0 to 0.5 of a chunk", lambda v: v == 0 or is_number(0, 0.5)(v), 0.1),
     "questions": Axis("1 to 1,000 of each kind, for each document", is_int(1, 1000), 10),
@@ -70,8 +72,10 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Value]:
     cell["random"] = bool(cell["random"])
     if cell["random"] and cell["adapter"] == NONE:
         raise UsageError("random goes with an adapter: document, chunk or merged")
-    if cell["router"] == ORACLE and cell["task"] == "books":
-        raise UsageError("nobody knows where a book answers; take router bm25, dense or hybrid")
+    if cell["router"] == ORACLE and cell["task"] != CHRONICLE:
+        raise UsageError(
+            f"nobody knows where {cell['task']} has its answers; take router bm25, dense or hybrid"
+        )
     is_routed = cell["adapter"] in _ROUTED or cell["text"] == RAG
     is_latency = cell["measure"] == LATENCY
     is_always_on = cell["adapter"] != NONE and not cell["activated"]  # and reads all by itself

@@ -5,24 +5,28 @@
     books       public-domain books (LORABANK_DATA), their first tokens. Taught: the text itself, as
                 nobody wrote questions; asked: the next sentence of the book's summary after the one
                 before, which only likelihood can score
+    the others  published tasks (context_tasks.py), those of their documents that are no longer.
+                Taught: the text itself; asked: their questions, the first answer counting
 
 Every example says in which part of the text its evidence is, so that chunks are taught their own.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
 from typing import Any
 
 from lorabank.errors import UsageError
 from lorabank.retrieval.chunks import Chunk, cut
 from lorabank.retrieval.documents import Document, from_text
 from lorabank.retrieval.keys import sentence_spans
+from lorabank.study.context_tasks import read_published
 from lorabank.study.library import data_folder
 from lorabank.tasks import chronicle, chronicle_questions, fields, gutenberg
 from lorabank.tasks.chronicle_questions import MULTI, SINGLE, TEMPORAL, Question
 from lorabank.tasks.examples import Example, from_pair
+from lorabank.tasks.longdoc import LongDocument
 
 Count = Callable[[str], int]
 _WORDINGS = 1000  # added to the seed of questions that are asked rather than taught
@@ -54,7 +58,7 @@ def read_long(values: Mapping[str, Any], count: Count) -> list[Long]:
     Raises:
         UsageError: more are asked for than there are, or no data folder. DataError: bad files.
     """
-    return _READERS[str(values["task"])](values, count)
+    return _READERS.get(str(values["task"]), _published)(values, count)
 
 
 def chunks_of(long: Long, values: Mapping[str, Any], count: Count) -> list[Chunk]:
@@ -141,6 +145,32 @@ def _first(text: str, values: Mapping[str, Any], count: Count) -> str:
         fits = count(text[: spans[middle - 1][1]]) <= length
         low, high = (middle, high) if fits else (low, middle - 1)
     return text[: spans[low - 1][1]]
+
+
+def _published(values: Mapping[str, Any], count: Count) -> list[Long]:
+    """Whole documents: a question may be about any part of one."""
+    task, n, most = str(values["task"]), int(values["documents"]), int(values["length"])
+    every = read_published(task)
+    short = (one for one in every if count(one.text) <= most)
+    found = [_asked_of(one, int(values["questions"])) for one in islice(short, n)]
+    if len(found) < n:
+        raise UsageError(
+            f"{task} has {len(every)} documents, {len(found)} of them of at most {most:,} tokens; "
+            f"got documents={n}: ask for fewer, or set a larger length"
+        )
+    return found
+
+
+def _asked_of(one: LongDocument, n_questions: int) -> Long:
+    """Its first questions of each kind that have an answer."""
+    asks: dict[str, list[Asked]] = {}
+    for question in one.questions:
+        if question.answers:
+            kind = question.kind or "question"
+            asked = Asked(from_pair(question.prompt, question.answers[0]), kind)
+            asks.setdefault(kind, []).append(asked)
+    few = [asked for some in asks.values() for asked in some[:n_questions]]
+    return Long(replace(from_text(one.name, one.text), title=one.title), (), tuple(few))
 
 
 _READERS = {"chronicle": _chronicles, "books": _books}

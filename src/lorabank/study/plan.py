@@ -143,9 +143,9 @@ def _context_flops(cells: Sequence[CellSpec], shape: Shape) -> float:
     values = cells[0].values
     length, documents = int(str(values["length"])), int(str(values["documents"]))
     kinds = {cell.values["adapter"] == context_axes.DOCUMENT for cell in cells}
-    is_book = values["task"] == "books"
-    taught = length if is_book else length / _TOKENS_A_FACT * _ANSWER["phonebook"]
-    questions = int(str(values["questions"])) * (1 if is_book else 3)
+    is_text = values["task"] != context_axes.CHRONICLE  # which is taught as it is
+    taught = length if is_text else length / _TOKENS_A_FACT * _ANSWER["phonebook"]
+    questions = int(str(values["questions"])) * (1 if is_text else 3)
     per_token = shape.layers * shape.per_layer + shape.hidden * shape.vocabulary
     trained = 4 * documents * taught * int(str(values["exposures"])) * len(kinds)
     texts = {cell.values["text"] for cell in cells}
