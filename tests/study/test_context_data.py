@@ -69,5 +69,5 @@ def test_ways_by_name():
     cell = resolve({"adapter": "merged", "text": "rag", "random": True})
     assert way_of(cell) == "random top-3 merged + rag"
     assert short_name(cell) == "chronicle-n2000-random-top-3-merged+rag-ties-matched-s0"
-    with pytest.raises(UsageError, match="random goes with an adapter"):
+    with pytest.raises(UsageError, match="random puts another document"):
         resolve({"random": True})

@@ -15,7 +15,7 @@ from typing import Any
 from lorabank.errors import UsageError
 from lorabank.lora.intervals import bootstrap_mean
 from lorabank.report.groups import Cell, Estimate
-from lorabank.study.context_axes import ADAPTERS, ANSWERS, CHUNK, LATENCY, MERGED, NONE, TEXTS
+from lorabank.study.context_axes import ADAPTERS, ANSWERS, CHUNK, LATENCY, MERGED, NONE, RAG, TEXTS
 
 _NEEDED = {
     ANSWERS: ("name", "spec", "gain", "by_kind", "per_question", "per_written", "library"),
@@ -166,7 +166,9 @@ def ways(cells: Sequence[Cell]) -> list[Way]:
 
 def beside(one: Way, all_ways: Sequence[Way], **changes: Any) -> Way | None:
     """The way that differs from this in these axes only; what they leave unused aside."""
-    unused = {"router", "k", "rule", "norm", "preloaded"}
+    unused = {"rule", "norm", "preloaded"}
+    if one.spec["text"] != RAG:  # else the same passages are to be read
+        unused |= {"router", "k"}
     wanted = {**one.spec, **changes}
     for other in all_ways:
         different = {key for key in wanted if other.spec[key] != wanted[key]}

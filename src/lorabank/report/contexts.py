@@ -4,6 +4,7 @@ An adapter is of use where it beats another document's in its place; beside text
 text alone. Both differences stand in the table, taken question by question.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,7 +42,13 @@ def make_figures(cells: Sequence[Cell]) -> tuple[list[Figure], list[LeftOut], li
     figures: list[Figure] = []
     left_out: list[LeftOut] = []
     if timed:
-        figures += [_answers_take(timed), _all_take(timed)]
+        figures.append(_answers_take(timed))
+        title = "What all questions to a document take, with what is done once"
+        if untimed := [one.name for one in timed if not _is_whole(one)]:
+            reason = f"training was interrupted and not timed: {listing(untimed)}"
+            left_out.append(LeftOut("total", title, reason))
+        else:
+            figures.append(_all_take(timed, title))
     if asked:
         figures.append(_gain(asked))
         closed = [one for one in asked if one.spec["text"] == NONE and one.name != "bare"]
@@ -65,7 +72,7 @@ def table(found: Sequence[Way]) -> dict[str, Any]:
     if any(one.spec["measure"] == LATENCY for one in found):
         return _times(found)
     kinds = list(dict.fromkeys(kind for one in found for kind in one.first["by_kind"]))
-    heads = ["documents", "adapter", "text", "r", "gain", *kinds]
+    heads = ["documents", "adapter", "text", "r", "taught recalled", "gain", *kinds]
     heads += ["over random", "over text alone", "token F1", "recalled", "prompt tokens"]
     heads += ["routed right", "norm", "KL to base", "cells"]
     return {"heads": heads, "rows": [_row(one, found, kinds) for one in found]}
@@ -82,6 +89,7 @@ def _row(one: Way, found: Sequence[Way], kinds: Sequence[str]) -> list[str]:
         one.adapter,
         one.text,
         _plain(one.mean("library", "r")),
+        _plain(one.mean("library", "taught_recall")),
         _said(one.gain()),
         *(_said(one.gain(kind)) for kind in kinds),
         _said(one.over(chance) if chance else None),
@@ -134,22 +142,34 @@ def _peer(found: Sequence[Way], text: str, *, kept: bool | None = None) -> Way |
     return None
 
 
-def break_even(one: Way, peer: Way) -> float | None:
-    """Questions to a document from which on one way takes less than another; None for never."""
+def break_even(one: Way, peer: Way) -> tuple[float, float]:
+    """Questions to a document, from and up to which one way takes less than another in all."""
     dearer = _once(one) - _once(peer)
     saved = _each(peer) - _each(one)
-    if saved <= 0:
-        return None
-    return max(0.0, dearer / saved)
+    if saved > 0:
+        return max(0.0, dearer / saved), math.inf
+    if dearer < 0:
+        return 0.0, dearer / saved if saved else math.inf
+    return math.inf, math.inf
 
 
 def _pays(one: Way, peer: Way | None) -> str:
-    if peer is None or peer is one:
+    is_bare = (one.spec["adapter"], one.spec["text"]) == (NONE, NONE)
+    if peer is None or peer is one or is_bare:
         return ""
-    if one.spec["adapter"] != NONE and one.mean("once_s", "training") is None:
+    if not _is_whole(one):
         return "training not timed"
-    questions = break_even(one, peer)
-    return "never" if questions is None else f"from {number(float(int(questions) + 1))}"
+    first, last = break_even(one, peer)
+    if first == math.inf:
+        return "never"
+    if last == math.inf:
+        return f"from {int(first) + 1:,}"
+    return f"up to {int(last):,}"
+
+
+def _is_whole(one: Way) -> bool:
+    """Whether all that is done once was timed."""
+    return one.spec["adapter"] == NONE or one.mean("once_s", "training") is not None
 
 
 def _once(one: Way) -> float:
@@ -242,7 +262,7 @@ def _finding(documents: str, found: Sequence[Way], value: Value) -> str:
 
 
 def _answers_take(found: Sequence[Way]) -> Figure:
-    panels = []
+    panels, said = [], []
     for documents in dict.fromkeys(one.documents for one in found):
         mine = [one for one in found if one.documents == documents]
         lines = (("to the first token", "first_token_s"), ("whole answer", "answer_s"))
@@ -267,15 +287,16 @@ def _answers_take(found: Sequence[Way]) -> Figure:
                 series=series,
             )
         )
-    quick = min(found, key=_each)
-    slow = max(found, key=_each)
-    finding = f"{quick.name} takes {number(_each(quick))} s an answer, {slow.name} "
-    finding += f"{number(_each(slow))} s."
+        quick, slow = min(mine, key=_each), max(mine, key=_each)
+        said.append(
+            f"{documents}: {quick.name} takes {number(_each(quick))} s an answer, {slow.name} "
+            f"{number(_each(slow))} s."
+        )
     note = "Medians over questions asked one by one; every answer counts as equally long."
-    return _figure("answer", "What an answer takes", finding, note, panels)
+    return _figure("answer", "What an answer takes", " ".join(said), note, panels)
 
 
-def _all_take(found: Sequence[Way]) -> Figure:
+def _all_take(found: Sequence[Way], title: str) -> Figure:
     """Seconds for so many questions to one document, what is done once included."""
     panels, said = [], []
     for documents in dict.fromkeys(one.documents for one in found):
@@ -303,12 +324,11 @@ def _all_take(found: Sequence[Way]) -> Figure:
         )
         if peer := _peer(mine, ICL, kept=True):
             said += [
-                f"{one.name} pays against ICL {_pays(one, peer)} questions."
+                f"{one.name} takes less than ICL in all: {_pays(one, peer)} questions."
                 for one in mine
                 if one.spec["adapter"] != NONE and _pays(one, peer)
             ]
     note = "Training, indexing, reading and loading are paid before the first question."
-    title = "What all questions to a document take, with what is done once"
     return _figure("total", title, " ".join(said), note, panels)
 
 

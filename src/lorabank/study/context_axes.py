@@ -71,7 +71,10 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Value]:
     cell = {name: given.get(name, axis.default) for name, axis in AXES.items()}
     cell["random"] = bool(cell["random"])
     if cell["random"] and cell["adapter"] == NONE:
-        raise UsageError("random goes with an adapter: document, chunk or merged")
+        raise UsageError(
+            "random puts another document's adapter in the place, got adapter=none; set adapter to "
+            "document, chunk or merged, or leave random out"
+        )
     if cell["router"] == ORACLE and cell["task"] != CHRONICLE:
         raise UsageError(
             f"nobody knows where {cell['task']} has its answers; take router bm25, dense or hybrid"

@@ -18,7 +18,7 @@ from lorabank.engine.harm import divergences
 from lorabank.engine.learn import facts_hash, versions
 from lorabank.engine.recall import Reading
 from lorabank.study.context_axes import CHUNK, DOCUMENT, MERGED, NONE, way_of
-from lorabank.study.context_exam import Exam, Put, settings_of
+from lorabank.study.context_exam import Exam, Put, put_as
 from lorabank.study.folder import FORMAT
 from lorabank.study.measure import code_hash
 from lorabank.study.merges import length, merged
@@ -27,7 +27,7 @@ from lorabank.tasks.text_metrics import rouge_l, token_f1
 
 _METRICS = {"token_f1": token_f1, "rouge_l": rouge_l}
 _TOGETHER = 16  # adapters in one fleet
-_HARM_OF = 8  # merges whose harm is measured
+_HARM_OF = 8  # adapters whose harm is measured, drawn from all that answer
 _DIGITS = 5
 
 
@@ -45,7 +45,7 @@ class Seats:
 
 def measure_cell(exam: Exam, values: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON object of one cell, its name and cost aside."""
-    puts = [exam.put(i, *settings_of(values)) for i in range(len(exam.asked))]
+    puts = [put_as(exam, i, values) for i in range(len(exam.asked))]
     seats = seats_of(exam, values)
     written = _chosen(exam, int(values["written"]))
     readings, replies, harm = _asked_of(exam, puts, seats, written, values["new_tokens"])
@@ -169,6 +169,8 @@ def _asked_of(
     readings: dict[int, Reading] = {}
     replies: dict[int, str] = {}
     harm: list[float] = []
+    n = len(seats.adapters)
+    drawn = set(random.Random(f"harm/{n}").sample(range(n), min(n, _HARM_OF)))
     for start in range(0, len(seats.adapters), _TOGETHER):
         some = seats.adapters[start : start + _TOGETHER]
         mine = [i for i, place in enumerate(seats.places) if 0 <= place - start < len(some)]
@@ -181,9 +183,8 @@ def _asked_of(
                 exam, [puts[i] for i, _ in told], new_tokens, fleet, [slot for _, slot in told]
             )
             replies |= dict(zip([i for i, _ in told], said, strict=True))
-            left = max(0, _HARM_OF - len(harm))
-            if left:
-                harm += divergences(exam.base, fleet, range(min(len(some), left)))
+            if here := sorted(place - start for place in drawn if 0 <= place - start < len(some)):
+                harm += divergences(exam.base, fleet, here)
     return [readings[i] for i in range(len(puts))], [replies[i] for i in written], harm
 
 

@@ -41,7 +41,6 @@ class Exam:
         self.base, self.library, self.activated = base, library, activated
         self.asked: list[Asked] = [one for long in library.longs for one in long.asks]
         self.own = [d for d, long in enumerate(library.longs) for _ in long.asks]
-        self.places = {question: i for i, question in enumerate(self.questions)}
         self._indices: dict[str, list[TextIndex]] = {}
         self._embedder: Embedder | None = None
         self._bare: list[Reading] | None = None
@@ -53,7 +52,7 @@ class Exam:
     def bare(self) -> list[Reading]:
         """The bare model without any text."""
         if self._bare is None:
-            self._bare = self.read([self.put(i, NONE, None, 0) for i in range(len(self.asked))])
+            self._bare = self.read([self.put(i, NONE, []) for i in range(len(self.asked))])
         return self._bare
 
     def read(
@@ -72,8 +71,14 @@ class Exam:
             for n, before, after in zip(n_tokens, self.bare(), readings, strict=True)
         ]
 
-    def put(self, i: int, text: str, router: str | None, k: int) -> Put:
-        """A question with nothing, with the chunks found for it, or with its document.
+    def found(self, i: int, text: str, router: str | None, k: int) -> list[int]:
+        """The chunks put before a question, as far as its text is found."""
+        if text in (NONE, ICL):
+            return []
+        return self.rank(i, str(router), range(len(self.library.chunks[self.own[i]])))[:k]
+
+    def put(self, i: int, text: str, found: Sequence[int]) -> Put:
+        """A question with nothing, with these chunks, or with its document.
 
         Raises:
             UsageError: it does not fit the base.
@@ -85,9 +90,7 @@ class Exam:
         document = self.own[i]
         context = self.library.longs[document].document.text
         if text != ICL:
-            chunks = self.library.chunks[document]
-            found = self.rank(i, str(router), range(len(chunks)))[:k]
-            context = "\n\n".join(chunks[c].text for c in found)
+            context = "\n\n".join(self.library.chunks[document][c].text for c in found)
         room = len(plain.answer_ids)
         prompt = with_context(self.base, context, example.question, room=room)
         header = len(chat.header_ids()) if self.activated else len(prompt.ids)
@@ -153,6 +156,7 @@ def index_seconds(exam: Exam, document: int, router: str) -> float:
     return time.perf_counter() - started
 
 
-def settings_of(values: Mapping[str, Any]) -> tuple[str, str | None, int]:
-    """text, router and k of a cell, as `put` takes them."""
-    return str(values["text"]), values["router"], int(values["k"] or 0)
+def put_as(exam: Exam, i: int, values: Mapping[str, Any]) -> Put:
+    """A question with the text of a cell."""
+    text, router, k = str(values["text"]), values["router"], int(values["k"] or 0)
+    return exam.put(i, text, exam.found(i, text, router, k))

@@ -1,26 +1,33 @@
 """What answering from a long document takes, part by part, one question at a time.
 
 Once: training, an index, reading the document, loading adapters. For each question: looking
-chunks up, loading and merging their adapters, reading to the first token, every further token.
-Answers count as equally long, `new_tokens`, whatever each way happens to say. (Question 15 of
-arXiv:2603.01097, whose times leave out training and keep no document.)
+chunks up, loading and merging their adapters (files the system has read before), tokenising what is
+put to the model, reading to the first token, every further token. Every answer is `new_tokens`
+long: the end of a turn is never written. (Question 15 of arXiv:2603.01097, whose times leave out
+training, keep no document and are of answers of any length.)
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from lorabank.engine.adapter import Adapter, load_adapter, save_adapter
 from lorabank.engine.fleet import Fleet
-from lorabank.engine.frozen import document_shelf, prompt_shelf
-from lorabank.engine.generate import generate
+from lorabank.engine.frozen import prompt_shelf
+from lorabank.engine.generate import Group, decode, stop_ids
+from lorabank.errors import UsageError
 from lorabank.study.context_axes import CHUNK, DOCUMENT, ICL, MERGED, NONE, way_of
 from lorabank.study.context_cells import fleet_of, kind_of, provenance, told_of
-from lorabank.study.context_exam import Exam, Put, index_seconds, settings_of
+from lorabank.study.context_exam import Exam, Put, index_seconds
 from lorabank.study.merges import merged
 from lorabank.tasks.chronicle_questions import SINGLE
 
@@ -51,16 +58,17 @@ def measure_latency(exam: Exam, values: Mapping[str, Any]) -> dict[str, Any]:
         way = _Way(exam, values, Path(folder))
         once |= way.once
         way.answer(mine[-1], _Clock())  # the first of all pays for more than answering
+        way.n_tokens.clear()
         for i in mine:
             way.answer(i, clock)
     parts = clock.medians()
-    n_tokens = int(values["new_tokens"])
-    answer_s = sum(parts.values()) - parts["token"] + parts["token"] * (n_tokens - 1)
+    first_s = sum(seconds for part, seconds in parts.items() if part != "token")
+    answer_s = first_s + parts.get("token", 0.0) * (int(values["new_tokens"]) - 1)
     return {
         "way": way_of(values),
         "once_s": {part: round(seconds, _DIGITS) for part, seconds in once.items()},
         "parts_s": {part: round(seconds, _DIGITS) for part, seconds in parts.items()},
-        "first_token_s": round(sum(parts.values()) - parts["token"], _DIGITS),
+        "first_token_s": round(first_s, _DIGITS),
         "answer_s": round(answer_s, _DIGITS),
         "n_questions": len(mine),
         "prompt_tokens": median(way.n_tokens),
@@ -99,7 +107,7 @@ class _Way:
         self.held: dict[int, Adapter] = {}
         self.fleet: Fleet | None = None
         base = exam.base
-        base.prompts, base.documents = prompt_shelf(), document_shelf()
+        base.documents.clear()
         if self.kind != NONE:
             self._save()
         if self.kind == DOCUMENT or values["preloaded"]:
@@ -109,50 +117,56 @@ class _Way:
                 self.fleet = fleet_of(exam, list(self.held.values()))
             self.once["loading"] = time.perf_counter() - started
         if values["text"] == ICL and values["kept"]:
-            put = self._put(0)
+            put = exam.put(0, ICL, [])
             started = time.perf_counter()
-            generate(base, [put.probe.prompt_ids], prefix=[put.prefix], max_new_tokens=1)
+            self._written(put, 1, None, 0)
             self.once["reading"] = time.perf_counter() - started
+            if put.probe.prompt_ids[: put.prefix] not in base.documents:
+                raise UsageError(
+                    f"a document of {put.prefix:,} tokens is larger than what is kept "
+                    f"({base.documents.max_bytes >> 20:,} MiB); set a smaller length, or kept=false"
+                )
 
     def answer(self, i: int, clock: _Clock) -> None:
         """Answer a question and note what each part took."""
         exam, values = self.exam, self.values
-        router = values["router"]
+        text, router, k = str(values["text"]), values["router"], int(values["k"] or 0)
         started = time.perf_counter()
+        found = exam.found(i, text, router, k)
         chosen: list[int] = []
         if self.kind in (CHUNK, MERGED):
-            k = int(values["k"]) if self.kind == MERGED else 1
-            chosen = exam.rank(i, str(router), self.there)[:k]
-        put = self._put(i)
+            # What was found for the prompt is not looked for anew, if those have adapters.
+            n = k if self.kind == MERGED else 1
+            is_known = len(found) >= n and set(found[:n]) <= set(self.there)
+            chosen = found[:n] if is_known else exam.rank(i, str(router), self.there)[:n]
         if router is not None:
             clock.add("looking up", time.perf_counter() - started)
+        started = time.perf_counter()
+        put = exam.put(i, text, found)
+        clock.add("tokenising", time.perf_counter() - started)
         fleet, slot = self._seated(chosen, clock)
         exam.base.prompts = prompt_shelf()  # each question is new
-        times: list[float] = []
         started = time.perf_counter()
-
-        def on_token(_row: int, _token: int) -> None:
-            times.append(time.perf_counter())
-
-        kept = [put.prefix] if values["kept"] else None
-        prompts, n = [put.probe.prompt_ids], int(values["new_tokens"])
-        if fleet is None:
-            generate(exam.base, prompts, prefix=kept, max_new_tokens=n, on_token=on_token)
-        else:
-            with fleet:
-                generate(
-                    exam.base,
-                    prompts,
-                    fleet=fleet,
-                    slots=[slot],
-                    prefix=kept,
-                    max_new_tokens=n,
-                    on_token=on_token,
-                )
+        times = self._written(put, int(values["new_tokens"]), fleet, slot)
         clock.add("to first token", times[0] - started)
         if len(times) > 1:
             clock.add("token", (times[-1] - times[0]) / (len(times) - 1))
         self.n_tokens.append(len(put.probe.prompt_ids))
+
+    def _written(self, put: Put, n: int, fleet: Fleet | None, slot: int) -> list[float]:
+        """When each of `n` tokens was there."""
+        base, prompt = self.exam.base, put.probe.prompt_ids
+        stops = torch.tensor(sorted(stop_ids(base)), device=base.device)
+
+        def pick(logits: Tensor) -> Tensor:
+            return logits.index_fill(-1, stops, -math.inf).argmax(-1)
+
+        # An adapter that is always on has to read the document itself.
+        is_shared = bool(self.values["kept"]) and (fleet is None or fleet.activated[slot])
+        document = prompt[: put.prefix] if is_shared else ()
+        group = Group([prompt], fleet, [] if fleet is None else [slot], None, document)
+        with nullcontext() if fleet is None else fleet:
+            return [time.perf_counter() for _ in decode(base, group, n, pick)]
 
     @property
     def there(self) -> list[int]:
@@ -182,9 +196,6 @@ class _Way:
             self.fleet.put(0, one.weights, alpha=one.alpha, activated=one.activated)
         clock.add("seating", time.perf_counter() - started)
         return self.fleet, 0
-
-    def _put(self, i: int) -> Put:
-        return self.exam.put(i, *settings_of(self.values))
 
     def _adapters(self) -> Mapping[int, Adapter]:
         if self.kind == DOCUMENT:

@@ -1,8 +1,9 @@
 """Adapters of long documents: one for each, and one for each chunk of it, together as large.
 
 A document's adapter and those of its chunks are taught the same examples equally often, except that
-what stands where two chunks overlap is taught to both. Its rank is the chunks' times their number,
-and its rate follows the rank as everywhere (`settings.lr_for`).
+what stands where two chunks overlap is taught to both. So a chunk's takes fewer steps, and may have
+learnt less: `taught_recall` says how much of what was taught sits. A document's rank is its chunks'
+times their number, up to 256; rates follow the rank as everywhere (`settings.lr_for`).
 """
 
 import json
@@ -15,6 +16,7 @@ from typing import Any
 
 from lorabank.engine.adapter import Adapter
 from lorabank.engine.base import Base
+from lorabank.engine.frozen import layer_shelf, prompt_shelf
 from lorabank.engine.jobs import Job, Outcome
 from lorabank.engine.learn import facts_hash, plan_job, trainable_parameters
 from lorabank.engine.settings import lr_for, settings_for
@@ -108,6 +110,8 @@ def open_library(
             for number, (part, r) in enumerate(zip(parts, ranks, strict=True))
         ]
 
+        base.prompts, base.layer_inputs = prompt_shelf(), layer_shelf()  # so that all pay alike
+
         def on_round(progress: Any, kind: str = kind) -> None:
             say(f"{kind} adapters: {progress.line}")
 
@@ -186,6 +190,7 @@ def _told(base: Base, outcomes: Sequence[Outcome], parts: Sequence[Part]) -> dic
         "r": max(one.job.settings.r for one in outcomes),
         "examples": fmean(len(part.examples) for part in parts),
         "exposures": fmean(one.exposures for one in outcomes),
+        "steps": fmean(one.steps for one in outcomes),
         "tokens_trained": sum(one.trained_tokens for one in outcomes),
         "taught_loss": fmean(end.loss for end in ends) if ends else None,
         "taught_recall": fmean(end.seen_recall for end in ends) if ends else None,
