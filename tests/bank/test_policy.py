@@ -109,10 +109,10 @@ def test_evidence_is_judged_by_the_banks_own_examples_and_kept(library: Bank):
     assert judge is not None
     assert judge.questions == 12
     assert judge.weights[0] > 0
-    kept = library.texts.derived("evidence.json")
+    kept = library.texts.derived("evidence-by-words.json")
     assert kept
     assert library.evidence() == judge
-    assert library.texts.derived("evidence.json") == kept
+    assert library.texts.derived("evidence-by-words.json") == kept
 
 
 def test_too_few_examples_judge_nothing(library: Bank, monkeypatch: pytest.MonkeyPatch):

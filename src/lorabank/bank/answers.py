@@ -41,7 +41,8 @@ class Option:
 
     way: str
     p: float
-    """That its answer is right, before the costs."""
+    """That what it knows or reads holds the answer, before the costs; of both, as if they were
+    independent. Whether the model then reads it right is not in it."""
     tokens: int
     """Of the prompt."""
     ms: float

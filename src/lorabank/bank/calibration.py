@@ -6,7 +6,8 @@ when it is next asked.
 
 import json
 import random
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
 
 from lorabank.bank.asking import N_CANDIDATES, cases
 from lorabank.bank.gate import Gate, fit
@@ -23,15 +24,17 @@ QUESTIONS = 96
 
 def calibrate(reader: Reader, router: Router, texts: Texts) -> Gate | None:
     """The gate of the bank's present generation; None for a bank without training questions."""
-    name = "gate.json"
+    # Text scores without an embedder are others: who fits by them may not be judged by these.
+    name = "gate.json" if texts.embedder() else "gate-by-words.json"
     if kept := texts.derived(name):
         content = json.loads(kept)
         return Gate.from_json(content) if content else None
+    started = time.perf_counter()
     asked = _sample(reader)
     gate = None
     if asked:
         found = cases(reader, asked, router=router, find=reader.store.current, k=N_CANDIDATES)
-        gate = fit(found)
+        gate = replace(fit(found), seconds=time.perf_counter() - started)
     texts.keep(name, json.dumps(asdict(gate) if gate else None).encode())
     return gate
 

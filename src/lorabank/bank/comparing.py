@@ -2,7 +2,7 @@
 
 Quality is measured on all questions in shared batches, with intervals clustered by document; time
 on a few of them asked one by one, with everything that is made once made before. What is made once
-is stated apart: training, the index, reading the documents. arXiv:2603.01097 (its question 15)
+is stated apart: training, calibration, the index, reading documents. arXiv:2603.01097 (its question 15)
 leaves training out of its latencies and reads the same document anew for every question.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 from lorabank.bank.answers import Answer
 from lorabank.bank.bank import Bank
 from lorabank.bank.ways import ADAPTER, AUTO, ICL, RAG, WAYS
-from lorabank.engine.frozen import document_shelf
+from lorabank.engine.frozen import prompt_shelf
 from lorabank.errors import DataError, UsageError
 from lorabank.lora.intervals import Interval, bootstrap_mean
 from lorabank.tasks import fields
@@ -63,7 +63,7 @@ class Memory:
     total_ms: float
     """Medians of questions asked one by one."""
     once_s: dict[str, float]
-    """Seconds spent before the first question: training, index, prefill."""
+    """Seconds spent before the first question: training, calibration, index, prefill."""
     abstained: int
     used: dict[str, int]
     """How often which way answered."""
@@ -140,7 +140,7 @@ def compare(
         except UsageError as error:
             left_out[way] = str(error)
             continue
-        alone = [bank.ask(one, way=way, max_new_tokens=max_new_tokens) for one in timed]
+        alone = [_alone(bank, one, way, max_new_tokens) for one in timed]
         once = _once(bank, way, timed[0], max_new_tokens)
         measured.append(_memory(way, items, answers, alone, once))
     by_way = {memory.way: memory for memory in measured}
@@ -212,6 +212,12 @@ def _memory(
     )
 
 
+def _alone(bank: Bank, question: str, way: str, max_new_tokens: int) -> Answer:
+    """A question as if it had not been asked before: nothing of its prompt is kept."""
+    bank.base.prompts = prompt_shelf()
+    return bank.ask(question, way=way, max_new_tokens=max_new_tokens)
+
+
 def _once(bank: Bank, way: str, question: str, max_new_tokens: int) -> dict[str, float]:
     """Seconds of what the way needs made before the first question."""
     once: dict[str, float] = {}
@@ -219,10 +225,13 @@ def _once(bank: Bank, way: str, question: str, max_new_tokens: int) -> dict[str,
         # Modules written in one fleet all have its seconds in their records.
         fleets = {version.record.get("seconds", 0.0) for version in bank.modules()}
         once["training"] = float(sum(fleets))
+    if way in (ADAPTER, AUTO):
+        judges = [bank.gate()] + [bank.evidence()] * (way == AUTO)
+        once["calibration"] = sum(judge.seconds for judge in judges if judge)
     if RAG in way or ICL in way or way == AUTO:
         once["index"] = bank.excerpts.seconds
     if ICL in way:
-        bank.base.documents = document_shelf()
+        bank.base.documents.clear()
         cold, warm = (_seconds(bank, way, question, max_new_tokens) for _ in range(2))
         once["prefill"] = max(0.0, cold - warm) * len(bank.excerpts.documents)
     return once

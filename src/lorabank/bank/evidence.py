@@ -13,8 +13,9 @@ answer is held out. Nobody labels anything.
 import json
 import random
 import re
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,7 +41,6 @@ _SAMPLED = 4 * QUESTIONS  # as not every answer is a piece of the text
 FEWEST = 8
 """Below, there is no calibration."""
 _SEARCHED = 8 * N_EXCERPTS  # to find passages without the answer in
-_KEPT = "evidence.json"
 _WORD = re.compile(r"\w+")
 
 
@@ -119,9 +119,11 @@ def calibrate(reader: Reader, excerpts: Excerpts) -> Gate | None:
     """The judge of evidence for the bank as it is; None where too few examples have their answer
     in the bank's documents.
     """
-    if kept := excerpts.texts.derived(_KEPT):
+    name = "evidence.json" if excerpts.texts.embedder() else "evidence-by-words.json"
+    if kept := excerpts.texts.derived(name):
         content = json.loads(kept)
         return Gate.from_json(content) if content else None
+    started = time.perf_counter()
     examples = _sample(reader)
     found = excerpts.search([e.question for e in examples], k=_SEARCHED) if examples else []
     told = [
@@ -138,8 +140,10 @@ def calibrate(reader: Reader, excerpts: Excerpts) -> Gate | None:
         for has, lacks in zip(weighed[: len(told)], weighed[len(told) :], strict=True)
         if has and lacks
     ]
-    gate = fit(cases) if len(cases) >= FEWEST else None
-    excerpts.texts.keep(_KEPT, json.dumps(gate.as_json() if gate else None).encode())
+    gate = None
+    if len(cases) >= FEWEST:
+        gate = replace(fit(cases), seconds=time.perf_counter() - started)
+    excerpts.texts.keep(name, json.dumps(gate.as_json() if gate else None).encode())
     return gate
 
 

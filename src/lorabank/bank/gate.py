@@ -56,6 +56,8 @@ class Gate:
     """Share of held-out known questions whose own module is below it."""
     questions: int
     """How many it was fitted on, each of them held out once."""
+    seconds: float = 0.0
+    """It took to read them and to fit."""
 
     def log_odds(self, row: Row) -> float:
         return self.bias + sum(

@@ -11,7 +11,7 @@ combinations, and chooses none.)
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
@@ -51,8 +51,8 @@ class Costs:
         prices = (self.per_1000_tokens, self.per_second, self.per_load)
         if min(prices) < 0 or not 0 <= self.least <= 1 or not 0 <= self.enough <= 1:
             raise UsageError(
-                f"prices must be 0 or more, least and enough 0..1, got {prices}, {self.least} "
-                f"and {self.enough}"
+                "prices must be 0 or more, least and enough 0..1, got "
+                f"{', '.join(f'{name}={value:g}' for name, value in asdict(self).items())}"
             )
 
     def option(self, way: str, p: float, *, tokens: int, ms: float, loads: int) -> Option:
