@@ -2,8 +2,8 @@
 
 Quality is measured on all questions in shared batches, with intervals clustered by document; time
 on a few of them asked one by one, with everything that is made once made before. What is made once
-is stated apart: training, calibration, the index, reading documents. arXiv:2603.01097 (its question 15)
-leaves training out of its latencies and reads the same document anew for every question.
+is stated apart: training, calibration, the index, reading documents. arXiv:2603.01097 (its question
+15) leaves training out of its latencies and reads the same document anew for every question.
 """
 
 import csv
