@@ -11,8 +11,8 @@ import pytest
 from lorabank.engine.base import load_base
 from lorabank.errors import UsageError
 from lorabank.report.answering import beside, ways
-from lorabank.report.contexts import break_even
 from lorabank.report.page import make_report, write_report
+from lorabank.report.timings import break_even
 from lorabank.retrieval.documents import from_text
 from lorabank.study.context_axes import resolve
 from lorabank.study.context_cells import fleet_of, seats_of

@@ -15,6 +15,8 @@ from typing import Any
 from lorabank.errors import UsageError
 from lorabank.lora.intervals import bootstrap_mean
 from lorabank.report.groups import Cell, Estimate
+from lorabank.report.plot import Figure, Panel
+from lorabank.report.wording import number
 from lorabank.study.context_axes import ADAPTERS, ANSWERS, CHUNK, LATENCY, MERGED, NONE, RAG, TEXTS
 
 _NEEDED = {
@@ -93,7 +95,7 @@ class Way:
         """Nats per token over the bare model without text; of one kind of question, or of all."""
         return self._estimate([_gains(cell) for cell in self.cells], kind)
 
-    def over(self, other: "Way") -> Estimate | None:
+    def over(self, other: "Way", kind: str | None = None) -> Estimate | None:
         """By how much more than another way, question by question; None if seeds differ."""
         theirs = {cell["seed"]: _gains(cell) for cell in other.cells}
         if {cell["seed"] for cell in self.cells} != set(theirs):
@@ -102,15 +104,15 @@ class Way:
             [mine - other for mine, other in zip(_gains(cell), theirs[cell["seed"]], strict=True)]
             for cell in self.cells
         ]
-        return self._estimate(differences, None)
+        return self._estimate(differences, kind)
 
     def written(self, metric: str) -> Estimate | None:
         """A score of the answers that were written out."""
         clusters: dict[tuple[int, int], list[float]] = {}
-        for number, cell in enumerate(self.cells):
+        for draw, cell in enumerate(self.cells):
             found, documents = cell["per_written"], cell["per_question"]["document"]
             for place, value in zip(found["place"], found.get(metric, ()), strict=False):
-                clusters.setdefault((number, documents[place]), []).append(value)
+                clusters.setdefault((draw, documents[place]), []).append(value)
         return _of(clusters)
 
     def mean(self, *keys: str) -> float | None:
@@ -127,11 +129,11 @@ class Way:
 
     def _estimate(self, values: Sequence[Sequence[float]], kind: str | None) -> Estimate | None:
         clusters: dict[tuple[int, int], list[float]] = {}
-        for number, (cell, own) in enumerate(zip(self.cells, values, strict=True)):
+        for draw, (cell, own) in enumerate(zip(self.cells, values, strict=True)):
             rows = cell["per_question"]
             for document, what, value in zip(rows["document"], rows["kind"], own, strict=True):
                 if kind in (None, what):
-                    clusters.setdefault((number, document), []).append(value)
+                    clusters.setdefault((draw, document), []).append(value)
         return _of(clusters)
 
 
@@ -192,6 +194,16 @@ def _order(spec: Mapping[str, Any]) -> tuple[Any, ...]:
     more = [str(spec[key]) for key in ("rule", "norm", "router")]
     is_off = (not spec["activated"], spec["preloaded"] is False, spec["kept"] is False)
     return (*plain, *more, text, *is_off)
+
+
+def stacked(name: str, title: str, finding: str, note: str, panels: list[Panel]) -> Figure:
+    """A figure whose panels stand below each other: names of ways are long."""
+    return Figure(name=name, title=title, finding=finding, note=note, stacked=True, panels=panels)
+
+
+def told(value: float | None) -> str:
+    """A number of a table's cell; nothing where there is none."""
+    return "" if value is None else number(value)
 
 
 def _gains(cell: Cell) -> list[float]:
