@@ -20,7 +20,7 @@ from lorabank.engine.jobs import Job
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.recall import read, share
 from lorabank.engine.settings import SOUND
-from lorabank.engine.siblings import Siblings
+from lorabank.engine.siblings import Siblings, lay_together
 from lorabank.engine.train import fleet_loss, train
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import Message, from_pair
@@ -214,6 +214,19 @@ def test_layers_of_one_input_asked_together_say_what_they_say_apart(
             found.append(torch.stack(seen))
     assert any(layer.siblings for layer in fleet._built[0][3:4])
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
+
+
+def test_weights_laid_together_are_the_same_weights():
+    parts = [torch.nn.Parameter(torch.randn(n, 4), requires_grad=False) for n in (3, 1, 2)]
+    before = [part.clone() for part in parts]
+    together = lay_together(parts)
+    torch.testing.assert_close(together, torch.cat(before))
+    assert all(torch.equal(part, old) for part, old in zip(parts, before, strict=True))
+    assert lay_together(parts).data_ptr() == together.data_ptr()  # not copied again
+    parts[1].data.fill_(7.0)
+    assert together[3].tolist() == [7.0] * 4
+    assert lay_together(parts[1:]).data_ptr() == parts[1].data_ptr()
+    assert lay_together(parts[::-1]).data_ptr() != together.data_ptr()
 
 
 def test_sampling_follows_its_seed_and_streams_what_it_writes(tiny: Base):

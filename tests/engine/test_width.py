@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from lorabank.engine.base import Base
-from lorabank.engine.capacity import Need, free_bytes, measure_need, settle_width
+from lorabank.engine.capacity import Need, measure_need, settle_width
 from lorabank.engine.fleet import Fleet
 from lorabank.engine.frozen import EVERYTHING, Reuse
 from lorabank.engine.jobs import Job
 from lorabank.engine.learn import plan_job
+from lorabank.engine.memory import free_bytes
 from lorabank.engine.settings import SOUND
 from lorabank.engine.train import train
 from lorabank.errors import UsageError

@@ -10,9 +10,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
@@ -30,7 +28,6 @@ from lorabank.errors import UsageError
 _log = logging.getLogger(__name__)
 _COPIES = 5  # of an adapter: weights, gradient, two moments, best state
 _SHARE = 0.7  # of what is free; the rest for recall, shelves and whatever else runs
-_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # cgroup v2, v1
 _GIB = 1 << 30
 
 
@@ -95,21 +92,6 @@ def measure_need(base: Base, jobs: Sequence[Job], *, reuse: Reuse, recompute: bo
         "a seat takes %.1f MB, %.1f of it for its rows", need.seat_bytes / 1e6, rows * row / 1e6
     )
     return need
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory that could be had now, within the limit of the control group if there is one."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    free = int(psutil.virtual_memory().available)
-    for name in _LIMITS:
-        try:
-            limit = int((Path("/sys/fs/cgroup") / name).read_text())
-        except (OSError, ValueError):  # no such group, or "max"
-            continue
-        free = min(free, max(0, limit - int(psutil.Process().memory_info().rss)))
-    return free
 
 
 def _n_run(row: Lesson, reuse: Reuse) -> int:

@@ -94,16 +94,14 @@ class FleetLinear(nn.Module):
         """Y (R, T, out), without gradients and only where adapters work."""
         seating, siblings = self.seating, self.siblings
         first, on = seating.span
-        y = self._frozen(x)
-        n = x.shape[1] - first
         if siblings is not None and (part := siblings.take(self, x)) is not None:
-            y.narrow(1, first, n).add_(part)
-            return y
+            return part
+        n = x.shape[1] - first
         tail = x.narrow(1, first, n)  # (R, t, in)
-        is_few = tail.shape[0] * n <= _FEW and x.device.type == "cpu"
+        is_few = x.shape[0] * n <= _FEW and x.device.type == "cpu"
         if is_few and siblings is not None and siblings.may_join:
-            y.narrow(1, first, n).add_(siblings.ask(self, x, tail, on))
-            return y
+            return siblings.ask(self, x, first, on)
+        y = self._frozen(x)
         dtype = torch.float32 if seating.is_exact or is_few else x.dtype
         # The same adapters are asked again and again, token by token and question by question.
         key = (seating.who, dtype, self.a._version)  # torch counts changes of the weights

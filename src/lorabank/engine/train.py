@@ -17,12 +17,13 @@ from torch import Tensor
 
 from lorabank.engine import teacher
 from lorabank.engine.base import Base
-from lorabank.engine.capacity import free_bytes, measure_need, settle_width
+from lorabank.engine.capacity import measure_need, settle_width
 from lorabank.engine.checkpoint import Checkpoint, State
 from lorabank.engine.fleet import Fleet
 from lorabank.engine.frozen import EVERYTHING, Reuse
 from lorabank.engine.jobs import Job, Outcome, Progress, check_jobs
 from lorabank.engine.lessons import Lesson
+from lorabank.engine.memory import free_bytes
 from lorabank.engine.progress import FleetProgress, fleet_progress
 from lorabank.engine.recompute import recomputing
 from lorabank.engine.rows import in_passes, lesson_batch

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.engine.base import Base
-from lorabank.engine.capacity import free_bytes
 from lorabank.engine.frozen import document_shelf, prompt_shelf
+from lorabank.engine.memory import free_bytes
 from lorabank.study.context_axes import LATENCY, NONE
 from lorabank.study.context_cells import kind_of, measure_cell
 from lorabank.study.context_exam import Exam
