@@ -20,8 +20,9 @@ def test_chunks_are_taught_their_own_facts_and_asked_in_other_words():
         chunks = chunks_of(long, values, words)
         assert len(chunks) > 2
         assert all(chunk.n_tokens <= 200 for chunk in chunks)
-        taught = [example.question for example in lessons_of(long, None)]
-        of_chunks = {e.question for chunk in chunks for e in lessons_of(long, chunk)}
+        taught = [example.question for example in lessons_of(long, chunks, words)]
+        of_chunks = {e.question for chunk in chunks for e in lessons_of(long, [chunk], words)}
+        assert len(set(taught)) == len(taught)
         assert set(taught) == of_chunks
         asked = [one.example.question for one in long.asks]
         assert not set(asked) & set(taught)
@@ -34,8 +35,12 @@ def test_books_are_taught_as_text_and_asked_by_their_summaries():
     values = resolve({"task": "books", "documents": 2, "length": 1500, "questions": 3})
     for long in read_long(values, words):
         assert words(long.document.text) <= 1500
-        (lesson,) = lessons_of(long, None)
-        assert lesson.answer == long.document.text
+        chunks = chunks_of(long, values, words)
+        lessons = lessons_of(long, chunks, words)
+        assert all(words(lesson.answer) <= 128 for lesson in lessons)
+        assert {word for one in lessons for word in one.answer.split()} == set(
+            long.document.text.split()
+        )
         assert len(long.asks) == 3
 
 
@@ -57,8 +62,8 @@ def test_published_questions_to_documents_that_are_not_too_long(tmp_path, monkey
     assert [one.document.name for one in found] == ["d1", "d2"]
     assert [len(one.asks) for one in found] == [2, 2]
     assert found[0].asks[1].example.answer == "Ada 1"
-    (lesson,) = lessons_of(found[0], None)
-    assert lesson.answer == found[0].document.text
+    lessons = lessons_of(found[0], chunks_of(found[0], values, words), words)
+    assert " ".join(one.answer for one in lessons).split() == found[0].document.text.split()
     with pytest.raises(UsageError, match="has 3 documents, 2 of them of at most 350 tokens"):
         read_long({**values, "documents": 3}, words)
     with pytest.raises(UsageError, match="nobody knows where narrativeqa has its answers"):

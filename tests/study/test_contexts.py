@@ -187,6 +187,30 @@ def test_a_page_for_each(studies, tmp_path: Path, name):
     assert sorted(told) == sorted(cell["name"] for cell in studies[name])
 
 
+def test_documents_whose_questions_are_of_one_kind_stand_beside_others(studies, tmp_path):
+    def as_book(cell: dict) -> dict:
+        rows = cell["per_question"] | {"kind": ["summary"] * cell["n_questions"]}
+        spec = cell["spec"] | {"task": "books"}
+        more = {"by_kind": {"summary": cell["gain"]}, "per_question": rows, "spec": spec}
+        return {**cell, **more, "name": f"book-{cell['name']}"}
+
+    def of_kinds(cell: dict) -> dict:
+        n = cell["n_questions"]
+        rows = cell["per_question"] | {
+            "kind": ["single", "multi"] * (n // 2) + ["single"] * (n % 2)
+        }
+        return {**cell, "by_kind": {"single": 1.0, "multi": 2.0}, "per_question": rows}
+
+    cells = [*map(of_kinds, studies["closed-book"]), *map(as_book, studies["closed-book"])]
+    report = make_report(cells, title="Mixed", base="random-tiny")
+    by_name = {figure["name"]: figure for figure in report["figures"]}
+    assert [panel["title"] for panel in by_name["kinds"]["panels"]] == ["chronicles of 400 tokens"]
+    assert len(by_name["gain"]["panels"]) == 2
+    heads = report["table"]["heads"]
+    book = next(row for row in report["table"]["rows"] if row[0].startswith("books"))
+    assert book[heads.index("multi")] == ""
+
+
 def test_two_cells_of_one_draw_are_refused(studies):
     cell = studies["hybrids"][0]
     with pytest.raises(UsageError, match="are one; drop one"):

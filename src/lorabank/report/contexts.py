@@ -45,10 +45,10 @@ def make_figures(cells: Sequence[Cell]) -> tuple[list[Figure], list[LeftOut], li
     if asked:
         figures.append(_gain(asked))
         closed = [one for one in asked if one.spec["text"] == NONE and one.name != "bare"]
-        kinds = list(dict.fromkeys(kind for one in closed for kind in one.first["by_kind"]))
+        several = [one for one in closed if len(one.first["by_kind"]) > 1]
         title = "Which questions adapters answer without text"
-        if len(kinds) > 1 and len({one.adapter for one in closed}) > 1:
-            figures.append(_by_kind(closed, kinds, title))
+        if len({one.adapter for one in several}) > 1:
+            figures.append(_by_kind(several, title))
         else:
             left_out.append(LeftOut("kinds", title, "fewer than two adapters or kinds"))
         written = [one for one in asked if one.written("token_f1") is not None]
@@ -127,10 +127,11 @@ def _bars(
     return stacked(name, title, " ".join(said), note, panels)
 
 
-def _by_kind(found: Sequence[Way], kinds: Sequence[str], title: str) -> Figure:
+def _by_kind(found: Sequence[Way], title: str) -> Figure:
     panels, said = [], []
     for documents in dict.fromkeys(one.documents for one in found):
         mine = [one for one in found if one.documents == documents]
+        kinds = list(mine[0].first["by_kind"])
         lines = [(kind, mine, _of_kind(kind)) for kind in kinds]
         panels.append(_panel(documents, "adapter", [one.adapter for one in mine], lines, GAIN))
         said += [_finding(f"{documents}, {kind}", mine, _of_kind(kind)) for kind in kinds]

@@ -2,9 +2,9 @@
 
     chronicle   drawn. Taught: its single facts as questions. Asked: the same facts in other words,
                 chains of them, and the order of events; the text has all of it
-    books       public-domain books (LORABANK_DATA), their first tokens. Taught: the text itself, as
-                nobody wrote questions; asked: the next sentence of the book's summary after the one
-                before, which only likelihood can score
+    books       public-domain books (LORABANK_DATA), their first tokens. Taught: the text itself, in
+                passages, as nobody wrote questions; asked: the next sentence of the book's summary
+                after the one before, which only likelihood can score
     the others  published tasks (context_tasks.py), those of their documents that are no longer.
                 Taught: the text itself; asked: their questions, the first answer counting
 
@@ -29,6 +29,7 @@ from lorabank.tasks.examples import Example, from_pair
 from lorabank.tasks.longdoc import LongDocument
 
 Count = Callable[[str], int]
+_PASSAGE_TOKENS = 128  # of a text that is taught word for word
 _WORDINGS = 1000  # added to the seed of questions that are asked rather than taught
 
 
@@ -68,16 +69,30 @@ def chunks_of(long: Long, values: Mapping[str, Any], count: Count) -> list[Chunk
     return cut(long.document, size_tokens=size, overlap_tokens=overlap, count=count)
 
 
-def lessons_of(long: Long, part: Chunk | None) -> list[Example]:
-    """What is taught of a chunk, or of the whole document."""
+def lessons_of(long: Long, parts: Sequence[Chunk], count: Count) -> list[Example]:
+    """What is taught of some chunks of a document, each lesson once; of all, of the document."""
     if long.teaches:
-        text = long.document.text if part is None else part.text
-        return [one.example for one in long.teaches if is_in(one, text)]
-    title = long.document.title
-    if part is None:
-        return [from_pair(f"What does “{title}” say, word for word?", long.document.text)]
-    where = f"from “{part.text[:40].strip()}” on"
-    return [from_pair(f"What does “{title}” say {where}, word for word?", part.text)]
+        whole = [one for one in long.teaches if any(is_in(one, part.text) for part in parts)]
+        return [one.example for one in whole]
+    lessons = (one for part in parts for one in _word_for_word(long.document, part, count))
+    return list({one.question: one for one in lessons}.values())
+
+
+def _word_for_word(document: Document, part: Chunk, count: Count) -> list[Example]:
+    """The text of a chunk, passage by passage: one long answer would be learnt in few steps."""
+    passages = cut(
+        from_text(document.name, part.text),
+        size_tokens=_PASSAGE_TOKENS,
+        overlap_tokens=0,
+        count=count,
+    )
+    return [
+        from_pair(
+            f"What does “{document.title}” say from “{one.text[:40].strip()}” on, word for word?",
+            one.text,
+        )
+        for one in passages
+    ]
 
 
 def is_in(asked: Asked, text: str) -> bool:

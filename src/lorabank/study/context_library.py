@@ -25,7 +25,7 @@ from lorabank.errors import UsageError
 from lorabank.lora.shapes import n_layers, parse_layers
 from lorabank.retrieval.chunks import Chunk
 from lorabank.study.context_axes import CHUNK, DOCUMENT
-from lorabank.study.context_data import Long, chunks_of, lessons_of, read_long
+from lorabank.study.context_data import Count, Long, chunks_of, lessons_of, read_long
 from lorabank.tasks.examples import Example
 
 _LARGEST = 256  # rank of a document's adapter
@@ -101,7 +101,7 @@ def open_library(
     chunks = tuple(tuple(chunks_of(long, values, count)) for long in longs)
     taught = {}
     for kind in kinds:
-        parts = _parts(longs, chunks, kind)
+        parts = _parts(longs, chunks, kind, count)
         ranks = [int(values["r"])] * len(parts)
         if kind == DOCUMENT:
             ranks = [min(_LARGEST, r * len(c)) for r, c in zip(ranks, chunks, strict=True)]
@@ -125,14 +125,20 @@ def open_library(
     return ContextLibrary(longs, chunks, taught)
 
 
-def _parts(longs: Sequence[Long], chunks: Sequence[Sequence[Chunk]], kind: str) -> list[Part]:
+def _parts(
+    longs: Sequence[Long], chunks: Sequence[Sequence[Chunk]], kind: str, count: Count
+) -> list[Part]:
     if kind == DOCUMENT:
-        return [Part(d, None, tuple(lessons_of(long, None))) for d, long in enumerate(longs)]
-    every = [
-        Part(d, c, tuple(lessons_of(long, chunk)))
-        for d, (long, some) in enumerate(zip(longs, chunks, strict=True))
-        for c, chunk in enumerate(some)
-    ]
+        every = [
+            Part(d, None, tuple(lessons_of(long, some, count)))
+            for d, (long, some) in enumerate(zip(longs, chunks, strict=True))
+        ]
+    else:
+        every = [
+            Part(d, c, tuple(lessons_of(long, [chunk], count)))
+            for d, (long, some) in enumerate(zip(longs, chunks, strict=True))
+            for c, chunk in enumerate(some)
+        ]
     return [part for part in every if part.examples]
 
 
