@@ -38,13 +38,16 @@ def memory(way: str, total_ms: float, once_s: float) -> Memory:
 
 def test_questions_are_read_from_csv_and_jsonl(tmp_path: Path):
     csv, jsonl = tmp_path / "a.csv", tmp_path / "a.jsonl"
-    csv.write_text('question,answer,document\nWho?,"Ann, of course",a\nWhere?,Here,\n', "utf-8")
+    csv.write_text(
+        'question,answer,document\nWho?,"Ann, of course",a\nWhere?,Here,\nWhy?,,\n', "utf-8"
+    )
     jsonl.write_text(
         '{"question": "Who?", "answer": "Ann, of course", "document": "a"}\n'
-        '{"question": "Where?", "answer": "Here"}\n',
+        '{"question": "Where?", "answer": "Here"}\n'
+        '{"question": "Why?", "answer": null}\n',
         "utf-8",
     )
-    want = [Item("Who?", "Ann, of course", "a"), Item("Where?", "Here")]
+    want = [Item("Who?", "Ann, of course", "a"), Item("Where?", "Here"), Item("Why?", None)]
     assert read_items(csv) == read_items(jsonl) == want
 
 
@@ -54,7 +57,8 @@ def test_questions_are_read_from_csv_and_jsonl(tmp_path: Path):
         ("a.txt", "x", "must be a .csv or .jsonl file, got .txt"),
         ("a.csv", "question,answer\n", "no questions in it"),
         ("a.csv", "question,reply\nWho?,Ann\n", "line 2: answer is missing"),
-        ("a.csv", "question,answer\nWho?,\n", "line 2: answer must be text"),
+        ("a.csv", "question,answer\nWho?\n", "line 2: has fewer columns than line 1"),
+        ("a.csv", "question,answer\nWho?,  \n", "line 2: answer must be text"),
         ("a.csv", 'question,answer\n"Who?,Ann\n', "not a CSV row"),
         ("a.jsonl", '{"question": "Who?"}\n', "line 1: answer is missing"),
         (

@@ -5,6 +5,7 @@ when it is next asked.
 """
 
 import json
+import logging
 import random
 import time
 from dataclasses import asdict, replace
@@ -16,6 +17,7 @@ from lorabank.bank.routing import Router
 from lorabank.bank.texts import Texts
 from lorabank.store.records import Version
 
+_log = logging.getLogger(__name__)
 MODULES = 16
 """Sampled; more are not read before the first answer."""
 QUESTIONS = 96
@@ -33,6 +35,7 @@ def calibrate(reader: Reader, router: Router, texts: Texts) -> Gate | None:
     asked = _sample(reader)
     gate = None
     if asked:
+        _log.info("calibrating the gate on %d questions, once for the bank as it is", len(asked))
         found = cases(reader, asked, router=router, find=reader.store.current, k=N_CANDIDATES)
         gate = replace(fit(found), seconds=time.perf_counter() - started)
     texts.keep(name, json.dumps(asdict(gate) if gate else None).encode())

@@ -8,6 +8,7 @@ is stated apart: training, calibration, the index, reading documents. arXiv:2603
 
 import csv
 import io
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from lorabank.lora.intervals import Interval, bootstrap_mean
 from lorabank.tasks import fields
 from lorabank.tasks.text_metrics import exact_match, token_f1
 
+_log = logging.getLogger(__name__)
 EVERY = (*WAYS, AUTO)
 TIMED = 8
 
@@ -91,13 +93,17 @@ class Comparison:
 def read_items(path: Path) -> list[Item]:
     """Questions from a `.jsonl` or `.csv` file with question, answer and perhaps document.
 
+    An answer that is left empty, or null, says that nothing in the bank answers the question.
+
     Raises:
         DataError: no such file, or a record without question or answer.
     """
     items = []
     for line, record in _records(path):
         where = f"{path}, line {line}"
-        question, answer = (fields.text(where, record, name) for name in ("question", "answer"))
+        question = fields.text(where, record, "question")
+        is_answered = "answer" not in record or record["answer"] not in (None, "")
+        answer = fields.text(where, record, "answer") if is_answered else None
         document = record.get("document") or ""
         if not isinstance(document, str):
             raise DataError(f"{where}: document must be text, got {document!r}")
@@ -135,6 +141,7 @@ def compare(
     measured: list[Memory] = []
     left_out: dict[str, str] = {}
     for way in ways:
+        _log.info("asking %d questions with %s", len(questions), way)
         try:
             answers = bank.ask_all(questions, way=way, max_new_tokens=max_new_tokens)
         except UsageError as error:
@@ -185,6 +192,8 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     reader = csv.DictReader(io.StringIO(fields.read_text(path), newline=""), strict=True)
     try:
         for row in reader:
+            if None in row.values():
+                raise DataError(f"{path}, line {reader.line_num}: has fewer columns than line 1")
             yield reader.line_num, {str(name).strip(): value for name, value in row.items()}
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: not a CSV row: {error}") from None

@@ -11,6 +11,7 @@ answer is held out. Nobody labels anything.
 """
 
 import json
+import logging
 import random
 import re
 import time
@@ -41,6 +42,7 @@ _SAMPLED = 4 * QUESTIONS  # as not every answer is a piece of the text
 FEWEST = 8
 """Below, there is no calibration."""
 _SEARCHED = 8 * N_EXCERPTS  # to find passages without the answer in
+_log = logging.getLogger(__name__)
 _WORD = re.compile(r"\w+")
 
 
@@ -132,6 +134,8 @@ def calibrate(reader: Reader, excerpts: Excerpts) -> Gate | None:
         if any(_tells(excerpt, example) for excerpt in some[:N_EXCERPTS])
     ][:QUESTIONS]
     questions = [example.question for example, *_ in told]
+    if questions:
+        _log.info("calibrating texts on %d questions, once for the bank as it is", len(questions))
     as_is = [some[:N_EXCERPTS] for *_, some in told]
     without = [rest[:N_EXCERPTS] for _, rest, _ in told]
     weighed = weigh(reader, excerpts, questions * 2, as_is + without)  # much is read for both

@@ -1,5 +1,6 @@
 """`lorabank ask`: with adapters, with text, with both, or by the policy; what it cites and why."""
 
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,6 +40,7 @@ def run(
     from lorabank.bank.ways import check_way
     from lorabank.errors import UsageError
 
+    logging.getLogger("lorabank.bank").setLevel(logging.INFO)  # calibration takes seconds
     check_way(way)
     if not question.strip():
         raise UsageError("the question is empty; ask something")

@@ -1,5 +1,6 @@
 """`lorabank compare`: every memory on the same questions, what it costs, and from when it pays."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 def run(
     bank: Annotated[Path, typer.Argument(help="The bank's folder.")],
     questions: Annotated[
-        Path, typer.Argument(help="CSV or JSONL: question, answer and perhaps document.")
+        Path,
+        typer.Argument(help="CSV or JSONL: question, answer (empty: none) and perhaps document."),
     ],
     timed: Annotated[int, typer.Option(min=1, help="Questions asked one by one for times.")] = 8,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of an answer.")] = 64,
@@ -32,6 +34,7 @@ def run(
 
     if plot and (plot.suffix != ".png" or not plot.absolute().parent.is_dir()):
         raise UsageError(f"--plot must be a .png file in a folder that exists, got {plot}")
+    logging.getLogger("lorabank.bank").setLevel(logging.INFO)  # it takes a while
     items = read_items(questions)
     with open_bank(bank, device) as opened:
         found = compare(opened, items, n_timed=timed, max_new_tokens=max_new_tokens)
