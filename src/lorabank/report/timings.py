@@ -90,7 +90,7 @@ def _pays(one: Way, peer: Way | None) -> str:
     if not _is_whole(one):
         return "training not timed"
     first, last = break_even(one, peer)
-    if first == math.inf:
+    if first == math.inf or last < 1:
         return "never"
     if last == math.inf:
         return f"from {int(first) + 1:,}"
