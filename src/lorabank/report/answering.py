@@ -16,7 +16,6 @@ from lorabank.errors import UsageError
 from lorabank.lora.intervals import bootstrap_mean
 from lorabank.report.groups import Cell, Estimate
 from lorabank.report.plot import Figure, Panel
-from lorabank.report.wording import number
 from lorabank.study.context_axes import ADAPTERS, ANSWERS, CHUNK, LATENCY, MERGED, NONE, RAG, TEXTS
 
 _NEEDED = {
@@ -199,11 +198,6 @@ def _order(spec: Mapping[str, Any]) -> tuple[Any, ...]:
 def stacked(name: str, title: str, finding: str, note: str, panels: list[Panel]) -> Figure:
     """A figure whose panels stand below each other: names of ways are long."""
     return Figure(name=name, title=title, finding=finding, note=note, stacked=True, panels=panels)
-
-
-def told(value: float | None) -> str:
-    """A number of a table's cell; nothing where there is none."""
-    return "" if value is None else number(value)
 
 
 def _gains(cell: Cell) -> list[float]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lorabank.report import timings
-from lorabank.report.answering import Way, beside, stacked, told, ways
-from lorabank.report.groups import Cell, Estimate
+from lorabank.report.answering import Way, beside, stacked, ways
+from lorabank.report.groups import Cell, Estimate, in_words
 from lorabank.report.modules import GAIN
 from lorabank.report.plot import (
     Figure,
@@ -21,7 +21,7 @@ from lorabank.report.plot import (
     point,
     value_axis,
 )
-from lorabank.report.wording import listing, number
+from lorabank.report.wording import listing, number, told
 from lorabank.study.context_axes import LATENCY, NONE
 
 _INTERVALS = "Intervals are over documents and the questions of each."
@@ -84,12 +84,12 @@ def _row(one: Way, found: Sequence[Way], kinds: Sequence[str]) -> list[str]:
         one.text,
         told(one.mean("library", "r")),
         told(one.mean("library", "taught_recall")),
-        _said(one.gain()),
-        *(_said(one.gain(kind)) for kind in kinds),
-        _said(one.over(chance) if chance else None),
-        *(_said(one.over(chance, kind) if chance else None) for kind in kinds if len(kinds) > 1),
-        _said(one.over(alone) if alone else None),
-        _said(one.written("token_f1")),
+        in_words(one.gain()),
+        *(in_words(one.gain(kind)) for kind in kinds),
+        in_words(one.over(chance) if chance else None),
+        *(in_words(one.over(chance, kind) if chance else None) for kind in kinds if len(kinds) > 1),
+        in_words(one.over(alone) if alone else None),
+        in_words(one.written("token_f1")),
         told(one.mean("recall")),
         told(one.mean("prompt_tokens")),
         told(one.mean("routed_right")),
@@ -179,10 +179,3 @@ def _finding(documents: str, found: Sequence[Way], value: Value) -> str:
     ends = (max(means, key=lambda pair: pair[0]), min(means, key=lambda pair: pair[0]))
     parts = [f"{number(mean)} with {one.name}" for mean, one in ends]
     return f"{documents}: {listing(parts)} are the highest and the lowest."
-
-
-def _said(value: Estimate | None) -> str:
-    if value is None:
-        return ""
-    ends = value.interval
-    return number(value.mean) + (f" ({number(ends[0])}–{number(ends[1])})" if ends else "")

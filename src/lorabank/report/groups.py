@@ -14,7 +14,7 @@ from typing import Any
 
 from lorabank.errors import UsageError
 from lorabank.lora.intervals import bootstrap_mean
-from lorabank.report.wording import budget_name
+from lorabank.report.wording import budget_name, number
 
 Cell = Mapping[str, Any]
 Exposures = float | str
@@ -35,6 +35,14 @@ class Estimate:
     mean: float
     interval: tuple[float, float] | None
     """95 %, by bootstrap over seeds and facts; None below three seeds."""
+
+
+def in_words(value: Estimate | None) -> str:
+    """An estimate in a table's cell: the mean, and its interval if it has one."""
+    if value is None:
+        return ""
+    ends = value.interval
+    return number(value.mean) + (f" ({number(ends[0])}–{number(ends[1])})" if ends else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lorabank.report.groups import Cell, Estimate, mean
+from lorabank.report.groups import Cell, Estimate, in_words, mean
 from lorabank.report.plot import (
     Axis,
     Figure,
@@ -24,7 +24,7 @@ from lorabank.report.plot import (
     value_axis,
 )
 from lorabank.report.settings import Setting, settings
-from lorabank.report.wording import listing, number, percent, seeds
+from lorabank.report.wording import listing, number, percent, seeds, told
 
 GAIN = "gain, nats per token"
 _ROUTERS = ("oracle", "hybrid", "hybrid+gate", "dense", "bm25", "lag", "spectr", "arrow")
@@ -187,26 +187,15 @@ def _row(one: Setting) -> list[str]:
         one.budget,
         by,
         str(one.n_seeds),
-        _told(one.estimate("score")),
-        _told(one.estimate("control")),
-        _plain(one.average("oracle")),
-        _told(one.estimate("gain")),
-        _plain(one.average("routing", "top1")),
+        in_words(one.estimate("score")),
+        in_words(one.estimate("control")),
+        told(one.average("oracle")),
+        in_words(one.estimate("gain")),
+        told(one.average("routing", "top1")),
         " / ".join(wrong),
-        _plain(one.average("norm_ratio")),
+        told(one.average("norm_ratio")),
         ", ".join(one.names),
     ]
-
-
-def _told(value: Estimate | None) -> str:
-    if value is None:
-        return ""
-    ends = value.interval
-    return number(value.mean) + (f" ({number(ends[0])}–{number(ends[1])})" if ends else "")
-
-
-def _plain(value: float | None) -> str:
-    return "" if value is None else number(value)
 
 
 def _figure(view: View, inside: Sequence[Setting]) -> Figure:

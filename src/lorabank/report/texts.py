@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lorabank.report.groups import Cell, Estimate
+from lorabank.report.groups import Cell, Estimate, in_words
 from lorabank.report.modules import GAIN
 from lorabank.report.plot import (
     Figure,
@@ -143,23 +143,16 @@ def _row(one: Taught, name: str) -> list[str]:
         f"{one.spec['lr']:g}{chosen}",
         number(round(one.mean("tokens"))),
         number(round(one.mean("tokens_trained"))),
-        _said(one.gain()),
-        _said(one.gain(control=True)),
-        _said(one.gain(minus_control=True)),
-        _said(one.written("token_f1")),
-        _said(one.written("control_token_f1")),
-        _said(one.written("rouge_l")),
+        in_words(one.gain()),
+        in_words(one.gain(control=True)),
+        in_words(one.gain(minus_control=True)),
+        in_words(one.written("token_f1")),
+        in_words(one.written("control_token_f1")),
+        in_words(one.written("rouge_l")),
         number(one.mean("kl_to_base_nats")),
         as_published(one.spec),
         ", ".join(one.names),
     ]
-
-
-def _said(value: Estimate | None) -> str:
-    if value is None:
-        return ""
-    ends = value.interval
-    return number(value.mean) + (f" ({number(ends[0])}–{number(ends[1])})" if ends else "")
 
 
 def _figure(view: View, inside: Sequence[Taught], names: Mapping[int, str]) -> Figure:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from lorabank.report.answering import Way, stacked, told
+from lorabank.report.answering import Way, stacked
 from lorabank.report.plot import (
     Figure,
     LeftOut,
@@ -18,7 +18,7 @@ from lorabank.report.plot import (
     point,
     value_axis,
 )
-from lorabank.report.wording import listing, number
+from lorabank.report.wording import listing, number, told
 from lorabank.study.context_axes import ICL, NONE, RAG
 
 _ASKED = (1, 3, 10, 30, 100, 300, 1000, 3000)

@@ -14,6 +14,11 @@ def number(x: float) -> str:
     return f"{x:.3g}"
 
 
+def told(x: float | None) -> str:
+    """A number of a table's cell; nothing where there is none."""
+    return "" if x is None else number(x)
+
+
 def percent(share: float) -> str:
     """Whole percent; a tenth where it would otherwise claim all or nothing."""
     whole = f"{share:.0%}"
