@@ -6,6 +6,7 @@ Only what the dict says is drawn; `svg.py` draws the same for the page.
 import math
 from collections.abc import Iterable
 from io import BytesIO
+from textwrap import fill
 from typing import Any
 
 from matplotlib.artist import Artist
@@ -21,6 +22,7 @@ from lorabank.report.style import colour, dash, marker
 _ACROSS = 3  # panels in a row
 _WIDTH, _HEIGHT = 4.2, 3.2  # inches, of one panel
 _DPI = 150
+_LETTERS = 9  # of a title, to the inch
 _ARROW_POINTS = 17
 _SLANT, _LETTER = 35, 0.05  # degrees, and inches down that a letter takes aslant
 _INK, _FAINT = "#1c1c1c", "#6b6b6b"
@@ -41,7 +43,7 @@ def draw(figure: Figure) -> Canvas:
     for axes, panel in zip(grid.flat, figure["panels"], strict=False):
         _draw_panel(axes, panel)
     series = {one["name"]: one for panel in figure["panels"] for one in panel["series"]}
-    canvas.suptitle(_plain(figure["title"]))
+    canvas.suptitle(fill(_plain(figure["title"]), int(_LETTERS * width)))
     canvas.legend(
         [_sample(one) for one in series.values()],
         [_plain(name) for name in series],
