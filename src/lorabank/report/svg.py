@@ -23,7 +23,7 @@ from lorabank.report.wording import count, quantity, seeds
 _WIDTH, _HEIGHT = 440, 310
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 30, 50
 _RADIUS, _REACH, _ARROW = 4.5, 11, 17  # of a marker, of where hovering finds it, of its arrow
-_SLANT, _LETTER = 35, 4.2  # degrees, and how far down a letter reaches aslant
+_SLANT, _LETTER, _ACROSS = 35, 4.2, 5.6  # degrees; how far down and left a letter reaches aslant
 _NUMBERED = 26  # width of a bar that its number fits over
 _SAME = 3  # points closer than this cover each other
 _MOST_NAMES = 12  # in a hover text
@@ -31,9 +31,9 @@ _MOST_NAMES = 12  # in a hover text
 
 def panel_svg(panel: Panel) -> str:
     """One panel; scales with the page."""
-    height = _HEIGHT + _below(panel)
+    height, beside = _HEIGHT + _below(panel), _beside(panel)
     parts = [
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" '
+        f'<svg viewBox="{-beside} 0 {_WIDTH + beside} {height}" role="img" '
         f'aria-label="{escape(panel["title"])}" xmlns="http://www.w3.org/2000/svg">',
         _text(_LEFT, 18, panel["title"], anchor="start", weight="600"),
         *_frame(panel),
@@ -116,6 +116,17 @@ def _frame(panel: Panel) -> Iterator[str]:
 def _below(panel: Panel) -> int:
     """What names aslant need beneath the panel."""
     return round(_LETTER * slanted(panel["x"]))
+
+
+def _beside(panel: Panel) -> int:
+    """What names aslant need left of the panel."""
+    x = panel["x"]
+    if not slanted(x):
+        return 0
+    ends = _xs(x, [tick["at"] for tick in x["ticks"]])
+    labels = [tick["label"] for tick in x["ticks"]]
+    reach = [_ACROSS * len(name) - at for name, at in zip(labels, ends, strict=True)]
+    return max(0, round(max(reach)))
 
 
 def _path(panel: Panel, one: Series) -> Iterator[str]:
