@@ -115,18 +115,6 @@ def way_of(values: Mapping[str, Any]) -> str:
     return str(values["text"]) if values["adapter"] == NONE else f"{adapter} + {values['text']}"
 
 
-def way_in_full(values: Mapping[str, Any]) -> str:
-    """The same with all that sets ways apart in a study of one task."""
-    more = []
-    if values["adapter"] == MERGED:
-        more += [values["rule"], f"{values['norm']} norm"]
-    more += [values["router"]] if values["router"] not in (None, "hybrid") else []
-    more += ["always on"] if values["adapter"] != NONE and not values["activated"] else []
-    more += ["from disk"] if values["preloaded"] is False else []
-    more += ["read each time"] if values["kept"] is False else []
-    return ", ".join([way_of(values), *more])
-
-
 def short_name(values: Mapping[str, Value]) -> str:
     """What cells usually differ in."""
     parts = [values["task"], f"n{values['length']}", way_of(values).replace(" + ", "+")]
