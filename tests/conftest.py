@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lorabank.engine.base import Base, load_base, load_info
-from lorabank.engine.models import find_model
-from lorabank.engine.tiny import build_tiny
+from lorabank.engine.backbone.base import Base, load_base, load_info
+from lorabank.engine.models.registry import find_model
+from lorabank.engine.models.tiny import build_tiny
 
 CHATML = (
     "{% for m in messages %}"

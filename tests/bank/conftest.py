@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from lorabank.bank.bank import Bank, identity_of
-from lorabank.bank.parcels import from_examples
-from lorabank.engine.base import Base
-from lorabank.engine.settings import TrainSettings
+from lorabank.bank.write.drafts import from_examples
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.training.settings import TrainSettings
 from lorabank.store.store import Store
-from lorabank.tasks import phonebook
 from lorabank.tasks.examples import Example, from_phonebook
+from lorabank.tasks.synthetic import phonebook
 
 TINY = TrainSettings(r=4, alpha=8.0, lr=1e-2, exposures=200, batch_size=4)
 NAMES = ("north", "south", "east")
@@ -26,8 +26,8 @@ def written(
     tiny_folder: Path, book: list[Example], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A bank written once; copy it before changing it."""
-    from lorabank.engine.base import load_info
-    from lorabank.engine.models import find_model
+    from lorabank.engine.backbone.base import load_info
+    from lorabank.engine.models.registry import find_model
 
     base = load_info(find_model(str(tiny_folder)), dtype="float32", device="cpu")
     path = tmp_path_factory.mktemp("banks") / "written"
@@ -68,8 +68,8 @@ def shelved(
     """A phone book, and two documents with a module that has hardly looked at them."""
     from dataclasses import replace
 
-    from lorabank.engine.base import load_info
-    from lorabank.engine.models import find_model
+    from lorabank.engine.backbone.base import load_info
+    from lorabank.engine.models.registry import find_model
     from lorabank.retrieval.documents import from_text
     from lorabank.tasks.examples import from_pair
 

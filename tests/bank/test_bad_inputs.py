@@ -18,11 +18,11 @@ from peft import IA3Config, LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.parcels import from_examples
-from lorabank.engine.adapter import CONFIG, RECORD, TENSORS
-from lorabank.engine.base import Base, load_info
-from lorabank.engine.models import find_model
-from lorabank.engine.tiny import build_tiny
+from lorabank.bank.write.drafts import from_examples
+from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS
+from lorabank.engine.backbone.base import Base, load_info
+from lorabank.engine.models.registry import find_model
+from lorabank.engine.models.tiny import build_tiny
 from lorabank.errors import AdapterError, DataError, LorabankError, UsageError
 from lorabank.store import schema
 from lorabank.store.blobs import kept

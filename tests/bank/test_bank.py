@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.parcels import from_examples
-from lorabank.engine.base import Base
+from lorabank.bank.write.drafts import from_examples
+from lorabank.engine.backbone.base import Base
 from lorabank.errors import AdapterError, DataError, UsageError
 from lorabank.tasks.examples import Example, Message
 

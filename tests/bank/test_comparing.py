@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.bank.answers import Answer
-from lorabank.bank.bank import Bank
-from lorabank.bank.comparing import (
+from lorabank.bank.answer.answers import Answer
+from lorabank.bank.answer.compare import (
     EVERY,
     Item,
     Memory,
@@ -17,6 +16,7 @@ from lorabank.bank.comparing import (
     read_items,
     score,
 )
+from lorabank.bank.bank import Bank
 from lorabank.errors import DataError, UsageError
 from lorabank.report.draw import png
 from lorabank.report.memories import memories_figure

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.documents import CACHE, ONE_MODULE, Making, plan_modules
-from lorabank.bank.forgetting import parcel_of
-from lorabank.bank.held_out import hold_out
-from lorabank.bank.kept import DOCUMENTS, documents_bytes, documents_from, documents_of
-from lorabank.bank.parcels import Parcel, Part, Passage, from_examples
-from lorabank.bank.passages import WRITTEN, exams_of, judge, written_f1
-from lorabank.bank.training import train_parcels
-from lorabank.bank.writing import Written, plan_jobs
-from lorabank.engine.base import Base
-from lorabank.engine.fleet import Fleet
-from lorabank.engine.recall import Reading
+from lorabank.bank.write.document_drafts import CACHE, ONE_MODULE, Making, plan_modules
+from lorabank.bank.write.drafts import Parcel, Part, Passage, from_examples
+from lorabank.bank.write.forget import parcel_of
+from lorabank.bank.write.held_out import hold_out
+from lorabank.bank.write.passages import WRITTEN, exams_of, judge, written_f1
+from lorabank.bank.write.stored_text import DOCUMENTS, documents_bytes, documents_from, documents_of
+from lorabank.bank.write.training import train_parcels
+from lorabank.bank.write.write import Written, plan_jobs
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.recall import Reading
 from lorabank.errors import AdapterError, UnavailableError, UsageError
 from lorabank.retrieval.documents import from_text, read_documents
 from lorabank.store.records import Source
@@ -60,8 +60,8 @@ def docs(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def made(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bank with two documents in one module; copy it before changing it."""
-    from lorabank.engine.base import load_info
-    from lorabank.engine.models import find_model
+    from lorabank.engine.backbone.base import load_info
+    from lorabank.engine.models.registry import find_model
 
     base = load_info(find_model(str(tiny_folder)), dtype="float32", device="cpu")
     top = tmp_path_factory.mktemp("documents")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from lorabank.bank import excerpts as module
+from lorabank.bank.answer import excerpts as module
+from lorabank.bank.answer.excerpts import Excerpts
 from lorabank.bank.bank import Bank
-from lorabank.bank.excerpts import Excerpts
 from lorabank.errors import UsageError
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from lorabank.bank.gate import FEATURES, Case, Gate, Row, fit
+from lorabank.bank.answer.gate import FEATURES, Case, Gate, Row, fit
 
 
 def row(rng: random.Random, coverage: float, hint: float = 0.0) -> Row:

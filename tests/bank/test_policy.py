@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from lorabank.bank import evidence
+from lorabank.bank.answer import evidence
+from lorabank.bank.answer.evidence import Evidence, weigh
+from lorabank.bank.answer.policy import Costs, _Heard, _Worth
 from lorabank.bank.bank import Bank
-from lorabank.bank.evidence import Evidence, weigh
-from lorabank.bank.policy import Costs, _Heard, _Worth
-from lorabank.bank.routing import TextRouter
+from lorabank.bank.route.routers import TextRouter
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import Example, from_pair
 

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import save
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.reading import Reader
-from lorabank.bank.routing import TextRouter
-from lorabank.bank.texts import Texts
-from lorabank.engine.adapter import CONFIG, TENSORS
-from lorabank.engine.base import Base
+from lorabank.bank.module_reader import Reader
+from lorabank.bank.route.routers import TextRouter
+from lorabank.bank.route.text_index import Texts
+from lorabank.engine.adapters.adapter import CONFIG, TENSORS
+from lorabank.engine.backbone.base import Base
 from lorabank.errors import AdapterError
 from lorabank.store.records import BaseIdentity, Draft, Key, Source
 from lorabank.store.store import Store

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.parcels import from_examples
-from lorabank.bank.spectra import SPECTRA, choose_sites, read_spectra
-from lorabank.bank.spectral import METHODS, Spectral
-from lorabank.bank.stacked import stack
-from lorabank.engine.adapter import TENSORS
-from lorabank.engine.base import Base
-from lorabank.engine.harm import ORDINARY
-from lorabank.engine.inputs import Inputs, capture, question_ids
+from lorabank.bank.route.spectral_keys import SPECTRA, choose_sites, read_spectra
+from lorabank.bank.route.spectral_router import METHODS, Spectral
+from lorabank.bank.route.stacked_spectra import stack
+from lorabank.bank.write.drafts import from_examples
+from lorabank.engine.adapters.adapter import TENSORS
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.evaluation.drift import ORDINARY
+from lorabank.engine.inference.activations import Inputs, capture, question_ids
 from lorabank.errors import UsageError
 from lorabank.lora.spectra import Spectrum
 from lorabank.store.records import Draft

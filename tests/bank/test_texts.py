@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.texts import Texts
+from lorabank.bank.route.text_index import Texts
 from lorabank.store.store import Store
 from lorabank.tasks.examples import Example
 

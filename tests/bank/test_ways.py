@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from lorabank.bank.answer.modes import NOTHING_FOUND, WAYS
 from lorabank.bank.bank import Bank
-from lorabank.bank.parcels import from_examples
-from lorabank.bank.ways import NOTHING_FOUND, WAYS
-from lorabank.engine.contexts import with_context
-from lorabank.engine.generate import generate
+from lorabank.bank.write.drafts import from_examples
+from lorabank.engine.inference.document_prefix import with_context
+from lorabank.engine.inference.generate import generate
 from lorabank.errors import DataError, UsageError
 from lorabank.retrieval.documents import from_text
 from lorabank.tasks.examples import Example, Message

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.bank.answers import Answer, Heard
-from lorabank.bank.parcels import Parcel, from_examples
-from lorabank.bank.routing import Candidate
+from lorabank.bank.answer.answers import Answer, Heard
+from lorabank.bank.route.routers import Candidate
+from lorabank.bank.write.drafts import Parcel, from_examples
 from lorabank.bench.bank import ask_everything, count_misses, make_parcels, new_bank, time_writes
-from lorabank.engine.base import Base
-from lorabank.engine.explore import Trace
-from lorabank.engine.settings import TrainSettings
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.inference.candidates import Trace
+from lorabank.engine.training.settings import TrainSettings
 from lorabank.tasks.examples import from_pair
 
 TINY = TrainSettings(r=4, alpha=8.0, lr=1e-2, exposures=200, batch_size=4)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from lorabank.bench.benches import run_bench
-from lorabank.engine.base import Base, load_info
-from lorabank.engine.models import find_model
+from lorabank.engine.backbone.base import Base, load_info
+from lorabank.engine.models.registry import find_model
 
 SMALL = {"facts": 4, "document_tokens": 900, "exact_tokens": 600, "peer_questions": 2, "repeats": 6}
 

@@ -13,15 +13,15 @@ from lorabank.bench.peer import Peer
 from lorabank.bench.reading import FIRM, HALF
 from lorabank.bench.setup import ALWAYS_ON, book, long_book, start_weights
 from lorabank.bench.writing import UNTIL_98
-from lorabank.engine.base import Base
-from lorabank.engine.fleet import Fleet
-from lorabank.engine.generate import generate
-from lorabank.engine.jobs import Job, Outcome
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.encoding.batches import lesson_batch
+from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.generate import generate
+from lorabank.engine.inference.recall import read
 from lorabank.engine.learn import plan_job
-from lorabank.engine.recall import read
-from lorabank.engine.rows import lesson_batch
-from lorabank.engine.settings import PAPER, TrainSettings
-from lorabank.engine.train import train
+from lorabank.engine.training.jobs import Job, Outcome
+from lorabank.engine.training.settings import PAPER, TrainSettings
+from lorabank.engine.training.train import train
 
 NAMES = ("one", "two")
 QUICK = replace(ALWAYS_ON, lr=1e-2, batch_size=4, exposures=6, until_recall=None)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from lorabank.bank.answers import Answer
-from lorabank.bank.comparing import Item
+from lorabank.bank.answer.answers import Answer
+from lorabank.bank.answer.compare import Item
 from lorabank.bench.policy import MODULE, NEITHER, TEXT, Draw, Mixed, mixed, summary
 from lorabank.bench.setup import book
-from lorabank.tasks import chronicle, chronicle_questions
+from lorabank.tasks.synthetic import chronicle, chronicle_questions
 
 
 def test_nothing_asked_was_taught_but_what_modules_know():

@@ -9,9 +9,9 @@ import torch
 
 from lorabank.bench import routing
 from lorabank.bench.routing import data_folder, hit_rate
-from lorabank.engine.base import Base
-from lorabank.engine.embedder import Embedder, load_embedder
-from lorabank.engine.reranker import Reranker, likelihoods
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.inference.embedder import Embedder, load_embedder
+from lorabank.engine.inference.reranker import Reranker, likelihoods
 from lorabank.errors import DataError, UsageError
 from lorabank.retrieval.index import Found
 from lorabank.tasks.examples import Message

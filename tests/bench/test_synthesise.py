@@ -1,7 +1,7 @@
 """The bench of synthesis: both sides write the same, and the requests are all different."""
 
 from lorabank.bench.synthesise import bench_synthesise, make_requests
-from lorabank.engine.base import Base
+from lorabank.engine.backbone.base import Base
 
 
 def test_requests_are_alike_in_length_and_different_in_text():

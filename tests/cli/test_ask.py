@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.parcels import from_examples
-from lorabank.engine.base import load_info
-from lorabank.engine.models import find_model
-from lorabank.engine.settings import TrainSettings
+from lorabank.bank.write.drafts import from_examples
+from lorabank.engine.backbone.base import load_info
+from lorabank.engine.models.registry import find_model
+from lorabank.engine.training.settings import TrainSettings
 from lorabank.retrieval.documents import from_text
 from lorabank.tasks.examples import from_pair
 

@@ -9,14 +9,14 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from lorabank.engine.adapter import check_out, load_adapter, save_adapter
-from lorabank.engine.base import Base, load_info
-from lorabank.engine.fleet import Fleet, Weights
-from lorabank.engine.generate import generate
+from lorabank.engine.adapters.adapter import check_out, load_adapter, save_adapter
+from lorabank.engine.backbone.base import Base, load_info
+from lorabank.engine.fleet.fleet import Fleet, Weights
+from lorabank.engine.inference.generate import generate
 from lorabank.engine.learn import learn, plan_job
-from lorabank.engine.models import find_model
-from lorabank.engine.settings import SOUND
-from lorabank.engine.tiny import build_tiny
+from lorabank.engine.models.registry import find_model
+from lorabank.engine.models.tiny import build_tiny
+from lorabank.engine.training.settings import SOUND
 from lorabank.errors import AdapterError, StorageError, UsageError
 from lorabank.tasks.examples import Example, from_pair
 
@@ -155,8 +155,8 @@ def test_output_that_is_a_file(tmp_path: Path):
 _FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from lorabank.engine.adapter import save_adapter
-from lorabank.engine.base import load_base
+from lorabank.engine.adapters.adapter import save_adapter
+from lorabank.engine.backbone.base import load_base
 import torch
 base = load_base(sys.argv[1], dtype="float32", device="cpu")
 weights = {p: (torch.ones(8, i), torch.ones(o, 8)) for p, (o, i) in base.linears.items()}

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lorabank.engine import cache
+from lorabank.engine.models import model_cache as cache
 from lorabank.errors import ModelError, StorageError
 
 
@@ -136,7 +136,7 @@ def test_failed_block_leaves_nothing(cache_folder):
 
 KILLED_HALFWAY = """
 import os, signal
-from lorabank.engine import cache
+from lorabank.engine.models import model_cache as cache
 with cache.workspace(print) as folder:
     (folder / "half").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)

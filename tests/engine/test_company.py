@@ -8,18 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from lorabank.engine.base import Base
-from lorabank.engine.dropout import Dropout, layer_key, masks
-from lorabank.engine.fleet import Fleet
-from lorabank.engine.frozen import Reuse
-from lorabank.engine.jobs import Job, Outcome
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.backbone.reuse import Reuse
+from lorabank.engine.encoding.batches import lesson_batch
+from lorabank.engine.encoding.dataset import Lessons
+from lorabank.engine.fleet.dropout import Dropout, layer_key, masks
+from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import plan_job
-from lorabank.engine.lessons import Lessons
-from lorabank.engine.progress import FleetProgress, render
-from lorabank.engine.recompute import recomputing
-from lorabank.engine.rows import lesson_batch
-from lorabank.engine.settings import PAPER, SOUND, TrainSettings
-from lorabank.engine.train import fleet_loss, train
+from lorabank.engine.training.jobs import Job, Outcome
+from lorabank.engine.training.progress import FleetProgress, render
+from lorabank.engine.training.recompute import recomputing
+from lorabank.engine.training.settings import PAPER, SOUND, TrainSettings
+from lorabank.engine.training.train import fleet_loss, train
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import from_pair
 

@@ -5,17 +5,19 @@ import math
 import pytest
 import torch
 
-from lorabank.engine import attention, contexts, prompts
-from lorabank.engine.attention import can_follow
-from lorabank.engine.base import Base
-from lorabank.engine.contexts import in_groups, with_context
-from lorabank.engine.explore import explore
-from lorabank.engine.fleet import Fleet
-from lorabank.engine.generate import generate
-from lorabank.engine.lessons import Probe
-from lorabank.engine.recall import read
+from lorabank.engine.backbone import attention
+from lorabank.engine.backbone import prefill as prompts
+from lorabank.engine.backbone.attention import can_follow
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.encoding.dataset import Probe
+from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference import document_prefix as contexts
+from lorabank.engine.inference.candidates import explore
+from lorabank.engine.inference.document_prefix import in_groups, with_context
+from lorabank.engine.inference.generate import generate
+from lorabank.engine.inference.recall import read
 from lorabank.errors import UsageError
-from lorabank.tasks import chronicle
+from lorabank.tasks.synthetic import chronicle
 
 DOCUMENTS = [chronicle.text(chronicle.build(500, seed=s, count=lambda t: 2 * len(t)))[:180]
              for s in range(2)]  # fmt: skip

@@ -24,9 +24,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from lorabank.engine import cache, convert
-from lorabank.engine.catalog import CATALOG, CatalogEntry
-from lorabank.engine.models import ModelInfo, find_model
+from lorabank.engine.models import model_cache as cache
+from lorabank.engine.models.catalog import CATALOG, CatalogEntry
+from lorabank.engine.models.registry import ModelInfo, convert, find_model
 from lorabank.errors import ModelError, StorageError, UnavailableError
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -266,7 +266,7 @@ def test_full_disk_leaves_nothing(gguf_file, cache_folder):
 
 FIND = """
 import sys
-from lorabank.engine.models import find_model
+from lorabank.engine.models.registry import find_model
 print(find_model(sys.argv[1], progress=print).sha256)
 """
 

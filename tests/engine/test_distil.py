@@ -9,21 +9,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lorabank.engine import teacher
-from lorabank.engine.base import Base, load_info
-from lorabank.engine.fleet import Fleet, Weights
-from lorabank.engine.frozen import EVERYTHING, Reuse, teacher_shelf
-from lorabank.engine.head import TargetNats
-from lorabank.engine.jobs import Job, Outcome, Progress
+from lorabank.engine.backbone.base import Base, load_info
+from lorabank.engine.backbone.head import TargetNats
+from lorabank.engine.backbone.reuse import EVERYTHING, Reuse, teacher_shelf
+from lorabank.engine.encoding.dataset import Lesson
+from lorabank.engine.fleet.fleet import Fleet, Weights
 from lorabank.engine.learn import learn, plan_job
-from lorabank.engine.lessons import Lesson
-from lorabank.engine.models import find_model
-from lorabank.engine.progress import FleetProgress
-from lorabank.engine.recompute import recomputing
-from lorabank.engine.settings import PAPER, SOUND
-from lorabank.engine.train import fleet_loss, train
+from lorabank.engine.models.registry import find_model
+from lorabank.engine.training import distillation as teacher
+from lorabank.engine.training.jobs import Job, Outcome, Progress
+from lorabank.engine.training.progress import FleetProgress
+from lorabank.engine.training.recompute import recomputing
+from lorabank.engine.training.settings import PAPER, SOUND
+from lorabank.engine.training.train import fleet_loss, train
 from lorabank.errors import DataError, UsageError
-from lorabank.lora import distil
+from lorabank.lora import distillation as distil
 from lorabank.lora.shapes import layer_of
 from lorabank.tasks.examples import from_pair
 

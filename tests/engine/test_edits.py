@@ -1,13 +1,13 @@
 """Edits scored by what the model finds likelier."""
 
-from lorabank.engine.base import Base
-from lorabank.engine.edits import score_edits
-from lorabank.engine.fleet import Fleet
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.evaluation.edits import score_edits
+from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import plan_job
-from lorabank.engine.settings import settings_for
-from lorabank.engine.train import train
-from lorabank.tasks import counterfact
-from lorabank.tasks.counterfact import Edit
+from lorabank.engine.training.settings import settings_for
+from lorabank.engine.training.train import train
+from lorabank.tasks.datasets import counterfact
+from lorabank.tasks.datasets.counterfact import Edit
 
 
 def test_a_learnt_edit_beats_the_truth_and_a_bare_model_knows_neither(tiny: Base):

@@ -10,18 +10,18 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from lorabank.engine import rows
-from lorabank.engine.adapter import load_adapter
-from lorabank.engine.base import Base
-from lorabank.engine.fleet import Fleet
-from lorabank.engine.frozen import Reuse
-from lorabank.engine.generate import Group, Sampling, decode, generate
-from lorabank.engine.jobs import Job
+from lorabank.engine.adapters.adapter import load_adapter
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.backbone.reuse import Reuse
+from lorabank.engine.encoding import batches as rows
+from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.fleet.fused_projections import Siblings, lay_together
+from lorabank.engine.inference.generate import Group, Sampling, decode, generate
+from lorabank.engine.inference.recall import read, share
 from lorabank.engine.learn import learn, plan_job
-from lorabank.engine.recall import read, share
-from lorabank.engine.settings import SOUND
-from lorabank.engine.siblings import Siblings, lay_together
-from lorabank.engine.train import fleet_loss, train
+from lorabank.engine.training.jobs import Job
+from lorabank.engine.training.settings import SOUND
+from lorabank.engine.training.train import fleet_loss, train
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import Message, from_pair
 

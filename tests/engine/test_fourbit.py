@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from lorabank.engine import fourbit
-from lorabank.engine.adapter import load_adapter
-from lorabank.engine.base import Base, load_base, load_info
-from lorabank.engine.fleet import Fleet
+from lorabank.engine.adapters.adapter import load_adapter
+from lorabank.engine.backbone import fourbit
+from lorabank.engine.backbone.base import Base, load_base, load_info
+from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.recall import read, share
 from lorabank.engine.learn import learn, plan_job
-from lorabank.engine.models import find_model
-from lorabank.engine.recall import read, share
-from lorabank.engine.settings import settings_for
-from lorabank.engine.train import fleet_loss
+from lorabank.engine.models.registry import find_model
+from lorabank.engine.training.settings import settings_for
+from lorabank.engine.training.train import fleet_loss
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import from_pair
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from lorabank.engine.base import Base, load_info
-from lorabank.engine.fleet import Fleet
-from lorabank.engine.generate import generate
+from lorabank.engine.backbone.base import Base, load_info
+from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.generate import generate
+from lorabank.engine.inference.recall import read, share
 from lorabank.engine.learn import learn, plan_job
-from lorabank.engine.models import find_model
-from lorabank.engine.recall import read, share
-from lorabank.engine.settings import settings_for
-from lorabank.engine.train import fleet_loss, train
+from lorabank.engine.models.registry import find_model
+from lorabank.engine.training.settings import settings_for
+from lorabank.engine.training.train import fleet_loss, train
 from lorabank.tasks.examples import from_pair
 
 pytestmark = [

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lorabank.engine.base import Base
-from lorabank.engine.inputs import capture, question_ids
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.inference.activations import capture, question_ids
 from lorabank.errors import DataError, UsageError
 from lorabank.tasks.examples import Message
 

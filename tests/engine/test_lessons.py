@@ -1,9 +1,9 @@
 import pytest
 from transformers import AutoTokenizer
 
-from lorabank.engine.base import Base
-from lorabank.engine.chat import Chat
-from lorabank.engine.lessons import render_lessons
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.encoding.chat import Chat
+from lorabank.engine.encoding.dataset import render_lessons
 from lorabank.errors import DataError
 from lorabank.tasks.examples import Example, Message, from_pair
 

@@ -8,13 +8,13 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from lorabank.engine.adapter import Adapter, load_adapter, save_adapter
-from lorabank.engine.base import Base
-from lorabank.engine.fleet import Fleet
-from lorabank.engine.generate import generate
-from lorabank.engine.lessons import Lessons, render_lessons
-from lorabank.engine.merged import merge_adapters
-from lorabank.engine.recall import read
+from lorabank.engine.adapters.adapter import Adapter, load_adapter, save_adapter
+from lorabank.engine.adapters.merging import merge_adapters
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.encoding.dataset import Lessons, render_lessons
+from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.generate import generate
+from lorabank.engine.inference.recall import read
 from lorabank.errors import AdapterError, UsageError
 from lorabank.lora import factors
 from lorabank.lora.factors import Factors

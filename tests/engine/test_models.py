@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from lorabank.engine.models import find_model, list_models
-from lorabank.engine.weights import read_weights
+from lorabank.engine.models.registry import find_model, list_models
+from lorabank.engine.models.weight_files import read_weights
 from lorabank.errors import ModelError, UnavailableError
 
 
@@ -194,7 +194,8 @@ def test_list_of_an_empty_cache_names_the_catalog(cache_folder):
 
 def test_looking_up_imports_neither_torch_nor_transformers(folder):
     code = (
-        "import sys; from lorabank.engine.models import find_model, list_models; list_models();"
+        "import sys; from lorabank.engine.models.registry import find_model, list_models;"
+        "list_models();"
         f"find_model({str(folder)!r}); sys.exit(bool(sys.modules.keys() & {{'torch', 'numpy',"
         "'transformers', 'huggingface_hub'}))"
     )
@@ -243,7 +244,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 FROM_HUB = """
 import sys
-from lorabank.engine.models import find_model
+from lorabank.engine.models.registry import find_model
 from lorabank.errors import LorabankError
 try:
     info = find_model(sys.argv[1])

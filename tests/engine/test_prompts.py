@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from lorabank.engine import prompts
-from lorabank.engine.base import Base
-from lorabank.engine.prompts import KeyValues, Tokens, read_prompts
+from lorabank.engine.backbone import prefill as prompts
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.backbone.prefill import KeyValues, Tokens, read_prompts
 
 
 def token_rows(*lengths: int, start: Tokens = (), seed: int = 0) -> list[Tokens]:

@@ -4,17 +4,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lorabank.engine.base import Base, load_base
-from lorabank.engine.fleet import Fleet
-from lorabank.engine.generate import generate
+from lorabank.engine.backbone.base import Base, load_base
+from lorabank.engine.encoding.dataset import Lessons
+from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.generate import generate
+from lorabank.engine.inference.recall import read, scored, share
 from lorabank.engine.learn import plan_job
-from lorabank.engine.lessons import Lessons
-from lorabank.engine.recall import read, scored, share
-from lorabank.engine.settings import SOUND
-from lorabank.engine.train import train
-from lorabank.tasks import phonebook
+from lorabank.engine.training.settings import SOUND
+from lorabank.engine.training.train import train
 from lorabank.tasks.examples import from_pair
-from lorabank.tasks.scoring import is_same_text
+from lorabank.tasks.scoring.exact_match import is_same_text
+from lorabank.tasks.synthetic import phonebook
 
 Half = tuple[Base, Fleet, Lessons]
 

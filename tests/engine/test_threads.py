@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from lorabank.engine.threads import busy_cores
+from lorabank.engine.backbone.threads import busy_cores
 
 _SETTLE = "import lorabank.engine, os; print(os.environ.get('OMP_WAIT_POLICY'))"
 

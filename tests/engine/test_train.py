@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from lorabank.engine.base import Base
-from lorabank.engine.fleet import Fleet
-from lorabank.engine.harm import measure_harm
-from lorabank.engine.jobs import Job, Progress
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.encoding.batches import by_length
+from lorabank.engine.evaluation.drift import measure_harm
+from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import learn, plan_job
-from lorabank.engine.rows import by_length
-from lorabank.engine.settings import PAPER, SOUND, settings_for
-from lorabank.engine.train import train
+from lorabank.engine.training.jobs import Job, Progress
+from lorabank.engine.training.settings import PAPER, SOUND, settings_for
+from lorabank.engine.training.train import train
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import from_pair
 

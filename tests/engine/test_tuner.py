@@ -11,15 +11,15 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from lorabank.cli.main import main
-from lorabank.engine import tuner
-from lorabank.engine.base import Base
-from lorabank.engine.fleet import Fleet
-from lorabank.engine.jobs import Progress
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import learn, plan_job
-from lorabank.engine.settings import PAPER, SOUND, settings_for
-from lorabank.engine.train import train
-from lorabank.engine.tuner import applied, train_with_peft
-from lorabank.engine.wrapped import opened, tuner_names
+from lorabank.engine.peft_backend import tuner
+from lorabank.engine.peft_backend.tuner import applied, train_with_peft
+from lorabank.engine.peft_backend.wrapped import opened, tuner_names
+from lorabank.engine.training.jobs import Progress
+from lorabank.engine.training.settings import PAPER, SOUND, settings_for
+from lorabank.engine.training.train import train
 from lorabank.errors import AdapterError, UsageError
 from lorabank.tasks.examples import from_pair
 

@@ -5,15 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lorabank.engine.base import Base
-from lorabank.engine.capacity import Need, measure_need, settle_width
-from lorabank.engine.fleet import Fleet
-from lorabank.engine.frozen import EVERYTHING, Reuse
-from lorabank.engine.jobs import Job
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.backbone.memory import free_bytes
+from lorabank.engine.backbone.reuse import EVERYTHING, Reuse
+from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import plan_job
-from lorabank.engine.memory import free_bytes
-from lorabank.engine.settings import SOUND
-from lorabank.engine.train import train
+from lorabank.engine.training.jobs import Job
+from lorabank.engine.training.memory_budget import Need, measure_need, settle_width
+from lorabank.engine.training.settings import SOUND
+from lorabank.engine.training.train import train
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import from_pair
 

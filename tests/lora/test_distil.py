@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lorabank.lora import distil
+from lorabank.lora import distillation as distil
 
 V = 40
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lorabank.errors import UsageError
-from lorabank.lora.law import (
+from lorabank.planning.law import (
     LossLaw,
     Point,
     RecallLaw,

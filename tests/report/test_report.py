@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from lorabank.errors import UsageError
-from lorabank.report.figures import make_figures
-from lorabank.report.groups import group, longest, main
+from lorabank.report.capacity.figures import make_figures
+from lorabank.report.capacity.groups import group, longest, main
+from lorabank.report.capacity.summary import rows
 from lorabank.report.page import make_report, write_report
-from lorabank.report.summary import rows
 
 PARAMETERS = 1000
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.engine.base import Base
+from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
 from lorabank.retrieval.chunks import Chunk, Count, count_words, cut
 from lorabank.retrieval.documents import Document, from_text

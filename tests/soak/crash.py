@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorabank.bank.bank import Bank
-from lorabank.engine.base import Base
+from lorabank.engine.backbone.base import Base
 from lorabank.store.store import Store
 
 from .look import Sight, look

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorabank.bank.forgetting import parcel_of
-from lorabank.bank.reading import Reader
-from lorabank.engine.base import Base
+from lorabank.bank.module_reader import Reader
+from lorabank.bank.write.forget import parcel_of
+from lorabank.engine.backbone.base import Base
 from lorabank.store.blobs import blob_path
 from lorabank.store.records import Version
 from lorabank.store.schema import DATABASE

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.parcels import Parcel, from_examples
-from lorabank.engine.settings import TrainSettings
+from lorabank.bank.write.drafts import Parcel, from_examples
+from lorabank.engine.training.settings import TrainSettings
 from lorabank.tasks.examples import from_pair
 
 from .look import Modules

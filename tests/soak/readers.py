@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.parcels import Parcel, from_examples
-from lorabank.engine.settings import TrainSettings
+from lorabank.bank.write.drafts import Parcel, from_examples
+from lorabank.engine.training.settings import TrainSettings
 from lorabank.store.store import Store
 from lorabank.tasks.examples import from_pair
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lorabank.engine.base import Base, load_info
-from lorabank.engine.models import find_model
-from lorabank.engine.tiny import build_tiny
+from lorabank.engine.backbone.base import Base, load_info
+from lorabank.engine.models.registry import find_model
+from lorabank.engine.models.tiny import build_tiny
 
 
 @contextmanager

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from lorabank.errors import UsageError
-from lorabank.study.context_axes import resolve, short_name, way_of
-from lorabank.study.context_data import chunks_of, is_in, lessons_of, read_long
+from lorabank.study.documents.axes import resolve, short_name, way_of
+from lorabank.study.documents.data import chunks_of, is_in, lessons_of, read_long
 
 
 def words(text: str) -> int:

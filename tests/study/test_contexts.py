@@ -8,16 +8,16 @@ from statistics import fmean
 
 import pytest
 
-from lorabank.engine.base import load_base
+from lorabank.engine.backbone.base import load_base
 from lorabank.errors import UsageError
-from lorabank.report.answering import beside, ways
+from lorabank.report.documents.answering import beside, ways
+from lorabank.report.documents.timings import break_even
 from lorabank.report.page import make_report, write_report
-from lorabank.report.timings import break_even
 from lorabank.retrieval.documents import from_text
-from lorabank.study.context_axes import resolve
-from lorabank.study.context_cells import fleet_of, seats_of
-from lorabank.study.context_exam import Exam
-from lorabank.study.context_library import open_library
+from lorabank.study.documents.axes import resolve
+from lorabank.study.documents.cells import fleet_of, seats_of
+from lorabank.study.documents.exam import Exam
+from lorabank.study.documents.library import open_library
 from lorabank.study.folder import StudyFolder
 from lorabank.study.run import run_study
 from lorabank.study.spec import list_studies, load_study

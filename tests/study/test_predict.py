@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.engine.base import Base
+from lorabank.engine.backbone.base import Base
 from lorabank.errors import DataError, UsageError
-from lorabank.lora.law import Point
 from lorabank.lora.shapes import count_parameters
-from lorabank.study import predict
+from lorabank.planning import forecast as predict
+from lorabank.planning.forecast import Demand, Measured, demand_of, demand_of_text, forecast
+from lorabank.planning.law import Point
 from lorabank.study.folder import StudyFolder
-from lorabank.study.predict import Demand, Measured, demand_of, demand_of_text, forecast
 from lorabank.study.run import run_study
 from lorabank.study.spec import load_study
-from lorabank.tasks import phonebook
 from lorabank.tasks.examples import from_pair, from_phonebook
+from lorabank.tasks.synthetic import phonebook
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 
 from lorabank.errors import UsageError
 from lorabank.study import run as running
+from lorabank.study.capacity.search import search_study
 from lorabank.study.folder import StudyFolder
 from lorabank.study.run import run_study
-from lorabank.study.search import search_study
 from lorabank.study.spec import StudySpec, load_study
 
 SPEC = """

@@ -7,15 +7,15 @@ from statistics import fmean
 
 import pytest
 
-from lorabank.engine.base import Base
+from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
 from lorabank.report.page import make_report, write_report
-from lorabank.report.taught import taught
+from lorabank.report.texts.taught import taught
 from lorabank.study.folder import StudyFolder
 from lorabank.study.run import run_study
 from lorabank.study.spec import list_studies, load_study
-from lorabank.study.text_axes import AXES, resolve
-from lorabank.study.text_data import make_lessons, read_texts
+from lorabank.study.texts.axes import AXES, resolve
+from lorabank.study.texts.data import make_lessons, read_texts
 
 STUDIES = ("formats", "mixtures", "base-scale", "generators", "objectives", "protection")
 

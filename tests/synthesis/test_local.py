@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from lorabank.engine.base import Base
-from lorabank.engine.generate import generate
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.inference.generate import generate
 from lorabank.errors import UsageError
 from lorabank.synthesis.generators import Finish, Request
 from lorabank.synthesis.local import LocalGenerator

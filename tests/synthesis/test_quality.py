@@ -179,7 +179,7 @@ def test_one_question_for_each_sentence_is_chosen_first():
 
 @pytest.mark.skipif(not DATA, reason="LORABANK_DATA is not set")
 def test_the_limits_part_a_papers_answers_from_anothers():
-    from lorabank.tasks.paperqa import read_papers
+    from lorabank.tasks.datasets.paperqa import read_papers
 
     papers = read_papers(Path(str(DATA)) / "paperqa")
     of = [Piece(p.title, p.title, p.title, p.title, "", p.introduction) for p in papers]

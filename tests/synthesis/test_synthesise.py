@@ -17,8 +17,8 @@ from lorabank.synthesis.pieces import Piece, from_chunks
 from lorabank.synthesis.results import Outcome
 from lorabank.synthesis.synthesise import estimate, synthesise
 from lorabank.synthesis.tasks import Way
-from lorabank.tasks import phonebook
 from lorabank.tasks.examples import Message, from_pair, from_phonebook
+from lorabank.tasks.synthetic import phonebook
 from tests.synthesis.chat_server import Body, Fault, Server, honest, serving
 from tests.synthesis.scene import chunk, country, pieces, word
 

@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 
-from lorabank.tasks import chronicle_lore as lore
+from lorabank.tasks.synthetic import chronicle_lore as lore
 
 
 def _pattern(form: str) -> re.Pattern[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lorabank.errors import DataError
-from lorabank.tasks import checksums
+from lorabank.tasks.datasets import checksums
 
 
 @pytest.fixture

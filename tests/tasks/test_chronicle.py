@@ -5,9 +5,16 @@ from collections import Counter
 import pytest
 
 from lorabank.errors import UsageError
-from lorabank.tasks import chronicle, chronicle_lore
-from lorabank.tasks.chronicle import build, chapter_text, count_words, sentence, text, to_documents
-from lorabank.tasks.chronicle_world import Date, Fact, chapters, draw_name
+from lorabank.tasks.synthetic import chronicle, chronicle_lore
+from lorabank.tasks.synthetic.chronicle import (
+    build,
+    chapter_text,
+    count_words,
+    sentence,
+    text,
+    to_documents,
+)
+from lorabank.tasks.synthetic.chronicle_world import Date, Fact, chapters, draw_name
 
 
 def all_facts(n_words: int, seed: int = 0) -> list[Fact]:

@@ -3,9 +3,10 @@ from itertools import pairwise
 import pytest
 
 from lorabank.errors import UsageError
-from lorabank.tasks import chronicle, chronicle_lore
-from lorabank.tasks.chronicle import Chronicle
-from lorabank.tasks.chronicle_questions import (
+from lorabank.tasks.examples import from_pair
+from lorabank.tasks.synthetic import chronicle, chronicle_lore
+from lorabank.tasks.synthetic.chronicle import Chronicle
+from lorabank.tasks.synthetic.chronicle_questions import (
     KINDS,
     MULTI,
     NOT_SAID,
@@ -16,7 +17,6 @@ from lorabank.tasks.chronicle_questions import (
     ask,
     to_examples,
 )
-from lorabank.tasks.examples import from_pair
 from tests.tasks.chronicle_reader import Reader, sentences
 
 ANSWERABLE = (SINGLE, MULTI, TEMPORAL)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from lorabank.errors import DataError, UsageError
-from lorabank.tasks import counterfact
-from lorabank.tasks.counterfact import Edit
+from lorabank.tasks.datasets import counterfact
+from lorabank.tasks.datasets.counterfact import Edit
 from lorabank.tasks.examples import from_pair
-from lorabank.tasks.relations import RELATIONS
+from lorabank.tasks.synthetic.relations import RELATIONS
 
 EDIT = Edit(
     "Ada {B}",

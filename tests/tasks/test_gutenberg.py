@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.tasks.gutenberg import clean, clean_as_published
+from lorabank.tasks.datasets.gutenberg import clean, clean_as_published
 
 HEAD = "The Project Gutenberg EBook of Ada\n\nTitle: Ada\n\n"
 TAIL = "\n\nThis file should be named ada.txt\nThe licence."

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from lorabank.errors import DataError
-from lorabank.tasks import infinitebench, letters
-from lorabank.tasks.longdoc import LongQuestion
+from lorabank.tasks.datasets import infinitebench
+from lorabank.tasks.datasets.long_documents import LongQuestion
+from lorabank.tasks.scoring import letters
 
 OPTIONS = ["Ada", "Bo", "Walking Georgie", "A and B"]
 

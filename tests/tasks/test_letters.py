@@ -1,6 +1,6 @@
 import pytest
 
-from lorabank.tasks.letters import letter, letter_as_published
+from lorabank.tasks.scoring.letters import letter, letter_as_published
 
 OPTIONS = ("A man in a hat", "He was captured", "Vitamin C", "Because of D")
 

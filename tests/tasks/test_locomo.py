@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from lorabank.errors import DataError
-from lorabank.tasks import locomo
-from lorabank.tasks.locomo import Question
-from lorabank.tasks.locomo_scores import score, score_as_published
-from lorabank.tasks.longdoc import NOT_SAID
+from lorabank.tasks.datasets import locomo
+from lorabank.tasks.datasets.locomo import Question
+from lorabank.tasks.datasets.long_documents import NOT_SAID
+from lorabank.tasks.scoring.locomo_scores import score, score_as_published
 
 TURNS: list[dict[str, object]] = [
     {"speaker": "Ada", "dia_id": "D1:1", "text": "Hey Bo!"},

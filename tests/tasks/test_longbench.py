@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from lorabank.errors import DataError, UsageError
-from lorabank.tasks import letters, longbench
+from lorabank.tasks.datasets import longbench
+from lorabank.tasks.scoring import letters
 
 
 def record(name: str = "a", **changed: object) -> dict[str, object]:

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from lorabank.errors import DataError
-from lorabank.tasks import checksums, chronicle, chronicle_questions, fields, longdoc, quality
-from lorabank.tasks import narrativeqa as nqa
-from lorabank.tasks.longdoc import LongQuestion
+from lorabank.tasks.datasets import checksums, fields, quality
+from lorabank.tasks.datasets import long_documents as longdoc
+from lorabank.tasks.datasets import narrativeqa as nqa
+from lorabank.tasks.datasets.long_documents import LongQuestion
+from lorabank.tasks.synthetic import chronicle, chronicle_questions
 
 
 def test_a_chronicle_with_its_questions():

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from lorabank.errors import DataError, UsageError
-from lorabank.tasks import longmemeval
-from lorabank.tasks import longmemeval_judge as judge
-from lorabank.tasks.longmemeval import N_QUESTIONS, Question
+from lorabank.tasks.datasets import longmemeval
+from lorabank.tasks.datasets.longmemeval import N_QUESTIONS, Question
+from lorabank.tasks.scoring import longmemeval_judge as judge
 
 CHATS: list[list[dict[str, object]]] = [
     [{"role": "user", "content": "I moved to Rome.", "has_answer": True}],

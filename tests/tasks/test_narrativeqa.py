@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from lorabank.errors import DataError, UsageError
-from lorabank.tasks import narrativeqa
+from lorabank.tasks.datasets import narrativeqa
+from lorabank.tasks.datasets.narrativeqa import Book, Question
 from lorabank.tasks.examples import from_pair
-from lorabank.tasks.narrativeqa import Book, Question
 
 RAW_TEXT = "GUTENBERG EBOOK ADA ***\n\nAda met Bo."
 

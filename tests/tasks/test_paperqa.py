@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from lorabank.errors import DataError
-from lorabank.tasks import paperqa
+from lorabank.tasks.datasets import paperqa
+from lorabank.tasks.datasets.paperqa import Paper
 from lorabank.tasks.examples import from_pair
-from lorabank.tasks.paperqa import Paper
 
 needs_data = pytest.mark.skipif(
     "LORABANK_DATA" not in os.environ, reason="LORABANK_DATA is not set"

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from lorabank.errors import UsageError
-from lorabank.tasks import phonebook
 from lorabank.tasks.examples import read_examples
-from lorabank.tasks.phonebook import Fact
+from lorabank.tasks.synthetic import phonebook
+from lorabank.tasks.synthetic.phonebook import Fact
 
 
 def test_same_seed_same_book():

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from lorabank.errors import DataError, UsageError
-from lorabank.tasks import quality
+from lorabank.tasks.datasets import quality
+from lorabank.tasks.datasets.quality import Accuracy, Article, Question
 from lorabank.tasks.examples import from_pair
-from lorabank.tasks.quality import Accuracy, Article, Question
 
 OPTIONS = ["Ada", "Bo", "Cy", "Di"]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lorabank.errors import DataError, UsageError
-from lorabank.tasks import phonebook, sectors
 from lorabank.tasks.examples import Example, from_pair, read_examples
+from lorabank.tasks.synthetic import phonebook, sectors
 
 META = {
     "total_sectors": 2,

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from lorabank.errors import DataError
-from lorabank.tasks import squad
+from lorabank.tasks.datasets import squad
+from lorabank.tasks.datasets.squad import Passage
 from lorabank.tasks.examples import from_pair
-from lorabank.tasks.squad import Passage
 
 needs_data = pytest.mark.skipif(
     "LORABANK_DATA" not in os.environ, reason="LORABANK_DATA is not set"

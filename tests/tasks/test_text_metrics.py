@@ -7,8 +7,8 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
 from lorabank.errors import UnavailableError, UsageError
-from lorabank.tasks import text_metrics
-from lorabank.tasks.text_metrics import (
+from lorabank.tasks.scoring import text_metrics
+from lorabank.tasks.scoring.text_metrics import (
     METRICS,
     bleu,
     exact_match,

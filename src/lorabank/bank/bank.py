@@ -13,26 +13,29 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from lorabank.bank import documents, forgetting, portable, writing
-from lorabank.bank.answers import Answer
-from lorabank.bank.asking import N_CANDIDATES
-from lorabank.bank.calibration import calibrate
-from lorabank.bank.documents import Making, Material
-from lorabank.bank.evidence import calibrate as calibrate_evidence
-from lorabank.bank.excerpts import Excerpts
-from lorabank.bank.forgetting import Forgotten
-from lorabank.bank.gate import Gate
-from lorabank.bank.parcels import Parcel, from_files
-from lorabank.bank.policy import Costs, Given, answer, reading_speed
-from lorabank.bank.reading import KEPT_BYTES, Reader
-from lorabank.bank.routing import Router, TextRouter
-from lorabank.bank.texts import Texts
-from lorabank.bank.ways import ADAPTER, check_way
-from lorabank.bank.writing import EXAMPLES, Written
-from lorabank.engine.base import Base, load_base
-from lorabank.engine.models import ModelInfo
-from lorabank.engine.settings import SOUND, TrainSettings
-from lorabank.engine.train import OnRound, OnStep
+from lorabank.bank.answer.answers import Answer
+from lorabank.bank.answer.ask import N_CANDIDATES
+from lorabank.bank.answer.evidence import calibrate as calibrate_evidence
+from lorabank.bank.answer.excerpts import Excerpts
+from lorabank.bank.answer.gate import Gate
+from lorabank.bank.answer.gate_calibration import calibrate
+from lorabank.bank.answer.modes import ADAPTER, check_way
+from lorabank.bank.answer.policy import Costs, Given, answer, reading_speed
+from lorabank.bank.module_reader import KEPT_BYTES, Reader
+from lorabank.bank.route.routers import Router, TextRouter
+from lorabank.bank.route.text_index import Texts
+from lorabank.bank.write import document_drafts as documents
+from lorabank.bank.write import forget as forgetting
+from lorabank.bank.write import transfer as portable
+from lorabank.bank.write import write as writing
+from lorabank.bank.write.document_drafts import Making, Material
+from lorabank.bank.write.drafts import Parcel, from_files
+from lorabank.bank.write.forget import Forgotten
+from lorabank.bank.write.write import EXAMPLES, Written
+from lorabank.engine.backbone.base import Base, load_base
+from lorabank.engine.models.registry import ModelInfo
+from lorabank.engine.training.settings import SOUND, TrainSettings
+from lorabank.engine.training.train import OnRound, OnStep
 from lorabank.errors import UsageError
 from lorabank.retrieval.documents import Document
 from lorabank.store.check import Damage

@@ -16,21 +16,21 @@ from statistics import fmean, median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lorabank.bank.answers import Answer
+from lorabank.bank.answer.answers import Answer
 from lorabank.bank.bank import Bank, identity_of
-from lorabank.bank.parcels import Parcel, from_files
-from lorabank.bank.routing import Oracle
-from lorabank.bank.writing import Written, plan_jobs
+from lorabank.bank.route.routers import Oracle
+from lorabank.bank.write.drafts import Parcel, from_files
+from lorabank.bank.write.write import Written, plan_jobs
 from lorabank.bench.pairs import Pairs, Side, Timed, report, run_pairs, timed
 from lorabank.bench.setup import book, empty_shelves, start_weights
 from lorabank.bench.writing import SAME_MOVE, gaps
-from lorabank.engine.base import Base
-from lorabank.engine.fleet import Weights
-from lorabank.engine.progress import FleetProgress, render
-from lorabank.engine.settings import SOUND, TrainSettings
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.fleet.fleet import Weights
+from lorabank.engine.training.progress import FleetProgress, render
+from lorabank.engine.training.settings import SOUND, TrainSettings
 from lorabank.store.store import Store
-from lorabank.tasks import phonebook
 from lorabank.tasks.examples import Example
+from lorabank.tasks.synthetic import phonebook
 
 _log = logging.getLogger(__name__)
 _EVERY_S = 30.0  # between two lines about a long write

@@ -15,7 +15,7 @@ from lorabank.bench.routing import bench_routing
 from lorabank.bench.setup import warm_up
 from lorabank.bench.synthesise import bench_synthesise
 from lorabank.bench.writing import bench_fleet, bench_train
-from lorabank.engine.base import Base
+from lorabank.engine.backbone.base import Base
 
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "train": bench_train,

@@ -19,18 +19,18 @@ from typing import Any
 import torch
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.parcels import from_examples
+from lorabank.bank.write.drafts import from_examples
 from lorabank.bench.pairs import Timed, now, report, run_pairs, timed
 from lorabank.bench.setup import book, empty_shelves
-from lorabank.engine.base import Base, load_info
-from lorabank.engine.contexts import Prompt, with_context
-from lorabank.engine.explore import explore
-from lorabank.engine.generate import generate, stop_ids
-from lorabank.engine.settings import SOUND
+from lorabank.engine.backbone.base import Base, load_info
+from lorabank.engine.inference.candidates import explore
+from lorabank.engine.inference.document_prefix import Prompt, with_context
+from lorabank.engine.inference.generate import generate, stop_ids
+from lorabank.engine.training.settings import SOUND
 from lorabank.store.records import Version
-from lorabank.tasks import chronicle, chronicle_questions
-from lorabank.tasks.chronicle_questions import SINGLE
 from lorabank.tasks.examples import Message
+from lorabank.tasks.synthetic import chronicle, chronicle_questions
+from lorabank.tasks.synthetic.chronicle_questions import SINGLE
 
 _NEW_TOKENS = 16
 _PROBED = 8  # tokens a candidate is heard

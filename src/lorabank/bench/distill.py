@@ -13,14 +13,14 @@ from typing import Any
 from lorabank.bench.caching import loss_gap, steady_ratio, training
 from lorabank.bench.pairs import largest_gap, report, run_pairs
 from lorabank.bench.setup import empty_shelves
-from lorabank.engine.base import Base, load_info
-from lorabank.engine.frozen import EVERYTHING, Reuse
-from lorabank.engine.jobs import Job
+from lorabank.engine.backbone.base import Base, load_info
+from lorabank.engine.backbone.reuse import EVERYTHING, Reuse
 from lorabank.engine.learn import plan_job
-from lorabank.engine.settings import SOUND, TrainSettings
-from lorabank.engine.train import train
-from lorabank.tasks import phonebook
+from lorabank.engine.training.jobs import Job
+from lorabank.engine.training.settings import SOUND, TrainSettings
+from lorabank.engine.training.train import train
 from lorabank.tasks.examples import Example, from_pair
+from lorabank.tasks.synthetic import phonebook
 
 SETTINGS = replace(SOUND, objective="distil", until_recall=None)
 _PER_DOCUMENT = 16  # examples on one document, as the paper draws for each of its chunks

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from lorabank.bench.pairs import StepClock
 from lorabank.bench.peer import Peer
 from lorabank.bench.setup import ALWAYS_ON, book, start_weights
-from lorabank.engine.base import Base
-from lorabank.engine.jobs import Job, Progress
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.encoding.batches import Batch, lesson_batch
 from lorabank.engine.learn import plan_job
-from lorabank.engine.rows import Batch, lesson_batch
-from lorabank.engine.train import train
+from lorabank.engine.training.jobs import Job, Progress
+from lorabank.engine.training.train import train
 
 
 def measure_shares(

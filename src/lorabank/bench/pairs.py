@@ -19,8 +19,8 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from lorabank.engine.base import Base
-from lorabank.engine.threads import busy_cores
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.backbone.threads import busy_cores
 
 _log = logging.getLogger(__name__)
 A = TypeVar("A")

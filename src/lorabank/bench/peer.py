@@ -18,10 +18,10 @@ from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from lorabank.engine.base import Base
-from lorabank.engine.fleet import Weights
-from lorabank.engine.jobs import Job, Progress
-from lorabank.engine.lessons import Lesson, Probe
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.encoding.dataset import Lesson, Probe
+from lorabank.engine.fleet.fleet import Weights
+from lorabank.engine.training.jobs import Job, Progress
 
 _IGNORED = -100  # the label transformers leaves out of the loss
 ROWS = 32  # asked at once; 16 to 100 take about the same time on a CPU

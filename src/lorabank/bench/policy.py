@@ -15,21 +15,21 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lorabank.bank.answers import Answer
+from lorabank.bank.answer.answers import Answer
+from lorabank.bank.answer.compare import Item, score
+from lorabank.bank.answer.modes import AUTO, RAG, WAYS
 from lorabank.bank.bank import Bank
-from lorabank.bank.comparing import Item, score
-from lorabank.bank.documents import counter
-from lorabank.bank.parcels import Parcel, from_examples
-from lorabank.bank.ways import AUTO, RAG, WAYS
+from lorabank.bank.write.document_drafts import counter
+from lorabank.bank.write.drafts import Parcel, from_examples
 from lorabank.bench.bank import new_bank
 from lorabank.bench.setup import book
-from lorabank.engine.base import Base
-from lorabank.engine.settings import SOUND, TrainSettings
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.training.settings import SOUND, TrainSettings
 from lorabank.retrieval.documents import Document, from_text
-from lorabank.tasks import chronicle, chronicle_questions
-from lorabank.tasks.chronicle import Chronicle
-from lorabank.tasks.chronicle_questions import SINGLE, UNANSWERABLE
 from lorabank.tasks.examples import Example
+from lorabank.tasks.synthetic import chronicle, chronicle_questions
+from lorabank.tasks.synthetic.chronicle import Chronicle
+from lorabank.tasks.synthetic.chronicle_questions import SINGLE, UNANSWERABLE
 
 _log = logging.getLogger(__name__)
 MODULE, TEXT, NEITHER = "module", "text", "neither"

@@ -10,14 +10,14 @@ from typing import Any
 from lorabank.bench.pairs import report, run_pairs, timed
 from lorabank.bench.peer import ROWS, Peer
 from lorabank.bench.setup import ALWAYS_ON, book, empty_shelves
-from lorabank.engine.base import Base, load_info
-from lorabank.engine.fleet import Fleet
-from lorabank.engine.generate import generate
-from lorabank.engine.jobs import Outcome
+from lorabank.engine.backbone.base import Base, load_info
+from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.generate import generate
+from lorabank.engine.inference.recall import read
 from lorabank.engine.learn import plan_job
-from lorabank.engine.recall import read
-from lorabank.engine.settings import SOUND, TrainSettings
-from lorabank.engine.train import train
+from lorabank.engine.training.jobs import Outcome
+from lorabank.engine.training.settings import SOUND, TrainSettings
+from lorabank.engine.training.train import train
 from lorabank.tasks.examples import from_pair
 
 HALF = replace(SOUND, batch_size=16, until_recall=0.4)

@@ -16,16 +16,16 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from lorabank.engine.base import Base
-from lorabank.engine.embedder import Embedder, load_embedder
-from lorabank.engine.reranker import Reranker
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.inference.embedder import Embedder, load_embedder
+from lorabank.engine.inference.reranker import Reranker
 from lorabank.errors import UsageError
 from lorabank.retrieval.index import Found, TextIndex
 from lorabank.retrieval.keys import cut, sentence_spans
 from lorabank.retrieval.rerank import N_CANDIDATES
-from lorabank.study.library import DATA
-from lorabank.tasks.paperqa import read_papers
-from lorabank.tasks.squad import Passage, read_passages
+from lorabank.study.modules.library import DATA
+from lorabank.tasks.datasets.paperqa import read_papers
+from lorabank.tasks.datasets.squad import Passage, read_passages
 
 _log = logging.getLogger(__name__)
 _WINDOW = range(2, 7)  # sentences in a module of the timed index

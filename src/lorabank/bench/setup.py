@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 
-from lorabank.engine.base import Base
-from lorabank.engine.fleet import Fleet, Weights
-from lorabank.engine.frozen import document_shelf, layer_shelf, prompt_shelf, teacher_shelf
-from lorabank.engine.jobs import Job
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.backbone.reuse import document_shelf, layer_shelf, prompt_shelf, teacher_shelf
+from lorabank.engine.fleet.fleet import Fleet, Weights
 from lorabank.engine.learn import plan_job
-from lorabank.engine.settings import SOUND
-from lorabank.engine.train import train
-from lorabank.tasks import phonebook
+from lorabank.engine.training.jobs import Job
+from lorabank.engine.training.settings import SOUND
+from lorabank.engine.training.train import train
 from lorabank.tasks.examples import Example, Message, from_phonebook
+from lorabank.tasks.synthetic import phonebook
 
 ALWAYS_ON = replace(SOUND, activated=False)
 """The sound recipe as plain PEFT can do it."""

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 
 from lorabank.bench.pairs import report, run_pairs, timed
-from lorabank.engine.base import Base, load_info
-from lorabank.engine.generate import stop_ids
+from lorabank.engine.backbone.base import Base, load_info
+from lorabank.engine.inference.generate import stop_ids
 from lorabank.synthesis.formats import Kind
 from lorabank.synthesis.generators import Finish, Request
 from lorabank.synthesis.local import ROWS, LocalGenerator
 from lorabank.synthesis.pieces import Piece
 from lorabank.synthesis.prompts import request_for
-from lorabank.tasks import phonebook
+from lorabank.tasks.synthetic import phonebook
 
 _LINES = 8  # of the book in a passage: about 200 tokens
 _KINDS = (Kind.QA, Kind.SUMMARY, Kind.REWRITE)

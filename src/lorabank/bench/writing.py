@@ -11,12 +11,12 @@ from lorabank.bench.limit import measure_shares
 from lorabank.bench.pairs import Pairs, StepClock, report, run_pairs, timed
 from lorabank.bench.peer import Peer, PeerOutcome
 from lorabank.bench.setup import book, empty_shelves, start_weights
-from lorabank.engine.base import Base
-from lorabank.engine.fleet import Weights
-from lorabank.engine.jobs import Outcome
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.fleet.fleet import Weights
 from lorabank.engine.learn import plan_job
-from lorabank.engine.settings import PAPER, SOUND, TrainSettings
-from lorabank.engine.train import train
+from lorabank.engine.training.jobs import Outcome
+from lorabank.engine.training.settings import PAPER, SOUND, TrainSettings
+from lorabank.engine.training.train import train
 from lorabank.tasks.examples import Example
 
 _SAME = 0.02  # of a loss; what bfloat16 leaves between two shapes of batch

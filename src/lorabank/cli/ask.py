@@ -9,7 +9,7 @@ from lorabank.cli.bank import DEFAULT_BANK, BankPath, open_bank
 from lorabank.cli.output import Device, Json, print_json, status
 
 if TYPE_CHECKING:
-    from lorabank.bank.answers import Answer, Choice, Heard
+    from lorabank.bank.answer.answers import Answer, Choice, Heard
 
 Way = Annotated[
     str,
@@ -37,7 +37,7 @@ def run(
 
     Example: lorabank ask "What is the phone number of Hagu Padi?" --with auto
     """
-    from lorabank.bank.ways import check_way
+    from lorabank.bank.answer.modes import check_way
     from lorabank.errors import UsageError
 
     logging.getLogger("lorabank.bank").setLevel(logging.INFO)  # calibration takes seconds

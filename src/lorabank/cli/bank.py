@@ -32,7 +32,7 @@ def init(
     Example: lorabank init bank --base smollm2-135m
     """
     from lorabank.bank.bank import identity_of
-    from lorabank.engine.models import find_model
+    from lorabank.engine.models.registry import find_model
     from lorabank.store.store import Store
 
     info = find_model(base)
@@ -93,7 +93,7 @@ def import_(
 
 def open_bank(path: Path, device: str | None) -> "Bank":
     from lorabank.bank.bank import Bank
-    from lorabank.engine.base import load_base
+    from lorabank.engine.backbone.base import load_base
     from lorabank.store.store import Store
 
     with Store.open(path) as store:

@@ -59,8 +59,8 @@ def run(
     Example: lorabank bench recall --json
     """
     from lorabank.bench.benches import run_bench
-    from lorabank.engine.base import load_info
-    from lorabank.engine.models import find_model
+    from lorabank.engine.backbone.base import load_info
+    from lorabank.engine.models.registry import find_model
     from lorabank.errors import UsageError
 
     if out and (out.is_dir() or not out.absolute().parent.is_dir()):

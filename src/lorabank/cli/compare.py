@@ -10,7 +10,7 @@ from lorabank.cli.bank import open_bank
 from lorabank.cli.output import Device, Json, print_json, status
 
 if TYPE_CHECKING:
-    from lorabank.bank.comparing import Comparison, Memory, Score
+    from lorabank.bank.answer.compare import Comparison, Memory, Score
 
 
 def run(
@@ -29,7 +29,7 @@ def run(
 
     Example: lorabank compare bank questions.csv --plot memories.png
     """
-    from lorabank.bank.comparing import compare, read_items
+    from lorabank.bank.answer.compare import compare, read_items
     from lorabank.errors import UsageError
 
     if plot and (plot.suffix != ".png" or not plot.absolute().parent.is_dir()):

@@ -106,7 +106,7 @@ def _check_out(out: Path, answers: Path) -> None:
 
 
 def _judge(name: str, workers: int | None, *, base: str, device: str | None) -> "Generator":
-    from lorabank.engine.base import load_base
+    from lorabank.engine.backbone.base import load_base
     from lorabank.errors import UsageError
     from lorabank.synthesis.inputs import generator_for
 

@@ -18,9 +18,9 @@ from lorabank.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from lorabank.engine.base import Base
+    from lorabank.engine.backbone.base import Base
     from lorabank.engine.learn import LearnReport
-    from lorabank.study.predict import Forecast
+    from lorabank.planning.forecast import Forecast
     from lorabank.tasks.examples import Example
 
 
@@ -79,14 +79,14 @@ def run(
 
     Example: lorabank learn facts.csv --out out/facts --until-recall 0.98
     """
-    from lorabank.engine.adapter import check_out
-    from lorabank.engine.base import load_base
+    from lorabank.engine.adapters.adapter import check_out
+    from lorabank.engine.backbone.base import load_base
     from lorabank.engine.learn import learn
-    from lorabank.engine.ordinary import ordinary
-    from lorabank.engine.settings import settings_for
+    from lorabank.engine.training.regularisation import ordinary
+    from lorabank.engine.training.settings import settings_for
     from lorabank.errors import UsageError
     from lorabank.lora.shapes import n_layers, parse_layers
-    from lorabank.study.predict import foresee
+    from lorabank.planning.forecast import foresee
     from lorabank.tasks.examples import read_examples
 
     if out is None and not show_tokens:
@@ -171,7 +171,7 @@ def _of(share: float, n: int) -> str:
 
 def _show_tokens(model: "Base", examples: "list[Example]", recipe: str, *, as_json: bool) -> None:
     """What training sees: each token, and whether predicting it carries loss."""
-    from lorabank.engine.lessons import render_lessons
+    from lorabank.engine.encoding.dataset import render_lessons
 
     lessons = render_lessons(model.chat, examples, recipe=recipe, max_tokens=model.max_tokens)
     rows: list[list[dict[str, Any]]] = [

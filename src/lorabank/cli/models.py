@@ -19,7 +19,7 @@ def list_(json: Json = False) -> None:
 
     Example: lorabank models list
     """
-    from lorabank.engine.models import list_models
+    from lorabank.engine.models.registry import list_models
 
     states = list_models()
     if json:
@@ -49,7 +49,7 @@ def show(name: Name, json: Json = False) -> None:
 
 
 def _show(name: str, *, fetch: bool, as_json: bool) -> None:
-    from lorabank.engine.models import find_model
+    from lorabank.engine.models.registry import find_model
 
     info = asdict(find_model(name, fetch=fetch, progress=status))
     info["path"] = str(info["path"])

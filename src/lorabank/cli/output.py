@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from lorabank.engine.jobs import Progress as JobProgress
-    from lorabank.engine.progress import FleetProgress
-    from lorabank.engine.train import OnRound, OnStep
+    from lorabank.engine.training.jobs import Progress as JobProgress
+    from lorabank.engine.training.progress import FleetProgress
+    from lorabank.engine.training.train import OnRound, OnStep
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 BaseName = Annotated[

@@ -8,7 +8,7 @@ import typer
 from lorabank.cli.output import DEFAULT_BASE, BaseName, Device, Json, print_json
 
 if TYPE_CHECKING:
-    from lorabank.study.predict import Forecast
+    from lorabank.planning.forecast import Forecast
 
 
 def run(
@@ -30,9 +30,9 @@ def run(
 
     Example: lorabank plan facts.csv --recall 0.95
     """
-    from lorabank.engine.base import load_base
+    from lorabank.engine.backbone.base import load_base
     from lorabank.errors import DataError
-    from lorabank.study.predict import demand_of, demand_of_text, forecast, measured_for
+    from lorabank.planning.forecast import demand_of, demand_of_text, forecast, measured_for
     from lorabank.tasks.examples import read_examples
 
     is_text = what.suffix in (".txt", ".md")

@@ -19,7 +19,7 @@ from lorabank.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from lorabank.engine.base import Base
+    from lorabank.engine.backbone.base import Base
     from lorabank.tasks.examples import Example
 
 _ASKED = 3
@@ -39,13 +39,13 @@ def run(
 
     Example: lorabank quickstart --facts 24
     """
-    from lorabank.engine.adapter import check_out
-    from lorabank.engine.base import load_info
+    from lorabank.engine.adapters.adapter import check_out
+    from lorabank.engine.backbone.base import load_info
     from lorabank.engine.learn import learn
-    from lorabank.engine.models import find_model
-    from lorabank.engine.settings import settings_for
-    from lorabank.tasks import phonebook
+    from lorabank.engine.models.registry import find_model
+    from lorabank.engine.training.settings import settings_for
     from lorabank.tasks.examples import from_phonebook
+    from lorabank.tasks.synthetic import phonebook
 
     started = time.perf_counter()
     out = out or _free_folder()
@@ -80,9 +80,9 @@ def run(
 
 def _ask(model: "Base", examples: "list[Example]", adapter: Path | None) -> list[str]:
     """Real greedy generation, with the adapter as it was saved."""
-    from lorabank.engine.adapter import load_adapter
-    from lorabank.engine.fleet import Fleet
-    from lorabank.engine.generate import generate
+    from lorabank.engine.adapters.adapter import load_adapter
+    from lorabank.engine.fleet.fleet import Fleet
+    from lorabank.engine.inference.generate import generate
 
     prompts = [model.chat.prompt_ids(example.prompt) for example in examples]
     if adapter is None:

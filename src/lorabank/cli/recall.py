@@ -28,15 +28,15 @@ def run(
 
     Example: lorabank recall out/facts facts.csv
     """
-    from lorabank.engine.adapter import is_plain_lora, load_adapter, read_record
-    from lorabank.engine.base import load_base
-    from lorabank.engine.fleet import Fleet
-    from lorabank.engine.lessons import render_lessons
-    from lorabank.engine.recall import read, scored
-    from lorabank.engine.wrapped import opened
+    from lorabank.engine.adapters.adapter import is_plain_lora, load_adapter, read_record
+    from lorabank.engine.backbone.base import load_base
+    from lorabank.engine.encoding.dataset import render_lessons
+    from lorabank.engine.fleet.fleet import Fleet
+    from lorabank.engine.inference.recall import read, scored
+    from lorabank.engine.peft_backend.wrapped import opened
     from lorabank.errors import UsageError
     from lorabank.tasks.examples import read_examples
-    from lorabank.tasks.scoring import SCORERS, TOKENS
+    from lorabank.tasks.scoring.exact_match import SCORERS, TOKENS
 
     record = read_record(adapter)
     recipe = record.get("settings", {}).get("recipe", "sound")

@@ -195,7 +195,7 @@ def export(
 
     Example: lorabank export team out/team
     """
-    from lorabank.bank.portable import export_module
+    from lorabank.bank.write.transfer import export_module
     from lorabank.store.store import Store
 
     with Store.open(bank) as store:

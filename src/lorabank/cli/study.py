@@ -106,9 +106,9 @@ def report(
 
     Example: lorabank study report out/studies/capacity-smoke
     """
+    from lorabank.planning.forecast import condense
     from lorabank.report.page import write_report
     from lorabank.study.folder import StudyFolder, write_json
-    from lorabank.study.predict import condense
 
     studies = [StudyFolder(folder) for folder in folders]
     specs = [study.spec() for study in studies]
@@ -143,9 +143,9 @@ def _run(
     search: float | None = None,
     against: Path | None = None,
 ) -> None:
+    from lorabank.study.capacity.search import search_study
     from lorabank.study.folder import StudyFolder
     from lorabank.study.run import run_study
-    from lorabank.study.search import search_study
 
     status(f"{spec.name} ({spec.preset}): {len(spec.cells)} cells on {spec.base}, in {folder}")
     if search is None:
@@ -170,7 +170,7 @@ def _run(
 
 
 def _show_plan(spec: "StudySpec", *, as_json: bool) -> None:
-    from lorabank.engine.models import find_model
+    from lorabank.engine.models.registry import find_model
     from lorabank.study.plan import estimate, plan, read_shape
 
     started = time.perf_counter()

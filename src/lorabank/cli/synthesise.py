@@ -158,8 +158,8 @@ def _pieces(docs: list[Path], chunk_words: int) -> "list[Piece]":
 def _generator(
     name: str, workers: int | None, *, base: str, device: str | None, quantize: str | None
 ) -> "Generator":
-    from lorabank.engine.base import load_info
-    from lorabank.engine.models import find_model
+    from lorabank.engine.backbone.base import load_info
+    from lorabank.engine.models.registry import find_model
     from lorabank.synthesis.inputs import generator_for
 
     return generator_for(

@@ -13,7 +13,7 @@ from lorabank.cli.output import Device, Json, fleet_line, print_json
 from lorabank.cli.write_documents import Options, Training, placed, told, write_documents
 
 if TYPE_CHECKING:
-    from lorabank.bank.parcels import Parcel
+    from lorabank.bank.write.drafts import Parcel
 
 
 def run(
@@ -119,7 +119,7 @@ def run(
 
     Example: lorabank write team team.csv
     """
-    from lorabank.engine.settings import settings_for
+    from lorabank.engine.training.settings import settings_for
     from lorabank.errors import UsageError
 
     options = Options(
@@ -177,7 +177,7 @@ def _are_documents(paths: Sequence[Path]) -> bool:
 
 
 def _examples(name: str, paths: Sequence[Path], *, each: bool, text: Path | None) -> "list[Parcel]":
-    from lorabank.bank.parcels import from_files
+    from lorabank.bank.write.drafts import from_files
     from lorabank.errors import UsageError
 
     if each and text is not None:
@@ -196,7 +196,7 @@ def _write_examples(
     device: str | None,
     json: bool,
 ) -> None:
-    from lorabank.bank.writing import check_free
+    from lorabank.bank.write.write import check_free
     from lorabank.store.store import Store
 
     with Store.open(bank) as store:  # what can be refused is, before the base is loaded

@@ -15,12 +15,12 @@ from lorabank.cli.output import fleet_line, print_json
 from lorabank.cli.synthesise import outcome_rows, reply_line
 
 if TYPE_CHECKING:
-    from lorabank.bank.documents import Making, Material
-    from lorabank.bank.writing import Written
-    from lorabank.engine.base import Base
-    from lorabank.engine.settings import TrainSettings
+    from lorabank.bank.write.document_drafts import Making, Material
+    from lorabank.bank.write.write import Written
+    from lorabank.engine.backbone.base import Base
+    from lorabank.engine.training.settings import TrainSettings
+    from lorabank.planning.forecast import Forecast
     from lorabank.retrieval.documents import Document
-    from lorabank.study.predict import Forecast
 
 _PASSES = 2
 _GOAL = 0.98  # predicted recall; below it a larger rank is taken
@@ -153,9 +153,9 @@ def _checked(
     passes: int,
 ) -> "tuple[Making, list[Document]]":
     """The documents, once everything was looked at that needs no model."""
-    from lorabank.bank.documents import Making, check_documents
-    from lorabank.bank.training import check_passes
-    from lorabank.bank.writing import check_free
+    from lorabank.bank.write.document_drafts import Making, check_documents
+    from lorabank.bank.write.training import check_passes
+    from lorabank.bank.write.write import check_free
     from lorabank.errors import UsageError
     from lorabank.retrieval.documents import LIMIT_MB
     from lorabank.store.store import Store
@@ -192,7 +192,7 @@ def _planned(
     base: "Base", material: "Material", training: Training
 ) -> "tuple[TrainSettings, Forecast | None]":
     """Settings with a rank that should do for the fullest module, and what is foreseen of it."""
-    from lorabank.study.predict import foresee
+    from lorabank.planning.forecast import foresee
 
     fullest = max((parcel.examples for parcel in material.parcels), key=len)
     settings = placed(base, training.settings, training.layers)

@@ -3,6 +3,6 @@
 How OpenMP waits is settled here, because it has to be before torch is first imported.
 """
 
-from lorabank.engine import threads
+from lorabank.engine.backbone import threads
 
 threads.settle()

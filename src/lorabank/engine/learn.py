@@ -18,23 +18,23 @@ import torch
 import transformers
 
 from lorabank import __version__
-from lorabank.engine.adapter import check_out, save_adapter
-from lorabank.engine.base import Base
-from lorabank.engine.fleet import Fleet
-from lorabank.engine.harm import compare, measure_harm, observe
-from lorabank.engine.jobs import Job, Outcome
-from lorabank.engine.lessons import render_lessons
-from lorabank.engine.recall import Reading, read, scored
-from lorabank.engine.settings import SOUND, TrainSettings
-from lorabank.engine.train import OnStep, train
-from lorabank.engine.tuner import Tuned, applied, save_tuned, train_with_peft
-from lorabank.engine.wrapped import peft_config
+from lorabank.engine.adapters.adapter import check_out, save_adapter
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.encoding.dataset import render_lessons
+from lorabank.engine.evaluation.drift import compare, measure_harm, observe
+from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.recall import Reading, read, scored
+from lorabank.engine.peft_backend.tuner import Tuned, applied, save_tuned, train_with_peft
+from lorabank.engine.peft_backend.wrapped import peft_config
+from lorabank.engine.training.jobs import Job, Outcome
+from lorabank.engine.training.settings import SOUND, TrainSettings
+from lorabank.engine.training.train import OnStep, train
 from lorabank.errors import UsageError
 from lorabank.lora import variants
 from lorabank.lora.shapes import choose, count_parameters
-from lorabank.tasks import phonebook
 from lorabank.tasks.examples import Example
-from lorabank.tasks.scoring import is_right_as_published
+from lorabank.tasks.scoring.exact_match import is_right_as_published
+from lorabank.tasks.synthetic import phonebook
 
 
 @dataclass(frozen=True, slots=True)

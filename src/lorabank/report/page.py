@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.errors import StorageError
-from lorabank.report import contexts, markup, modules, texts
+from lorabank.report import markup
+from lorabank.report.capacity.figures import make_figures
+from lorabank.report.capacity.groups import Cell, group
+from lorabank.report.capacity.summary import hashes, rows, total_cost, versions
+from lorabank.report.documents import figures as contexts
 from lorabank.report.draw import png
-from lorabank.report.figures import make_figures
-from lorabank.report.groups import Cell, group
-from lorabank.report.summary import hashes, rows, total_cost, versions
+from lorabank.report.modules import figures as modules
+from lorabank.report.texts import figures as texts
 
 FORMAT = 1
 

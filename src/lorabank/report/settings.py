@@ -11,7 +11,7 @@ from typing import Any
 
 from lorabank.errors import UsageError
 from lorabank.lora.intervals import bootstrap_mean
-from lorabank.report.groups import Cell, Estimate, mean
+from lorabank.report.capacity.groups import Cell, Estimate, mean
 
 _DRAWN = ("seed", "subset")
 _NEEDED = ("name", "spec", "metric", "score", "oracle", "gain", "per_question")

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorabank.engine.settings import PAPER, PEFT_PREFIX
+from lorabank.engine.training.settings import PAPER, PEFT_PREFIX
 from lorabank.lora.shapes import parse_layers
-from lorabank.study import context_axes, text_axes
-from lorabank.study.axes import CONVERGED, PAPER_STEPS
-from lorabank.study.module_axes import exposures, library_key
+from lorabank.study.capacity.axes import CONVERGED, PAPER_STEPS
+from lorabank.study.documents import axes as context_axes
+from lorabank.study.modules.axes import exposures, library_key
 from lorabank.study.spec import CONTEXTS, MODULES, TEXTS, CellSpec, StudySpec
+from lorabank.study.texts import axes as text_axes
 from lorabank.synthesis.formats import SIZES, parse_formats
 
 _TOGETHER = ("layers", "target_modules", "activated", "recipe")

@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lorabank.engine.base import Base, load_base
-from lorabank.engine.frozen import layer_shelf, prompt_shelf
+from lorabank.engine.backbone.base import Base, load_base
+from lorabank.engine.backbone.reuse import layer_shelf, prompt_shelf
 from lorabank.errors import UsageError
-from lorabank.study import capacity_run, context_run, module_run, text_run
+from lorabank.study.capacity import run as capacity_run
+from lorabank.study.documents import run as context_run
 from lorabank.study.folder import StudyFolder
+from lorabank.study.modules import run as module_run
 from lorabank.study.plan import FleetPlan, plan
 from lorabank.study.spec import CAPACITY, CONTEXTS, MODULES, TEXTS, StudySpec
+from lorabank.study.texts import run as text_run
 
 OnLine = Callable[[str], None]
 _EVERY_S = 15.0  # between lines of progress

@@ -27,8 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.errors import DataError, UsageError
-from lorabank.study import axes, context_axes, module_axes, text_axes
-from lorabank.study.axes import Axis, Value
+from lorabank.study.capacity import axes
+from lorabank.study.capacity.axes import Axis, Value
+from lorabank.study.documents import axes as context_axes
+from lorabank.study.modules import axes as module_axes
+from lorabank.study.texts import axes as text_axes
 
 _SPECS = resources.files("lorabank.study") / "specs"
 CAPACITY, MODULES, TEXTS, CONTEXTS = "capacity", "modules", "texts", "contexts"

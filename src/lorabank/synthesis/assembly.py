@@ -18,7 +18,7 @@ from lorabank.synthesis.quality import ASKING, numbers, plain
 from lorabank.synthesis.results import Contradiction, Made, Outcome, Refused
 from lorabank.synthesis.tasks import Task
 from lorabank.tasks.examples import from_pair
-from lorabank.tasks.text_metrics import token_f1
+from lorabank.tasks.scoring.text_metrics import token_f1
 
 _AGREEING = 0.5  # token F1 of two answers that say the same in other words
 

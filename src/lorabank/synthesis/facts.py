@@ -15,8 +15,8 @@ from lorabank.synthesis.formats import Kind
 from lorabank.synthesis.pieces import Piece
 from lorabank.synthesis.quality import numbers, plain
 from lorabank.synthesis.replies import Item
-from lorabank.tasks import phonebook
 from lorabank.tasks.examples import Example
+from lorabank.tasks.synthetic import phonebook
 
 _NUMBER_ASKED = (
     "Which phone number does {name} have?",

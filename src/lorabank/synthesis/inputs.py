@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lorabank.engine.base import Base
+from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
 from lorabank.retrieval.chunks import Chunk, Count, count_words, cut
 from lorabank.retrieval.documents import LIMIT_MB, Document, read_documents

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from typing import final
 
-from lorabank.engine.base import Base
-from lorabank.engine.generate import Sampling, generate
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.inference.generate import Sampling, generate
 from lorabank.errors import UsageError
 from lorabank.synthesis.generators import Finish, Reply, Request
 

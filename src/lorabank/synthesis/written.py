@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from lorabank.engine.cache import file_sha256
+from lorabank.engine.models.model_cache import file_sha256
 from lorabank.errors import DataError
 from lorabank.retrieval.chunks import Chunk, count_words
 from lorabank.retrieval.documents import Document
@@ -21,10 +21,10 @@ from lorabank.synthesis.formats import Kind
 from lorabank.synthesis.generators import Finish, Reply, Request
 from lorabank.synthesis.prompts import KEYS
 from lorabank.synthesis.replies import numbered, read_lines
-from lorabank.tasks import fields
+from lorabank.tasks.datasets import fields
+from lorabank.tasks.datasets.paperqa import read_papers
+from lorabank.tasks.datasets.squad import read_passages
 from lorabank.tasks.examples import Example
-from lorabank.tasks.paperqa import read_papers
-from lorabank.tasks.squad import read_passages
 
 _PAPERS = "paperQA.json"
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorabank.errors import DataError
-from lorabank.tasks import fields, phonebook
+from lorabank.tasks.datasets import fields
+from lorabank.tasks.synthetic import phonebook
 
 ROLES = ("system", "user", "assistant")
 _SHOWN = 3  # problems named in one message

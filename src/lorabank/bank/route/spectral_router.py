@@ -1,0 +1,155 @@
+"""Spectral routers: which adapters are shaped to respond to what the base makes of a question.
+
+The bare base reads the question once; what enters a few layers is compared with the directions
+each module's B A amplifies there (Arrow, SpectR, LAG: lora/). No text of the module has to fit and
+no weights are loaded. Published scores are for each token and layer; here a module's score is the
+mean over the question's last tokens and its layers. The tokens are the question's own, although an
+activated adapter comes on only after them: the header's, the same after every question, tell names
+a little better apart and topics a little worse (docs/LOG.md).
+
+Left as published the module with the largest norm, or the first direction nearest to what all text
+has in common, wins every question. So each module's score at each layer is taken in standard
+deviations from what it scores on a background (METHODS B3): ordinary questions and, by default, a
+sample of those its bank was taught, which also tells modules of one kind apart. The norm of an
+adapter cancels in that.
+"""
+
+import random
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from lorabank.bank.module_reader import Reader
+from lorabank.bank.route.routers import Candidate
+from lorabank.bank.route.spectral_keys import read_spectra
+from lorabank.bank.route.stacked_spectra import Stacked, stack
+from lorabank.bank.route.text_index import Texts
+from lorabank.engine.evaluation.drift import ORDINARY
+from lorabank.engine.inference.activations import Inputs, capture, question_ids
+from lorabank.errors import UsageError
+from lorabank.lora import lag
+from lorabank.store.records import Version
+
+METHODS = ("arrow", "spectr", "lag")
+BACKGROUNDS = ("bank", "ordinary", "none")
+N_TOKENS = 16
+FILTER_TO = 32
+_SAMPLE = 64  # of the bank's own questions in a background
+_QUESTIONS = 16  # scored together; each costs N_TOKENS rows of as many numbers as modules
+
+
+class Spectral:
+    """Routes by the spectra of the modules' adapters; follows the bank as it changes."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        texts: Texts,
+        *,
+        method: str = "lag",
+        background: str = "bank",
+        n_tokens: int = N_TOKENS,
+        filter_to: int = FILTER_TO,
+    ):
+        """Nothing is read before the first question.
+
+        Args:
+            texts: says how much of a question a candidate's own texts cover; it has no part in the
+                scores.
+            background: `ordinary` questions, those and some of the `bank`, or `none` for scores as
+                published.
+            n_tokens: at the end of each question.
+            filter_to: modules LAG leaves to SpectR.
+
+        Raises:
+            UsageError: an unknown method or background, or a number below 1.
+        """
+        if method not in METHODS:
+            raise UsageError(f"method must be {', '.join(METHODS)}, got {method!r}")
+        if background not in BACKGROUNDS:
+            raise UsageError(f"background must be {', '.join(BACKGROUNDS)}, got {background!r}")
+        if n_tokens < 1 or filter_to < 1:
+            raise UsageError(
+                f"n_tokens and filter_to must be at least 1, got {n_tokens} and {filter_to}"
+            )
+        self.reader, self.texts = reader, texts
+        self.method, self.background = method, background
+        self.n_tokens, self.filter_to = n_tokens, filter_to
+        self._generation = -1
+        self._names: list[str] = []
+        self._stacked: Stacked | None = None
+
+    def route(self, questions: Sequence[str], k: int) -> list[list[Candidate]]:
+        """At most `k` candidates for each question, the best first."""
+        stacked = self._current()
+        if stacked is None:
+            return [[] for _ in questions]
+        routed = []
+        for start in range(0, len(questions), _QUESTIONS):
+            some = questions[start : start + _QUESTIONS]
+            parts = self._scores(stacked, self._inputs(some, stacked.paths), k)
+            routed += [
+                self._candidates(question, {name: row[i] for name, row in parts.items()}, k)
+                for i, question in enumerate(some)
+            ]
+        return routed
+
+    def _scores(self, stacked: Stacked, inputs: Inputs, k: int) -> dict[str, Tensor]:
+        """(Q, modules) of each kind, the one that decides last."""
+        if self.method != "lag":
+            return {self.method: stacked.scores(self.method, inputs)}
+        first = stacked.scores("arrow", inputs)
+        last = lag.scores(
+            first, max(self.filter_to, k), lambda some: stacked.scores("spectr", inputs, some)
+        )
+        return {"arrow": first, "spectr": last}
+
+    def _candidates(self, question: str, parts: dict[str, Tensor], k: int) -> list[Candidate]:
+        deciding = list(parts.values())[-1]
+        order = deciding.argsort(descending=True, stable=True)[:k].tolist()
+        return [
+            Candidate(
+                self._names[i],
+                float(deciding[i]),
+                {name: float(values[i]) for name, values in parts.items()},
+                *self.texts.covered(question, self._names[i]),
+            )
+            for i in order
+        ]
+
+    def _inputs(self, questions: Sequence[str], paths: Sequence[str]) -> Inputs:
+        base = self.reader.base
+        prompts = [question_ids(base.chat, question) for question in questions]
+        return capture(base, prompts, paths, n_tokens=self.n_tokens)
+
+    def _current(self) -> Stacked | None:
+        """The spectra of the bank's present generation; None for an empty bank."""
+        store = self.reader.store
+        generation = store.generation
+        if generation != self._generation:
+            versions = store.currents()
+            self._names = [version.module for version in versions]
+            self._stacked = self._stack(versions) if versions else None
+            self._generation = generation
+        return self._stacked
+
+    def _stack(self, versions: Sequence[Version]) -> Stacked:
+        stacked = stack(
+            [read_spectra(self.reader, version) for version in versions],
+            r=1 if self.method == "arrow" else None,
+            device=self.reader.base.device,
+        )
+        if background := self._background():
+            stacked.compare_with(self._inputs(background, stacked.paths))
+        return stacked
+
+    def _background(self) -> list[str]:
+        """Questions to compare with; the same ones for the same bank."""
+        if self.background == "none":
+            return []
+        questions = [question for question, _ in ORDINARY]
+        if self.background == "bank":
+            keys = self.reader.store.all_keys()
+            taught = list(dict.fromkeys(key.text for _, _, key in keys if key.kind == "question"))
+            questions += random.Random("spectral").sample(taught, min(_SAMPLE, len(taught)))
+        return questions

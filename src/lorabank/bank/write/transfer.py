@@ -1,0 +1,179 @@
+"""Export and import: a module as a PEFT folder and back.
+
+The folder holds what PEFT reads, and beside it our record, the examples and the keys, so that a
+module keeps its sources and its way of being found. A folder somebody else wrote comes in as it is:
+LoRA of this base, found by the passages given with it. Nothing that can run code is read.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorabank.bank.route.spectral_keys import SPECTRA, spectra_bytes
+from lorabank.bank.write.drafts import from_jsonl
+from lorabank.bank.write.stored_text import DOCUMENTS, documents_from
+from lorabank.bank.write.write import EXAMPLES
+from lorabank.engine.adapters.adapter import (
+    CONFIG,
+    RECORD,
+    TENSORS,
+    check_out,
+    load_adapter,
+    staged,
+)
+from lorabank.engine.backbone.base import Base
+from lorabank.errors import AdapterError, UsageError
+from lorabank.store.names import check_name
+from lorabank.store.records import Draft, Key, Source, Version
+from lorabank.store.store import Store
+
+MODULE = "module.json"
+_NUMBER = (int, float)
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "facts": int,
+    "recall_before": _NUMBER,
+    "recall": _NUMBER,
+    "missing": list,
+    "exposures_per_fact": _NUMBER,
+    "stopped": str,
+    "kl_to_base_nats": _NUMBER,
+    "seconds": _NUMBER,
+    "trainable_parameters": int,
+    "passages": int,
+    "not_stuck": list,
+    "held_out": (dict, type(None)),
+    "passes": list,
+}
+"""What is taken over of a module's record."""
+_PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
+
+
+def export_module(store: Store, version: Version, folder: Path) -> None:
+    """Write a version as a folder that PEFT loads.
+
+    Raises:
+        UsageError: the folder is not empty. StorageError: it cannot be written.
+    """
+    check_out(folder)
+    names = [name for name in (TENSORS, CONFIG, EXAMPLES, DOCUMENTS) if name in version.files]
+    contents = {name: store.read(version, name) for name in names}
+    record = json.loads(store.read(version, RECORD)) if RECORD in version.files else {}
+    module = {
+        "name": version.module,
+        "version": version.number,
+        "record": version.record,
+        "sources": [[s.name, s.sha256, s.n_examples] for s in version.sources],
+        "keys": [[key.kind, key.text] for key in store.keys(version)],
+    }
+    with staged(folder, record) as staging:
+        for name, content in contents.items():
+            (staging / name).write_bytes(content)
+        text = json.dumps(module, indent=2, ensure_ascii=False)
+        (staging / MODULE).write_text(f"{text}\n", encoding="utf-8")
+
+
+def import_module(
+    store: Store,
+    base: Base,
+    folder: Path,
+    name: str | None,
+    *,
+    replace: bool = False,
+    texts: Sequence[str] = (),
+) -> Version:
+    """Take a PEFT folder into a store.
+
+    Args: name: None for the folder's own.
+
+    Raises:
+        AdapterError: not LoRA, not of this base, a pickle in it.
+        UsageError: the name is taken or cannot be, or a source is held elsewhere.
+    """
+    chosen = check_name(folder.absolute().name if name is None else name)
+    draft = read_module(folder, base, texts=texts)
+    with store.writing(what=f"import {chosen}"[:80]) as tx:
+        for held in draft.sources:
+            holders = store.holders(source_sha256=held.sha256)
+            if others := [module for module, _ in holders if module != chosen]:
+                raise UsageError(
+                    f"source {held.name} is already held by module {others[0]!r}; "
+                    "forget it there first"
+                )
+        return tx.put(chosen, draft, replace=replace)
+
+
+def read_module(folder: Path, base: Base, *, texts: Sequence[str] = ()) -> Draft:
+    """What a folder holds, checked against the base, ready to be put into a bank.
+
+    Raises:
+        AdapterError: no LoRA folder, of another base, with a pickle in it, or damaged.
+    """
+    if not folder.is_dir():
+        raise AdapterError(f"{folder} is no folder; give one that PEFT's save_pretrained wrote")
+    if pickles := sorted(p.name for p in folder.rglob("*") if p.suffix.lower() in _PICKLES):
+        raise AdapterError(
+            f"{folder} holds {pickles[0]}, a pickle, which can run code when read; save it as "
+            "safetensors (PEFT: save_pretrained(folder, safe_serialization=True)) and remove it"
+        )
+    adapter = load_adapter(folder, base)
+    if not all(bool(t.isfinite().all()) for pair in adapter.weights.values() for t in pair):
+        raise AdapterError(f"{folder / TENSORS} holds numbers that are none (nan or inf)")
+    described = _read_description(folder)
+    files: dict[str, bytes | Path] = {name: folder / name for name in (TENSORS, CONFIG)}
+    files[SPECTRA] = spectra_bytes(base, adapter.weights, scale=adapter.alpha / adapter.r)
+    for name in (RECORD, EXAMPLES, DOCUMENTS) if described.sources else (RECORD,):
+        if (folder / name).is_file():
+            files[name] = folder / name
+    return Draft(
+        files=files,
+        record={
+            **described.record,
+            "r": adapter.r,
+            "activated": adapter.activated,
+            "adapter_bytes": (folder / TENSORS).stat().st_size,
+            "imported": True,
+        },
+        sources=described.sources,
+        keys=[*described.keys, *(Key("text", text) for text in texts)],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """What `module.json` says; nothing for a folder that has none."""
+
+    record: dict[str, Any]
+    sources: list[Source]
+    keys: list[Key]
+
+
+def _read_description(folder: Path) -> _Description:
+    path = folder / MODULE
+    if not path.exists():
+        return _Description({}, [], [])
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        record = {name: value for name, value in content["record"].items() if name in _KINDS}
+        told = _Description(
+            record,
+            [Source(*source) for source in content["sources"]],
+            [Key(*key) for key in content["keys"]],
+        )
+        values = [(_KINDS[name], value) for name, value in record.items()]
+        values += [(int, source.n_examples) for source in told.sources]
+        values += [(str, text) for source in told.sources for text in (source.name, source.sha256)]
+        values += [(str, text) for key in told.keys for text in (key.kind, key.text)]
+        if wrong := [value for kind, value in values if not isinstance(value, kind)]:
+            raise TypeError(f"{wrong[0]!r} is of the wrong kind")
+        if told.sources and (folder / EXAMPLES).is_file():
+            from_jsonl("", told.sources, (folder / EXAMPLES).read_bytes())
+        if told.sources and (folder / DOCUMENTS).is_file():
+            documents_from((folder / DOCUMENTS).read_bytes())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AdapterError(
+            f"{path}, {EXAMPLES} and {DOCUMENTS} do not describe a module "
+            f"({type(error).__name__}: {error}); remove {MODULE} to import without them"
+        ) from None
+    return told

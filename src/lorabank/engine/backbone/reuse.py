@@ -1,0 +1,175 @@
+"""What the frozen base computes is computed once.
+
+Three things depend on no adapter. Under an activated adapter (arXiv:2504.12397) everything before
+the assistant's header is read by the bare base, so its keys and values belong to the prompt alone.
+Below the lowest adapted layer nothing is adapted, so the hidden states that enter that layer
+belong to the tokens alone. And a teacher is the bare base (teacher.py). All three are kept with the
+base, across epochs, adapters, recall checks and questions, each under a bound in bytes; past it the
+least recently used go and are computed again when asked for.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from lorabank.engine.backbone.prefill import KeyValues
+from lorabank.lora.distillation import Said
+
+_GIB = 1 << 30
+_V = TypeVar("_V")
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """What may be kept. All of it off gives the same numbers, more slowly."""
+
+    prompts: bool = True
+    """Keys and values of prompts that no adapter touches."""
+    layers: bool = True
+    """Hidden states below the lowest adapted layer."""
+    teachers: bool = True
+    """What teachers say, and for the time they speak their documents."""
+
+
+EVERYTHING = Reuse()
+
+
+class Shelf(Generic[_V]):
+    """Values by key under a bound in bytes; the least recently used leave first."""
+
+    def __init__(self, max_bytes: int, size: Callable[[_V], int]):
+        self.max_bytes, self._size = max_bytes, size
+        self._held: OrderedDict[Hashable, _V] = OrderedDict()
+        self.n_bytes = 0
+        self.n_computed = 0
+
+    def get(self, keys: Sequence[Hashable], compute: Callable[[list[int]], list[_V]]) -> list[_V]:
+        """A value for each key; `compute` makes those of the positions it is given."""
+        found: dict[Hashable, _V] = {}
+        for key in keys:
+            if key in self._held:
+                self._held.move_to_end(key)
+                found[key] = self._held[key]
+        missing = [i for i, key in enumerate(keys) if key not in found]
+        missing = list({keys[i]: i for i in missing}.values())  # each once
+        if missing:
+            for i, value in zip(missing, compute(missing), strict=True):
+                found[keys[i]] = value
+                self._keep(keys[i], value)
+            self.n_computed += len(missing)
+        return [found[key] for key in keys]
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        self._held.clear()
+        self.n_bytes = 0
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether it is there without computing anything."""
+        return key in self._held
+
+    def _keep(self, key: Hashable, value: _V) -> None:
+        self._held[key] = value
+        self.n_bytes += self._size(value)
+        while self.n_bytes > self.max_bytes:
+            _, gone = self._held.popitem(last=False)
+            self.n_bytes -= self._size(gone)
+
+
+def prompt_shelf(max_bytes: int = 2 * _GIB) -> Shelf[KeyValues]:
+    return Shelf(max_bytes, lambda value: sum(k.nbytes + v.nbytes for k, v in value))
+
+
+def document_shelf(max_bytes: int = 2 * _GIB) -> Shelf[Any]:
+    """Of documents: the layers of a cache each."""
+    return Shelf(max_bytes, lambda value: sum(x.keys.nbytes + x.values.nbytes for x in value))
+
+
+def layer_shelf(max_bytes: int = 2 * _GIB) -> Shelf[Tensor]:
+    return Shelf(max_bytes, lambda value: value.nbytes)
+
+
+def teacher_shelf(max_bytes: int = 2 * _GIB) -> Shelf[Said]:
+    return Shelf(max_bytes, lambda value: value.n_bytes)
+
+
+class _Reached(Exception):
+    """Ends a forward pass at the layer whose input was wanted."""
+
+
+@torch.no_grad()
+def hidden_below(model: Any, layer: int, **inputs: Any) -> Tensor:
+    """(R, T, d) what enters `layer`; the layers above are not run."""
+    caught: list[Tensor] = []
+
+    def catch(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
+        caught.append(args[0] if args else kwargs["hidden_states"])
+        raise _Reached
+
+    hook = blocks(model)[layer].register_forward_pre_hook(catch, with_kwargs=True)
+    try:
+        model(**inputs)
+    except _Reached:
+        return caught[0]
+    finally:
+        hook.remove()
+    raise AssertionError("the layer was never reached")
+
+
+@contextmanager
+def watching(
+    model: Any, layers: Sequence[int], rows: Tensor, columns: Tensor
+) -> Iterator[dict[int, Tensor]]:
+    """Layer -> (N, d) what it puts out at chosen positions, filled by the forward pass inside."""
+    seen: dict[int, Tensor] = {}
+
+    def watch(layer: int) -> Callable[..., None]:
+        def hook(_: nn.Module, __: tuple[Any, ...], out: Any) -> None:
+            seen[layer] = (out[0] if isinstance(out, tuple) else out)[rows, columns]
+
+        return hook
+
+    there = blocks(model)
+    hooks = [there[layer].register_forward_hook(watch(layer)) for layer in layers]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def entering_at(model: Any, layer: int, hidden: Tensor) -> Iterator[None]:
+    """Forward passes inside skip the layers below `layer` and enter it with `hidden`."""
+
+    def enter(
+        _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        if args:
+            return (hidden, *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": hidden}
+
+    lower = list(blocks(model))[:layer]
+    hook = blocks(model)[layer].register_forward_pre_hook(enter, with_kwargs=True)
+    for block in lower:
+        block.forward = _pass_through
+    try:
+        yield
+    finally:
+        hook.remove()
+        for block in lower:
+            del block.forward
+
+
+def _pass_through(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+    return hidden_states
+
+
+def blocks(model: Any) -> Any:
+    """The decoder's layers, in order."""
+    return model.get_decoder().layers

@@ -1,0 +1,141 @@
+"""What a write did to everything else: does the adapter leave other knowledge alone?
+
+Two measures against the bare model. The mean KL divergence of its next-token distribution over a
+fixed set of ordinary replies that have nothing to do with what was taught; and whether simple
+things it could say before the write can still be asked of it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.encoding.batches import probe_batch
+from lorabank.engine.encoding.dataset import Probe, sound_probe
+from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.generate import generate
+from lorabank.tasks.examples import Message
+
+ORDINARY = (
+    ("What is bread made of?", "Bread is made from flour, water, salt and a little yeast."),
+    ("Why do leaves fall?", "In autumn many trees drop their leaves to save water and energy."),
+    ("How do I boil an egg?", "Put the egg in boiling water and wait about eight minutes."),
+    ("What does a baker do?", "A baker gets up early, mixes the dough and bakes it for the shop."),
+    ("Where do fish live?", "Fish live in rivers, lakes and seas, and they breathe through gills."),
+    ("Why is sleep good?", "Sleep gives the body time to rest and helps us remember the day."),
+    ("What is a library?", "A library is a place where people can read and borrow books."),
+    ("How does a bicycle work?", "You push the pedals, and the chain turns the back wheel."),
+    ("What is rain?", "Rain is water that falls from clouds when the drops grow heavy."),
+    ("Why do people travel?", "They travel to see new places, visit friends and learn something."),
+    ("What is a garden for?", "A garden can give you flowers to look at and vegetables to eat."),
+    ("How do birds fly?", "Birds beat their wings, which pushes the air down and lifts them up."),
+)
+KNOWN = (
+    ("What is the capital of France?", "Paris"),
+    ("What is the capital of Japan?", "Tokyo"),
+    ("What is the capital of Italy?", "Rome"),
+    ("How many days are in a week?", "7|seven"),
+    ("What is the opposite of hot?", "cold"),
+    ("What is frozen water called?", "ice"),
+    ("Which planet do we live on?", "Earth"),
+    ("What do bees make?", "honey"),
+)
+_MAX_REPLY = 24  # tokens; the bare model says what it knows at once or not at all
+
+
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """The bare model against the adapted one, away from what was taught."""
+
+    kl_to_base_nats: float
+    """Mean over the tokens of ORDINARY of KL(bare || adapted)."""
+    known_before: tuple[str, ...]
+    """Answers of KNOWN that the bare model gives."""
+    known_after: tuple[str, ...]
+    """Those of them that the adapted model still gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a model speaks, bare or adapted."""
+
+    log_p: Tensor
+    """(N, V) at the tokens of ORDINARY."""
+    known: tuple[str, ...]
+    """Answers of KNOWN that it gives."""
+
+
+def measure_harm(base: Base, fleet: Fleet, slot: int) -> Harm:
+    """What a slot's adapter does to the base."""
+    bare = Manner(_log_p(base, fleet, slot, strength=0.0), _known(base, fleet, None))
+    adapted = Manner(_log_p(base, fleet, slot, strength=1.0), _known(base, fleet, slot))
+    return compare(bare, adapted)
+
+
+def divergences(base: Base, fleet: Fleet, slots: Sequence[int]) -> list[float]:
+    """`kl_to_base_nats` of each slot's adapter, without asking for anything; one way of being on.
+
+    What KNOWN costs is generation, a second or more for each adapter; a study of hundreds goes by
+    the divergence.
+    """
+    bare = _log_p(base, fleet, slots[0], strength=0.0)
+    return [
+        float(
+            F.kl_div(
+                _log_p(base, fleet, slot, strength=1.0),
+                bare,
+                log_target=True,
+                reduction="batchmean",
+            )
+        )
+        for slot in slots
+    ]
+
+
+@torch.no_grad()
+def observe(base: Base) -> Manner:
+    """The base as it stands, in no fleet: bare, or with layers of PEFT's in it."""
+    batch = probe_batch(_ordinary(base, activated=False), device=base.device)
+    logits = base.logits_at(batch.rows, batch.columns, input_ids=batch.ids, use_cache=False)
+    return Manner(F.log_softmax(logits.float(), dim=-1), _known(base, None, None))
+
+
+def compare(bare: Manner, adapted: Manner) -> Harm:
+    kl = F.kl_div(adapted.log_p, bare.log_p, log_target=True, reduction="batchmean")
+    assert math.isfinite(kl)
+    return Harm(
+        kl_to_base_nats=float(kl),
+        known_before=bare.known,
+        known_after=tuple(answer for answer in bare.known if answer in adapted.known),
+    )
+
+
+@torch.no_grad()
+def _log_p(base: Base, fleet: Fleet, slot: int, *, strength: float) -> Tensor:
+    """(N, V); at strength 0 of the bare model, read in the same way."""
+    probes = _ordinary(base, activated=fleet.activated[slot])
+    batch = probe_batch(probes, device=base.device, split=fleet.reuse.prompts)
+    logits = fleet.logits_at(batch, [slot], strength=[strength])
+    return F.log_softmax(logits.float(), dim=-1)
+
+
+def _ordinary(base: Base, *, activated: bool) -> list[Probe]:
+    return [
+        sound_probe(base.chat, [Message("user", question)], reply, activated=activated)
+        for question, reply in ORDINARY
+    ]
+
+
+def _known(base: Base, fleet: Fleet | None, slot: int | None) -> tuple[str, ...]:
+    prompts = [base.chat.prompt_ids([Message("user", question)]) for question, _ in KNOWN]
+    slots = None if slot is None else [slot] * len(prompts)
+    replies = generate(base, prompts, fleet=fleet, slots=slots, max_new_tokens=_MAX_REPLY)
+    return tuple(
+        answers.split("|")[0]
+        for (_, answers), reply in zip(KNOWN, replies, strict=True)
+        if any(answer.lower() in reply.lower() for answer in answers.split("|"))
+    )

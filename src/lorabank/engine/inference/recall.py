@@ -1,0 +1,180 @@
+"""Recall: is the answer what greedy decoding says, found without decoding.
+
+Greedy decoding reproduces an answer exactly if and only if every token of it is the most likely
+one after the tokens before it. One forward pass over prompt and answer therefore gives the
+verdict of one pass per token, and the answer's probability besides. Where text is scored rather
+than tokens, only answers that fail this way need generating.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.encoding.batches import by_length, probe_batch
+from lorabank.engine.encoding.dataset import Probe
+from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.document_prefix import in_groups, read_document, shareable
+from lorabank.engine.inference.generate import generate
+
+MAX_TOKENS = 2048  # in one forward pass; more gains nothing on a CPU
+_SLACK = 8  # tokens a scored text may run past the answer's own length
+Scorer = Callable[[str, str], bool]
+"""(answer, reply) -> whether the reply counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one probe found."""
+
+    recalled: bool
+    bits: float
+    """-log2 of the answer's probability: what is still missing of it."""
+    lowest_p: float
+    """Probability of the answer's least likely token; above 0.5 everywhere means recalled."""
+    first_wrong: int | None
+    """Index of the first answer token that greedy decoding gets wrong."""
+
+
+def read(
+    base: Base,
+    probes: Sequence[Probe],
+    *,
+    fleet: Fleet | None = None,
+    slots: Sequence[int] | None = None,
+    prefix: Sequence[int] | None = None,
+) -> list[Reading]:
+    """Read each probe with its slot's adapter, or with the bare model.
+
+    Args:
+        fleet: the entered fleet, if there is one around the base; without slots it must be
+            seated on nobody.
+        slots: one for each probe; None for the bare model.
+        prefix: how many first tokens of each prompt are a document (contexts.py), read once and
+            kept; the numbers are the same without. Adapters that are always on ignore it.
+    """
+    readings: list[Reading | None] = [None] * len(probes)
+    with torch.no_grad():  # not inference mode: what lands on the shelves is trained on later
+        for document, indices in _batches(base, probes, shareable(prefix, fleet, slots)):
+            seats = None if slots is None else [slots[i] for i in indices]
+            some = [probes[i] for i in indices]
+            found = (
+                _after(base, some, document, fleet, seats)
+                if document
+                else _answers(base, some, fleet, seats)
+            )
+            for i, reading in zip(indices, found, strict=True):
+                readings[i] = reading
+    return [reading for reading in readings if reading is not None]
+
+
+def share(readings: Sequence[Reading]) -> float:
+    return sum(reading.recalled for reading in readings) / len(readings)
+
+
+def scored(
+    base: Base,
+    probes: Sequence[Probe],
+    scorer: Scorer,
+    *,
+    fleet: Fleet | None = None,
+    slots: Sequence[int] | None = None,
+    readings: Sequence[Reading] | None = None,
+) -> list[bool]:
+    """Verdicts of a text scorer; only what token recall did not settle is generated."""
+    if readings is None:
+        readings = read(base, probes, fleet=fleet, slots=slots)
+    verdicts = [
+        reading.recalled and probe.ends for reading, probe in zip(readings, probes, strict=True)
+    ]
+    left = [i for i, settled in enumerate(verdicts) if not settled]
+    replies = generate(
+        base,
+        [probes[i].prompt_ids for i in left],
+        fleet=fleet,
+        slots=None if slots is None else [slots[i] for i in left],
+        max_new_tokens=max((len(probes[i].answer_ids) for i in left), default=0) + _SLACK,
+    )
+    for i, reply in zip(left, replies, strict=True):
+        verdicts[i] = scorer(probes[i].answer, reply)
+    return verdicts
+
+
+def _batches(
+    base: Base, probes: Sequence[Probe], shared: Sequence[int] | None
+) -> Iterator[tuple[tuple[int, ...], list[int]]]:
+    """Probes that are read together, and the document they go on from."""
+    rows = [(*probe.prompt_ids, *probe.answer_ids) for probe in probes]
+    for document, places in in_groups(base, rows, shared or [0] * len(rows)):
+        if document:
+            yield document, places
+            continue
+        for some in by_length([len(rows[i]) for i in places], max_tokens=MAX_TOKENS):
+            yield (), [places[i] for i in some]
+
+
+def _after(
+    base: Base,
+    probes: Sequence[Probe],
+    document: tuple[int, ...],
+    fleet: Fleet | None,
+    slots: Sequence[int] | None,
+) -> list[Reading]:
+    """Probes that go on from a document."""
+    n = len(document)
+    rest = [
+        replace(probe, prompt_ids=probe.prompt_ids[n:], on_from=max(0, probe.on_from - n))
+        for probe in probes
+    ]
+    batch = probe_batch(rest, device=base.device)
+    before = read_document(base, document, len(probes), fleet)
+    seated = nullcontext() if fleet is None or slots is None else fleet.seated(slots, on=batch.on)
+    with seated, before.shown():
+        nats, hits = base.nats_at(
+            batch.rows,
+            batch.columns,
+            batch.targets,
+            input_ids=batch.ids,
+            position_ids=torch.arange(n, n + batch.ids.shape[1], device=base.device)[None],
+            past_key_values=before.cache,
+            use_cache=True,
+        )
+    return _each(nats, hits, batch.sizes)
+
+
+def _each(nats: Tensor, hits: Tensor, sizes: list[int]) -> list[Reading]:
+    return [
+        _reading(nat, hit)
+        for nat, hit in zip(
+            torch.split(nats.cpu(), sizes), torch.split(hits.cpu(), sizes), strict=True
+        )
+    ]
+
+
+def _answers(
+    base: Base, probes: Sequence[Probe], fleet: Fleet | None, slots: Sequence[int] | None
+) -> list[Reading]:
+    if fleet is None or slots is None:
+        batch = probe_batch(probes, device=base.device)
+        nats, hits = base.nats_at(
+            batch.rows, batch.columns, batch.targets, input_ids=batch.ids, use_cache=False
+        )
+    else:
+        batch = probe_batch(probes, device=base.device, split=fleet.reuse.prompts)
+        nats, hits = fleet.nats_at(batch, slots)
+    return _each(nats, hits, batch.sizes)
+
+
+def _reading(nats: Tensor, hits: Tensor) -> Reading:
+    """From the surprise of each token of an answer, and whether it was the most likely one."""
+    recalled = bool(hits.all())
+    return Reading(
+        recalled=recalled,
+        bits=float(nats.sum()) / math.log(2),
+        lowest_p=math.exp(-float(nats.max())),
+        first_wrong=None if recalled else int((~hits).nonzero()[0]),
+    )

@@ -1,0 +1,85 @@
+"""`random-tiny`: a random two-layer Llama, made here in a moment, for dry runs of anything.
+
+It knows nothing and says nothing sensible, but it is a whole model: a chat template, grouped-query
+attention, a byte-level tokenizer. What is rehearsed on it takes the same path as on a real one.
+"""
+
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from lorabank.engine.models import model_cache as cache
+
+NAME = "random-tiny"
+_FOLDER = "random-tiny-1"  # the number changes with what is built
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def tiny_folder() -> Path:
+    """The model's folder, built whole if it is not there.
+
+    Raises:
+        StorageError: the cache cannot be written.
+    """
+    folder = cache.root() / _FOLDER
+    if not folder.exists():
+        with cache.storage_errors(cache.root()):
+            cache.root().mkdir(parents=True, exist_ok=True)
+            part = Path(tempfile.mkdtemp(prefix=f".{_FOLDER}-", dir=cache.root()))
+            try:
+                build_tiny(part)
+                with suppress(OSError):  # another process was faster
+                    os.rename(part, folder)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def build_tiny(
+    folder: Path, *, chat_template: str | None = CHATML, layers: int = 2, seed: int = 0
+) -> Path:
+    """Save a random Llama (d=64, grouped-query attention) with a byte-level tokenizer."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        vocab_size=300,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["What is the phone number of"], trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+    )
+    fast.chat_template = chat_template
+    fast.save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=len(fast),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        initializer_range=0.15,  # features a low-rank update can work with, unlike the usual 0.02
+        bos_token_id=0,
+        eos_token_id=2,
+        pad_token_id=2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        LlamaForCausalLM(config).save_pretrained(folder)
+    return folder

@@ -1,0 +1,219 @@
+"""Three figures of lines: recall by load, bits by exposures, the paper's budget beside ours.
+
+The first redraws Fig. 2 of arXiv:2603.01097 with intervals and with the budget as a panel instead
+of a confound; the second asks what a fact's exposures buy; the third puts the paper's fixed number
+of steps beside training that went on until it had learnt.
+"""
+
+from collections.abc import Callable, Sequence
+
+from lorabank.report.capacity.groups import Group, describe, longest, main, preference
+from lorabank.report.plot import (
+    Axis,
+    Figure,
+    LeftOut,
+    Panel,
+    Point,
+    Series,
+    point,
+    share_axis,
+    value_axis,
+)
+from lorabank.report.wording import budget_name, count, listing, number, percent, seeds
+
+HIGH = 0.9  # recall that counts as having stored the book
+_MOST_RANKS = 3  # named in a sentence
+
+
+def recall_by_load(groups: Sequence[Group]) -> Figure | LeftOut:
+    """Recall against facts, a line for each rank, a panel for each recipe and budget."""
+    name, title = "recall-by-load", "Recall against load"
+    shown = main(groups)
+    if len({g.facts for g in shown}) < 2:
+        return LeftOut(name, title, f"every cell has {count(shown[0].facts, 'fact')}; takes two")
+    x = load_axis(shown)
+    conditions = list(dict.fromkeys(g.condition for g in shown))
+    panels = []
+    for condition in conditions:
+        inside = [g for g in shown if g.condition == condition]
+        panels.append(_panel(budget_name(*condition), x, by_rank(inside, groups, recall_point)))
+    best = max(conditions, key=preference)
+    return Figure(
+        name=name,
+        title=title,
+        finding=_how_far([g for g in shown if g.condition == best]),
+        note=describe(shown, of=groups),
+        stacked=False,
+        panels=panels,
+    )
+
+
+def bits_by_exposures(groups: Sequence[Group]) -> Figure | LeftOut:
+    """Bits per parameter against exposures per fact: of each rank the largest load tried twice."""
+    name, title = "bits-by-exposures", "Bits per parameter against exposures"
+    shown: list[Group] = []
+    for key in dict.fromkeys((g.first["recipe"], g.r) for g in main(groups)):
+        shown += _largest_load([g for g in main(groups) if (g.first["recipe"], g.r) == key])
+    if not shown:
+        reason = "no rank and load was trained with two budgets of the same recipe"
+        return LeftOut(name, title, reason)
+    exposures = [_exposures(g) for g in shown]
+    x = value_axis("exposures per fact", exposures)
+    tops = [g.bits_per_parameter for g in shown]
+    ends = [end for top in tops for end in (top.mean, *(top.interval or ()))]
+    y = value_axis("bits stored per parameter", ends, zero=True)
+    panels = []
+    for recipe in dict.fromkeys(g.first["recipe"] for g in shown):
+        inside = sorted((g for g in shown if g.first["recipe"] == recipe), key=_exposures)
+        where = {g.r: f"{count(g.facts, 'fact')} at r={g.r}" for g in inside}
+        label = f"{recipe} recipe, {listing([where[r] for r in sorted(where)])}"
+        panels.append(Panel(title=label, x=x, y=y, series=by_rank(inside, groups, _bits_point)))
+    best = max(shown, key=lambda g: g.bits_per_parameter.mean)
+    least = min((g for g in shown if _alike(g, best)), key=_exposures)
+    return Figure(
+        name=name,
+        title=title,
+        finding=(
+            f"With {count(best.facts, 'fact')}, r={best.r} stores the most for its size: "
+            f"{number(best.bits_per_parameter.mean)} bits per parameter after "
+            f"{number(_exposures(best))} exposures per fact, "
+            f"{number(least.bits_per_parameter.mean)} after {number(_exposures(least))} "
+            f"({seeds(g.n_seeds for g in (best, least))})."
+        ),
+        note=describe(shown, of=groups),
+        stacked=False,
+        panels=panels,
+    )
+
+
+def budgets(groups: Sequence[Group]) -> Figure | LeftOut:
+    """Recall against load under the paper's budget and under ours, a panel for each rank."""
+    name, title = "paper-budget", "The paper's budget beside ours"
+    shown = main(groups)
+    conditions = {g.condition for g in shown}
+    fixed = [c for c in conditions if c[1] == "paper"] or [c for c in conditions if c[0] == "paper"]
+    free = [c for c in conditions - set(fixed) if c[0] != "paper"]
+    if not fixed or not free:
+        lacking = "our own budget" if fixed else "the paper's budget"
+        return LeftOut(name, title, f"no cell was trained with {lacking}")
+    ours = longest([g for g in shown if g.condition in free])
+    compared = [g for g in shown if g.condition in fixed or g in ours]
+    names = {c: budget_name(*c) for c in fixed}
+    mine_in = {g.condition for g in ours}
+    name_ours = budget_name(*mine_in.pop()) if len(mine_in) == 1 else "our longest budget"
+    lines = [name_ours, *names.values()]
+    x, panels = load_axis(compared), []
+    for r in sorted({g.r for g in compared}):
+        inside = sorted((g for g in compared if g.r == r), key=lambda g: g.facts)
+        if len({g in ours for g in inside}) < 2:
+            continue
+        series = [
+            _line(
+                line,
+                i,
+                [recall_point(g) for g in inside if names.get(g.condition, lines[0]) == line],
+            )
+            for i, line in enumerate(lines)
+        ]
+        panels.append(_panel(f"r={r}", x, [one for one in series if one["points"]]))
+    pairs = [
+        (a, b)
+        for a in compared
+        for b in compared
+        if a.condition in fixed and b in ours and (a.r, a.facts) == (b.r, b.facts)
+    ]
+    if not pairs:
+        return LeftOut(name, title, "no rank and load was trained with both budgets")
+    theirs, mine = max(pairs, key=lambda pair: abs(pair[1].recall.mean - pair[0].recall.mean))
+    return Figure(
+        name=name,
+        title=title,
+        finding=(
+            f"They differ most at r={mine.r} with {count(mine.facts, 'fact')}: "
+            f"{percent(theirs.recall.mean)} recalled with the {theirs.budget} "
+            f"({number(_exposures(theirs))} exposures per fact), {percent(mine.recall.mean)} with "
+            f"the {mine.budget} ({number(_exposures(mine))}; "
+            f"{seeds(g.n_seeds for g in (theirs, mine))})."
+        ),
+        note=describe(compared, of=groups),
+        stacked=False,
+        panels=panels,
+    )
+
+
+def load_axis(groups: Sequence[Group]) -> Axis:
+    return value_axis("facts", [g.facts for g in groups], at_values=True)
+
+
+def by_rank(
+    groups: Sequence[Group], of: Sequence[Group], make: Callable[[Group], Point]
+) -> list[Series]:
+    """A line for each rank, styled by its place among all ranks of the study."""
+    ranks = sorted({g.r for g in of})
+    return [
+        _line(f"r={r}", i, [make(g) for g in groups if g.r == r])
+        for i, r in enumerate(ranks)
+        if any(g.r == r for g in groups)
+    ]
+
+
+def recall_point(one: Group) -> Point:
+    return point(
+        one.facts,
+        one.recall.mean,
+        interval=one.recall.interval,
+        cells=one.names,
+        n_seeds=one.n_seeds,
+    )
+
+
+def _bits_point(one: Group) -> Point:
+    bits = one.bits_per_parameter
+    return point(
+        _exposures(one), bits.mean, interval=bits.interval, cells=one.names, n_seeds=one.n_seeds
+    )
+
+
+def _line(name: str, style: int, points: list[Point]) -> Series:
+    return Series(name=name, kind="line", style=style, points=points)
+
+
+def _panel(title: str, x: Axis, series: list[Series]) -> Panel:
+    return Panel(title=title, x=x, y=share_axis("recall"), series=series)
+
+
+def _exposures(one: Group) -> float:
+    return one.mean("exposures_per_fact")
+
+
+def _alike(a: Group, b: Group) -> bool:
+    return (a.r, a.facts, a.first["recipe"]) == (b.r, b.facts, b.first["recipe"])
+
+
+def _largest_load(groups: Sequence[Group]) -> list[Group]:
+    """Of one rank: those at the largest load met with two budgets; none if there is no such."""
+    for facts in sorted({g.facts for g in groups}, reverse=True):
+        there = [g for g in groups if g.facts == facts]
+        if len(there) > 1:
+            return there
+    return []
+
+
+def _how_far(groups: Sequence[Group]) -> str:
+    """Up to which load each rank recalls nearly everything."""
+    ranks = sorted({g.r for g in groups})
+    if len(ranks) > _MOST_RANKS:
+        ranks = [ranks[0], ranks[len(ranks) // 2], ranks[-1]]
+    parts = []
+    for r in ranks:
+        lines = sorted((g for g in groups if g.r == r), key=lambda g: g.facts)
+        held = next((i for i, g in enumerate(lines) if g.recall.mean < HIGH), len(lines))
+        if not held:
+            parts.append(f"not even the smallest load ({number(lines[0].facts)}) at r={r}")
+        else:
+            all_of_them = ", the most that was tried," if held == len(lines) else ""
+            parts.append(f"{count(lines[held - 1].facts, 'fact')}{all_of_them} at r={r}")
+    return (
+        f"With the {groups[0].budget}, recall stays at {percent(HIGH)} or more up to "
+        f"{listing(parts)} ({seeds(g.n_seeds for g in groups)})."
+    )

@@ -1,0 +1,107 @@
+"""Where the questions of a library are read: by its own modules, or by whatever sits in a fleet.
+
+Every question has a score, one number: whether the answer is recalled, or, where test questions are
+not those taught (PaperQA), by how many nats per token the gold answer gained on the bare model.
+"""
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+from lorabank.engine.encoding.dataset import Probe, render_lessons
+from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.generate import generate
+from lorabank.engine.inference.recall import Reading, read
+from lorabank.study.modules.library import Library
+from lorabank.tasks.control import irrelevant
+from lorabank.tasks.scoring.text_metrics import bleu, rouge_l, token_f1
+
+RECALL, GAIN = "recall", "gain"
+Slots = Sequence[int | None]
+"""For each question the seat that answers it; None for the bare model."""
+
+
+class Desk:
+    """Reads one library; what several cells ask for is read once."""
+
+    def __init__(self, library: Library, task: str):
+        self.library, self.metric = library, GAIN if task == "paperqa" else RECALL
+        self.base = library.bank.base
+        self.probes: tuple[Probe, ...] = render_lessons(
+            self.base.chat,
+            [question.example for question in library.questions],
+            recipe="sound",
+            max_tokens=self.base.max_tokens,
+            activated=library.settings.activated,
+        ).probes
+        seats = {name: seat for seat, name in enumerate(library.names)}
+        self.own = [seats[question.module] for question in library.questions]
+        self.bare = read(self.base, self.probes)
+        self._known: dict[tuple[int | None, ...], list[Reading]] = {}
+
+    def seated(self) -> AbstractContextManager[Fleet]:
+        """The modules in the order of their names."""
+        bank = self.library.bank
+        return bank.reader.seated([bank.store.current(name) for name in self.library.names])
+
+    def read(self, slots: Slots) -> list[Reading]:
+        """Each question with the module in its place."""
+        key = tuple(slots)
+        if key not in self._known:
+            with self.seated() as fleet:
+                self._known[key] = self.read_with(fleet, slots)
+        return self._known[key]
+
+    def read_with(self, fleet: Fleet, slots: Slots) -> list[Reading]:
+        """Each question with whoever sits in its place of an entered fleet."""
+        asked = [(i, slot) for i, slot in enumerate(slots) if slot is not None]
+        probes = [self.probes[i] for i, _ in asked]
+        readings = read(self.base, probes, fleet=fleet, slots=[slot for _, slot in asked])
+        found = list(self.bare)
+        for (i, _), reading in zip(asked, readings, strict=True):
+            found[i] = reading
+        return found
+
+    def scores(self, readings: Sequence[Reading]) -> list[float]:
+        """Of readings of all questions, by the metric of the task."""
+        if self.metric == RECALL:
+            return [float(reading.recalled) for reading in readings]
+        return self.gains(readings)
+
+    def gains(self, readings: Sequence[Reading]) -> list[float]:
+        """Nats per token by which the gold answers are likelier than the bare model has them."""
+        if not readings:
+            return []
+        return [
+            (bare.bits - reading.bits) * math.log(2) / len(probe.answer_ids)
+            for probe, bare, reading in zip(self.probes, self.bare, readings, strict=True)
+        ]
+
+    def others(self, seed: int) -> list[int]:
+        """For each question a module that was not taught it."""
+        asked = [
+            (question.example.question, own)
+            for question, own in zip(self.library.questions, self.own, strict=True)
+        ]
+        return irrelevant(range(len(self.library.names)), asked, seed=seed)
+
+    def written(self, slots: Slots, new_tokens: int) -> dict[str, float]:
+        """Text scores of answers written out greedily, means over questions."""
+        seats = [slot or 0 for slot in slots]
+        strength = [float(slot is not None) for slot in slots]
+        prompts = [probe.prompt_ids for probe in self.probes]
+        with self.seated() as fleet:
+            replies = generate(
+                self.base,
+                prompts,
+                fleet=fleet,
+                slots=seats,
+                strength=strength,
+                max_new_tokens=new_tokens,
+            )
+        pairs = [(reply, p.answer) for reply, p in zip(replies, self.probes, strict=True)]
+        metrics = {"token_f1": token_f1, "rouge_l": rouge_l, "bleu": bleu}
+        return {
+            name: math.fsum(metric(reply, gold) for reply, gold in pairs) / len(pairs)
+            for name, metric in metrics.items()
+        }
