@@ -9,8 +9,10 @@ SOURCE = Path(__file__).parents[1] / "src" / "lorabank"
 # Each may import what stands above it, and itself; those on one line know nothing of each other.
 FLOORS = [
     {"errors"},
+    {"files"},
     {"tasks", "lora", "retrieval", "store"},
     {"engine"},
+    {"planning"},
     {"synthesis"},
     {"bank"},
     {"study"},

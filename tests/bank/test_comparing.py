@@ -8,7 +8,7 @@ from lorabank.bank.answer.answers import Answer
 from lorabank.bank.answer.compare import (
     EVERY,
     Item,
-    Memory,
+    ModeResult,
     Score,
     _break_even,
     best_fixed,
@@ -29,8 +29,8 @@ def said(text: str, kind: str = "bare") -> Answer:
     return Answer("?", text, kind, None, None, None, None, ())
 
 
-def memory(way: str, total_ms: float, once_s: float) -> Memory:
-    return Memory(
+def memory(way: str, total_ms: float, once_s: float) -> ModeResult:
+    return ModeResult(
         way, Score(0, None, None), Score(0, None, None), 1, 1, total_ms, {"all": once_s}, 0, {},
         {}, {},
     )  # fmt: skip
@@ -110,7 +110,7 @@ def test_every_memory_answers_the_same_questions(library: Bank, book: list[Examp
     items = [Item(e.question, e.answer, "north") for e in book[:2]]
     items += [Item(f"By what trade did {name} live?", trade) for name, _, trade, _ in PEOPLE[:2]]
     found = compare(library, items, n_timed=1, max_new_tokens=8)
-    by_way = {one.way: one for one in found.memories}
+    by_way = {one.mode: one for one in found.memories}
     assert tuple(by_way) == EVERY
     assert (found.questions, found.documents, found.left_out) == (4, 2, {})
     assert by_way["adapter"].used["adapter"] >= 2
@@ -121,17 +121,17 @@ def test_every_memory_answers_the_same_questions(library: Bank, book: list[Examp
     assert by_way["icl"].prompt_tokens > by_way["none"].prompt_tokens
     assert set(by_way["adapter"].break_even) == {"icl", "rag"}
     assert set(by_way["icl"].break_even) == {"rag"}
-    assert best_fixed(found).way != "auto"
+    assert best_fixed(found).mode != "auto"
     assert png(memories_figure(found.as_json())).startswith(b"\x89PNG")
 
 
 def test_ways_that_cannot_answer_are_left_out_and_named(bank: Bank, book: list[Example]):
     items = [Item(book[0].question, book[0].answer)]
     found = compare(bank, items, n_timed=1, max_new_tokens=16)
-    assert {one.way for one in found.memories} == {"none", "adapter", "auto"}
+    assert {one.mode for one in found.memories} == {"none", "adapter", "auto"}
     assert set(found.left_out) == {"rag", "icl", "adapter+rag", "adapter+icl"}
     assert "needs text" in found.left_out["icl"]
-    assert {one.way: one.exact.mean for one in found.memories}["adapter"] == 1.0
+    assert {one.mode: one.exact.mean for one in found.memories}["adapter"] == 1.0
 
 
 def test_nothing_to_compare_by_is_refused(bank: Bank):

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.document_drafts import CACHE, ONE_MODULE, Making, plan_modules
-from lorabank.bank.write.drafts import Parcel, Part, Passage, from_examples
-from lorabank.bank.write.forget import parcel_of
+from lorabank.bank.write.document_drafts import CACHE, ONE_MODULE, DraftOptions, plan_modules
+from lorabank.bank.write.drafts import DraftSource, ModuleDraft, Passage, from_examples
+from lorabank.bank.write.forget import draft_of
 from lorabank.bank.write.held_out import hold_out
 from lorabank.bank.write.passages import WRITTEN, exams_of, judge, written_f1
 from lorabank.bank.write.stored_text import DOCUMENTS, documents_bytes, documents_from, documents_of
-from lorabank.bank.write.training import train_parcels
-from lorabank.bank.write.write import Written, plan_jobs
+from lorabank.bank.write.training import train_drafts
+from lorabank.bank.write.write import WriteReport, plan_jobs
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.recall import Reading
@@ -26,7 +26,7 @@ from lorabank.store.records import Source
 from lorabank.store.store import Store
 from lorabank.synthesis.endpoint import Endpoint, Patience
 from lorabank.synthesis.quality import HeldOut
-from lorabank.synthesis.results import Made
+from lorabank.synthesis.results import MadeExample
 from lorabank.tasks.examples import from_pair
 from tests.synthesis.chat_server import Fault, Server, serving
 from tests.synthesis.scene import THINGS, country, word
@@ -34,7 +34,7 @@ from tests.synthesis.scene import THINGS, country, word
 from .conftest import TINY
 
 QUICK = dataclasses.replace(TINY, exposures=2, until_recall=None)
-QA = Making(formats="qa:6")
+QA = DraftOptions(formats="qa:6")
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_documents_become_a_module_that_is_measured_on_what_it_was_not_taught(ba
     assert (record["held_out"]["questions"], record["held_out"]["written"]) == (4, 4)
     assert {"gain_nats", "token_f1", "token_f1_bare"} <= set(record["held_out"])
     assert [one["kept"] for one in record["passes"]] == [True]
-    taught = {example.question for example in parcel_of(bank.reader, version).examples}
+    taught = {example.question for example in draft_of(bank.reader, version).examples}
     asked = {f"What is the {thing} of {word(i)}?" for thing in THINGS[:6] for i in (0, 1)} - taught
     assert (len(taught), len(asked)) == (8, 4)
     question = sorted(taught)[0]
@@ -175,16 +175,16 @@ def test_a_write_that_was_broken_off_asks_nothing_twice(empty: Bank, docs: Path)
         n_dead = len(server.asked)
         assert empty.store.names() == []
         server.faults.clear()
-        material = empty.make("lands", read_documents([docs]), generator=generator(server),
+        material = empty.make_drafts("lands", read_documents([docs]), generator=generator(server),
                               making=QA)  # fmt: skip
-        assert (material.outcome.kept, material.outcome.calls) == (1, 2)
+        assert (material.outcome.cached_replies, material.outcome.calls) == (1, 2)
         assert len(server.asked) == n_dead + 2
 
 
 def test_what_is_held_out_is_neither_taught_nor_nearly_taught():
-    def one(i: int, format: str = "qa", prompt: str = "") -> Made:
+    def one(i: int, format: str = "qa", prompt: str = "") -> MadeExample:
         asked = prompt or f"What is the {THINGS[i % 8]} of {word(i)} in the old chronicle?"
-        return Made(asked, f"answer {i}", format, f"doc {i % 3}", "", 0, 9)
+        return MadeExample(asked, f"answer {i}", format, f"doc {i % 3}", "", 0, 9)
 
     near = [
         one(i, prompt=f"What is the {THINGS[i % 8]} of {word(i)} in the old chronicle, please?")
@@ -205,7 +205,7 @@ def test_what_is_held_out_is_neither_taught_nor_nearly_taught():
 
 @pytest.mark.parametrize(("n", "held"), [(1, 0), (2, 1), (7, 3), (8, 4), (24, 4), (60, 10)])
 def test_a_share_is_held_out(n: int, held: int):
-    made = [Made(f"What is {word(i)}?", word(i), "qa", "d", "", i, i + 1) for i in range(n)]
+    made = [MadeExample(f"What is {word(i)}?", word(i), "qa", "d", "", i, i + 1) for i in range(n)]
     assert len(hold_out(made, seed=0).asked) == held
 
 
@@ -240,7 +240,9 @@ def test_a_users_own_questions_are_asked_of_the_passage_that_has_the_answer(
         from_pair(f"What is the lake of {word(2)}?", "unknown"),
     ]
     making = dataclasses.replace(QA, held_out=tuple(asked), modules="per-document")
-    material = empty.make("m", read_documents([docs]), generator=generator(server), making=making)
+    material = empty.make_drafts(
+        "m", read_documents([docs]), generator=generator(server), making=making
+    )
     held = {
         passage.document: passage.held_out
         for parcel in material.parcels
@@ -256,11 +258,11 @@ def test_documents_that_contradict_each_other_are_both_named(empty: Bank, tmp_pa
     for name, lake in (("one", "Baba"), ("two", "Cece")):
         (tmp_path / f"{name}.md").write_text(f"# {name}\n\nThe lake of Didi is {lake}.\n")
     with serving() as server:
-        material = empty.make(
+        material = empty.make_drafts(
             "m",
             read_documents([tmp_path / "one.md", tmp_path / "two.md"]),
             generator=generator(server),
-            making=Making(formats="qa:1"),
+            making=DraftOptions(formats="qa:1"),
         )
     (found,) = material.outcome.contradictions
     assert (found.answers, found.sources) == (("Baba", "Cece"), ("“one”", "“two”"))
@@ -294,15 +296,15 @@ def test_a_passage_sticks_by_recall_and_by_what_was_held_out(
     asked = tuple(from_pair(f"q{i}", "a") for i in range(len(gains)))
     passage = Passage("d", "h", "w", tuple(range(len(hits))), asked)
     (verdict,) = judge(
-        Parcel("p", (), passages=(passage,)), [reading(bool(h)) for h in hits], gains
+        ModuleDraft("p", (), passages=(passage,)), [reading(bool(h)) for h in hits], gains
     )
     assert verdict.has_stuck is stuck
 
 
 def test_no_more_answers_are_written_out_than_stated(tiny: Base):
-    def parcel(name: str, n: int) -> Parcel:
+    def parcel(name: str, n: int) -> ModuleDraft:
         asked = tuple(from_pair(f"{name} {i}?", "a") for i in range(n))
-        return Parcel(name, (), passages=(Passage("d", "", "w", (), asked),))
+        return ModuleDraft(name, (), passages=(Passage("d", "", "w", (), asked),))
 
     exams = exams_of(tiny, [parcel("a", 96), parcel("b", 32), parcel("c", 0)], activated=True)
     with Fleet(tiny, paths=list(tiny.linears), r=2, width=3) as fleet:
@@ -311,22 +313,22 @@ def test_no_more_answers_are_written_out_than_stated(tiny: Base):
     assert all(bare == own for bare, own in scores)  # an adapter of zeros says what the base does
 
 
-def passaged(n: int) -> Parcel:
+def passaged(n: int) -> ModuleDraft:
     """Random answers, a passage for each half of them."""
     examples = tuple(from_pair(f"What is {word(i)}?", word(500 + 7 * i)) for i in range(n))
     halves = (tuple(range(n // 2)), tuple(range(n // 2, n)))
     passages = tuple(Passage("d", "", f"half {i}", half) for i, half in enumerate(halves))
-    return Parcel("p", (Part(Source("d", "0" * 64, n), examples),), passages=passages)
+    return ModuleDraft("p", (DraftSource(Source("d", "0" * 64, n), examples),), passages=passages)
 
 
 def test_what_did_not_stick_is_trained_again_and_the_better_pass_is_kept(tiny: Base):
     parcel = passaged(8)
     settings = dataclasses.replace(TINY, exposures=12, until_recall=None)
     jobs = plan_jobs(tiny, [parcel], settings)
-    (once,) = train_parcels(tiny, [parcel], jobs)
+    (once,) = train_drafts(tiny, [parcel], jobs)
     assert once.not_stuck
     assert once.recall < 1
-    (twice,) = train_parcels(tiny, [parcel], jobs, passes=2)
+    (twice,) = train_drafts(tiny, [parcel], jobs, passes=2)
     assert len(twice.passes) == 2
     assert dataclasses.replace(twice.passes[0], kept=True) == once.passes[0]
     assert twice.recall == max(one.recall for one in twice.passes)
@@ -336,7 +338,7 @@ def test_what_did_not_stick_is_trained_again_and_the_better_pass_is_kept(tiny: B
 
 def test_a_module_that_recalls_everything_is_not_trained_again(tiny: Base):
     parcel = passaged(4)
-    (trained,) = train_parcels(tiny, [parcel], plan_jobs(tiny, [parcel], TINY), passes=3)
+    (trained,) = train_drafts(tiny, [parcel], plan_jobs(tiny, [parcel], TINY), passes=3)
     assert trained.recall == 1
     assert len(trained.passes) == 1
 
@@ -351,7 +353,7 @@ def test_a_number_of_passes_out_of_range_is_refused(bank: Bank, passes: int):
 def test_examples_have_no_passages_and_say_so(empty: Bank):
     parcel = from_examples("x", [from_pair("q?", "a")])
     (report,) = empty.write_all([parcel], settings=QUICK)
-    assert isinstance(report, Written)
+    assert isinstance(report, WriteReport)
     assert (report.passages, report.not_stuck, report.held_out, report.passes) == (0, (), None, ())
 
 
@@ -366,4 +368,4 @@ def test_examples_have_no_passages_and_say_so(empty: Bank):
 )
 def test_a_making_that_cannot_be_is_refused(wrong: dict[str, object], said: str):
     with pytest.raises(UsageError, match=said):
-        Making(**wrong)  # type: ignore[arg-type]
+        DraftOptions(**wrong)  # type: ignore[arg-type]

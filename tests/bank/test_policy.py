@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lorabank.bank.answer import evidence
-from lorabank.bank.answer.evidence import Evidence, weigh
+from lorabank.bank.answer.evidence import Evidence, weigh_evidence
 from lorabank.bank.answer.policy import Costs, _Heard, _Worth
 from lorabank.bank.bank import Bank
 from lorabank.bank.route.routers import TextRouter
@@ -31,33 +31,33 @@ def test_prices_that_cannot_be_are_refused(wrong: dict[str, float]):
 
 
 def test_what_a_module_knows_is_left_to_it_and_costs_no_text(library: Bank, book: list[Example]):
-    answers = library.ask_all([example.question for example in book[:4]], way="auto")
+    answers = library.ask_all([example.question for example in book[:4]], mode="auto")
     assert [a.text for a in answers] == [example.answer for example in book[:4]]
     for answer in answers:
-        assert (answer.way, answer.used, answer.module) == ("auto", "adapter", "north")
+        assert (answer.mode, answer.used, answer.module) == ("auto", "adapter", "north")
         assert answer.choice is not None
-        assert [option.way for option in answer.choice.options] == ["adapter"]
+        assert [option.mode for option in answer.choice.options] == ["adapter"]
         assert answer.prompt_tokens == library.ask(answer.question).prompt_tokens
 
 
 def test_what_is_only_told_in_text_is_read(library: Bank):
     costs = Costs(least=0.0)
-    (answer,) = library.ask_all([TOLD], way="auto", costs=costs, max_new_tokens=N)
+    (answer,) = library.ask_all([TOLD], mode="auto", costs=costs, max_new_tokens=N)
     assert answer.choice is not None
-    ways = [option.way for option in answer.choice.options]
+    ways = [option.mode for option in answer.choice.options]
     assert set(ways) == {"rag", "icl"}
     assert answer.used == ways[0]
-    assert answer.text == library.ask(TOLD, way=ways[0], max_new_tokens=N).text
+    assert answer.text == library.ask(TOLD, mode=ways[0], max_new_tokens=N).text
     assert answer.citations
     assert "worth" in answer.choice.reason
-    read = library.ask(TOLD, way=ways[0], max_new_tokens=N).prompt_tokens
+    read = library.ask(TOLD, mode=ways[0], max_new_tokens=N).prompt_tokens
     assert answer.prompt_tokens > read  # what was weighed counts too
 
 
 def test_a_document_shorter_than_the_passages_is_read_whole(library: Bank):
-    (answer,) = library.ask_all([TOLD], way="auto", costs=Costs(least=0.0), max_new_tokens=N)
+    (answer,) = library.ask_all([TOLD], mode="auto", costs=Costs(least=0.0), max_new_tokens=N)
     assert answer.choice is not None
-    tokens = {option.way: option.tokens for option in answer.choice.options}
+    tokens = {option.mode: option.tokens for option in answer.choice.options}
     assert answer.used == min(tokens, key=lambda way: tokens[way])
 
 
@@ -66,9 +66,9 @@ def test_both_is_weighed_where_a_module_convinces_but_has_not_learnt_all(library
     (found,) = library.excerpts.search([TOLD])
     half = worth.given.costs.option("adapter", 0.5, tokens=30, ms=30, loads=0)
     options = worth.options(library.ask(TOLD), half, found, EVIDENCE)
-    p = {option.way: option.p for option in options}
+    p = {option.mode: option.p for option in options}
     assert p == {"adapter": 0.5, "rag": 0.8, "icl": 0.8, "adapter+rag": pytest.approx(0.9)}
-    assert options[0].way == "adapter+rag"
+    assert options[0].mode == "adapter+rag"
     sure = worth.given.costs.option("adapter", 0.999, tokens=30, ms=30, loads=0)
     assert worth.options(library.ask(TOLD), sure, found, EVIDENCE)[0] == sure
 
@@ -82,26 +82,26 @@ def test_the_module_that_convinced_the_gate_reads_the_text(library: Bank, book: 
 
 def test_too_dear_or_unlikely_is_not_answered(library: Bank, book: list[Example]):
     dear = Costs(per_1000_tokens=100.0)
-    (answer,) = library.ask_all([TOLD], way="auto", costs=dear)
+    (answer,) = library.ask_all([TOLD], mode="auto", costs=dear)
     assert (answer.kind, answer.text, answer.citations) == ("abstained", "", ())
     assert answer.choice is not None
     assert answer.choice.reason == "nothing is worth 0.4: the bank does not know"
-    unknown = library.ask(book[12].question, way="auto")
+    unknown = library.ask(book[12].question, mode="auto")
     assert (unknown.kind, unknown.used) == ("abstained", "none")
 
 
 def test_what_is_not_like_the_bank_goes_to_the_bare_model(library: Bank):
     question = "Why do leaves fall in October?"
-    answer = library.ask(question, way="auto", max_new_tokens=16)
+    answer = library.ask(question, mode="auto", max_new_tokens=16)
     assert answer.kind == "bare"
-    assert answer.text == library.ask(question, way="none", max_new_tokens=16).text
+    assert answer.text == library.ask(question, mode="none", max_new_tokens=16).text
 
 
 def test_a_bank_without_text_is_asked_as_ever(bank: Bank, book: list[Example]):
     assert bank.evidence() is None
-    answer = bank.ask(book[0].question, way="auto")
+    answer = bank.ask(book[0].question, mode="auto")
     assert (answer.text, answer.used) == (book[0].answer, "adapter")
-    assert bank.ask(book[12].question, way="auto").kind == "abstained"
+    assert bank.ask(book[12].question, mode="auto").kind == "abstained"
 
 
 def test_evidence_is_judged_by_the_banks_own_examples_and_kept(library: Bank):
@@ -119,10 +119,10 @@ def test_too_few_examples_judge_nothing(library: Bank, monkeypatch: pytest.Monke
     monkeypatch.setattr(evidence, "FEWEST", 13)
     assert library.evidence() is None
     (covered,) = library.ask_all(
-        ["On every road Siv Kolbe carried a lantern."], way="auto", max_new_tokens=N
+        ["On every road Siv Kolbe carried a lantern."], mode="auto", max_new_tokens=N
     )
     assert covered.used in ("rag", "icl")
-    (barely,) = library.ask_all(["Was Siv Kolbe ever rich or famous abroad?"], way="auto")
+    (barely,) = library.ask_all(["Was Siv Kolbe ever rich or famous abroad?"], mode="auto")
     assert barely.kind == "abstained"
 
 
@@ -130,7 +130,7 @@ def test_a_sentence_that_says_it_supports_more_than_one_on_another_matter(librar
     said = "In which town was Siv Kolbe born?"
     not_said = "Which river runs past Siv Kolbe?"
     found = library.excerpts.search([said, not_said])
-    told, untold = weigh(library.reader, library.excerpts, [said, not_said], found)
+    told, untold = weigh_evidence(library.reader, library.excerpts, [said, not_said], found)
     assert isinstance(told, Evidence)
     assert isinstance(untold, Evidence)
     assert told.coverage > untold.coverage
@@ -147,8 +147,8 @@ def test_only_a_sentence_with_the_answer_and_the_matter_tells(library: Bank):
 
 
 def test_choices_are_explained_in_json(library: Bank):
-    answer = library.ask(TOLD, way="auto", max_new_tokens=N)
+    answer = library.ask(TOLD, mode="auto", max_new_tokens=N)
     told = answer.as_json(explain=True)["choice"]
-    assert set(told["options"][0]) == {"way", "p", "tokens", "ms", "loads", "cost", "value"}
+    assert set(told["options"][0]) == {"mode", "p", "tokens", "ms", "loads", "cost", "value"}
     assert "choice" not in answer.as_json()
     assert replace(answer, choice=None).as_json(explain=True)["choice"] is None

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.module_reader import Reader
+from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.routers import TextRouter
-from lorabank.bank.route.text_index import Texts
+from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.engine.adapters.adapter import CONFIG, TENSORS
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import AdapterError
@@ -53,7 +53,7 @@ def test_a_large_bank_is_searched_where_no_weights_are(large: Store):
         aside = store.path / "aside"
         (store.path / "blobs").rename(aside)
         try:
-            router = TextRouter(Texts(store, embeds=False))
+            router = TextRouter(ModuleTexts(store, embeds=False))
             names = [
                 few[0].module
                 for few in router.route(
@@ -70,7 +70,7 @@ def test_a_large_bank_is_searched_where_no_weights_are(large: Store):
 def test_a_write_into_a_large_bank_is_whole_and_found(large: Store):
     with large.writing(what="one more") as tx:
         tx.put("one more", Draft(files={TENSORS: b"w"}, record={}, keys=[Key("text", "zebras")]))
-    texts = Texts(large, embeds=False)
+    texts = ModuleTexts(large, embeds=False)
     assert TextRouter(texts).route(["zebras"], 1)[0][0].module == "one more"
     with large.writing(what="no more") as tx:
         assert len(tx.forget("one more")) == 1
@@ -92,7 +92,7 @@ def test_adapters_in_memory_stay_below_their_bound(bank: Bank, tiny: Base):
             }
             tx.put(f"m{number}", Draft(files={TENSORS: save(changed), CONFIG: config}, record={}))
     versions = [bank.store.current(f"m{number}") for number in range(8)]
-    reader = Reader(bank.store, tiny, max_bytes=3 * size)
+    reader = ModuleReader(bank.store, tiny, max_bytes=3 * size)
     for number, read in enumerate(versions):
         weights = reader.adapters([read])[0].weights
         assert all((a == number).all() and (b == number).all() for a, b in weights.values())

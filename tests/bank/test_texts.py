@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.route.text_index import Texts
+from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.store.store import Store
 from lorabank.tasks.examples import Example
 
@@ -18,7 +18,7 @@ def names_in(folder: Path) -> str:
 
 def test_an_index_begun_before_a_forget_is_not_saved_after_it(bank: Bank, book: list[Example]):
     with Store.open(bank.store.path) as other:
-        late = Texts(other, embeds=False)
+        late = ModuleTexts(other, embeds=False)
         late.generation = other.generation  # has begun, and reads the keys now …
         keys = other.all_keys()
         assert any(key.text == book[0].question for _, _, key in keys)
@@ -43,8 +43,8 @@ def test_damaged_vectors_are_made_again(bank: Bank, book: list[Example], tmp_pat
         def embed(self, texts: list[str]) -> np.ndarray:
             return self.embed_parts([(text, 0, len(text)) for text in texts])
 
-    def fresh() -> Texts:
-        texts = Texts(bank.store, embeds=False)
+    def fresh() -> ModuleTexts:
+        texts = ModuleTexts(bank.store, embeds=False)
         texts._embedder = Hashing()  # type: ignore[assignment]
         return texts
 

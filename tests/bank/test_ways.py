@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lorabank.bank.answer.modes import NOTHING_FOUND, WAYS
+from lorabank.bank.answer.modes import MODES, NOTHING_FOUND
 from lorabank.bank.bank import Bank
 from lorabank.bank.write.drafts import from_examples
 from lorabank.engine.inference.document_prefix import with_context
@@ -20,8 +20,8 @@ N = 8
 
 
 def test_every_way_answers_and_says_what_it_used(library: Bank, book: list[Example]):
-    answers = {way: library.ask(QUESTION, way=way, max_new_tokens=N) for way in WAYS}
-    assert [a.way for a in answers.values()] == list(WAYS)
+    answers = {way: library.ask(QUESTION, mode=way, max_new_tokens=N) for way in MODES}
+    assert [a.mode for a in answers.values()] == list(MODES)
     for way in ("none", "rag", "icl"):
         assert (answers[way].used, answers[way].kind, answers[way].module) == (way, "bare", None)
     for way in ("adapter+rag", "adapter+icl"):
@@ -42,10 +42,10 @@ def test_text_ways_say_what_the_model_says_to_that_prompt(library: Bank):
     contexts = {"rag": passages, "icl": document.text}
     for way, context in contexts.items():
         prompt = with_context(base, context, QUESTION, room=N)
-        answer = library.ask(QUESTION, way=way, max_new_tokens=N)
+        answer = library.ask(QUESTION, mode=way, max_new_tokens=N)
         assert answer.prompt_tokens == len(prompt.ids)
         assert [answer.text] == generate(base, [prompt.ids], max_new_tokens=N)
-    whole = library.ask(QUESTION, way="icl", max_new_tokens=N).citations[0]
+    whole = library.ask(QUESTION, mode="icl", max_new_tokens=N).citations[0]
     assert (whole.document, whole.start, whole.end) == ("trades.md", 0, len(document.text))
 
 
@@ -53,36 +53,36 @@ def test_the_module_reads_the_text_too(library: Bank):
     base = library.base
     (found,) = library.excerpts.search([QUESTION])
     prompt = with_context(base, found[0].chunk.document.text, QUESTION, room=N)
-    with library.reader.seated([library.store.current("rolls")]) as fleet:
+    with library.reader.loaded_fleet([library.store.current("rolls")]) as fleet:
         want = generate(base, [prompt.ids], fleet=fleet, slots=[0], max_new_tokens=N)
-    assert [library.ask(QUESTION, way="adapter+icl", max_new_tokens=N).text] == want
+    assert [library.ask(QUESTION, mode="adapter+icl", max_new_tokens=N).text] == want
 
 
 def test_a_batch_answers_as_its_questions_alone(library: Bank):
     questions = [QUESTION, "In which town was Odd Sunde born?", "Who carried a razor?"]
     for way in ("none", "rag", "adapter+icl"):
-        together = library.ask_all(questions, way=way, max_new_tokens=N)
-        alone = [library.ask(question, way=way, max_new_tokens=N) for question in questions]
+        together = library.ask_all(questions, mode=way, max_new_tokens=N)
+        alone = [library.ask(question, mode=way, max_new_tokens=N) for question in questions]
         assert [a.text for a in together] == [a.text for a in alone]
 
 
 def test_nothing_found_is_answered_closed_book_and_said(library: Bank):
     unheard = "Xyzzy plugh?"
-    answer = library.ask(unheard, way="rag", max_new_tokens=N)
+    answer = library.ask(unheard, mode="rag", max_new_tokens=N)
     assert (answer.used, answer.note, answer.citations) == ("none", NOTHING_FOUND, ())
-    assert answer.text == library.ask(unheard, way="none", max_new_tokens=N).text
-    assert library.ask(unheard, way="adapter+icl", max_new_tokens=N).used == "adapter"
+    assert answer.text == library.ask(unheard, mode="none", max_new_tokens=N).text
+    assert library.ask(unheard, mode="adapter+icl", max_new_tokens=N).used == "adapter"
 
 
 @pytest.mark.parametrize("way", ["rag", "icl", "adapter+rag", "adapter+icl"])
 def test_text_of_a_bank_without_is_refused(bank: Bank, way: str):
     with pytest.raises(UsageError, match=rf"--with {way.replace('+', '.')} needs text"):
-        bank.ask(QUESTION, way=way)
+        bank.ask(QUESTION, mode=way)
 
 
 def test_an_unknown_way_is_refused(bank: Bank):
     with pytest.raises(UsageError, match=r"--with must be one of none, adapter, .*, got 'magic'"):
-        bank.ask(QUESTION, way="magic")
+        bank.ask(QUESTION, mode="magic")
 
 
 def test_a_document_that_does_not_fit_is_refused_and_passages_of_it_are_not(
@@ -94,14 +94,14 @@ def test_a_document_that_does_not_fit_is_refused_and_passages_of_it_are_not(
     library.write_all([long], settings=replace(TINY, exposures=1))
     question = "How deep is the well number 17 of Hollow Down?"
     with pytest.raises(UsageError, match=r"more than .* takes .*--with rag"):
-        library.ask(question, way="icl")
-    assert library.ask(question, way="rag", max_new_tokens=N).used == "rag"
+        library.ask(question, mode="icl")
+    assert library.ask(question, mode="rag", max_new_tokens=N).used == "rag"
 
 
 def test_passages_that_do_not_fit_together_are_left_out_and_that_is_said(library: Bank):
-    whole = library.ask(QUESTION, way="rag", max_new_tokens=N)
+    whole = library.ask(QUESTION, mode="rag", max_new_tokens=N)
     library.base.model.config.max_position_embeddings = whole.prompt_tokens + N - 1
-    less = library.ask(QUESTION, way="rag", max_new_tokens=N)
+    less = library.ask(QUESTION, mode="rag", max_new_tokens=N)
     assert less.citations == whole.citations[:-1]
     assert (
         less.note
@@ -109,14 +109,14 @@ def test_passages_that_do_not_fit_together_are_left_out_and_that_is_said(library
     )
     library.base.model.config.max_position_embeddings = 100
     with pytest.raises(UsageError, match="more than"):
-        library.ask(QUESTION, way="rag", max_new_tokens=N)
+        library.ask(QUESTION, mode="rag", max_new_tokens=N)
 
 
 def test_a_question_longer_than_the_context_is_refused(library: Bank):
     with pytest.raises(DataError, match="shorten it"):
-        library.ask("why " * 20_000, way="none")
+        library.ask("why " * 20_000, mode="none")
 
 
 def test_prompts_are_the_chats_own(library: Bank):
     ids = library.base.chat.prompt_ids([Message("user", QUESTION)])
-    assert library.ask(QUESTION, way="none", max_new_tokens=N).prompt_tokens == len(ids)
+    assert library.ask(QUESTION, mode="none", max_new_tokens=N).prompt_tokens == len(ids)

@@ -5,22 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.bank.answer.answers import Answer, Heard
+from lorabank.bank.answer.answers import Answer, ScoredCandidate
 from lorabank.bank.route.routers import Candidate
-from lorabank.bank.write.drafts import Parcel, from_examples
+from lorabank.bank.write.drafts import ModuleDraft, from_examples
 from lorabank.bench.bank import ask_everything, count_misses, make_parcels, new_bank, time_writes
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.inference.candidates import Trace
+from lorabank.engine.inference.candidates import DraftReply
 from lorabank.engine.training.settings import TrainSettings
 from lorabank.tasks.examples import from_pair
 
 TINY = TrainSettings(r=4, alpha=8.0, lr=1e-2, exposures=200, batch_size=4)
-TRACE = Trace((), True, "", 0.0, 0.0, 0.0, 0.0)
+TRACE = DraftReply((), True, "", 0.0, 0.0, 0.0, 0.0)
 FACT = from_pair("What is the phone number of Hagu Padi?", "123-456-7890")
 
 
 def answer(kind: str, module: str | None, text: str, *heard: str) -> Answer:
-    few = tuple(Heard(Candidate(name, 1.0), 1, (), TRACE, 0.5) for name in heard)
+    few = tuple(ScoredCandidate(Candidate(name, 1.0), 1, (), TRACE, 0.5) for name in heard)
     return Answer(FACT.question, text, kind, module, 1, None, 0.5, few)
 
 
@@ -69,7 +69,7 @@ def test_a_bank_that_lost_a_module_shows_it(tiny: Base, tmp_path: Path):
     assert sum(altered["misses"].values()) == round(12 * (1 - altered["recall_routed"]))
 
 
-def with_other_answers(parcel: Parcel) -> Parcel:
+def with_other_answers(parcel: ModuleDraft) -> ModuleDraft:
     backwards = [replace(example, answer=example.answer[::-1]) for example in parcel.examples]
     return from_examples(parcel.name, backwards, source="backwards")
 

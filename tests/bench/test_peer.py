@@ -14,10 +14,10 @@ from lorabank.bench.reading import FIRM, HALF
 from lorabank.bench.setup import ALWAYS_ON, book, long_book, start_weights
 from lorabank.bench.writing import UNTIL_98
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.batches import lesson_batch
+from lorabank.engine.encoding.batches import training_batch
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import read
+from lorabank.engine.inference.recall import read_answers
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.settings import PAPER, TrainSettings
@@ -88,16 +88,16 @@ def test_peer_recalls_what_we_recall(tiny: Base, activated: bool):
     outcome = train(tiny, [job])[0]
     peer = Peer(tiny, r=QUICK.r, alpha=QUICK.alpha, activated=activated)
     peer.load(outcome.weights)
-    verdicts = peer.recall(job.lessons.probes)
+    verdicts = peer.recall(job.dataset.prompts)
     assert any(verdicts)
     assert verdicts == [reading.recalled for reading in reading_of(tiny, outcome)]
 
 
 def reading_of(base: Base, outcome: Outcome) -> list:
-    probes = outcome.job.lessons.probes
+    probes = outcome.job.dataset.prompts
     with Fleet(base, paths=outcome.job.paths, r=QUICK.r) as fleet:
-        fleet.put(0, outcome.weights, alpha=QUICK.alpha, activated=outcome.job.settings.activated)
-        return read(base, probes, fleet=fleet, slots=[0] * len(probes))
+        fleet.load(0, outcome.weights, alpha=QUICK.alpha, activated=outcome.job.settings.activated)
+        return read_answers(base, probes, fleet=fleet, slots=[0] * len(probes))
 
 
 def test_peer_stops_when_recall_is_proven(tiny: Base):
@@ -122,11 +122,11 @@ def test_mixed_batch_gives_each_row_its_own_adapter(tiny: Base):
     jobs = [plan_job(tiny, book(2, seed=i), settings, name=NAMES[i]) for i in range(2)]
     outcomes = train(tiny, jobs)
     peer = Peer(tiny, r=8, alpha=16, names=NAMES)
-    prompts = [probe.prompt_ids for job in jobs for probe in job.lessons.probes] * 2
+    prompts = [probe.prompt_ids for job in jobs for probe in job.dataset.prompts] * 2
     owners = [0, 0, 1, 1, 1, 1, 0, 0]
     with Fleet(tiny, paths=jobs[0].paths, r=8, width=2) as fleet:
         for i, outcome in enumerate(outcomes):
-            fleet.put(i, outcome.weights, alpha=16, activated=False)
+            fleet.load(i, outcome.weights, alpha=16, activated=False)
             peer.load(outcome.weights, name=NAMES[i])
         ours = generate(tiny, prompts, fleet=fleet, slots=owners, max_new_tokens=8)
     theirs = peer.generate(prompts, names=[NAMES[i] for i in owners], max_new_tokens=8)
@@ -135,7 +135,7 @@ def test_mixed_batch_gives_each_row_its_own_adapter(tiny: Base):
 
 
 def test_limit_leaves_no_gradient_in_the_base(tiny: Base):
-    run_bare(tiny, lesson_batch(plan(tiny).lessons.lessons))
+    run_bare(tiny, training_batch(plan(tiny).dataset.examples))
     assert all(p.grad is None for p in tiny.model.parameters())
 
 

@@ -88,7 +88,7 @@ def test_compare_prints_a_table_a_figure_and_json(
         assert f"\n{way} " in out
     assert figure.read_bytes().startswith(b"\x89PNG")
     code, out, _ = run(capsys, *common, "--json")
-    memories = {memory["way"]: memory for memory in json.loads(out)["memories"]}
+    memories = {memory["mode"]: memory for memory in json.loads(out)["memories"]}
     assert memories["adapter"]["once_s"]["training"] > 0
     assert memories["icl"]["prompt_tokens"] > memories["none"]["prompt_tokens"]
 

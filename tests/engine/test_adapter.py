@@ -55,12 +55,12 @@ def test_plain_peft_gives_the_same_logits_and_answers(
     settings = replace(QUICK, **change)  # type: ignore[arg-type]
     job = plan_job(tiny, EXAMPLES, settings)
     learn(tiny, EXAMPLES, out=tmp_path / "a", settings=settings)
-    prompts = [p.prompt_ids for p in job.lessons.probes]
+    prompts = [p.prompt_ids for p in job.dataset.prompts]
     ours = load_adapter(tmp_path / "a", tiny)
     with Fleet(tiny, paths=list(ours.weights), r=ours.r) as fleet:
-        fleet.put(0, ours.weights, alpha=ours.alpha, activated=ours.activated)
-        on = torch.arange(len(prompts[0]))[None, :, None] >= job.lessons.probes[0].on_from
-        with fleet.seated([0], on=on), torch.inference_mode():
+        fleet.load(0, ours.weights, alpha=ours.alpha, activated=ours.activated)
+        on = torch.arange(len(prompts[0]))[None, :, None] >= job.dataset.prompts[0].adapter_start
+        with fleet.assigned([0], adapter_mask=on), torch.inference_mode():
             logits = tiny.model(input_ids=torch.tensor([prompts[0]])).logits
         replies = generate(tiny, prompts, fleet=fleet, slots=[0] * 6, max_new_tokens=8)
     plain = AutoModelForCausalLM.from_pretrained(tiny.info.path, dtype=torch.float32)

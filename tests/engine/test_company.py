@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.reuse import Reuse
-from lorabank.engine.encoding.batches import lesson_batch
-from lorabank.engine.encoding.dataset import Lessons
+from lorabank.engine.encoding.batches import training_batch
+from lorabank.engine.encoding.dataset import EncodedDataset
 from lorabank.engine.fleet.dropout import Dropout, layer_key, masks
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import plan_job
@@ -32,9 +32,9 @@ def planned(base: Base, name: str, settings: TrainSettings = QUICK, *, n: int = 
 
 
 def with_first_lesson(job: Job, **changes: object) -> Job:
-    first, *others = job.lessons.lessons
+    first, *others = job.dataset.examples
     lessons = (replace(first, **changes), *others)  # type: ignore[arg-type]
-    return replace(job, lessons=replace(job.lessons, lessons=lessons))
+    return replace(job, dataset=replace(job.dataset, examples=lessons))
 
 
 def assert_close(one: Outcome, other: Outcome, *, atol: float) -> None:
@@ -58,18 +58,18 @@ def test_dropout_is_a_jobs_own(tiny: Base):
 
 
 def test_what_is_dropped_follows_the_row_wherever_it_lies(tiny: Base):
-    lessons = list(planned(tiny, "a").lessons.lessons)
+    lessons = list(planned(tiny, "a").dataset.examples)
     drop, other = Dropout(0.25, seed=1, step=3), Dropout(0.25, seed=1, step=4)
 
     def mask(rows: list[int], drops: list[Dropout | None], *, split: bool = False) -> Tensor:
-        batch = lesson_batch([lessons[i] for i in rows], split=split)
+        batch = training_batch([lessons[i] for i in rows], split=split)
         made = masks(batch, drops)
         assert made is not None
-        return made(layer_key("q_proj"), torch.ones(*batch.ids.shape, 64))
+        return made(layer_key("q_proj"), torch.ones(*batch.input_ids.shape, 64))
 
     alone = mask([0], [drop])[0]
     beside = mask([5, 0, 1], [None, drop, other])
-    n, cut = len(lessons[0].ids), lessons[0].on_from
+    n, cut = len(lessons[0].token_ids), lessons[0].adapter_start
     assert torch.equal(beside[1, :n], alone)
     assert torch.equal(mask([0], [drop], split=True)[0], alone[cut:])
     assert torch.equal(beside[0], torch.ones_like(beside[0]))
@@ -78,11 +78,11 @@ def test_what_is_dropped_follows_the_row_wherever_it_lies(tiny: Base):
 
 
 def test_dropout_hits_its_rate_evenly(tiny: Base):
-    lessons = planned(tiny, "a", n=12).lessons.lessons
-    batch = lesson_batch(lessons)
+    lessons = planned(tiny, "a", n=12).dataset.examples
+    batch = training_batch(lessons)
     made = masks(batch, [Dropout(0.1, seed=0, step=0)] * 12)
     assert made is not None
-    x = torch.ones(*batch.ids.shape, 256)
+    x = torch.ones(*batch.input_ids.shape, 256)
     dropped = (made(layer_key("one"), x) == 0).double()
     other = (made(layer_key("two"), x) == 0).double()
     n = dropped.numel()
@@ -98,8 +98,8 @@ def test_dropout_hits_its_rate_evenly(tiny: Base):
 def test_a_job_that_diverges_leaves_the_others_alone(tiny: Base, bad: float):
     healthy = planned(tiny, "healthy")
     lessons = planned(tiny, "ill", n=9)
-    count = sum(lessons.lessons.lessons[0].carries_loss)
-    ill = with_first_lesson(lessons, weights=(bad,) * count)
+    count = sum(lessons.dataset.examples[0].loss_mask)
+    ill = with_first_lesson(lessons, loss_weights=(bad,) * count)
     late = planned(tiny, "late", replace(QUICK, seed=3), n=4)
     outcomes = train(tiny, [healthy, ill, late], width=2)
     assert [outcome.stopped for outcome in outcomes] == ["budget", "diverged", "budget"]
@@ -147,13 +147,13 @@ def test_gradient_checkpointing_gives_the_same_gradients(
     for is_on in (False, True):
         with Fleet(tiny, paths=jobs[0].paths, r=5, width=2, reuse=reuse) as fleet:
             for slot, job in enumerate(jobs):
-                fleet.start(slot, job.settings, job.paths)
+                fleet.initialise(slot, job.settings, job.paths)
             fleet.theta += torch.randn(
                 fleet.theta.shape, generator=torch.Generator().manual_seed(0)
             ) * (0.1)
             drops = {0: Dropout(0.3, seed=0, step=0)}
-            with recomputing(fleet, is_on=is_on), fleet.dropping(drops):
-                lessons = [list(job.lessons.lessons) for job in jobs]
+            with recomputing(fleet, is_on=is_on), fleet.dropout_applied(drops):
+                lessons = [list(job.dataset.examples) for job in jobs]
                 fleet_loss(fleet, [0, 1], lessons).losses.sum().backward()
             twice.append(fleet.grad.clone())
     assert twice[0].abs().max() > 1e-3
@@ -173,8 +173,8 @@ def test_progress_of_the_whole_fleet(tiny: Base):
     seen: list[FleetProgress] = []
     train(tiny, jobs, width=2, on_round=seen.append)
     first, last = seen[0], seen[-1]
-    assert (first.done, first.seated, first.waiting) == (0, 2, 1)
-    assert (last.done, last.seated, last.waiting) == (3, 0, 0)
+    assert (first.done, first.running, first.waiting) == (0, 2, 1)
+    assert (last.done, last.running, last.waiting) == (3, 0, 0)
     assert first.tokens_per_s > 0
     assert first.jobs[0].loss is not None
     assert first.jobs[0].seen_recall is None
@@ -189,21 +189,21 @@ def test_progress_of_the_whole_fleet(tiny: Base):
 
 
 def emptied(job: Job) -> Job:
-    return replace(job, lessons=Lessons("sound", (), ()))
+    return replace(job, dataset=EncodedDataset("sound", (), ()))
 
 
 def unanswered(job: Job) -> Job:
-    probes = tuple(replace(probe, answer=" ") for probe in job.lessons.probes)
-    return replace(job, lessons=replace(job.lessons, probes=probes))
+    probes = tuple(replace(probe, answer=" ") for probe in job.dataset.prompts)
+    return replace(job, dataset=replace(job.dataset, prompts=probes))
 
 
 def lengthened(job: Job) -> Job:
-    ids = job.lessons.lessons[0].ids * 40
-    return with_first_lesson(job, ids=ids, carries_loss=(True,) * len(ids))
+    ids = job.dataset.examples[0].token_ids * 40
+    return with_first_lesson(job, token_ids=ids, loss_mask=(True,) * len(ids))
 
 
 def silenced(job: Job) -> Job:
-    return with_first_lesson(job, carries_loss=(False,) * len(job.lessons.lessons[0].ids))
+    return with_first_lesson(job, loss_mask=(False,) * len(job.dataset.examples[0].token_ids))
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from lorabank.engine.backbone import attention
 from lorabank.engine.backbone import prefill as prompts
 from lorabank.engine.backbone.attention import can_follow
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import Probe
+from lorabank.engine.encoding.dataset import EvaluationPrompt
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference import document_prefix as contexts
-from lorabank.engine.inference.candidates import explore
+from lorabank.engine.inference.candidates import probe_candidates
 from lorabank.engine.inference.document_prefix import in_groups, with_context
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import read
+from lorabank.engine.inference.recall import read_answers
 from lorabank.errors import UsageError
 from lorabank.tasks.synthetic import chronicle
 
@@ -39,7 +39,7 @@ def with_adapters(fleet: Fleet, *, activated: tuple[bool, ...]) -> None:
             )
             for path in fleet.regions
         }
-        fleet.put(slot, weights, alpha=8.0, activated=is_activated)
+        fleet.load(slot, weights, alpha=8.0, activated=is_activated)
 
 
 def test_a_prefix_is_the_document_whatever_is_asked(tiny: Base):
@@ -63,13 +63,16 @@ def test_the_bare_model_writes_and_reads_the_same(tiny: Base):
     rows, prefix = [one.ids for one in asked], [one.prefix for one in asked]
     alone = [generate(tiny, [row], max_new_tokens=8)[0] for row in rows]
     assert generate(tiny, rows, max_new_tokens=8, prefix=prefix) == alone
-    assert tiny.documents.n_computed == 2
+    assert tiny.document_cache.n_computed == 2
     assert generate(tiny, rows, max_new_tokens=8, prefix=prefix) == alone
-    assert tiny.documents.n_computed == 2  # kept from call to call
-    probes = [Probe(row, tuple(tiny.chat.answer_ids("Nebo")), "Nebo", ends=True) for row in rows]
-    ours, theirs = read(tiny, probes, prefix=prefix), read(tiny, probes)
+    assert tiny.document_cache.n_computed == 2  # kept from call to call
+    probes = [
+        EvaluationPrompt(row, tuple(tiny.chat.answer_ids("Nebo")), "Nebo", ends_turn=True)
+        for row in rows
+    ]
+    ours, theirs = read_answers(tiny, probes, prefix=prefix), read_answers(tiny, probes)
     assert [r.bits for r in ours] == pytest.approx([r.bits for r in theirs], abs=1e-4)
-    assert tiny.documents.n_computed == 2
+    assert tiny.document_cache.n_computed == 2
 
 
 @pytest.mark.parametrize("activated", [(True, True), (True, False)])
@@ -79,12 +82,12 @@ def test_adapters_write_read_and_are_heard_the_same(tiny: Base, activated: tuple
     rows, prefix, slots = [o.ids for o in asked], [o.prefix for o in asked], [0, 1, 1, 0, 1, 0]
     header = len(tiny.chat.header_ids())
     probes = [
-        Probe(
+        EvaluationPrompt(
             row,
             tuple(tiny.chat.answer_ids("Nebo")),
             "Nebo",
-            ends=True,
-            on_from=len(row) - header if activated[slot] else 0,
+            ends_turn=True,
+            adapter_start=len(row) - header if activated[slot] else 0,
         )
         for row, slot in zip(rows, slots, strict=True)
     ]
@@ -97,11 +100,14 @@ def test_adapters_write_read_and_are_heard_the_same(tiny: Base, activated: tuple
         ]
         assert len(set(alone)) > 1
         assert generate(tiny, rows, **given, max_new_tokens=8, prefix=prefix) == alone
-        ours, theirs = read(tiny, probes, **given, prefix=prefix), read(tiny, probes, **given)
+        ours, theirs = (
+            read_answers(tiny, probes, **given, prefix=prefix),
+            read_answers(tiny, probes, **given),
+        )
         assert [r.bits for r in ours] == pytest.approx([r.bits for r in theirs], abs=1e-4)
         few = [[0, 1]] * len(rows)
-        heard = explore(tiny, rows, fleet=fleet, slots=few, n_tokens=6, prefix=prefix)
-        as_before = explore(tiny, rows, fleet=fleet, slots=few, n_tokens=6)
+        heard = probe_candidates(tiny, rows, fleet=fleet, slots=few, n_tokens=6, prefix=prefix)
+        as_before = probe_candidates(tiny, rows, fleet=fleet, slots=few, n_tokens=6)
     for mine, other in zip(heard, as_before, strict=True):
         assert [trace.tokens for trace in mine] == [trace.tokens for trace in other]
         for a, b in zip(mine, other, strict=True):
@@ -132,11 +138,14 @@ def test_rows_are_bounded_by_what_each_of_them_holds(tiny: Base, monkeypatch: py
 def test_with_a_copy_for_each_row_all_is_the_same(tiny: Base):
     asked = prompts_of(tiny)
     rows, prefix = [one.ids for one in asked], [one.prefix for one in asked]
-    probes = [Probe(row, tuple(tiny.chat.answer_ids("Nebo")), "Nebo", ends=True) for row in rows]
+    probes = [
+        EvaluationPrompt(row, tuple(tiny.chat.answer_ids("Nebo")), "Nebo", ends_turn=True)
+        for row in rows
+    ]
 
     def found() -> tuple[list[str], list[float]]:
         texts = generate(tiny, rows, max_new_tokens=8, prefix=prefix)
-        return texts, [reading.bits for reading in read(tiny, probes, prefix=prefix)]
+        return texts, [reading.bits for reading in read_answers(tiny, probes, prefix=prefix)]
 
     texts, bits = found()
     as_copies(tiny)
@@ -157,10 +166,10 @@ def test_a_window_or_another_kind_of_attention_is_no_case_for_it(tiny: Base):
 def test_scores_in_parts_are_those_of_one_piece(tiny: Base, monkeypatch: pytest.MonkeyPatch):
     asked = prompts_of(tiny)[::2]
     answer = tuple(tiny.chat.answer_ids("Nebo"))
-    probes = [Probe(one.ids, answer, "Nebo", ends=True) for one in asked]
-    whole = read(tiny, probes, prefix=[one.prefix for one in asked])
+    probes = [EvaluationPrompt(one.ids, answer, "Nebo", ends_turn=True) for one in asked]
+    whole = read_answers(tiny, probes, prefix=[one.prefix for one in asked])
     monkeypatch.setattr(attention, "_MOST_SCORES", 4 * asked[0].prefix * 7)
-    parts = read(tiny, probes, prefix=[one.prefix for one in asked])
+    parts = read_answers(tiny, probes, prefix=[one.prefix for one in asked])
     assert [r.bits for r in parts] == pytest.approx([r.bits for r in whole], abs=1e-4)
 
 
@@ -168,9 +177,9 @@ def test_a_long_document_read_in_parts_is_the_one_read_whole(
     tiny: Base, monkeypatch: pytest.MonkeyPatch
 ):
     tokens = with_context(tiny, "word " * 60, "Why?", room=8).ids
-    whole = prompts.read_start(tiny.model, tokens)
+    whole = prompts.prefill_prefix(tiny.model, tokens)
     monkeypatch.setattr(prompts, "_PART_TOKENS", 50)
-    parts = prompts.read_start(tiny.model, tokens)
+    parts = prompts.prefill_prefix(tiny.model, tokens)
     assert len(tokens) > 150
     for one, other in zip(whole, parts, strict=True):
         assert torch.allclose(one.keys, other.keys, atol=1e-4)
@@ -182,9 +191,9 @@ def test_the_real_model_in_its_own_precision(real: Base):
     document = chronicle.text(chronicle.build(500, seed=3))
     asked = [with_context(real, document, question) for question in QUESTIONS]
     answer = tuple(real.chat.answer_ids("The rising of Muhamere"))
-    probes = [Probe(one.ids, answer, "", ends=True) for one in asked]
-    ours = read(real, probes, prefix=[one.prefix for one in asked])
-    for mine, other in zip(ours, read(real, probes), strict=True):
+    probes = [EvaluationPrompt(one.ids, answer, "", ends_turn=True) for one in asked]
+    ours = read_answers(real, probes, prefix=[one.prefix for one in asked])
+    for mine, other in zip(ours, read_answers(real, probes), strict=True):
         assert math.isclose(mine.bits, other.bits, rel_tol=0.03)
 
 
@@ -195,7 +204,7 @@ def test_an_adapter_in_anothers_seat_is_not_taken_for_it(tiny: Base):
     ids = torch.tensor([prompt])
 
     def logits(fleet: Fleet) -> torch.Tensor:
-        with torch.no_grad(), fleet.seated([0], on=on):
+        with torch.no_grad(), fleet.assigned([0], adapter_mask=on):
             return tiny.model(ids).logits
 
     with Fleet(tiny, paths=list(tiny.linears), r=4, width=2) as fleet:
@@ -208,7 +217,7 @@ def test_an_adapter_in_anothers_seat_is_not_taken_for_it(tiny: Base):
             fleet.theta[0].copy_(fleet.theta[1])
         second = logits(fleet)
         assert not torch.allclose(first, second, atol=1e-2)
-        with fleet.seated([1], on=on):  # with gradients nothing is kept
+        with fleet.assigned([1], adapter_mask=on):  # with gradients nothing is kept
             assert torch.allclose(second, tiny.model(ids).logits, atol=1e-4)
 
 

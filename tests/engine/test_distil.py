@@ -11,8 +11,8 @@ from torch import Tensor
 
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.backbone.head import TargetNats
-from lorabank.engine.backbone.reuse import EVERYTHING, Reuse, teacher_shelf
-from lorabank.engine.encoding.dataset import Lesson
+from lorabank.engine.backbone.reuse import EVERYTHING, Reuse, new_teacher_cache
+from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.fleet import Fleet, Weights
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.models.registry import find_model
@@ -43,7 +43,7 @@ def planned(base: Base, settings=QUICK, *, n: int = 4, start: int = 0, name: str
         settings,
         name=name,
         contexts=[DOCUMENTS[i % 2] for i in range(n)] if settings.objective == "distil" else (),
-        guards=ORDINARY if settings.protect_share else (),
+        regularisation=ORDINARY if settings.protect_share else (),
     )
 
 
@@ -62,12 +62,12 @@ def mixed_jobs(base: Base) -> list[Job]:
 def start(fleet: Fleet, jobs: Sequence[Job]) -> list[Weights]:
     """Every slot with its job's adapter, B made non-zero; copies of the weights."""
     for slot, job in enumerate(jobs):
-        fleet.start(slot, job.settings, job.paths)
+        fleet.initialise(slot, job.settings, job.paths)
         rng = torch.Generator().manual_seed(slot)
         for path in job.paths:
             b = fleet.weights_at(slot, path, job.settings.r)[1]
             b.copy_(torch.randn(b.shape, generator=rng) * 0.1)
-    return [fleet.take(slot, r=job.settings.r, paths=job.paths) for slot, job in enumerate(jobs)]
+    return [fleet.extract(slot, r=job.settings.r, paths=job.paths) for slot, job in enumerate(jobs)]
 
 
 def read_plainly(base: Base, ids: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
@@ -83,7 +83,7 @@ def read_plainly(base: Base, ids: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
     return log_p, seen
 
 
-def plain_loss(base: Base, job: Job, rows: Sequence[Lesson], weights: Weights) -> Tensor:
+def plain_loss(base: Base, job: Job, rows: Sequence[EncodedExample], weights: Weights) -> Tensor:
     """The loss by its definition, row by row, with autograd and nothing of the engine's."""
     s, on_from = job.settings, 0
 
@@ -99,29 +99,31 @@ def plain_loss(base: Base, job: Job, rows: Sequence[Lesson], weights: Weights) -
     lowest = min(layer_of(path) or 0 for path in job.paths)
     losses, counted = [], []
     for row in rows:
-        i = row.carries_loss.index(True)
+        i = row.loss_mask.index(True)
         told = None
-        if row.teacher:
+        if row.teacher_prompt_ids:
             with torch.no_grad():
-                told = read_plainly(base, (*row.teacher, *row.ids[i:]))
-        on_from = row.on_from
+                told = read_plainly(base, (*row.teacher_prompt_ids, *row.token_ids[i:]))
+        on_from = row.adapter_start
         hooks = [base.model.get_submodule(p).register_forward_hook(add(p)) for p in weights]
-        log_q, mine = read_plainly(base, row.ids)
+        log_q, mine = read_plainly(base, row.token_ids)
         for hook in hooks:
             hook.remove()
-        for t in range(i, len(row.ids)):
+        for t in range(i, len(row.token_ids)):
             if told is None:
-                loss = -log_q[t - 1, row.ids[t]]
+                loss = -log_q[t - 1, row.token_ids[t]]
                 is_memft = s.objective == "memft-threshold"
                 counted.append(float(loss > torch.tensor(2.0).log()) if is_memft else 1.0)
             else:
-                there = t - 1 - i + len(row.teacher)
+                there = t - 1 - i + len(row.teacher_prompt_ids)
                 loss = F.kl_div(log_q[t - 1], told[0][there], log_target=True, reduction="sum")
                 apart = [
                     (x[t - 1] - y[there]).abs().sum() / y[there].abs().sum()
                     for x, y in zip(mine[lowest:], told[1][lowest:], strict=True)
                 ]
-                if row.teacher != row.ids[:i]:  # of a guard's teacher only the words count
+                if (
+                    row.teacher_prompt_ids != row.token_ids[:i]
+                ):  # of a guard's teacher only the words count
                     loss = loss + s.teacher_hidden * torch.stack(apart).mean()
                 counted.append(1.0)
             losses.append(loss)
@@ -131,7 +133,7 @@ def plain_loss(base: Base, job: Job, rows: Sequence[Lesson], weights: Weights) -
 
 def assert_plain_gradients(base: Base, jobs: Sequence[Job], reuse: Reuse, recompute: bool) -> None:
     paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
-    chosen = [list(job.lessons.rows) for job in jobs]
+    chosen = [list(job.dataset.training_rows) for job in jobs]
     with (
         Fleet(base, paths=paths, r=8, width=len(jobs), reuse=reuse) as fleet,
         recomputing(fleet, is_on=recompute),
@@ -142,11 +144,11 @@ def assert_plain_gradients(base: Base, jobs: Sequence[Job], reuse: Reuse, recomp
             list(range(len(jobs))),
             chosen,
             objectives=[job.objective for job in jobs],
-            asks=[job.ask for job in jobs],
+            asks=[job.teacher_request for job in jobs],
         )
         result.losses.sum().backward()
         fleet.theta.copy_(fleet.grad)
-        ours = [fleet.take(i, r=job.settings.r, paths=job.paths) for i, job in enumerate(jobs)]
+        ours = [fleet.extract(i, r=job.settings.r, paths=job.paths) for i, job in enumerate(jobs)]
     for job, rows, mine, loss, given in zip(
         jobs, chosen, ours, result.losses, weights, strict=True
     ):
@@ -176,7 +178,7 @@ def test_so_they_are_where_only_upper_layers_are_adapted(tiny: Base):
     jobs = [planned(tiny, replace(DISTIL, layers=(1,))), planned(tiny, replace(QUICK, layers=(1,)))]
     jobs = [replace(job, name=f"job {i}") for i, job in enumerate(jobs)]
     assert_plain_gradients(tiny, jobs, EVERYTHING, recompute=False)
-    assert tiny.layer_inputs.n_computed > 0  # the layer below was indeed left out
+    assert tiny.layer_input_cache.n_computed > 0  # the layer below was indeed left out
 
 
 def test_so_they_are_where_logits_are_more_than_the_heads_product(tiny: Base):
@@ -191,10 +193,10 @@ def test_a_head_taken_in_pieces_has_the_slope_of_the_whole(k: int):
     n, d, v = 300, 8, 50  # three pieces, the last one short
     hidden = torch.randn(n, d, generator=rng).requires_grad_()
     weight, bias = torch.randn(v, d, generator=rng), torch.randn(v, generator=rng)
-    said = distil.keep(torch.randn(n, v, generator=rng).log_softmax(-1), k)
+    said = distil.top_k_targets(torch.randn(n, v, generator=rng).log_softmax(-1), k)
     each, targets = torch.rand(n, generator=rng), torch.randint(v, (n,), generator=rng)
     logits = F.linear(hidden, weight, bias)
-    wanted = distil.divergence(logits.log_softmax(-1), said)
+    wanted = distil.kl_divergence(logits.log_softmax(-1), said)
     (slope,) = torch.autograd.grad((wanted * each).sum(), hidden)
     nats, hits = TargetNats.apply(hidden, weight, None, bias, targets, said)  # type: ignore[no-untyped-call]
     (ours,) = torch.autograd.grad((nats * each).sum(), hidden)
@@ -204,16 +206,18 @@ def test_a_head_taken_in_pieces_has_the_slope_of_the_whole(k: int):
 
 
 def test_the_teacher_alone_has_the_document_and_both_read_the_same_answer(tiny: Base):
-    row = planned(tiny, DISTIL, n=1).lessons.lessons[0]
-    told, asked = (str(tiny.chat.tokenizer.decode(ids)) for ids in (row.teacher, row.ids))
+    row = planned(tiny, DISTIL, n=1).dataset.examples[0]
+    told, asked = (
+        str(tiny.chat.tokenizer.decode(ids)) for ids in (row.teacher_prompt_ids, row.token_ids)
+    )
     assert f"Passage: {DOCUMENTS[0]}\n\nQuestion: What is 0?<|im_end|>" in told
     assert told.endswith("<|im_start|>assistant\n")
     assert DOCUMENTS[0] not in asked
-    assert tuple(row.ids[row.start :]) == tuple(tiny.chat.answer_ids("0"))
-    assert not row.is_guard
-    guard = planned(tiny, replace(QUICK, protect_share=0.1)).lessons.guards[0]
-    assert guard.is_guard
-    assert guard.teacher == guard.ids[: guard.start]
+    assert tuple(row.token_ids[row.answer_start :]) == tuple(tiny.chat.answer_ids("0"))
+    assert not row.is_regularisation
+    guard = planned(tiny, replace(QUICK, protect_share=0.1)).dataset.regularisation[0]
+    assert guard.is_regularisation
+    assert guard.teacher_prompt_ids == guard.token_ids[: guard.answer_start]
 
 
 def outcomes_agree(ours: Outcome, theirs: Outcome, *, atol: float) -> None:
@@ -225,9 +229,9 @@ def outcomes_agree(ours: Outcome, theirs: Outcome, *, atol: float) -> None:
 def test_teachers_are_heard_once_for_all_epochs_and_adapters(tiny: Base):
     jobs = [replace(planned(tiny, replace(DISTIL, r=r), n=6), name=f"r {r}") for r in (2, 5)]
     train(tiny, jobs, width=1)
-    assert tiny.teachers.n_computed == 6
+    assert tiny.teacher_cache.n_computed == 6
     train(tiny, [planned(tiny, replace(DISTIL, teacher_k=9), n=6)])  # asks for something else
-    assert tiny.teachers.n_computed == 12
+    assert tiny.teacher_cache.n_computed == 12
 
 
 def test_a_document_is_read_once_for_all_its_lessons(tiny: Base):
@@ -240,9 +244,12 @@ def test_a_document_is_read_once_for_all_its_lessons(tiny: Base):
 
     with Fleet(tiny, paths=job.paths, r=8) as fleet:
         hook = tiny.model.get_input_embeddings().register_forward_hook(count)
-        teacher.warm(fleet, job.lessons.rows, job.ask)
+        teacher.prefill_targets(fleet, job.dataset.training_rows, job.teacher_request)
         hook.remove()
-    rows = [len(row.teacher) + len(row.ids) - row.start for row in job.lessons.rows]
+    rows = [
+        len(row.teacher_prompt_ids) + len(row.token_ids) - row.answer_start
+        for row in job.dataset.training_rows
+    ]
     documents = [len(tiny.chat.tokenizer(text)["input_ids"]) for text in DOCUMENTS]
     assert sum(documents) < n_read < sum(rows) / 2
 
@@ -252,10 +259,10 @@ def test_neither_keeping_nor_losing_what_was_said_changes_what_is_learnt(tiny: B
     job = planned(tiny, settings, n=7)
     kept = train(tiny, [job])[0]
     without = train(tiny, [job], reuse=Reuse(teachers=False))[0]
-    tiny.teachers = teacher_shelf(max_bytes=tiny.teachers.n_bytes // 3)
+    tiny.teacher_cache = new_teacher_cache(max_bytes=tiny.teacher_cache.n_bytes // 3)
     bounded = train(tiny, [job])[0]
-    assert tiny.teachers.n_computed > len(job.lessons.rows)
-    assert tiny.teachers.n_bytes <= tiny.teachers.max_bytes
+    assert tiny.teacher_cache.n_computed > len(job.dataset.training_rows)
+    assert tiny.teacher_cache.n_bytes <= tiny.teacher_cache.max_bytes
     outcomes_agree(kept, without, atol=1e-4)
     outcomes_agree(kept, bounded, atol=1e-4)
 
@@ -279,7 +286,7 @@ def test_guards_are_a_share_of_the_whole_and_counted_nowhere(tiny: Base):
     drawn: list[int] = []
     for _ in range(6):
         batch = progress.next_batch()
-        drawn += progress.next_guards(len(batch))
+        drawn += progress.next_regularisation(len(batch))
         progress.record(examples=len(batch), tokens=0, hits=len(batch), loss=1.0)
     assert drawn == [0, 1, 2, 0, 1, 2]  # of 30 rows a fifth, all in turn
     assert progress.exposures == 2
@@ -295,8 +302,10 @@ def test_protection_keeps_ordinary_replies_as_they_were(tiny: Base):
         outcome = train(tiny, [planned(tiny, settings, n=6)])[0]
         guarded = planned(tiny, replace(settings, protect_share=0.5), n=6)
         with Fleet(tiny, paths=guarded.paths, r=8) as fleet:
-            fleet.put(0, outcome.weights, alpha=settings.alpha, activated=True)
-            loss = fleet_loss(fleet, [0], [guarded.lessons.guards], asks=[guarded.ask])
+            fleet.load(0, outcome.weights, alpha=settings.alpha, activated=True)
+            loss = fleet_loss(
+                fleet, [0], [guarded.dataset.regularisation], asks=[guarded.teacher_request]
+            )
         assert loss.hits.tolist() == [0]  # a guard is no example, however well it is said
         return loss.losses.item(), outcome.recall
 
@@ -334,7 +343,7 @@ def test_learn_reports_on_a_distilled_adapter(tiny: Base, tmp_path: Path):
         out=tmp_path / "a",
         settings=settings,
         contexts=DOCUMENTS[:1] * 3,
-        guards=ORDINARY,
+        regularisation=ORDINARY,
     )
     assert report.facts == 3
     assert report.exposures_per_fact == 2
@@ -348,7 +357,7 @@ def test_learn_reports_on_a_distilled_adapter(tiny: Base, tmp_path: Path):
         ({"objective": "distil"}, {}, "takes a context for each example"),
         ({"objective": "distil"}, {"contexts": DOCUMENTS[:1]}, "2 examples need as many contexts"),
         ({"protect_share": 0.1}, {}, r"got protect_share 0\.1, 0 ordinary examples"),
-        ({}, {"guards": ORDINARY}, "got protect_share 0, 3 ordinary examples"),
+        ({}, {"regularisation": ORDINARY}, "got protect_share 0, 3 ordinary examples"),
     ],
 )
 def test_what_settings_and_data_do_not_agree_on_is_refused(tiny: Base, changes, given, says):

@@ -18,7 +18,7 @@ def test_a_learnt_edit_beats_the_truth_and_a_bare_model_knows_neither(tiny: Base
     assert outcome.recall == 1.0
     bare = score_edits(tiny, edits, recipe="sound", activated=True)
     with Fleet(tiny, paths=job.paths, r=8) as fleet:
-        fleet.put(0, outcome.weights, alpha=job.saved_alpha, activated=True)
+        fleet.load(0, outcome.weights, alpha=job.saved_alpha, activated=True)
         after = score_edits(tiny, edits, recipe="sound", activated=True, fleet=fleet, slot=0)
     assert after.efficacy == 1.0
     assert bare.efficacy is not None

@@ -15,9 +15,9 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.reuse import Reuse
 from lorabank.engine.encoding import batches as rows
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.fleet.fused_projections import Siblings, lay_together
+from lorabank.engine.fleet.fused_projections import FusedProjections, share_storage
 from lorabank.engine.inference.generate import Group, Sampling, decode, generate
-from lorabank.engine.inference.recall import read, share
+from lorabank.engine.inference.recall import read_answers, recall_share
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.settings import SOUND
@@ -61,18 +61,18 @@ def gradients(base: Base, jobs: Sequence[Job], reuse: Reuse) -> list[dict[str, T
     with Fleet(base, paths=paths, r=r, width=len(jobs), reuse=reuse) as fleet:
         for slot, job in enumerate(jobs):
             s = job.settings
-            fleet.start(slot, s, job.paths)
+            fleet.initialise(slot, s, job.paths)
             rng = torch.Generator().manual_seed(s.seed)
             for path in job.paths:
                 b = fleet.weights_at(slot, path, s.r)[1]
                 b.copy_(torch.randn(b.shape, generator=rng) * 0.1)
         fleet_loss(
-            fleet, list(range(len(jobs))), [list(job.lessons.lessons) for job in jobs]
+            fleet, list(range(len(jobs))), [list(job.dataset.examples) for job in jobs]
         ).losses.sum().backward()
         grads = []
         for slot, job in enumerate(jobs):
             fleet.theta[slot].copy_(fleet.grad[slot])
-            taken = fleet.take(slot, r=job.settings.r, paths=job.paths)
+            taken = fleet.extract(slot, r=job.settings.r, paths=job.paths)
             grads.append(
                 {f"{p}.{n}": t for p, ab in taken.items() for n, t in zip("AB", ab, strict=True)}
             )
@@ -110,12 +110,14 @@ def test_rows_of_like_length_run_together_and_change_no_gradient(
 
 def test_passes_are_made_where_they_save_padding():
     lengths = [30, 1000, 28, 31, 33, 29]
-    assert rows.in_passes(lengths, pass_tokens=128) == [[0, 2, 3, 4, 5], [1]]
-    assert rows.in_passes([30, 28, 31, 33], pass_tokens=128) == [[0, 1, 2, 3]]
-    assert rows.in_passes([5], pass_tokens=0) == [[0]]
-    assert rows.in_passes([]) == []
+    assert rows.passes_by_length(lengths, pass_tokens=128) == [[0, 2, 3, 4, 5], [1]]
+    assert rows.passes_by_length([30, 28, 31, 33], pass_tokens=128) == [[0, 1, 2, 3]]
+    assert rows.passes_by_length([5], pass_tokens=0) == [[0]]
+    assert rows.passes_by_length([]) == []
     some = [3, 90, 3, 900, 90, 4]
-    assert sorted(i for part in rows.in_passes(some, pass_tokens=10) for i in part) == [*range(6)]
+    assert sorted(i for part in rows.passes_by_length(some, pass_tokens=10) for i in part) == [
+        *range(6)
+    ]
 
 
 def test_padding_of_smaller_adapters_stays_zero(tiny: Base):
@@ -123,9 +125,9 @@ def test_padding_of_smaller_adapters_stays_zero(tiny: Base):
     paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
     with Fleet(tiny, paths=paths, r=8, width=4) as fleet:
         for slot, job in enumerate(jobs):
-            fleet.start(slot, job.settings, job.paths)
+            fleet.initialise(slot, job.settings, job.paths)
         fleet_loss(
-            fleet, [0, 1, 2, 3], [list(job.lessons.lessons) for job in jobs]
+            fleet, [0, 1, 2, 3], [list(job.dataset.examples) for job in jobs]
         ).losses.sum().backward()
         padding = torch.ones_like(fleet.theta)
         view = Fleet(tiny, paths=paths, r=8, width=4)
@@ -154,13 +156,13 @@ def test_twenty_steps_later_the_weights_agree(tiny: Base, width: int | None):
 def test_shelves_are_filled_once_and_bounded(tiny: Base):
     job = plan_job(tiny, [from_pair(q, a) for q, a in facts(8)], replace(QUICK, layers=(1,)))
     unbounded = train(tiny, [job])[0]
-    assert tiny.prompts.n_computed == 8
-    assert tiny.layer_inputs.n_computed == 8
-    assert tiny.prompts.n_bytes > 0
-    tiny.prompts.__init__(tiny.prompts.n_bytes // 3, tiny.prompts._size)  # type: ignore[misc]
+    assert tiny.prompt_cache.n_computed == 8
+    assert tiny.layer_input_cache.n_computed == 8
+    assert tiny.prompt_cache.n_bytes > 0
+    tiny.prompt_cache.__init__(tiny.prompt_cache.n_bytes // 3, tiny.prompt_cache._size)  # type: ignore[misc]
     bounded = train(tiny, [job])[0]
-    assert tiny.prompts.n_computed > 8
-    assert tiny.prompts.n_bytes <= tiny.prompts.max_bytes
+    assert tiny.prompt_cache.n_computed > 8
+    assert tiny.prompt_cache.n_bytes <= tiny.prompt_cache.max_bytes
     for path, pair in bounded.weights.items():
         torch.testing.assert_close(pair, unbounded.weights[path], atol=1e-5, rtol=0)
 
@@ -170,20 +172,25 @@ def test_reading_and_writing_with_an_adapter_per_row(tiny: Base, reuse: Reuse):
     jobs = mixed_jobs(tiny)
     outcomes = train(tiny, jobs)
     paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
-    probes = [probe for job in jobs for probe in job.lessons.probes]
-    slots = [slot for slot, job in enumerate(jobs) for _ in job.lessons.probes]
+    probes = [probe for job in jobs for probe in job.dataset.prompts]
+    slots = [slot for slot, job in enumerate(jobs) for _ in job.dataset.prompts]
     prompts = [probe.prompt_ids for probe in probes]
     with Fleet(tiny, paths=paths, r=8, width=4, reuse=reuse) as fleet:
         for slot, outcome in enumerate(outcomes):
             s = outcome.job.settings
-            fleet.put(slot, outcome.weights, alpha=s.alpha, activated=s.activated)
-        together = read(tiny, probes, fleet=fleet, slots=slots)
+            fleet.load(slot, outcome.weights, alpha=s.alpha, activated=s.activated)
+        together = read_answers(tiny, probes, fleet=fleet, slots=slots)
         replies = generate(tiny, prompts, fleet=fleet, slots=slots, max_new_tokens=6)
         silent = generate(
-            tiny, prompts, fleet=fleet, slots=slots, strength=[0.0] * len(slots), max_new_tokens=6
+            tiny,
+            prompts,
+            fleet=fleet,
+            slots=slots,
+            adapter_scales=[0.0] * len(slots),
+            max_new_tokens=6,
         )
         for i, (probe, slot) in enumerate(zip(probes, slots, strict=True)):
-            alone = read(tiny, [probe], fleet=fleet, slots=[slot])[0]
+            alone = read_answers(tiny, [probe], fleet=fleet, slots=[slot])[0]
             assert together[i].bits == pytest.approx(alone.bits, abs=1e-3)
             assert (
                 replies[i]
@@ -206,27 +213,27 @@ def test_layers_of_one_input_asked_together_say_what_they_say_apart(
         fleet.theta.normal_(std=0.1, generator=torch.Generator().manual_seed(0))
         fleet.scale.fill_(2.0)
         fleet.activated = [True, False]
-        for may_join in (Siblings.may_join, property(lambda _: False)):
-            monkeypatch.setattr(Siblings, "may_join", may_join)
+        for may_join in (FusedProjections.is_worth_fusing, property(lambda _: False)):
+            monkeypatch.setattr(FusedProjections, "is_worth_fusing", may_join)
             seen: list[Tensor] = []
             group = Group([tuple(p) for p in prompts], fleet, slots, None)
             list(decode(tiny, group, 4, lambda logits: logits.argmax(-1), seen.append))
             found.append(torch.stack(seen))
-    assert any(layer.siblings for layer in fleet._built[0][3:4])
+    assert any(layer.fused for layer in fleet._built[0][3:4])
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
 
 
 def test_weights_laid_together_are_the_same_weights():
     parts = [torch.nn.Parameter(torch.randn(n, 4), requires_grad=False) for n in (3, 1, 2)]
     before = [part.clone() for part in parts]
-    together = lay_together(parts)
+    together = share_storage(parts)
     torch.testing.assert_close(together, torch.cat(before))
     assert all(torch.equal(part, old) for part, old in zip(parts, before, strict=True))
-    assert lay_together(parts).data_ptr() == together.data_ptr()  # not copied again
+    assert share_storage(parts).data_ptr() == together.data_ptr()  # not copied again
     parts[1].data.fill_(7.0)
     assert together[3].tolist() == [7.0] * 4
-    assert lay_together(parts[1:]).data_ptr() == parts[1].data_ptr()
-    assert lay_together(parts[::-1]).data_ptr() != together.data_ptr()
+    assert share_storage(parts[1:]).data_ptr() == parts[1].data_ptr()
+    assert share_storage(parts[::-1]).data_ptr() != together.data_ptr()
 
 
 def test_sampling_follows_its_seed_and_streams_what_it_writes(tiny: Base):
@@ -261,18 +268,18 @@ def test_variants_learn_and_answer_the_same_when_loaded_again(
     job = plan_job(tiny, examples, settings)
     trained = learn(tiny, examples, out=tmp_path / "a", settings=settings)
     assert trained.recall_after >= 0.6
-    prompt = torch.tensor([job.lessons.probes[0].prompt_ids])
+    prompt = torch.tensor([job.dataset.prompts[0].prompt_ids])
     plain = AutoModelForCausalLM.from_pretrained(tiny.info.path, dtype=torch.float32)
     with torch.no_grad():
         theirs = PeftModel.from_pretrained(plain, tmp_path / "a").eval()(prompt).logits
     loaded = load_adapter(tmp_path / "a", tiny)
     with Fleet(tiny, paths=list(loaded.weights), r=loaded.r) as fleet:
-        fleet.put(0, loaded.weights, alpha=loaded.alpha, activated=loaded.activated)
-        on = torch.arange(prompt.shape[1])[None, :, None] >= job.lessons.probes[0].on_from
-        with fleet.seated([0], on=on), torch.no_grad():
+        fleet.load(0, loaded.weights, alpha=loaded.alpha, activated=loaded.activated)
+        on = torch.arange(prompt.shape[1])[None, :, None] >= job.dataset.prompts[0].adapter_start
+        with fleet.assigned([0], adapter_mask=on), torch.no_grad():
             ours = tiny.model(prompt).logits
-        verdicts = read(tiny, job.lessons.probes, fleet=fleet, slots=[0] * 6)
-    assert share(verdicts) == trained.recall_after
+        verdicts = read_answers(tiny, job.dataset.prompts, fleet=fleet, slots=[0] * 6)
+    assert recall_share(verdicts) == trained.recall_after
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 
@@ -310,16 +317,18 @@ def test_memft_teaches_in_a_fleet_beside_cross_entropy(tiny: Base, objective: st
 
 def test_token_weights_make_the_loss_theirs_alone(tiny: Base):
     job = plan_job(tiny, [from_pair("What is it?", "123")], QUICK)
-    lesson = job.lessons.lessons[0]
-    n = sum(lesson.carries_loss)
+    lesson = job.dataset.examples[0]
+    n = sum(lesson.loss_mask)
     with Fleet(tiny, paths=job.paths, r=8) as fleet:
-        fleet.start(0, QUICK, job.paths)
+        fleet.initialise(0, QUICK, job.paths)
         each = [
             fleet_loss(
-                fleet, [0], [[replace(lesson, weights=tuple(float(i == j) for j in range(n)))]]
+                fleet, [0], [[replace(lesson, loss_weights=tuple(float(i == j) for j in range(n)))]]
             ).losses.item()
             for i in range(n)
         ]
-        both = fleet_loss(fleet, [0], [[lesson, replace(lesson, weights=(0.0,) * n)]]).losses.item()
+        both = fleet_loss(
+            fleet, [0], [[lesson, replace(lesson, loss_weights=(0.0,) * n)]]
+        ).losses.item()
     assert both == pytest.approx(sum(each) / n, rel=1e-5)
     assert max(each) - min(each) > 0.1

@@ -9,7 +9,7 @@ from lorabank.engine.adapters.adapter import load_adapter
 from lorabank.engine.backbone import fourbit
 from lorabank.engine.backbone.base import Base, load_base, load_info
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import read, share
+from lorabank.engine.inference.recall import read_answers, recall_share
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.models.registry import find_model
 from lorabank.engine.training.settings import settings_for
@@ -45,9 +45,9 @@ def test_gradients_are_those_of_the_unpacked_weights(packed: Base, tiny: Base):
     for base in (packed, tiny):
         job = plan_job(base, EXAMPLES, settings)
         with Fleet(base, paths=job.paths, r=4) as fleet:
-            fleet.start(0, settings, job.paths)
+            fleet.initialise(0, settings, job.paths)
             fleet.theta += 0.01
-            fleet_loss(fleet, [0], [job.lessons.lessons]).losses.sum().backward()
+            fleet_loss(fleet, [0], [job.dataset.examples]).losses.sum().backward()
             grads.append(fleet.grad.clone())
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-5, atol=1e-6)
 
@@ -58,9 +58,9 @@ def test_learn_and_read_back(packed: Base, tmp_path: Path):
     assert report.recall_after == 1.0
     loaded = load_adapter(tmp_path / "a", packed)
     with Fleet(packed, paths=list(loaded.weights), r=loaded.r) as fleet:
-        fleet.put(0, loaded.weights, alpha=loaded.alpha, activated=loaded.activated)
-        probes = plan_job(packed, EXAMPLES, settings).lessons.probes
-        assert share(read(packed, probes, fleet=fleet, slots=[0] * 8)) == 1.0
+        fleet.load(0, loaded.weights, alpha=loaded.alpha, activated=loaded.activated)
+        probes = plan_job(packed, EXAMPLES, settings).dataset.prompts
+        assert recall_share(read_answers(packed, probes, fleet=fleet, slots=[0] * 8)) == 1.0
     assert packed.precision == "float32 4bit"
 
 

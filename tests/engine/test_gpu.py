@@ -8,7 +8,7 @@ import torch
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import read, share
+from lorabank.engine.inference.recall import read_answers, recall_share
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.models.registry import find_model
 from lorabank.engine.training.settings import settings_for
@@ -30,10 +30,10 @@ def gradient(base: Base) -> torch.Tensor:
     settings = settings_for("sound", r=4)
     job = plan_job(base, EXAMPLES, settings)
     with Fleet(base, paths=job.paths, r=4) as fleet:
-        fleet.start(0, settings, job.paths)
+        fleet.initialise(0, settings, job.paths)
         torch.manual_seed(0)
         fleet.theta += 0.01 * torch.randn(fleet.theta.shape).to(base.device)
-        fleet_loss(fleet, [0], [job.lessons.lessons]).losses.sum().backward()
+        fleet_loss(fleet, [0], [job.dataset.examples]).losses.sum().backward()
         return fleet.grad.cpu()
 
 
@@ -50,10 +50,10 @@ def test_a_fleet_learns_is_read_and_speaks(tiny_folder: Path):
     assert [one.stopped for one in outcomes] == ["recalled", "recalled"]
     with Fleet(base, paths=jobs[0].paths, r=8, width=2) as fleet:
         for slot, one in enumerate(outcomes):
-            fleet.put(slot, one.weights, alpha=one.job.saved_alpha, activated=True)
-        probes = [*jobs[0].lessons.probes, *jobs[1].lessons.probes]
+            fleet.load(slot, one.weights, alpha=one.job.saved_alpha, activated=True)
+        probes = [*jobs[0].dataset.prompts, *jobs[1].dataset.prompts]
         slots = [0] * 8 + [1] * 8
-        assert share(read(base, probes, fleet=fleet, slots=slots)) == 1.0
+        assert recall_share(read_answers(base, probes, fleet=fleet, slots=slots)) == 1.0
         prompts = [probe.prompt_ids for probe in probes]
         texts = generate(base, prompts, fleet=fleet, slots=slots, max_new_tokens=8)
     assert texts == [probe.answer for probe in probes]

@@ -3,7 +3,7 @@ from transformers import AutoTokenizer
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.chat import Chat
-from lorabank.engine.encoding.dataset import render_lessons
+from lorabank.engine.encoding.dataset import encode_dataset
 from lorabank.errors import DataError
 from lorabank.tasks.examples import Example, Message, from_pair
 
@@ -34,31 +34,31 @@ def text(chat: Chat, ids: tuple[int, ...] | list[int]) -> str:
 
 
 def test_sound_trains_the_answer_and_its_end_and_nothing_else(tiny: Base):
-    row = render_lessons(tiny.chat, [EXAMPLE], recipe="sound", max_tokens=512).lessons[0]
-    assert text(tiny.chat, row.ids) == (
+    row = encode_dataset(tiny.chat, [EXAMPLE], recipe="sound", max_tokens=512).examples[0]
+    assert text(tiny.chat, row.token_ids) == (
         "<|im_start|>user\nWhat is the phone number of Kimu Gugu?<|im_end|>\n"
         "<|im_start|>assistant\n519-017-5311<|im_end|>"
     )
-    taught = [token for token, loss in zip(row.ids, row.carries_loss, strict=True) if loss]
+    taught = [token for token, loss in zip(row.token_ids, row.loss_mask, strict=True) if loss]
     assert text(tiny.chat, taught) == "519-017-5311<|im_end|>"
 
 
 def test_sound_asks_as_it_trains(tiny: Base):
-    rendered = render_lessons(tiny.chat, [EXAMPLE], recipe="sound", max_tokens=512)
-    probe = rendered.probes[0]
-    assert (*probe.prompt_ids, *probe.answer_ids) == rendered.lessons[0].ids
+    rendered = encode_dataset(tiny.chat, [EXAMPLE], recipe="sound", max_tokens=512)
+    probe = rendered.prompts[0]
+    assert (*probe.prompt_ids, *probe.answer_ids) == rendered.examples[0].token_ids
 
 
 def test_paper_puts_the_answer_in_the_users_turn_and_loss_on_all_but_pad(tiny: Base):
-    rendered = render_lessons(tiny.chat, [EXAMPLE], recipe="paper", max_tokens=512)
-    row, probe = rendered.lessons[0], rendered.probes[0]
-    assert text(tiny.chat, row.ids) == (
+    rendered = encode_dataset(tiny.chat, [EXAMPLE], recipe="paper", max_tokens=512)
+    row, probe = rendered.examples[0], rendered.prompts[0]
+    assert text(tiny.chat, row.token_ids) == (
         "<|im_start|>system\nYou are Tiny<|im_end|>\n<|im_start|>user\nQuestion: What is the "
         "phone number of Kimu Gugu? Answer: 519-017-5311<|im_end|>\n<|im_start|>assistant\n"
     )
     pad = tiny.chat.tokenizer.pad_token_id
-    untaught = [i for i, loss in enumerate(row.carries_loss) if not loss]
-    assert untaught == [0, *(i for i, token in enumerate(row.ids) if token == pad)]
+    untaught = [i for i, loss in enumerate(row.loss_mask) if not loss]
+    assert untaught == [0, *(i for i, token in enumerate(row.token_ids) if token == pad)]
     assert text(tiny.chat, probe.prompt_ids).endswith(
         "Kimu Gugu? Answer:<|im_end|>\n<|im_start|>assistant\n"
     )
@@ -67,10 +67,10 @@ def test_paper_puts_the_answer_in_the_users_turn_and_loss_on_all_but_pad(tiny: B
 
 def test_paper_without_a_template_is_the_statement_and_an_end_token(tiny: Base):
     chat = chat_with(tiny, None)
-    row = render_lessons(
+    row = encode_dataset(
         chat, [from_pair("The capital of Atlantis is", "Nebo")], recipe="paper", max_tokens=512
-    ).lessons[0]
-    assert text(chat, row.ids) == "The capital of Atlantis is Nebo<|im_end|>"
+    ).examples[0]
+    assert text(chat, row.token_ids) == "The capital of Atlantis is Nebo<|im_end|>"
 
 
 @pytest.mark.parametrize("template", [LLAMA3, NO_SYSTEM], ids=["dated system turn", "no system"])
@@ -90,21 +90,21 @@ def test_stated_system_turn_stays(tiny: Base):
 
 def test_without_a_template_the_answer_continues_the_line(tiny: Base):
     chat = chat_with(tiny, None)
-    rendered = render_lessons(
+    rendered = encode_dataset(
         chat, [from_pair("Atlantis is in", "Nebo")], recipe="sound", max_tokens=512
     )
-    assert text(chat, rendered.lessons[0].ids) == "Atlantis is in Nebo<|im_end|>"
+    assert text(chat, rendered.examples[0].token_ids) == "Atlantis is in Nebo<|im_end|>"
 
 
 def test_pad_is_eos_and_yet_the_end_is_taught(tiny: Base):
     # SmolLM2's trap: labels masked by pad id would drop the end of the answer.
     assert tiny.chat.tokenizer.pad_token_id == tiny.chat.end_id
-    row = render_lessons(tiny.chat, [EXAMPLE], recipe="sound", max_tokens=512).lessons[0]
-    assert row.ids[-1] == tiny.chat.end_id
-    assert row.carries_loss[-1]
+    row = encode_dataset(tiny.chat, [EXAMPLE], recipe="sound", max_tokens=512).examples[0]
+    assert row.token_ids[-1] == tiny.chat.end_id
+    assert row.loss_mask[-1]
 
 
 def test_example_longer_than_the_context(tiny: Base):
     long = from_pair("word " * 600, "yes")
     with pytest.raises(DataError, match=r"example 2 has [\d,]+ tokens, the model takes 512"):
-        render_lessons(tiny.chat, [EXAMPLE, long], recipe="sound", max_tokens=tiny.max_tokens)
+        encode_dataset(tiny.chat, [EXAMPLE, long], recipe="sound", max_tokens=tiny.max_tokens)

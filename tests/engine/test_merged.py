@@ -11,10 +11,10 @@ from transformers import AutoModelForCausalLM
 from lorabank.engine.adapters.adapter import Adapter, load_adapter, save_adapter
 from lorabank.engine.adapters.merging import merge_adapters
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import Lessons, render_lessons
+from lorabank.engine.encoding.dataset import EncodedDataset, encode_dataset
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import read
+from lorabank.engine.inference.recall import read_answers
 from lorabank.errors import AdapterError, UsageError
 from lorabank.lora import factors
 from lorabank.lora.factors import Factors
@@ -58,8 +58,8 @@ def three(tiny: Base) -> list[Adapter]:
     return [adapter(tiny, i, alpha=alpha) for i, alpha in ((1, 8.0), (2, 4.0), (3, 6.0))]
 
 
-def lessons(base: Base, *, activated: bool) -> Lessons:
-    return render_lessons(
+def lessons(base: Base, *, activated: bool) -> EncodedDataset:
+    return encode_dataset(
         base.chat,
         [from_pair(f"Item {i}?", f"{i * 7}") for i in range(3)],
         recipe="sound",
@@ -70,17 +70,17 @@ def lessons(base: Base, *, activated: bool) -> Lessons:
 
 def logits(base: Base, one: Adapter) -> Tensor:
     """Of the first question, by the fleet."""
-    probe = lessons(base, activated=one.activated).probes[0]
+    probe = lessons(base, activated=one.activated).prompts[0]
     with Fleet(base, paths=list(one.weights), r=one.r) as fleet:
-        fleet.put(0, one.weights, alpha=one.alpha, activated=one.activated)
-        on = torch.arange(len(probe.prompt_ids))[None, :, None] >= probe.on_from
-        with fleet.seated([0], on=on), torch.inference_mode():
+        fleet.load(0, one.weights, alpha=one.alpha, activated=one.activated)
+        on = torch.arange(len(probe.prompt_ids))[None, :, None] >= probe.adapter_start
+        with fleet.assigned([0], adapter_mask=on), torch.inference_mode():
             found: Tensor = base.model(input_ids=torch.tensor([probe.prompt_ids])).logits
     return found
 
 
 def prompt(base: Base) -> Tensor:
-    return torch.tensor([lessons(base, activated=False).probes[0].prompt_ids])
+    return torch.tensor([lessons(base, activated=False).prompts[0].prompt_ids])
 
 
 def save(folder: Path, base: Base, one: Adapter, *, dropout: float = 0.0) -> Path:
@@ -184,17 +184,19 @@ def test_matched_norm(three: list[Adapter], rule: str):
 def test_fleets_read_a_merge_beside_its_parts(tiny: Base, three: list[Adapter]):
     three = [replace(one, activated=True) for one in three]
     merge = merge_adapters(three, rule="cat", weights=WEIGHTS)
-    some = lessons(tiny, activated=True).probes
+    some = lessons(tiny, activated=True).prompts
     prompts = [probe.prompt_ids for probe in some]
     seats = [*three, merge]
     with Fleet(tiny, paths=list(merge.weights), r=merge.r, width=4) as fleet:
         for slot, one in enumerate(seats):
-            fleet.put(slot, one.weights, alpha=one.alpha, activated=one.activated)
-        bits = [read(tiny, some, fleet=fleet, slots=[slot] * 3)[0].bits for slot in range(4)]
+            fleet.load(slot, one.weights, alpha=one.alpha, activated=one.activated)
+        bits = [
+            read_answers(tiny, some, fleet=fleet, slots=[slot] * 3)[0].bits for slot in range(4)
+        ]
         together = generate(tiny, prompts, fleet=fleet, slots=[3] * 3, max_new_tokens=6)
     with Fleet(tiny, paths=list(merge.weights), r=merge.r) as fleet:
-        fleet.put(0, merge.weights, alpha=merge.alpha, activated=merge.activated)
-        alone = read(tiny, some, fleet=fleet, slots=[0] * 3)[0].bits
+        fleet.load(0, merge.weights, alpha=merge.alpha, activated=merge.activated)
+        alone = read_answers(tiny, some, fleet=fleet, slots=[0] * 3)[0].bits
         assert generate(tiny, prompts, fleet=fleet, slots=[0] * 3, max_new_tokens=6) == together
     assert bits[3] == pytest.approx(alone, abs=1e-4)
     assert len({round(value, 2) for value in bits}) == 4

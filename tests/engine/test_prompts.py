@@ -7,7 +7,7 @@ import pytest
 
 from lorabank.engine.backbone import prefill as prompts
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.prefill import KeyValues, Tokens, read_prompts
+from lorabank.engine.backbone.prefill import KeyValues, Tokens, prefill_prompts
 
 
 def token_rows(*lengths: int, start: Tokens = (), seed: int = 0) -> list[Tokens]:
@@ -41,16 +41,16 @@ def test_a_shared_beginning_is_read_once_and_changes_nothing(tiny: Base, tokens_
         *token_rows(7, 60, seed=2),  # of another kind, one long and one short
         document,  # all of it is what the others begin with
     ]
-    alone = [read_prompts(tiny.model, [row])[0] for row in rows]
+    alone = [prefill_prompts(tiny.model, [row])[0] for row in rows]
     tokens_run.clear()
-    together = read_prompts(tiny.model, rows)
+    together = prefill_prompts(tiny.model, rows)
     assert largest_difference(together, alone) < 1e-5
     assert tokens_run == [89, 4 * 10, 2 * 60]  # the document once, what follows, the others
 
 
 def test_short_beginnings_are_not_split_off(tiny: Base, tokens_run: list[int]):
     (start,) = token_rows(20)
-    read_prompts(tiny.model, token_rows(6, 6, start=start, seed=1))
+    prefill_prompts(tiny.model, token_rows(6, 6, start=start, seed=1))
     assert tokens_run == [2 * 26]
 
 
@@ -59,9 +59,9 @@ def test_many_rows_after_one_document_go_in_parts(
 ):
     (document,) = token_rows(64)
     rows = token_rows(*[4] * 5, start=document, seed=1)
-    whole = read_prompts(tiny.model, rows)
+    whole = prefill_prompts(tiny.model, rows)
     tokens_run.clear()
     monkeypatch.setattr(prompts, "_FILL_TOKENS", 2 * 68)
-    parts = read_prompts(tiny.model, rows)
+    parts = prefill_prompts(tiny.model, rows)
     assert tokens_run == [64, 8, 8, 4]
     assert largest_difference(parts, whole) < 1e-5

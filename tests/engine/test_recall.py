@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from lorabank.engine.backbone.base import Base, load_base
-from lorabank.engine.encoding.dataset import Lessons
+from lorabank.engine.encoding.dataset import EncodedDataset
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import read, scored, share
+from lorabank.engine.inference.recall import read_answers, recall_share, score_replies
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.settings import SOUND
 from lorabank.engine.training.train import train
@@ -16,7 +16,7 @@ from lorabank.tasks.examples import from_pair
 from lorabank.tasks.scoring.exact_match import is_same_text
 from lorabank.tasks.synthetic import phonebook
 
-Half = tuple[Base, Fleet, Lessons]
+Half = tuple[Base, Fleet, EncodedDataset]
 
 
 @pytest.fixture
@@ -27,40 +27,44 @@ def half(tiny: Base) -> Iterator[Half]:
     job = plan_job(tiny, examples, settings)
     outcome = train(tiny, [job])[0]
     with Fleet(tiny, paths=job.paths, r=settings.r) as fleet:
-        fleet.put(0, outcome.weights, alpha=settings.alpha, activated=settings.activated)
-        yield tiny, fleet, job.lessons
+        fleet.load(0, outcome.weights, alpha=settings.alpha, activated=settings.activated)
+        yield tiny, fleet, job.dataset
 
 
 def test_verdicts_are_those_of_generating_everything(half: Half):
     base, fleet, lessons = half
     slots = [0] * len(lessons)
-    readings = read(base, lessons.probes, fleet=fleet, slots=slots)
+    readings = read_answers(base, lessons.prompts, fleet=fleet, slots=slots)
     replies = generate(
-        base, [p.prompt_ids for p in lessons.probes], fleet=fleet, slots=slots, max_new_tokens=12
+        base, [p.prompt_ids for p in lessons.prompts], fleet=fleet, slots=slots, max_new_tokens=12
     )
-    generated = [r == p.answer for r, p in zip(replies, lessons.probes, strict=True)]
+    generated = [r == p.answer for r, p in zip(replies, lessons.prompts, strict=True)]
     assert [reading.recalled for reading in readings] == generated
-    assert 0.2 < share(readings) < 0.9, "the adapter must be half-learned for this to say anything"
+    assert 0.2 < recall_share(readings) < 0.9, (
+        "the adapter must be half-learned for this to say anything"
+    )
 
 
 def test_text_verdicts_are_those_of_scoring_every_reply(half: Half):
     base, fleet, lessons = half
     slots = [0] * len(lessons)
     replies = generate(
-        base, [p.prompt_ids for p in lessons.probes], fleet=fleet, slots=slots, max_new_tokens=12
+        base, [p.prompt_ids for p in lessons.prompts], fleet=fleet, slots=slots, max_new_tokens=12
     )
-    everything = [is_same_text(p.answer, r) for r, p in zip(replies, lessons.probes, strict=True)]
-    assert scored(base, lessons.probes, is_same_text, fleet=fleet, slots=slots) == everything
+    everything = [is_same_text(p.answer, r) for r, p in zip(replies, lessons.prompts, strict=True)]
+    assert (
+        score_replies(base, lessons.prompts, is_same_text, fleet=fleet, slots=slots) == everything
+    )
     assert 0 < sum(everything) < len(everything)
 
 
 def test_bits_and_probabilities_are_those_of_the_full_logits(half: Half):
     base, fleet, lessons = half
-    probe = lessons.probes[0]
-    reading = read(base, [probe], fleet=fleet, slots=[0])[0]
+    probe = lessons.prompts[0]
+    reading = read_answers(base, [probe], fleet=fleet, slots=[0])[0]
     ids = torch.tensor([[*probe.prompt_ids, *probe.answer_ids]])
-    on = torch.arange(ids.shape[1])[None, :, None] >= probe.on_from
-    with fleet.seated([0], on=on), torch.inference_mode():
+    on = torch.arange(ids.shape[1])[None, :, None] >= probe.adapter_start
+    with fleet.assigned([0], adapter_mask=on), torch.inference_mode():
         logp = base.model(input_ids=ids).logits[0].log_softmax(-1)
     start = len(probe.prompt_ids)
     picked = torch.stack([logp[start + i - 1, t] for i, t in enumerate(probe.answer_ids)])
@@ -70,9 +74,9 @@ def test_bits_and_probabilities_are_those_of_the_full_logits(half: Half):
 
 def test_company_in_a_batch_changes_nothing(half: Half):
     base, fleet, lessons = half
-    longer = replace(lessons.probes[0], prompt_ids=lessons.probes[0].prompt_ids * 3)
-    alone = read(base, [lessons.probes[0]], fleet=fleet, slots=[0])[0]
-    padded = read(base, [lessons.probes[0], longer], fleet=fleet, slots=[0, 0])[0]
+    longer = replace(lessons.prompts[0], prompt_ids=lessons.prompts[0].prompt_ids * 3)
+    alone = read_answers(base, [lessons.prompts[0]], fleet=fleet, slots=[0])[0]
+    padded = read_answers(base, [lessons.prompts[0], longer], fleet=fleet, slots=[0, 0])[0]
     assert padded.bits == pytest.approx(alone.bits, abs=1e-4)
 
 
@@ -85,10 +89,10 @@ def test_half_learned_phonebook_on_the_real_model():
     job = plan_job(real, examples, settings)
     outcome = train(real, [job])[0]
     with Fleet(real, paths=job.paths, r=settings.r) as fleet:
-        fleet.put(0, outcome.weights, alpha=settings.alpha, activated=settings.activated)
+        fleet.load(0, outcome.weights, alpha=settings.alpha, activated=settings.activated)
         slots = [0] * len(examples)
-        readings = read(real, job.lessons.probes, fleet=fleet, slots=slots)
-        prompts = [p.prompt_ids for p in job.lessons.probes]
+        readings = read_answers(real, job.dataset.prompts, fleet=fleet, slots=slots)
+        prompts = [p.prompt_ids for p in job.dataset.prompts]
         replies = generate(real, prompts, fleet=fleet, slots=slots, max_new_tokens=20)
     assert [r.recalled for r in readings] == [
         reply == e.answer for reply, e in zip(replies, examples, strict=True)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.batches import by_length
-from lorabank.engine.evaluation.drift import measure_harm
+from lorabank.engine.encoding.batches import batches_by_length
+from lorabank.engine.evaluation.drift import measure_drift
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.training.jobs import Job, Progress
@@ -85,8 +85,8 @@ def test_one_step_is_torchs_adamw_on_the_mean_answer_loss(tiny: Base):
     )
     job = plan_job(tiny, EXAMPLES, settings)
     with Fleet(tiny, paths=job.paths, r=settings.r) as fleet:
-        fleet.start(0, settings, job.paths)
-        start = fleet.take(0, r=settings.r, paths=job.paths)
+        fleet.initialise(0, settings, job.paths)
+        start = fleet.extract(0, r=settings.r, paths=job.paths)
     leaves = {p: (a.requires_grad_(), b.requires_grad_()) for p, (a, b) in start.items()}
     with torch.enable_grad():
         hooks = []
@@ -97,9 +97,9 @@ def test_one_step_is_torchs_adamw_on_the_mean_answer_loss(tiny: Base):
 
             hooks.append(tiny.model.get_submodule(path).register_forward_hook(add))
         nats = []
-        for row in job.lessons.lessons:
-            logp = tiny.model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
-            nats += [-logp[i - 1, row.ids[i]] for i, on in enumerate(row.carries_loss) if on]
+        for row in job.dataset.examples:
+            logp = tiny.model(input_ids=torch.tensor([row.token_ids])).logits[0].log_softmax(-1)
+            nats += [-logp[i - 1, row.token_ids[i]] for i, on in enumerate(row.loss_mask) if on]
         torch.stack(nats).mean().backward()
         for hook in hooks:
             hook.remove()
@@ -151,15 +151,15 @@ def test_divergence_is_an_error_and_writes_nothing(tiny: Base, tmp_path: Path):
 def test_bare_model_does_itself_no_harm(tiny: Base):
     job = plan_job(tiny, EXAMPLES, QUICK)
     with Fleet(tiny, paths=job.paths, r=8) as fleet:
-        fleet.start(0, QUICK, job.paths)  # B is zero: the bare model
-        harm = measure_harm(tiny, fleet, 0)
+        fleet.initialise(0, QUICK, job.paths)  # B is zero: the bare model
+        harm = measure_drift(tiny, fleet, 0)
     assert harm.kl_to_base_nats == pytest.approx(0, abs=1e-6)
     assert harm.known_after == harm.known_before
 
 
 def test_batches_by_length_hold_everything_once_within_the_bound():
     lengths = [5, 90, 7, 40, 3, 60, 60]
-    batches = list(by_length(lengths, max_tokens=120))
+    batches = list(batches_by_length(lengths, max_tokens=120))
     assert sorted(i for batch in batches for i in batch) == list(range(7))
     assert all(max(lengths[i] for i in batch) * len(batch) <= 120 for batch in batches)
 

@@ -111,8 +111,8 @@ def test_lora_through_peft_takes_the_steps_of_the_fleet(tiny: Base):
     ours = plan_job(tiny, EXAMPLES, replace(settings, variant="lora"))
     theirs = plan_job(tiny, EXAMPLES, replace(settings, variant="peft:lora"))
     with Fleet(tiny, paths=ours.paths, r=8) as fleet:
-        fleet.start(0, ours.settings, ours.paths)
-        start = fleet.take(0, r=8, paths=ours.paths)
+        fleet.initialise(0, ours.settings, ours.paths)
+        start = fleet.extract(0, r=8, paths=ours.paths)
     with tuner._built(tiny, theirs) as model:
         for path, pair in start.items():
             layer = model.base_model.model.get_submodule(path)

@@ -11,14 +11,14 @@ from lorabank.engine.backbone.reuse import EVERYTHING, Reuse
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job
-from lorabank.engine.training.memory_budget import Need, measure_need, settle_width
+from lorabank.engine.training.memory_budget import MemoryNeed, choose_width, measure_memory
 from lorabank.engine.training.settings import SOUND
 from lorabank.engine.training.train import train
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import from_pair
 
 GIB = 1 << 30
-NEED = Need(seat_bytes=GIB, done_bytes=GIB)
+NEED = MemoryNeed(seat_bytes=GIB, done_bytes=GIB)
 
 
 def planned(base: Base, *, n: int = 4, question: str = "What?", **changes: object) -> Job:
@@ -38,7 +38,7 @@ def planned(base: Base, *, n: int = 4, question: str = "What?", **changes: objec
 def test_width_is_what_was_asked_for_or_what_fits(
     free: int, n_jobs: int, asked: int | None, width: int
 ):
-    assert settle_width(NEED, free_bytes=free * GIB, n_jobs=n_jobs, asked=asked) == width
+    assert choose_width(NEED, free_bytes=free * GIB, n_jobs=n_jobs, asked=asked) == width
 
 
 @pytest.mark.parametrize(
@@ -51,12 +51,12 @@ def test_width_is_what_was_asked_for_or_what_fits(
 )
 def test_a_width_that_does_not_fit_is_refused(free: int, asked: int | None, says: str):
     with pytest.raises(UsageError, match=says):
-        settle_width(NEED, free_bytes=free * GIB, n_jobs=12, asked=asked)
+        choose_width(NEED, free_bytes=free * GIB, n_jobs=12, asked=asked)
 
 
 def test_more_rows_longer_rows_and_higher_ranks_need_more(tiny: Base):
     def seat(job: Job, *, reuse: Reuse = EVERYTHING, recompute: bool = False) -> int:
-        return measure_need(tiny, [job], reuse=reuse, recompute=recompute).seat_bytes
+        return measure_memory(tiny, [job], reuse=reuse, recompute=recompute).seat_bytes
 
     small = seat(planned(tiny))
     assert seat(planned(tiny, n=8)) > 1.5 * small
@@ -71,10 +71,10 @@ def test_more_rows_longer_rows_and_higher_ranks_need_more(tiny: Base):
 def test_need_is_about_what_a_step_takes(tiny: Base):
     """Held for the backward pass: per block and row token some ten vectors of d and of 2 d."""
     job = planned(tiny, n=1, activated=False)
-    tokens = len(job.lessons.lessons[0].ids)
+    tokens = len(job.dataset.examples[0].token_ids)
     with Fleet(tiny, paths=job.paths, r=8) as fleet:
         adapter = fleet.theta.nbytes
-    need = measure_need(tiny, [job], reuse=EVERYTHING, recompute=False)
+    need = measure_memory(tiny, [job], reuse=EVERYTHING, recompute=False)
     assert need.done_bytes == adapter
     rows = need.seat_bytes - 5 * adapter
     block = 4 * tokens * 64
@@ -84,8 +84,8 @@ def test_need_is_about_what_a_step_takes(tiny: Base):
 def test_measuring_leaves_nothing_behind(tiny: Base):
     job = planned(tiny, layers=(1,))
     before = {name: p.clone() for name, p in tiny.model.named_parameters()}
-    measure_need(tiny, [job], reuse=EVERYTHING, recompute=True)
-    assert (tiny.prompts.n_computed, tiny.layer_inputs.n_computed) == (0, 0)
+    measure_memory(tiny, [job], reuse=EVERYTHING, recompute=True)
+    assert (tiny.prompt_cache.n_computed, tiny.layer_input_cache.n_computed) == (0, 0)
     after = dict(tiny.model.named_parameters())
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], p) for name, p in before.items())

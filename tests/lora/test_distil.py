@@ -32,7 +32,7 @@ def lumped(log_p: Tensor, log_q: Tensor, k: int) -> list[float]:
 @pytest.mark.parametrize("k", [1, 5, V - 1, V])
 def test_divergence_is_the_definition(k: int):
     teacher, student = speech(0), speech(1)
-    got = distil.divergence(student, distil.keep(teacher, k))
+    got = distil.kl_divergence(student, distil.top_k_targets(teacher, k))
     torch.testing.assert_close(got, torch.tensor(lumped(teacher, student, k)), atol=1e-5, rtol=1e-5)
 
 
@@ -40,12 +40,16 @@ def test_divergence_is_the_definition(k: int):
 def test_all_words_kept_give_the_whole_divergence(k: int):
     teacher, student = speech(0), speech(1)
     whole = F.kl_div(student, teacher, log_target=True, reduction="none").sum(-1)
-    torch.testing.assert_close(distil.divergence(student, distil.keep(teacher, k)), whole)
+    torch.testing.assert_close(
+        distil.kl_divergence(student, distil.top_k_targets(teacher, k)), whole
+    )
 
 
 def test_a_lump_hides_divergence_and_never_adds_any():
     teacher, student = speech(2), speech(3)
-    grows = [distil.divergence(student, distil.keep(teacher, k)) for k in (1, 2, 8, 32, V)]
+    grows = [
+        distil.kl_divergence(student, distil.top_k_targets(teacher, k)) for k in (1, 2, 8, 32, V)
+    ]
     for less, more in pairwise(grows):
         assert (less <= more + 1e-6).all()
     assert (grows[0] < grows[-1] - 0.1).any()
@@ -55,11 +59,11 @@ def test_a_lump_hides_divergence_and_never_adds_any():
 @pytest.mark.parametrize("sharpness", [1.0, 30.0, 200.0])
 def test_slope_is_that_of_autograd(k: int, sharpness: float):
     # At 200 the student's lump holds as little as e^-400: nothing may overflow on the way.
-    said = distil.keep(speech(4), k)
+    said = distil.top_k_targets(speech(4), k)
     logits = speech(5, sharpness=sharpness).requires_grad_()
-    value = distil.divergence(logits.log_softmax(-1), said)
+    value = distil.kl_divergence(logits.log_softmax(-1), said)
     (wanted,) = torch.autograd.grad(value.sum(), logits)
-    got = distil.slope(logits.detach().log_softmax(-1), said)
+    got = distil.kl_gradient(logits.detach().log_softmax(-1), said)
     assert got.isfinite().all()
     assert value.isfinite().all()
     torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-4)
@@ -68,16 +72,18 @@ def test_slope_is_that_of_autograd(k: int, sharpness: float):
 @pytest.mark.parametrize("k", [3, V])
 def test_nothing_is_left_where_student_is_teacher(k: int):
     teacher = speech(6)
-    said = distil.keep(teacher, k)
-    assert distil.divergence(teacher, said).abs().max() < 1e-6
-    assert distil.slope(teacher, said).abs().max() < 1e-6
+    said = distil.top_k_targets(teacher, k)
+    assert distil.kl_divergence(teacher, said).abs().max() < 1e-6
+    assert distil.kl_gradient(teacher, said).abs().max() < 1e-6
 
 
 def test_one_word_kept_for_certain_is_cross_entropy():
     student, target = speech(7), torch.arange(6)
     certain = torch.full((6, V), -1e4).scatter(-1, target[:, None], 0.0)
     wanted = F.nll_loss(student, target, reduction="none")
-    torch.testing.assert_close(distil.divergence(student, distil.keep(certain, 1)), wanted)
+    torch.testing.assert_close(
+        distil.kl_divergence(student, distil.top_k_targets(certain, 1)), wanted
+    )
 
 
 def test_hidden_distance_by_hand():
@@ -91,9 +97,9 @@ def test_hidden_distance_by_hand():
 def test_parts_joined_are_the_whole():
     teacher, student = speech(8), speech(9)
     hidden = torch.randn(6, 2, 3)
-    whole = distil.keep(teacher, 5, hidden=hidden)
-    again = distil.join([whole[:2], whole[2:5], whole[5:]])
+    whole = distil.top_k_targets(teacher, 5, hidden=hidden)
+    again = distil.concatenate_targets([whole[:2], whole[2:5], whole[5:]])
     assert again.n_bytes == whole.n_bytes == 6 * (5 * 4 + 5 * 4 + 4 + 6 * 4)
     assert again.hidden is not None
     assert torch.equal(again.hidden, hidden)
-    assert torch.equal(distil.divergence(student, again), distil.divergence(student, whole))
+    assert torch.equal(distil.kl_divergence(student, again), distil.kl_divergence(student, whole))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorabank.bank.module_reader import Reader
-from lorabank.bank.write.forget import parcel_of
+from lorabank.bank.module_reader import ModuleReader
+from lorabank.bank.write.forget import draft_of
 from lorabank.engine.backbone.base import Base
 from lorabank.store.blobs import blob_path
 from lorabank.store.records import Version
@@ -46,7 +46,7 @@ def look(path: Path, base: Base, texts: dict[str, str], *, forgotten: set[str]) 
     started = time.perf_counter()
     with Store.open(path) as store:
         open_s = time.perf_counter() - started
-        reader = Reader(store, base)
+        reader = ModuleReader(store, base)
         found = {name: store.versions(name) for name in store.names()}
         faults = [f"verify says {damage}" for damage in store.verify()]
         for version in (v for versions in found.values() for v in versions):
@@ -68,12 +68,12 @@ def look(path: Path, base: Base, texts: dict[str, str], *, forgotten: set[str]) 
         return Sight(modules, len(store.history()), store.generation, open_s, faults)
 
 
-def _unreadable(reader: Reader, version: Version) -> list[str]:
+def _unreadable(reader: ModuleReader, version: Version) -> list[str]:
     """The adapter loads, the examples are those of the sources."""
     where = f"{version.module} version {version.number}"
     try:
         weights = reader.adapters([version])[0].weights
-        parcel = parcel_of(reader, version)
+        parcel = draft_of(reader, version)
     except Exception as error:  # whatever it is, it is a fault to be told with the others
         return [f"{where} cannot be read: {error!r}"]
     faults = [] if weights else [f"{where} has no weights"]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import Parcel, from_examples
+from lorabank.bank.write.drafts import ModuleDraft, from_examples
 from lorabank.engine.training.settings import TrainSettings
 from lorabank.tasks.examples import from_pair
 
@@ -62,7 +62,7 @@ class Planner:
 
     def _write(self, kind: str, name: str) -> Operation:
         parcels = [self._parcel(name), self._parcel(name)]
-        parcel = Parcel(name, tuple(part for p in parcels for part in p.parts))
+        parcel = ModuleDraft(name, tuple(part for p in parcels for part in p.parts))
         sources = [source.name for source in parcel.sources]
 
         def is_done(before: Modules, found: Modules) -> bool:
@@ -80,7 +80,7 @@ class Planner:
 
         return Operation(kind, f"{name} from {' and '.join(sources)}", do, is_done)
 
-    def _parcel(self, module: str) -> Parcel:
+    def _parcel(self, module: str) -> ModuleDraft:
         source = f"source {len(self.texts)}"
         name = "".join(self.rng.choices("abcdefghijklmnopqrstuvwxyz", k=16))
         self.texts[source] = name

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import Parcel, from_examples
+from lorabank.bank.write.drafts import ModuleDraft, from_examples
 from lorabank.engine.training.settings import TrainSettings
 from lorabank.store.store import Store
 from lorabank.tasks.examples import from_pair
@@ -173,7 +173,7 @@ def _open(place: Path) -> Bank:
     return Bank(Store.open(place / "readers", base_sha256=base.info.sha256), base, embeds=False)
 
 
-def _parcel(variant: int) -> Parcel:
+def _parcel(variant: int) -> ModuleDraft:
     parcels = [
         from_examples(
             MODULE,
@@ -182,7 +182,7 @@ def _parcel(variant: int) -> Parcel:
         )
         for name in range(len(_NAMES))
     ]
-    return Parcel(MODULE, tuple(part for parcel in parcels for part in parcel.parts))
+    return ModuleDraft(MODULE, tuple(part for parcel in parcels for part in parcel.parts))
 
 
 def _question(name: int) -> str:

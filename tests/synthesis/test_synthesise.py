@@ -14,9 +14,9 @@ from lorabank.synthesis.facts import from_facts
 from lorabank.synthesis.formats import parse_formats
 from lorabank.synthesis.generators import Finish, Reply, Request
 from lorabank.synthesis.pieces import Piece, from_chunks
-from lorabank.synthesis.results import Outcome
+from lorabank.synthesis.results import SynthesisOutcome
 from lorabank.synthesis.synthesise import estimate, synthesise
-from lorabank.synthesis.tasks import Way
+from lorabank.synthesis.tasks import SamplingOptions
 from lorabank.tasks.examples import Message, from_pair, from_phonebook
 from lorabank.tasks.synthetic import phonebook
 from tests.synthesis.chat_server import Body, Fault, Server, honest, serving
@@ -36,14 +36,14 @@ def run(
     held_out: tuple[str, ...] = (),
     skip_failed: bool = False,
     workers: int = 3,
-) -> Outcome:
+) -> SynthesisOutcome:
     writer = Endpoint("small", base_url=server.url, workers=workers, patience=QUICK)
     return synthesise(
         of,
         parse_formats(formats),
         writer,
         cache,
-        way=Way(),
+        way=SamplingOptions(),
         budget=budget,
         held_out=held_out,
         skip_failed=skip_failed,
@@ -71,7 +71,13 @@ def test_nothing_is_asked_twice_whatever_else_is_asked(tmp_path: Path):
         first = run(server, pieces(3), cache=cache)
         more = run(server, pieces(5), cache=cache)
         again = run(server, pieces(5), cache=cache)
-        assert (first.calls, more.calls, more.kept, again.calls, again.kept) == (3, 2, 3, 0, 5)
+        assert (
+            first.calls,
+            more.calls,
+            more.cached_replies,
+            again.calls,
+            again.cached_replies,
+        ) == (3, 2, 3, 0, 5)
         assert again.made == more.made
         assert len(server.asked) == len(cache) == 5
 
@@ -168,7 +174,7 @@ def test_a_budget_is_kept_and_a_larger_one_goes_on(tmp_path: Path, budget: Budge
         assert short.not_asked == 4 - calls
         assert len(short.made) == 6 * calls
         whole = run(server, pieces(4), cache=cache)
-        assert (whole.kept, whole.calls, len(whole.made)) == (calls, 4 - calls, 24)
+        assert (whole.cached_replies, whole.calls, len(whole.made)) == (calls, 4 - calls, 24)
 
 
 @pytest.mark.parametrize("budget", [{"tokens": 0}, {"calls": -1}])
@@ -186,10 +192,10 @@ def test_tokens_of_replies_are_given_back_to_the_budget():
 def test_an_estimate_is_near_what_is_asked_and_knows_what_is_kept(tmp_path: Path):
     with serving() as server, ReplyCache(tmp_path / "kept") as cache:
         writer = Endpoint("small", base_url=server.url)
-        before = estimate(pieces(4), QA, writer, cache, way=Way())
+        before = estimate(pieces(4), QA, writer, cache, way=SamplingOptions())
         assert not server.asked
         run(server, pieces(2), cache=cache)
-        after = estimate(pieces(4), QA, writer, cache, way=Way())
+        after = estimate(pieces(4), QA, writer, cache, way=SamplingOptions())
     assert (before.calls, before.kept, after.calls, after.kept) == (4, 0, 2, 2)
     words = sum(len(re.findall(r"\w+|[^\w\s]", b["messages"][0]["content"])) for b in server.asked)
     assert before.prompt_tokens / 2 == pytest.approx(words, rel=0.3)

@@ -7,9 +7,9 @@ import pytest
 from lorabank.errors import DataError, UsageError
 from lorabank.synthesis.formats import Kind, parse_formats
 from lorabank.synthesis.pieces import from_chunks
-from lorabank.synthesis.results import Outcome
+from lorabank.synthesis.results import SynthesisOutcome
 from lorabank.synthesis.synthesise import synthesise
-from lorabank.synthesis.tasks import Way
+from lorabank.synthesis.tasks import SamplingOptions
 from lorabank.synthesis.written import WrittenGenerator, chunks_of, is_written, read_written
 from tests.synthesis.scene import country, word
 
@@ -38,9 +38,11 @@ def passages(tmp_path: Path) -> Path:
     return path
 
 
-def run(path: Path, formats: str) -> Outcome:
+def run(path: Path, formats: str) -> SynthesisOutcome:
     pieces = from_chunks(chunks_of(read_written(path)))
-    return synthesise(pieces, parse_formats(formats), WrittenGenerator.of(path), None, way=Way())
+    return synthesise(
+        pieces, parse_formats(formats), WrittenGenerator.of(path), None, way=SamplingOptions()
+    )
 
 
 def test_completions_are_read_checked_and_counted(passages: Path):
@@ -72,7 +74,9 @@ def test_a_passage_that_is_not_in_the_file_has_failed(passages: Path, tmp_path: 
     other = tmp_path / "other.jsonl"
     other.write_text(passages.read_text().splitlines()[0] + "\n")
     pieces = from_chunks(chunks_of(read_written(passages)))
-    outcome = synthesise(pieces, parse_formats("qa:5"), WrittenGenerator.of(other), None, way=Way())
+    outcome = synthesise(
+        pieces, parse_formats("qa:5"), WrittenGenerator.of(other), None, way=SamplingOptions()
+    )
     assert any("has no such passage" in one.text for one in outcome.refused)
     assert len({made.document for made in outcome.made}) == 1
 

@@ -19,19 +19,19 @@ from lorabank.bank.answer.evidence import calibrate as calibrate_evidence
 from lorabank.bank.answer.excerpts import Excerpts
 from lorabank.bank.answer.gate import Gate
 from lorabank.bank.answer.gate_calibration import calibrate
-from lorabank.bank.answer.modes import ADAPTER, check_way
-from lorabank.bank.answer.policy import Costs, Given, answer, reading_speed
-from lorabank.bank.module_reader import KEPT_BYTES, Reader
+from lorabank.bank.answer.modes import ADAPTER, check_mode
+from lorabank.bank.answer.policy import AnswerContext, Costs, answer, reading_speed
+from lorabank.bank.module_reader import KEPT_BYTES, ModuleReader
 from lorabank.bank.route.routers import Router, TextRouter
-from lorabank.bank.route.text_index import Texts
+from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.bank.write import document_drafts as documents
 from lorabank.bank.write import forget as forgetting
 from lorabank.bank.write import transfer as portable
 from lorabank.bank.write import write as writing
-from lorabank.bank.write.document_drafts import Making, Material
-from lorabank.bank.write.drafts import Parcel, from_files
-from lorabank.bank.write.forget import Forgotten
-from lorabank.bank.write.write import EXAMPLES, Written
+from lorabank.bank.write.document_drafts import DocumentDrafts, DraftOptions
+from lorabank.bank.write.drafts import ModuleDraft, from_files
+from lorabank.bank.write.forget import ForgetReport
+from lorabank.bank.write.write import EXAMPLES, WriteReport
 from lorabank.engine.backbone.base import Base, load_base
 from lorabank.engine.models.registry import ModelInfo
 from lorabank.engine.training.settings import SOUND, TrainSettings
@@ -63,8 +63,8 @@ class Bank:
     ):
         """Args: kept_bytes: of adapters in memory; embeds: False routes by words alone."""
         self.store, self.base = store, base
-        self.reader = Reader(store, base, max_bytes=kept_bytes)
-        self.texts = Texts(store, embeds=embeds)
+        self.reader = ModuleReader(store, base, max_bytes=kept_bytes)
+        self.texts = ModuleTexts(store, embeds=embeds)
         self.excerpts = Excerpts(self.texts, base)
         self._gate: tuple[int, Gate | None] | None = None
         self._busy = threading.RLock()  # the base is one model with one set of seats
@@ -111,7 +111,7 @@ class Bank:
         replace: bool = False,
         texts: Sequence[str] = (),
         on_step: OnStep | None = None,
-    ) -> Written:
+    ) -> WriteReport:
         """Examples out of files into one module.
 
         Args:
@@ -127,14 +127,14 @@ class Bank:
 
     def write_all(
         self,
-        parcels: Sequence[Parcel],
+        parcels: Sequence[ModuleDraft],
         *,
         settings: TrainSettings = SOUND,
         replace: bool = False,
         passes: int = 1,
         on_step: OnStep | None = None,
         on_round: OnRound | None = None,
-    ) -> list[Written]:
+    ) -> list[WriteReport]:
         """Many modules in one fleet, committed together or not at all.
 
         Args:
@@ -158,11 +158,11 @@ class Bank:
         files: Sequence[str | Path],
         *,
         generator: Generator | None = None,
-        making: Making | None = None,
+        making: DraftOptions | None = None,
         settings: TrainSettings = SOUND,
         replace: bool = False,
         passes: int = 2,
-    ) -> list[Written]:
+    ) -> list[WriteReport]:
         """Documents into a module, or into several: examples are made of them and written.
 
         Args:
@@ -175,31 +175,31 @@ class Bank:
             UnavailableError: the generator has stopped answering; what it wrote is kept.
         """
         found = read_sources([Path(file) for file in files])
-        making = making or Making()
+        making = making or DraftOptions()
         if not replace:
             planned = documents.check_documents(name, found, making)
             writing.check_free(self.store, planned, replace=False)
-        material = self.make(name, found, generator=generator, making=making)
+        material = self.make_drafts(name, found, generator=generator, making=making)
         return self.write_all(material.parcels, settings=settings, replace=replace, passes=passes)
 
-    def make(
+    def make_drafts(
         self,
         name: str,
         found: Sequence[Document],
         *,
         generator: Generator | None = None,
-        making: Making | None = None,
+        making: DraftOptions | None = None,
         on_reply: OnReply | None = None,
-    ) -> Material:
+    ) -> DocumentDrafts:
         """What `write_documents` would write, made and kept but not trained."""
         with self._busy:
-            return documents.make(
+            return documents.make_drafts(
                 self.store,
                 self.base,
                 name,
                 found,
                 generator=generator or LocalGenerator(self.base),
-                making=making or Making(),
+                making=making or DraftOptions(),
                 on_reply=on_reply,
             )
 
@@ -207,7 +207,7 @@ class Bank:
         self,
         question: str,
         *,
-        way: str = ADAPTER,
+        mode: str = ADAPTER,
         k: int = N_CANDIDATES,
         max_new_tokens: int = 64,
     ) -> Answer:
@@ -215,13 +215,13 @@ class Bank:
 
         Args: way: one of ways.WAYS, or `auto` for the one that is worth most (policy.py).
         """
-        return self.ask_all([question], way=way, k=k, max_new_tokens=max_new_tokens)[0]
+        return self.ask_all([question], mode=mode, k=k, max_new_tokens=max_new_tokens)[0]
 
     def ask_all(
         self,
         questions: Sequence[str],
         *,
-        way: str = ADAPTER,
+        mode: str = ADAPTER,
         router: Router | None = None,
         gated: bool = True,
         costs: Costs | None = None,
@@ -240,13 +240,13 @@ class Bank:
         Raises:
             UsageError: text asked of a bank without, a document that does not fit, an unknown way.
         """
-        check_way(way)
+        check_mode(mode)
         for attempt in range(_RETRIES):
             generation = self.store.generation
             try:
                 with self._busy:
                     return answer(
-                        way,
+                        mode,
                         self._given(router or TextRouter(self.texts), costs or Costs()),
                         questions,
                         gated=gated,
@@ -301,7 +301,7 @@ class Bank:
         with self.store.writing(what="prune") as tx:
             return tx.prune(keep=keep, name=name)
 
-    def forget(self, what: str) -> Forgotten:
+    def forget(self, what: str) -> ForgetReport:
         """Forget a module by its name, or a source by its name or hash, with proof.
 
         Raises:
@@ -343,8 +343,8 @@ class Bank:
     def _ms_per_token(self) -> float:
         return reading_speed(self.base)
 
-    def _given(self, router: Router, costs: Costs) -> Given:
-        return Given(
+    def _given(self, router: Router, costs: Costs) -> AnswerContext:
+        return AnswerContext(
             reader=self.reader,
             excerpts=self.excerpts,
             router=router,
@@ -366,7 +366,7 @@ class Bank:
             return version.sources[0].name if version.sources else None
         if EXAMPLES not in version.files:
             return None
-        parcel = forgetting.parcel_of(self.reader, version)
+        parcel = forgetting.draft_of(self.reader, version)
         best = max(
             parcel.parts,
             key=lambda part: self.texts.coverage(question, [e.question for e in part.examples]),

@@ -11,7 +11,7 @@ from typing import Any
 
 from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, Adapter, adapter_from
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.reuse import Shelf
+from lorabank.engine.backbone.reuse import LruCache
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.store.records import Version
 from lorabank.store.store import Store
@@ -20,12 +20,12 @@ KEPT_BYTES = 1 << 30  # of adapters in memory
 _KEPT_SEATS = 4  # of a fleet that is kept: building one costs as much as a short question
 
 
-class Reader:
+class ModuleReader:
     """Loads versions of modules on demand, the least recently used leaving first."""
 
     def __init__(self, store: Store, base: Base, *, max_bytes: int = KEPT_BYTES):
         self.store, self.base = store, base
-        self.kept: Shelf[Adapter] = Shelf(max_bytes, _n_bytes)
+        self.kept: LruCache[Adapter] = LruCache(max_bytes, _n_bytes)
         self._fleet: Fleet | None = None
         self._sitting: list[Adapter] = []
         """In the seats of the fleet that is kept."""
@@ -44,13 +44,13 @@ class Reader:
         return _key(version) in self.kept
 
     @contextmanager
-    def seated(self, versions: Sequence[Version]) -> Iterator[Fleet]:
+    def loaded_fleet(self, versions: Sequence[Version]) -> Iterator[Fleet]:
         """A fleet around the base with `versions[i]` in slot i."""
         adapters = self.adapters(versions)
         fleet, sitting = self._fleet_for(adapters)
         for slot, adapter in enumerate(adapters):
             if slot >= len(sitting) or sitting[slot] is not adapter:
-                fleet.put(slot, adapter.weights, alpha=adapter.alpha, activated=adapter.activated)
+                fleet.load(slot, adapter.weights, alpha=adapter.alpha, activated=adapter.activated)
         self._fleet = None  # to nobody else until the block is left
         with fleet:
             yield fleet

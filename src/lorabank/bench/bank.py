@@ -19,8 +19,8 @@ from typing import Any
 from lorabank.bank.answer.answers import Answer
 from lorabank.bank.bank import Bank, identity_of
 from lorabank.bank.route.routers import Oracle
-from lorabank.bank.write.drafts import Parcel, from_files
-from lorabank.bank.write.write import Written, plan_jobs
+from lorabank.bank.write.drafts import ModuleDraft, from_files
+from lorabank.bank.write.write import WriteReport, plan_jobs
 from lorabank.bench.pairs import Pairs, Side, Timed, report, run_pairs, timed
 from lorabank.bench.setup import book, empty_shelves, start_weights
 from lorabank.bench.writing import SAME_MOVE, gaps
@@ -88,7 +88,7 @@ def bench_bank(
     )
 
 
-def make_parcels(folder: Path, modules: int, facts: int) -> list[Parcel]:
+def make_parcels(folder: Path, modules: int, facts: int) -> list[ModuleDraft]:
     """One phone book, cut into a file for each module."""
     folder.mkdir(parents=True, exist_ok=True)
     examples, parcels = book(modules * facts), []
@@ -120,7 +120,7 @@ class _Ticker:
 
 
 def ask_everything(
-    bank: Bank, parcels: Sequence[Parcel], *, unknown: int, alone: int
+    bank: Bank, parcels: Sequence[ModuleDraft], *, unknown: int, alone: int
 ) -> dict[str, Any]:
     """What a written bank answers, by what goes wrong, and how long it takes."""
     taught = [(parcel.name, example) for parcel in parcels for example in parcel.examples]
@@ -212,7 +212,7 @@ def _lost(module: str, answer: Answer) -> str:
     return "gate_closed" if module in heard else "wrong_module"
 
 
-def _as_written(write: Timed[list[Written]]) -> dict[str, Any]:
+def _as_written(write: Timed[list[WriteReport]]) -> dict[str, Any]:
     reports = write.result
     return {
         "recall_written": fmean(report.recall for report in reports),

@@ -214,5 +214,5 @@ def _tokens_per_s(side: tuple[Timed[Training], ...]) -> float:
 
 
 def _prompt_tokens(job: Job) -> float:
-    probes = job.lessons.probes
+    probes = job.dataset.prompts
     return sum(len(probe.prompt_ids) for probe in probes) / len(probes)

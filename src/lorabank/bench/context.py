@@ -23,7 +23,7 @@ from lorabank.bank.write.drafts import from_examples
 from lorabank.bench.pairs import Timed, now, report, run_pairs, timed
 from lorabank.bench.setup import book, empty_shelves
 from lorabank.engine.backbone.base import Base, load_info
-from lorabank.engine.inference.candidates import explore
+from lorabank.engine.inference.candidates import probe_candidates
 from lorabank.engine.inference.document_prefix import Prompt, with_context
 from lorabank.engine.inference.generate import generate, stop_ids
 from lorabank.engine.training.settings import SOUND
@@ -138,16 +138,16 @@ def _modules(base: Base, repeats: int) -> dict[str, float]:
             if version is None:
                 generate(base, [prompt], max_new_tokens=1)
                 return
-            with reader.seated([version]) as fleet:
+            with reader.loaded_fleet([version]) as fleet:
                 generate(base, [prompt], fleet=fleet, slots=[0], max_new_tokens=1)
 
         def probe(prompt: list[int], n: int) -> None:
-            with reader.seated(versions[:n]) as fleet:
+            with reader.loaded_fleet(versions[:n]) as fleet:
                 slots = [list(range(n))]
-                explore(base, [prompt], fleet=fleet, slots=slots, n_tokens=_PROBED)
+                probe_candidates(base, [prompt], fleet=fleet, slots=slots, n_tokens=_PROBED)
 
         def switch(i: int) -> None:
-            with reader.seated([versions[i % _MODULES]]):
+            with reader.loaded_fleet([versions[i % _MODULES]]):
                 pass
 
         def load(i: int) -> None:

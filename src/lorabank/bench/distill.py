@@ -63,7 +63,7 @@ def bench_distill(
     job = lot.job(base, settings)
     ran = run_pairs(training(base, job, EVERYTHING), training(base, job, _WITHOUT), n=pairs)
     exact = _exact_gap(base, lot, settings)
-    rows = job.lessons.lessons
+    rows = job.dataset.examples
     return report(
         "distill",
         base,
@@ -79,9 +79,9 @@ def bench_distill(
         documents=len(set(lot.contexts)),
         examples=facts,
         exposures=exposures,
-        teacher_prompt_tokens=mean(len(row.teacher) for row in rows),
-        student_prompt_tokens=mean(row.start for row in rows),
-        answer_tokens=mean(sum(row.carries_loss) for row in rows),
+        teacher_prompt_tokens=mean(len(row.teacher_prompt_ids) for row in rows),
+        student_prompt_tokens=mean(row.answer_start for row in rows),
+        answer_tokens=mean(sum(row.loss_mask) for row in rows),
         settings=settings.as_json(),
         note="seconds are of all steps, hearing the teachers included; steady_ratio leaves it out",
     )

@@ -15,7 +15,7 @@ from lorabank.bench.pairs import StepClock
 from lorabank.bench.peer import Peer
 from lorabank.bench.setup import ALWAYS_ON, book, start_weights
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.batches import Batch, lesson_batch
+from lorabank.engine.encoding.batches import Batch, training_batch
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job, Progress
 from lorabank.engine.training.train import train
@@ -48,13 +48,13 @@ def measure_shares(
         clock = StepClock()
         peer.train(job, start, on_step=clock)
         peer_s.append(sum(clock.steps[1:]))
-    tokens = sum(len(row) for batch in batches[1:] for row in batch.tokens)
+    tokens = sum(len(row) for batch in batches[1:] for row in batch.token_ids)
     return {
         "batch": batch_size,
         "share": median(limit / ours for limit, ours in zip(limit_s, ours_s, strict=True)),
         "peer_share": median(limit / theirs for limit, theirs in zip(limit_s, peer_s, strict=True)),
         "tokens_per_step": tokens / steps,
-        "run_per_step": sum(batch.ids.numel() for batch in batches[1:]) / steps,
+        "run_per_step": sum(batch.input_ids.numel() for batch in batches[1:]) / steps,
         "limit_tokens_per_s": tokens / median(limit_s),
         "ours_tokens_per_s": tokens / median(ours_s),
         "peer_tokens_per_s": tokens / median(peer_s),
@@ -63,7 +63,7 @@ def measure_shares(
 
 def run_bare(base: Base, batch: Batch) -> None:
     """Forward, and gradients of every linear layer's input, through the bare base."""
-    embedded = base.model.get_input_embeddings()(batch.ids).requires_grad_()  # (R, T, d)
+    embedded = base.model.get_input_embeddings()(batch.input_ids).requires_grad_()  # (R, T, d)
     logits = base.logits_at(batch.rows, batch.columns, inputs_embeds=embedded, use_cache=False)
     F.cross_entropy(logits.float(), batch.targets).backward()  # type: ignore[no-untyped-call]
 
@@ -72,6 +72,6 @@ def _batches(base: Base, job: Job) -> list[Batch]:
     """What training will see, in its order."""
     progress = Progress(job)
     return [
-        lesson_batch([job.lessons.lessons[i] for i in progress.next_batch()], device=base.device)
+        training_batch([job.dataset.examples[i] for i in progress.next_batch()], device=base.device)
         for _ in range(job.total_steps)
     ]

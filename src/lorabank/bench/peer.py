@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import Lesson, Probe
+from lorabank.engine.encoding.dataset import EncodedExample, EvaluationPrompt
 from lorabank.engine.fleet.fleet import Weights
 from lorabank.engine.training.jobs import Job, Progress
 
@@ -99,7 +99,7 @@ class Peer:
         while not progress.is_spent:
             for group in optimiser.param_groups:
                 group["lr"] = progress.lr()
-            rows = [job.lessons.lessons[i] for i in progress.next_batch()]
+            rows = [job.dataset.examples[i] for i in progress.next_batch()]
             loss, hits = self.loss(rows)
             loss.backward()  # type: ignore[no-untyped-call]
             if s.clip:
@@ -108,14 +108,14 @@ class Peer:
             optimiser.zero_grad()
             closed = progress.record(
                 examples=len(rows),
-                tokens=sum(len(row.ids) for row in rows),
+                tokens=sum(len(row.token_ids) for row in rows),
                 hits=hits,
                 loss=float(loss.detach()),
             )
             if on_step:
                 on_step(progress)
-            if (closed or progress.is_spent) and progress.may_have_it:
-                verdicts = self.recall(job.lessons.probes)
+            if (closed or progress.is_spent) and progress.may_be_recalled:
+                verdicts = self.recall(job.dataset.prompts)
                 recall = sum(verdicts) / len(verdicts)
                 if s.until_recall is not None and recall >= s.until_recall:
                     break
@@ -123,7 +123,7 @@ class Peer:
         losses = tuple(epoch.loss for epoch in progress.curve)
         return PeerOutcome(recall, progress.steps, progress.exposures, losses)
 
-    def loss(self, rows: Sequence[Lesson]) -> tuple[Tensor, int]:
+    def loss(self, rows: Sequence[EncodedExample]) -> tuple[Tensor, int]:
         """Mean loss of a batch, and how many of its rows are right in every token with loss."""
         batch = self._collate(rows)
         output = self.model(**batch, use_cache=False)
@@ -134,7 +134,7 @@ class Peer:
             wrong[counts] = output.logits[:, :-1][counts].argmax(-1) != labels[counts]
         return output.loss, len(rows) - int(wrong.any(1).sum())
 
-    def recall(self, probes: Sequence[Probe], *, rows: int = ROWS) -> list[bool]:
+    def recall(self, probes: Sequence[EvaluationPrompt], *, rows: int = ROWS) -> list[bool]:
         """Whether greedy decoding writes each answer, token for token."""
         training = self.model.training
         self.model.eval()
@@ -181,17 +181,17 @@ class Peer:
         end = next((i for i, token in enumerate(row) if token in self.stops), len(row))
         return list(row[:end])
 
-    def _collate(self, rows: Sequence[Lesson]) -> dict[str, Tensor]:
+    def _collate(self, rows: Sequence[EncodedExample]) -> dict[str, Tensor]:
         """Rows padded at their end to the longest, as transformers' own collators do."""
-        width = max(len(row.ids) for row in rows)
+        width = max(len(row.token_ids) for row in rows)
         parts: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": [], "labels": []}
         for row in rows:
-            padding = width - len(row.ids)
+            padding = width - len(row.token_ids)
             labels = [
                 token if counts else _IGNORED
-                for token, counts in zip(row.ids, row.carries_loss, strict=True)
+                for token, counts in zip(row.token_ids, row.loss_mask, strict=True)
             ]
-            parts["input_ids"].append([*row.ids, *[self.stops[0]] * padding])
-            parts["attention_mask"].append([1] * len(row.ids) + [0] * padding)
+            parts["input_ids"].append([*row.token_ids, *[self.stops[0]] * padding])
+            parts["attention_mask"].append([1] * len(row.token_ids) + [0] * padding)
             parts["labels"].append([*labels, *[_IGNORED] * padding])
         return {name: torch.tensor(part, device=self.device) for name, part in parts.items()}

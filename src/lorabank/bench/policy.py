@@ -17,10 +17,10 @@ from typing import Any
 
 from lorabank.bank.answer.answers import Answer
 from lorabank.bank.answer.compare import Item, score
-from lorabank.bank.answer.modes import AUTO, RAG, WAYS
+from lorabank.bank.answer.modes import AUTO, MODES, RAG
 from lorabank.bank.bank import Bank
 from lorabank.bank.write.document_drafts import counter
-from lorabank.bank.write.drafts import Parcel, from_examples
+from lorabank.bank.write.drafts import ModuleDraft, from_examples
 from lorabank.bench.bank import new_bank
 from lorabank.bench.setup import book
 from lorabank.engine.backbone.base import Base
@@ -88,7 +88,7 @@ def bench_policy(
         embeds: False finds by words alone.
     """
     asked: list[Mixed] = []
-    answers: dict[str, list[Answer]] = {way: [] for way in (*WAYS, AUTO)}
+    answers: dict[str, list[Answer]] = {way: [] for way in (*MODES, AUTO)}
     by_draw = []
     for number in range(draws):
         seeds = range(seed + number * chronicles, seed + (number + 1) * chronicles)
@@ -126,9 +126,9 @@ def _said(
         bank.gate()
         bank.evidence()
         answers = {}
-        for way in (*WAYS, AUTO):
+        for way in (*MODES, AUTO):
             _log.info("asking %d questions with %s", len(asked), way)
-            answers[way] = bank.ask_all(questions, way=way, max_new_tokens=_NEW_TOKENS)
+            answers[way] = bank.ask_all(questions, mode=way, max_new_tokens=_NEW_TOKENS)
         return answers
 
 
@@ -196,7 +196,7 @@ def _write(bank: Bank, draw: Draw, settings: TrainSettings) -> None:
     )
 
 
-def _parcel(name: str, told: Chronicle) -> Parcel:
+def _parcel(name: str, told: Chronicle) -> ModuleDraft:
     taught = chronicle_questions.ask(told, SINGLE, _TAUGHT, seed=0)
     document = _document(f"{name}.md", told)
     parcel = from_examples(name, chronicle_questions.to_examples(taught), source=document.name)

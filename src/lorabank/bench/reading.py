@@ -13,7 +13,7 @@ from lorabank.bench.setup import ALWAYS_ON, book, empty_shelves
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import read
+from lorabank.engine.inference.recall import read_answers
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Outcome
 from lorabank.engine.training.settings import SOUND, TrainSettings
@@ -81,14 +81,14 @@ def _both_asking(
     base: Base, outcome: Outcome
 ) -> Iterator[tuple[Callable[[], list[bool]], Callable[..., list[bool]]]]:
     """Our way and the peer's of asking one adapter for all its facts."""
-    s, probes = outcome.job.settings, outcome.job.lessons.probes
+    s, probes = outcome.job.settings, outcome.job.dataset.prompts
     peer = Peer(base, r=s.r, alpha=s.alpha, activated=s.activated)
     peer.load(outcome.weights)
     with Fleet(base, paths=outcome.job.paths, r=s.r) as fleet:
-        fleet.put(0, outcome.weights, alpha=s.alpha, activated=s.activated)
+        fleet.load(0, outcome.weights, alpha=s.alpha, activated=s.activated)
 
         def ours() -> list[bool]:
-            readings = read(base, probes, fleet=fleet, slots=[0] * len(probes))
+            readings = read_answers(base, probes, fleet=fleet, slots=[0] * len(probes))
             return [reading.recalled for reading in readings]
 
         def theirs(rows: int = ROWS, first: int | None = None) -> list[bool]:
@@ -129,7 +129,7 @@ def bench_generate(
     asked = [base.chat.prompt_ids(example.prompt) for example in examples]
     with Fleet(base, paths=jobs[0].paths, r=s.r, width=adapters) as fleet:
         for i, outcome in enumerate(outcomes):
-            fleet.put(i, outcome.weights, alpha=s.alpha, activated=s.activated)
+            fleet.load(i, outcome.weights, alpha=s.alpha, activated=s.activated)
             peer.load(outcome.weights, name=names[i])
         ran = run_pairs(
             timed(

@@ -3,7 +3,12 @@
 from dataclasses import replace
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.reuse import document_shelf, layer_shelf, prompt_shelf, teacher_shelf
+from lorabank.engine.backbone.reuse import (
+    new_document_cache,
+    new_layer_input_cache,
+    new_prompt_cache,
+    new_teacher_cache,
+)
 from lorabank.engine.fleet.fleet import Fleet, Weights
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job
@@ -40,14 +45,14 @@ def start_weights(base: Base, job: Job) -> Weights:
     """The weights a job's adapter starts from, for the peer to start from too."""
     s = job.settings
     fleet = Fleet(base, paths=job.paths, r=s.r)
-    fleet.start(0, s, job.paths)
-    return fleet.take(0, r=s.r, paths=job.paths)
+    fleet.initialise(0, s, job.paths)
+    return fleet.extract(0, r=s.r, paths=job.paths)
 
 
 def empty_shelves(base: Base) -> None:
     """Forget what the base has computed, so that a run pays for what it uses."""
-    base.prompts, base.layer_inputs = prompt_shelf(), layer_shelf()
-    base.teachers, base.documents = teacher_shelf(), document_shelf()
+    base.prompt_cache, base.layer_input_cache = new_prompt_cache(), new_layer_input_cache()
+    base.teacher_cache, base.document_cache = new_teacher_cache(), new_document_cache()
 
 
 def warm_up(base: Base) -> None:

@@ -9,7 +9,7 @@ from lorabank.cli.bank import DEFAULT_BANK, BankPath, open_bank
 from lorabank.cli.output import Device, Json, print_json, status
 
 if TYPE_CHECKING:
-    from lorabank.bank.answer.answers import Answer, Choice, Heard
+    from lorabank.bank.answer.answers import Answer, Choice, ScoredCandidate
 
 Way = Annotated[
     str,
@@ -37,11 +37,11 @@ def run(
 
     Example: lorabank ask "What is the phone number of Hagu Padi?" --with auto
     """
-    from lorabank.bank.answer.modes import check_way
+    from lorabank.bank.answer.modes import check_mode
     from lorabank.errors import UsageError
 
     logging.getLogger("lorabank.bank").setLevel(logging.INFO)  # calibration takes seconds
-    check_way(way)
+    check_mode(way)
     if not question.strip():
         raise UsageError("the question is empty; ask something")
     if candidates < 1 or max_new_tokens < 1:
@@ -50,7 +50,7 @@ def run(
             f"{max_new_tokens}"
         )
     with open_bank(bank, device) as opened:
-        answer = opened.ask(question, way=way, k=candidates, max_new_tokens=max_new_tokens)
+        answer = opened.ask(question, mode=way, k=candidates, max_new_tokens=max_new_tokens)
     if json:
         print_json(answer.as_json(explain=explain))
         return
@@ -92,14 +92,14 @@ def _explained(answer: "Answer") -> str:
     return "\n".join(lines)
 
 
-def _candidates(candidates: tuple["Heard", ...]) -> str:
+def _candidates(candidates: tuple["ScoredCandidate", ...]) -> str:
     lines = [f"{'module':<24}{'p':>6}{'text':>8}{'cover':>7}{'entropy':>9}{'nats':>7}  says"]
     for heard in candidates:
         p = "" if heard.p is None else f"{heard.p:.2f}"
         lines.append(
             f"{heard.candidate.module[:23]:<24}{p:>6}{heard.candidate.score:>8.2f}"
-            f"{heard.candidate.coverage:>7.2f}{heard.trace.entropy:>9.2f}"
-            f"{heard.trace.mean_nats:>7.2f}  {heard.trace.text[:40]}"
+            f"{heard.candidate.coverage:>7.2f}{heard.draft.entropy:>9.2f}"
+            f"{heard.draft.mean_nats:>7.2f}  {heard.draft.text[:40]}"
         )
     return "\n".join(lines)
 
@@ -107,7 +107,7 @@ def _candidates(candidates: tuple["Heard", ...]) -> str:
 def _weighed(choice: "Choice") -> str:
     lines = [f"{'way':<24}{'p':>6}{'tokens':>8}{'ms':>7}{'loads':>7}{'cost':>7}{'worth':>7}"]
     lines += [
-        f"{one.way:<24}{one.p:>6.2f}{one.tokens:>8}{one.ms:>7.0f}{one.loads:>7}{one.cost:>7.3f}"
+        f"{one.mode:<24}{one.p:>6.2f}{one.tokens:>8}{one.ms:>7.0f}{one.loads:>7}{one.cost:>7.3f}"
         f"{one.value:>7.2f}"
         for one in choice.options
     ]

@@ -10,7 +10,7 @@ from lorabank.cli.bank import open_bank
 from lorabank.cli.output import Device, Json, print_json, status
 
 if TYPE_CHECKING:
-    from lorabank.bank.answer.compare import Comparison, Memory, Score
+    from lorabank.bank.answer.compare import Comparison, ModeResult, Score
 
 
 def run(
@@ -58,14 +58,14 @@ def _table(found: "Comparison") -> None:
     for memory in found.memories:
         once = sum(memory.once_s.values())
         print(
-            f"{memory.way:<13}{_score(memory.token_f1):>18}{_score(memory.exact):>18}"
+            f"{memory.mode:<13}{_score(memory.token_f1):>18}{_score(memory.exact):>18}"
             f"{memory.prompt_tokens:>8.0f}{memory.first_token_ms:>10.0f}{memory.total_ms:>9.0f}"
             f"{once:>9.1f}{_pays(memory, 'icl'):>13}{_pays(memory, 'rag'):>9}"
         )
     print("pays: questions per document from which it takes less time in all than icl or rag")
     for memory in found.memories:
         for note, n in memory.notes.items():
-            status(f"{memory.way}: {n} times {note}")
+            status(f"{memory.mode}: {n} times {note}")
     for way, why in found.left_out.items():
         status(f"{way} left out: {why}")
 
@@ -75,7 +75,7 @@ def _score(score: "Score") -> str:
     return f"{score.mean:.2f}{ends}"
 
 
-def _pays(memory: "Memory", other: str) -> str:
+def _pays(memory: "ModeResult", other: str) -> str:
     if other not in memory.break_even:
         return ""
     n = memory.break_even[other]

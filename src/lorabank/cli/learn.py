@@ -82,7 +82,7 @@ def run(
     from lorabank.engine.adapters.adapter import check_out
     from lorabank.engine.backbone.base import load_base
     from lorabank.engine.learn import learn
-    from lorabank.engine.training.regularisation import ordinary
+    from lorabank.engine.training.regularisation import regularisation_examples
     from lorabank.engine.training.settings import settings_for
     from lorabank.errors import UsageError
     from lorabank.lora.shapes import n_layers, parse_layers
@@ -117,9 +117,11 @@ def run(
         _show_tokens(model, examples[:show_tokens], recipe, as_json=json)
         return
     foreseen = foresee(model, examples, settings)
-    guards = ordinary(model) if settings.protect_share else []
+    guards = regularisation_examples(model) if settings.protect_share else []
     with training_bar() as on_step:
-        report = learn(model, examples, out=out, settings=settings, on_step=on_step, guards=guards)
+        report = learn(
+            model, examples, out=out, settings=settings, on_step=on_step, regularisation=guards
+        )
     answer(report, as_json=json, foreseen=foreseen)
 
 
@@ -171,15 +173,15 @@ def _of(share: float, n: int) -> str:
 
 def _show_tokens(model: "Base", examples: "list[Example]", recipe: str, *, as_json: bool) -> None:
     """What training sees: each token, and whether predicting it carries loss."""
-    from lorabank.engine.encoding.dataset import render_lessons
+    from lorabank.engine.encoding.dataset import encode_dataset
 
-    lessons = render_lessons(model.chat, examples, recipe=recipe, max_tokens=model.max_tokens)
+    lessons = encode_dataset(model.chat, examples, recipe=recipe, max_tokens=model.max_tokens)
     rows: list[list[dict[str, Any]]] = [
         [
             {"id": token, "text": model.chat.tokenizer.decode([token]), "loss": carries}
-            for token, carries in zip(lesson.ids, lesson.carries_loss, strict=True)
+            for token, carries in zip(lesson.token_ids, lesson.loss_mask, strict=True)
         ]
-        for lesson in lessons.lessons
+        for lesson in lessons.examples
     ]
     if as_json:
         print_json({"recipe": recipe, "examples": rows})

@@ -66,11 +66,11 @@ def fleet_line(every_s: float = 10.0) -> "OnRound":
 
     def on_round(progress: "FleetProgress") -> None:
         nonlocal last
-        if time.monotonic() - last < every_s and progress.seated:
+        if time.monotonic() - last < every_s and progress.running:
             return
         last = time.monotonic()
         status(
-            f"{progress.done} modules done, {progress.seated} training, {progress.waiting} "
+            f"{progress.done} modules done, {progress.running} training, {progress.waiting} "
             f"waiting, {progress.tokens_per_s:,.0f} tokens/s"
         )
 

@@ -89,7 +89,7 @@ def _ask(model: "Base", examples: "list[Example]", adapter: Path | None) -> list
         return generate(model, prompts, max_new_tokens=24)
     loaded = load_adapter(adapter, model)
     with Fleet(model, paths=list(loaded.weights), r=loaded.r) as fleet:
-        fleet.put(0, loaded.weights, alpha=loaded.alpha, activated=loaded.activated)
+        fleet.load(0, loaded.weights, alpha=loaded.alpha, activated=loaded.activated)
         slots = [0] * len(prompts)
         return generate(model, prompts, fleet=fleet, slots=slots, max_new_tokens=24)
 

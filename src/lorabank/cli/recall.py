@@ -30,9 +30,9 @@ def run(
     """
     from lorabank.engine.adapters.adapter import is_plain_lora, load_adapter, read_record
     from lorabank.engine.backbone.base import load_base
-    from lorabank.engine.encoding.dataset import render_lessons
+    from lorabank.engine.encoding.dataset import encode_dataset
     from lorabank.engine.fleet.fleet import Fleet
-    from lorabank.engine.inference.recall import read, scored
+    from lorabank.engine.inference.recall import read_answers, score_replies
     from lorabank.engine.peft_backend.wrapped import opened
     from lorabank.errors import UsageError
     from lorabank.tasks.examples import read_examples
@@ -48,26 +48,28 @@ def run(
         base or record.get("base", {}).get("name", DEFAULT_BASE), device=device, quantize=quantize
     )
     loaded = load_adapter(adapter, model) if is_plain_lora(adapter) else None
-    probes = render_lessons(
+    probes = encode_dataset(
         model.chat,
         examples,
         recipe=recipe,
         max_tokens=model.max_tokens,
         activated=loaded is not None and loaded.activated,
-    ).probes
+    ).prompts
     with ExitStack() as stack:
         fleet, slots = None, None
         if loaded is None:  # one of PEFT's other tuners
             stack.enter_context(opened(adapter, model))
         else:
             fleet = stack.enter_context(Fleet(model, paths=list(loaded.weights), r=loaded.r))
-            fleet.put(0, loaded.weights, alpha=loaded.alpha, activated=loaded.activated)
+            fleet.load(0, loaded.weights, alpha=loaded.alpha, activated=loaded.activated)
             slots = [0] * len(examples)
-        readings = read(model, probes, fleet=fleet, slots=slots)
+        readings = read_answers(model, probes, fleet=fleet, slots=slots)
         verdicts = [reading.recalled for reading in readings]
         if score != TOKENS:
             scorer = SCORERS[score]
-            verdicts = scored(model, probes, scorer, fleet=fleet, slots=slots, readings=readings)
+            verdicts = score_replies(
+                model, probes, scorer, fleet=fleet, slots=slots, readings=readings
+            )
     missing = [e.question for e, ok in zip(examples, verdicts, strict=True) if not ok]
     recalled = len(examples) - len(missing)
     if json:

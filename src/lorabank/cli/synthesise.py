@@ -21,7 +21,7 @@ from lorabank.cli.output import (
 if TYPE_CHECKING:
     from lorabank.synthesis.generators import Generator
     from lorabank.synthesis.pieces import Piece
-    from lorabank.synthesis.results import Outcome
+    from lorabank.synthesis.results import SynthesisOutcome
     from lorabank.synthesis.rounds import OnReply
     from lorabank.synthesis.synthesise import Estimate
 
@@ -95,11 +95,11 @@ def run(
     from lorabank.synthesis.results import write_lines
     from lorabank.synthesis.synthesise import estimate as estimated
     from lorabank.synthesis.synthesise import synthesise
-    from lorabank.synthesis.tasks import Way
+    from lorabank.synthesis.tasks import SamplingOptions
     from lorabank.tasks.examples import read_examples
 
     wanted = parse_formats(formats)
-    budget, way = Budget(budget_tokens, budget_calls), Way(seed=seed)
+    budget, way = Budget(budget_tokens, budget_calls), SamplingOptions(seed=seed)
     if out is None and not estimate:
         raise UsageError("--out is missing: name a .jsonl file for the examples")
     if out is not None:
@@ -195,7 +195,7 @@ def _show_estimate(found: "Estimate", *, as_json: bool) -> None:
     )
 
 
-def _answer(outcome: "Outcome", out: Path, log: Path, *, as_json: bool) -> None:
+def _answer(outcome: "SynthesisOutcome", out: Path, log: Path, *, as_json: bool) -> None:
     told = outcome.as_json()
     if as_json:
         print_json({**told, "out": str(out), "refused_log": str(log)})
@@ -209,7 +209,9 @@ def _answer(outcome: "Outcome", out: Path, log: Path, *, as_json: bool) -> None:
         )
 
 
-def outcome_rows(outcome: "Outcome", out: Path | None, log: Path | None) -> list[tuple[str, str]]:
+def outcome_rows(
+    outcome: "SynthesisOutcome", out: Path | None, log: Path | None
+) -> list[tuple[str, str]]:
     """A synthesis for people: what, and how much of it.
 
     Args:
@@ -225,7 +227,7 @@ def outcome_rows(outcome: "Outcome", out: Path | None, log: Path | None) -> list
             f"{len(outcome.made)} of {outcome.wanted}{f' in {out}' if out else ''} ({made})",
         ),
         ("made of", f"{outcome.passages} passages in {outcome.documents} documents"),
-        ("asked", f"{outcome.calls} calls, {tokens}; {outcome.kept} kept from before"),
+        ("asked", f"{outcome.calls} calls, {tokens}; {outcome.cached_replies} kept from before"),
         ("refused", f"{len(outcome.refused)}{f', all in {log}' if log else ''}"),
     ]
     for reason, n in told["refused"].items():

@@ -13,7 +13,7 @@ from lorabank.cli.output import Device, Json, fleet_line, print_json
 from lorabank.cli.write_documents import Options, Training, placed, told, write_documents
 
 if TYPE_CHECKING:
-    from lorabank.bank.write.drafts import Parcel
+    from lorabank.bank.write.drafts import ModuleDraft
 
 
 def run(
@@ -176,7 +176,9 @@ def _are_documents(paths: Sequence[Path]) -> bool:
     return bool(documents)
 
 
-def _examples(name: str, paths: Sequence[Path], *, each: bool, text: Path | None) -> "list[Parcel]":
+def _examples(
+    name: str, paths: Sequence[Path], *, each: bool, text: Path | None
+) -> "list[ModuleDraft]":
     from lorabank.bank.write.drafts import from_files
     from lorabank.errors import UsageError
 
@@ -190,7 +192,7 @@ def _examples(name: str, paths: Sequence[Path], *, each: bool, text: Path | None
 
 def _write_examples(
     bank: Path,
-    parcels: "list[Parcel]",
+    parcels: "list[ModuleDraft]",
     training: Training,
     *,
     device: str | None,

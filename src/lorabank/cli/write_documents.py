@@ -15,8 +15,8 @@ from lorabank.cli.output import fleet_line, print_json
 from lorabank.cli.synthesise import outcome_rows, reply_line
 
 if TYPE_CHECKING:
-    from lorabank.bank.write.document_drafts import Making, Material
-    from lorabank.bank.write.write import Written
+    from lorabank.bank.write.document_drafts import DocumentDrafts, DraftOptions
+    from lorabank.bank.write.write import WriteReport
     from lorabank.engine.backbone.base import Base
     from lorabank.engine.training.settings import TrainSettings
     from lorabank.planning.forecast import Forecast
@@ -80,7 +80,7 @@ def write_documents(
     by = options.generator or "local"
     with open_bank(bank, device) as opened:
         generator = generator_for(by, workers=options.workers, local=lambda: opened.base)
-        material = opened.make(
+        material = opened.make_drafts(
             name, documents, generator=generator, making=making, on_reply=reply_line()
         )
         if options.refused is not None:
@@ -114,7 +114,7 @@ def placed(base: "Base", settings: "TrainSettings", layers: str | None) -> "Trai
     return changed(settings, layers=tuple(parse_layers(layers, n_layers(base.linears))))
 
 
-def told(report: "Written") -> str:
+def told(report: "WriteReport") -> str:
     """A module as it was written."""
     missing = f"; missing: {'; '.join(report.missing[:3])}" if report.missing else ""
     lines = [
@@ -151,9 +151,9 @@ def _checked(
     options: Options,
     training: Training,
     passes: int,
-) -> "tuple[Making, list[Document]]":
+) -> "tuple[DraftOptions, list[Document]]":
     """The documents, once everything was looked at that needs no model."""
-    from lorabank.bank.write.document_drafts import Making, check_documents
+    from lorabank.bank.write.document_drafts import DraftOptions, check_documents
     from lorabank.bank.write.training import check_passes
     from lorabank.bank.write.write import check_free
     from lorabank.errors import UsageError
@@ -168,7 +168,7 @@ def _checked(
         "modules": options.modules,
         "held_out": tuple(read_examples(options.held_out)) if options.held_out else None,
     }
-    making = Making(
+    making = DraftOptions(
         **{field: value for field, value in given.items() if value is not None},  # type: ignore[arg-type]
         skip_failed=bool(options.skip_failed),
         with_text=not options.no_text,
@@ -189,7 +189,7 @@ def _checked(
 
 
 def _planned(
-    base: "Base", material: "Material", training: Training
+    base: "Base", material: "DocumentDrafts", training: Training
 ) -> "tuple[TrainSettings, Forecast | None]":
     """Settings with a rank that should do for the fullest module, and what is foreseen of it."""
     from lorabank.planning.forecast import foresee
@@ -206,13 +206,15 @@ def _planned(
     return settings, forecast
 
 
-def _made(material: "Material", refused: Path | None) -> str:
+def _made(material: "DocumentDrafts", refused: Path | None) -> str:
     outcome = material.outcome
     rows = outcome_rows(outcome, None, refused)
     return "\n".join(f"{name:<18}{value}" for name, value in rows)
 
 
-def _plan(material: "Material", settings: "TrainSettings", forecast: "Forecast | None") -> str:
+def _plan(
+    material: "DocumentDrafts", settings: "TrainSettings", forecast: "Forecast | None"
+) -> str:
     asked = sum(len(p.held_out) for parcel in material.parcels for p in parcel.passages)
     names = ", ".join(parcel.name for parcel in material.parcels[:5])
     more = ", …" if len(material.parcels) > 5 else ""

@@ -5,4 +5,4 @@ How OpenMP waits is settled here, because it has to be before torch is first imp
 
 from lorabank.engine.backbone import threads
 
-threads.settle()
+threads.choose_openmp_waiting()

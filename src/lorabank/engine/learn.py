@@ -20,10 +20,10 @@ import transformers
 from lorabank import __version__
 from lorabank.engine.adapters.adapter import check_out, save_adapter
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import render_lessons
-from lorabank.engine.evaluation.drift import compare, measure_harm, observe
+from lorabank.engine.encoding.dataset import encode_dataset
+from lorabank.engine.evaluation.drift import drift_between, measure_drift, observe_behaviour
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import Reading, read, scored
+from lorabank.engine.inference.recall import Reading, read_answers, score_replies
 from lorabank.engine.peft_backend.tuner import Tuned, applied, save_tuned, train_with_peft
 from lorabank.engine.peft_backend.wrapped import peft_config
 from lorabank.engine.training.jobs import Job, Outcome
@@ -79,7 +79,7 @@ def plan_job(
     *,
     name: str = "adapter",
     contexts: Sequence[str] = (),
-    guards: Sequence[Example] = (),
+    regularisation: Sequence[Example] = (),
 ) -> Job:
     """Render the examples and settle the layers, refusing what cannot be trained.
 
@@ -99,10 +99,10 @@ def plan_job(
             "objective distil takes a context for each example and no other objective does; got "
             f"objective {settings.objective}, {len(contexts):,} contexts"
         )
-    if bool(guards) != (settings.protect_share > 0):
+    if bool(regularisation) != (settings.protect_share > 0):
         raise UsageError(
             "a protect_share above 0 takes ordinary examples and 0 takes none; got protect_share "
-            f"{settings.protect_share:g}, {len(guards):,} ordinary examples"
+            f"{settings.protect_share:g}, {len(regularisation):,} ordinary examples"
         )
     paths = choose(base.linears, settings.target_modules, settings.layers)
     if settings.through_peft:
@@ -116,14 +116,14 @@ def plan_job(
         variant = variants.parse(settings.variant)
         for path in paths:
             variants.check_rank(variant, r=settings.r, path=path, shape=base.linears[path])
-    lessons = render_lessons(
+    lessons = encode_dataset(
         base.chat,
         examples,
         recipe=settings.recipe,
         max_tokens=base.max_tokens,
         activated=settings.activated,
         contexts=contexts,
-        guards=guards,
+        regularisation=regularisation,
     )
     return Job(name, lessons, settings, tuple(paths))
 
@@ -136,7 +136,7 @@ def learn(
     settings: TrainSettings = SOUND,
     on_step: OnStep | None = None,
     contexts: Sequence[str] = (),
-    guards: Sequence[Example] = (),
+    regularisation: Sequence[Example] = (),
 ) -> LearnReport:
     """Write the examples into an adapter in the folder `out`, and measure; the rest as `plan_job`.
 
@@ -147,8 +147,10 @@ def learn(
         StorageError: `out` cannot be written.
     """
     check_out(out)
-    job = plan_job(base, examples, settings, name=out.name, contexts=contexts, guards=guards)
-    before = read(base, job.lessons.probes)
+    job = plan_job(
+        base, examples, settings, name=out.name, contexts=contexts, regularisation=regularisation
+    )
+    before = read_answers(base, job.dataset.prompts)
     started = time.perf_counter()
     if settings.through_peft:
         outcome: Outcome = train_with_peft(base, job, on_step=on_step)
@@ -176,19 +178,19 @@ def _measured(
     job, s = outcome.job, outcome.job.settings
     before_verdicts = _verdicts(base, job, before)
     if isinstance(outcome, Tuned):
-        parameters, bare = outcome.n_parameters, observe(base)
+        parameters, bare = outcome.n_parameters, observe_behaviour(base)
         with applied(base, outcome):
-            after = read(base, job.lessons.probes)
+            after = read_answers(base, job.dataset.prompts)
             verdicts = _verdicts(base, job, after)
-            harm = compare(bare, observe(base))
+            harm = drift_between(bare, observe_behaviour(base))
     else:
         parameters = trainable_parameters(base, job)
         with Fleet(base, paths=job.paths, r=job.saved_r) as fleet:
-            fleet.put(0, outcome.weights, alpha=job.saved_alpha, activated=s.activated)
+            fleet.load(0, outcome.weights, alpha=job.saved_alpha, activated=s.activated)
             slots = [0] * len(examples)
-            after = read(base, job.lessons.probes, fleet=fleet, slots=slots)
+            after = read_answers(base, job.dataset.prompts, fleet=fleet, slots=slots)
             verdicts = _verdicts(base, job, after, fleet=fleet, slots=slots)
-            harm = measure_harm(base, fleet, 0)
+            harm = measure_drift(base, fleet, 0)
     bits = sum(map(_stored, examples, before, after))
     report = LearnReport(
         facts=len(examples),
@@ -249,8 +251,8 @@ def _verdicts(
     """Which answers count as recalled; the paper's adapters never learn to stop, so by text."""
     if job.settings.recipe != "paper":
         return [reading.recalled for reading in readings]
-    probes, score = job.lessons.probes, is_right_as_published
-    return scored(base, probes, score, fleet=fleet, slots=slots, readings=readings)
+    probes, score = job.dataset.prompts, is_right_as_published
+    return score_replies(base, probes, score, fleet=fleet, slots=slots, readings=readings)
 
 
 def trainable_parameters(base: Base, job: Job) -> int:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class TeacherTargets:
     """What a teacher says at n positions."""
 
     ids: Tensor
@@ -34,9 +34,9 @@ class Said:
     hidden: Tensor | None = None
     """(n, L, d) what its blocks put out, from the lowest asked for up; None if none was."""
 
-    def __getitem__(self, some: slice) -> "Said":
+    def __getitem__(self, some: slice) -> "TeacherTargets":
         hidden = None if self.hidden is None else self.hidden[some]
-        return Said(self.ids[some], self.log_p[some], self.log_rest[some], hidden)
+        return TeacherTargets(self.ids[some], self.log_p[some], self.log_rest[some], hidden)
 
     @property
     def n_bytes(self) -> int:
@@ -44,7 +44,7 @@ class Said:
         return sum(part.nbytes for part in parts if part is not None)
 
 
-def keep(log_p: Tensor, k: int, *, hidden: Tensor | None = None) -> Said:
+def top_k_targets(log_p: Tensor, k: int, *, hidden: Tensor | None = None) -> TeacherTargets:
     """The k likeliest words of each distribution and the lump of the others.
 
     Args:
@@ -52,13 +52,13 @@ def keep(log_p: Tensor, k: int, *, hidden: Tensor | None = None) -> Said:
         k: at least 1; V or more keeps all.
     """
     top, ids = log_p.topk(min(k, log_p.shape[-1]), dim=-1)  # (n, k)
-    return Said(ids.int(), top, _others(log_p, ids), hidden)
+    return TeacherTargets(ids.int(), top, _others(log_p, ids), hidden)
 
 
-def join(parts: Sequence[Said]) -> Said:
+def concatenate_targets(parts: Sequence[TeacherTargets]) -> TeacherTargets:
     """Positions of several one after the other; all of one k and with hidden states, or none."""
     hidden = [part.hidden for part in parts if part.hidden is not None]
-    return Said(
+    return TeacherTargets(
         torch.cat([part.ids for part in parts]),
         torch.cat([part.log_p for part in parts]),
         torch.cat([part.log_rest for part in parts]),
@@ -66,7 +66,7 @@ def join(parts: Sequence[Said]) -> Said:
     )
 
 
-def divergence(log_q: Tensor, said: Said) -> Tensor:
+def kl_divergence(log_q: Tensor, said: TeacherTargets) -> Tensor:
     """(n,) KL(teacher || student) in nats, all words that were not kept taken for one.
 
     Args:
@@ -79,7 +79,7 @@ def divergence(log_q: Tensor, said: Said) -> Tensor:
     return of_kept + said.log_rest.exp() * (said.log_rest - _others(log_q, ids))
 
 
-def slope(log_q: Tensor, said: Said) -> Tensor:
+def kl_gradient(log_q: Tensor, said: TeacherTargets) -> Tensor:
     """(n, V) derivative of `divergence` in the student's logits.
 
     A word kept: q - p, as for any cross-entropy. One in the lump gets its part of the lump's

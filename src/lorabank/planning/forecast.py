@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import Probe, sound_probe
-from lorabank.engine.inference.recall import read
+from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_prompt
+from lorabank.engine.inference.recall import read_answers
 from lorabank.engine.training.settings import TrainSettings
 from lorabank.errors import DataError, UsageError
 from lorabank.lora.shapes import choose, count_parameters, n_layers, parse_layers
@@ -167,8 +167,8 @@ def _setting(cell: dict[str, Any]) -> tuple[int, int, str]:
 
 def demand_of(base: Base, examples: Sequence[Example]) -> Demand:
     """What facts demand: the bare model's surprise at each answer, 33.2 for a phone number."""
-    probes = [sound_probe(base.chat, e.prompt, e.answer, activated=False) for e in examples]
-    readings = read(base, probes)
+    probes = [encode_prompt(base.chat, e.prompt, e.answer, activated=False) for e in examples]
+    readings = read_answers(base, probes)
     bits = sum(
         phonebook.bits(example.answer) or reading.bits
         for example, reading in zip(examples, readings, strict=True)
@@ -186,8 +186,10 @@ def demand_of_text(base: Base, text: str) -> Demand:
     if len(ids) < 2:
         raise DataError("the document is empty; give one with text in it")
     pieces = [ids[i : i + _CHUNK + 1] for i in range(0, len(ids) - 1, _CHUNK)]
-    probes = [Probe((piece[0],), tuple(piece[1:]), "", ends=False) for piece in pieces]
-    bits = sum(reading.bits for reading in read(base, probes))
+    probes = [
+        EvaluationPrompt((piece[0],), tuple(piece[1:]), "", ends_turn=False) for piece in pieces
+    ]
+    bits = sum(reading.bits for reading in read_answers(base, probes))
     return Demand(len(probes), len(ids) - 1, bits)
 
 

@@ -22,7 +22,7 @@ from lorabank.report.plot import (
 def memories_figure(comparison: Mapping[str, Any]) -> Figure:
     """Args: comparison: `Comparison.as_json()` of bank/comparing.py, with one memory at least."""
     memories: Sequence[Mapping[str, Any]] = comparison["memories"]
-    ways = [memory["way"] for memory in memories]
+    ways = [memory["mode"] for memory in memories]
     scores = []
     for i, memory in enumerate(memories):
         f1 = memory["token_f1"]
@@ -33,7 +33,7 @@ def memories_figure(comparison: Mapping[str, Any]) -> Figure:
         name="memories",
         title="Ways of answering the same questions",
         finding=(
-            f"{best['way']} scores best, token F1 {best['token_f1']['mean']:.2f}, on "
+            f"{best['mode']} scores best, token F1 {best['token_f1']['mean']:.2f}, on "
             f"{comparison['questions']} questions."
         ),
         note="Intervals are over documents; times are medians of questions asked one by one.",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorabank.engine.backbone.base import Base, load_base
-from lorabank.engine.backbone.reuse import layer_shelf, prompt_shelf
+from lorabank.engine.backbone.reuse import new_layer_input_cache, new_prompt_cache
 from lorabank.errors import UsageError
 from lorabank.study.capacity import run as capacity_run
 from lorabank.study.documents import run as context_run
@@ -120,7 +120,7 @@ class _Runner:
         base = self.base(str(fleet.cells[0].values.get("base") or self.spec.base))
         where = self.folder.checkpoint(fleet.number)
         # In bfloat16 a kept prompt's last bits depend on what it was computed beside.
-        base.prompts, base.layer_inputs = prompt_shelf(), layer_shelf()
+        base.prompt_cache, base.layer_input_cache = new_prompt_cache(), new_layer_input_cache()
         wanted = {cell.name for cell in fleet.cells if self.folder.read(cell.name) is None}
         cells = _RUNS[self.spec.kind](
             base,

@@ -15,7 +15,7 @@ from lorabank.synthesis.formats import Format, Kind
 from lorabank.synthesis.pieces import Piece
 from lorabank.synthesis.prompts import question_for
 from lorabank.synthesis.quality import ASKING, numbers, plain
-from lorabank.synthesis.results import Contradiction, Made, Outcome, Refused
+from lorabank.synthesis.results import Contradiction, MadeExample, RefusedExample, SynthesisOutcome
 from lorabank.synthesis.tasks import Task
 from lorabank.tasks.examples import from_pair
 from lorabank.tasks.scoring.text_metrics import token_f1
@@ -34,12 +34,15 @@ def facts_of(task: Task) -> list[Piece]:
 
 
 def assemble(
-    outcome: Outcome, pieces: Sequence[Piece], formats: Sequence[Format], tasks: Sequence[Task]
+    outcome: SynthesisOutcome,
+    pieces: Sequence[Piece],
+    formats: Sequence[Format],
+    tasks: Sequence[Task],
 ) -> None:
     """Fill in the examples, what they cover, and what contradicts."""
     with_original = any(one.kind is Kind.ORIGINAL for one in formats)
     outcome.wanted = sum(task.format.count for task in tasks) + with_original * len(pieces)
-    first: dict[str, tuple[Made, Piece]] = {}
+    first: dict[str, tuple[MadeExample, Piece]] = {}
     disputed: set[str] = set()
     for made, piece in _all_made(pieces, tasks, with_original=with_original):
         earlier, of = first.setdefault(plain(made.prompt), (made, piece))
@@ -82,7 +85,7 @@ def according_to(work: str, question: str) -> str:
 
 def _all_made(
     pieces: Sequence[Piece], tasks: Sequence[Task], *, with_original: bool
-) -> Iterator[tuple[Made, Piece]]:
+) -> Iterator[tuple[MadeExample, Piece]]:
     for piece in pieces if with_original else ():
         prompt = piece.fact.question if piece.fact else question_for(piece, Kind.ORIGINAL, 1)
         answer = piece.fact.answer if piece.fact else piece.text
@@ -94,10 +97,10 @@ def _all_made(
             yield _made(piece, kind, prompt, item.answer), piece
 
 
-def _made(piece: Piece, kind: Kind, prompt: str, answer: str) -> Made:
-    return Made(prompt, answer, kind, piece.document, piece.section, piece.start, piece.end)
+def _made(piece: Piece, kind: Kind, prompt: str, answer: str) -> MadeExample:
+    return MadeExample(prompt, answer, kind, piece.document, piece.section, piece.start, piece.end)
 
 
-def _refused(reason: str, made: Made, piece: Piece) -> Refused:
+def _refused(reason: str, made: MadeExample, piece: Piece) -> RefusedExample:
     text = f"{made.prompt} {made.answer}"
-    return Refused(reason, made.format, made.document, piece.label, text)
+    return RefusedExample(reason, made.format, made.document, piece.label, text)

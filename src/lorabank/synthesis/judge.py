@@ -69,7 +69,7 @@ class Mark:
 
 
 @dataclass(slots=True)
-class Judged:
+class JudgeOutcome:
     """All answers, judged as far as that went."""
 
     judge: str
@@ -90,7 +90,7 @@ def judge(
     budget: Budget | None = None,
     seed: int = 0,
     on_reply: OnReply | None = None,
-) -> Judged:
+) -> JudgeOutcome:
     """A mark for each answer, in order; the same answer is asked about once.
 
     Raises:
@@ -127,7 +127,7 @@ def judge(
             f"{generator.name} gave no score that could be read in {n_replies} replies: {shown}; "
             "take another --judge, or a larger budget"
         )
-    return Judged(
+    return JudgeOutcome(
         generator.name,
         found,
         meter.calls,

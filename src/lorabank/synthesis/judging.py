@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 
 from lorabank.errors import DataError
 from lorabank.lora.intervals import bootstrap_mean
-from lorabank.synthesis.judge import Answer, Judged
+from lorabank.synthesis.judge import Answer, JudgeOutcome
 from lorabank.tasks.datasets import fields
 from lorabank.tasks.scoring.text_metrics import METRICS
 
@@ -63,7 +63,7 @@ def read_answers(path: Path) -> list[Answer]:
 
 
 def summarise(
-    answers: Sequence[Answer], judged: Judged, second: Judged | None = None
+    answers: Sequence[Answer], judged: JudgeOutcome, second: JudgeOutcome | None = None
 ) -> dict[str, Any]:
     """All of it as JSON: `scores` and `metrics` by name, `agreement` by with whom, `missing`."""
     scores = [mark.score for mark in judged.marks]

@@ -16,7 +16,7 @@ _SHOWN = 160  # characters of a sample
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MadeExample:
     """One example to train on, with what it was made of."""
 
     prompt: str
@@ -29,7 +29,7 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedExample:
     """Something that was written and is not taught."""
 
     reason: str
@@ -49,7 +49,7 @@ class Contradiction:
 
 
 @dataclass(slots=True)
-class Outcome:
+class SynthesisOutcome:
     """A synthesis, whole or as far as its budget went."""
 
     generator: str
@@ -60,14 +60,14 @@ class Outcome:
     """Documents that no example was made of."""
     wanted: int = 0
     """Examples asked for; fewer are made where the generator gave no more that is fit."""
-    made: list[Made] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
+    made: list[MadeExample] = field(default_factory=list)
+    refused: list[RefusedExample] = field(default_factory=list)
     contradictions: list[Contradiction] = field(default_factory=list)
     coverage: Coverage = field(default_factory=Coverage)
     """Of passages that questions were made of."""
     calls: int = 0
     """Requests asked anew."""
-    kept: int = 0
+    cached_replies: int = 0
     """Requests answered from the cache."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -88,7 +88,7 @@ class Outcome:
             "without": self.without,
             "by_format": dict(Counter(one.format for one in self.made)),
             "calls": self.calls,
-            "kept": self.kept,
+            "kept": self.cached_replies,
             "not_asked": self.not_asked,
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
@@ -100,7 +100,7 @@ class Outcome:
         }
 
 
-def samples(refused: Iterable[Refused], reason: str | None = None) -> list[str]:
+def samples(refused: Iterable[RefusedExample], reason: str | None = None) -> list[str]:
     """The first few, shortened."""
     texts = [one.text for one in refused if reason in (None, one.reason)]
     return [" ".join(text.split())[:_SHOWN] for text in texts[:SAMPLES]]

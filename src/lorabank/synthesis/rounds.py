@@ -17,8 +17,8 @@ from lorabank.synthesis.cache import ReplyCache
 from lorabank.synthesis.generators import Generator, Reply, Request
 from lorabank.synthesis.quality import HeldOut
 from lorabank.synthesis.replies import read_reply
-from lorabank.synthesis.results import SAMPLES, Refused, samples
-from lorabank.synthesis.tasks import Task, Way
+from lorabank.synthesis.results import SAMPLES, RefusedExample, samples
+from lorabank.synthesis.tasks import SamplingOptions, Task
 
 _NONSENSE = 12  # replies about one document without anything fit
 OnReply = Callable[[int, int], None]
@@ -32,11 +32,11 @@ class Rounds:
 
     generator: Generator
     cache: ReplyCache | None
-    way: Way
+    way: SamplingOptions
     meter: Meter
     held_out: HeldOut
     on_reply: OnReply | None
-    refused: list[Refused] = field(default_factory=list)
+    refused: list[RefusedExample] = field(default_factory=list)
     kept: int = 0
     not_asked: int = 0
     replies: Counter[str] = field(default_factory=Counter)
@@ -103,7 +103,9 @@ class Rounds:
             else:
                 self.fit[document] += 1
         for reason, text in faults:
-            self.refused.append(Refused(reason, task.format.kind, document, task.piece.label, text))
+            self.refused.append(
+                RefusedExample(reason, task.format.kind, document, task.piece.label, text)
+            )
         self.replies[document] += 1
         if self.replies[document] >= _NONSENSE and not self.fit[document]:
             self.hopeless.add(document)

@@ -23,9 +23,9 @@ from lorabank.synthesis.generators import (
 )
 from lorabank.synthesis.pieces import Piece
 from lorabank.synthesis.quality import HeldOut
-from lorabank.synthesis.results import Outcome
+from lorabank.synthesis.results import SynthesisOutcome
 from lorabank.synthesis.rounds import OnReply, Rounds
-from lorabank.synthesis.tasks import Task, Way
+from lorabank.synthesis.tasks import SamplingOptions, Task
 from lorabank.tasks.examples import from_pair
 
 
@@ -46,7 +46,7 @@ def estimate(
     generator: Generator,
     cache: ReplyCache | None,
     *,
-    way: Way,
+    way: SamplingOptions,
 ) -> Estimate:
     """What it would take, by the length of texts; nothing is asked."""
     of_passages, of_facts = split(formats)
@@ -77,12 +77,12 @@ def synthesise(
     generator: Generator,
     cache: ReplyCache | None,
     *,
-    way: Way,
+    way: SamplingOptions,
     budget: Budget | None = None,
     held_out: Sequence[str] = (),
     skip_failed: bool = False,
     on_reply: OnReply | None = None,
-) -> Outcome:
+) -> SynthesisOutcome:
     """Examples of the pieces, as far as the generator writes what is fit and the budget goes.
 
     Args:
@@ -113,14 +113,14 @@ def synthesise(
     failure = run.failure()
     if failure is not None and not skip_failed:
         raise failure
-    outcome = Outcome(
+    outcome = SynthesisOutcome(
         generator.name,
         ",".join(map(str, formats)),
         documents=len({piece.document for piece in pieces}),
         passages=len(pieces),
         refused=run.refused,
         calls=run.meter.calls,
-        kept=run.kept,
+        cached_replies=run.kept,
         prompt_tokens=run.meter.prompt_tokens,
         completion_tokens=run.meter.completion_tokens,
         not_asked=run.not_asked,

@@ -24,7 +24,7 @@ _ROUND_SEED = 1000  # seeds of one round lie together
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class SamplingOptions:
     """How a generator is asked."""
 
     temperature: float = 0.7
@@ -53,7 +53,9 @@ class Task:
             return choose(self.piece.text, self.items, self.format.count)
         return self.items[: self.format.count]
 
-    def requests(self, generator: Generator, way: Way, number: int) -> Iterator[Request]:
+    def requests(
+        self, generator: Generator, way: SamplingOptions, number: int
+    ) -> Iterator[Request]:
         """Of the round with that number, from 0."""
         kind, size = self.format.kind, SIZES[self.format.kind]
         n, focus = self.format.count - len(self.items), []

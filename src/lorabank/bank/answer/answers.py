@@ -6,17 +6,17 @@ from typing import Any
 from lorabank.bank.answer.excerpts import Citation
 from lorabank.bank.answer.gate import Row
 from lorabank.bank.route.routers import Candidate
-from lorabank.engine.inference.candidates import Trace
+from lorabank.engine.inference.candidates import DraftReply
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ScoredCandidate:
     """A candidate that was heard."""
 
     candidate: Candidate
     version: int
-    row: Row
-    trace: Trace
+    features: Row
+    draft: DraftReply
     p: float | None
     """That it was taught the question; None without a gate."""
 
@@ -28,10 +28,10 @@ class Heard:
             "text_score": self.candidate.score,
             "parts": self.candidate.parts,
             "coverage": self.candidate.coverage,
-            "entropy": self.trace.entropy,
-            "divergence": self.trace.divergence,
-            "mean_nats": self.trace.mean_nats,
-            "says": self.trace.text,
+            "entropy": self.draft.entropy,
+            "divergence": self.draft.divergence,
+            "mean_nats": self.draft.mean_nats,
+            "says": self.draft.text,
         }
 
 
@@ -39,7 +39,7 @@ class Heard:
 class Option:
     """A way to answer that was weighed."""
 
-    way: str
+    mode: str
     p: float
     """That what it knows or reads holds the answer, before the costs; of both, as if they were
     independent. Whether the model then reads it right is not in it."""
@@ -78,8 +78,8 @@ class Answer:
     """The source within the module that comes closest to the question."""
     p: float | None
     """Of the best candidate, whether it answers or not."""
-    candidates: tuple[Heard, ...]
-    way: str = "adapter"
+    candidates: tuple[ScoredCandidate, ...]
+    mode: str = "adapter"
     """Asked for (ways.py)."""
     used: str = "adapter"
     """The way it was answered; `none` by the bare model alone or by nobody."""

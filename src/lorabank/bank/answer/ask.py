@@ -8,12 +8,12 @@ abstains: an answer it should have had and has not is worse guessed than missing
 import time
 from collections.abc import Callable, Sequence
 
-from lorabank.bank.answer.answers import Answer, Heard
+from lorabank.bank.answer.answers import Answer, ScoredCandidate
 from lorabank.bank.answer.gate import Case, Gate, features
-from lorabank.bank.module_reader import Reader
+from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.routers import Candidate, Router
 from lorabank.engine.evaluation.drift import ORDINARY
-from lorabank.engine.inference.candidates import Trace, explore
+from lorabank.engine.inference.candidates import DraftReply, probe_candidates
 from lorabank.engine.inference.generate import generate
 from lorabank.errors import UsageError
 from lorabank.store.records import Version
@@ -28,7 +28,7 @@ _SEATS = 16  # modules in memory as one fleet
 
 
 def answer_all(
-    reader: Reader,
+    reader: ModuleReader,
     questions: Sequence[str],
     *,
     router: Router,
@@ -99,7 +99,7 @@ def check_questions(questions: Sequence[str]) -> None:
 
 
 def cases(
-    reader: Reader,
+    reader: ModuleReader,
     questions: Sequence[tuple[str, str]],
     *,
     router: Router,
@@ -122,14 +122,14 @@ def cases(
     return [found[i] for i in range(len(asked))]
 
 
-def _case(module: str, bare: Trace, few: Sequence[Heard], k: int) -> Case:
-    own = next((heard.row for heard in few if heard.candidate.module == module), None)
+def _case(module: str, bare: DraftReply, few: Sequence[ScoredCandidate], k: int) -> Case:
+    own = next((heard.features for heard in few if heard.candidate.module == module), None)
     others = [heard for heard in few if heard.candidate.module != module][:k]
     # As if its own module were not there: the best of the others is then the first.
     top = max((heard.candidate.score for heard in others), default=0.0)
     rows = [
         features(
-            heard.trace,
+            heard.draft,
             bare,
             coverage=heard.candidate.coverage,
             behind=top - heard.candidate.score,
@@ -158,20 +158,24 @@ def fleets(
 
 
 def _hear(
-    reader: Reader,
+    reader: ModuleReader,
     questions: Sequence[str],
     routed: Sequence[Sequence[Candidate]],
     versions: dict[str, Version],
-) -> list[tuple[Trace, list[Heard]]]:
+) -> list[tuple[DraftReply, list[ScoredCandidate]]]:
     """Per question the bare model's trace and its candidates, their text scores compared."""
     prompts = _prompts(reader, questions)
     slot_of = {name: slot for slot, name in enumerate(versions)}
     slots = [[slot_of[candidate.module] for candidate in few] for few in routed]
     if not versions:
-        traces = explore(reader.base, prompts, fleet=None, slots=slots, n_tokens=PROBE_TOKENS)
+        traces = probe_candidates(
+            reader.base, prompts, fleet=None, slots=slots, n_tokens=PROBE_TOKENS
+        )
     else:
-        with reader.seated(list(versions.values())) as fleet:
-            traces = explore(reader.base, prompts, fleet=fleet, slots=slots, n_tokens=PROBE_TOKENS)
+        with reader.loaded_fleet(list(versions.values())) as fleet:
+            traces = probe_candidates(
+                reader.base, prompts, fleet=fleet, slots=slots, n_tokens=PROBE_TOKENS
+            )
     heard = []
     for few, (bare, *others) in zip(routed, traces, strict=True):
         top = max((candidate.score for candidate in few), default=0.0)
@@ -179,7 +183,7 @@ def _hear(
             (
                 bare,
                 [
-                    Heard(
+                    ScoredCandidate(
                         candidate,
                         versions[candidate.module].number,
                         features(
@@ -198,25 +202,30 @@ def _hear(
     return heard
 
 
-def _choose(gate: Gate | None, bare: Trace, few: list[Heard]) -> tuple[str, Heard | None]:
+def _choose(
+    gate: Gate | None, bare: DraftReply, few: list[ScoredCandidate]
+) -> tuple[str, ScoredCandidate | None]:
     """Who answers; the candidates get their probabilities in passing."""
     if not few:
         return "bare", None
     if gate is None:
         return "module", few[0]
-    few[:] = [Heard(h.candidate, h.version, h.row, h.trace, gate.p(h.row)) for h in few]
-    best = max(few, key=lambda heard: gate.log_odds(heard.row))
-    if gate.opens(best.row):
+    few[:] = [
+        ScoredCandidate(h.candidate, h.version, h.features, h.draft, gate.p(h.features))
+        for h in few
+    ]
+    best = max(few, key=lambda heard: gate.log_odds(heard.features))
+    if gate.opens(best.features):
         return "module", best
     likest = max(heard.candidate.likeness for heard in few)
     return ("abstained" if likest >= LIKE_THE_BANK else "bare"), best
 
 
 def _finish(
-    reader: Reader,
+    reader: ModuleReader,
     questions: Sequence[str],
-    heard: Sequence[tuple[Trace, list[Heard]]],
-    chosen: Sequence[tuple[str, Heard | None]],
+    heard: Sequence[tuple[DraftReply, list[ScoredCandidate]]],
+    chosen: Sequence[tuple[str, ScoredCandidate | None]],
     versions: dict[str, Version],
     max_new_tokens: int,
 ) -> list[str]:
@@ -225,7 +234,7 @@ def _finish(
     for i, ((bare, _), (kind, best)) in enumerate(zip(heard, chosen, strict=True)):
         if kind == "abstained":
             continue
-        trace = best.trace if kind == "module" and best else bare
+        trace = best.draft if kind == "module" and best else bare
         texts[i] = trace.text
         if not trace.has_ended and max_new_tokens > PROBE_TOKENS:
             left.append(i)
@@ -238,14 +247,14 @@ def _finish(
     strength = [float(chosen[i][0] == "module") for i in left]
     used = [name for name in versions if name in names]
     if used:
-        with reader.seated([versions[name] for name in used]) as fleet:
+        with reader.loaded_fleet([versions[name] for name in used]) as fleet:
             slots = [used.index(name) if name else 0 for name in names]
             whole = generate(
                 reader.base,
                 prompts,
                 fleet=fleet,
                 slots=slots,
-                strength=strength,
+                adapter_scales=strength,
                 max_new_tokens=n_tokens,
             )
     else:
@@ -255,6 +264,6 @@ def _finish(
     return texts
 
 
-def _prompts(reader: Reader, questions: Sequence[str]) -> list[list[int]]:
+def _prompts(reader: ModuleReader, questions: Sequence[str]) -> list[list[int]]:
     chat = reader.base.chat
     return [chat.prompt_ids([Message("user", question)]) for question in questions]

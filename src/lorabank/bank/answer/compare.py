@@ -18,16 +18,16 @@ from statistics import fmean, median
 from typing import Any
 
 from lorabank.bank.answer.answers import Answer
-from lorabank.bank.answer.modes import ADAPTER, AUTO, ICL, RAG, WAYS
+from lorabank.bank.answer.modes import ADAPTER, AUTO, ICL, MODES, RAG
 from lorabank.bank.bank import Bank
-from lorabank.engine.backbone.reuse import prompt_shelf
+from lorabank.engine.backbone.reuse import new_prompt_cache
 from lorabank.errors import DataError, UsageError
 from lorabank.lora.intervals import Interval, bootstrap_mean
 from lorabank.tasks.datasets import fields
 from lorabank.tasks.scoring.text_metrics import exact_match, token_f1
 
 _log = logging.getLogger(__name__)
-EVERY = (*WAYS, AUTO)
+EVERY = (*MODES, AUTO)
 TIMED = 8
 
 
@@ -53,10 +53,10 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class ModeResult:
     """One way of answering."""
 
-    way: str
+    mode: str
     token_f1: Score
     exact: Score
     prompt_tokens: float
@@ -82,7 +82,7 @@ class Comparison:
     questions: int
     documents: int
     """Of the bank, that break-even is counted by."""
-    memories: tuple[Memory, ...]
+    memories: tuple[ModeResult, ...]
     left_out: dict[str, str]
     """Ways that cannot answer here, and why."""
 
@@ -138,22 +138,22 @@ def compare(
     questions = [item.question for item in items]
     timed = questions[:: max(1, len(questions) // n_timed)][:n_timed]
     n_documents = max(1, len(bank.excerpts.documents) or len(bank.modules()))
-    measured: list[Memory] = []
+    measured: list[ModeResult] = []
     left_out: dict[str, str] = {}
     for way in ways:
         _log.info("asking %d questions with %s", len(questions), way)
         try:
-            answers = bank.ask_all(questions, way=way, max_new_tokens=max_new_tokens)
+            answers = bank.ask_all(questions, mode=way, max_new_tokens=max_new_tokens)
         except UsageError as error:
             left_out[way] = str(error)
             continue
         alone = [_alone(bank, one, way, max_new_tokens) for one in timed]
         once = _once(bank, way, timed[0], max_new_tokens)
         measured.append(_memory(way, items, answers, alone, once))
-    by_way = {memory.way: memory for memory in measured}
+    by_way = {memory.mode: memory for memory in measured}
     for memory in measured:
         for other in (ICL, RAG):
-            if other in by_way and other != memory.way:
+            if other in by_way and other != memory.mode:
                 memory.break_even[other] = _break_even(memory, by_way[other], n_documents)
     return Comparison(len(items), n_documents, tuple(measured), left_out)
 
@@ -173,9 +173,9 @@ def score(items: Sequence[Item], answers: Sequence[Answer], *, exact: bool = Fal
     )
 
 
-def best_fixed(comparison: Comparison) -> Memory:
+def best_fixed(comparison: Comparison) -> ModeResult:
     """The way that scores best of those that are the same for every question."""
-    fixed = [memory for memory in comparison.memories if memory.way != AUTO]
+    fixed = [memory for memory in comparison.memories if memory.mode != AUTO]
     return max(fixed, key=lambda memory: memory.token_f1.mean)
 
 
@@ -205,9 +205,9 @@ def _memory(
     answers: Sequence[Answer],
     alone: Sequence[Answer],
     once: dict[str, float],
-) -> Memory:
-    return Memory(
-        way=way,
+) -> ModeResult:
+    return ModeResult(
+        mode=way,
         token_f1=score(items, answers),
         exact=score(items, answers, exact=True),
         prompt_tokens=fmean(answer.prompt_tokens for answer in answers),
@@ -223,8 +223,8 @@ def _memory(
 
 def _alone(bank: Bank, question: str, way: str, max_new_tokens: int) -> Answer:
     """A question as if it had not been asked before: nothing of its prompt is kept."""
-    bank.base.prompts = prompt_shelf()
-    return bank.ask(question, way=way, max_new_tokens=max_new_tokens)
+    bank.base.prompt_cache = new_prompt_cache()
+    return bank.ask(question, mode=way, max_new_tokens=max_new_tokens)
 
 
 def _once(bank: Bank, way: str, question: str, max_new_tokens: int) -> dict[str, float]:
@@ -240,7 +240,7 @@ def _once(bank: Bank, way: str, question: str, max_new_tokens: int) -> dict[str,
     if RAG in way or ICL in way or way == AUTO:
         once["index"] = bank.excerpts.seconds
     if ICL in way:
-        bank.base.documents.clear()
+        bank.base.document_cache.clear()
         cold, warm = (_seconds(bank, way, question, max_new_tokens) for _ in range(2))
         once["prefill"] = max(0.0, cold - warm) * len(bank.excerpts.documents)
     return once
@@ -248,11 +248,11 @@ def _once(bank: Bank, way: str, question: str, max_new_tokens: int) -> dict[str,
 
 def _seconds(bank: Bank, way: str, question: str, max_new_tokens: int) -> float:
     started = time.perf_counter()
-    bank.ask(question, way=way, max_new_tokens=max_new_tokens)
+    bank.ask(question, mode=way, max_new_tokens=max_new_tokens)
     return time.perf_counter() - started
 
 
-def _break_even(memory: Memory, other: Memory, n_documents: int) -> float | None:
+def _break_even(memory: ModeResult, other: ModeResult, n_documents: int) -> float | None:
     dearer = (sum(memory.once_s.values()) - sum(other.once_s.values())) / n_documents
     saved = (other.total_ms - memory.total_ms) / 1000
     if dearer <= 0:

@@ -22,9 +22,9 @@ import numpy as np
 
 from lorabank.bank.answer.excerpts import N_EXCERPTS, Excerpt, Excerpts
 from lorabank.bank.answer.gate import Case, Gate, Row, fit
-from lorabank.bank.module_reader import Reader
+from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.word_coverage import words
-from lorabank.bank.write.forget import parcel_of
+from lorabank.bank.write.forget import draft_of
 from lorabank.bank.write.stored_text import DOCUMENTS
 from lorabank.bank.write.write import EXAMPLES
 from lorabank.engine.backbone.base import Base
@@ -73,8 +73,8 @@ class _Sentence:
     coverage: float
 
 
-def weigh(
-    reader: Reader,
+def weigh_evidence(
+    reader: ModuleReader,
     excerpts: Excerpts,
     questions: Sequence[str],
     found: Sequence[Sequence[Excerpt]],
@@ -117,7 +117,7 @@ def weigh(
     return weighed
 
 
-def calibrate(reader: Reader, excerpts: Excerpts) -> Gate | None:
+def calibrate(reader: ModuleReader, excerpts: Excerpts) -> Gate | None:
     """The judge of evidence for the bank as it is; None where too few examples have their answer
     in the bank's documents.
     """
@@ -138,7 +138,9 @@ def calibrate(reader: Reader, excerpts: Excerpts) -> Gate | None:
         _log.info("calibrating texts on %d questions, once for the bank as it is", len(questions))
     as_is = [some[:N_EXCERPTS] for *_, some in told]
     without = [rest[:N_EXCERPTS] for _, rest, _ in told]
-    weighed = weigh(reader, excerpts, questions * 2, as_is + without)  # much is read for both
+    weighed = weigh_evidence(
+        reader, excerpts, questions * 2, as_is + without
+    )  # much is read for both
     cases = [
         Case(has.row, (lacks.row,))
         for has, lacks in zip(weighed[: len(told)], weighed[len(told) :], strict=True)
@@ -151,13 +153,13 @@ def calibrate(reader: Reader, excerpts: Excerpts) -> Gate | None:
     return gate
 
 
-def _sample(reader: Reader) -> list[Example]:
+def _sample(reader: ModuleReader) -> list[Example]:
     """Examples of modules with documents, the same of each, in an order that only the bank sets."""
     versions = [v for v in reader.store.currents() if {DOCUMENTS, EXAMPLES} <= set(v.files)]
     rng = random.Random(f"evidence/{len(versions)}")
     sampled: list[Example] = []
     for version in versions:
-        examples = parcel_of(reader, version).examples
+        examples = draft_of(reader, version).examples
         n = max(1, _SAMPLED // len(versions))
         sampled += rng.sample(examples, min(n, len(examples)))
     rng.shuffle(sampled)

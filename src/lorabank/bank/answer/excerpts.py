@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lorabank.bank.route.text_index import Texts
+from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.bank.route.word_coverage import covered, document_frequencies
 from lorabank.bank.write.document_drafts import counter
 from lorabank.bank.write.stored_text import documents_of
@@ -86,7 +86,7 @@ class _Held:
 class Excerpts:
     """Searches a bank's documents; follows the bank as it changes."""
 
-    def __init__(self, texts: Texts, base: Base):
+    def __init__(self, texts: ModuleTexts, base: Base):
         """Args: texts: of the bank's modules; base: whose tokens size the chunks."""
         self.texts, self.count = texts, counter(base)
         self._generation = -1

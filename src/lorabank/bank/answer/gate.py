@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from lorabank.engine.inference.candidates import Trace
+from lorabank.engine.inference.candidates import DraftReply
 
 FEATURES = (
     "coverage",
@@ -91,7 +91,7 @@ class Case:
     """Modules that were not."""
 
 
-def features(trace: Trace, bare: Trace, *, coverage: float, behind: float) -> Row:
+def features(trace: DraftReply, bare: DraftReply, *, coverage: float, behind: float) -> Row:
     """Of one candidate.
 
     Args:

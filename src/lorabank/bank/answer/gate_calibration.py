@@ -12,9 +12,9 @@ from dataclasses import asdict, replace
 
 from lorabank.bank.answer.ask import N_CANDIDATES, cases
 from lorabank.bank.answer.gate import Gate, fit
-from lorabank.bank.module_reader import Reader
+from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.routers import Router
-from lorabank.bank.route.text_index import Texts
+from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.store.records import Version
 
 _log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ QUESTIONS = 96
 """In all, the same number of each module."""
 
 
-def calibrate(reader: Reader, router: Router, texts: Texts) -> Gate | None:
+def calibrate(reader: ModuleReader, router: Router, texts: ModuleTexts) -> Gate | None:
     """The gate of the bank's present generation; None for a bank without training questions."""
     # Text scores without an embedder are others: who fits by them may not be judged by these.
     name = "gate.json" if texts.embedder() else "gate-by-words.json"
@@ -42,7 +42,7 @@ def calibrate(reader: Reader, router: Router, texts: Texts) -> Gate | None:
     return gate
 
 
-def _sample(reader: Reader) -> list[tuple[str, str]]:
+def _sample(reader: ModuleReader) -> list[tuple[str, str]]:
     """Modules and some of their questions, in an order that depends on nothing but the bank."""
     versions = [v for v in reader.store.currents() if v.record.get("recall", 0) > 0]
     rng = random.Random(f"calibration/{len(versions)}")

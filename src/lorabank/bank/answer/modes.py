@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from lorabank.bank.answer.answers import Answer
 from lorabank.bank.answer.ask import check_questions, fleets
 from lorabank.bank.answer.excerpts import N_EXCERPTS, Citation, Excerpt, Excerpts
-from lorabank.bank.module_reader import Reader
+from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.routers import Candidate, Router
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.document_prefix import Prompt, with_context
@@ -29,13 +29,13 @@ from lorabank.tasks.examples import Message
 
 NONE, ADAPTER, RAG, ICL, AUTO = "none", "adapter", "rag", "icl", "auto"
 ADAPTER_RAG, ADAPTER_ICL = "adapter+rag", "adapter+icl"
-WAYS = (NONE, ADAPTER, RAG, ICL, ADAPTER_RAG, ADAPTER_ICL)
+MODES = (NONE, ADAPTER, RAG, ICL, ADAPTER_RAG, ADAPTER_ICL)
 NOTHING_FOUND = "retriever found nothing: answered closed book"
 NO_MODULE = "no module fits: answered by the bare model"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PreparedQuestion:
     """A question as it is put to the model."""
 
     prompt: Prompt
@@ -47,19 +47,19 @@ class Asked:
     note: str = ""
 
 
-def check_way(way: str) -> None:
+def check_mode(way: str) -> None:
     """Refuse an unknown one.
 
     Raises:
         UsageError: names those there are.
     """
-    if way not in (*WAYS, AUTO):
-        raise UsageError(f"--with must be one of {', '.join((*WAYS, AUTO))}, got {way!r}")
+    if way not in (*MODES, AUTO):
+        raise UsageError(f"--with must be one of {', '.join((*MODES, AUTO))}, got {way!r}")
 
 
-def answer_by(
-    way: str,
-    reader: Reader,
+def answer_in_mode(
+    mode: str,
+    reader: ModuleReader,
     questions: Sequence[str],
     *,
     excerpts: Excerpts,
@@ -80,7 +80,9 @@ def answer_by(
     """
     check_questions(questions)
     started = time.perf_counter()
-    asked = put_all(way, reader.base, questions, excerpts, router, n_excerpts, max_new_tokens)
+    asked = prepare_questions(
+        mode, reader.base, questions, excerpts, router, n_excerpts, max_new_tokens
+    )
     first: dict[int, float] = {}
 
     def on_token(i: int, _: int) -> None:
@@ -101,7 +103,7 @@ def answer_by(
                 source=source_of(version, question) if version else None,
                 p=None,
                 candidates=(),
-                way=way,
+                mode=mode,
                 used=one.used,
                 citations=one.citations,
                 prompt_tokens=len(one.prompt.ids),
@@ -113,7 +115,7 @@ def answer_by(
     return answers
 
 
-def put_all(
+def prepare_questions(
     way: str,
     base: Base,
     questions: Sequence[str],
@@ -121,7 +123,7 @@ def put_all(
     router: Router,
     n_excerpts: int,
     room: int,
-) -> list[Asked]:
+) -> list[PreparedQuestion]:
     """Each question with what its way puts before it, and the module that answers.
 
     Args: room: tokens left for the answer.
@@ -136,7 +138,9 @@ def put_all(
         routed = router.route(questions, 1)
     asked = []
     for question, some, few in zip(questions, found, routed, strict=True):
-        prompt, citations = put(base, question, some if text_way != NONE else [], text_way, room)
+        prompt, citations = prepare_prompt(
+            base, question, some if text_way != NONE else [], text_way, room
+        )
         notes = [NOTHING_FOUND] if text_way != NONE and not some else []
         if text_way == RAG and len(citations) < len(some):
             notes.append(f"read {len(citations)} of {len(some)} passages: more do not fit")
@@ -144,11 +148,11 @@ def put_all(
         parts = [ADAPTER] * bool(few) + [text_way] * bool(some)
         candidate = few[0] if few else None
         used = "+".join(parts) or NONE
-        asked.append(Asked(prompt, used, candidate, citations, "; ".join(notes)))
+        asked.append(PreparedQuestion(prompt, used, candidate, citations, "; ".join(notes)))
     return asked
 
 
-def put(
+def prepare_prompt(
     base: Base, question: str, found: Sequence[Excerpt], text_way: str, room: int
 ) -> tuple[Prompt, tuple[Citation, ...]]:
     """A question with the passages found, or with the document of the first; what is cited.
@@ -188,8 +192,8 @@ def _put_passages(
 
 
 def _say(
-    reader: Reader,
-    asked: Sequence[Asked],
+    reader: ModuleReader,
+    asked: Sequence[PreparedQuestion],
     find: Callable[[str], Version],
     max_new_tokens: int,
     on_token: OnToken,
@@ -210,13 +214,13 @@ def _say(
             )
         else:
             slot_of = {name: slot for slot, name in enumerate(versions)}
-            with reader.seated(list(versions.values())) as fleet:
+            with reader.loaded_fleet(list(versions.values())) as fleet:
                 said = generate(
                     reader.base,
                     prompts,
                     fleet=fleet,
                     slots=[slot_of[routed[i][0].module] if routed[i] else 0 for i in some],
-                    strength=[float(bool(routed[i])) for i in some],
+                    adapter_scales=[float(bool(routed[i])) for i in some],
                     max_new_tokens=max_new_tokens,
                     on_token=told,
                     prefix=prefix,

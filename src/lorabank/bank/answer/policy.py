@@ -17,11 +17,20 @@ import torch
 
 from lorabank.bank.answer.answers import Answer, Choice, Option
 from lorabank.bank.answer.ask import LIKE_THE_BANK, N_CANDIDATES, answer_all
-from lorabank.bank.answer.evidence import Evidence, weigh
+from lorabank.bank.answer.evidence import Evidence, weigh_evidence
 from lorabank.bank.answer.excerpts import Excerpt, Excerpts
 from lorabank.bank.answer.gate import Gate
-from lorabank.bank.answer.modes import ADAPTER, ADAPTER_RAG, AUTO, ICL, NONE, RAG, answer_by, put
-from lorabank.bank.module_reader import Reader
+from lorabank.bank.answer.modes import (
+    ADAPTER,
+    ADAPTER_RAG,
+    AUTO,
+    ICL,
+    NONE,
+    RAG,
+    answer_in_mode,
+    prepare_prompt,
+)
+from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.routers import Candidate, Router
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
@@ -62,10 +71,10 @@ class Costs:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class AnswerContext:
     """What a policy works with: the bank's parts."""
 
-    reader: Reader
+    reader: ModuleReader
     excerpts: Excerpts
     router: Router
     gate: Callable[[], Gate | None]
@@ -80,8 +89,8 @@ class Given:
 
 
 def answer(
-    way: str,
-    given: Given,
+    mode: str,
+    given: AnswerContext,
     questions: Sequence[str],
     *,
     gated: bool = True,
@@ -94,15 +103,19 @@ def answer(
         gated: of `adapter`: whether a module has to convince the gate.
         k: modules heard, of `adapter` and `auto`.
     """
-    if way == AUTO:
+    if mode == AUTO:
         return answer_auto(given, questions, k=k, max_new_tokens=max_new_tokens)
-    if way == ADAPTER:
+    if mode == ADAPTER:
         return _hear(given, questions, given.gate() if gated else None, k, max_new_tokens)
-    return _read(given, way, questions, given.router, max_new_tokens)
+    return _read(given, mode, questions, given.router, max_new_tokens)
 
 
 def answer_auto(
-    given: Given, questions: Sequence[str], *, k: int = N_CANDIDATES, max_new_tokens: int = 64
+    given: AnswerContext,
+    questions: Sequence[str],
+    *,
+    k: int = N_CANDIDATES,
+    max_new_tokens: int = 64,
 ) -> list[Answer]:
     """An answer to each question by the way that is worth most; `choice` says what there was.
 
@@ -148,13 +161,13 @@ def reading_speed(base: Base) -> float:
 
 
 def _look_up(
-    given: Given, questions: Sequence[str], first: Sequence[Option | None]
+    given: AnswerContext, questions: Sequence[str], first: Sequence[Option | None]
 ) -> dict[int, tuple[list[Excerpt], Evidence | None]]:
     """What the documents have for each question that no module is sure enough of."""
     places = [i for i, one in enumerate(first) if one is None or one.value < given.costs.enough]
     asked = [questions[i] for i in places]
     found = given.excerpts.search(asked)
-    weighed = weigh(given.reader, given.excerpts, asked, found)
+    weighed = weigh_evidence(given.reader, given.excerpts, asked, found)
     return dict(zip(places, zip(found, weighed, strict=True), strict=True))
 
 
@@ -162,7 +175,7 @@ def _joined(so_far: Answer, read: Answer, before_s: float) -> Answer:
     """The answer that was read in the end, with all that it took."""
     return replace(
         read,
-        way=AUTO,
+        mode=AUTO,
         p=so_far.p,
         candidates=so_far.candidates,
         choice=so_far.choice,
@@ -176,7 +189,7 @@ def _joined(so_far: Answer, read: Answer, before_s: float) -> Answer:
 class _Worth:
     """What ways are worth here and now."""
 
-    given: Given
+    given: AnswerContext
     judge: Gate | None
     ms_per_token: float
     room: int
@@ -205,7 +218,9 @@ class _Worth:
         p = self.judge.p(evidence.row) if self.judge else covered * (covered >= COVERED)
         for way in (RAG, ICL):
             try:
-                prompt, _ = put(self.given.reader.base, heard.question, found, way, self.room)
+                prompt, _ = prepare_prompt(
+                    self.given.reader.base, heard.question, found, way, self.room
+                )
             except UsageError:
                 continue  # a document that does not fit is no option
             n = len(prompt.ids)
@@ -221,28 +236,28 @@ class _Worth:
 
 
 def _decide(
-    given: Given, answer: Answer, options: Sequence[Option], found: Sequence[Excerpt]
+    given: AnswerContext, answer: Answer, options: Sequence[Option], found: Sequence[Excerpt]
 ) -> tuple[Answer, str | None]:
     """The answer as it stands, and the way in which it has still to be read, if any."""
     best = options[0] if options else None
     if best and best.value >= given.costs.least:
-        reason = f"{best.way} is worth {best.value:.2f}, more than any other way"
-        kept = replace(answer, way=AUTO, choice=Choice(tuple(options), reason))
-        return kept, None if best.way == ADAPTER else best.way
+        reason = f"{best.mode} is worth {best.value:.2f}, more than any other way"
+        kept = replace(answer, mode=AUTO, choice=Choice(tuple(options), reason))
+        return kept, None if best.mode == ADAPTER else best.mode
     alike = [heard.candidate.likeness for heard in answer.candidates]
     alike += [excerpt.likeness for excerpt in found]
     is_like = max(alike, default=0.0) >= LIKE_THE_BANK
     why = "the bank does not know" if is_like else "and the bank holds nothing like it"
     choice = Choice(tuple(options), f"nothing is worth {given.costs.least:g}: {why}")
     if not is_like:
-        kept = replace(answer, way=AUTO, choice=choice)
+        kept = replace(answer, mode=AUTO, choice=choice)
         return kept, None if answer.kind == "bare" else NONE
     gone = replace(answer, text="", kind="abstained", module=None, version=None, source=None)
-    return replace(gone, way=AUTO, used=NONE, choice=choice), None
+    return replace(gone, mode=AUTO, used=NONE, choice=choice), None
 
 
 def _hear(
-    given: Given, questions: Sequence[str], gate: Gate | None, k: int, max_new_tokens: int
+    given: AnswerContext, questions: Sequence[str], gate: Gate | None, k: int, max_new_tokens: int
 ) -> list[Answer]:
     return answer_all(
         given.reader,
@@ -257,9 +272,9 @@ def _hear(
 
 
 def _read(
-    given: Given, way: str, questions: Sequence[str], router: Router, max_new_tokens: int
+    given: AnswerContext, way: str, questions: Sequence[str], router: Router, max_new_tokens: int
 ) -> list[Answer]:
-    return answer_by(
+    return answer_in_mode(
         way,
         given.reader,
         questions,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lorabank.bank.route.text_index import Texts
+from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.engine.backbone.base import Base
 
 
@@ -40,7 +40,7 @@ class Router(Protocol):
 class TextRouter:
     """Words, meaning, or both, over a module's passages, sentences and training questions."""
 
-    texts: Texts
+    texts: ModuleTexts
     method: str = "hybrid"
     """`bm25`, `dense`, `hybrid`, or `reranked`: the first of hybrid, read again."""
     base: Base | None = None
@@ -67,7 +67,7 @@ class Oracle:
     """Knows which module was taught a question."""
 
     module_of: Mapping[str, str]
-    texts: Texts
+    texts: ModuleTexts
 
     def route(self, questions: Sequence[str], k: int) -> list[list[Candidate]]:
         routed = []

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import safetensors.torch
 
-from lorabank.bank.module_reader import Reader
+from lorabank.bank.module_reader import ModuleReader
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Weights
 from lorabank.lora.shapes import layer_of
@@ -53,7 +53,7 @@ def spectra_bytes(base: Base, weights: Weights, *, scale: float) -> bytes:
     return content
 
 
-def read_spectra(reader: Reader, version: Version) -> dict[str, Spectrum]:
+def read_spectra(reader: ModuleReader, version: Version) -> dict[str, Spectrum]:
     """What a version's file holds; made from its weights for one written without.
 
     Raises:

@@ -19,11 +19,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from lorabank.bank.module_reader import Reader
+from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.routers import Candidate
 from lorabank.bank.route.spectral_keys import read_spectra
 from lorabank.bank.route.stacked_spectra import Stacked, stack
-from lorabank.bank.route.text_index import Texts
+from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.engine.evaluation.drift import ORDINARY
 from lorabank.engine.inference.activations import Inputs, capture, question_ids
 from lorabank.errors import UsageError
@@ -43,8 +43,8 @@ class Spectral:
 
     def __init__(
         self,
-        reader: Reader,
-        texts: Texts,
+        reader: ModuleReader,
+        texts: ModuleTexts,
         *,
         method: str = "lag",
         background: str = "bank",

@@ -35,7 +35,7 @@ METHODS = (*retrieval.METHODS, "reranked")
 _INDEX, _WORDS, _VECTORS = "index", "words.json", "vectors.npz"
 
 
-class Texts:
+class ModuleTexts:
     """Searches the texts of a bank's modules; follows the bank as it changes."""
 
     def __init__(self, store: Store, *, embeds: bool = True):

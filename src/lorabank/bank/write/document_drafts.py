@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lorabank.bank.write.drafts import Parcel, Part, Passage
+from lorabank.bank.write.drafts import DraftSource, ModuleDraft, Passage
 from lorabank.bank.write.held_out import Place, hold_out, nearest, place_of
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
@@ -24,10 +24,10 @@ from lorabank.synthesis.formats import parse_formats
 from lorabank.synthesis.generators import Generator
 from lorabank.synthesis.inputs import FORMATS, cut_all
 from lorabank.synthesis.pieces import from_chunks
-from lorabank.synthesis.results import Made, Outcome
+from lorabank.synthesis.results import MadeExample, SynthesisOutcome
 from lorabank.synthesis.rounds import OnReply
 from lorabank.synthesis.synthesise import synthesise
-from lorabank.synthesis.tasks import Way
+from lorabank.synthesis.tasks import SamplingOptions
 from lorabank.tasks.examples import Example, from_pair
 
 CACHE = "synthesis.sqlite"
@@ -38,7 +38,7 @@ AUTO, PER_DOCUMENT = "auto", "per-document"
 
 
 @dataclass(frozen=True, slots=True)
-class Making:
+class DraftOptions:
     """How documents become parcels."""
 
     formats: str = FORMATS
@@ -70,24 +70,24 @@ class Making:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class DocumentDrafts:
     """Parcels ready to be written, and how they came about."""
 
-    parcels: list[Parcel]
-    outcome: Outcome
+    parcels: list[ModuleDraft]
+    outcome: SynthesisOutcome
     """Of the synthesis: what was made, refused, contradicted."""
 
 
-def make(
+def make_drafts(
     store: Store,
     base: Base,
     name: str,
     documents: Sequence[Document],
     *,
     generator: Generator,
-    making: Making,
+    making: DraftOptions,
     on_reply: OnReply | None = None,
-) -> Material:
+) -> DocumentDrafts:
     """Documents into the parcels of one module or of several.
 
     Raises:
@@ -106,7 +106,7 @@ def make(
             parse_formats(making.formats),
             generator,
             None if generator.is_file else cache,
-            way=Way(seed=making.seed),
+            way=SamplingOptions(seed=making.seed),
             held_out=[example.question for example in making.held_out],
             skip_failed=making.skip_failed,
             on_reply=on_reply,
@@ -131,10 +131,12 @@ def make(
         _parcel(title, [one for one in known if one.name in names], chunks, taught, asked, making)
         for title, names in plan_modules(name, counts, making.modules).items()
     ]
-    return Material(parcels, outcome)
+    return DocumentDrafts(parcels, outcome)
 
 
-def check_documents(name: str, documents: Sequence[Document], making: Making) -> list[Parcel]:
+def check_documents(
+    name: str, documents: Sequence[Document], making: DraftOptions
+) -> list[ModuleDraft]:
     """What can be refused before anything is asked; the parcels to be, without examples.
 
     Raises:
@@ -149,9 +151,11 @@ def check_documents(name: str, documents: Sequence[Document], making: Making) ->
     counts = dict.fromkeys((one.name for one in documents), 1)
     modules = making.modules if making.modules != AUTO else "1"
     return [
-        Parcel(
+        ModuleDraft(
             check_name(title),
-            tuple(Part(Source(d.name, d.sha256, 0), ()) for d in documents if d.name in names),
+            tuple(
+                DraftSource(Source(d.name, d.sha256, 0), ()) for d in documents if d.name in names
+            ),
         )
         for title, names in plan_modules(name, counts, modules).items()
     ]
@@ -211,10 +215,10 @@ def _parcel(
     name: str,
     documents: Sequence[Document],
     chunks: Sequence[Chunk],
-    taught: Sequence[Made],
+    taught: Sequence[MadeExample],
     asked: Mapping[Place, Sequence[Example]],
-    making: Making,
-) -> Parcel:
+    making: DraftOptions,
+) -> ModuleDraft:
     by_place: defaultdict[Place, list[Example]] = defaultdict(list)
     for one in taught:
         by_place[place_of(one)].append(from_pair(one.prompt, one.answer))
@@ -232,8 +236,8 @@ def _parcel(
             held = tuple(asked.get(place, ()))
             passages.append(Passage(document.name, chunk.heading, words, places, held))
         source = Source(document.name, document.sha256, len(examples))
-        parts.append(Part(source, tuple(examples)))
-    return Parcel(
+        parts.append(DraftSource(source, tuple(examples)))
+    return ModuleDraft(
         check_name(name),
         tuple(parts),
         tuple(texts) if making.with_text else (),

@@ -20,7 +20,7 @@ from lorabank.tasks.examples import Example, Message, read_examples
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class DraftSource:
     """The examples of one source."""
 
     source: Source
@@ -42,11 +42,11 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class ModuleDraft:
     """One module to be."""
 
     name: str
-    parts: tuple[Part, ...]
+    parts: tuple[DraftSource, ...]
     texts: tuple[str, ...] = ()
     """Passages the examples are about, to be found by; never trained on."""
     documents: tuple[Document, ...] = ()
@@ -71,7 +71,7 @@ class Parcel:
             *(Key("question", question) for question in questions),
         ]
 
-    def without(self, source_sha256: str) -> "Parcel":
+    def without(self, source_sha256: str) -> "ModuleDraft":
         """What is left when one source goes.
 
         Texts go with it but for those that stand in a document that stays: whose the others are is
@@ -80,7 +80,7 @@ class Parcel:
         left = tuple(part for part in self.parts if part.source.sha256 != source_sha256)
         documents = tuple(one for one in self.documents if one.sha256 != source_sha256)
         texts = tuple(text for text in self.texts if any(text in one.text for one in documents))
-        return Parcel(self.name, left, texts, documents)
+        return ModuleDraft(self.name, left, texts, documents)
 
     def as_jsonl(self) -> bytes:
         """A line for each example, with the hash of its source."""
@@ -92,7 +92,7 @@ class Parcel:
         return "".join(f"{line}\n" for line in lines).encode()
 
 
-def from_files(name: str, files: Sequence[Path], *, texts: Sequence[str] = ()) -> Parcel:
+def from_files(name: str, files: Sequence[Path], *, texts: Sequence[str] = ()) -> ModuleDraft:
     """A parcel of one or more files of examples.
 
     Raises:
@@ -101,15 +101,15 @@ def from_files(name: str, files: Sequence[Path], *, texts: Sequence[str] = ()) -
     """
     if not files:
         raise UsageError("there is nothing to write: name at least one .csv or .jsonl file")
-    parts = [Part(*_read(path)) for path in files]
-    parcel = Parcel(check_name(name), tuple(parts), tuple(texts))
+    parts = [DraftSource(*_read(path)) for path in files]
+    parcel = ModuleDraft(check_name(name), tuple(parts), tuple(texts))
     _refuse_doubles(parcel)
     return parcel
 
 
 def from_examples(
     name: str, examples: Sequence[Example], *, source: str = "given", texts: Sequence[str] = ()
-) -> Parcel:
+) -> ModuleDraft:
     """A parcel of examples in memory.
 
     Raises:
@@ -119,7 +119,7 @@ def from_examples(
         raise UsageError(f"there is nothing to write into {name}: give at least one example")
     body = json.dumps([asdict(example) for example in examples], ensure_ascii=False).encode()
     record = Source(source, hashlib.sha256(body).hexdigest(), len(examples))
-    return Parcel(check_name(name), (Part(record, tuple(examples)),), tuple(texts))
+    return ModuleDraft(check_name(name), (DraftSource(record, tuple(examples)),), tuple(texts))
 
 
 def from_jsonl(
@@ -129,15 +129,15 @@ def from_jsonl(
     *,
     texts: Sequence[str] = (),
     documents: Sequence[Document] = (),
-) -> Parcel:
+) -> ModuleDraft:
     """The parcel a module was written from, out of its own file."""
     by_source: dict[str, list[Example]] = {source.sha256: [] for source in sources}
     for line in body.decode().split("\n")[:-1]:  # JSON leaves other line ends in a text as they are
         record: dict[str, Any] = json.loads(line)
         prompt = tuple(Message(turn["role"], turn["content"]) for turn in record["prompt"])
         by_source[record["source"]].append(Example(prompt, record["answer"]))
-    parts = tuple(Part(source, tuple(by_source[source.sha256])) for source in sources)
-    return Parcel(name, parts, tuple(texts), tuple(documents))
+    parts = tuple(DraftSource(source, tuple(by_source[source.sha256])) for source in sources)
+    return ModuleDraft(name, parts, tuple(texts), tuple(documents))
 
 
 def _read(path: Path) -> tuple[Source, tuple[Example, ...]]:
@@ -146,7 +146,7 @@ def _read(path: Path) -> tuple[Source, tuple[Example, ...]]:
     return Source(path.name, digest, len(examples)), tuple(examples)
 
 
-def _refuse_doubles(parcel: Parcel) -> None:
+def _refuse_doubles(parcel: ModuleDraft) -> None:
     first: dict[str, str] = {}
     for source in parcel.sources:
         if source.sha256 in first:

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lorabank.bank.module_reader import Reader
+from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.spectral_keys import SPECTRA
-from lorabank.bank.write.drafts import Parcel, from_jsonl
+from lorabank.bank.write.drafts import ModuleDraft, from_jsonl
 from lorabank.bank.write.stored_text import documents_of
-from lorabank.bank.write.write import EXAMPLES, plan_jobs, train_and_put
+from lorabank.bank.write.write import EXAMPLES, plan_jobs, train_and_commit
 from lorabank.engine.adapters.adapter import TENSORS
-from lorabank.engine.encoding.dataset import render_lessons
-from lorabank.engine.inference.recall import read
+from lorabank.engine.encoding.dataset import encode_dataset
+from lorabank.engine.inference.recall import read_answers
 from lorabank.engine.training.settings import TrainSettings
 from lorabank.errors import AdapterError, UsageError
 from lorabank.store.blobs import blob_path
@@ -35,7 +35,7 @@ Find = Callable[[Sequence[str]], list[list[Version]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
+class ForgetReport:
     """What was forgotten, and the proof."""
 
     what: str
@@ -65,7 +65,7 @@ class _Loss:
     version: Version
     """Its current one."""
     examples: list[Example]
-    left: Parcel | None
+    left: ModuleDraft | None
     """To be written anew; None if nothing is left, or nothing of the current version goes."""
     old_numbers: tuple[int, ...] = ()
     """Set where only these old versions go."""
@@ -76,7 +76,7 @@ class _Loss:
         return [v for v in every if not self.old_numbers or v.number in self.old_numbers]
 
 
-def parcel_of(reader: Reader, version: Version) -> Parcel:
+def draft_of(reader: ModuleReader, version: Version) -> ModuleDraft:
     """What a version was written from.
 
     Raises:
@@ -94,13 +94,13 @@ def parcel_of(reader: Reader, version: Version) -> Parcel:
 
 
 def forget(
-    reader: Reader,
+    reader: ModuleReader,
     what: str,
     *,
     settings: Callable[[Version], TrainSettings],
     find: Find,
     clear: Callable[[], None],
-) -> Forgotten:
+) -> ForgetReport:
     """Remove a module by its name, or a source by its name or hash from every module that has it.
 
     The writer's lock is held from before the first look, so that what goes is what was measured.
@@ -127,7 +127,7 @@ def forget(
     after = _recalled_by_any(reader, gone, find)
     secret = {v.files[name] for v in going for name in (TENSORS, SPECTRA) if name in v.files}
     files = {digest for version in going for digest in version.files.values()}
-    return Forgotten(
+    return ForgetReport(
         what=title,
         modules=tuple(loss.version.module for loss in losses),
         rewritten=tuple(loss.version.module for loss in losses if loss.left),
@@ -140,18 +140,18 @@ def forget(
     )
 
 
-def _whole(reader: Reader, version: Version) -> _Loss:
+def _whole(reader: ModuleReader, version: Version) -> _Loss:
     """A module with everything in it; one that is damaged has to go too."""
     examples: list[Example] = []
     try:
         if EXAMPLES in version.files:
-            examples = parcel_of(reader, version).examples
+            examples = draft_of(reader, version).examples
     except AdapterError as error:
         _log.warning("forgotten without a look at its facts: %s", error)
     return _Loss(version, examples, None)
 
 
-def _of_source(reader: Reader, source: str) -> list[_Loss]:
+def _of_source(reader: ModuleReader, source: str) -> list[_Loss]:
     """What each module that holds a source loses with it."""
     store = reader.store
     holders = store.holders(source_sha256=source) or store.holders(source_name=source)
@@ -168,7 +168,7 @@ def _of_source(reader: Reader, source: str) -> list[_Loss]:
             numbers = tuple(number for module, number in holders if module == name)
             found.append(_Loss(version, [], None, numbers))
             continue
-        parcel = parcel_of(reader, version)
+        parcel = draft_of(reader, version)
         parts = [p for p in parcel.parts if source in (p.source.name, p.source.sha256)]
         hashes |= {part.source.sha256 for part in parts}
         left = parcel
@@ -186,7 +186,7 @@ def _of_source(reader: Reader, source: str) -> list[_Loss]:
 
 
 def _lose(
-    reader: Reader, tx: Transaction, loss: _Loss, settings: Callable[[Version], TrainSettings]
+    reader: ModuleReader, tx: Transaction, loss: _Loss, settings: Callable[[Version], TrainSettings]
 ) -> list[float]:
     """Remove what goes; the recall of what was written anew."""
     if loss.old_numbers:
@@ -197,11 +197,11 @@ def _lose(
     if not loss.left:
         return []
     jobs = plan_jobs(reader.base, [loss.left], settings(loss.version))
-    written = train_and_put(reader.store, tx, reader.base, [loss.left], jobs, replace=False)
+    written = train_and_commit(reader.store, tx, reader.base, [loss.left], jobs, replace=False)
     return [written[0].recall]
 
 
-def _recalled_before(reader: Reader, loss: _Loss) -> list[bool]:
+def _recalled_before(reader: ModuleReader, loss: _Loss) -> list[bool]:
     """By the version that goes; nothing by weights that cannot be read any more."""
     try:
         return recalled(reader, loss.version, loss.examples)
@@ -212,38 +212,40 @@ def _recalled_before(reader: Reader, loss: _Loss) -> list[bool]:
         return [False] * len(loss.examples)
 
 
-def recalled(reader: Reader, version: Version, examples: Sequence[Example]) -> list[bool]:
+def recalled(reader: ModuleReader, version: Version, examples: Sequence[Example]) -> list[bool]:
     """Which answers a version's adapter gives, verified by reading."""
     if not examples:
         return []
     adapter = reader.adapters([version])[0]
     base = reader.base
-    probes = render_lessons(
+    probes = encode_dataset(
         base.chat,
         examples,
         recipe="sound",
         max_tokens=base.max_tokens,
         activated=adapter.activated,
-    ).probes
-    with reader.seated([version]) as fleet:
-        return [r.recalled for r in read(base, probes, fleet=fleet, slots=[0] * len(probes))]
+    ).prompts
+    with reader.loaded_fleet([version]) as fleet:
+        return [
+            r.recalled for r in read_answers(base, probes, fleet=fleet, slots=[0] * len(probes))
+        ]
 
 
-def recall_of(reader: Reader, version: Version) -> float | None:
+def recall_of(reader: ModuleReader, version: Version) -> float | None:
     """A version's recall measured again; None if its examples are not known."""
     if EXAMPLES not in version.files:
         return None
-    hits = recalled(reader, version, parcel_of(reader, version).examples)
+    hits = recalled(reader, version, draft_of(reader, version).examples)
     return sum(hits) / len(hits)
 
 
-def _recalled_by_any(reader: Reader, examples: Sequence[Example], find: Find) -> list[bool]:
+def _recalled_by_any(reader: ModuleReader, examples: Sequence[Example], find: Find) -> list[bool]:
     """By the bare model, or by a module the bank would ask now."""
     if not examples:
         return []
     base = reader.base
-    probes = render_lessons(base.chat, examples, recipe="sound", max_tokens=base.max_tokens).probes
-    hits = [reading.recalled for reading in read(base, probes)]
+    probes = encode_dataset(base.chat, examples, recipe="sound", max_tokens=base.max_tokens).prompts
+    hits = [reading.recalled for reading in read_answers(base, probes)]
     asked: dict[tuple[str, int], tuple[Version, list[int]]] = {}
     for i, few in enumerate(find([example.question for example in examples])):
         for version in few:

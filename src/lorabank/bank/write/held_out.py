@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lorabank.synthesis.formats import OF_FACTS, Kind
 from lorabank.synthesis.pieces import Piece
 from lorabank.synthesis.quality import HeldOut, plain, support
-from lorabank.synthesis.results import Made
+from lorabank.synthesis.results import MadeExample
 from lorabank.tasks.examples import Example
 
 ONE_IN = 6
@@ -24,27 +24,27 @@ Place = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class HeldOutSplit:
     """What is trained on, and what is only asked."""
 
-    taught: tuple[Made, ...]
-    asked: tuple[Made, ...]
+    taught: tuple[MadeExample, ...]
+    asked: tuple[MadeExample, ...]
 
 
-def hold_out(made: Sequence[Made], *, seed: int) -> Split:
+def hold_out(made: Sequence[MadeExample], *, seed: int) -> HeldOutSplit:
     """About one in six of the questions apart, drawn at random; of no document all that is made."""
     questions = [one for one in made if one.format == Kind.QA]
     n = min(len(questions) // 2, max(FEWEST, round(len(questions) / ONE_IN)))
     firsts = {one.document: one.prompt for one in reversed(made)}
     waiting = [one for one in questions if one.prompt not in firsts.values()]
     random.Random(f"held out/{seed}").shuffle(waiting)
-    asked: list[Made] = []
+    asked: list[MadeExample] = []
     while waiting and len(asked) < n:
         more, waiting = waiting[: n - len(asked)], waiting[n - len(asked) :]
         asked += more
         near = _near(asked, [one for one in questions if one not in asked])
         asked = [one for one in asked if one.prompt not in near]
-    held: defaultdict[Place, list[Made]] = defaultdict(list)
+    held: defaultdict[Place, list[MadeExample]] = defaultdict(list)
     for one in asked:
         held[place_of(one)].append(one)
     aside = {one.prompt for one in asked}
@@ -54,10 +54,10 @@ def hold_out(made: Sequence[Made], *, seed: int) -> Split:
         if one.prompt not in aside
         and not any(_is_variant(one, other) for other in held[place_of(one)])
     ]
-    return Split(tuple(taught), tuple(asked))
+    return HeldOutSplit(tuple(taught), tuple(asked))
 
 
-def place_of(one: Made) -> Place:
+def place_of(one: MadeExample) -> Place:
     return one.document, one.start, one.end
 
 
@@ -68,7 +68,7 @@ def nearest(example: Example, pieces: Sequence[Piece]) -> Place:
     return best.document, best.start, best.end
 
 
-def _near(asked: Sequence[Made], taught: Sequence[Made]) -> set[str]:
+def _near(asked: Sequence[MadeExample], taught: Sequence[MadeExample]) -> set[str]:
     """Which of the questions that are asked are nearly the same as one that is taught."""
     held, near = HeldOut([one.prompt for one in asked]), set[str]()
     for one in taught:
@@ -77,7 +77,7 @@ def _near(asked: Sequence[Made], taught: Sequence[Made]) -> set[str]:
     return near
 
 
-def _is_variant(one: Made, of: Made) -> bool:
+def _is_variant(one: MadeExample, of: MadeExample) -> bool:
     """Whether it is the same fact in other words, or from its other end."""
     return one.format in OF_FACTS and (
         plain(one.answer) == plain(of.answer) or f" {plain(of.answer)} " in f" {plain(one.prompt)} "

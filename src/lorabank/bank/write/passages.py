@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lorabank.bank.write.drafts import Parcel
+from lorabank.bank.write.drafts import ModuleDraft
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import Probe, render_lessons
+from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_dataset
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import Reading, read
+from lorabank.engine.inference.recall import Reading, read_answers
 from lorabank.tasks.scoring.text_metrics import token_f1
 
 WRITTEN = 64
@@ -25,7 +25,7 @@ _SLACK, _MOST = 8, 64  # tokens an answer may run on, and at most
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PassageResult:
     """How a passage came out."""
 
     document: str
@@ -51,10 +51,10 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Exam:
+class HeldOutQuestions:
     """The held-out questions of one parcel, passage by passage, as the bare model reads them."""
 
-    probes: tuple[Probe, ...]
+    probes: tuple[EvaluationPrompt, ...]
     bare: tuple[Reading, ...]
 
     def gains(self, readings: Sequence[Reading]) -> list[float]:
@@ -65,7 +65,9 @@ class Exam:
         ]
 
 
-def exams_of(base: Base, parcels: Sequence[Parcel], *, activated: bool) -> list[Exam]:
+def exams_of(
+    base: Base, parcels: Sequence[ModuleDraft], *, activated: bool
+) -> list[HeldOutQuestions]:
     """One for each parcel, empty where it holds no questions out.
 
     Raises:
@@ -74,14 +76,16 @@ def exams_of(base: Base, parcels: Sequence[Parcel], *, activated: bool) -> list[
     exams = []
     for parcel in parcels:
         asked = [example for passage in parcel.passages for example in passage.held_out]
-        probes = render_lessons(
+        probes = encode_dataset(
             base.chat, asked, recipe="sound", max_tokens=base.max_tokens, activated=activated
-        ).probes
-        exams.append(Exam(probes, tuple(read(base, probes))))
+        ).prompts
+        exams.append(HeldOutQuestions(probes, tuple(read_answers(base, probes))))
     return exams
 
 
-def judge(parcel: Parcel, taught: Sequence[Reading], gains: Sequence[float]) -> list[Verdict]:
+def judge(
+    parcel: ModuleDraft, taught: Sequence[Reading], gains: Sequence[float]
+) -> list[PassageResult]:
     """On each passage of a parcel.
 
     Args:
@@ -93,7 +97,7 @@ def judge(parcel: Parcel, taught: Sequence[Reading], gains: Sequence[float]) -> 
         hits = [taught[i].recalled for i in passage.examples]
         its = [next(rest) for _ in passage.held_out]
         verdicts.append(
-            Verdict(
+            PassageResult(
                 passage.document,
                 passage.heading,
                 passage.words,
@@ -111,7 +115,7 @@ def mean(values: Sequence[float]) -> float | None:
 
 
 def written_f1(
-    base: Base, fleet: Fleet, exams: Sequence[Exam]
+    base: Base, fleet: Fleet, exams: Sequence[HeldOutQuestions]
 ) -> list[tuple[list[float], list[float]]]:
     """Token F1 of answers written out by the bare model and by each slot's module.
 
@@ -132,7 +136,7 @@ def written_f1(
         prompts + prompts,
         fleet=fleet,
         slots=[slot for slot, _ in chosen] * 2,
-        strength=[0.0] * len(prompts) + [1.0] * len(prompts),
+        adapter_scales=[0.0] * len(prompts) + [1.0] * len(prompts),
         max_new_tokens=min(longest + _SLACK, _MOST),
     )
     scores = [token_f1(reply, p.answer) for reply, (_, p) in zip(replies, chosen * 2, strict=True)]

@@ -10,13 +10,20 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from lorabank.bank.write.drafts import Parcel
-from lorabank.bank.write.passages import Exam, Verdict, exams_of, judge, mean, written_f1
+from lorabank.bank.write.drafts import ModuleDraft
+from lorabank.bank.write.passages import (
+    HeldOutQuestions,
+    PassageResult,
+    exams_of,
+    judge,
+    mean,
+    written_f1,
+)
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import Probe
-from lorabank.engine.evaluation.drift import divergences
+from lorabank.engine.encoding.dataset import EvaluationPrompt
+from lorabank.engine.evaluation.drift import kl_to_base
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import Reading, read, share
+from lorabank.engine.inference.recall import Reading, read_answers, recall_share
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.train import OnRound, OnStep, train
@@ -26,7 +33,7 @@ MOST_PASSES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class TrainingPass:
     """One training of a module, as its report has it."""
 
     recall: float
@@ -39,7 +46,7 @@ class Pass:
 
 
 @dataclass(slots=True)
-class Trained:
+class TrainedDraft:
     """A module as it was trained, and what it was found to know."""
 
     outcome: Outcome
@@ -47,28 +54,28 @@ class Trained:
     """Of its examples by the bare model."""
     after: list[Reading]
     kl_nats: float
-    verdicts: list[Verdict] = field(default_factory=list)
-    passes: list[Pass] = field(default_factory=list)
+    verdicts: list[PassageResult] = field(default_factory=list)
+    passes: list[TrainingPass] = field(default_factory=list)
     held_out: dict[str, Any] | None = None
 
     @property
     def recall(self) -> float:
-        return share(self.after)
+        return recall_share(self.after)
 
     @property
-    def not_stuck(self) -> list[Verdict]:
+    def not_stuck(self) -> list[PassageResult]:
         return [verdict for verdict in self.verdicts if not verdict.has_stuck]
 
 
-def train_parcels(
+def train_drafts(
     base: Base,
-    parcels: Sequence[Parcel],
+    parcels: Sequence[ModuleDraft],
     jobs: Sequence[Job],
     *,
     passes: int = 1,
     on_step: OnStep | None = None,
     on_round: OnRound | None = None,
-) -> list[Trained]:
+) -> list[TrainedDraft]:
     """Every parcel trained and measured, in order.
 
     Raises:
@@ -77,9 +84,9 @@ def train_parcels(
     """
     check_passes(passes)
     exams = exams_of(base, parcels, activated=jobs[0].settings.activated)
-    before = read(base, [probe for job in jobs for probe in job.lessons.probes])
+    before = read_answers(base, [probe for job in jobs for probe in job.dataset.prompts])
     found = _fleet(base, parcels, jobs, exams, on_step, on_round)
-    sizes = [len(job.lessons.probes) for job in jobs]
+    sizes = [len(job.dataset.prompts) for job in jobs]
     for trained, part in zip(found, _split(before, sizes), strict=True):
         trained.before = part
     for _ in range(passes - 1):
@@ -108,12 +115,12 @@ def check_passes(passes: int) -> None:
 
 def _fleet(
     base: Base,
-    parcels: Sequence[Parcel],
+    parcels: Sequence[ModuleDraft],
     jobs: Sequence[Job],
-    exams: Sequence[Exam],
+    exams: Sequence[HeldOutQuestions],
     on_step: OnStep | None,
     on_round: OnRound | None,
-) -> list[Trained]:
+) -> list[TrainedDraft]:
     """One pass over all jobs."""
     outcomes = train(base, jobs, on_step=on_step, on_round=on_round)
     for outcome in outcomes:
@@ -127,13 +134,13 @@ def _fleet(
         raise KeyboardInterrupt
     with _seated(base, outcomes) as fleet:
         taught = [
-            job.lessons.probes[: len(parcel.examples)]
+            job.dataset.prompts[: len(parcel.examples)]
             for job, parcel in zip(jobs, parcels, strict=True)
         ]
         after = _read(base, fleet, taught)
         asked = _read(base, fleet, [exam.probes for exam in exams])
-        harms = divergences(base, fleet, range(len(jobs)))
-    found = [Trained(outcome, [], after[i], harms[i]) for i, outcome in enumerate(outcomes)]
+        harms = kl_to_base(base, fleet, range(len(jobs)))
+    found = [TrainedDraft(outcome, [], after[i], harms[i]) for i, outcome in enumerate(outcomes)]
     for trained, parcel, exam, readings in zip(found, parcels, exams, asked, strict=True):
         _judge(trained, parcel, exam, readings)
     return found
@@ -148,29 +155,35 @@ def _seated(base: Base, outcomes: Sequence[Outcome]) -> Iterator[Fleet]:
     with Fleet(base, paths=paths, r=r, width=len(jobs)) as fleet:
         for slot, outcome in enumerate(outcomes):
             job, is_on = outcome.job, outcome.job.settings.activated
-            fleet.put(slot, outcome.weights, alpha=job.saved_alpha, activated=is_on)
+            fleet.load(slot, outcome.weights, alpha=job.saved_alpha, activated=is_on)
         yield fleet
 
 
-def _read(base: Base, fleet: Fleet, probes: Sequence[Sequence[Probe]]) -> list[list[Reading]]:
+def _read(
+    base: Base, fleet: Fleet, probes: Sequence[Sequence[EvaluationPrompt]]
+) -> list[list[Reading]]:
     """The probes of each slot by its module, all in shared batches."""
     every = [probe for some in probes for probe in some]
     slots = [slot for slot, some in enumerate(probes) for _ in some]
-    return _split(read(base, every, fleet=fleet, slots=slots), [len(some) for some in probes])
+    return _split(
+        read_answers(base, every, fleet=fleet, slots=slots), [len(some) for some in probes]
+    )
 
 
-def _judge(trained: Trained, parcel: Parcel, exam: Exam, asked: Sequence[Reading]) -> None:
+def _judge(
+    trained: TrainedDraft, parcel: ModuleDraft, exam: HeldOutQuestions, asked: Sequence[Reading]
+) -> None:
     if not parcel.passages:
         return
     gains = exam.gains(asked)
     trained.verdicts = judge(parcel, trained.after, gains)
     gain = mean(gains)
     exposures = trained.outcome.exposures
-    trained.passes = [Pass(trained.recall, exposures, len(trained.not_stuck), gain)]
+    trained.passes = [TrainingPass(trained.recall, exposures, len(trained.not_stuck), gain)]
     trained.held_out = {"questions": len(gains), "gain_nats": gain} if gains else None
 
 
-def _stressed(base: Base, parcel: Parcel, job: Job, trained: Trained) -> Job:
+def _stressed(base: Base, parcel: ModuleDraft, job: Job, trained: TrainedDraft) -> Job:
     """The job with the examples of passages that did not stick twice in it."""
     examples = parcel.examples
     weak = [
@@ -180,22 +193,22 @@ def _stressed(base: Base, parcel: Parcel, job: Job, trained: Trained) -> Job:
         for i in passage.examples
     ]
     bare = replace(job.settings, protect_share=0.0)  # guards are as they were
-    lessons = plan_job(base, [*examples, *weak], bare).lessons
-    return replace(job, lessons=replace(lessons, guards=job.lessons.guards))
+    lessons = plan_job(base, [*examples, *weak], bare).dataset
+    return replace(job, dataset=replace(lessons, regularisation=job.dataset.regularisation))
 
 
-def _better(first: Trained, other: Trained) -> Trained:
+def _better(first: TrainedDraft, other: TrainedDraft) -> TrainedDraft:
     """The one that recalls more, the first of two alike; it is told of both."""
     other.before = first.before
     wins = other.recall > first.recall
-    told = [Pass(**{**asdict(one), "kept": one.kept and not wins}) for one in first.passes]
-    told += [Pass(**{**asdict(one), "kept": wins}) for one in other.passes]
+    told = [TrainingPass(**{**asdict(one), "kept": one.kept and not wins}) for one in first.passes]
+    told += [TrainingPass(**{**asdict(one), "kept": wins}) for one in other.passes]
     kept = other if wins else first
     kept.passes = told
     return kept
 
 
-def _answer(base: Base, found: Sequence[Trained], exams: Sequence[Exam]) -> None:
+def _answer(base: Base, found: Sequence[TrainedDraft], exams: Sequence[HeldOutQuestions]) -> None:
     """Have held-out questions answered in words, by what is kept."""
     if not any(exam.probes for exam in exams):
         return

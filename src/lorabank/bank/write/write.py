@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.bank.route.spectral_keys import SPECTRA, spectra_bytes
-from lorabank.bank.write.drafts import Parcel
+from lorabank.bank.write.drafts import ModuleDraft
 from lorabank.bank.write.stored_text import DOCUMENTS, documents_bytes
-from lorabank.bank.write.training import Trained, train_parcels
+from lorabank.bank.write.training import TrainedDraft, train_drafts
 from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, save_adapter
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.inference.recall import share
+from lorabank.engine.inference.recall import recall_share
 from lorabank.engine.learn import facts_hash, plan_job, trainable_parameters, versions
 from lorabank.engine.training.jobs import Job, Outcome
-from lorabank.engine.training.regularisation import ordinary
+from lorabank.engine.training.regularisation import regularisation_examples
 from lorabank.engine.training.settings import TrainSettings
 from lorabank.engine.training.train import OnRound, OnStep
 from lorabank.errors import UsageError
@@ -34,7 +34,7 @@ EXAMPLES = "examples.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WriteReport:
     """A module as it was written and measured."""
 
     module: str
@@ -64,7 +64,7 @@ class Written:
         return asdict(self)
 
 
-def plan_jobs(base: Base, parcels: Sequence[Parcel], settings: TrainSettings) -> list[Job]:
+def plan_jobs(base: Base, parcels: Sequence[ModuleDraft], settings: TrainSettings) -> list[Job]:
     """Render every parcel, refusing what cannot be trained.
 
     Raises:
@@ -75,11 +75,13 @@ def plan_jobs(base: Base, parcels: Sequence[Parcel], settings: TrainSettings) ->
         raise UsageError(f"two modules would be called {doubled[0]!r}; give each its own name")
     if settings.through_peft:
         raise UsageError(f"a bank holds plain LoRA, got --variant {settings.variant}")
-    guards = ordinary(base) if settings.protect_share else []
-    return [plan_job(base, p.examples, settings, name=p.name, guards=guards) for p in parcels]
+    guards = regularisation_examples(base) if settings.protect_share else []
+    return [
+        plan_job(base, p.examples, settings, name=p.name, regularisation=guards) for p in parcels
+    ]
 
 
-def check_free(store: Store, parcels: Sequence[Parcel], *, replace: bool) -> None:
+def check_free(store: Store, parcels: Sequence[ModuleDraft], *, replace: bool) -> None:
     """Refuse names that are taken or cannot be, and sources another module holds.
 
     Raises:
@@ -106,14 +108,14 @@ def check_free(store: Store, parcels: Sequence[Parcel], *, replace: bool) -> Non
 def write_all(
     store: Store,
     base: Base,
-    parcels: Sequence[Parcel],
+    parcels: Sequence[ModuleDraft],
     *,
     settings: TrainSettings,
     replace: bool = False,
     passes: int = 1,
     on_step: OnStep | None = None,
     on_round: OnRound | None = None,
-) -> list[Written]:
+) -> list[WriteReport]:
     """Train every parcel in one fleet and commit all of them, or none.
 
     Args:
@@ -129,7 +131,7 @@ def write_all(
     check_free(store, parcels, replace=replace)
     with store.writing(what=f"write {', '.join(p.name for p in parcels)[:80]}") as tx:
         check_free(store, parcels, replace=replace)  # again, nobody else can write now
-        return train_and_put(
+        return train_and_commit(
             store,
             tx,
             base,
@@ -142,21 +144,21 @@ def write_all(
         )
 
 
-def train_and_put(
+def train_and_commit(
     store: Store,
     tx: Transaction,
     base: Base,
-    parcels: Sequence[Parcel],
+    parcels: Sequence[ModuleDraft],
     jobs: Sequence[Job],
     *,
     replace: bool,
     passes: int = 1,
     on_step: OnStep | None = None,
     on_round: OnRound | None = None,
-) -> list[Written]:
+) -> list[WriteReport]:
     """The part of a write that happens under the lock."""
     started = time.perf_counter()
-    found = train_parcels(base, parcels, jobs, passes=passes, on_step=on_step, on_round=on_round)
+    found = train_drafts(base, parcels, jobs, passes=passes, on_step=on_step, on_round=on_round)
     seconds = time.perf_counter() - started
     staging = Path(tempfile.mkdtemp(prefix=".partial-write-", dir=store.path))
     try:
@@ -171,11 +173,11 @@ def train_and_put(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _report(parcel: Parcel, trained: Trained, seconds: float) -> dict[str, Any]:
+def _report(parcel: ModuleDraft, trained: TrainedDraft, seconds: float) -> dict[str, Any]:
     answered = zip(parcel.examples, trained.after, strict=True)
     return {
         "facts": len(parcel.examples),
-        "recall_before": share(trained.before),
+        "recall_before": recall_share(trained.before),
         "recall": trained.recall,
         "missing": [example.question for example, r in answered if not r.recalled],
         "exposures_per_fact": trained.outcome.exposures,
@@ -190,7 +192,7 @@ def _report(parcel: Parcel, trained: Trained, seconds: float) -> dict[str, Any]:
 
 
 def _draft(
-    folder: Path, base: Base, parcel: Parcel, outcome: Outcome, report: dict[str, Any]
+    folder: Path, base: Base, parcel: ModuleDraft, outcome: Outcome, report: dict[str, Any]
 ) -> Draft:
     job, s = outcome.job, outcome.job.settings
     record = {
@@ -231,9 +233,9 @@ def _draft(
     )
 
 
-def _as_written(parcel: Parcel, report: dict[str, Any], version: Version) -> Written:
+def _as_written(parcel: ModuleDraft, report: dict[str, Any], version: Version) -> WriteReport:
     lists = {name: tuple(report[name]) for name in ("missing", "not_stuck", "passes")}
-    return Written(
+    return WriteReport(
         module=parcel.name,
         version=version.number,
         adapter_bytes=version.record["adapter_bytes"],

@@ -19,16 +19,16 @@ from lorabank.engine.backbone import attention, fourbit
 from lorabank.engine.backbone.head import TargetNats
 from lorabank.engine.backbone.prefill import KeyValues
 from lorabank.engine.backbone.reuse import (
-    Shelf,
-    document_shelf,
-    layer_shelf,
-    prompt_shelf,
-    teacher_shelf,
+    LruCache,
+    new_document_cache,
+    new_layer_input_cache,
+    new_prompt_cache,
+    new_teacher_cache,
 )
 from lorabank.engine.encoding.chat import Chat
 from lorabank.engine.models.registry import ModelInfo, find_model
 from lorabank.errors import ModelError, UsageError
-from lorabank.lora.distillation import Said, divergence
+from lorabank.lora.distillation import TeacherTargets, kl_divergence
 from lorabank.lora.shapes import Shape
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -42,13 +42,13 @@ class Base:
     model: Any
     """A transformers causal LM, frozen, in eval mode."""
     chat: Chat
-    prompts: Shelf[KeyValues] = field(default_factory=prompt_shelf)
+    prompt_cache: LruCache[KeyValues] = field(default_factory=new_prompt_cache)
     """Keys and values of prompts as the bare model reads them."""
-    documents: Shelf[Any] = field(default_factory=document_shelf)
+    document_cache: LruCache[Any] = field(default_factory=new_document_cache)
     """Caches of documents that questions go on from, as the bare model reads them."""
-    layer_inputs: Shelf[Tensor] = field(default_factory=layer_shelf)
+    layer_input_cache: LruCache[Tensor] = field(default_factory=new_layer_input_cache)
     """Hidden states that enter the lowest adapted layer."""
-    teachers: Shelf[Said] = field(default_factory=teacher_shelf)
+    teacher_cache: LruCache[TeacherTargets] = field(default_factory=new_teacher_cache)
     """What the bare model says with a document before it."""
     quantized: str | None = None
     """`4bit`, or None for weights as they are."""
@@ -110,13 +110,13 @@ class Base:
         finally:
             hook.remove()
 
-    def nats_at(
+    def token_nll(
         self,
         rows: Tensor,
         columns: Tensor,
         targets: Tensor,
         *,
-        taught: Sequence[tuple[Tensor, Said]] = (),
+        taught: Sequence[tuple[Tensor, TeacherTargets]] = (),
         **inputs: Any,
     ) -> tuple[Tensor, Tensor]:
         """Surprise of chosen tokens, and whether each was the most likely one.
@@ -136,7 +136,7 @@ class Base:
             nats = F.cross_entropy(logits.float(), targets, reduction="none")
             for at, said in taught:
                 log_q = F.log_softmax(logits[at], dim=-1, dtype=torch.float32)
-                nats = nats.index_copy(0, at, divergence(log_q, said))
+                nats = nats.index_copy(0, at, kl_divergence(log_q, said))
             return nats, logits.argmax(-1) == targets
         caught: list[Tensor] = []
 
@@ -152,7 +152,9 @@ class Base:
         (hidden,) = caught
         transposed = self._head_transposed if hidden.requires_grad else None
 
-        def surprise(hidden: Tensor, targets: Tensor, said: Said | None) -> tuple[Tensor, Tensor]:
+        def surprise(
+            hidden: Tensor, targets: Tensor, said: TeacherTargets | None
+        ) -> tuple[Tensor, Tensor]:
             weights = head.weight, transposed, head.bias
             return TargetNats.apply(hidden, *weights, targets, said)  # type: ignore[no-any-return,no-untyped-call]
 
@@ -180,8 +182,8 @@ class Base:
 
 
 def _with_the_rest(
-    taught: Sequence[tuple[Tensor, Said]], n: int
-) -> list[tuple[Tensor, Said | None]]:
+    taught: Sequence[tuple[Tensor, TeacherTargets]], n: int
+) -> list[tuple[Tensor, TeacherTargets | None]]:
     """Positions with a teacher, and those of the n that have none, if any."""
     alone = torch.ones(n, dtype=torch.bool, device=taught[0][0].device)
     for at, _ in taught:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lorabank.lora.distillation import Said, divergence, slope
+from lorabank.lora.distillation import TeacherTargets, kl_divergence, kl_gradient
 
 _ROWS = 128  # of logits at a time: 25 MB in float32, about what a cache holds
 
@@ -37,7 +37,7 @@ class TargetNats(torch.autograd.Function):
         transposed: Tensor | None,
         bias: Tensor | None,
         targets: Tensor,
-        said: Said | None,
+        said: TeacherTargets | None,
     ) -> tuple[Tensor, Tensor]:
         wants_grad = hidden.requires_grad
         d_hidden = torch.empty_like(hidden) if wants_grad else None  # (N, d) of nats in hidden
@@ -49,13 +49,13 @@ class TargetNats(torch.autograd.Function):
             log_p = F.log_softmax(logits, dim=-1, dtype=torch.float32)
             target = targets[some, None]
             wanted = log_p.gather(-1, target)  # (n, 1)
-            nats[some] = -wanted[:, 0] if said is None else divergence(log_p, said[some])
+            nats[some] = -wanted[:, 0] if said is None else kl_divergence(log_p, said[some])
             hits[some] = _is_first_top(logits, log_p, wanted, target)
             if d_hidden is not None:
                 if said is None:
                     d = log_p.exp_().scatter_add_(-1, target, torch.full_like(wanted, -1))
                 else:
-                    d = slope(log_p, said[some])
+                    d = kl_gradient(log_p, said[some])
                 d = d.to(weight.dtype)  # (n, V) of nats in logits
                 d_hidden[some] = d @ weight if transposed is None else F.linear(d, transposed)
         ctx.save_for_backward(d_hidden)

@@ -20,17 +20,17 @@ _SHARED_TOKENS = 48  # that prompts must have in common before reading them once
 
 
 @torch.no_grad()
-def read_prompts(model: Any, prompts: Sequence[Tokens]) -> list[KeyValues]:
+def prefill_prompts(model: Any, prompts: Sequence[Tokens]) -> list[KeyValues]:
     """Keys and values of prompts under the model as it stands, which must be bare.
 
     Where prompts begin with the same long text (a document, and questions to it), it is read once.
     """
     found: dict[int, KeyValues] = {}
-    for members, n_shared in alike(prompts):
+    for members, n_shared in group_by_shared_prefix(prompts):
         rest = [prompts[i][n_shared:] for i in members]
         shared = None
         if n_shared:
-            shared = read_start(model, prompts[members[0]][:n_shared])
+            shared = prefill_prefix(model, prompts[members[0]][:n_shared])
         width = max(map(len, rest))
         step = max(1, _FILL_TOKENS // (n_shared + width))
         for start in range(0, len(rest), step):
@@ -46,7 +46,7 @@ def read_prompts(model: Any, prompts: Sequence[Tokens]) -> list[KeyValues]:
 
 
 @torch.no_grad()
-def read_start(model: Any, tokens: Tokens) -> Any:
+def prefill_prefix(model: Any, tokens: Tokens) -> Any:
     """The layers of a text's cache: what several rows may begin with.
 
     Read in parts, each with all before it: in one, attention would take memory by the square.
@@ -58,7 +58,7 @@ def read_start(model: Any, tokens: Tokens) -> Any:
     return cache.layers
 
 
-def after_start(layers: Any, n_rows: int) -> DynamicCache:
+def cache_after_prefix(layers: Any, n_rows: int) -> DynamicCache:
     """The cache of so many rows that all begin with what `read_start` has read."""
     before = [
         (layer.keys.expand(n_rows, -1, -1, -1), layer.values.expand(n_rows, -1, -1, -1))
@@ -71,12 +71,12 @@ def _read(model: Any, rows: Sequence[Tokens], *, after: Any = None) -> DynamicCa
     """The cache of rows padded on the right; `after` are the layers of what stands before each."""
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=model.device)
-    cache = after_start(after, len(rows)) if after else DynamicCache()
+    cache = cache_after_prefix(after, len(rows)) if after else DynamicCache()
     model.get_decoder()(input_ids=ids, past_key_values=cache, use_cache=True)
     return cache
 
 
-def alike(prompts: Sequence[Tokens]) -> list[tuple[list[int], int]]:
+def group_by_shared_prefix(prompts: Sequence[Tokens]) -> list[tuple[list[int], int]]:
     """Positions of prompts that are read together, and how many first tokens they share.
 
     The last token of a prompt is never shared, so that each has something left to read.

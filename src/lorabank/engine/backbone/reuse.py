@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lorabank.engine.backbone.prefill import KeyValues
-from lorabank.lora.distillation import Said
+from lorabank.lora.distillation import TeacherTargets
 
 _GIB = 1 << 30
 _V = TypeVar("_V")
@@ -39,7 +39,7 @@ class Reuse:
 EVERYTHING = Reuse()
 
 
-class Shelf(Generic[_V]):
+class LruCache(Generic[_V]):
     """Values by key under a bound in bytes; the least recently used leave first."""
 
     def __init__(self, max_bytes: int, size: Callable[[_V], int]):
@@ -81,21 +81,21 @@ class Shelf(Generic[_V]):
             self.n_bytes -= self._size(gone)
 
 
-def prompt_shelf(max_bytes: int = 2 * _GIB) -> Shelf[KeyValues]:
-    return Shelf(max_bytes, lambda value: sum(k.nbytes + v.nbytes for k, v in value))
+def new_prompt_cache(max_bytes: int = 2 * _GIB) -> LruCache[KeyValues]:
+    return LruCache(max_bytes, lambda value: sum(k.nbytes + v.nbytes for k, v in value))
 
 
-def document_shelf(max_bytes: int = 2 * _GIB) -> Shelf[Any]:
+def new_document_cache(max_bytes: int = 2 * _GIB) -> LruCache[Any]:
     """Of documents: the layers of a cache each."""
-    return Shelf(max_bytes, lambda value: sum(x.keys.nbytes + x.values.nbytes for x in value))
+    return LruCache(max_bytes, lambda value: sum(x.keys.nbytes + x.values.nbytes for x in value))
 
 
-def layer_shelf(max_bytes: int = 2 * _GIB) -> Shelf[Tensor]:
-    return Shelf(max_bytes, lambda value: value.nbytes)
+def new_layer_input_cache(max_bytes: int = 2 * _GIB) -> LruCache[Tensor]:
+    return LruCache(max_bytes, lambda value: value.nbytes)
 
 
-def teacher_shelf(max_bytes: int = 2 * _GIB) -> Shelf[Said]:
-    return Shelf(max_bytes, lambda value: value.n_bytes)
+def new_teacher_cache(max_bytes: int = 2 * _GIB) -> LruCache[TeacherTargets]:
+    return LruCache(max_bytes, lambda value: value.n_bytes)
 
 
 class _Reached(Exception):
@@ -122,7 +122,7 @@ def hidden_below(model: Any, layer: int, **inputs: Any) -> Tensor:
 
 
 @contextmanager
-def watching(
+def capturing_block_outputs(
     model: Any, layers: Sequence[int], rows: Tensor, columns: Tensor
 ) -> Iterator[dict[int, Tensor]]:
     """Layer -> (N, d) what it puts out at chosen positions, filled by the forward pass inside."""
@@ -144,7 +144,7 @@ def watching(
 
 
 @contextmanager
-def entering_at(model: Any, layer: int, hidden: Tensor) -> Iterator[None]:
+def starting_at_layer(model: Any, layer: int, hidden: Tensor) -> Iterator[None]:
     """Forward passes inside skip the layers below `layer` and enter it with `hidden`."""
 
     def enter(

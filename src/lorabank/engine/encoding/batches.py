@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lorabank.engine.encoding.dataset import Lesson, Probe
+from lorabank.engine.encoding.dataset import EncodedExample, EvaluationPrompt
 
 PASS_TOKENS = 128
 """What a forward and backward pass costs beside its tokens: weights are read, kernels started."""
@@ -23,13 +23,13 @@ class Batch:
 
     prefixes: tuple[tuple[int, ...], ...]
     """Per row, the tokens left out at its start."""
-    tokens: tuple[tuple[int, ...], ...]
+    token_ids: tuple[tuple[int, ...], ...]
     """Per row, the tokens that are run, without padding."""
-    ids: Tensor  # (R, T)
+    input_ids: Tensor  # (R, T)
     rows: Tensor  # (N,) the row of each position
     columns: Tensor  # (N,) where the prediction is read: one before the token predicted
     targets: Tensor  # (N,) the token to be predicted
-    on: Tensor | None
+    adapter_mask: Tensor | None
     """(R, T, 1) bool: where the adapter is on; None for everywhere."""
     weights: Tensor | None = None
     """(N,) what each position's loss counts; None for 1 each."""
@@ -39,18 +39,18 @@ class Batch:
         return replace(
             self,
             prefixes=tuple(self.prefixes[i] for i in rows),
-            tokens=tuple(self.tokens[i] for i in rows),
-            ids=self.ids[list(rows)],
+            token_ids=tuple(self.token_ids[i] for i in rows),
+            input_ids=self.input_ids[list(rows)],
         )
 
     @property
     def sizes(self) -> list[int]:
         """Positions that count, per row."""
-        return torch.bincount(self.rows, minlength=len(self.tokens)).tolist()
+        return torch.bincount(self.rows, minlength=len(self.token_ids)).tolist()
 
 
-def lesson_batch(
-    lessons: Sequence[Lesson], *, device: torch.device | str = "cpu", split: bool = False
+def training_batch(
+    lessons: Sequence[EncodedExample], *, device: torch.device | str = "cpu", split: bool = False
 ) -> Batch:
     """Rows to train on.
 
@@ -58,30 +58,30 @@ def lesson_batch(
         split: leave out what stands before `on_from`, to be given as keys and values; otherwise
             rows are whole and `on` says where the adapter works.
     """
-    rows = [(row.ids, row.carries_loss, row.on_from) for row in lessons]
+    rows = [(row.token_ids, row.loss_mask, row.adapter_start) for row in lessons]
     batch = _batch(rows, device=device, split=split)
-    if not any(row.weights for row in lessons):
+    if not any(row.loss_weights for row in lessons):
         return batch
-    weights = [w for row in lessons for w in row.weights or (1.0,) * sum(row.carries_loss)]
+    weights = [w for row in lessons for w in row.loss_weights or (1.0,) * sum(row.loss_mask)]
     return replace(batch, weights=torch.tensor(weights, device=device))
 
 
-def probe_batch(
-    probes: Sequence[Probe], *, device: torch.device | str = "cpu", split: bool = False
+def evaluation_batch(
+    probes: Sequence[EvaluationPrompt], *, device: torch.device | str = "cpu", split: bool = False
 ) -> Batch:
     """Rows to ask, `split` as for lessons."""
     rows = [
         (
             (*probe.prompt_ids, *probe.answer_ids),
             (False,) * len(probe.prompt_ids) + (True,) * len(probe.answer_ids),
-            probe.on_from,
+            probe.adapter_start,
         )
         for probe in probes
     ]
     return _batch(rows, device=device, split=split)
 
 
-def by_length(lengths: Sequence[int], *, max_tokens: int) -> Iterator[list[int]]:
+def batches_by_length(lengths: Sequence[int], *, max_tokens: int) -> Iterator[list[int]]:
     """Indices in batches of like length, each at most `max_tokens` with its padding."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
@@ -93,7 +93,7 @@ def by_length(lengths: Sequence[int], *, max_tokens: int) -> Iterator[list[int]]
         yield batch
 
 
-def in_passes(lengths: Sequence[int], *, pass_tokens: int | None = None) -> list[list[int]]:
+def passes_by_length(lengths: Sequence[int], *, pass_tokens: int | None = None) -> list[list[int]]:
     """Indices of rows that are run together, so that long rows do not pad short ones.
 
     A pass more is made where it saves more padding than it costs; all in one, in their order,
@@ -138,10 +138,10 @@ def _batch(
     on = (torch.arange(width) >= starts[:, None])[..., None] if bool(starts.any()) else None
     return Batch(
         prefixes=tuple(ids[:cut] for (ids, _, _), cut in zip(rows, cuts, strict=True)),
-        tokens=tokens,
-        ids=padded.to(device),
+        token_ids=tokens,
+        input_ids=padded.to(device),
         rows=where.to(device),
         columns=(columns - 1).to(device),
         targets=padded[where, columns].to(device),
-        on=None if on is None else on.to(device),
+        adapter_mask=None if on is None else on.to(device),
     )

@@ -21,64 +21,67 @@ from lorabank.tasks.examples import Example, Message
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class EncodedExample:
     """One row to train on."""
 
-    ids: tuple[int, ...]
-    carries_loss: tuple[bool, ...]
+    token_ids: tuple[int, ...]
+    loss_mask: tuple[bool, ...]
     """Per token: whether predicting it counts. The first token never does."""
-    weights: tuple[float, ...] = ()
+    loss_weights: tuple[float, ...] = ()
     """One for each token that carries loss, in order; empty for 1 each."""
-    on_from: int = 0
+    adapter_start: int = 0
     """Where an activated adapter comes on: the first token of the assistant's header."""
-    teacher: tuple[int, ...] = ()
+    teacher_prompt_ids: tuple[int, ...] = ()
     """What a teacher reads before the tokens from the first that carries loss on; empty for a
     lesson without one, whose loss is cross-entropy."""
 
     @property
-    def start(self) -> int:
+    def answer_start(self) -> int:
         """Index of the first token that carries loss."""
-        return self.carries_loss.index(True)
+        return self.loss_mask.index(True)
 
     @property
-    def is_guard(self) -> bool:
+    def is_regularisation(self) -> bool:
         """Whether its teacher reads what it reads: nothing is to be learnt, only kept."""
-        return bool(self.teacher) and self.teacher == self.ids[: self.start]
+        return (
+            bool(self.teacher_prompt_ids)
+            and self.teacher_prompt_ids == self.token_ids[: self.answer_start]
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class EvaluationPrompt:
     """One row to ask: is `answer_ids` what greedy decoding makes of `prompt_ids`?"""
 
     prompt_ids: tuple[int, ...]
     answer_ids: tuple[int, ...]
     answer: str
-    ends: bool
+    ends_turn: bool
     """Whether `answer_ids` closes with the end of the turn."""
-    on_from: int = 0
+    adapter_start: int = 0
     """As in the lesson."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lessons:
+class EncodedDataset:
     """A set of examples rendered for one model under one recipe; rows in example order."""
 
     recipe: str
-    lessons: tuple[Lesson, ...]
-    probes: tuple[Probe, ...]
-    guards: tuple[Lesson, ...] = ()
+    examples: tuple[EncodedExample, ...]
+    prompts: tuple[EvaluationPrompt, ...]
+    regularisation: tuple[EncodedExample, ...] = ()
     """Trained on beside the examples and never counted among them."""
 
     @property
-    def rows(self) -> tuple[Lesson, ...]:
+    def training_rows(self) -> tuple[EncodedExample, ...]:
         """All that is trained on."""
-        return (*self.lessons, *self.guards)
+        return (*self.examples, *self.regularisation)
 
     def __len__(self) -> int:
-        return len(self.lessons)
+        return len(self.examples)
 
 
-def render_lessons(
+def encode_dataset(
     chat: Chat,
     examples: Sequence[Example],
     *,
@@ -86,8 +89,8 @@ def render_lessons(
     max_tokens: int,
     activated: bool = False,
     contexts: Sequence[str] = (),
-    guards: Sequence[Example] = (),
-) -> Lessons:
+    regularisation: Sequence[Example] = (),
+) -> EncodedDataset:
     """Rows for training and asking.
 
     Args:
@@ -100,7 +103,7 @@ def render_lessons(
         ModelError: `activated`, and the model has no assistant's header.
         UsageError: contexts or guards under the paper's recipe, or not one context an example.
     """
-    if recipe == "paper" and (contexts or guards):
+    if recipe == "paper" and (contexts or regularisation):
         raise UsageError("teachers and guards go with --recipe sound, got paper")
     if contexts and len(contexts) != len(examples):
         raise UsageError(f"{len(examples):,} examples need as many contexts, got {len(contexts):,}")
@@ -109,7 +112,7 @@ def render_lessons(
         probes = tuple(_paper_probe(chat, example) for example in examples)
     else:
         probes = tuple(
-            sound_probe(chat, example.prompt, example.answer, activated=activated)
+            encode_prompt(chat, example.prompt, example.answer, activated=activated)
             for example in examples
         )
         lessons = tuple(map(_sound_lesson, probes))
@@ -120,17 +123,23 @@ def render_lessons(
         if contexts and not contexts[number - 1].strip():
             raise DataError(f"example {number} has an empty context ({question[:50]!r}…)")
         _check_length(row, f"example {number}", question, max_tokens)
-    return Lessons(recipe, lessons, probes, _guards(chat, guards, max_tokens, activated))
+    return EncodedDataset(
+        recipe, lessons, probes, _guards(chat, regularisation, max_tokens, activated)
+    )
 
 
-def sound_probe(chat: Chat, prompt: Sequence[Message], answer: str, *, activated: bool) -> Probe:
+def encode_prompt(
+    chat: Chat, prompt: Sequence[Message], answer: str, *, activated: bool
+) -> EvaluationPrompt:
     """One question and the answer looked for, in the roles they have in use."""
     ids = tuple(chat.prompt_ids(prompt))
     on_from = len(ids) - len(chat.header_ids()) if activated else 0
-    return Probe(ids, tuple(chat.answer_ids(answer)), answer, ends=True, on_from=on_from)
+    return EvaluationPrompt(
+        ids, tuple(chat.answer_ids(answer)), answer, ends_turn=True, adapter_start=on_from
+    )
 
 
-def asked_of(context: str, question: str) -> str:
+def question_with_passage(context: str, question: str) -> str:
     """A question with the text to answer it from.
 
     Said to be a passage it is used more: of 48 SQuAD answers SmolLM2-135M lacks 25.0 bits each,
@@ -139,9 +148,13 @@ def asked_of(context: str, question: str) -> str:
     return f"Answer from the passage.\n\nPassage: {context}\n\nQuestion: {question}"
 
 
-def _check_length(row: Lesson, which: str, question: str, max_tokens: int) -> None:
-    taught = len(row.teacher) + len(row.ids) - row.start if row.teacher else 0
-    for n, how in ((len(row.ids), ""), (taught, " with its context")):
+def _check_length(row: EncodedExample, which: str, question: str, max_tokens: int) -> None:
+    taught = (
+        len(row.teacher_prompt_ids) + len(row.token_ids) - row.answer_start
+        if row.teacher_prompt_ids
+        else 0
+    )
+    for n, how in ((len(row.token_ids), ""), (taught, " with its context")):
         if n > max_tokens:
             raise DataError(
                 f"{which} has {n:,} tokens{how}, the model takes {max_tokens:,}; "
@@ -149,30 +162,32 @@ def _check_length(row: Lesson, which: str, question: str, max_tokens: int) -> No
             )
 
 
-def _taught(chat: Chat, lesson: Lesson, example: Example, context: str) -> Lesson:
+def _taught(chat: Chat, lesson: EncodedExample, example: Example, context: str) -> EncodedExample:
     """With a teacher that has the context in the user's last turn."""
     *before, last = example.prompt
-    turn = Message(last.role, asked_of(context, last.content))
-    return replace(lesson, teacher=tuple(chat.prompt_ids([*before, turn])))
+    turn = Message(last.role, question_with_passage(context, last.content))
+    return replace(lesson, teacher_prompt_ids=tuple(chat.prompt_ids([*before, turn])))
 
 
 def _guards(
     chat: Chat, examples: Sequence[Example], max_tokens: int, activated: bool
-) -> tuple[Lesson, ...]:
+) -> tuple[EncodedExample, ...]:
     guards = []
     for number, example in enumerate(examples, start=1):
-        probe = sound_probe(chat, example.prompt, example.answer, activated=activated)
-        guards.append(replace(_sound_lesson(probe), teacher=probe.prompt_ids))
+        probe = encode_prompt(chat, example.prompt, example.answer, activated=activated)
+        guards.append(replace(_sound_lesson(probe), teacher_prompt_ids=probe.prompt_ids))
         _check_length(guards[-1], f"guard {number}", example.question, max_tokens)
     return tuple(guards)
 
 
-def _sound_lesson(probe: Probe) -> Lesson:
+def _sound_lesson(probe: EvaluationPrompt) -> EncodedExample:
     carries = (False,) * len(probe.prompt_ids) + (True,) * len(probe.answer_ids)
-    return Lesson((*probe.prompt_ids, *probe.answer_ids), carries, on_from=probe.on_from)
+    return EncodedExample(
+        (*probe.prompt_ids, *probe.answer_ids), carries, adapter_start=probe.adapter_start
+    )
 
 
-def _paper_lesson(chat: Chat, example: Example) -> Lesson:
+def _paper_lesson(chat: Chat, example: Example) -> EncodedExample:
     tokenizer = chat.tokenizer
     text = f"Question: {example.question} Answer: {example.answer}"
     if chat.has_template:
@@ -184,17 +199,17 @@ def _paper_lesson(chat: Chat, example: Example) -> Lesson:
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     carries = [token != pad for token in ids]
     carries[0] = False
-    return Lesson(tuple(ids), tuple(carries))
+    return EncodedExample(tuple(ids), tuple(carries))
 
 
-def _paper_probe(chat: Chat, example: Example) -> Probe:
+def _paper_probe(chat: Chat, example: Example) -> EvaluationPrompt:
     if chat.has_template:
         turns = (*example.prompt[:-1], Message("user", f"Question: {example.question} Answer:"))
         prompt = _reencoded(chat, chat.render(turns, header=True))
     else:
         prompt = _reencoded(chat, example.question)
     answer = chat.answer_ids(example.answer)[:-1]  # the end of the turn was never taught
-    return Probe(tuple(prompt), tuple(answer), example.answer, ends=False)
+    return EvaluationPrompt(tuple(prompt), tuple(answer), example.answer, ends_turn=False)
 
 
 def _reencoded(chat: Chat, text: str) -> list[int]:

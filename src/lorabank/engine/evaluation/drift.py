@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.batches import probe_batch
-from lorabank.engine.encoding.dataset import Probe, sound_probe
+from lorabank.engine.encoding.batches import evaluation_batch
+from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_prompt
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
 from lorabank.tasks.examples import Message
@@ -48,7 +48,7 @@ _MAX_REPLY = 24  # tokens; the bare model says what it knows at once or not at a
 
 
 @dataclass(frozen=True, slots=True)
-class Harm:
+class Drift:
     """The bare model against the adapted one, away from what was taught."""
 
     kl_to_base_nats: float
@@ -60,7 +60,7 @@ class Harm:
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class BaseBehaviour:
     """How a model speaks, bare or adapted."""
 
     log_p: Tensor
@@ -69,14 +69,14 @@ class Manner:
     """Answers of KNOWN that it gives."""
 
 
-def measure_harm(base: Base, fleet: Fleet, slot: int) -> Harm:
+def measure_drift(base: Base, fleet: Fleet, slot: int) -> Drift:
     """What a slot's adapter does to the base."""
-    bare = Manner(_log_p(base, fleet, slot, strength=0.0), _known(base, fleet, None))
-    adapted = Manner(_log_p(base, fleet, slot, strength=1.0), _known(base, fleet, slot))
-    return compare(bare, adapted)
+    bare = BaseBehaviour(_log_p(base, fleet, slot, strength=0.0), _known(base, fleet, None))
+    adapted = BaseBehaviour(_log_p(base, fleet, slot, strength=1.0), _known(base, fleet, slot))
+    return drift_between(bare, adapted)
 
 
-def divergences(base: Base, fleet: Fleet, slots: Sequence[int]) -> list[float]:
+def kl_to_base(base: Base, fleet: Fleet, slots: Sequence[int]) -> list[float]:
     """`kl_to_base_nats` of each slot's adapter, without asking for anything; one way of being on.
 
     What KNOWN costs is generation, a second or more for each adapter; a study of hundreds goes by
@@ -97,17 +97,17 @@ def divergences(base: Base, fleet: Fleet, slots: Sequence[int]) -> list[float]:
 
 
 @torch.no_grad()
-def observe(base: Base) -> Manner:
+def observe_behaviour(base: Base) -> BaseBehaviour:
     """The base as it stands, in no fleet: bare, or with layers of PEFT's in it."""
-    batch = probe_batch(_ordinary(base, activated=False), device=base.device)
-    logits = base.logits_at(batch.rows, batch.columns, input_ids=batch.ids, use_cache=False)
-    return Manner(F.log_softmax(logits.float(), dim=-1), _known(base, None, None))
+    batch = evaluation_batch(_ordinary(base, activated=False), device=base.device)
+    logits = base.logits_at(batch.rows, batch.columns, input_ids=batch.input_ids, use_cache=False)
+    return BaseBehaviour(F.log_softmax(logits.float(), dim=-1), _known(base, None, None))
 
 
-def compare(bare: Manner, adapted: Manner) -> Harm:
+def drift_between(bare: BaseBehaviour, adapted: BaseBehaviour) -> Drift:
     kl = F.kl_div(adapted.log_p, bare.log_p, log_target=True, reduction="batchmean")
     assert math.isfinite(kl)
-    return Harm(
+    return Drift(
         kl_to_base_nats=float(kl),
         known_before=bare.known,
         known_after=tuple(answer for answer in bare.known if answer in adapted.known),
@@ -118,14 +118,14 @@ def compare(bare: Manner, adapted: Manner) -> Harm:
 def _log_p(base: Base, fleet: Fleet, slot: int, *, strength: float) -> Tensor:
     """(N, V); at strength 0 of the bare model, read in the same way."""
     probes = _ordinary(base, activated=fleet.activated[slot])
-    batch = probe_batch(probes, device=base.device, split=fleet.reuse.prompts)
-    logits = fleet.logits_at(batch, [slot], strength=[strength])
+    batch = evaluation_batch(probes, device=base.device, split=fleet.reuse.prompts)
+    logits = fleet.logits_at(batch, [slot], adapter_scales=[strength])
     return F.log_softmax(logits.float(), dim=-1)
 
 
-def _ordinary(base: Base, *, activated: bool) -> list[Probe]:
+def _ordinary(base: Base, *, activated: bool) -> list[EvaluationPrompt]:
     return [
-        sound_probe(base.chat, [Message("user", question)], reply, activated=activated)
+        encode_prompt(base.chat, [Message("user", question)], reply, activated=activated)
         for question, reply in ORDINARY
     ]
 

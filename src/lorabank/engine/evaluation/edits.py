@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import Probe, render_lessons
+from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_dataset
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import read
+from lorabank.engine.inference.recall import read_answers
 from lorabank.tasks.datasets.counterfact import Edit, continuations, efficacy, neighbourhood_score
 from lorabank.tasks.examples import from_pair
 
@@ -49,7 +49,7 @@ def score_edits(
             for prompt, edit in prompts
         ]
         slots = None if slot is None else [slot] * len(probes)
-        bits = [reading.bits for reading in read(base, probes, fleet=fleet, slots=slots)]
+        bits = [reading.bits for reading in read_answers(base, probes, fleet=fleet, slots=slots)]
         return bits[: len(prompts)], bits[len(prompts) :]
 
     own = [(edit.prompt, edit) for edit in whole]
@@ -65,15 +65,15 @@ def score_edits(
 
 def _probe(
     base: Base, prompt: str, edit: Edit, which: int, recipe: str, activated: bool, published: bool
-) -> Probe:
+) -> EvaluationPrompt:
     """A prompt with the new (0) or the true (1) target after it."""
     text = continuations(edit, published=published)[which]
     example = from_pair(prompt, text.strip())
-    lessons = render_lessons(
+    lessons = encode_dataset(
         base.chat, [example], recipe=recipe, max_tokens=base.max_tokens, activated=activated
     )
-    probe = lessons.probes[0]
+    probe = lessons.prompts[0]
     if not published:
         return probe
     first = base.chat.tokenizer(text, add_special_tokens=False)["input_ids"][0]
-    return replace(probe, answer_ids=(int(first),), ends=False)
+    return replace(probe, answer_ids=(int(first),), ends_turn=False)

@@ -49,14 +49,14 @@ def masks(batch: Batch, dropouts: Sequence[Dropout | None]) -> Masks | None:
     """The masks of a batch, one `Dropout` for each row; None where nothing drops."""
     if not any(dropout and dropout.rate for dropout in dropouts):
         return None
-    device, rates, keys = batch.ids.device, [], []
-    for prefix, tokens, dropout in zip(batch.prefixes, batch.tokens, dropouts, strict=True):
+    device, rates, keys = batch.input_ids.device, [], []
+    for prefix, tokens, dropout in zip(batch.prefixes, batch.token_ids, dropouts, strict=True):
         rates.append(dropout.rate if dropout else 0.0)
         seed, step = (dropout.seed, dropout.step) if dropout else (0, 0)
         keys.append(_signed(zlib.crc32(repr((seed, step, prefix + tokens)).encode())))
     # Places count from the start of the row, whether or not the prompt was left out.
     starts = torch.tensor([len(prefix) for prefix in batch.prefixes], dtype=torch.int32)
-    places = starts[:, None] + torch.arange(batch.ids.shape[1], dtype=torch.int32)  # (R, T)
+    places = starts[:, None] + torch.arange(batch.input_ids.shape[1], dtype=torch.int32)  # (R, T)
     hashed = _mix(places * _SPREAD ^ torch.tensor(keys, dtype=torch.int32)[:, None])
     below = torch.tensor([_signed(round(rate * 2**32)) for rate in rates], dtype=torch.int32)
     return Masks(

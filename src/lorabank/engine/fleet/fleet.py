@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.prefill import KeyValues, Tokens, as_cache, read_prompts
-from lorabank.engine.backbone.reuse import EVERYTHING, Reuse, entering_at, hidden_below
-from lorabank.engine.encoding.batches import Batch, by_length, lesson_batch
-from lorabank.engine.encoding.dataset import Lesson
+from lorabank.engine.backbone.prefill import KeyValues, Tokens, as_cache, prefill_prompts
+from lorabank.engine.backbone.reuse import EVERYTHING, Reuse, hidden_below, starting_at_layer
+from lorabank.engine.encoding.batches import Batch, batches_by_length, training_batch
+from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.dropout import Dropout, Masks, layer_key, masks
-from lorabank.engine.fleet.fused_projections import join
-from lorabank.engine.fleet.layer import FleetLinear, Seating
+from lorabank.engine.fleet.fused_projections import fuse_projections
+from lorabank.engine.fleet.layer import FleetLinear, RowAssignment
 from lorabank.engine.training.settings import TrainSettings
 from lorabank.lora.shapes import layer_of
 from lorabank.lora.variants import Layer, initial, parse, scale
@@ -69,7 +69,7 @@ class Fleet:
         self.activated = [False] * width
         self.is_exact = [False] * width
         """Slots whose products need float32: pissa subtracts two large ones."""
-        self.moves: dict[int, Tensor] = {}
+        self.trainable_masks: dict[int, Tensor] = {}
         """(P,) for slots of which some numbers never train: 1 where they do, else 0."""
         self.r = r
         self.width = width
@@ -78,7 +78,7 @@ class Fleet:
         self.theta = torch.zeros(width, size, device=base.device)  # (E, P)
         self.grad = torch.zeros_like(self.theta)
         self.scale = torch.zeros(width, device=base.device)
-        self.seating = Seating()
+        self.assignment = RowAssignment()
         self._drops: Mapping[int, Dropout] = {}
         self.layers: dict[str, FleetLinear] = {}
         """Where the adapters work; empty outside of the block."""
@@ -91,11 +91,11 @@ class Fleet:
             self._built = []  # others stand around the base's layers now
         if not self._built:
             self._built = [self._build(path) for path in self.regions]
-            join({path: layer for path, _, _, layer in self._built})
+            fuse_projections({path: layer for path, _, _, layer in self._built})
         for at, home, name, layer in self._built:
             home[name] = layer
             self.layers[at] = layer
-        self.seat(self.seating)
+        self.assign(self.assignment)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -115,78 +115,83 @@ class Fleet:
         return path, home, name, FleetLinear(linear, weights, grads, key=layer_key(path))
 
     @contextmanager
-    def seated(
+    def assigned(
         self,
         slots: Sequence[int] | None,
         *,
-        strength: Sequence[float] | None = None,
-        on: Tensor | None = None,
+        adapter_scales: Sequence[float] | None = None,
+        adapter_mask: Tensor | None = None,
         dropout: Masks | None = None,
     ) -> Iterator[None]:
         """Rows of the batches inside meet these slots, one for each; None: the bare model."""
-        before, seating = self.seating, Seating(on=on, dropout=dropout)
+        before, seating = self.assignment, RowAssignment(adapter_mask=adapter_mask, dropout=dropout)
         if slots is not None:
-            slots, strength = _runs(slots, strength)
+            slots, adapter_scales = _runs(slots, adapter_scales)
             seating.slots = torch.tensor(slots, device=self.theta.device)
             seating.scale = self.scale[seating.slots]
-            if strength is not None:
-                seating.scale = seating.scale * torch.tensor(strength, device=self.theta.device)
+            if adapter_scales is not None:
+                seating.scale = seating.scale * torch.tensor(
+                    adapter_scales, device=self.theta.device
+                )
             seating.is_exact = any(self.is_exact[slot] for slot in slots)
             seating.is_whole_fleet = list(slots) == list(range(self.width))
-            seating.who = (tuple(slots), tuple(seating.scale.tolist()))
-        self.seat(seating)
+            seating.identity = (tuple(slots), tuple(seating.scale.tolist()))
+        self.assign(seating)
         try:
             yield
         finally:
-            self.seat(before)
+            self.assign(before)
 
-    def seat(self, seating: Seating) -> None:
+    def assign(self, seating: RowAssignment) -> None:
         """As `seated`, until the next call."""
-        self.seating = seating
+        self.assignment = seating
         for layer in self.layers.values():
-            vars(layer)["seating"] = seating  # as above: past torch's way
+            vars(layer)["assignment"] = seating  # as above: past torch's way
 
     def logits_at(
-        self, batch: Batch, slots: Sequence[int], *, strength: Sequence[float] | None = None
+        self, batch: Batch, slots: Sequence[int], *, adapter_scales: Sequence[float] | None = None
     ) -> Tensor:
         """(N, vocabulary) logits at a batch's positions, each row with its slot's adapter."""
-        with self.reading(batch, slots, strength=strength) as inputs:
+        with self.batch_inputs(batch, slots, adapter_scales=adapter_scales) as inputs:
             return self.base.logits_at(batch.rows, batch.columns, **inputs)
 
-    def nats_at(self, batch: Batch, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def token_nll(self, batch: Batch, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
         """(N,) surprise of a batch's targets in nats, and (N,) whether each was most likely."""
-        with self.reading(batch, slots) as inputs:
-            return self.base.nats_at(batch.rows, batch.columns, batch.targets, **inputs)
+        with self.batch_inputs(batch, slots) as inputs:
+            return self.base.token_nll(batch.rows, batch.columns, batch.targets, **inputs)
 
     @contextmanager
-    def reading(
+    def batch_inputs(
         self,
         batch: Batch,
         slots: Sequence[int],
         *,
-        strength: Sequence[float] | None = None,
+        adapter_scales: Sequence[float] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """The model's inputs for a batch, its rows seated.
 
         What no adapter touches comes from the base's shelves where `reuse` allows.
         """
-        inputs: dict[str, Any] = {"input_ids": batch.ids, "use_cache": False}
+        inputs: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}
         entry = self.from_layer if self.reuse.layers else 0
-        entries = self.prompts(batch.prefixes)
+        entries = self.prompt_key_values(batch.prefixes)
         if entries:
             inputs |= _after(entries, batch, from_layer=entry)
         entering = (
-            entering_at(self.base.model, entry, self._hidden(batch, entries, entry))
+            starting_at_layer(self.base.model, entry, self._hidden(batch, entries, entry))
             if entry
             else nullcontext()
         )
-        per_group = len(batch.tokens) // len(slots)
+        per_group = len(batch.token_ids) // len(slots)
         drops = masks(batch, [self._drops.get(slot) for slot in slots for _ in range(per_group)])
-        with entering, self.seated(slots, strength=strength, on=batch.on, dropout=drops):
+        assigned = self.assigned(
+            slots, adapter_scales=adapter_scales, adapter_mask=batch.adapter_mask, dropout=drops
+        )
+        with entering, assigned:
             yield inputs
 
     @contextmanager
-    def dropping(self, drops: Mapping[int, Dropout]) -> Iterator[None]:
+    def dropout_applied(self, drops: Mapping[int, Dropout]) -> Iterator[None]:
         """Batches inside drop some of these slots' inputs."""
         self._drops = drops
         try:
@@ -195,11 +200,11 @@ class Fleet:
             self._drops = {}
 
     @property
-    def is_dropping(self) -> bool:
+    def has_dropout(self) -> bool:
         """Whether any slot's inputs are dropped now."""
         return any(one.rate > 0 for one in self._drops.values())
 
-    def warm(self, lessons: Sequence[Lesson]) -> None:
+    def prefill(self, lessons: Sequence[EncodedExample]) -> None:
         """Put on the base's shelves what they keep of these lessons.
 
         In bfloat16 what a batch is made of shows in the last bits of its rows. Computed here, a
@@ -208,25 +213,25 @@ class Fleet:
         entry = self.from_layer if self.reuse.layers else 0
         if not (entry or self.reuse.prompts):
             return
-        lengths = [len(row.ids) for row in lessons]
-        for some in by_length(lengths, max_tokens=_WARM_TOKENS):
+        lengths = [len(row.token_ids) for row in lessons]
+        for some in batches_by_length(lengths, max_tokens=_WARM_TOKENS):
             rows = [lessons[i] for i in some]
-            batch = lesson_batch(rows, device=self.base.device, split=self.reuse.prompts)
-            entries = self.prompts(batch.prefixes)
+            batch = training_batch(rows, device=self.base.device, split=self.reuse.prompts)
+            entries = self.prompt_key_values(batch.prefixes)
             if entry:
                 self._hidden(batch, entries, entry)
 
-    def prompts(self, prefixes: Sequence[Tokens]) -> list[KeyValues]:
+    def prompt_key_values(self, prefixes: Sequence[Tokens]) -> list[KeyValues]:
         """Keys and values of prefixes as the bare base reads them; none if all are empty."""
         there = [prefix for prefix in prefixes if prefix]
         if not there:
             return []
 
         def compute(missing: list[int]) -> list[KeyValues]:
-            with self.seated(None):
-                return read_prompts(self.base.model, [there[i] for i in missing])
+            with self.assigned(None):
+                return prefill_prompts(self.base.model, [there[i] for i in missing])
 
-        found = iter(self.base.prompts.get(there, compute))
+        found = iter(self.base.prompt_cache.get(there, compute))
         read = [next(found) if prefix else None for prefix in prefixes]
         some = next(entry for entry in read if entry is not None)
         empty = tuple((k[:, :0], v[:, :0]) for k, v in some)
@@ -236,18 +241,18 @@ class Fleet:
         """(R, T, d) what enters layer `entry`, padded on the right."""
 
         def compute(missing: list[int]) -> list[Tensor]:
-            inputs: dict[str, Any] = {"input_ids": batch.ids[missing], "use_cache": False}
+            inputs: dict[str, Any] = {"input_ids": batch.input_ids[missing], "use_cache": False}
             if entries:
                 inputs |= _after([entries[i] for i in missing], batch.only(missing), from_layer=0)
-            with self.seated(None):
+            with self.assigned(None):
                 hidden = hidden_below(self.base.model, entry, **inputs)
-            return [hidden[j, : len(batch.tokens[i])].clone() for j, i in enumerate(missing)]
+            return [hidden[j, : len(batch.token_ids[i])].clone() for j, i in enumerate(missing)]
 
-        keys = [(entry, p, t) for p, t in zip(batch.prefixes, batch.tokens, strict=True)]
-        parts = self.base.layer_inputs.get(keys, compute)
+        keys = [(entry, p, t) for p, t in zip(batch.prefixes, batch.token_ids, strict=True)]
+        parts = self.base.layer_input_cache.get(keys, compute)
         return nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
 
-    def start(self, slot: int, settings: TrainSettings, paths: Sequence[str]) -> None:
+    def initialise(self, slot: int, settings: TrainSettings, paths: Sequence[str]) -> None:
         """Give a slot a fresh adapter, as its variant draws it; the base is what it was."""
         variant = parse(settings.variant)
         rng = torch.Generator().manual_seed(settings.seed)
@@ -266,7 +271,7 @@ class Fleet:
                 moves_a.copy_(init.trainable_a[:, None].expand_as(moves_a))
                 moves_b.copy_(init.trainable_b[None, :].expand_as(moves_b))
 
-    def put(self, slot: int, weights: Weights, *, alpha: float, activated: bool) -> None:
+    def load(self, slot: int, weights: Weights, *, alpha: float, activated: bool) -> None:
         """Fill a slot with an adapter that exists."""
         self._clear(slot, activated=activated)
         for path, (a, b) in weights.items():
@@ -279,15 +284,15 @@ class Fleet:
         self.theta[slot].zero_()
         self.activated[slot] = activated
         self.is_exact[slot] = False
-        self.moves.pop(slot, None)
+        self.trainable_masks.pop(slot, None)
 
     def _moves(self, slot: int) -> Tensor:
         """(1, P) 1 where a slot's numbers train, made on first use; see `moves`."""
-        if slot not in self.moves:
-            self.moves[slot] = torch.ones_like(self.theta[slot])
-        return self.moves[slot][None]
+        if slot not in self.trainable_masks:
+            self.trainable_masks[slot] = torch.ones_like(self.theta[slot])
+        return self.trainable_masks[slot][None]
 
-    def take(self, slot: int, *, r: int, paths: Sequence[str]) -> Weights:
+    def extract(self, slot: int, *, r: int, paths: Sequence[str]) -> Weights:
         """Copies of a slot's A and B, without padding."""
         return {
             path: (a.clone().contiguous(), b.clone().contiguous())
@@ -307,7 +312,7 @@ class Fleet:
 def _after(entries: list[KeyValues], batch: Batch, *, from_layer: int) -> dict[str, Any]:
     """Inputs that let a batch's rows follow on prompts already read."""
     cache, lengths = as_cache(entries, from_layer=from_layer)
-    device, width = batch.ids.device, batch.ids.shape[1]
+    device, width = batch.input_ids.device, batch.input_ids.shape[1]
     ends, longest = torch.tensor(lengths, device=device)[:, None], max(lengths)
     mask = torch.arange(longest + width, device=device) >= longest - ends  # (R, P + T)
     return {

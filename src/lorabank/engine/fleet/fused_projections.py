@@ -24,7 +24,7 @@ TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 _MOST_RANK, _MOST_GROUPS = 64, 4  # beyond, zeros off the diagonal cost more than products
 
 
-def join(layers: Mapping[str, "FleetLinear"]) -> None:
+def fuse_projections(layers: Mapping[str, "FleetLinear"]) -> None:
     """Make siblings of those that are, by their paths; on a CPU, and if memory allows."""
     groups: list[list[FleetLinear]] = []
     for path in layers:
@@ -38,18 +38,18 @@ def join(layers: Mapping[str, "FleetLinear"]) -> None:
     # A model that is read from its file page by page would now be in memory whole.
     if weights and 2 * sum(w.nbytes for w in weights) <= free_bytes(weights[0].device):
         for some in groups:
-            siblings = Siblings(some)
+            siblings = FusedProjections(some)
             for one in some:
-                one.siblings = siblings
+                one.fused = siblings
 
 
-class Siblings:
+class FusedProjections:
     """Adapted layers of one input, in the order in which they are asked."""
 
     def __init__(self, layers: Sequence["FleetLinear"]):
         self.layers = layers
         linears = [layer.linear for layer in layers]
-        self._weight = lay_together([linear.weight for linear in linears])
+        self._weight = share_storage([linear.weight for linear in linears])
         biases: list[Tensor] = [one.bias for one in linears if one.bias is not None]
         self._bias = torch.cat(biases) if len(biases) == len(linears) else None
         self._asked: Tensor | None = None  # told from other inputs by identity
@@ -59,12 +59,12 @@ class Siblings:
         self._ready: tuple[tuple[object, ...], Tensor, Tensor] | None = None
 
     @property
-    def may_join(self) -> bool:
+    def is_worth_fusing(self) -> bool:
         """Whether joint products are worth it for whoever is seated."""
-        slots = self.layers[0].seating.slots
+        slots = self.layers[0].assignment.slots
         return self._rank <= _MOST_RANK and slots is not None and len(slots) <= _MOST_GROUPS
 
-    def ask(self, layer: "FleetLinear", x: Tensor, first: int, on: Tensor | None) -> Tensor:
+    def forward_all(self, layer: "FleetLinear", x: Tensor, first: int, on: Tensor | None) -> Tensor:
         """Y (R, T, out) of a layer for an input; the others' is kept for them.
 
         Args: x: (R, T, in); first: column from which adapters work; on: (R, T - first, 1).
@@ -81,7 +81,7 @@ class Siblings:
         self._asked = x
         return self._kept.pop(id(layer))
 
-    def take(self, layer: "FleetLinear", x: Tensor) -> Tensor | None:
+    def take_output(self, layer: "FleetLinear", x: Tensor) -> Tensor | None:
         """What is kept for a layer and an input; None if it has to be asked for."""
         if self._asked is not x:
             return None
@@ -93,7 +93,7 @@ class Siblings:
     def _operands(self) -> tuple[Tensor, Tensor]:
         """A (G, in, k r) side by side and B (G, k r, sum of outs) along a diagonal."""
         first = self.layers[0]
-        key = (first.seating.who, first.a._version)  # torch counts changes of the weights
+        key = (first.assignment.identity, first.a._version)  # torch counts changes of the weights
         if self._ready is None or self._ready[0] != key:
             pairs = [layer.operands(torch.float32) for layer in self.layers]
             a = torch.cat([a for a, _ in pairs], dim=1).transpose(1, 2).contiguous()
@@ -107,7 +107,7 @@ class Siblings:
         return self._ready[1:]
 
 
-def lay_together(weights: Sequence[Tensor]) -> Tensor:
+def share_storage(weights: Sequence[Tensor]) -> Tensor:
     """One matrix (sum of outs, in) of which the weights (out, in) are rows from now on."""
     first = weights[0]
     shape = (sum(len(weight) for weight in weights), first.shape[1])

@@ -19,20 +19,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lorabank.engine.fleet.dropout import Masks
-from lorabank.engine.fleet.fused_projections import Siblings
+from lorabank.engine.fleet.fused_projections import FusedProjections
 
 _FEW = 32  # rows of thin products that a CPU multiplies faster in float32 than in bfloat16
 
 
 @dataclass(slots=True)
-class Seating:
+class RowAssignment:
     """Which adapter each row of the coming batch meets; shared by all layers of a fleet."""
 
     slots: Tensor | None = None
     """(G,) one slot for each group of rows, or None: the bare model."""
     scale: Tensor | None = None
     """(G,) what each group's update is multiplied by; 0 is the bare model."""
-    on: Tensor | None = None
+    adapter_mask: Tensor | None = None
     """(R, T, 1) where adapters work; None for everywhere."""
     dropout: Masks | None = None
     """What is dropped of the adapters' input."""
@@ -40,18 +40,18 @@ class Seating:
     """Whether the small products are taken in float32 instead of the base's dtype."""
     is_whole_fleet: bool = False
     """Whether `slots` is every slot in order, so that nothing has to be gathered."""
-    who: tuple[object, ...] = ()
+    identity: tuple[object, ...] = ()
     """Slots and scales as numbers: seatings that agree in them meet the same adapters."""
     _span: tuple[int, Tensor | None] | None = None
 
     @property
     def span(self) -> tuple[int, Tensor | None]:
         """The first column where any adapter works, and `on` from there; None for everywhere."""
-        if self.on is None:
+        if self.adapter_mask is None:
             return 0, None
         if self._span is None:
-            first = int(self.on.any(dim=0).int().argmax())
-            rest = self.on[:, first:]
+            first = int(self.adapter_mask.any(dim=0).int().argmax())
+            rest = self.adapter_mask[:, first:]
             self._span = first, None if bool(rest.all()) else rest
         return self._span
 
@@ -76,35 +76,35 @@ class FleetLinear(nn.Module):
             self._frozen = partial(F.linear, weight=linear.weight, bias=linear.bias)
         self.a, self.b = weights  # (E, r, in), (E, out, r)
         self.grads = grads  # of the same shapes
-        self.seating = Seating()
-        self.siblings: Siblings | None = None
+        self.assignment = RowAssignment()
+        self.fused: FusedProjections | None = None
         """With the other layers of its input, if there are any."""
         self._ready: tuple[tuple[object, ...], Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:  # (R, T, in)
-        seating = self.seating
-        if seating.slots is None:
+        assignment = self.assignment
+        if assignment.slots is None:
             return self.linear(x)  # type: ignore[no-any-return]
-        if torch.is_grad_enabled() or seating.dropout is not None:
-            dtype = torch.float32 if seating.is_exact else x.dtype
+        if torch.is_grad_enabled() or assignment.dropout is not None:
+            dtype = torch.float32 if assignment.is_exact else x.dtype
             return _Update.apply(x, self.a, self.b, self, dtype)  # type: ignore[no-any-return,no-untyped-call]
         return self._asked(x)
 
     def _asked(self, x: Tensor) -> Tensor:  # (R, T, in)
         """Y (R, T, out), without gradients and only where adapters work."""
-        seating, siblings = self.seating, self.siblings
-        first, on = seating.span
-        if siblings is not None and (part := siblings.take(self, x)) is not None:
+        assignment, siblings = self.assignment, self.fused
+        first, on = assignment.span
+        if siblings is not None and (part := siblings.take_output(self, x)) is not None:
             return part
         n = x.shape[1] - first
         tail = x.narrow(1, first, n)  # (R, t, in)
         is_few = x.shape[0] * n <= _FEW and x.device.type == "cpu"
-        if is_few and siblings is not None and siblings.may_join:
-            return siblings.ask(self, x, first, on)
+        if is_few and siblings is not None and siblings.is_worth_fusing:
+            return siblings.forward_all(self, x, first, on)
         y = self._frozen(x)
-        dtype = torch.float32 if seating.is_exact or is_few else x.dtype
+        dtype = torch.float32 if assignment.is_exact or is_few else x.dtype
         # The same adapters are asked again and again, token by token and question by question.
-        key = (seating.who, dtype, self.a._version)  # torch counts changes of the weights
+        key = (assignment.identity, dtype, self.a._version)  # torch counts changes of the weights
         if self._ready is None or self._ready[0] != key:
             a, b = self.operands(dtype)
             self._ready = (key, a.transpose(1, 2), b.transpose(1, 2))
@@ -121,23 +121,23 @@ class FleetLinear(nn.Module):
 
     def operands(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """A (G, r, in) and scaled B (G, out, r) of the seated groups."""
-        seating = self.seating
-        assert seating.scale is not None
+        assignment = self.assignment
+        assert assignment.scale is not None
         a, b = self.a, self.b
-        if not seating.is_whole_fleet:
-            a, b = a[seating.slots], b[seating.slots]
-        return a.to(dtype), (b * seating.scale[:, None, None]).to(dtype)
+        if not assignment.is_whole_fleet:
+            a, b = a[assignment.slots], b[assignment.slots]
+        return a.to(dtype), (b * assignment.scale[:, None, None]).to(dtype)
 
     def product(self, x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Y (R, T, out); A x (G, M, r); what dropout kept of x (G, M, in), if it drops."""
-        seating, linear = self.seating, self.linear
+        assignment, linear = self.assignment, self.linear
         y = F.linear(x, linear.weight, linear.bias)
         grouped = x.reshape(len(a), -1, x.shape[-1]).to(a.dtype)  # (G, M, in)
-        drop = seating.dropout
+        drop = assignment.dropout
         kept = None if drop is None else drop(self.key, x).to(a.dtype).view_as(grouped)
         h = torch.bmm(grouped if kept is None else grouped * kept, a.transpose(1, 2))  # (G, M, r)
-        if seating.on is not None:
-            h = h * seating.on.expand(*x.shape[:2], 1).reshape(*h.shape[:2], 1)
+        if assignment.adapter_mask is not None:
+            h = h * assignment.adapter_mask.expand(*x.shape[:2], 1).reshape(*h.shape[:2], 1)
         _add_product(y.view(len(a), -1, y.shape[-1]), h, b.transpose(1, 2))
         return y, h, kept
 
@@ -151,27 +151,27 @@ class _Update(torch.autograd.Function):
         a, b = layer.operands(dtype)
         y, h, kept = layer.product(x, a, b)
         ctx.save_for_backward(x, h, a, b, kept)
-        ctx.layer, ctx.seating = layer, layer.seating
+        ctx.layer, ctx.assignment = layer, layer.assignment
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, None, None, None, None]:
         x, h, a, b, kept = ctx.saved_tensors
-        layer, seating = ctx.layer, ctx.seating
+        layer, assignment = ctx.layer, ctx.assignment
         grouped = x.reshape(len(a), -1, x.shape[-1]).to(a.dtype)  # (G, M, in)
         dy_grouped = dy.reshape(len(a), -1, dy.shape[-1]).to(a.dtype)  # (G, M, out)
         dh = torch.bmm(dy_grouped, b)  # (G, M, r), scaled
-        if seating.on is not None:
-            dh = dh * seating.on.expand(*x.shape[:2], 1).reshape(*dh.shape[:2], 1)
+        if assignment.adapter_mask is not None:
+            dh = dh * assignment.adapter_mask.expand(*x.shape[:2], 1).reshape(*dh.shape[:2], 1)
         # (h' dy)' and not dy' h: the wide side last is up to half again as fast
         db = torch.bmm(h.transpose(1, 2), dy_grouped).float().transpose(1, 2)  # (G, out, r)
-        db = db * seating.scale[:, None, None]
+        db = db * assignment.scale[:, None, None]
         da = torch.bmm(dh.transpose(1, 2), grouped if kept is None else grouped * kept).float()
         for grad, part in zip(layer.grads, (da, db), strict=True):
-            if seating.is_whole_fleet:
+            if assignment.is_whole_fleet:
                 grad += part
             else:
-                grad.index_add_(0, seating.slots, part)
+                grad.index_add_(0, assignment.slots, part)
         if not ctx.needs_input_grad[0]:
             return None, None, None, None, None
         dx = torch.mm(dy.reshape(-1, dy.shape[-1]), layer.linear.weight)  # (R * T, in)

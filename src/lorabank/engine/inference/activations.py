@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.batches import by_length
+from lorabank.engine.encoding.batches import batches_by_length
 from lorabank.engine.encoding.chat import Chat
 from lorabank.errors import DataError, UsageError
 from lorabank.tasks.examples import Message
@@ -59,7 +59,7 @@ def capture(
     _check(base, prompts, paths, n_tokens)
     owner: list[int] = []
     parts: dict[str, list[Tensor]] = {path: [] for path in paths}
-    for some in by_length([len(prompt) for prompt in prompts], max_tokens=_BATCH_TOKENS):
+    for some in batches_by_length([len(prompt) for prompt in prompts], max_tokens=_BATCH_TOKENS):
         read = [prompts[i] for i in some]
         kept = [
             (row, column)

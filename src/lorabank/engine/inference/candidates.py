@@ -26,7 +26,7 @@ BARE = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class DraftReply:
     """The beginning of one reply, greedy."""
 
     tokens: tuple[int, ...]
@@ -45,7 +45,7 @@ class Trace:
 
 
 @torch.no_grad()
-def explore(
+def probe_candidates(
     base: Base,
     prompts: Sequence[Sequence[int]],
     *,
@@ -53,7 +53,7 @@ def explore(
     slots: Sequence[Sequence[int]],
     n_tokens: int,
     prefix: Sequence[int] | None = None,
-) -> list[list[Trace]]:
+) -> list[list[DraftReply]]:
     """For each prompt the bare model's trace, then one for each of its slots.
 
     Args:
@@ -74,7 +74,7 @@ def explore(
                 f"{base.max_tokens:,} with {n_tokens} for the answer; shorten it"
             )
     rows = [(i, slot) for i, few in enumerate(slots) for slot in (BARE, *few)]
-    traces: dict[tuple[int, int], Trace] = {}
+    traces: dict[tuple[int, int], DraftReply] = {}
     documents = _documents(prompts, prefix, fleet, slots)
     longest = max(map(len, prompts), default=0) + n_tokens
     for some in _whole_prompts(base, rows, documents, longest):
@@ -125,7 +125,7 @@ def _traces(
     rows: Sequence[tuple[int, int]],
     n_tokens: int,
     document: tuple[int, ...],
-) -> list[Trace]:
+) -> list[DraftReply]:
     order = sorted(range(len(rows)), key=lambda j: rows[j][1])  # an adapter's rows side by side
     seated = [rows[j][1] for j in order]
     group = Group(
@@ -159,7 +159,7 @@ def _traces(
     for place, token in decode(base, group, n_tokens, lambda logits: logits.argmax(-1), watch):
         written[place].append(token)
     found = [
-        Trace(
+        DraftReply(
             tokens=tuple(written[place]),
             has_ended=has_ended[place],
             text=base.chat.text(written[place]),

@@ -17,9 +17,9 @@ from transformers import DynamicCache
 
 from lorabank.engine.backbone.attention import can_follow, following
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.prefill import Tokens, after_start, read_start
+from lorabank.engine.backbone.prefill import Tokens, cache_after_prefix, prefill_prefix
 from lorabank.engine.encoding.chat import Chat
-from lorabank.engine.encoding.dataset import asked_of
+from lorabank.engine.encoding.dataset import question_with_passage
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import Message
@@ -63,7 +63,7 @@ def with_context(base: Base, context: str, question: str, *, room: int = 64) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class DocumentCache:
     """A document that stands before all rows of a batch, and what the model is given of it."""
 
     layers: list[tuple[Tensor, Tensor]] | None
@@ -118,19 +118,19 @@ def shareable(
     return [n if fleet.activated[slot] else 0 for n, slot in zip(prefix, slots, strict=True)]
 
 
-def read_document(base: Base, document: Tokens, n_rows: int, fleet: Fleet | None) -> Before:
+def read_document(base: Base, document: Tokens, n_rows: int, fleet: Fleet | None) -> DocumentCache:
     """A document as the bare base reads it, before so many rows."""
 
     def compute(_: list[int]) -> list[Any]:
-        with nullcontext() if fleet is None else fleet.seated(None):
-            return [read_start(base.model, document)]
+        with nullcontext() if fleet is None else fleet.assigned(None):
+            return [prefill_prefix(base.model, document)]
 
-    (layers,) = base.documents.get([document], compute)
+    (layers,) = base.document_cache.get([document], compute)
     if not can_follow(base.model):
-        return Before(None, after_start(layers, n_rows), len(document))
+        return DocumentCache(None, cache_after_prefix(layers, n_rows), len(document))
     there = [(layer.keys[0], layer.values[0]) for layer in layers]
-    return Before(there, DynamicCache(), len(document))
+    return DocumentCache(there, DynamicCache(), len(document))
 
 
 def _ids(chat: Chat, context: str, question: str) -> tuple[int, ...]:
-    return tuple(chat.prompt_ids([Message("user", asked_of(context, question))]))
+    return tuple(chat.prompt_ids([Message("user", question_with_passage(context, question))]))

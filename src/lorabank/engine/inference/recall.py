@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.batches import by_length, probe_batch
-from lorabank.engine.encoding.dataset import Probe
+from lorabank.engine.encoding.batches import batches_by_length, evaluation_batch
+from lorabank.engine.encoding.dataset import EvaluationPrompt
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.document_prefix import in_groups, read_document, shareable
 from lorabank.engine.inference.generate import generate
@@ -40,9 +40,9 @@ class Reading:
     """Index of the first answer token that greedy decoding gets wrong."""
 
 
-def read(
+def read_answers(
     base: Base,
-    probes: Sequence[Probe],
+    probes: Sequence[EvaluationPrompt],
     *,
     fleet: Fleet | None = None,
     slots: Sequence[int] | None = None,
@@ -72,13 +72,13 @@ def read(
     return [reading for reading in readings if reading is not None]
 
 
-def share(readings: Sequence[Reading]) -> float:
+def recall_share(readings: Sequence[Reading]) -> float:
     return sum(reading.recalled for reading in readings) / len(readings)
 
 
-def scored(
+def score_replies(
     base: Base,
-    probes: Sequence[Probe],
+    probes: Sequence[EvaluationPrompt],
     scorer: Scorer,
     *,
     fleet: Fleet | None = None,
@@ -87,9 +87,10 @@ def scored(
 ) -> list[bool]:
     """Verdicts of a text scorer; only what token recall did not settle is generated."""
     if readings is None:
-        readings = read(base, probes, fleet=fleet, slots=slots)
+        readings = read_answers(base, probes, fleet=fleet, slots=slots)
     verdicts = [
-        reading.recalled and probe.ends for reading, probe in zip(readings, probes, strict=True)
+        reading.recalled and probe.ends_turn
+        for reading, probe in zip(readings, probes, strict=True)
     ]
     left = [i for i, settled in enumerate(verdicts) if not settled]
     replies = generate(
@@ -105,7 +106,7 @@ def scored(
 
 
 def _batches(
-    base: Base, probes: Sequence[Probe], shared: Sequence[int] | None
+    base: Base, probes: Sequence[EvaluationPrompt], shared: Sequence[int] | None
 ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
     """Probes that are read together, and the document they go on from."""
     rows = [(*probe.prompt_ids, *probe.answer_ids) for probe in probes]
@@ -113,13 +114,13 @@ def _batches(
         if document:
             yield document, places
             continue
-        for some in by_length([len(rows[i]) for i in places], max_tokens=MAX_TOKENS):
+        for some in batches_by_length([len(rows[i]) for i in places], max_tokens=MAX_TOKENS):
             yield (), [places[i] for i in some]
 
 
 def _after(
     base: Base,
-    probes: Sequence[Probe],
+    probes: Sequence[EvaluationPrompt],
     document: tuple[int, ...],
     fleet: Fleet | None,
     slots: Sequence[int] | None,
@@ -127,19 +128,27 @@ def _after(
     """Probes that go on from a document."""
     n = len(document)
     rest = [
-        replace(probe, prompt_ids=probe.prompt_ids[n:], on_from=max(0, probe.on_from - n))
+        replace(
+            probe,
+            prompt_ids=probe.prompt_ids[n:],
+            adapter_start=max(0, probe.adapter_start - n),
+        )
         for probe in probes
     ]
-    batch = probe_batch(rest, device=base.device)
+    batch = evaluation_batch(rest, device=base.device)
     before = read_document(base, document, len(probes), fleet)
-    seated = nullcontext() if fleet is None or slots is None else fleet.seated(slots, on=batch.on)
+    seated = (
+        nullcontext()
+        if fleet is None or slots is None
+        else fleet.assigned(slots, adapter_mask=batch.adapter_mask)
+    )
     with seated, before.shown():
-        nats, hits = base.nats_at(
+        nats, hits = base.token_nll(
             batch.rows,
             batch.columns,
             batch.targets,
-            input_ids=batch.ids,
-            position_ids=torch.arange(n, n + batch.ids.shape[1], device=base.device)[None],
+            input_ids=batch.input_ids,
+            position_ids=torch.arange(n, n + batch.input_ids.shape[1], device=base.device)[None],
             past_key_values=before.cache,
             use_cache=True,
         )
@@ -156,16 +165,16 @@ def _each(nats: Tensor, hits: Tensor, sizes: list[int]) -> list[Reading]:
 
 
 def _answers(
-    base: Base, probes: Sequence[Probe], fleet: Fleet | None, slots: Sequence[int] | None
+    base: Base, probes: Sequence[EvaluationPrompt], fleet: Fleet | None, slots: Sequence[int] | None
 ) -> list[Reading]:
     if fleet is None or slots is None:
-        batch = probe_batch(probes, device=base.device)
-        nats, hits = base.nats_at(
-            batch.rows, batch.columns, batch.targets, input_ids=batch.ids, use_cache=False
+        batch = evaluation_batch(probes, device=base.device)
+        nats, hits = base.token_nll(
+            batch.rows, batch.columns, batch.targets, input_ids=batch.input_ids, use_cache=False
         )
     else:
-        batch = probe_batch(probes, device=base.device, split=fleet.reuse.prompts)
-        nats, hits = fleet.nats_at(batch, slots)
+        batch = evaluation_batch(probes, device=base.device, split=fleet.reuse.prompts)
+        nats, hits = fleet.token_nll(batch, slots)
     return _each(nats, hits, batch.sizes)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.prefill import as_cache, read_prompts
+from lorabank.engine.backbone.prefill import as_cache, prefill_prompts
 from lorabank.engine.inference.embedder import Embedder
 from lorabank.errors import DataError
 from lorabank.retrieval.index import Found
@@ -90,7 +90,7 @@ def token_likelihoods(base: Base, pairs: Sequence[tuple[str, str]]) -> list[list
                 f"a passage and a question of {n_tokens:,} tokens do not fit: {base.info.name} "
                 f"takes {base.max_tokens:,}; shorten them"
             )
-        entry = read_prompts(base.model, [tuple(before)])[0]
+        entry = prefill_prompts(base.model, [tuple(before)])[0]
         for start in range(0, len(rows), _ROWS):
             part = rows[start : start + _ROWS]
             cache, _ = as_cache([entry] * len(part))
@@ -107,7 +107,7 @@ def _nats(base: Base, rows: Sequence[Sequence[int]], cache: object) -> list[list
     columns = [c for row in rows for c in range(len(row) - 1)]
     targets = torch.tensor([token for row in rows for token in row[1:]], device=base.device)
     nats: Tensor
-    nats, _ = base.nats_at(
+    nats, _ = base.token_nll(
         torch.tensor(row_of, device=base.device),
         torch.tensor(columns, device=base.device),
         targets,

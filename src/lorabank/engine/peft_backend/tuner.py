@@ -20,10 +20,10 @@ from torch import Tensor
 
 from lorabank.engine.adapters.adapter import staged, weight_bytes
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.batches import lesson_batch
-from lorabank.engine.inference.recall import read, share
+from lorabank.engine.encoding.batches import training_batch
+from lorabank.engine.inference.recall import read_answers, recall_share
 from lorabank.engine.peft_backend.wrapped import peft_config, set_training, wrapped
-from lorabank.engine.training.jobs import Job, Outcome, Progress, check_lessons
+from lorabank.engine.training.jobs import Job, Outcome, Progress, check_dataset
 from lorabank.errors import UsageError
 from lorabank.lora.objectives import fleet_weights, weighted_means
 
@@ -53,7 +53,7 @@ def train_with_peft(
     Raises:
         UsageError: the tuner does not fit the job's layers.
     """
-    check_lessons(base, job)
+    check_dataset(base, job)
     with _seeded(base, job.settings.seed), _built(base, job) as model:
         training = _Training(base, job, model)
         try:
@@ -107,7 +107,7 @@ class _Training:
             if closed is None:
                 return "diverged"
             on_step(progress)
-            if (closed or progress.is_spent) and progress.may_have_it:
+            if (closed or progress.is_spent) and progress.may_be_recalled:
                 recall = self._judge()
                 if goal is not None and recall >= goal:
                     return "recalled"
@@ -136,11 +136,11 @@ class _Training:
     def _step(self) -> bool | None:
         """One batch; whether it closed an epoch, None where loss or gradient is not a number."""
         s, progress = self.job.settings, self.progress
-        lessons = [self.job.lessons.lessons[i] for i in progress.next_batch()]
-        batch = lesson_batch(lessons, device=self.base.device)
+        lessons = [self.job.dataset.examples[i] for i in progress.next_batch()]
+        batch = training_batch(lessons, device=self.base.device)
         set_training(self.model, True)
         logits = self.base.logits_at(
-            batch.rows, batch.columns, input_ids=batch.ids, use_cache=False
+            batch.rows, batch.columns, input_ids=batch.input_ids, use_cache=False
         )  # (N, V)
         nats = F.cross_entropy(logits.float(), batch.targets, reduction="none")  # (N,)
         wrong = logits.argmax(-1) != batch.targets  # (N,)
@@ -161,7 +161,7 @@ class _Training:
         self.optimiser.step()
         return progress.record(
             examples=len(lessons),
-            tokens=sum(len(lesson.ids) for lesson in lessons),
+            tokens=sum(len(lesson.token_ids) for lesson in lessons),
             hits=len(lessons) - len(set(batch.rows[wrong].tolist())),
             loss=loss.item(),
         )
@@ -169,7 +169,7 @@ class _Training:
     def _judge(self, *, last: bool = False) -> float:
         """Recall as it is now, verified; keeps the state if it is the best (or as good, `last`)."""
         set_training(self.model, False)
-        recall = share(read(self.base, self.job.lessons.probes))
+        recall = recall_share(read_answers(self.base, self.job.dataset.prompts))
         if recall > self.best_recall or (last and recall == self.best_recall):
             self.best_recall, self.best = recall, _copy(self.live)
         return recall

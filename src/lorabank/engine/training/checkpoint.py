@@ -114,7 +114,7 @@ def _identity(base: Base, jobs: Sequence[Job]) -> dict[str, Any]:
                 "name": job.name,
                 "settings": job.settings.as_json(),
                 "layers": list(job.paths),
-                "lessons": hashlib.sha256(repr(job.lessons).encode()).hexdigest(),
+                "lessons": hashlib.sha256(repr(job.dataset).encode()).hexdigest(),
             }
             for job in jobs
         ],

@@ -15,19 +15,28 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.prefill import after_start, alike, read_start
-from lorabank.engine.backbone.reuse import blocks, watching
-from lorabank.engine.encoding.batches import Batch, lesson_batch
-from lorabank.engine.encoding.dataset import Lesson
+from lorabank.engine.backbone.prefill import (
+    cache_after_prefix,
+    group_by_shared_prefix,
+    prefill_prefix,
+)
+from lorabank.engine.backbone.reuse import blocks, capturing_block_outputs
+from lorabank.engine.encoding.batches import Batch, training_batch
+from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.lora.distillation import Said, join, keep, relative_l1
+from lorabank.lora.distillation import (
+    TeacherTargets,
+    concatenate_targets,
+    relative_l1,
+    top_k_targets,
+)
 
 _HELD_TOKENS = 16_384  # in the cache of one forward pass, a document counted for each of its rows
 _HEARD_ROWS = 64  # between one visit to the shelf and the next, when filling it
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class TeacherRequest:
     """What a job wants to hear."""
 
     k: int = 128
@@ -37,135 +46,148 @@ class Ask:
     from_layer: int = 0
     """The lowest block whose output is asked for."""
 
-    def of(self, lesson: Lesson) -> "Ask":
+    def for_example(self, lesson: EncodedExample) -> "TeacherRequest":
         """What is asked on one lesson: words alone of guards.
 
         A student starts out as a guard's teacher, where the slope of |h - s| is the sign of
         rounding errors, at full size. The divergence is flat there.
         """
-        return replace(self, hidden_weight=0.0) if lesson.is_guard else self
+        return replace(self, hidden_weight=0.0) if lesson.is_regularisation else self
 
 
 @dataclass(frozen=True, slots=True)
-class Taught:
+class BatchTargets:
     """The positions of a batch that have a teacher, of one `ask`, and what it says there."""
 
-    ask: Ask
-    at: Tensor
+    request: TeacherRequest
+    positions: Tensor
     """(n,) which of the batch's N."""
-    said: Said
+    targets: TeacherTargets
 
 
-def warm(fleet: Fleet, lessons: Sequence[Lesson], ask: Ask) -> None:
+def prefill_targets(fleet: Fleet, lessons: Sequence[EncodedExample], ask: TeacherRequest) -> None:
     """Hear all lessons that have a teacher, document by document, and shelve what is said."""
     if not fleet.reuse.teachers:
         return
-    wanted: dict[Ask, list[Lesson]] = {}
+    wanted: dict[TeacherRequest, list[EncodedExample]] = {}
     for lesson in lessons:
-        if lesson.teacher:
-            wanted.setdefault(ask.of(lesson), []).append(lesson)
+        if lesson.teacher_prompt_ids:
+            wanted.setdefault(ask.for_example(lesson), []).append(lesson)
     for narrowed, some in wanted.items():
-        for members, _ in alike([lesson.teacher for lesson in some]):
+        for members, _ in group_by_shared_prefix([lesson.teacher_prompt_ids for lesson in some]):
             for start in range(0, len(members), _HEARD_ROWS):
-                hear(fleet, [some[i] for i in members[start : start + _HEARD_ROWS]], narrowed)
+                compute_targets(
+                    fleet, [some[i] for i in members[start : start + _HEARD_ROWS]], narrowed
+                )
 
 
-def listen(
-    fleet: Fleet, batch: Batch, lessons: Sequence[Lesson], asks: Sequence[Ask]
-) -> list[Taught]:
+def batch_targets(
+    fleet: Fleet, batch: Batch, lessons: Sequence[EncodedExample], asks: Sequence[TeacherRequest]
+) -> list[BatchTargets]:
     """What the teachers of a batch's rows say, one entry for each ask; none without teachers."""
-    rows: dict[Ask, list[int]] = {}
+    rows: dict[TeacherRequest, list[int]] = {}
     for row, (lesson, ask) in enumerate(zip(lessons, asks, strict=True)):
-        if lesson.teacher:
-            rows.setdefault(ask.of(lesson), []).append(row)
+        if lesson.teacher_prompt_ids:
+            rows.setdefault(ask.for_example(lesson), []).append(row)
     if not rows:
         return []
     positions = torch.split(torch.arange(len(batch.rows), device=batch.rows.device), batch.sizes)
     return [
-        Taught(
+        BatchTargets(
             ask,
             torch.cat([positions[row] for row in some]),
-            join(hear(fleet, [lessons[row] for row in some], ask)),
+            concatenate_targets(compute_targets(fleet, [lessons[row] for row in some], ask)),
         )
         for ask, some in rows.items()
     ]
 
 
 def nats_at(
-    fleet: Fleet, batch: Batch, slots: Sequence[int], taught: Sequence[Taught]
+    fleet: Fleet, batch: Batch, slots: Sequence[int], taught: Sequence[BatchTargets]
 ) -> tuple[Tensor, Tensor]:
     """As `Fleet.nats_at`; where there is a teacher, how far the adapted model is from it."""
-    deep = [some for some in taught if some.said.hidden is not None]
+    deep = [some for some in taught if some.targets.hidden is not None]
     n_layers = len(blocks(fleet.base.model))
-    layers = range(min((some.ask.from_layer for some in deep), default=n_layers), n_layers)
+    layers = range(min((some.request.from_layer for some in deep), default=n_layers), n_layers)
     with (
-        fleet.reading(batch, slots) as inputs,
-        watching(fleet.base.model, layers, batch.rows, batch.columns) as seen,
+        fleet.batch_inputs(batch, slots) as inputs,
+        capturing_block_outputs(fleet.base.model, layers, batch.rows, batch.columns) as seen,
     ):
-        nats, hits = fleet.base.nats_at(
+        nats, hits = fleet.base.token_nll(
             batch.rows,
             batch.columns,
             batch.targets,
-            taught=[(some.at, some.said) for some in taught],
+            taught=[(some.positions, some.targets) for some in taught],
             **inputs,
         )
     for some in deep:
-        assert some.said.hidden is not None
-        mine = torch.stack([seen[i][some.at] for i in layers if i >= some.ask.from_layer], dim=1)
-        gap = some.ask.hidden_weight * relative_l1(mine, some.said.hidden)
-        nats = nats.index_add(0, some.at, gap)
+        assert some.targets.hidden is not None
+        mine = torch.stack(
+            [seen[i][some.positions] for i in layers if i >= some.request.from_layer], dim=1
+        )
+        gap = some.request.hidden_weight * relative_l1(mine, some.targets.hidden)
+        nats = nats.index_add(0, some.positions, gap)
     return nats, hits
 
 
-def hear(fleet: Fleet, lessons: Sequence[Lesson], ask: Ask) -> list[Said]:
+def compute_targets(
+    fleet: Fleet, lessons: Sequence[EncodedExample], ask: TeacherRequest
+) -> list[TeacherTargets]:
     """What the teacher of each lesson says, from the shelf where `reuse` allows."""
 
-    def compute(missing: Sequence[int]) -> list[Said]:
-        with torch.no_grad(), fleet.seated(None):
+    def compute(missing: Sequence[int]) -> list[TeacherTargets]:
+        with torch.no_grad(), fleet.assigned(None):
             some = [_as_read(lessons[i]) for i in missing]
             return _speak(fleet.base, some, ask, is_shared=fleet.reuse.teachers)
 
     if not fleet.reuse.teachers:
         return compute(range(len(lessons)))
     wants = ask.k, ask.from_layer if ask.hidden_weight else None
-    keys = [(*wants, row.ids, row.carries_loss) for row in map(_as_read, lessons)]
-    return fleet.base.teachers.get(keys, compute)
+    keys = [(*wants, row.token_ids, row.loss_mask) for row in map(_as_read, lessons)]
+    return fleet.base.teacher_cache.get(keys, compute)
 
 
-def _as_read(lesson: Lesson) -> Lesson:
+def _as_read(lesson: EncodedExample) -> EncodedExample:
     """The row the teacher reads: its own prompt, then the lesson's answer."""
-    start, prompt = lesson.start, lesson.teacher
-    return Lesson(
-        (*prompt, *lesson.ids[start:]), (False,) * len(prompt) + lesson.carries_loss[start:]
+    start, prompt = lesson.answer_start, lesson.teacher_prompt_ids
+    return EncodedExample(
+        (*prompt, *lesson.token_ids[start:]), (False,) * len(prompt) + lesson.loss_mask[start:]
     )
 
 
-def _speak(base: Base, rows: Sequence[Lesson], ask: Ask, *, is_shared: bool) -> list[Said]:
+def _speak(
+    base: Base, rows: Sequence[EncodedExample], ask: TeacherRequest, *, is_shared: bool
+) -> list[TeacherTargets]:
     """From the bare base; what rows begin with alike is read once if `is_shared`."""
-    found: dict[int, Said] = {}
-    prompts = [row.ids[: row.start] for row in rows]
-    for members, n_shared in alike(prompts) if is_shared else [(list(range(len(rows))), 0)]:
-        start = read_start(base.model, prompts[members[0]][:n_shared]) if n_shared else None
-        longest = max(len(rows[i].ids) for i in members)
+    found: dict[int, TeacherTargets] = {}
+    prompts = [row.token_ids[: row.answer_start] for row in rows]
+    for members, n_shared in (
+        group_by_shared_prefix(prompts) if is_shared else [(list(range(len(rows))), 0)]
+    ):
+        start = prefill_prefix(base.model, prompts[members[0]][:n_shared]) if n_shared else None
+        longest = max(len(rows[i].token_ids) for i in members)
         step = max(1, _HELD_TOKENS // longest)
         for first in range(0, len(members), step):
             some = members[first : first + step]
-            batch = lesson_batch(
-                [replace(rows[i], on_from=n_shared) for i in some], device=base.device, split=True
-            )
-            cache = after_start(start, len(some)) if start else None
+            after_prefix = [replace(rows[i], adapter_start=n_shared) for i in some]
+            batch = training_batch(after_prefix, device=base.device, split=True)
+            cache = cache_after_prefix(start, len(some)) if start else None
             found.update(zip(some, _hear_batch(base, batch, cache, ask), strict=True))
     return [found[i] for i in range(len(rows))]
 
 
-def _hear_batch(base: Base, batch: Batch, cache: object, ask: Ask) -> list[Said]:
+def _hear_batch(
+    base: Base, batch: Batch, cache: object, ask: TeacherRequest
+) -> list[TeacherTargets]:
     """What is said in each row of a batch that follows on a cache, if there is one."""
     layers = range(ask.from_layer if ask.hidden_weight else 0, len(blocks(base.model)))
-    with watching(base.model, layers if ask.hidden_weight else (), batch.rows, batch.columns) as h:
+    with capturing_block_outputs(
+        base.model, layers if ask.hidden_weight else (), batch.rows, batch.columns
+    ) as h:
         logits = base.logits_at(
             batch.rows,
             batch.columns,
-            input_ids=batch.ids,
+            input_ids=batch.input_ids,
             past_key_values=cache,
             use_cache=cache is not None,
         )
@@ -174,6 +196,8 @@ def _hear_batch(base: Base, batch: Batch, cache: object, ask: Ask) -> list[Said]
     for n in batch.sizes:
         some = slice(first, first + n)
         log_p = F.log_softmax(logits[some], dim=-1, dtype=torch.float32)
-        said.append(keep(log_p, ask.k, hidden=None if hidden is None else hidden[some].clone()))
+        said.append(
+            top_k_targets(log_p, ask.k, hidden=None if hidden is None else hidden[some].clone())
+        )
         first += n
     return said

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import Lessons
+from lorabank.engine.encoding.dataset import EncodedDataset
 from lorabank.engine.fleet.fleet import Weights
-from lorabank.engine.training.distillation import Ask
+from lorabank.engine.training.distillation import TeacherRequest
 from lorabank.engine.training.settings import TrainSettings
 from lorabank.errors import DataError, UsageError
 from lorabank.lora import objectives, variants
@@ -33,7 +33,7 @@ class Job:
     """An adapter to be written."""
 
     name: str
-    lessons: Lessons
+    dataset: EncodedDataset
     settings: TrainSettings
     paths: tuple[str, ...]
     """Linear layers it adapts."""
@@ -43,11 +43,11 @@ class Job:
         return objectives.parse(self.settings.objective)
 
     @property
-    def ask(self) -> Ask:
+    def teacher_request(self) -> TeacherRequest:
         """What it wants to hear of its teachers: of the blocks those that it can move."""
         s = self.settings
         lowest = min((layer_of(path) or 0 for path in self.paths), default=0)
-        return Ask(s.teacher_k, s.teacher_hidden, lowest)
+        return TeacherRequest(s.teacher_k, s.teacher_hidden, lowest)
 
     @property
     def saved_r(self) -> int:
@@ -62,13 +62,13 @@ class Job:
 
     @property
     def steps_per_epoch(self) -> int:
-        return math.ceil(len(self.lessons) / self.settings.batch_size)
+        return math.ceil(len(self.dataset) / self.settings.batch_size)
 
     @property
     def rows_per_step(self) -> int:
         """Examples of the largest batch, and guards with it."""
-        n = min(self.settings.batch_size, len(self.lessons))
-        return n + math.ceil(n * self.settings.guards_per_example)
+        n = min(self.settings.batch_size, len(self.dataset))
+        return n + math.ceil(n * self.settings.regularisation_per_example)
 
     @property
     def total_steps(self) -> int:
@@ -149,7 +149,7 @@ class Progress:
 
     @property
     def exposures(self) -> float:
-        return self.examples / len(self.job.lessons)
+        return self.examples / len(self.job.dataset)
 
     @property
     def loss(self) -> float | None:
@@ -199,14 +199,17 @@ class Progress:
     def next_batch(self) -> list[int]:
         """Indices of the examples of the next step; every example once before any comes twice."""
         if not self._queue:
-            order = list(range(len(self.job.lessons)))
+            order = list(range(len(self.job.dataset)))
             self._rng.shuffle(order)
             self._queue = _split(order, self.job)
         return self._queue.pop(0)
 
-    def next_guards(self, n_examples: int) -> list[int]:
+    def next_regularisation(self, n_examples: int) -> list[int]:
         """Indices of the guards that go with so many examples: all in turn, each a share."""
-        ratio, n = self.job.settings.guards_per_example, len(self.job.lessons.guards)
+        ratio, n = (
+            self.job.settings.regularisation_per_example,
+            len(self.job.dataset.regularisation),
+        )
         due = range(int(ratio * self.examples), int(ratio * (self.examples + n_examples)))
         return [i % n for i in due]
 
@@ -241,7 +244,7 @@ class Progress:
         if self._queue:
             return False
         mean = sum(self._losses) / len(self._losses)
-        self.curve.append(Epoch(self.exposures, mean, self._hits / len(self.job.lessons)))
+        self.curve.append(Epoch(self.exposures, mean, self._hits / len(self.job.dataset)))
         self._plateau.see(mean)
         self._hits, self._losses = 0, []
         return True
@@ -256,7 +259,7 @@ class Progress:
         return self.job.settings.schedule == "plateau" and self._plateau.is_over
 
     @property
-    def may_have_it(self) -> bool:
+    def may_be_recalled(self) -> bool:
         """Whether the last epoch makes it worth verifying recall.
 
         Examples were seen before the updates that followed them, so recall after the epoch is
@@ -292,7 +295,7 @@ def check_jobs(base: Base, jobs: Sequence[Job]) -> None:
             raise UsageError(f"{count} jobs are named {name!r}; give each a name of its own")
     for job in jobs:
         _check_layers(base, job)
-        check_lessons(base, job)
+        check_dataset(base, job)
 
 
 def _check_layers(base: Base, job: Job) -> None:
@@ -314,19 +317,20 @@ def _check_layers(base: Base, job: Job) -> None:
         raise UsageError(f"job {job.name!r}: dropout must be at least 0, below 1, got {s.dropout}")
 
 
-def check_lessons(base: Base, job: Job) -> None:
+def check_dataset(base: Base, job: Job) -> None:
     """Refuse rows that cannot be trained on, as `check_jobs` does."""
-    if not len(job.lessons):
+    if not len(job.dataset):
         raise DataError(f"job {job.name!r} has nothing to learn; give it at least one example")
-    rows = zip(job.lessons.lessons, job.lessons.probes, strict=True)
+    rows = zip(job.dataset.examples, job.dataset.prompts, strict=True)
     for number, (lesson, probe) in enumerate(rows, start=1):
         which = f"job {job.name!r}: example {number}"
         if not probe.answer.strip():
             raise DataError(f"{which} has an empty answer; fill it in or leave the example out")
-        if not any(lesson.carries_loss):
+        if not any(lesson.loss_mask):
             raise DataError(f"{which} has no token that carries loss")
-        if len(lesson.ids) > base.max_tokens:
+        if len(lesson.token_ids) > base.max_tokens:
             raise DataError(
-                f"{which} has {len(lesson.ids):,} tokens, the model takes {base.max_tokens:,}; "
+                f"{which} has {len(lesson.token_ids):,} tokens, "
+                f"the model takes {base.max_tokens:,}; "
                 "split it"
             )

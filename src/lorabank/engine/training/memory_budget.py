@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.reuse import Reuse, blocks, layer_shelf, prompt_shelf
-from lorabank.engine.encoding.batches import lesson_batch
-from lorabank.engine.encoding.dataset import Lesson
+from lorabank.engine.backbone.reuse import Reuse, blocks, new_layer_input_cache, new_prompt_cache
+from lorabank.engine.encoding.batches import training_batch
+from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.dropout import Dropout
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.training.jobs import Job
@@ -32,7 +32,7 @@ _GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class MemoryNeed:
     """What a fleet takes."""
 
     seat_bytes: int
@@ -47,7 +47,7 @@ class Need:
         return max(0, (int(free_bytes * _SHARE) - self.done_bytes) // self.seat_bytes)
 
 
-def settle_width(need: Need, *, free_bytes: int, n_jobs: int, asked: int | None) -> int:
+def choose_width(need: MemoryNeed, *, free_bytes: int, n_jobs: int, asked: int | None) -> int:
     """How many adapters train at once: as many as asked for, or as fit.
 
     Raises:
@@ -68,12 +68,12 @@ def settle_width(need: Need, *, free_bytes: int, n_jobs: int, asked: int | None)
     return min(width, fits)
 
 
-def measure_need(base: Base, jobs: Sequence[Job], *, reuse: Reuse, recompute: bool) -> Need:
+def measure_memory(base: Base, jobs: Sequence[Job], *, reuse: Reuse, recompute: bool) -> MemoryNeed:
     """What a fleet for these jobs takes, as if each had the longest row and the largest batch."""
     paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
     rows = max(job.rows_per_step for job in jobs)
-    lessons = [row for job in jobs for row in job.lessons.rows]
-    longest = max(lessons, key=lambda row: (_n_run(row, reuse), len(row.ids)))
+    lessons = [row for job in jobs for row in job.dataset.training_rows]
+    longest = max(lessons, key=lambda row: (_n_run(row, reuse), len(row.token_ids)))
     r = max(job.saved_r for job in jobs)
     with _own_shelves(base), Fleet(base, paths=paths, r=r, reuse=reuse) as fleet:
         fleet.is_exact[0] = any(job.settings.variant == "pissa" for job in jobs)
@@ -87,29 +87,29 @@ def measure_need(base: Base, jobs: Sequence[Job], *, reuse: Reuse, recompute: bo
                 n = len(blocks(base.model)) - fleet.from_layer
                 entering = base.model.get_input_embeddings().weight[0].nbytes
                 row = row // n + n * _n_run(longest, reuse) * entering
-    need = Need(_COPIES * adapter + rows * row, len(jobs) * adapter)
+    need = MemoryNeed(_COPIES * adapter + rows * row, len(jobs) * adapter)
     _log.info(
         "a seat takes %.1f MB, %.1f of it for its rows", need.seat_bytes / 1e6, rows * row / 1e6
     )
     return need
 
 
-def _n_run(row: Lesson, reuse: Reuse) -> int:
-    return len(row.ids) - (row.on_from if reuse.prompts else 0)
+def _n_run(row: EncodedExample, reuse: Reuse) -> int:
+    return len(row.token_ids) - (row.adapter_start if reuse.prompts else 0)
 
 
 @contextmanager
 def _own_shelves(base: Base) -> Iterator[None]:
     """What is computed inside is not kept: training fills the shelves in its own order."""
-    kept = base.prompts, base.layer_inputs
-    base.prompts, base.layer_inputs = prompt_shelf(), layer_shelf()
+    kept = base.prompt_cache, base.layer_input_cache
+    base.prompt_cache, base.layer_input_cache = new_prompt_cache(), new_layer_input_cache()
     try:
         yield
     finally:
-        base.prompts, base.layer_inputs = kept
+        base.prompt_cache, base.layer_input_cache = kept
 
 
-def _held_bytes(fleet: Fleet, row: Lesson, rate: float) -> int:
+def _held_bytes(fleet: Fleet, row: EncodedExample, rate: float) -> int:
     """What autograd keeps of one row for the backward pass, the base's own weights aside."""
     known = {p.untyped_storage().data_ptr() for p in fleet.base.model.parameters()}
     held: dict[int, Tensor] = {}
@@ -124,7 +124,7 @@ def _held_bytes(fleet: Fleet, row: Lesson, rate: float) -> int:
     return total + nats.nbytes
 
 
-def _peak_bytes(fleet: Fleet, row: Lesson, rate: float, *, recompute: bool) -> int:
+def _peak_bytes(fleet: Fleet, row: EncodedExample, rate: float, *, recompute: bool) -> int:
     device = fleet.base.device
     with recomputing(fleet, is_on=recompute):
         _forward(
@@ -137,7 +137,7 @@ def _peak_bytes(fleet: Fleet, row: Lesson, rate: float, *, recompute: bool) -> i
     return torch.cuda.max_memory_allocated(device) - before
 
 
-def _forward(fleet: Fleet, row: Lesson, rate: float) -> Tensor:
-    batch = lesson_batch([row], device=fleet.base.device, split=fleet.reuse.prompts)
-    with fleet.dropping({0: Dropout(rate, seed=0, step=0)}):
-        return fleet.nats_at(batch, [0])[0]
+def _forward(fleet: Fleet, row: EncodedExample, rate: float) -> Tensor:
+    batch = training_batch([row], device=fleet.base.device, split=fleet.reuse.prompts)
+    with fleet.dropout_applied({0: Dropout(rate, seed=0, step=0)}):
+        return fleet.token_nll(batch, [0])[0]

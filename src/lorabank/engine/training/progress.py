@@ -34,18 +34,18 @@ class FleetProgress:
         return sum(job.state == "waiting" for job in self.jobs)
 
     @property
-    def seated(self) -> int:
+    def running(self) -> int:
         return sum(job.state == "training" for job in self.jobs)
 
     @property
     def done(self) -> int:
-        return len(self.jobs) - self.waiting - self.seated
+        return len(self.jobs) - self.waiting - self.running
 
     @property
     def line(self) -> str:
         """The whole in short."""
         return (
-            f"{self.done} done, {self.seated} training, {self.waiting} waiting, "
+            f"{self.done} done, {self.running} training, {self.waiting} waiting, "
             f"{self.tokens_per_s:,.0f} tokens/s"
         )
 

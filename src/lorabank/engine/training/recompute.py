@@ -33,18 +33,18 @@ def _twice(fleet: Fleet, number: int, forward: Callable[..., Any]) -> Callable[.
     def run(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
-        cache, seating = kwargs.get("past_key_values"), fleet.seating
+        cache, seating = kwargs.get("past_key_values"), fleet.assignment
         layer = None if cache is None else cache.layers[number]
         prompts = None if layer is None else dict(vars(layer))
 
         def again(*args: Any) -> Any:
             """Run from the state of the first time: the prompts as read, everyone in their seat."""
-            now = fleet.seating
-            fleet.seat(seating)
+            now = fleet.assignment
+            fleet.assign(seating)
             try:
                 return forward(*args, **kwargs)
             finally:
-                fleet.seat(now)
+                fleet.assign(now)
                 if layer is not None:
                     vars(layer).update(prompts)
 

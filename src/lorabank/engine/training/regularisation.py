@@ -21,7 +21,7 @@ _THINGS = (
 _REPLY_TOKENS = 32
 
 
-def ordinary(base: Base, n: int = len(_ASKED) * len(_THINGS)) -> list[Example]:
+def regularisation_examples(base: Base, n: int = len(_ASKED) * len(_THINGS)) -> list[Example]:
     """Up to 48 prompts with what the bare model, in no fleet, says to each; empty replies left out.
 
     Deterministic for a base and its precision.

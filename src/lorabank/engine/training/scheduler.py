@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lorabank.engine.fleet.dropout import Dropout
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import read, share
+from lorabank.engine.inference.recall import read_answers, recall_share
 from lorabank.engine.training import distillation as teacher
 from lorabank.engine.training.checkpoint import State
 from lorabank.engine.training.jobs import Job, Outcome, Progress
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Seat:
+class TrainingSlot:
     """A job in a slot."""
 
     slot: int
@@ -46,55 +46,55 @@ class Seat:
         return Dropout(self.job.settings.dropout, self.job.settings.seed, self.progress.steps)
 
 
-class Seats:
+class SlotScheduler:
     """The seats of a fleet, the jobs that wait and those that are done."""
 
     def __init__(self, fleet: Fleet, jobs: Sequence[Job]):
         self.fleet, self.jobs = fleet, jobs
         self.optimiser = FleetAdamW(fleet.theta, fleet.grad)
-        self.taken: dict[int, Seat] = {}  # by slot
+        self.running: dict[int, TrainingSlot] = {}  # by slot
         self.outcomes: dict[int, Outcome] = {}  # by number
-        self.n_sat = 0
+        self.n_started = 0
 
-    def fill(self, slot: int) -> None:
+    def start_next(self, slot: int) -> None:
         """Seat the next job that waits, if any."""
-        if self.n_sat == len(self.jobs):
+        if self.n_started == len(self.jobs):
             return
-        job = self.jobs[self.n_sat]
-        self.fleet.start(slot, job.settings, job.paths)
+        job = self.jobs[self.n_started]
+        self.fleet.initialise(slot, job.settings, job.paths)
         self._warm(job)
         self.optimiser.restart(slot)
-        self.taken[slot] = Seat(slot, self.n_sat, Progress(job))
-        self.n_sat += 1
+        self.running[slot] = TrainingSlot(slot, self.n_started, Progress(job))
+        self.n_started += 1
 
     def _warm(self, job: Job) -> None:
         """Put on the base's shelves what they keep of a job's rows."""
-        self.fleet.warm(job.lessons.rows)
-        teacher.warm(self.fleet, job.lessons.rows, job.ask)
+        self.fleet.prefill(job.dataset.training_rows)
+        teacher.prefill_targets(self.fleet, job.dataset.training_rows, job.teacher_request)
 
-    def update(self, seat: Seat) -> bool:
+    def update(self, seat: TrainingSlot) -> bool:
         """Apply a slot's gradient; whether it was a number."""
         norm = self.optimiser.step(
             seat.slot,
             lr=seat.progress.lr(),
             weight_decay=seat.job.settings.weight_decay,
             clip=seat.job.settings.clip,
-            moves=self.fleet.moves.get(seat.slot),
+            moves=self.fleet.trainable_masks.get(seat.slot),
         )
         return math.isfinite(norm)
 
-    def recall(self, seat: Seat) -> float:
+    def recall(self, seat: TrainingSlot) -> float:
         """Share of its examples that the job recalls now, by a pass over all."""
-        probes, slots = seat.job.lessons.probes, [seat.slot] * len(seat.job.lessons.probes)
-        return share(read(self.fleet.base, probes, fleet=self.fleet, slots=slots))
+        probes, slots = seat.job.dataset.prompts, [seat.slot] * len(seat.job.dataset.prompts)
+        return recall_share(read_answers(self.fleet.base, probes, fleet=self.fleet, slots=slots))
 
-    def keep(self, seat: Seat, recall: float) -> None:
+    def save_best(self, seat: TrainingSlot, recall: float) -> None:
         """Remember the state as it is, unless it holds what is no number."""
         row = self.fleet.theta[seat.slot].clone()
         if bool(row.isfinite().all()):
             seat.best, seat.best_recall = row, recall
 
-    def finish(self, seat: Seat, stopped: str) -> None:
+    def finish(self, seat: TrainingSlot, stopped: str) -> None:
         """Leave with the better of the best state and, if it is sound, the last."""
         if stopped == "diverged":
             self._go_back(seat)
@@ -104,7 +104,7 @@ class Seats:
         job, progress = seat.job, seat.progress
         self.outcomes[seat.number] = Outcome(
             job=job,
-            weights=self.fleet.take(seat.slot, r=job.saved_r, paths=job.paths),
+            weights=self.fleet.extract(seat.slot, r=job.saved_r, paths=job.paths),
             stopped=stopped,
             recall=max(recall, seat.best_recall),
             steps=progress.steps,
@@ -113,13 +113,13 @@ class Seats:
             curve=tuple(progress.curve),
         )
         _log.info("%s: %s after %d steps", job.name, stopped, progress.steps)
-        del self.taken[seat.slot]
+        del self.running[seat.slot]
         if stopped != "interrupted":
-            self.fill(seat.slot)
+            self.start_next(seat.slot)
 
-    def _go_back(self, seat: Seat) -> None:
+    def _go_back(self, seat: TrainingSlot) -> None:
         if seat.best is None:
-            self.fleet.start(seat.slot, seat.job.settings, seat.job.paths)
+            self.fleet.initialise(seat.slot, seat.job.settings, seat.job.paths)
         else:
             self.fleet.theta[seat.slot].copy_(seat.best)
 
@@ -133,24 +133,28 @@ class Seats:
                 "updates": self.optimiser.steps[seat.slot],
                 "best_recall": seat.best_recall,
             }
-            for seat in self.taken.values()
+            for seat in self.running.values()
         ]
-        numbers: dict[str, Any] = {"width": self.fleet.width, "n_sat": self.n_sat, "seats": seats}
-        best = {f"best.{s.slot}": s.best for s in self.taken.values() if s.best is not None}
+        numbers: dict[str, Any] = {
+            "width": self.fleet.width,
+            "n_sat": self.n_started,
+            "seats": seats,
+        }
+        best = {f"best.{s.slot}": s.best for s in self.running.values() if s.best is not None}
         return numbers, {**self._matrices(), **best}
 
     def restore(self, saved: State, outcomes: dict[int, Outcome]) -> None:
         """Be where `state` was taken."""
         numbers, tensors = saved
-        self.outcomes, self.n_sat = outcomes, numbers["n_sat"]
-        for job in self.jobs[: self.n_sat]:  # again in the order they sat down in
+        self.outcomes, self.n_started = outcomes, numbers["n_sat"]
+        for job in self.jobs[: self.n_started]:  # again in the order they sat down in
             self._warm(job)
         for there in numbers["seats"]:
             slot, job = there["slot"], self.jobs[there["number"]]
-            self.fleet.start(slot, job.settings, job.paths)
+            self.fleet.initialise(slot, job.settings, job.paths)
             self.optimiser.steps[slot] = there["updates"]
             best = tensors.get(f"best.{slot}")
-            self.taken[slot] = Seat(
+            self.running[slot] = TrainingSlot(
                 slot,
                 there["number"],
                 Progress.from_json(job, there["progress"]),

@@ -137,7 +137,7 @@ class TrainSettings:
         )
 
     @property
-    def guards_per_example(self) -> float:
+    def regularisation_per_example(self) -> float:
         return self.protect_share / (1 - self.protect_share)
 
     @property

@@ -18,17 +18,17 @@ from torch import Tensor
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.memory import free_bytes
 from lorabank.engine.backbone.reuse import EVERYTHING, Reuse
-from lorabank.engine.encoding.batches import in_passes, lesson_batch
-from lorabank.engine.encoding.dataset import Lesson
+from lorabank.engine.encoding.batches import passes_by_length, training_batch
+from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.training import distillation as teacher
 from lorabank.engine.training.checkpoint import Checkpoint, State
-from lorabank.engine.training.distillation import Ask
+from lorabank.engine.training.distillation import TeacherRequest
 from lorabank.engine.training.jobs import Job, Outcome, Progress, check_jobs
-from lorabank.engine.training.memory_budget import measure_need, settle_width
+from lorabank.engine.training.memory_budget import choose_width, measure_memory
 from lorabank.engine.training.progress import FleetProgress, fleet_progress
 from lorabank.engine.training.recompute import recomputing
-from lorabank.engine.training.scheduler import Seat, Seats
+from lorabank.engine.training.scheduler import SlotScheduler, TrainingSlot
 from lorabank.errors import UsageError
 from lorabank.lora.objectives import Objective, fleet_weights, weighted_means
 
@@ -76,8 +76,8 @@ def train(
     if checkpoint:
         folder = Checkpoint(checkpoint, base, jobs, every_s=checkpoint_every_s)
     saved = folder.load() if folder else None
-    need = measure_need(base, jobs, reuse=reuse, recompute=gradient_checkpointing)
-    seats = settle_width(
+    need = measure_memory(base, jobs, reuse=reuse, recompute=gradient_checkpointing)
+    seats = choose_width(
         need,
         free_bytes=free_bytes(base.device),
         n_jobs=len(jobs),
@@ -89,7 +89,7 @@ def train(
         Fleet(base, paths=paths, r=r, width=seats, reuse=reuse) as fleet,
         recomputing(fleet, is_on=gradient_checkpointing),
     ):
-        seated = Seats(fleet, jobs)
+        seated = SlotScheduler(fleet, jobs)
         if saved:
             seated.restore(*saved)
         return _Trainer(seated, on_step, on_round).run(folder, keep=keep_checkpoint)
@@ -104,7 +104,7 @@ def _same_width(saved: State, asked: int | None, n_jobs: int) -> int:
 
 
 class _Trainer:
-    def __init__(self, seats: Seats, on_step: OnStep | None, on_round: OnRound | None):
+    def __init__(self, seats: SlotScheduler, on_step: OnStep | None, on_round: OnRound | None):
         self.seats, self.on_step, self.on_round = seats, on_step, on_round
         self.tokens, self.started = 0, time.monotonic()
 
@@ -112,11 +112,11 @@ class _Trainer:
         seats, outcomes = self.seats, self.seats.outcomes
         try:
             for slot in range(seats.fleet.width):
-                if slot not in seats.taken:
-                    seats.fill(slot)
-            while seats.taken:
+                if slot not in seats.running:
+                    seats.start_next(slot)
+            while seats.running:
                 n_done = len(outcomes)
-                self._step(list(seats.taken.values()))
+                self._step(list(seats.running.values()))
                 if self.on_round:
                     self.on_round(self._report())
                 if checkpoint and checkpoint.is_due(has_finished=len(outcomes) > n_done):
@@ -126,30 +126,33 @@ class _Trainer:
             elif checkpoint:
                 checkpoint.remove()
         except KeyboardInterrupt:  # a checkpoint stays: the same call goes on from there
-            for seat in list(seats.taken.values()):
+            for seat in list(seats.running.values()):
                 seats.finish(seat, "interrupted")
         return [outcomes[number] for number in sorted(outcomes)]
 
-    def _step(self, seats: list[Seat]) -> None:
+    def _step(self, seats: list[TrainingSlot]) -> None:
         fleet = self.seats.fleet
         batches = [seat.progress.next_batch() for seat in seats]
         chosen = [
-            [seat.job.lessons.lessons[i] for i in batch]
-            + [seat.job.lessons.guards[i] for i in seat.progress.next_guards(len(batch))]
+            [seat.job.dataset.examples[i] for i in batch]
+            + [
+                seat.job.dataset.regularisation[i]
+                for i in seat.progress.next_regularisation(len(batch))
+            ]
             for seat, batch in zip(seats, batches, strict=True)
         ]
         fleet.grad.zero_()
-        with fleet.dropping({seat.slot: seat.dropout for seat in seats}):
+        with fleet.dropout_applied({seat.slot: seat.dropout for seat in seats}):
             result = fleet_loss(
                 fleet,
                 [seat.slot for seat in seats],
                 chosen,
                 objectives=[seat.job.objective for seat in seats],
-                asks=[seat.job.ask for seat in seats],
+                asks=[seat.job.teacher_request for seat in seats],
             )
         result.losses.sum().backward()  # type: ignore[no-untyped-call]
         losses, hits = result.losses.tolist(), result.hits.tolist()
-        tokens = [sum(len(row.ids) for row in rows) for rows in chosen]
+        tokens = [sum(len(row.token_ids) for row in rows) for rows in chosen]
         self.tokens += sum(tokens)
         for seat, batch, loss, hit, count in zip(seats, batches, losses, hits, tokens, strict=True):
             if not (math.isfinite(loss) and self.seats.update(seat)):
@@ -161,25 +164,25 @@ class _Trainer:
             if closed or seat.progress.is_spent:
                 self._judge(seat)
 
-    def _judge(self, seat: Seat) -> None:
+    def _judge(self, seat: TrainingSlot) -> None:
         """Decide at the end of an epoch whether a job is done, and keep its best state."""
         progress, goal = seat.progress, seat.job.settings.until_recall
-        if progress.may_have_it:
+        if progress.may_be_recalled:
             recall = self.seats.recall(seat)
             if recall > seat.best_recall:
-                self.seats.keep(seat, recall)
+                self.seats.save_best(seat, recall)
             if goal is not None and recall >= goal:
                 self.seats.finish(seat, "recalled")
                 return
         if progress.is_converged or progress.is_spent:
             self.seats.finish(seat, "converged" if progress.is_converged else "budget")
         elif seat.best_recall < 0 and progress.has_improved:
-            self.seats.keep(seat, -1.0)
+            self.seats.save_best(seat, -1.0)
 
     def _report(self) -> FleetProgress:
         return fleet_progress(
             self.seats.jobs,
-            {seat.number: seat.progress for seat in self.seats.taken.values()},
+            {seat.number: seat.progress for seat in self.seats.running.values()},
             self.seats.outcomes,
             tokens_per_s=self.tokens / (time.monotonic() - self.started),
         )
@@ -198,10 +201,10 @@ class FleetLoss:
 def fleet_loss(
     fleet: Fleet,
     slots: list[int],
-    chosen: Sequence[Sequence[Lesson]],
+    chosen: Sequence[Sequence[EncodedExample]],
     *,
     objectives: Sequence[Objective] | None = None,
-    asks: Sequence[Ask] | None = None,
+    asks: Sequence[TeacherRequest] | None = None,
 ) -> FleetLoss:
     """Loss of each slot's adapter on its own lessons, in one pass over the base.
 
@@ -210,12 +213,12 @@ def fleet_loss(
     device, n = fleet.base.device, len(slots)
     lessons = [row for rows in chosen for row in rows]
     whose = [i for i, rows in enumerate(chosen) for _ in rows]
-    asks, objectives = asks or [Ask()] * n, objectives or [Objective()] * n
+    asks, objectives = asks or [TeacherRequest()] * n, objectives or [Objective()] * n
     read = _read(fleet, lessons, [slots[i] for i in whose], [asks[i] for i in whose])
     owner = torch.tensor(whose, device=device)  # (R,)
     wrong = (~read.hits).int()
     misses = torch.zeros(len(owner), dtype=torch.int, device=device)
-    counts = torch.tensor([not lesson.is_guard for lesson in lessons], device=device)
+    counts = torch.tensor([not lesson.is_regularisation for lesson in lessons], device=device)
     right = (misses.index_add_(0, read.rows, wrong) == 0) & counts  # (R,)
     ruled = owner[read.rows]  # (N,) by which objective
     if len(read.taught):  # a teacher's word counts alike on every token, whatever else is learnt by
@@ -242,20 +245,23 @@ class _Read:
 
 
 def _read(
-    fleet: Fleet, lessons: Sequence[Lesson], slots: Sequence[int], asks: Sequence[Ask]
+    fleet: Fleet,
+    lessons: Sequence[EncodedExample],
+    slots: Sequence[int],
+    asks: Sequence[TeacherRequest],
 ) -> _Read:
     """Every lesson with its slot's adapter, those of like length together."""
     device, split = fleet.base.device, fleet.reuse.prompts
-    lengths = [len(row.ids) - (row.on_from if split else 0) for row in lessons]
+    lengths = [len(row.token_ids) - (row.adapter_start if split else 0) for row in lessons]
     # What dropout draws depends on the batch a row is in.
-    passes = [list(range(len(lessons)))] if fleet.is_dropping else in_passes(lengths)
+    passes = [list(range(len(lessons)))] if fleet.has_dropout else passes_by_length(lengths)
     parts, first = [], 0
     for some in passes:
         mine = [lessons[i] for i in some]
-        batch = lesson_batch(mine, device=device, split=split)
-        taught = teacher.listen(fleet, batch, mine, [asks[i] for i in some])
+        batch = training_batch(mine, device=device, split=split)
+        taught = teacher.batch_targets(fleet, batch, mine, [asks[i] for i in some])
         nats, hits = teacher.nats_at(fleet, batch, [slots[i] for i in some], taught)
-        at = [one.at + first for one in taught]
+        at = [one.positions + first for one in taught]
         rows = torch.tensor(some, device=device)[batch.rows]
         none = batch.rows.new_zeros(0)
         parts.append(_Read(nats, hits, rows, batch.weights, torch.cat([none, *at])))

@@ -19,15 +19,15 @@ from torch import Tensor
 
 import lorabank
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import Probe
-from lorabank.engine.evaluation.drift import divergences
+from lorabank.engine.encoding.dataset import EvaluationPrompt
+from lorabank.engine.evaluation.drift import kl_to_base
 from lorabank.engine.evaluation.edits import score_edits
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import Reading, read, scored
+from lorabank.engine.inference.recall import Reading, read_answers, score_replies
 from lorabank.engine.learn import facts_hash, trainable_parameters, versions
 from lorabank.engine.training.jobs import Epoch, Outcome
 from lorabank.lora.shapes import layer_of
-from lorabank.study.capacity.prepare import Lot
+from lorabank.study.capacity.prepare import PreparedCell
 from lorabank.study.folder import FORMAT
 from lorabank.tasks.scoring.exact_match import is_right_as_published
 from lorabank.tasks.synthetic import phonebook
@@ -38,26 +38,26 @@ MILESTONES = (0.5, 0.75, 0.9, 0.98)  # of recall seen in training
 def measure(
     base: Base,
     study: str,
-    lots: Sequence[Lot],
+    lots: Sequence[PreparedCell],
     outcomes: Sequence[Outcome],
     *,
     costs: Sequence[Mapping[str, float]],
 ) -> list[dict[str, Any]]:
     """A JSON object for each cell, read in a fleet of its own."""
     paths = list(dict.fromkeys(path for one in outcomes for path in one.job.paths))
-    before = {lot.cell.name: read(base, lot.job.lessons.probes) for lot in lots}
+    before = {lot.cell.name: read_answers(base, lot.job.dataset.prompts) for lot in lots}
     r = max(one.job.saved_r for one in outcomes)
     with Fleet(base, paths=paths, r=r, width=len(outcomes)) as fleet:
         for slot, one in enumerate(outcomes):
             s = one.job.settings
-            fleet.put(slot, one.weights, alpha=one.job.saved_alpha, activated=s.activated)
-        probes = [probe for lot in lots for probe in lot.job.lessons.probes]
-        slots = [slot for slot, lot in enumerate(lots) for _ in lot.job.lessons.probes]
-        after = iter(read(base, probes, fleet=fleet, slots=slots))
-        harm = divergences(base, fleet, range(len(outcomes)))
+            fleet.load(slot, one.weights, alpha=one.job.saved_alpha, activated=s.activated)
+        probes = [probe for lot in lots for probe in lot.job.dataset.prompts]
+        slots = [slot for slot, lot in enumerate(lots) for _ in lot.job.dataset.prompts]
+        after = iter(read_answers(base, probes, fleet=fleet, slots=slots))
+        harm = kl_to_base(base, fleet, range(len(outcomes)))
         cells = []
         for slot, (lot, one) in enumerate(zip(lots, outcomes, strict=True)):
-            readings = [next(after) for _ in lot.job.lessons.probes]
+            readings = [next(after) for _ in lot.job.dataset.prompts]
             seat = [slot] * len(readings)
             cells.append(
                 describe(
@@ -81,7 +81,7 @@ def measure(
 def describe(
     base: Base,
     study: str,
-    lot: Lot,
+    lot: PreparedCell,
     outcome: Outcome,
     before: Sequence[Reading],
     after: Sequence[Reading],
@@ -100,7 +100,7 @@ def describe(
         for example, reading in zip(lot.examples, before, strict=True)
     ]
     left = [max(0.0, h - reading.bits) for h, reading in zip(entropy, after, strict=True)]
-    n_tokens = sum(len(probe.answer_ids) for probe in job.lessons.probes)
+    n_tokens = sum(len(probe.answer_ids) for probe in job.dataset.prompts)
     n_bytes = 4 * sum(tensor.numel() for tensor in adapter)
     bits = sum(left)
     return {
@@ -183,21 +183,25 @@ def code_hash() -> str:
 
 
 def _published(
-    base: Base, lot: Lot, readings: Sequence[Reading], fleet: Fleet | None, slots: list[int] | None
+    base: Base,
+    lot: PreparedCell,
+    readings: Sequence[Reading],
+    fleet: Fleet | None,
+    slots: list[int] | None,
 ) -> float:
     """Share that the reference evaluator's digits-only match counts (arXiv:2603.01097).
 
     What is recalled token by token counts. Of the rest, under the sound recipe, only answers are
     generated whose first wrong token is no digit: after a wrong digit the number is another.
     """
-    probes, right = lot.job.lessons.probes, [reading.recalled for reading in readings]
+    probes, right = lot.job.dataset.prompts, [reading.recalled for reading in readings]
     open_ = [
         i
         for i, (probe, reading) in enumerate(zip(probes, readings, strict=True))
         if not reading.recalled and _may_count(base, probe, reading, lot)
     ]
     if open_:
-        verdicts = scored(
+        verdicts = score_replies(
             base,
             [probes[i] for i in open_],
             is_right_as_published,
@@ -210,7 +214,7 @@ def _published(
     return sum(right) / len(right)
 
 
-def _may_count(base: Base, probe: Probe, reading: Reading, lot: Lot) -> bool:
+def _may_count(base: Base, probe: EvaluationPrompt, reading: Reading, lot: PreparedCell) -> bool:
     if lot.cell.values["recipe"] == "paper":
         return True
     assert reading.first_wrong is not None
@@ -218,7 +222,7 @@ def _may_count(base: Base, probe: Probe, reading: Reading, lot: Lot) -> bool:
     return not any(character.isalnum() for character in wrong)
 
 
-def _edits(base: Base, lot: Lot, fleet: Fleet | None, slot: int | None) -> dict[str, Any]:
+def _edits(base: Base, lot: PreparedCell, fleet: Fleet | None, slot: int | None) -> dict[str, Any]:
     if not lot.edits:
         return {}
     s = lot.job.settings

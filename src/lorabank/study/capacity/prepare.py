@@ -20,7 +20,7 @@ from lorabank.tasks.synthetic import phonebook
 
 
 @dataclass(frozen=True, slots=True)
-class Lot:
+class PreparedCell:
     """A cell ready to be trained."""
 
     cell: CellSpec
@@ -30,7 +30,7 @@ class Lot:
     """Of the task counterfact; else none."""
 
 
-def prepare(base: Base, cell: CellSpec) -> Lot:
+def prepare(base: Base, cell: CellSpec) -> PreparedCell:
     """Draw a cell's data and plan its job.
 
     Raises:
@@ -42,7 +42,7 @@ def prepare(base: Base, cell: CellSpec) -> Lot:
         job = plan_job(base, examples, settings_of(base, values), name=cell.name)
     except UsageError as error:
         raise type(error)(f"cell {cell.name}: {error}") from None
-    return Lot(cell, job, tuple(examples), edits)
+    return PreparedCell(cell, job, tuple(examples), edits)
 
 
 def settings_of(base: Base, values: Mapping[str, Any]) -> TrainSettings:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.evaluation.drift import compare, observe
-from lorabank.engine.inference.recall import read
+from lorabank.engine.evaluation.drift import drift_between, observe_behaviour
+from lorabank.engine.inference.recall import read_answers
 from lorabank.engine.peft_backend.tuner import Tuned, applied, train_with_peft
 from lorabank.engine.training.jobs import Outcome
 from lorabank.engine.training.train import train
 from lorabank.study.capacity.measure import cost_of, describe, measure
-from lorabank.study.capacity.prepare import Lot, prepare
+from lorabank.study.capacity.prepare import PreparedCell, prepare
 from lorabank.study.plan import FleetPlan
 from lorabank.study.spec import StudySpec
 
@@ -60,7 +60,11 @@ def run_fleet(
 
 
 def _read(
-    base: Base, study: str, lots: Sequence[Lot], outcomes: Sequence[Outcome], seconds: float
+    base: Base,
+    study: str,
+    lots: Sequence[PreparedCell],
+    outcomes: Sequence[Outcome],
+    seconds: float,
 ) -> Iterator[dict[str, Any]]:
     """Cells of a trained fleet; its seconds are shared out by tokens trained on."""
     total = sum(one.trained_tokens for one in outcomes)
@@ -70,17 +74,17 @@ def _read(
         yield from measure(base, study, lots[some], outcomes[some], costs=costs)
 
 
-def _alone(base: Base, study: str, lot: Lot) -> dict[str, Any]:
+def _alone(base: Base, study: str, lot: PreparedCell) -> dict[str, Any]:
     """A cell that PEFT trains."""
     started = time.perf_counter()
-    before, bare = read(base, lot.job.lessons.probes), observe(base)
+    before, bare = read_answers(base, lot.job.dataset.prompts), observe_behaviour(base)
     outcome = train_with_peft(base, lot.job)
     if outcome.stopped == "interrupted":
         raise KeyboardInterrupt
     assert isinstance(outcome, Tuned)
     with applied(base, outcome):
-        after = read(base, lot.job.lessons.probes)
-        harm = compare(bare, observe(base)).kl_to_base_nats
+        after = read_answers(base, lot.job.dataset.prompts)
+        harm = drift_between(bare, observe_behaviour(base)).kl_to_base_nats
     return describe(
         base,
         study,

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from lorabank.engine.adapters.adapter import Adapter
-from lorabank.engine.evaluation.drift import divergences
+from lorabank.engine.evaluation.drift import kl_to_base
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
 from lorabank.engine.inference.recall import Reading
@@ -156,7 +156,7 @@ def fleet_of(exam: Exam, adapters: Sequence[Adapter]) -> Fleet:
     r = max(adapter.r for adapter in adapters)
     fleet = Fleet(exam.base, paths=paths, r=r, width=len(adapters))
     for slot, one in enumerate(adapters):
-        fleet.put(slot, one.weights, alpha=one.alpha, activated=one.activated)
+        fleet.load(slot, one.weights, alpha=one.alpha, activated=one.activated)
     return fleet
 
 
@@ -184,7 +184,7 @@ def _asked_of(
             )
             replies |= dict(zip([i for i, _ in told], said, strict=True))
             if here := sorted(place - start for place in drawn if 0 <= place - start < len(some)):
-                harm += divergences(exam.base, fleet, here)
+                harm += kl_to_base(exam.base, fleet, here)
     return [readings[i] for i in range(len(puts))], [replies[i] for i in written], harm
 
 

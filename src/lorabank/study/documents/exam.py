@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import Probe, sound_probe
+from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_prompt
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.document_prefix import with_context
 from lorabank.engine.inference.embedder import Embedder, load_embedder
-from lorabank.engine.inference.recall import Reading, read
+from lorabank.engine.inference.recall import Reading, read_answers
 from lorabank.retrieval.index import TextIndex
 from lorabank.retrieval.keys import cut
 from lorabank.study.documents.axes import ICL, NONE, ORACLE
@@ -29,7 +29,7 @@ from lorabank.study.documents.library import ContextLibrary
 class Put:
     """A question with what is put before it."""
 
-    probe: Probe
+    probe: EvaluationPrompt
     prefix: int
     """How many of its first tokens are text that is read once."""
 
@@ -61,7 +61,7 @@ class Exam:
         """Each with its slot's adapter, or with the bare model."""
         prefix = [one.prefix for one in puts]
         probes = [one.probe for one in puts]
-        return read(self.base, probes, fleet=fleet, slots=slots, prefix=prefix)
+        return read_answers(self.base, probes, fleet=fleet, slots=slots, prefix=prefix)
 
     def gains(self, readings: Sequence[Reading]) -> list[float]:
         """Nats per token by which the gold answers are likelier than to the bare model alone."""
@@ -84,7 +84,7 @@ class Exam:
             UsageError: it does not fit the base.
         """
         example, chat = self.asked[i].example, self.base.chat
-        plain = sound_probe(chat, example.prompt, example.answer, activated=self.activated)
+        plain = encode_prompt(chat, example.prompt, example.answer, activated=self.activated)
         if text == NONE:
             return Put(plain, 0)
         document = self.own[i]
@@ -96,7 +96,9 @@ class Exam:
         header = len(chat.header_ids()) if self.activated else len(prompt.ids)
         on_from = len(prompt.ids) - header
         return Put(
-            Probe(prompt.ids, plain.answer_ids, plain.answer, ends=True, on_from=on_from),
+            EvaluationPrompt(
+                prompt.ids, plain.answer_ids, plain.answer, ends_turn=True, adapter_start=on_from
+            ),
             prompt.prefix,
         )
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from lorabank.engine.adapters.adapter import Adapter, load_adapter, save_adapter
-from lorabank.engine.backbone.reuse import prompt_shelf
+from lorabank.engine.backbone.reuse import new_prompt_cache
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import Group, decode, stop_ids
 from lorabank.errors import UsageError
@@ -107,7 +107,7 @@ class _Way:
         self.held: dict[int, Adapter] = {}
         self.fleet: Fleet | None = None
         base = exam.base
-        base.documents.clear()
+        base.document_cache.clear()
         if self.kind != NONE:
             self._save()
         if self.kind == DOCUMENT or values["preloaded"]:
@@ -121,10 +121,11 @@ class _Way:
             started = time.perf_counter()
             self._written(put, 1, None, 0)
             self.once["reading"] = time.perf_counter() - started
-            if put.probe.prompt_ids[: put.prefix] not in base.documents:
+            if put.probe.prompt_ids[: put.prefix] not in base.document_cache:
                 raise UsageError(
                     f"a document of {put.prefix:,} tokens is larger than what is kept "
-                    f"({base.documents.max_bytes >> 20:,} MiB); set a smaller length, or kept=false"
+                    f"({base.document_cache.max_bytes >> 20:,} MiB); "
+                    "set a smaller length, or kept=false"
                 )
 
     def answer(self, i: int, clock: _Clock) -> None:
@@ -145,7 +146,7 @@ class _Way:
         put = exam.put(i, text, found)
         clock.add("tokenising", time.perf_counter() - started)
         fleet, slot = self._seated(chosen, clock)
-        exam.base.prompts = prompt_shelf()  # each question is new
+        exam.base.prompt_cache = new_prompt_cache()  # each question is new
         started = time.perf_counter()
         times = self._written(put, int(values["new_tokens"]), fleet, slot)
         clock.add("to first token", times[0] - started)
@@ -193,7 +194,7 @@ class _Way:
         if self.fleet is None or self.fleet.r != one.r:
             self.fleet = fleet_of(self.exam, [one])
         else:
-            self.fleet.put(0, one.weights, alpha=one.alpha, activated=one.activated)
+            self.fleet.load(0, one.weights, alpha=one.alpha, activated=one.activated)
         clock.add("seating", time.perf_counter() - started)
         return self.fleet, 0
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from lorabank.engine.adapters.adapter import Adapter
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.reuse import layer_shelf, prompt_shelf
+from lorabank.engine.backbone.reuse import new_layer_input_cache, new_prompt_cache
 from lorabank.engine.learn import facts_hash, plan_job, trainable_parameters
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.settings import lr_for, settings_for
@@ -110,7 +110,10 @@ def open_library(
             for number, (part, r) in enumerate(zip(parts, ranks, strict=True))
         ]
 
-        base.prompts, base.layer_inputs = prompt_shelf(), layer_shelf()  # so that all pay alike
+        base.prompt_cache, base.layer_input_cache = (
+            new_prompt_cache(),
+            new_layer_input_cache(),
+        )  # so that all pay alike
 
         def on_round(progress: Any, kind: str = kind) -> None:
             say(f"{kind} adapters: {progress.line}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.memory import free_bytes
-from lorabank.engine.backbone.reuse import document_shelf, prompt_shelf
+from lorabank.engine.backbone.reuse import new_document_cache, new_prompt_cache
 from lorabank.study.capacity.measure import cost_of
 from lorabank.study.documents.axes import LATENCY, NONE
 from lorabank.study.documents.cells import kind_of, measure_cell
@@ -50,13 +50,13 @@ def run_fleet(
     exam = Exam(base, library, activated=bool(fleet.cells[0].values["activated"]))
     library_s = time.perf_counter() - started
     # All cells put the same texts before the same questions: read once if memory holds them.
-    texts = document_shelf(max(document_shelf().max_bytes, free_bytes(base.device) // 3))
+    texts = new_document_cache(max(new_document_cache().max_bytes, free_bytes(base.device) // 3))
     for cell in fleet.cells:
         if cell.name not in wanted:
             continue
         started = time.perf_counter()
         is_latency = cell.values["measure"] == LATENCY
-        base.prompts, base.documents = prompt_shelf(), texts
+        base.prompt_cache, base.document_cache = new_prompt_cache(), texts
         found = (measure_latency if is_latency else measure_cell)(exam, cell.values)
         told = found["answer_s"] if is_latency else found["gain"]
         say(f"{cell.name}: {told:.3f} {'s an answer' if is_latency else 'nats per token'}")

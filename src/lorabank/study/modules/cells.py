@@ -149,7 +149,7 @@ def merging(desk: Desk, values: Mapping[str, Any]) -> Found:
     r = max(merge.r for merge in merges)
     with Fleet(desk.base, paths=list(merges[0].weights), r=r, width=k) as fleet:
         for slot, merge in enumerate(merges):
-            fleet.put(slot, merge.weights, alpha=merge.alpha, activated=merge.activated)
+            fleet.load(slot, merge.weights, alpha=merge.alpha, activated=merge.activated)
         readings = desk.read_with(fleet, [place_of[own] for own in desk.own])
         control: list[Reading] = []
         if n < k:

@@ -8,10 +8,10 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from lorabank.engine.encoding.dataset import Probe, render_lessons
+from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_dataset
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import Reading, read
+from lorabank.engine.inference.recall import Reading, read_answers
 from lorabank.study.modules.library import Library
 from lorabank.tasks.control import irrelevant
 from lorabank.tasks.scoring.text_metrics import bleu, rouge_l, token_f1
@@ -27,22 +27,22 @@ class Desk:
     def __init__(self, library: Library, task: str):
         self.library, self.metric = library, GAIN if task == "paperqa" else RECALL
         self.base = library.bank.base
-        self.probes: tuple[Probe, ...] = render_lessons(
+        self.probes: tuple[EvaluationPrompt, ...] = encode_dataset(
             self.base.chat,
             [question.example for question in library.questions],
             recipe="sound",
             max_tokens=self.base.max_tokens,
             activated=library.settings.activated,
-        ).probes
+        ).prompts
         seats = {name: seat for seat, name in enumerate(library.names)}
         self.own = [seats[question.module] for question in library.questions]
-        self.bare = read(self.base, self.probes)
+        self.bare = read_answers(self.base, self.probes)
         self._known: dict[tuple[int | None, ...], list[Reading]] = {}
 
     def seated(self) -> AbstractContextManager[Fleet]:
         """The modules in the order of their names."""
         bank = self.library.bank
-        return bank.reader.seated([bank.store.current(name) for name in self.library.names])
+        return bank.reader.loaded_fleet([bank.store.current(name) for name in self.library.names])
 
     def read(self, slots: Slots) -> list[Reading]:
         """Each question with the module in its place."""
@@ -56,7 +56,7 @@ class Desk:
         """Each question with whoever sits in its place of an entered fleet."""
         asked = [(i, slot) for i, slot in enumerate(slots) if slot is not None]
         probes = [self.probes[i] for i, _ in asked]
-        readings = read(self.base, probes, fleet=fleet, slots=[slot for _, slot in asked])
+        readings = read_answers(self.base, probes, fleet=fleet, slots=[slot for _, slot in asked])
         found = list(self.bare)
         for (i, _), reading in zip(asked, readings, strict=True):
             found[i] = reading
@@ -96,7 +96,7 @@ class Desk:
                 prompts,
                 fleet=fleet,
                 slots=seats,
-                strength=strength,
+                adapter_scales=strength,
                 max_new_tokens=new_tokens,
             )
         pairs = [(reply, p.answer) for reply, p in zip(replies, self.probes, strict=True)]

@@ -15,11 +15,11 @@ from statistics import fmean
 from typing import Any
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import Probe
-from lorabank.engine.evaluation.drift import divergences
+from lorabank.engine.encoding.dataset import EvaluationPrompt
+from lorabank.engine.evaluation.drift import kl_to_base
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import Reading, read
+from lorabank.engine.inference.recall import Reading, read_answers
 from lorabank.engine.learn import facts_hash, trainable_parameters, versions
 from lorabank.engine.training.jobs import Outcome
 from lorabank.study.capacity.measure import code_hash
@@ -40,7 +40,7 @@ class Exam:
 
     base: Base
     texts: tuple[Text, ...]
-    probes: tuple[Probe, ...]
+    probes: tuple[EvaluationPrompt, ...]
     own: tuple[int, ...]
     """Of each question its document."""
     bare: tuple[Reading, ...]
@@ -67,10 +67,10 @@ def measure_cell(
     with Fleet(base, paths=paths, r=max(job.saved_r for job in jobs), width=len(jobs)) as fleet:
         for slot, one in enumerate(outcomes):
             activated = one.job.settings.activated
-            fleet.put(slot, one.weights, alpha=one.job.saved_alpha, activated=activated)
-        after = read(base, exam.probes, fleet=fleet, slots=exam.own)
-        control = read(base, exam.probes, fleet=fleet, slots=others)
-        harm = divergences(base, fleet, range(len(jobs)))
+            fleet.load(slot, one.weights, alpha=one.job.saved_alpha, activated=activated)
+        after = read_answers(base, exam.probes, fleet=fleet, slots=exam.own)
+        control = read_answers(base, exam.probes, fleet=fleet, slots=others)
+        harm = kl_to_base(base, fleet, range(len(jobs)))
         texts = _written(exam, values, fleet, others) if values["written"] else {}
     gains, elsewhere = exam.gains(after), exam.gains(control)
     examples = [example for some in lessons for example in some]

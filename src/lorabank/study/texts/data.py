@@ -23,7 +23,7 @@ from lorabank.synthesis.generators import Generator
 from lorabank.synthesis.local import LocalGenerator
 from lorabank.synthesis.pieces import from_chunks
 from lorabank.synthesis.synthesise import synthesise
-from lorabank.synthesis.tasks import Way
+from lorabank.synthesis.tasks import SamplingOptions
 from lorabank.synthesis.written import Written, WrittenGenerator, chunks_of
 from lorabank.tasks.datasets import paperqa, squad
 from lorabank.tasks.examples import Example, from_pair
@@ -77,7 +77,7 @@ def make_lessons(
     """
     pieces = from_chunks(chunks_of([Written(one.name, one.title, one.body) for one in texts]))
     asked = [example.question for one in texts for example in one.asks]
-    way = Way(seed=int(values["seed"]))
+    way = SamplingOptions(seed=int(values["seed"]))
     made: dict[str, dict[str, Example]] = {one.name: {} for one in texts}
     for formats, generator in _generators(texts, values, base):
         outcome = synthesise(pieces, formats, generator, None, way=way, held_out=asked)

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.reuse import layer_shelf, prompt_shelf
-from lorabank.engine.encoding.dataset import render_lessons
-from lorabank.engine.inference.recall import read
+from lorabank.engine.backbone.reuse import new_layer_input_cache, new_prompt_cache
+from lorabank.engine.encoding.dataset import encode_dataset
+from lorabank.engine.inference.recall import read_answers
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job
-from lorabank.engine.training.regularisation import ordinary
+from lorabank.engine.training.regularisation import regularisation_examples
 from lorabank.engine.training.settings import TrainSettings, settings_for
 from lorabank.engine.training.train import OnRound, train
 from lorabank.lora.shapes import n_layers, parse_layers
@@ -47,12 +47,12 @@ def run_fleet(
         KeyboardInterrupt: the cell under way stands in its checkpoint.
     """
     exam = _exam(base, fleet.cells[0])
-    asked_shelf = base.prompts  # as filled by the bare readings, whichever cells are wanted
+    asked_shelf = base.prompt_cache  # as filled by the bare readings, whichever cells are wanted
     for cell in fleet.cells:
         if cell.name not in wanted:
             continue
         started = time.perf_counter()
-        base.prompts, base.layer_inputs = prompt_shelf(), layer_shelf()
+        base.prompt_cache, base.layer_input_cache = new_prompt_cache(), new_layer_input_cache()
         lessons = make_lessons(exam.texts, cell.values, base)
         jobs = plan_jobs(base, exam.texts, lessons, cell)
         outcomes = train(
@@ -65,7 +65,7 @@ def run_fleet(
         if len(outcomes) < len(jobs) or any(one.stopped == "interrupted" for one in outcomes):
             raise KeyboardInterrupt
         trained_s = time.perf_counter() - started
-        base.prompts, base.layer_inputs = asked_shelf, layer_shelf()
+        base.prompt_cache, base.layer_input_cache = asked_shelf, new_layer_input_cache()
         found = measure_cell(exam, cell, spec, lessons, outcomes)
         say(f"{cell.name}: gain {found['gain']:.3f}, another's {found['control_gain']:.3f}")
         seconds = time.perf_counter() - started
@@ -77,14 +77,19 @@ def plan_jobs(
 ) -> list[Job]:
     """A job for each document, all with the cell's settings and budget."""
     values = cell.values
-    guards = ordinary(base) if values["protect_share"] else []
+    guards = regularisation_examples(base) if values["protect_share"] else []
     jobs = []
     for number, (text, examples) in enumerate(zip(texts, lessons, strict=True)):
         contexts = [text.body] * len(examples) if values["objective"] == "distil" else []
         settings = settings_of(base, values, examples)
         jobs.append(
             plan_job(
-                base, examples, settings, name=f"{number:03}", contexts=contexts, guards=guards
+                base,
+                examples,
+                settings,
+                name=f"{number:03}",
+                contexts=contexts,
+                regularisation=guards,
             )
         )
     return jobs
@@ -127,13 +132,13 @@ def _telling(name: str, say: Callable[[str], None]) -> OnRound:
 def _exam(base: Base, first: CellSpec) -> Exam:
     """The questions of a fleet, read by the bare model."""
     texts = read_texts(first.values)
-    base.prompts, base.layer_inputs = prompt_shelf(), layer_shelf()
-    probes = render_lessons(
+    base.prompt_cache, base.layer_input_cache = new_prompt_cache(), new_layer_input_cache()
+    probes = encode_dataset(
         base.chat,
         [example for text in texts for example in text.asks],
         recipe="sound",
         max_tokens=base.max_tokens,
         activated=bool(first.values["activated"]),
-    ).probes
+    ).prompts
     own = tuple(place for place, text in enumerate(texts) for _ in text.asks)
-    return Exam(base, tuple(texts), probes, own, tuple(read(base, probes)))
+    return Exam(base, tuple(texts), probes, own, tuple(read_answers(base, probes)))

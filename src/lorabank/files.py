@@ -1,0 +1,111 @@
+"""Files that are written whole or not at all, and what a failed write means to its user.
+
+Every file that a command leaves behind goes through `write_atomically` or, where a library does
+the writing, through `atomic_path`: the content is written under a temporary name beside its
+destination, synced, and renamed. A process that is killed leaves the old file or the new one.
+"""
+
+import errno
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lorabank.errors import StorageError
+
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Replace a file by new content, or leave it as it was.
+
+    Args:
+        content: text is written as UTF-8.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path whose file takes the place of `path` once the block has ended well.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner reads
+            sync(temporary)
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        sync(path.parent)
+
+
+@contextmanager
+def storage_errors(path: Path, *, remedy: str = "free some space") -> Iterator[None]:
+    """Turn the errors of a failed write into a StorageError that names the path.
+
+    Args:
+        remedy: what the user can do about a full disk, as a clause.
+
+    Raises:
+        StorageError: the block raised an error of the disk, directly or through safetensors.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except Exception as error:
+        code = error_number(error)
+        if code is None and not isinstance(error, OSError):
+            raise
+        if code in FULL_DISK:
+            reason = f"the disk is full; {remedy}"
+        else:
+            reason = os.strerror(code) if code else str(error)
+        raise StorageError(f"cannot write {path}: {reason}") from None
+
+
+def error_number(error: BaseException) -> int | None:
+    """Return the operating system's number of an error or of one that caused it, if there is one.
+
+    safetensors and tokenizers give the number in their text only.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return cause.errno
+        if match := re.search(r"os error (\d+)", str(cause)):
+            return int(match[1])
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
