@@ -9,26 +9,33 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "lorabank"
-NOT_YET = set(
-    [
-        "bank",
-        "bench",
-        "cli",
-        "engine",
-        "lora",
-        "planning",
-        "report",
-        "retrieval",
-        "store",
-        "study",
-        "synthesis",
-        "tasks",
-    ]
+NOT_YET = (
+    "bank",
+    "bench",
+    "cli",
+    "engine/adapters",
+    "engine/backbone",
+    "engine/encoding",
+    "engine/evaluation",
+    "engine/fleet",
+    "engine/inference",
+    "engine/learn.py",
+    "engine/models",
+    "engine/peft_backend",
+    "engine/training",
+    "lora",
+    "planning",
+    "report",
+    "retrieval",
+    "store",
+    "study",
+    "synthesis",
+    "tasks",
 )
 FILES = [
     path
     for path in sorted(SOURCE.rglob("*.py"))
-    if path.relative_to(SOURCE).parts[0] not in NOT_YET
+    if not str(path.relative_to(SOURCE)).startswith(NOT_YET)
 ]
 NAMES = [str(path.relative_to(SOURCE)) for path in FILES]
 # Words that stand for something without saying what it is.

@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree.
+"""The errors that this package raises on purpose, as a tree.
 
     LorabankError
     ├── UsageError            a request that cannot be met as it stands (also a ValueError)
