@@ -19,7 +19,7 @@ from lorabank.bank.write.training import train_drafts
 from lorabank.bank.write.write import WriteReport, plan_jobs
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import Reading
+from lorabank.engine.inference.recall import AnswerReading
 from lorabank.errors import AdapterError, UnavailableError, UsageError
 from lorabank.retrieval.documents import from_text, read_documents
 from lorabank.store.records import Source
@@ -276,8 +276,8 @@ def test_two_documents_of_one_name_are_refused(empty: Bank, docs: Path, tmp_path
         empty.write_documents("m", [docs, other])
 
 
-def reading(recalled: bool) -> Reading:
-    return Reading(recalled, 1.0, 0.5, None if recalled else 0)
+def reading(recalled: bool) -> AnswerReading:
+    return AnswerReading(recalled, 1.0, 0.5, None if recalled else 0)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import encode_dataset
 from lorabank.engine.evaluation.drift import drift_between, measure_drift, observe_behaviour
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import Reading, read_answers, score_replies
+from lorabank.engine.inference.recall import AnswerReading, read_answers, score_replies
 from lorabank.engine.peft_backend.tuner import Tuned, applied, save_tuned, train_with_peft
 from lorabank.engine.peft_backend.wrapped import peft_config
 from lorabank.engine.training.jobs import Job, Outcome
@@ -172,7 +172,7 @@ def _measured(
     examples: Sequence[Example],
     out: Path,
     outcome: Outcome,
-    before: list[Reading],
+    before: list[AnswerReading],
     seconds: float,
 ) -> LearnReport:
     job, s = outcome.job, outcome.job.settings
@@ -243,7 +243,7 @@ def _measured(
 def _verdicts(
     base: Base,
     job: Job,
-    readings: Sequence[Reading],
+    readings: Sequence[AnswerReading],
     *,
     fleet: Fleet | None = None,
     slots: Sequence[int] | None = None,
@@ -268,7 +268,7 @@ def facts_hash(examples: Sequence[Example]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _stored(example: Example, before: Reading, after: Reading) -> float:
+def _stored(example: Example, before: AnswerReading, after: AnswerReading) -> float:
     """Bits of one answer that are in the adapter and not in the base."""
     entropy = phonebook.bits(example.answer)
     prior = before.bits if entropy is None else min(before.bits, entropy)

@@ -15,7 +15,7 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_dataset
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import Reading, read_answers
+from lorabank.engine.inference.recall import AnswerReading, read_answers
 from lorabank.tasks.scoring.text_metrics import token_f1
 
 WRITTEN = 64
@@ -55,9 +55,9 @@ class HeldOutQuestions:
     """The held-out questions of one parcel, passage by passage, as the bare model reads them."""
 
     probes: tuple[EvaluationPrompt, ...]
-    bare: tuple[Reading, ...]
+    bare: tuple[AnswerReading, ...]
 
-    def gains(self, readings: Sequence[Reading]) -> list[float]:
+    def gains(self, readings: Sequence[AnswerReading]) -> list[float]:
         """Nats per token by which each gold answer is likelier than to the bare model."""
         return [
             (bare.bits - reading.bits) * math.log(2) / len(probe.answer_ids)
@@ -84,7 +84,7 @@ def exams_of(
 
 
 def judge(
-    parcel: ModuleDraft, taught: Sequence[Reading], gains: Sequence[float]
+    parcel: ModuleDraft, taught: Sequence[AnswerReading], gains: Sequence[float]
 ) -> list[PassageResult]:
     """On each passage of a parcel.
 

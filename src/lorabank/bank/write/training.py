@@ -23,7 +23,7 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EvaluationPrompt
 from lorabank.engine.evaluation.drift import kl_to_base
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import Reading, read_answers, recall_share
+from lorabank.engine.inference.recall import AnswerReading, read_answers, recall_share
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.train import OnRound, OnStep, train
@@ -50,9 +50,9 @@ class TrainedDraft:
     """A module as it was trained, and what it was found to know."""
 
     outcome: Outcome
-    before: list[Reading]
+    before: list[AnswerReading]
     """Of its examples by the bare model."""
-    after: list[Reading]
+    after: list[AnswerReading]
     kl_nats: float
     verdicts: list[PassageResult] = field(default_factory=list)
     passes: list[TrainingPass] = field(default_factory=list)
@@ -161,7 +161,7 @@ def _seated(base: Base, outcomes: Sequence[Outcome]) -> Iterator[Fleet]:
 
 def _read(
     base: Base, fleet: Fleet, probes: Sequence[Sequence[EvaluationPrompt]]
-) -> list[list[Reading]]:
+) -> list[list[AnswerReading]]:
     """The probes of each slot by its module, all in shared batches."""
     every = [probe for some in probes for probe in some]
     slots = [slot for slot, some in enumerate(probes) for _ in some]
@@ -171,7 +171,10 @@ def _read(
 
 
 def _judge(
-    trained: TrainedDraft, parcel: ModuleDraft, exam: HeldOutQuestions, asked: Sequence[Reading]
+    trained: TrainedDraft,
+    parcel: ModuleDraft,
+    exam: HeldOutQuestions,
+    asked: Sequence[AnswerReading],
 ) -> None:
     if not parcel.passages:
         return
@@ -220,6 +223,6 @@ def _answer(base: Base, found: Sequence[TrainedDraft], exams: Sequence[HeldOutQu
             one.held_out.update(f1)
 
 
-def _split(readings: Sequence[Reading], sizes: Sequence[int]) -> list[list[Reading]]:
+def _split(readings: Sequence[AnswerReading], sizes: Sequence[int]) -> list[list[AnswerReading]]:
     rest = iter(readings)
     return [[next(rest) for _ in range(size)] for size in sizes]

@@ -28,7 +28,7 @@ Scorer = Callable[[str, str], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class AnswerReading:
     """What one probe found."""
 
     recalled: bool
@@ -42,12 +42,12 @@ class Reading:
 
 def read_answers(
     base: Base,
-    probes: Sequence[EvaluationPrompt],
+    prompts: Sequence[EvaluationPrompt],
     *,
     fleet: Fleet | None = None,
     slots: Sequence[int] | None = None,
     prefix: Sequence[int] | None = None,
-) -> list[Reading]:
+) -> list[AnswerReading]:
     """Read each probe with its slot's adapter, or with the bare model.
 
     Args:
@@ -57,11 +57,11 @@ def read_answers(
         prefix: how many first tokens of each prompt are a document (contexts.py), read once and
             kept; the numbers are the same without. Adapters that are always on ignore it.
     """
-    readings: list[Reading | None] = [None] * len(probes)
+    readings: list[AnswerReading | None] = [None] * len(prompts)
     with torch.no_grad():  # not inference mode: what lands on the shelves is trained on later
-        for document, indices in _batches(base, probes, shareable(prefix, fleet, slots)):
+        for document, indices in _batches(base, prompts, shareable(prefix, fleet, slots)):
             seats = None if slots is None else [slots[i] for i in indices]
-            some = [probes[i] for i in indices]
+            some = [prompts[i] for i in indices]
             found = (
                 _after(base, some, document, fleet, seats)
                 if document
@@ -72,36 +72,36 @@ def read_answers(
     return [reading for reading in readings if reading is not None]
 
 
-def recall_share(readings: Sequence[Reading]) -> float:
+def recall_share(readings: Sequence[AnswerReading]) -> float:
     return sum(reading.recalled for reading in readings) / len(readings)
 
 
 def score_replies(
     base: Base,
-    probes: Sequence[EvaluationPrompt],
+    prompts: Sequence[EvaluationPrompt],
     scorer: Scorer,
     *,
     fleet: Fleet | None = None,
     slots: Sequence[int] | None = None,
-    readings: Sequence[Reading] | None = None,
+    readings: Sequence[AnswerReading] | None = None,
 ) -> list[bool]:
     """Verdicts of a text scorer; only what token recall did not settle is generated."""
     if readings is None:
-        readings = read_answers(base, probes, fleet=fleet, slots=slots)
+        readings = read_answers(base, prompts, fleet=fleet, slots=slots)
     verdicts = [
         reading.recalled and probe.ends_turn
-        for reading, probe in zip(readings, probes, strict=True)
+        for reading, probe in zip(readings, prompts, strict=True)
     ]
     left = [i for i, settled in enumerate(verdicts) if not settled]
     replies = generate(
         base,
-        [probes[i].prompt_ids for i in left],
+        [prompts[i].prompt_ids for i in left],
         fleet=fleet,
         slots=None if slots is None else [slots[i] for i in left],
-        max_new_tokens=max((len(probes[i].answer_ids) for i in left), default=0) + _SLACK,
+        max_new_tokens=max((len(prompts[i].answer_ids) for i in left), default=0) + _SLACK,
     )
     for i, reply in zip(left, replies, strict=True):
-        verdicts[i] = scorer(probes[i].answer, reply)
+        verdicts[i] = scorer(prompts[i].answer, reply)
     return verdicts
 
 
@@ -124,7 +124,7 @@ def _after(
     document: tuple[int, ...],
     fleet: Fleet | None,
     slots: Sequence[int] | None,
-) -> list[Reading]:
+) -> list[AnswerReading]:
     """Probes that go on from a document."""
     n = len(document)
     rest = [
@@ -155,7 +155,7 @@ def _after(
     return _each(nats, hits, batch.sizes)
 
 
-def _each(nats: Tensor, hits: Tensor, sizes: list[int]) -> list[Reading]:
+def _each(nats: Tensor, hits: Tensor, sizes: list[int]) -> list[AnswerReading]:
     return [
         _reading(nat, hit)
         for nat, hit in zip(
@@ -166,7 +166,7 @@ def _each(nats: Tensor, hits: Tensor, sizes: list[int]) -> list[Reading]:
 
 def _answers(
     base: Base, probes: Sequence[EvaluationPrompt], fleet: Fleet | None, slots: Sequence[int] | None
-) -> list[Reading]:
+) -> list[AnswerReading]:
     if fleet is None or slots is None:
         batch = evaluation_batch(probes, device=base.device)
         nats, hits = base.token_nll(
@@ -178,10 +178,10 @@ def _answers(
     return _each(nats, hits, batch.sizes)
 
 
-def _reading(nats: Tensor, hits: Tensor) -> Reading:
+def _reading(nats: Tensor, hits: Tensor) -> AnswerReading:
     """From the surprise of each token of an answer, and whether it was the most likely one."""
     recalled = bool(hits.all())
-    return Reading(
+    return AnswerReading(
         recalled=recalled,
         bits=float(nats.sum()) / math.log(2),
         lowest_p=math.exp(-float(nats.max())),

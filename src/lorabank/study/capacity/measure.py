@@ -23,7 +23,7 @@ from lorabank.engine.encoding.dataset import EvaluationPrompt
 from lorabank.engine.evaluation.drift import kl_to_base
 from lorabank.engine.evaluation.edits import score_edits
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import Reading, read_answers, score_replies
+from lorabank.engine.inference.recall import AnswerReading, read_answers, score_replies
 from lorabank.engine.learn import facts_hash, trainable_parameters, versions
 from lorabank.engine.training.jobs import Epoch, Outcome
 from lorabank.lora.shapes import layer_of
@@ -83,8 +83,8 @@ def describe(
     study: str,
     lot: PreparedCell,
     outcome: Outcome,
-    before: Sequence[Reading],
-    after: Sequence[Reading],
+    before: Sequence[AnswerReading],
+    after: Sequence[AnswerReading],
     *,
     published: float,
     edits: dict[str, Any],
@@ -185,7 +185,7 @@ def code_hash() -> str:
 def _published(
     base: Base,
     lot: PreparedCell,
-    readings: Sequence[Reading],
+    readings: Sequence[AnswerReading],
     fleet: Fleet | None,
     slots: list[int] | None,
 ) -> float:
@@ -214,7 +214,9 @@ def _published(
     return sum(right) / len(right)
 
 
-def _may_count(base: Base, probe: EvaluationPrompt, reading: Reading, lot: PreparedCell) -> bool:
+def _may_count(
+    base: Base, probe: EvaluationPrompt, reading: AnswerReading, lot: PreparedCell
+) -> bool:
     if lot.cell.values["recipe"] == "paper":
         return True
     assert reading.first_wrong is not None
@@ -237,7 +239,7 @@ def _edits(base: Base, lot: PreparedCell, fleet: Fleet | None, slot: int | None)
     }
 
 
-def _loss(readings: Sequence[Reading], n_tokens: int) -> float:
+def _loss(readings: Sequence[AnswerReading], n_tokens: int) -> float:
     """Nats per answer token."""
     return math.log(2) * sum(reading.bits for reading in readings) / n_tokens
 

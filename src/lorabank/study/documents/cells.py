@@ -15,7 +15,7 @@ from lorabank.engine.adapters.adapter import Adapter
 from lorabank.engine.evaluation.drift import kl_to_base
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import Reading
+from lorabank.engine.inference.recall import AnswerReading
 from lorabank.engine.learn import facts_hash, versions
 from lorabank.study.capacity.measure import code_hash
 from lorabank.study.documents.axes import CHUNK, DOCUMENT, MERGED, NONE, way_of
@@ -162,11 +162,11 @@ def fleet_of(exam: Exam, adapters: Sequence[Adapter]) -> Fleet:
 
 def _asked_of(
     exam: Exam, puts: Sequence[Put], seats: Seats, written: Sequence[int], new_tokens: int | None
-) -> tuple[list[Reading], list[str], list[float]]:
+) -> tuple[list[AnswerReading], list[str], list[float]]:
     """Readings of all questions, replies to those that are written out, and the adapters' harm."""
     if not seats.adapters:
         return exam.read(puts), _replies(exam, [puts[i] for i in written], new_tokens), []
-    readings: dict[int, Reading] = {}
+    readings: dict[int, AnswerReading] = {}
     replies: dict[int, str] = {}
     harm: list[float] = []
     n = len(seats.adapters)

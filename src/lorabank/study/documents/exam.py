@@ -17,7 +17,7 @@ from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_prompt
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.document_prefix import with_context
 from lorabank.engine.inference.embedder import Embedder, load_embedder
-from lorabank.engine.inference.recall import Reading, read_answers
+from lorabank.engine.inference.recall import AnswerReading, read_answers
 from lorabank.retrieval.index import TextIndex
 from lorabank.retrieval.keys import cut
 from lorabank.study.documents.axes import ICL, NONE, ORACLE
@@ -43,13 +43,13 @@ class Exam:
         self.own = [d for d, long in enumerate(library.longs) for _ in long.asks]
         self._indices: dict[str, list[TextIndex]] = {}
         self._embedder: Embedder | None = None
-        self._bare: list[Reading] | None = None
+        self._bare: list[AnswerReading] | None = None
 
     @property
     def questions(self) -> list[str]:
         return [one.example.question for one in self.asked]
 
-    def bare(self) -> list[Reading]:
+    def bare(self) -> list[AnswerReading]:
         """The bare model without any text."""
         if self._bare is None:
             self._bare = self.read([self.put(i, NONE, []) for i in range(len(self.asked))])
@@ -57,13 +57,13 @@ class Exam:
 
     def read(
         self, puts: Sequence[Put], fleet: Fleet | None = None, slots: Sequence[int] | None = None
-    ) -> list[Reading]:
+    ) -> list[AnswerReading]:
         """Each with its slot's adapter, or with the bare model."""
         prefix = [one.prefix for one in puts]
         probes = [one.probe for one in puts]
         return read_answers(self.base, probes, fleet=fleet, slots=slots, prefix=prefix)
 
-    def gains(self, readings: Sequence[Reading]) -> list[float]:
+    def gains(self, readings: Sequence[AnswerReading]) -> list[float]:
         """Nats per token by which the gold answers are likelier than to the bare model alone."""
         n_tokens = [len(self.base.chat.answer_ids(one.example.answer)) for one in self.asked]
         return [

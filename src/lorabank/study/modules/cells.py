@@ -14,7 +14,7 @@ from typing import Any
 from lorabank.bank.route.routers import Oracle, Router, TextRouter, accuracy
 from lorabank.bank.route.spectral_router import Spectral
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import Reading
+from lorabank.engine.inference.recall import AnswerReading
 from lorabank.engine.learn import facts_hash, versions
 from lorabank.study.capacity.measure import code_hash
 from lorabank.study.folder import FORMAT
@@ -31,8 +31,8 @@ _HEARD = 3  # candidates the gate hears
 class Found:
     """What one cell measured."""
 
-    readings: Sequence[Reading]
-    control: Sequence[Reading] = ()
+    readings: Sequence[AnswerReading]
+    control: Sequence[AnswerReading] = ()
     """Empty where there is no module that was not taught."""
     also: Mapping[str, Any] = field(default_factory=dict)
 
@@ -83,7 +83,7 @@ def measure_cell(desk: Desk, cell: CellSpec, study: str) -> dict[str, Any]:
 
 def partition(desk: Desk, values: Mapping[str, Any]) -> Found:
     """Every question answered by the module that was taught its document."""
-    control: list[Reading] = []
+    control: list[AnswerReading] = []
     if len(desk.library.names) > 1:
         control = desk.read(desk.others(values["seed"]))
     texts = {}
@@ -151,7 +151,7 @@ def merging(desk: Desk, values: Mapping[str, Any]) -> Found:
         for slot, merge in enumerate(merges):
             fleet.load(slot, merge.weights, alpha=merge.alpha, activated=merge.activated)
         readings = desk.read_with(fleet, [place_of[own] for own in desk.own])
-        control: list[Reading] = []
+        control: list[AnswerReading] = []
         if n < k:
             without = [(place_of[own] + 1) % k for own in desk.own]
             control = desk.read_with(fleet, without)

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_dataset
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import Reading, read_answers
+from lorabank.engine.inference.recall import AnswerReading, read_answers
 from lorabank.study.modules.library import Library
 from lorabank.tasks.control import irrelevant
 from lorabank.tasks.scoring.text_metrics import bleu, rouge_l, token_f1
@@ -37,14 +37,14 @@ class Desk:
         seats = {name: seat for seat, name in enumerate(library.names)}
         self.own = [seats[question.module] for question in library.questions]
         self.bare = read_answers(self.base, self.probes)
-        self._known: dict[tuple[int | None, ...], list[Reading]] = {}
+        self._known: dict[tuple[int | None, ...], list[AnswerReading]] = {}
 
     def seated(self) -> AbstractContextManager[Fleet]:
         """The modules in the order of their names."""
         bank = self.library.bank
         return bank.reader.loaded_fleet([bank.store.current(name) for name in self.library.names])
 
-    def read(self, slots: Slots) -> list[Reading]:
+    def read(self, slots: Slots) -> list[AnswerReading]:
         """Each question with the module in its place."""
         key = tuple(slots)
         if key not in self._known:
@@ -52,7 +52,7 @@ class Desk:
                 self._known[key] = self.read_with(fleet, slots)
         return self._known[key]
 
-    def read_with(self, fleet: Fleet, slots: Slots) -> list[Reading]:
+    def read_with(self, fleet: Fleet, slots: Slots) -> list[AnswerReading]:
         """Each question with whoever sits in its place of an entered fleet."""
         asked = [(i, slot) for i, slot in enumerate(slots) if slot is not None]
         probes = [self.probes[i] for i, _ in asked]
@@ -62,13 +62,13 @@ class Desk:
             found[i] = reading
         return found
 
-    def scores(self, readings: Sequence[Reading]) -> list[float]:
+    def scores(self, readings: Sequence[AnswerReading]) -> list[float]:
         """Of readings of all questions, by the metric of the task."""
         if self.metric == RECALL:
             return [float(reading.recalled) for reading in readings]
         return self.gains(readings)
 
-    def gains(self, readings: Sequence[Reading]) -> list[float]:
+    def gains(self, readings: Sequence[AnswerReading]) -> list[float]:
         """Nats per token by which the gold answers are likelier than the bare model has them."""
         if not readings:
             return []

@@ -19,7 +19,7 @@ from lorabank.engine.encoding.dataset import EvaluationPrompt
 from lorabank.engine.evaluation.drift import kl_to_base
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import Reading, read_answers
+from lorabank.engine.inference.recall import AnswerReading, read_answers
 from lorabank.engine.learn import facts_hash, trainable_parameters, versions
 from lorabank.engine.training.jobs import Outcome
 from lorabank.study.capacity.measure import code_hash
@@ -43,9 +43,9 @@ class Exam:
     probes: tuple[EvaluationPrompt, ...]
     own: tuple[int, ...]
     """Of each question its document."""
-    bare: tuple[Reading, ...]
+    bare: tuple[AnswerReading, ...]
 
-    def gains(self, readings: Sequence[Reading]) -> list[float]:
+    def gains(self, readings: Sequence[AnswerReading]) -> list[float]:
         """Nats per token by which the gold answers are likelier than the bare model has them."""
         return [
             (before.bits - after.bits) * math.log(2) / len(probe.answer_ids)
