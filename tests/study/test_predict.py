@@ -1,19 +1,12 @@
 """Planning from measured capacity."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import DataError, UsageError
 from lorabank.lora.shapes import count_parameters
-from lorabank.planning import forecast as predict
 from lorabank.planning.forecast import Demand, Measured, demand_of, demand_of_text, forecast
 from lorabank.planning.law import Point
-from lorabank.study.folder import StudyFolder
-from lorabank.study.run import run_study
-from lorabank.study.spec import load_study
 from lorabank.tasks.examples import from_pair, from_phonebook
 from lorabank.tasks.synthetic import phonebook
 
@@ -65,20 +58,3 @@ def test_a_load_no_rank_holds_is_split(tiny: Base, measured: Measured):
     assert told.recall >= 0.9
     with pytest.raises(UsageError, match="below 1, got 1"):
         forecast(tiny, demand, measured, goal=1.0)
-
-
-def test_a_base_nobody_measured_says_how_to(tiny: Base):
-    with pytest.raises(UsageError, match="study run capacity --base"):
-        predict.measured_for(tiny, None)
-
-
-def test_results_of_a_study_are_what_a_plan_goes_by(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("LORABANK_CACHE", str(tmp_path / "cache"))
-    study = load_study("capacity", preset="smoke", changes=["exposures=5,20", "seed=0"])
-    run_study(study, StudyFolder(tmp_path / "out"))
-    found = predict.condense(StudyFolder(tmp_path / "out"))
-    assert len(found.points) == 4
-    assert found.exposures_per_fact == 20
-    assert json.loads(json.dumps(found.base)) == "random-tiny"

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from lorabank.errors import DataError, UsageError
+from lorabank.planning.cost import Shape
 from lorabank.study.capacity.axes import resolve
-from lorabank.study.plan import Shape, estimate, plan
+from lorabank.study.plan import estimate, plan
 from lorabank.study.spec import from_json, list_studies, load_study
 
 SPEC = """

@@ -32,7 +32,8 @@ def run(
     """
     from lorabank.engine.backbone.base import load_base
     from lorabank.errors import DataError
-    from lorabank.planning.forecast import demand_of, demand_of_text, forecast, measured_for
+    from lorabank.planning.forecast import demand_of, demand_of_text, forecast
+    from lorabank.study.capacity.condense import measured_for
     from lorabank.tasks.examples import read_examples
 
     is_text = what.suffix in (".txt", ".md")

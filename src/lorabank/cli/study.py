@@ -106,8 +106,8 @@ def report(
 
     Example: lorabank study report out/studies/capacity-smoke
     """
-    from lorabank.planning.forecast import condense
     from lorabank.report.page import write_report
+    from lorabank.study.capacity.condense import condense
     from lorabank.study.folder import StudyFolder, write_json
 
     studies = [StudyFolder(folder) for folder in folders]
@@ -171,7 +171,8 @@ def _run(
 
 def _show_plan(spec: "StudySpec", *, as_json: bool) -> None:
     from lorabank.engine.models.registry import find_model
-    from lorabank.study.plan import estimate, plan, read_shape
+    from lorabank.planning.cost import read_shape
+    from lorabank.study.plan import estimate, plan
 
     started = time.perf_counter()
     fleets = plan(spec)

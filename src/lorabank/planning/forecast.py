@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from lorabank.engine.backbone.base import Base
@@ -20,11 +19,8 @@ from lorabank.engine.inference.recall import read_answers
 from lorabank.engine.training.settings import TrainSettings
 from lorabank.errors import DataError, UsageError
 from lorabank.lora.shapes import choose, count_parameters, n_layers, parse_layers
+from lorabank.planning.cost import FACT_TOKENS, FLOPS_PER_SECOND, facts_flops, read_shape
 from lorabank.planning.law import Point, RecallLaw, fit_recall_law, recall_band
-from lorabank.study.capacity.axes import resolve
-from lorabank.study.folder import StudyFolder
-from lorabank.study.plan import estimate, read_shape
-from lorabank.study.spec import CellSpec
 from lorabank.tasks.examples import Example
 from lorabank.tasks.synthetic import phonebook
 
@@ -85,21 +81,6 @@ class Forecast:
         return asdict(self)
 
 
-def measured_for(base: Base, results: Path | None) -> Measured:
-    """The capacity of this base: of a results folder, else as it comes with the package.
-
-    Raises:
-        UsageError: nobody has measured this base; says how to.
-    """
-    found = condense(StudyFolder(results)) if results else shipped(base)
-    if found is not None:
-        return found
-    raise UsageError(
-        f"the capacity of {base.info.name} has not been measured; "
-        f"lorabank study run capacity --base {base.info.name}, then plan with --results FOLDER"
-    )
-
-
 def shipped(base: Base) -> Measured | None:
     """The capacity of this base as it comes with the package, if it does."""
     for file in _MEASURED.iterdir():
@@ -124,45 +105,6 @@ def foresee(base: Base, examples: Sequence[Example], settings: TrainSettings) ->
         layers="all" if settings.layers is None else ",".join(map(str, settings.layers)),
         target_modules=",".join(settings.target_modules),
     )
-
-
-def condense(*folders: StudyFolder) -> Measured:
-    """What studies of one base come to: plain LoRA under our recipe, each load at its longest.
-
-    Raises:
-        UsageError: no such cells, or of several bases.
-    """
-    cells = [cell for folder in folders for cell in folder.cells()]
-    cells = [c for c in cells if c["recipe"] == "sound" and c["variant"] == "lora"]
-    names = " and ".join(str(folder.path) for folder in folders)
-    if not cells:
-        raise UsageError(f"{names} has no cells of the sound recipe to go by")
-    if len({cell["hashes"]["model"] for cell in cells}) > 1:
-        raise UsageError(f"{names} are of several base models; name those of one")
-    most: dict[tuple[int, int, str], float] = {}
-    for cell in cells:
-        key = _setting(cell)
-        most[key] = max(most.get(key, 0.0), cell["exposures_per_fact"])
-    chosen = [c for c in cells if c["exposures_per_fact"] == most[_setting(c)]]
-    points = tuple(
-        Point(
-            parameters=c["trainable_parameters"],
-            r=c["r"],
-            bits=c["bits_demanded"],
-            tokens=c["tokens"],
-            recall=c["recall"],
-            loss_drop=c["loss_drop"],
-        )
-        for c in chosen
-    )
-    first, every = chosen[0], [c["exposures_per_fact"] for c in chosen]
-    return Measured(
-        first["spec"]["base"], first["hashes"]["model"], sum(every) / len(every), points
-    )
-
-
-def _setting(cell: dict[str, Any]) -> tuple[int, int, str]:
-    return cell["r"], cell["facts"], cell["placement"]
 
 
 def demand_of(base: Base, examples: Sequence[Example]) -> Demand:
@@ -233,7 +175,7 @@ def forecast(
         recall_high=high,
         adapter_bytes=4 * parameters * modules,
         exposures_per_fact=measured.exposures_per_fact,
-        seconds=_seconds(base, demand, measured, rank, layers, target_modules),
+        seconds=_seconds(base, demand, measured, layers),
         extrapolated=not min(loads) <= load <= max(loads),
         measured_on=measured.base,
     )
@@ -254,13 +196,11 @@ def _fit(
     return ranks[-1], min(demand.examples, math.ceil(demand.bits / holds))
 
 
-def _seconds(
-    base: Base, demand: Demand, measured: Measured, rank: int, layers: str, targets: str
-) -> float | None:
+def _seconds(base: Base, demand: Demand, measured: Measured, layers: str) -> float | None:
+    """Return how long training takes; None where the model's config is unusual."""
     shape = read_shape(base.info.path)
     if shape is None:
         return None
-    values = {"facts": demand.examples, "r": rank, "layers": layers, "target_modules": targets}
     exposures = max(1, round(measured.exposures_per_fact))
-    cell = CellSpec("plan", resolve({**values, "exposures": exposures}))
-    return estimate([cell], shape) * demand.tokens / demand.examples / 14
+    seconds = facts_flops(shape, demand.examples * exposures, layers=layers) / FLOPS_PER_SECOND
+    return seconds * demand.tokens / demand.examples / FACT_TOKENS

@@ -8,11 +8,10 @@ study that is taken up again seats them as it would have.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lorabank.engine.training.settings import PAPER, PEFT_PREFIX
-from lorabank.lora.shapes import parse_layers
+from lorabank.planning.cost import FLOPS_PER_SECOND, Shape, facts_flops
 from lorabank.study.capacity.axes import CONVERGED, PAPER_STEPS
 from lorabank.study.documents import axes as context_axes
 from lorabank.study.modules.axes import exposures, library_key
@@ -31,7 +30,6 @@ _KEYS = {
 }
 _TOKENS_A_FACT = 25  # of a chronicle
 _PASSAGE, _ASKED = 500, 20  # tokens of a document, and questions to it, about
-_FLOPS = 3e11  # a second, forward and backward, on two cores with AVX512-BF16 (docs/LOG.md)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +43,6 @@ class FleetPlan:
     @property
     def through_peft(self) -> bool:
         return "variant" in self.cells[0].values and is_solo(self.cells[0])
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What of a model decides how long it takes; read off its config.json."""
-
-    hidden: int
-    ffn: int
-    layers: int
-    vocabulary: int
-    kv_share: float
-    """Key-value heads over heads."""
-
-    @property
-    def per_layer(self) -> float:
-        """Weights of a block."""
-        return self.hidden**2 * (2 + 2 * self.kv_share) + 3 * self.hidden * self.ffn
 
 
 def plan(spec: StudySpec) -> list[FleetPlan]:
@@ -98,7 +79,7 @@ def examples_seen(values: Mapping[str, Any]) -> float:
     return float(facts * budget)
 
 
-def estimate(cells: Sequence[CellSpec], shape: Shape, *, flops: float = _FLOPS) -> float:
+def estimate(cells: Sequence[CellSpec], shape: Shape, *, flops: float = FLOPS_PER_SECOND) -> float:
     """Seconds for these cells: arithmetic of forward and backward over `flops` a second.
 
     Good to a factor of two; after the first fleet `study run` goes by what that took.
@@ -112,31 +93,13 @@ def estimate(cells: Sequence[CellSpec], shape: Shape, *, flops: float = _FLOPS) 
     return sum(_flops_of(cell.values, shape) for cell in cells) / flops
 
 
-def read_shape(folder: Path) -> Shape | None:
-    """A model's shape; None if its config has other words for it."""
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    config = config.get("text_config", config)
-    try:
-        heads = config["num_attention_heads"]
-        return Shape(
-            hidden=config["hidden_size"],
-            ffn=config["intermediate_size"],
-            layers=config["num_hidden_layers"],
-            vocabulary=config["vocab_size"],
-            kv_share=config.get("num_key_value_heads", heads) / heads,
-        )
-    except KeyError:
-        return None
-
-
 def _library_flops(cells: Sequence[CellSpec], shape: Shape) -> float:
     """Training of all modules, and two readings of every question for each cell."""
     values = cells[0].values
     facts, documents = int(str(values["facts"])), int(str(values["documents"]))
     seen = facts * documents * (exposures(values) or _LEARNT_EXPOSURES)
     tokens = _ANSWER[str(values["task"])]
-    per_example = shape.layers * shape.per_layer + shape.hidden * shape.vocabulary
-    return tokens * per_example * (4 * seen + 4 * facts * documents * len(cells))
+    return tokens * shape.per_token * (4 * seen + 4 * facts * documents * len(cells))
 
 
 def _context_flops(cells: Sequence[CellSpec], shape: Shape) -> float:
@@ -147,12 +110,11 @@ def _context_flops(cells: Sequence[CellSpec], shape: Shape) -> float:
     is_text = values["task"] != context_axes.CHRONICLE  # which is taught as it is
     taught = length if is_text else length / _TOKENS_A_FACT * _ANSWER["phonebook"]
     questions = int(str(values["questions"])) * (1 if is_text else 3)
-    per_token = shape.layers * shape.per_layer + shape.hidden * shape.vocabulary
     trained = 4 * documents * taught * int(str(values["exposures"])) * len(kinds)
     texts = {cell.values["text"] for cell in cells}
     read = 2 * documents * length * (len(texts) + questions * (context_axes.RAG in texts))
     asked = 2 * documents * questions * _ANSWER["paperqa"] * len(cells)
-    return per_token * (trained + read + asked)
+    return shape.per_token * (trained + read + asked)
 
 
 def _text_flops(values: Mapping[str, Any], shape: Shape) -> float:
@@ -165,20 +127,18 @@ def _text_flops(values: Mapping[str, Any], shape: Shape) -> float:
         text_axes.STEPS: amount * values["batch_size"] * _ANSWER["paperqa"],
         text_axes.EXPOSURES: amount * (in_a_pass or _PASSAGE),
     }[values["budget"]]
-    lowest = 0 if values["layers"] == "all" else min(parse_layers(values["layers"], shape.layers))
-    head = shape.hidden * shape.vocabulary
-    trained = 4 * seen * ((shape.layers - lowest) * shape.per_layer + head)
-    asked = 4 * _ASKED * _ANSWER["paperqa"] * (shape.layers * shape.per_layer + head)
+    n_layers = shape.layers - shape.lowest_layer(values["layers"])
+    trained = 4 * seen * (n_layers * shape.per_layer + shape.head)
+    asked = 4 * _ASKED * _ANSWER["paperqa"] * shape.per_token
     return float(n_documents * (trained + asked))
 
 
 def _flops_of(values: Mapping[str, Any], shape: Shape) -> float:
-    """Of a cell: two for each weight and token forward, as many for the gradient of the input."""
-    layers = str(values["layers"])
-    lowest = 0 if layers == "all" else min(parse_layers(layers, shape.layers))
-    answer, header, prompt = 14, 3, 20  # tokens of a fact, about
-    run = answer + header + (0 if values["activated"] else prompt)
-    scored = answer if values["recipe"] == "sound" else run
-    blocks = (shape.layers - lowest) * shape.per_layer * run
-    head = shape.hidden * shape.vocabulary * scored
-    return 4 * (blocks + head) * examples_seen(values)
+    """Of a cell of a capacity study."""
+    return facts_flops(
+        shape,
+        examples_seen(values),
+        layers=str(values["layers"]),
+        activated=bool(values["activated"]),
+        scores_prompt=values["recipe"] != "sound",
+    )
