@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.bank.bank import Bank, identity_of
-from lorabank.bank.write.drafts import from_examples
+from lorabank.bank.bank import Bank, identify_base
+from lorabank.bank.write.drafts import draft_from_examples
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.training.settings import TrainSettings
 from lorabank.store.store import Store
@@ -33,7 +33,7 @@ def written(
     path = tmp_path_factory.mktemp("banks") / "written"
     with Bank.create(path, base=base) as bank:
         parcels = [
-            from_examples(name, book[4 * i : 4 * i + 4], source=f"{name}.csv")
+            draft_from_examples(name, book[4 * i : 4 * i + 4], source=f"{name}.csv")
             for i, name in enumerate(NAMES)
         ]
         reports = bank.write_all(parcels, settings=TINY)
@@ -86,9 +86,9 @@ def shelved(
     )
     asked = [from_pair(f"In which town was {name} born?", town) for name, town, _, _ in PEOPLE]
     asked += [from_pair(f"What was the trade of {name}?", trade) for name, _, trade, _ in PEOPLE]
-    rolls = from_examples("rolls", asked, source="rolls.csv", texts=[births])
-    with Bank(Store.create(path, base=identity_of(base.info)), base, embeds=False) as bank:
-        bank.write_all([from_examples("north", book[:4], source="north.csv")], settings=TINY)
+    rolls = draft_from_examples("rolls", asked, source="rolls.csv", texts=[births])
+    with Bank(Store.create(path, base=identify_base(base.info)), base, embeds=False) as bank:
+        bank.write_all([draft_from_examples("north", book[:4], source="north.csv")], settings=TINY)
         brief = replace(TINY, exposures=1)
         bank.write_all([replace(rolls, documents=documents)], settings=brief)
     return path

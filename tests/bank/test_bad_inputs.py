@@ -18,7 +18,7 @@ from peft import IA3Config, LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import from_examples
+from lorabank.bank.write.drafts import draft_from_examples
 from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.models.registry import find_model
@@ -293,7 +293,9 @@ def test_a_damaged_module_can_still_be_replaced_or_forgotten(
         bank.store.path_of(bank.store.current(name), TENSORS).unlink()
     with pytest.raises(AdapterError, match=r"safetensors of module 'north' .* is missing"):
         bank.ask_all([book[0].question], gated=False)
-    bank.write_all([from_examples("north", book[:4], source="n")], settings=TINY, replace=True)
+    bank.write_all(
+        [draft_from_examples("north", book[:4], source="n")], settings=TINY, replace=True
+    )
     proof = bank.forget("south")
     assert (proof.facts, proof.recall_before, proof.recall_after) == (4, 0.0, 0.0)
     assert "adapter_model.safetensors of module 'south' version 1 is missing" in caplog.text
@@ -304,11 +306,13 @@ def test_a_damaged_module_can_still_be_replaced_or_forgotten(
 def test_a_name_is_found_however_its_accents_were_typed(bank: Bank, book: list[Example]):
     composed = unicodedata.normalize("NFC", "Ärzte")
     apart = unicodedata.normalize("NFD", composed)
-    bank.write_all([from_examples(apart, book[12:14], source="a.csv")], settings=TINY)
+    bank.write_all([draft_from_examples(apart, book[12:14], source="a.csv")], settings=TINY)
     assert composed in bank.store.names()
     with pytest.raises(UsageError, match="exists"):
-        bank.write_all([from_examples(apart, book[14:], source="b.csv")], settings=TINY)
-    bank.write_all([from_examples(apart, book[12:14], source="a.csv")], settings=TINY, replace=True)
+        bank.write_all([draft_from_examples(apart, book[14:], source="b.csv")], settings=TINY)
+    bank.write_all(
+        [draft_from_examples(apart, book[12:14], source="a.csv")], settings=TINY, replace=True
+    )
     assert bank.rollback(apart).number == 1
     assert bank.forget(apart).facts == 2
     assert composed not in bank.store.names()
@@ -316,7 +320,7 @@ def test_a_name_is_found_however_its_accents_were_typed(bank: Bank, book: list[E
 
 def test_texts_with_strange_line_ends_come_back_whole(bank: Bank):
     strange = from_pair("What is\u2028between\x85these?", "Line\u2029ends")
-    bank.write_all([from_examples("strange", [strange], source="s")], settings=TINY)
+    bank.write_all([draft_from_examples("strange", [strange], source="s")], settings=TINY)
     version = bank.store.current("strange")
     assert bank.forget("strange").facts == 1
     assert version.sources[0].n_examples == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import from_examples
+from lorabank.bank.write.drafts import draft_from_examples
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import AdapterError, DataError, UsageError
 from lorabank.tasks.examples import Example, Message
@@ -49,7 +49,7 @@ def test_a_rewritten_module_answers_anew_and_can_be_rolled_back(bank: Bank, book
     question, old = book[0].question, book[0].answer
     changed = [Example(book[0].prompt, "999-999-9999"), *book[1:4]]
     report = bank.write_all(
-        [from_examples("north", changed, source="new.csv")], settings=TINY, replace=True
+        [draft_from_examples("north", changed, source="new.csv")], settings=TINY, replace=True
     )[0]
     assert (report.version, report.recall) == (2, 1.0)
     assert bank.ask(question).text == "999-999-9999"
@@ -95,21 +95,21 @@ def test_forgetting_one_source_writes_the_rest_anew(
 def test_a_protected_module_leaves_the_base_more_as_it_was(bank: Bank, book: list[Example]):
     settings = replace(TINY, exposures=60, until_recall=None)
     plain, guarded = (
-        from_examples(name, part, source=f"{name}.csv")
+        draft_from_examples(name, part, source=f"{name}.csv")
         for name, part in (("plain", book[12:14]), ("guarded", book[14:16]))
     )
     (bare,) = bank.write_all([plain], settings=settings)
     (kept,) = bank.write_all([guarded], settings=replace(settings, protect_share=0.5))
     assert kept.kl_to_base_nats < bare.kl_to_base_nats
-    record = bank.reader.record(bank.store.current("guarded"))
+    record = bank.reader.read_record(bank.store.current("guarded"))
     assert record["settings"]["protect_share"] == 0.5
 
 
 def test_what_is_held_is_not_written_twice(bank: Bank, book: list[Example], tmp_path: Path):
     with pytest.raises(UsageError, match="'north' exists"):
-        bank.write_all([from_examples("north", book[12:], source="x")], settings=TINY)
+        bank.write_all([draft_from_examples("north", book[12:], source="x")], settings=TINY)
     with pytest.raises(UsageError, match=r"already held by module 'north'"):
-        bank.write_all([from_examples("fresh", book[:4], source="other name")], settings=TINY)
+        bank.write_all([draft_from_examples("fresh", book[:4], source="other name")], settings=TINY)
     path = write_csv(tmp_path / "a.csv", book[12:14])
     copy = write_csv(tmp_path / "b.csv", book[12:14])
     with pytest.raises(DataError, match="hold the same bytes"):
@@ -187,7 +187,8 @@ def test_a_failed_write_leaves_the_bank_as_it_was(bank: Bank, book: list[Example
     before = bank.store.generation
     with pytest.raises(UsageError, match="two modules would be called 'twice'"):
         bank.write_all(
-            [from_examples("twice", book[12:14]), from_examples("twice", book[14:])], settings=TINY
+            [draft_from_examples("twice", book[12:14]), draft_from_examples("twice", book[14:])],
+            settings=TINY,
         )
     assert bank.store.generation == before
     assert bank.verify() == []

@@ -9,12 +9,27 @@ from pathlib import Path
 import pytest
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.document_drafts import CACHE, ONE_MODULE, DraftOptions, plan_modules
-from lorabank.bank.write.drafts import DraftSource, ModuleDraft, Passage, from_examples
-from lorabank.bank.write.forget import draft_of
+from lorabank.bank.write.document_drafts import (
+    CACHE,
+    ONE_MODULE_EXAMPLES,
+    DraftOptions,
+    plan_modules,
+)
+from lorabank.bank.write.drafts import DraftPassage, DraftSource, ModuleDraft, draft_from_examples
+from lorabank.bank.write.forget import read_draft
 from lorabank.bank.write.held_out import hold_out
-from lorabank.bank.write.passages import WRITTEN, exams_of, judge, written_f1
-from lorabank.bank.write.stored_text import DOCUMENTS, documents_bytes, documents_from, documents_of
+from lorabank.bank.write.passages import (
+    MOST_WRITTEN,
+    judge_passages,
+    read_held_out,
+    score_written_answers,
+)
+from lorabank.bank.write.stored_text import (
+    DOCUMENTS,
+    decode_documents,
+    encode_documents,
+    load_documents,
+)
 from lorabank.bank.write.training import train_drafts
 from lorabank.bank.write.write import WriteReport, plan_jobs
 from lorabank.engine.backbone.base import Base
@@ -70,7 +85,7 @@ def made(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (top / "docs" / f"{word(i)}.md").write_text(f"# On {word(i)}\n\n{country(i)}\n")
     with serving() as server, Bank.create(top / "bank", base=base) as bank:
         bank.write_documents(
-            "lands", [top / "docs"], generator=generator(server), making=QA, settings=TINY
+            "lands", [top / "docs"], generator=generator(server), options=QA, settings=TINY
         )
     return top / "bank"
 
@@ -96,7 +111,7 @@ def test_documents_become_a_module_that_is_measured_on_what_it_was_not_taught(ba
     assert (record["held_out"]["questions"], record["held_out"]["written"]) == (4, 4)
     assert {"gain_nats", "token_f1", "token_f1_bare"} <= set(record["held_out"])
     assert [one["kept"] for one in record["passes"]] == [True]
-    taught = {example.question for example in draft_of(bank.reader, version).examples}
+    taught = {example.question for example in read_draft(bank.reader, version).examples}
     asked = {f"What is the {thing} of {word(i)}?" for thing in THINGS[:6] for i in (0, 1)} - taught
     assert (len(taught), len(asked)) == (8, 4)
     question = sorted(taught)[0]
@@ -107,7 +122,7 @@ def test_documents_become_a_module_that_is_measured_on_what_it_was_not_taught(ba
 def test_text_is_kept_with_the_module_unless_it_is_not_to_be(
     bank: Bank, empty: Bank, server: Server, docs: Path
 ):
-    kept = documents_of(bank.store, bank.store.current("lands"))
+    kept = load_documents(bank.store, bank.store.current("lands"))
     for i, document in enumerate(kept):
         assert document.text.strip().endswith(country(i))
     assert len(kept) == 2
@@ -117,18 +132,18 @@ def test_text_is_kept_with_the_module_unless_it_is_not_to_be(
     }
     making = dataclasses.replace(QA, with_text=False)
     empty.write_documents(
-        "bare", [docs], generator=generator(server), making=making, settings=QUICK, passes=1
+        "bare", [docs], generator=generator(server), options=making, settings=QUICK, passes=1
     )
     version = empty.store.current("bare")
     assert DOCUMENTS not in version.files
-    assert documents_of(empty.store, version) == []
+    assert load_documents(empty.store, version) == []
     assert {key.kind for key in empty.store.keys(version)} == {"question"}
 
 
 def test_kept_documents_come_back_as_they_were(docs: Path):
     found = read_documents([docs])
     found.append(from_text("odd.txt", "A line\u2028with another end.\n\nAnd \u201cquotes\u201d."))
-    assert documents_from(documents_bytes(found)) == found
+    assert decode_documents(encode_documents(found)) == found
 
 
 def test_forgetting_a_document_takes_its_text_and_what_was_made_of_it(bank: Bank):
@@ -140,7 +155,7 @@ def test_forgetting_a_document_takes_its_text_and_what_was_made_of_it(bank: Bank
     assert (proof.rewritten, proof.remaining) == (("lands",), ())
     version = bank.store.current("lands")
     assert [source.name for source in version.sources] == [stays]
-    assert [document.name for document in documents_of(bank.store, version)] == [stays]
+    assert [document.name for document in load_documents(bank.store, version)] == [stays]
     texts = [key.text for key in bank.store.keys(version) if key.kind == "text"]
     assert len(texts) == 1
     assert word(1) in texts[0]
@@ -155,11 +170,11 @@ def test_documents_go_with_a_module_that_is_exported_rolled_back_or_pruned(
     bank: Bank, server: Server, docs: Path, tmp_path: Path
 ):
     bank.export("lands", tmp_path / "out")
-    before = documents_of(bank.store, bank.store.current("lands"))
+    before = load_documents(bank.store, bank.store.current("lands"))
     assert bank.import_(tmp_path / "out", replace=True, name="lands").number == 2
-    assert documents_of(bank.store, bank.store.current("lands")) == before
+    assert load_documents(bank.store, bank.store.current("lands")) == before
     assert bank.store.current("lands").record["held_out"]["questions"] == 4
-    assert documents_of(bank.store, bank.rollback("lands")) == before
+    assert load_documents(bank.store, bank.rollback("lands")) == before
     bank.prune()
     assert bank.verify() == []
     (tmp_path / "out" / DOCUMENTS).write_text('{"name": "half"}\n')
@@ -171,13 +186,13 @@ def test_a_write_that_was_broken_off_asks_nothing_twice(empty: Bank, docs: Path)
     with serving() as server:
         server.faults.extend([Fault(), *[Fault(status=500)] * 3])
         with pytest.raises(UnavailableError, match=r"does not answer.*what was finished is kept"):
-            empty.write_documents("lands", [docs], generator=generator(server), making=QA)
+            empty.write_documents("lands", [docs], generator=generator(server), options=QA)
         n_dead = len(server.asked)
         assert empty.store.names() == []
         server.faults.clear()
         material = empty.make_drafts("lands", read_documents([docs]), generator=generator(server),
-                              making=QA)  # fmt: skip
-        assert (material.outcome.cached_replies, material.outcome.calls) == (1, 2)
+                              options=QA)  # fmt: skip
+        assert (material.synthesis.cached_replies, material.synthesis.calls) == (1, 2)
         assert len(server.asked) == n_dead + 2
 
 
@@ -193,10 +208,10 @@ def test_what_is_held_out_is_neither_taught_nor_nearly_taught():
     variants = [one(i, "paraphrase", f"Which {word(i)} {i}?") for i in range(24)]
     made = [one(0, "original"), *map(one, range(24)), *near, *variants]
     split = hold_out(made, seed=0)
-    assert len(split.asked) == 5  # one in six of 32
-    held = HeldOut([asked.prompt for asked in split.asked])
+    assert len(split.held_out) == 5  # one in six of 32
+    held = HeldOut([asked.prompt for asked in split.held_out])
     assert not [t for t in split.taught if t.format == "qa" and held.same_as(t.prompt)]
-    answers = {asked.answer for asked in split.asked}
+    answers = {asked.answer for asked in split.held_out}
     assert not [t for t in split.taught if t.format == "paraphrase" and t.answer in answers]
     assert len(split.taught) == len(made) - 2 * 5
     assert hold_out(made, seed=0) == split
@@ -206,11 +221,11 @@ def test_what_is_held_out_is_neither_taught_nor_nearly_taught():
 @pytest.mark.parametrize(("n", "held"), [(1, 0), (2, 1), (7, 3), (8, 4), (24, 4), (60, 10)])
 def test_a_share_is_held_out(n: int, held: int):
     made = [MadeExample(f"What is {word(i)}?", word(i), "qa", "d", "", i, i + 1) for i in range(n)]
-    assert len(hold_out(made, seed=0).asked) == held
+    assert len(hold_out(made, seed=0).held_out) == held
 
 
 def test_modules_are_planned_by_the_number_of_examples():
-    few, many = {"a": 10, "b/c": 20}, {"a": ONE_MODULE, "b/c": 1}
+    few, many = {"a": 10, "b/c": 20}, {"a": ONE_MODULE_EXAMPLES, "b/c": 1}
     assert plan_modules("m", few, "auto") == {"m": ["a", "b/c"]}
     assert plan_modules("m", many, "auto") == {"m-a": ["a"], "m-b-c": ["b/c"]}
     counts = {"a": 60, "b": 10, "c": 10, "d": 10, "e": 30}
@@ -224,12 +239,12 @@ def test_modules_are_planned_by_the_number_of_examples():
 def test_one_module_for_each_document(empty: Bank, server: Server, docs: Path):
     making = dataclasses.replace(QA, modules="per-document")
     reports = empty.write_documents(
-        "m", [docs], generator=generator(server), making=making, settings=QUICK, passes=1
+        "m", [docs], generator=generator(server), options=making, settings=QUICK, passes=1
     )
     assert [r.module for r in reports] == [f"m-{p.name}" for p in sorted(docs.iterdir())]
     assert sum(r.held_out["questions"] for r in reports if r.held_out) == 4
     with pytest.raises(UsageError, match="is already held by module"):
-        empty.write_documents("other", [docs], generator=generator(server), making=QA)
+        empty.write_documents("other", [docs], generator=generator(server), options=QA)
 
 
 def test_a_users_own_questions_are_asked_of_the_passage_that_has_the_answer(
@@ -241,17 +256,19 @@ def test_a_users_own_questions_are_asked_of_the_passage_that_has_the_answer(
     ]
     making = dataclasses.replace(QA, held_out=tuple(asked), modules="per-document")
     material = empty.make_drafts(
-        "m", read_documents([docs]), generator=generator(server), making=making
+        "m", read_documents([docs]), generator=generator(server), options=making
     )
     held = {
         passage.document: passage.held_out
-        for parcel in material.parcels
+        for parcel in material.modules
         for passage in parcel.passages
     }
     assert held == {f"{word(0)}.md": (), f"{word(1)}.md": (asked[0],), f"{word(2)}.md": (asked[1],)}
-    taught = [e.question for parcel in material.parcels for e in parcel.examples]
+    taught = [e.question for parcel in material.modules for e in parcel.examples]
     assert asked[0].question not in taught
-    assert Counter(one.reason for one in material.outcome.refused)["a question kept for measuring"]
+    assert Counter(one.reason for one in material.synthesis.refused)[
+        "a question kept for measuring"
+    ]
 
 
 def test_documents_that_contradict_each_other_are_both_named(empty: Bank, tmp_path: Path):
@@ -262,9 +279,9 @@ def test_documents_that_contradict_each_other_are_both_named(empty: Bank, tmp_pa
             "m",
             read_documents([tmp_path / "one.md", tmp_path / "two.md"]),
             generator=generator(server),
-            making=DraftOptions(formats="qa:1"),
+            options=DraftOptions(formats="qa:1"),
         )
-    (found,) = material.outcome.contradictions
+    (found,) = material.synthesis.contradictions
     assert (found.answers, found.sources) == (("Baba", "Cece"), ("“one”", "“two”"))
 
 
@@ -294,8 +311,8 @@ def test_a_passage_sticks_by_recall_and_by_what_was_held_out(
     hits: Sequence[int], gains: Sequence[float], stuck: bool
 ):
     asked = tuple(from_pair(f"q{i}", "a") for i in range(len(gains)))
-    passage = Passage("d", "h", "w", tuple(range(len(hits))), asked)
-    (verdict,) = judge(
+    passage = DraftPassage("d", "h", "w", tuple(range(len(hits))), asked)
+    (verdict,) = judge_passages(
         ModuleDraft("p", (), passages=(passage,)), [reading(bool(h)) for h in hits], gains
     )
     assert verdict.has_stuck is stuck
@@ -304,12 +321,12 @@ def test_a_passage_sticks_by_recall_and_by_what_was_held_out(
 def test_no_more_answers_are_written_out_than_stated(tiny: Base):
     def parcel(name: str, n: int) -> ModuleDraft:
         asked = tuple(from_pair(f"{name} {i}?", "a") for i in range(n))
-        return ModuleDraft(name, (), passages=(Passage("d", "", "w", (), asked),))
+        return ModuleDraft(name, (), passages=(DraftPassage("d", "", "w", (), asked),))
 
-    exams = exams_of(tiny, [parcel("a", 96), parcel("b", 32), parcel("c", 0)], activated=True)
+    exams = read_held_out(tiny, [parcel("a", 96), parcel("b", 32), parcel("c", 0)], activated=True)
     with Fleet(tiny, paths=list(tiny.linears), r=2, width=3) as fleet:
-        scores = written_f1(tiny, fleet, exams)
-    assert [len(own) for _, own in scores] == [WRITTEN * 3 // 4, WRITTEN // 4, 0]
+        scores = score_written_answers(tiny, fleet, exams)
+    assert [len(own) for _, own in scores] == [MOST_WRITTEN * 3 // 4, MOST_WRITTEN // 4, 0]
     assert all(bare == own for bare, own in scores)  # an adapter of zeros says what the base does
 
 
@@ -317,7 +334,7 @@ def passaged(n: int) -> ModuleDraft:
     """Random answers, a passage for each half of them."""
     examples = tuple(from_pair(f"What is {word(i)}?", word(500 + 7 * i)) for i in range(n))
     halves = (tuple(range(n // 2)), tuple(range(n // 2, n)))
-    passages = tuple(Passage("d", "", f"half {i}", half) for i, half in enumerate(halves))
+    passages = tuple(DraftPassage("d", "", f"half {i}", half) for i, half in enumerate(halves))
     return ModuleDraft("p", (DraftSource(Source("d", "0" * 64, n), examples),), passages=passages)
 
 
@@ -345,13 +362,13 @@ def test_a_module_that_recalls_everything_is_not_trained_again(tiny: Base):
 
 @pytest.mark.parametrize("passes", [0, 6])
 def test_a_number_of_passes_out_of_range_is_refused(bank: Bank, passes: int):
-    parcel = from_examples("x", [from_pair("q?", "a")])
+    parcel = draft_from_examples("x", [from_pair("q?", "a")])
     with pytest.raises(UsageError, match=rf"--passes must be 1\.\.5, got {passes}"):
         bank.write_all([parcel], settings=QUICK, passes=passes)
 
 
 def test_examples_have_no_passages_and_say_so(empty: Bank):
-    parcel = from_examples("x", [from_pair("q?", "a")])
+    parcel = draft_from_examples("x", [from_pair("q?", "a")])
     (report,) = empty.write_all([parcel], settings=QUICK)
     assert isinstance(report, WriteReport)
     assert (report.passages, report.not_stuck, report.held_out, report.passes) == (0, (), None, ())

@@ -24,7 +24,7 @@ def test_the_chunk_that_has_the_answer_is_found_and_cited_by_its_characters(libr
     assert (cited.document, cited.heading, best.module) == ("trades.md", "Trades", "rolls")
     document = next(d for d in library.excerpts.documents if d.name == "trades.md")
     assert document.text[cited.start : cited.end] == best.chunk.text
-    assert best.likeness == 1.0 > found[-1].likeness
+    assert best.content_coverage == 1.0 > found[-1].content_coverage
     assert len(library.excerpts) > len(found)
 
 
@@ -43,12 +43,12 @@ def test_the_index_is_kept_and_a_damaged_one_is_made_again(library: Bank):
     first = library.excerpts.search(question)
     again = Excerpts(library.texts, library.base)
     assert [e.chunk for e in again.search(question)[0]] == [e.chunk for e in first[0]]
-    assert again.seconds == library.excerpts.seconds > 0
+    assert again.build_seconds == library.excerpts.build_seconds > 0
     own = library.texts.derived_folder("excerpts") / "own.json"
     own.write_text("{", "utf-8")
     mended = Excerpts(library.texts, library.base)
     assert mended.search(question)[0][0].chunk == first[0][0].chunk
-    assert mended.seconds != again.seconds
+    assert mended.build_seconds != again.build_seconds
     assert own.read_text("utf-8") != "{"
 
 
@@ -63,4 +63,4 @@ def test_forgetting_leaves_no_text_behind(library: Bank):
 
 def test_a_bank_without_text_says_how_to_get_some(bank: Bank):
     with pytest.raises(UsageError, match=r"--with rag needs text.*write documents"):
-        bank.excerpts.require("rag")
+        bank.excerpts.require_text("rag")

@@ -4,21 +4,21 @@ import random
 
 import pytest
 
-from lorabank.bank.answer.gate import FEATURES, Case, Gate, Row, fit
+from lorabank.bank.answer.gate import FEATURES, CalibrationCase, FeatureRow, Gate, fit_gate
 
 
-def row(rng: random.Random, coverage: float, hint: float = 0.0) -> Row:
+def row(rng: random.Random, coverage: float, hint: float = 0.0) -> FeatureRow:
     return (coverage, *(rng.gauss(hint, 1) for _ in FEATURES[1:]))
 
 
-def draw(n: int, *, seed: int, blur: float, hint: float = 0.0) -> list[Case]:
+def draw(n: int, *, seed: int, blur: float, hint: float = 0.0) -> list[CalibrationCase]:
     """Coverage is near 1 for known questions and 0.5 for others.
 
     The rest is noise, higher by `hint` for known questions.
     """
     rng = random.Random(seed)
     return [
-        Case(
+        CalibrationCase(
             row(rng, rng.gauss(1.0, blur), hint),
             tuple(row(rng, rng.gauss(0.5, blur)) for _ in range(3)),
         )
@@ -26,7 +26,7 @@ def draw(n: int, *, seed: int, blur: float, hint: float = 0.0) -> list[Case]:
     ]
 
 
-def open_shares(gate: Gate, cases: list[Case]) -> tuple[float, float]:
+def open_shares(gate: Gate, cases: list[CalibrationCase]) -> tuple[float, float]:
     """Of known questions and of unknown ones."""
     known = sum(gate.opens(case.own) for case in cases if case.own)
     return known / len(cases), sum(any(map(gate.opens, c.others)) for c in cases) / len(cases)
@@ -35,7 +35,7 @@ def open_shares(gate: Gate, cases: list[Case]) -> tuple[float, float]:
 def test_a_feature_that_tells_is_not_drowned_by_six_that_only_hint():
     wrong = 0.0
     for seed in range(4):
-        gate = fit(draw(100, seed=seed, blur=0.05, hint=1.0))
+        gate = fit_gate(draw(100, seed=seed, blur=0.05, hint=1.0))
         known, unknown = open_shares(gate, draw(2000, seed=seed + 10, blur=0.05, hint=1.0))
         wrong += (1 - known) + unknown
     assert wrong / 4 < 0.002
@@ -43,7 +43,7 @@ def test_a_feature_that_tells_is_not_drowned_by_six_that_only_hint():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_where_known_and_unknown_overlap_the_stated_rates_hold_for_fresh_questions(seed: int):
-    gate = fit(draw(200, seed=seed, blur=0.2))
+    gate = fit_gate(draw(200, seed=seed, blur=0.2))
     assert 0 < gate.false_activations <= 0.05
     assert gate.misses > 0
     known, unknown = open_shares(gate, draw(2000, seed=seed + 10, blur=0.2))
@@ -54,12 +54,12 @@ def test_where_known_and_unknown_overlap_the_stated_rates_hold_for_fresh_questio
 def test_a_gate_is_fitted_on_one_question_of_each_kind():
     rng = random.Random(0)
     own, other = row(rng, 1.0), row(rng, 0.2)
-    gate = fit([Case(own, ()), Case(None, (other,))])
+    gate = fit_gate([CalibrationCase(own, ()), CalibrationCase(None, (other,))])
     assert gate.opens(own)
     assert not gate.opens(other)
     assert gate.questions == 2
 
 
 def test_a_gate_is_kept_as_json():
-    gate = fit(draw(8, seed=0, blur=0.1))
+    gate = fit_gate(draw(8, seed=0, blur=0.1))
     assert Gate.from_json(gate.as_json()) == gate

@@ -14,7 +14,7 @@ from lorabank.tasks.examples import Example, from_pair
 
 N = 8
 TOLD = "What did Siv Kolbe carry on every road?"
-EVIDENCE = Evidence(unexplained=-5.0, support=1.0, likeness=0.5, coverage=0.8, n_tokens=100)
+EVIDENCE = Evidence(unexplained=-5.0, support=1.0, similarity=0.5, coverage=0.8, n_tokens=100)
 
 
 def test_an_option_is_worth_its_probability_less_its_price():
@@ -24,9 +24,11 @@ def test_an_option_is_worth_its_probability_less_its_price():
     assert option.value == pytest.approx(0.78)
 
 
-@pytest.mark.parametrize("wrong", [{"per_load": -1.0}, {"least": 1.5}, {"enough": -0.1}])
+@pytest.mark.parametrize(
+    "wrong", [{"per_load": -1.0}, {"least_worth": 1.5}, {"enough_worth": -0.1}]
+)
 def test_prices_that_cannot_be_are_refused(wrong: dict[str, float]):
-    with pytest.raises(UsageError, match=r"prices must be 0 or more, least and enough 0\.\.1"):
+    with pytest.raises(UsageError, match=r"prices must be 0 or more"):
         Costs(**wrong)
 
 
@@ -41,7 +43,7 @@ def test_what_a_module_knows_is_left_to_it_and_costs_no_text(library: Bank, book
 
 
 def test_what_is_only_told_in_text_is_read(library: Bank):
-    costs = Costs(least=0.0)
+    costs = Costs(least_worth=0.0)
     (answer,) = library.ask_all([TOLD], mode="auto", costs=costs, max_new_tokens=N)
     assert answer.choice is not None
     ways = [option.mode for option in answer.choice.options]
@@ -55,7 +57,7 @@ def test_what_is_only_told_in_text_is_read(library: Bank):
 
 
 def test_a_document_shorter_than_the_passages_is_read_whole(library: Bank):
-    (answer,) = library.ask_all([TOLD], mode="auto", costs=Costs(least=0.0), max_new_tokens=N)
+    (answer,) = library.ask_all([TOLD], mode="auto", costs=Costs(least_worth=0.0), max_new_tokens=N)
     assert answer.choice is not None
     tokens = {option.mode: option.tokens for option in answer.choice.options}
     assert answer.used == min(tokens, key=lambda way: tokens[way])
@@ -98,26 +100,26 @@ def test_what_is_not_like_the_bank_goes_to_the_bare_model(library: Bank):
 
 
 def test_a_bank_without_text_is_asked_as_ever(bank: Bank, book: list[Example]):
-    assert bank.evidence() is None
+    assert bank.text_gate() is None
     answer = bank.ask(book[0].question, mode="auto")
     assert (answer.text, answer.used) == (book[0].answer, "adapter")
     assert bank.ask(book[12].question, mode="auto").kind == "abstained"
 
 
 def test_evidence_is_judged_by_the_banks_own_examples_and_kept(library: Bank):
-    judge = library.evidence()
+    judge = library.text_gate()
     assert judge is not None
     assert judge.questions == 12
     assert judge.weights[0] > 0
-    kept = library.texts.derived("evidence-by-words.json")
+    kept = library.texts.read_derived("evidence-by-words.json")
     assert kept
-    assert library.evidence() == judge
-    assert library.texts.derived("evidence-by-words.json") == kept
+    assert library.text_gate() == judge
+    assert library.texts.read_derived("evidence-by-words.json") == kept
 
 
 def test_too_few_examples_judge_nothing(library: Bank, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(evidence, "FEWEST", 13)
-    assert library.evidence() is None
+    monkeypatch.setattr(evidence, "FEWEST_CASES", 13)
+    assert library.text_gate() is None
     (covered,) = library.ask_all(
         ["On every road Siv Kolbe carried a lantern."], mode="auto", max_new_tokens=N
     )
@@ -134,7 +136,7 @@ def test_a_sentence_that_says_it_supports_more_than_one_on_another_matter(librar
     assert isinstance(told, Evidence)
     assert isinstance(untold, Evidence)
     assert told.coverage > untold.coverage
-    assert told.n_tokens > 3 * library.excerpts.count(said)
+    assert told.n_tokens > 3 * library.excerpts.count_tokens(said)
 
 
 def test_only_a_sentence_with_the_answer_and_the_matter_tells(library: Bank):

@@ -80,7 +80,7 @@ def test_a_write_into_a_large_bank_is_whole_and_found(large: Store):
 
 def test_adapters_in_memory_stay_below_their_bound(bank: Bank, tiny: Base):
     version = bank.store.current("north")
-    tensors = bank.reader.adapters([version])[0].weights
+    tensors = bank.reader.load_adapters([version])[0].weights
     size = sum(a.nbytes + b.nbytes for a, b in tensors.values())
     config = bank.store.read(version, CONFIG)
     with bank.store.writing(what="fill") as tx:
@@ -94,13 +94,13 @@ def test_adapters_in_memory_stay_below_their_bound(bank: Bank, tiny: Base):
     versions = [bank.store.current(f"m{number}") for number in range(8)]
     reader = ModuleReader(bank.store, tiny, max_bytes=3 * size)
     for number, read in enumerate(versions):
-        weights = reader.adapters([read])[0].weights
+        weights = reader.load_adapters([read])[0].weights
         assert all((a == number).all() and (b == number).all() for a, b in weights.values())
-        assert reader.kept.n_bytes == min(number + 1, 3) * size
-    reader.adapters(versions[5:])
-    assert reader.kept.n_computed == 8  # the last three were still there
-    reader.adapters(versions[:1])
-    reader.adapters(versions[6:])
-    assert reader.kept.n_computed == 9  # and of them the one not used for longest has left
-    reader.adapters(versions[5:6])
-    assert reader.kept.n_computed == 10
+        assert reader.adapter_cache.n_bytes == min(number + 1, 3) * size
+    reader.load_adapters(versions[5:])
+    assert reader.adapter_cache.n_computed == 8  # the last three were still there
+    reader.load_adapters(versions[:1])
+    reader.load_adapters(versions[6:])
+    assert reader.adapter_cache.n_computed == 9  # and of them the one not used for longest has left
+    reader.load_adapters(versions[5:6])
+    assert reader.adapter_cache.n_computed == 10

@@ -7,7 +7,7 @@ import pytest
 
 from lorabank.bank.answer.answers import Answer, ScoredCandidate
 from lorabank.bank.route.routers import Candidate
-from lorabank.bank.write.drafts import ModuleDraft, from_examples
+from lorabank.bank.write.drafts import ModuleDraft, draft_from_examples
 from lorabank.bench.bank import ask_everything, count_misses, make_parcels, new_bank, time_writes
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.candidates import DraftReply
@@ -71,7 +71,7 @@ def test_a_bank_that_lost_a_module_shows_it(tiny: Base, tmp_path: Path):
 
 def with_other_answers(parcel: ModuleDraft) -> ModuleDraft:
     backwards = [replace(example, answer=example.answer[::-1]) for example in parcel.examples]
-    return from_examples(parcel.name, backwards, source="backwards")
+    return draft_from_examples(parcel.name, backwards, source="backwards")
 
 
 def test_both_ways_of_writing_end_at_the_same_weights(tiny: Base):

@@ -3,7 +3,7 @@
 import pytest
 
 from lorabank.bank.answer.answers import Answer
-from lorabank.bank.answer.compare import Item
+from lorabank.bank.answer.compare import LabelledQuestion
 from lorabank.bench.policy import MODULE, NEITHER, TEXT, Draw, Mixed, mixed, summary
 from lorabank.bench.setup import book
 from lorabank.tasks.synthetic import chronicle, chronicle_questions
@@ -34,10 +34,10 @@ def test_nothing_asked_was_taught_but_what_modules_know():
 
 def test_the_numbers_are_those_of_the_answers():
     asked = [
-        Mixed(MODULE, Item("a", "123", "book-0")),
-        Mixed(TEXT, Item("b", "red fox", "chronicle-0")),
-        Mixed(NEITHER, Item("c", None, "chronicle-0")),
-        Mixed(NEITHER, Item("d", None, "unknown-0")),
+        Mixed(MODULE, LabelledQuestion("a", "123", "book-0")),
+        Mixed(TEXT, LabelledQuestion("b", "red fox", "chronicle-0")),
+        Mixed(NEITHER, LabelledQuestion("c", None, "chronicle-0")),
+        Mixed(NEITHER, LabelledQuestion("d", None, "unknown-0")),
     ]
 
     def said(used: str, text: str, tokens: int) -> Answer:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import from_examples
+from lorabank.bank.write.drafts import draft_from_examples
 from lorabank.engine.backbone.base import load_info
 from lorabank.engine.models.registry import find_model
 from lorabank.engine.training.settings import TrainSettings
@@ -25,7 +25,7 @@ def path(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = load_info(find_model(str(tiny_folder)), dtype="float32", device="cpu")
     path = tmp_path_factory.mktemp("banks") / "bank"
     document = from_text("gates.md", "# Gates\n\n## Rust\n\nGate AB is red.", is_markdown=True)
-    parcel = from_examples("gates", FACTS, source="gates.csv")
+    parcel = draft_from_examples("gates", FACTS, source="gates.csv")
     settings = TrainSettings(r=4, alpha=8.0, lr=1e-2, exposures=150, batch_size=3)
     with Bank.create(path, base=base) as bank:
         bank.write_all([replace(parcel, documents=(document,))], settings=settings)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.bank.module_reader import ModuleReader
-from lorabank.bank.write.forget import draft_of
+from lorabank.bank.write.forget import read_draft
 from lorabank.engine.backbone.base import Base
 from lorabank.store.blobs import blob_path
 from lorabank.store.records import Version
@@ -72,8 +72,8 @@ def _unreadable(reader: ModuleReader, version: Version) -> list[str]:
     """The adapter loads, the examples are those of the sources."""
     where = f"{version.module} version {version.number}"
     try:
-        weights = reader.adapters([version])[0].weights
-        parcel = draft_of(reader, version)
+        weights = reader.load_adapters([version])[0].weights
+        parcel = read_draft(reader, version)
     except Exception as error:  # whatever it is, it is a fault to be told with the others
         return [f"{where} cannot be read: {error!r}"]
     faults = [] if weights else [f"{where} has no weights"]

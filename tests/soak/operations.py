@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import ModuleDraft, from_examples
+from lorabank.bank.write.drafts import ModuleDraft, draft_from_examples
 from lorabank.engine.training.settings import TrainSettings
 from lorabank.tasks.examples import from_pair
 
@@ -85,7 +85,7 @@ class Planner:
         name = "".join(self.rng.choices("abcdefghijklmnopqrstuvwxyz", k=16))
         self.texts[source] = name
         facts = [from_pair(f"Where does {name} {i} live?", f"{i}") for i in range(2)]
-        return from_examples(module, facts, source=source)
+        return draft_from_examples(module, facts, source=source)
 
 
 def _old(modules: Modules, name: str) -> list[int]:

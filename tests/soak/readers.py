@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import ModuleDraft, from_examples
+from lorabank.bank.write.drafts import ModuleDraft, draft_from_examples
 from lorabank.engine.training.settings import TrainSettings
 from lorabank.store.store import Store
 from lorabank.tasks.examples import from_pair
@@ -102,9 +102,9 @@ def _prepare(place: Path) -> None:
     with _open(place) as bank:
         for name in ("south", "east"):
             facts = [from_pair(f"Where does {name} {who} live?", who[:3]) for who in _NAMES]
-            bank.write_all([from_examples(name, facts, source=name)], settings=_TAUGHT)
+            bank.write_all([draft_from_examples(name, facts, source=name)], settings=_TAUGHT)
         dogs = [from_pair(f"What is the number of {who} the dog?", who[-3:]) for who in _NAMES]
-        bank.write_all([from_examples(PASSING, dogs, source="dogs")], settings=_TAUGHT)
+        bank.write_all([draft_from_examples(PASSING, dogs, source="dogs")], settings=_TAUGHT)
         bank.export(PASSING, place / PASSING)
         for variant in range(_VARIANTS):
             written = bank.write_all([_parcel(variant)], settings=_TAUGHT, replace=variant > 0)[0]
@@ -175,7 +175,7 @@ def _open(place: Path) -> Bank:
 
 def _parcel(variant: int) -> ModuleDraft:
     parcels = [
-        from_examples(
+        draft_from_examples(
             MODULE,
             [from_pair(_question(name), _number(variant, name))],
             source=_source(variant, name),

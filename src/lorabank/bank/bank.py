@@ -15,13 +15,13 @@ from pathlib import Path
 
 from lorabank.bank.answer.answers import Answer
 from lorabank.bank.answer.ask import N_CANDIDATES
-from lorabank.bank.answer.evidence import calibrate as calibrate_evidence
+from lorabank.bank.answer.evidence import calibrate_text_gate as calibrate_evidence
 from lorabank.bank.answer.excerpts import Excerpts
 from lorabank.bank.answer.gate import Gate
-from lorabank.bank.answer.gate_calibration import calibrate
+from lorabank.bank.answer.gate_calibration import calibrate_module_gate
 from lorabank.bank.answer.modes import ADAPTER, check_mode
-from lorabank.bank.answer.policy import AnswerContext, Costs, answer, reading_speed
-from lorabank.bank.module_reader import KEPT_BYTES, ModuleReader
+from lorabank.bank.answer.policy import AnswerContext, Costs, answer, measure_reading_speed
+from lorabank.bank.module_reader import CACHE_BYTES, ModuleReader
 from lorabank.bank.route.routers import Router, TextRouter
 from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.bank.write import document_drafts as documents
@@ -29,7 +29,7 @@ from lorabank.bank.write import forget as forgetting
 from lorabank.bank.write import transfer as portable
 from lorabank.bank.write import write as writing
 from lorabank.bank.write.document_drafts import DocumentDrafts, DraftOptions
-from lorabank.bank.write.drafts import ModuleDraft, from_files
+from lorabank.bank.write.drafts import ModuleDraft, draft_from_files
 from lorabank.bank.write.forget import ForgetReport
 from lorabank.bank.write.write import EXAMPLES, WriteReport
 from lorabank.engine.backbone.base import Base, load_base
@@ -49,7 +49,7 @@ from lorabank.synthesis.rounds import OnReply
 _RETRIES = 5  # of a question whose module was pruned while it was being read
 
 
-def identity_of(info: ModelInfo) -> BaseIdentity:
+def identify_base(info: ModelInfo) -> BaseIdentity:
     """A base model as a bank remembers it: by a name that holds in any folder, and its hash."""
     is_local = Path(info.name).exists()
     return BaseIdentity(str(Path(info.name).absolute()) if is_local else info.name, info.sha256)
@@ -59,11 +59,11 @@ class Bank:
     """A folder of modules and the base model that reads them. One thread asks at a time."""
 
     def __init__(
-        self, store: Store, base: Base, *, kept_bytes: int = KEPT_BYTES, embeds: bool = True
+        self, store: Store, base: Base, *, cache_bytes: int = CACHE_BYTES, embeds: bool = True
     ):
         """Args: kept_bytes: of adapters in memory; embeds: False routes by words alone."""
         self.store, self.base = store, base
-        self.reader = ModuleReader(store, base, max_bytes=kept_bytes)
+        self.reader = ModuleReader(store, base, max_bytes=cache_bytes)
         self.texts = ModuleTexts(store, embeds=embeds)
         self.excerpts = Excerpts(self.texts, base)
         self._gate: tuple[int, Gate | None] | None = None
@@ -77,7 +77,7 @@ class Bank:
             UsageError: the folder holds something. ModelError: no such base model.
         """
         loaded = load_base(base) if isinstance(base, str) else base
-        return cls(Store.create(Path(path), base=identity_of(loaded.info)), loaded)
+        return cls(Store.create(Path(path), base=identify_base(loaded.info)), loaded)
 
     @classmethod
     def open(cls, path: str | Path, *, base: Base | str | None = None) -> "Bank":
@@ -122,12 +122,12 @@ class Bank:
             UsageError: a name that is taken or cannot be, a source held elsewhere.
             DataError: a file that cannot be read.
         """
-        parcel = from_files(name, [Path(file) for file in files], texts=texts)
+        parcel = draft_from_files(name, [Path(file) for file in files], texts=texts)
         return self.write_all([parcel], settings=settings, replace=replace, on_step=on_step)[0]
 
     def write_all(
         self,
-        parcels: Sequence[ModuleDraft],
+        drafts: Sequence[ModuleDraft],
         *,
         settings: TrainSettings = SOUND,
         replace: bool = False,
@@ -144,7 +144,7 @@ class Bank:
             return writing.write_all(
                 self.store,
                 self.base,
-                parcels,
+                drafts,
                 settings=settings,
                 replace=replace,
                 passes=passes,
@@ -158,7 +158,7 @@ class Bank:
         files: Sequence[str | Path],
         *,
         generator: Generator | None = None,
-        making: DraftOptions | None = None,
+        options: DraftOptions | None = None,
         settings: TrainSettings = SOUND,
         replace: bool = False,
         passes: int = 2,
@@ -175,31 +175,31 @@ class Bank:
             UnavailableError: the generator has stopped answering; what it wrote is kept.
         """
         found = read_sources([Path(file) for file in files])
-        making = making or DraftOptions()
+        options = options or DraftOptions()
         if not replace:
-            planned = documents.check_documents(name, found, making)
+            planned = documents.check_documents(name, found, options)
             writing.check_free(self.store, planned, replace=False)
-        material = self.make_drafts(name, found, generator=generator, making=making)
-        return self.write_all(material.parcels, settings=settings, replace=replace, passes=passes)
+        material = self.make_drafts(name, found, generator=generator, options=options)
+        return self.write_all(material.modules, settings=settings, replace=replace, passes=passes)
 
     def make_drafts(
         self,
         name: str,
-        found: Sequence[Document],
+        sources: Sequence[Document],
         *,
         generator: Generator | None = None,
-        making: DraftOptions | None = None,
+        options: DraftOptions | None = None,
         on_reply: OnReply | None = None,
     ) -> DocumentDrafts:
         """What `write_documents` would write, made and kept but not trained."""
         with self._busy:
-            return documents.make_drafts(
+            return documents.draft_documents(
                 self.store,
                 self.base,
                 name,
-                found,
+                sources,
                 generator=generator or LocalGenerator(self.base),
-                making=making or DraftOptions(),
+                options=options or DraftOptions(),
                 on_reply=on_reply,
             )
 
@@ -208,14 +208,16 @@ class Bank:
         question: str,
         *,
         mode: str = ADAPTER,
-        k: int = N_CANDIDATES,
+        n_candidates: int = N_CANDIDATES,
         max_new_tokens: int = 64,
     ) -> Answer:
         """The answer, which module or text gave it and how sure the bank is of that.
 
         Args: way: one of ways.WAYS, or `auto` for the one that is worth most (policy.py).
         """
-        return self.ask_all([question], mode=mode, k=k, max_new_tokens=max_new_tokens)[0]
+        return self.ask_all(
+            [question], mode=mode, n_candidates=n_candidates, max_new_tokens=max_new_tokens
+        )[0]
 
     def ask_all(
         self,
@@ -225,7 +227,7 @@ class Bank:
         router: Router | None = None,
         gated: bool = True,
         costs: Costs | None = None,
-        k: int = N_CANDIDATES,
+        n_candidates: int = N_CANDIDATES,
         max_new_tokens: int = 64,
     ) -> list[Answer]:
         """Answers to many questions, read in shared batches.
@@ -250,7 +252,7 @@ class Bank:
                         self._given(router or TextRouter(self.texts), costs or Costs()),
                         questions,
                         gated=gated,
-                        k=k,
+                        k=n_candidates,
                         max_new_tokens=max_new_tokens,
                     )
             except UsageError:
@@ -263,10 +265,13 @@ class Bank:
         """The gate as the modules are now; None for a bank without examples to fit it on."""
         generation = self.store.generation
         if self._gate is None or self._gate[0] != generation:
-            self._gate = generation, calibrate(self.reader, TextRouter(self.texts), self.texts)
+            self._gate = (
+                generation,
+                calibrate_module_gate(self.reader, TextRouter(self.texts), self.texts),
+            )
         return self._gate[1]
 
-    def evidence(self) -> Gate | None:
+    def text_gate(self) -> Gate | None:
         """The judge of text as the modules are now; None without examples to fit it on."""
         with self._busy:
             return calibrate_evidence(self.reader, self.excerpts)
@@ -289,7 +294,7 @@ class Bank:
     def recall(self, name: str) -> float | None:
         """A module's recall measured again; None if it came without examples."""
         with self._busy:
-            return forgetting.recall_of(self.reader, self.store.current(name))
+            return forgetting.measure_recall(self.reader, self.store.current(name))
 
     def rollback(self, name: str, number: int | None = None) -> Version:
         """Make an earlier version current; None for the one before."""
@@ -341,7 +346,7 @@ class Bank:
 
     @cached_property
     def _ms_per_token(self) -> float:
-        return reading_speed(self.base)
+        return measure_reading_speed(self.base)
 
     def _given(self, router: Router, costs: Costs) -> AnswerContext:
         return AnswerContext(
@@ -349,7 +354,7 @@ class Bank:
             excerpts=self.excerpts,
             router=router,
             gate=self.gate,
-            evidence=self.evidence,
+            evidence=self.text_gate,
             find=self.store.current,
             source_of=self._source_of,
             ms_per_token=lambda: self._ms_per_token,
@@ -366,16 +371,18 @@ class Bank:
             return version.sources[0].name if version.sources else None
         if EXAMPLES not in version.files:
             return None
-        parcel = forgetting.draft_of(self.reader, version)
+        parcel = forgetting.read_draft(self.reader, version)
         best = max(
             parcel.parts,
-            key=lambda part: self.texts.coverage(question, [e.question for e in part.examples]),
+            key=lambda part: self.texts.text_coverage(
+                question, [e.question for e in part.examples]
+            ),
         )
         return best.source.name
 
     def _settings_of(self, version: Version) -> TrainSettings:
         """What a version was trained with."""
-        record = self.reader.record(version)
+        record = self.reader.read_record(version)
         given = dict(record.get("settings", {}))
         for name in ("target_modules", "layers"):
             given[name] = tuple(given[name]) if given.get(name) is not None else None

@@ -16,37 +16,39 @@ from lorabank.engine.fleet.fleet import Fleet
 from lorabank.store.records import Version
 from lorabank.store.store import Store
 
-KEPT_BYTES = 1 << 30  # of adapters in memory
-_KEPT_SEATS = 4  # of a fleet that is kept: building one costs as much as a short question
+CACHE_BYTES = 1 << 30  # of adapters in memory
+_KEPT_SLOTS = 4  # of a fleet that is kept: building one costs as much as a short question
 
 
 class ModuleReader:
     """Loads versions of modules on demand, the least recently used leaving first."""
 
-    def __init__(self, store: Store, base: Base, *, max_bytes: int = KEPT_BYTES):
+    def __init__(self, store: Store, base: Base, *, max_bytes: int = CACHE_BYTES):
         self.store, self.base = store, base
-        self.kept: LruCache[Adapter] = LruCache(max_bytes, _n_bytes)
+        self.adapter_cache: LruCache[Adapter] = LruCache(max_bytes, _n_bytes)
         self._fleet: Fleet | None = None
-        self._sitting: list[Adapter] = []
+        self._slot_adapters: list[Adapter] = []
         """In the seats of the fleet that is kept."""
 
-    def adapters(self, versions: Sequence[Version]) -> list[Adapter]:
+    def load_adapters(self, versions: Sequence[Version]) -> list[Adapter]:
         """Of each version.
 
         Raises:
             AdapterError: a file that is missing or altered, or of another base model.
         """
         keys = [_key(version) for version in versions]
-        return self.kept.get(keys, lambda missing: [self._load(versions[i]) for i in missing])
+        return self.adapter_cache.get(
+            keys, lambda missing: [self._load(versions[i]) for i in missing]
+        )
 
     def is_loaded(self, version: Version) -> bool:
         """Whether its adapter is in memory."""
-        return _key(version) in self.kept
+        return _key(version) in self.adapter_cache
 
     @contextmanager
     def loaded_fleet(self, versions: Sequence[Version]) -> Iterator[Fleet]:
         """A fleet around the base with `versions[i]` in slot i."""
-        adapters = self.adapters(versions)
+        adapters = self.load_adapters(versions)
         fleet, sitting = self._fleet_for(adapters)
         for slot, adapter in enumerate(adapters):
             if slot >= len(sitting) or sitting[slot] is not adapter:
@@ -54,8 +56,8 @@ class ModuleReader:
         self._fleet = None  # to nobody else until the block is left
         with fleet:
             yield fleet
-        if fleet.width <= _KEPT_SEATS:
-            self._fleet, self._sitting = fleet, adapters
+        if fleet.width <= _KEPT_SLOTS:
+            self._fleet, self._slot_adapters = fleet, adapters
 
     def _fleet_for(self, adapters: Sequence[Adapter]) -> tuple[Fleet, list[Adapter]]:
         """The fleet that is kept and who sits there, if these fit it; else a new one."""
@@ -67,15 +69,15 @@ class ModuleReader:
             r,
             len(adapters),
         ):
-            return kept, self._sitting
+            return kept, self._slot_adapters
         return Fleet(self.base, paths=paths, r=r, width=len(adapters)), []
 
-    def record(self, version: Version) -> dict[str, Any]:
+    def read_record(self, version: Version) -> dict[str, Any]:
         """`lorabank.json` of a version; empty if it came without one."""
         return self._json(version, RECORD)
 
     def _load(self, version: Version) -> Adapter:
-        config, record = self._json(version, CONFIG), self.record(version)
+        config, record = self._json(version, CONFIG), self.read_record(version)
         self.store.read(version, TENSORS)  # against its hash
         return adapter_from(
             self.store.path_of(version, TENSORS),

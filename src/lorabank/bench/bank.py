@@ -17,9 +17,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lorabank.bank.answer.answers import Answer
-from lorabank.bank.bank import Bank, identity_of
+from lorabank.bank.bank import Bank, identify_base
 from lorabank.bank.route.routers import Oracle
-from lorabank.bank.write.drafts import ModuleDraft, from_files
+from lorabank.bank.write.drafts import ModuleDraft, draft_from_files
 from lorabank.bank.write.write import WriteReport, plan_jobs
 from lorabank.bench.pairs import Pairs, Side, Timed, report, run_pairs, timed
 from lorabank.bench.setup import book, empty_shelves, start_weights
@@ -98,12 +98,12 @@ def make_parcels(folder: Path, modules: int, facts: int) -> list[ModuleDraft]:
             rows = csv.writer(file)
             rows.writerow(("prompt", "answer"))
             rows.writerows((e.question, e.answer) for e in examples[i * facts : (i + 1) * facts])
-        parcels.append(from_files(path.stem, [path]))
+        parcels.append(draft_from_files(path.stem, [path]))
     return parcels
 
 
 def new_bank(path: Path, base: Base, *, embeds: bool) -> Bank:
-    return Bank(Store.create(path, base=identity_of(base.info)), base, embeds=embeds)
+    return Bank(Store.create(path, base=identify_base(base.info)), base, embeds=embeds)
 
 
 class _Ticker:
@@ -141,7 +141,7 @@ def ask_everything(
     _log.info("asking again with an oracle")
     empty_shelves(bank.base)
     oracle = Oracle(module_of, bank.texts)
-    told = timed(lambda: bank.ask_all(questions, router=oracle, gated=False, k=1))()
+    told = timed(lambda: bank.ask_all(questions, router=oracle, gated=False, n_candidates=1))()
     _log.info("asking %d one by one", alone)
     few = questions[:: max(1, len(questions) // alone)][:alone]
     alone_s = [_ask_alone(bank, question) for question in few]
@@ -236,7 +236,7 @@ def time_writes(
         files = {parcel.name: Path(folder) / parcel.sources[0].name for parcel in parcels}
 
         def together(bank: Bank) -> None:
-            read = [from_files(name, [file]) for name, file in files.items()]
+            read = [draft_from_files(name, [file]) for name, file in files.items()]
             bank.write_all(read, settings=settings)
 
         def one_by_one(bank: Bank) -> None:
@@ -262,6 +262,6 @@ def _into_new_bank(base: Base, write: Callable[[Bank], None]) -> Side[list[Weigh
             new_bank(Path(folder) / "bank", base, embeds=False) as bank,
         ):
             seconds = timed(lambda: write(bank))().seconds
-            return Timed(seconds, [a.weights for a in bank.reader.adapters(bank.modules())])
+            return Timed(seconds, [a.weights for a in bank.reader.load_adapters(bank.modules())])
 
     return run

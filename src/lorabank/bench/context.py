@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import from_examples
+from lorabank.bank.write.drafts import draft_from_examples
 from lorabank.bench.pairs import Timed, now, report, run_pairs, timed
 from lorabank.bench.setup import book, empty_shelves
 from lorabank.engine.backbone.base import Base, load_info
@@ -151,10 +151,10 @@ def _modules(base: Base, repeats: int) -> dict[str, float]:
                 pass
 
         def load(i: int) -> None:
-            reader.kept.clear()
-            reader.adapters([versions[i % _MODULES]])
+            reader.adapter_cache.clear()
+            reader.load_adapters([versions[i % _MODULES]])
 
-        reader.adapters(versions)
+        reader.load_adapters(versions)
         empty_shelves(base)
         bare, module = _alternate(
             [lambda p=p: first_token(p, None) for p in prompts],  # type: ignore[misc]
@@ -194,7 +194,7 @@ def _bank(base: Base) -> Iterator[tuple[Bank, list[Version]]]:
     try:
         with Bank.create(folder / "bank", base=base) as bank:
             parcels = [
-                from_examples(f"book-{i}", book(8, seed=10 + i), source=f"{i}")
+                draft_from_examples(f"book-{i}", book(8, seed=10 + i), source=f"{i}")
                 for i in range(_MODULES)
             ]
             bank.write_all(parcels, settings=_MADE)

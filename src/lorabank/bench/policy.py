@@ -16,11 +16,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lorabank.bank.answer.answers import Answer
-from lorabank.bank.answer.compare import Item, score
+from lorabank.bank.answer.compare import LabelledQuestion, score
 from lorabank.bank.answer.modes import AUTO, MODES, RAG
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.document_drafts import counter
-from lorabank.bank.write.drafts import ModuleDraft, from_examples
+from lorabank.bank.write.document_drafts import token_counter
+from lorabank.bank.write.drafts import ModuleDraft, draft_from_examples
 from lorabank.bench.bank import new_bank
 from lorabank.bench.setup import book
 from lorabank.engine.backbone.base import Base
@@ -43,7 +43,7 @@ class Mixed:
     """What is asked, and where its answer is."""
 
     where: str
-    item: Item
+    item: LabelledQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def bench_policy(
     by_draw = []
     for number in range(draws):
         seeds = range(seed + number * chronicles, seed + (number + 1) * chronicles)
-        told = [chronicle.build(chronicle_tokens, seed=s, count=counter(base)) for s in seeds]
+        told = [chronicle.build(chronicle_tokens, seed=s, count=token_counter(base)) for s in seeds]
         draw = Draw(number, books, facts, told)
         some = mixed(draw, each)
         _log.info("bank %d of %d", number + 1, draws)
@@ -124,7 +124,7 @@ def _said(
     ):
         _write(bank, draw, settings)
         bank.gate()
-        bank.evidence()
+        bank.text_gate()
         answers = {}
         for way in (*MODES, AUTO):
             _log.info("asking %d questions with %s", len(asked), way)
@@ -138,19 +138,21 @@ def mixed(draw: Draw, each: int) -> list[Mixed]:
     asked = []
     for i in range(draw.books):
         for example in every[i * facts : i * facts + each]:
-            item = Item(example.question, example.answer, f"book-{number}-{i}")
+            item = LabelledQuestion(example.question, example.answer, f"book-{number}-{i}")
             asked.append(Mixed(MODULE, item))
     known = {example.question for example in every}
     strangers = [e.question for e in book(draw.books * (facts + each), seed=2 * number + 1)]
     unknown = [question for question in strangers if question not in known]
     for i, question in enumerate(unknown[: draw.books * each]):
-        asked.append(Mixed(NEITHER, Item(question, None, f"unknown-{number}-{i // each}")))
+        asked.append(
+            Mixed(NEITHER, LabelledQuestion(question, None, f"unknown-{number}-{i // each}"))
+        )
     for i, one in enumerate(draw.told):
         name = f"chronicle-{number}-{i}"
         for told_of in chronicle_questions.ask(one, SINGLE, _TAUGHT + each, seed=0)[_TAUGHT:]:
-            asked.append(Mixed(TEXT, Item(told_of.text, told_of.answer, name)))
+            asked.append(Mixed(TEXT, LabelledQuestion(told_of.text, told_of.answer, name)))
         for untold in chronicle_questions.ask(one, UNANSWERABLE, each, seed=0):
-            asked.append(Mixed(NEITHER, Item(untold.text, None, name)))
+            asked.append(Mixed(NEITHER, LabelledQuestion(untold.text, None, name)))
     return asked
 
 
@@ -185,7 +187,7 @@ def _write(bank: Bank, draw: Draw, settings: TrainSettings) -> None:
     every, facts = draw.every, draw.facts
     bank.write_all(
         [
-            from_examples(f"book-{i}", every[i * facts : (i + 1) * facts], source=f"book-{i}")
+            draft_from_examples(f"book-{i}", every[i * facts : (i + 1) * facts], source=f"book-{i}")
             for i in range(draw.books)
         ],
         settings=settings,
@@ -199,7 +201,9 @@ def _write(bank: Bank, draw: Draw, settings: TrainSettings) -> None:
 def _parcel(name: str, told: Chronicle) -> ModuleDraft:
     taught = chronicle_questions.ask(told, SINGLE, _TAUGHT, seed=0)
     document = _document(f"{name}.md", told)
-    parcel = from_examples(name, chronicle_questions.to_examples(taught), source=document.name)
+    parcel = draft_from_examples(
+        name, chronicle_questions.to_examples(taught), source=document.name
+    )
     return replace(parcel, documents=(document,), texts=(document.text,))
 
 

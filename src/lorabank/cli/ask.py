@@ -50,7 +50,9 @@ def run(
             f"{max_new_tokens}"
         )
     with open_bank(bank, device) as opened:
-        answer = opened.ask(question, mode=way, k=candidates, max_new_tokens=max_new_tokens)
+        answer = opened.ask(
+            question, mode=way, n_candidates=candidates, max_new_tokens=max_new_tokens
+        )
     if json:
         print_json(answer.as_json(explain=explain))
         return

@@ -31,12 +31,12 @@ def init(
 
     Example: lorabank init bank --base smollm2-135m
     """
-    from lorabank.bank.bank import identity_of
+    from lorabank.bank.bank import identify_base
     from lorabank.engine.models.registry import find_model
     from lorabank.store.store import Store
 
     info = find_model(base)
-    Store.create(path, base=identity_of(info)).close()
+    Store.create(path, base=identify_base(info)).close()
     if json:
         print_json({"bank": str(path), "base": info.name, "base_sha256": info.sha256})
     else:

@@ -10,7 +10,7 @@ from lorabank.cli.bank import open_bank
 from lorabank.cli.output import Device, Json, print_json, status
 
 if TYPE_CHECKING:
-    from lorabank.bank.answer.compare import Comparison, ModeResult, Score
+    from lorabank.bank.answer.compare import Comparison, MeanScore, ModeResult
 
 
 def run(
@@ -29,13 +29,13 @@ def run(
 
     Example: lorabank compare bank questions.csv --plot memories.png
     """
-    from lorabank.bank.answer.compare import compare, read_items
+    from lorabank.bank.answer.compare import compare, read_questions
     from lorabank.errors import UsageError
 
     if plot and (plot.suffix != ".png" or not plot.absolute().parent.is_dir()):
         raise UsageError(f"--plot must be a .png file in a folder that exists, got {plot}")
     logging.getLogger("lorabank.bank").setLevel(logging.INFO)  # it takes a while
-    items = read_items(questions)
+    items = read_questions(questions)
     with open_bank(bank, device) as opened:
         found = compare(opened, items, n_timed=timed, max_new_tokens=max_new_tokens)
     if plot:
@@ -70,7 +70,7 @@ def _table(found: "Comparison") -> None:
         status(f"{way} left out: {why}")
 
 
-def _score(score: "Score") -> str:
+def _score(score: "MeanScore") -> str:
     ends = "" if score.low is None else f" ({score.low:.2f}-{score.high:.2f})"
     return f"{score.mean:.2f}{ends}"
 

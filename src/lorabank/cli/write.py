@@ -179,15 +179,15 @@ def _are_documents(paths: Sequence[Path]) -> bool:
 def _examples(
     name: str, paths: Sequence[Path], *, each: bool, text: Path | None
 ) -> "list[ModuleDraft]":
-    from lorabank.bank.write.drafts import from_files
+    from lorabank.bank.write.drafts import draft_from_files
     from lorabank.errors import UsageError
 
     if each and text is not None:
         raise UsageError("--text belongs to one module; leave it or --each out")
     texts = [passage(text)] if text is not None else []
     if each:
-        return [from_files(path.stem, [path]) for path in paths]
-    return [from_files(name, paths, texts=texts)]
+        return [draft_from_files(path.stem, [path]) for path in paths]
+    return [draft_from_files(name, paths, texts=texts)]
 
 
 def _write_examples(

@@ -81,17 +81,17 @@ def write_documents(
     with open_bank(bank, device) as opened:
         generator = generator_for(by, workers=options.workers, local=lambda: opened.base)
         material = opened.make_drafts(
-            name, documents, generator=generator, making=making, on_reply=reply_line()
+            name, documents, generator=generator, options=making, on_reply=reply_line()
         )
         if options.refused is not None:
-            write_lines(options.refused, map(asdict, material.outcome.refused))
+            write_lines(options.refused, map(asdict, material.synthesis.refused))
         if not json:
             print(_made(material, options.refused), flush=True)
         settings, forecast = _planned(opened.base, material, training)
         if not json:
             print(_plan(material, settings, forecast), flush=True)
         reports = opened.write_all(
-            material.parcels,
+            material.modules,
             settings=settings,
             replace=training.replace,
             passes=passes,
@@ -100,7 +100,7 @@ def write_documents(
     if json:
         plan = {"r": settings.r, "forecast": forecast.as_json() if forecast else None}
         modules = [report.as_json() for report in reports]
-        print_json({"made": material.outcome.as_json(), "plan": plan, "modules": modules})
+        print_json({"made": material.synthesis.as_json(), "plan": plan, "modules": modules})
     else:
         print("\n".join(map(told, reports)))
 
@@ -194,7 +194,7 @@ def _planned(
     """Settings with a rank that should do for the fullest module, and what is foreseen of it."""
     from lorabank.planning.forecast import foresee
 
-    fullest = max((parcel.examples for parcel in material.parcels), key=len)
+    fullest = max((parcel.examples for parcel in material.modules), key=len)
     settings = placed(base, training.settings, training.layers)
     forecast = foresee(base, fullest, settings)
     for r in _RANKS if training.at else ():
@@ -207,7 +207,7 @@ def _planned(
 
 
 def _made(material: "DocumentDrafts", refused: Path | None) -> str:
-    outcome = material.outcome
+    outcome = material.synthesis
     rows = outcome_rows(outcome, None, refused)
     return "\n".join(f"{name:<18}{value}" for name, value in rows)
 
@@ -215,10 +215,10 @@ def _made(material: "DocumentDrafts", refused: Path | None) -> str:
 def _plan(
     material: "DocumentDrafts", settings: "TrainSettings", forecast: "Forecast | None"
 ) -> str:
-    asked = sum(len(p.held_out) for parcel in material.parcels for p in parcel.passages)
-    names = ", ".join(parcel.name for parcel in material.parcels[:5])
-    more = ", …" if len(material.parcels) > 5 else ""
-    counts = [len(parcel.examples) for parcel in material.parcels]
+    asked = sum(len(p.held_out) for parcel in material.modules for p in parcel.passages)
+    names = ", ".join(parcel.name for parcel in material.modules[:5])
+    more = ", …" if len(material.modules) > 5 else ""
+    counts = [len(parcel.examples) for parcel in material.modules]
     recall = ""
     if forecast is not None:
         out = ", beyond what was measured" if forecast.extrapolated else ""

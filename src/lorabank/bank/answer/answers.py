@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from lorabank.bank.answer.excerpts import Citation
-from lorabank.bank.answer.gate import Row
+from lorabank.bank.answer.gate import FeatureRow
 from lorabank.bank.route.routers import Candidate
 from lorabank.engine.inference.candidates import DraftReply
 
@@ -15,7 +15,7 @@ class ScoredCandidate:
 
     candidate: Candidate
     version: int
-    features: Row
+    features: FeatureRow
     draft: DraftReply
     p: float | None
     """That it was taught the question; None without a gate."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from lorabank.bank.answer.answers import Answer, ScoredCandidate
-from lorabank.bank.answer.gate import Case, Gate, features
+from lorabank.bank.answer.gate import CalibrationCase, Gate, candidate_features
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.routers import Candidate, Router
 from lorabank.engine.evaluation.drift import ORDINARY
@@ -20,11 +20,11 @@ from lorabank.store.records import Version
 from lorabank.tasks.examples import Message
 
 N_CANDIDATES = 3
-PROBE_TOKENS = 16
+DRAFT_TOKENS = 16
 """Written by every candidate; the one chosen goes on from there if it has not ended."""
-LIKE_THE_BANK = 1 / 3
+ON_TOPIC = 1 / 3
 """Share of a question's words in some module's keys from which its topic is the bank's."""
-_SEATS = 16  # modules in memory as one fleet
+_SLOTS = 16  # modules in memory as one fleet
 
 
 def answer_all(
@@ -105,7 +105,7 @@ def cases(
     router: Router,
     find: Callable[[str], Version],
     k: int = N_CANDIDATES,
-) -> list[Case]:
+) -> list[CalibrationCase]:
     """What the gate is fitted on.
 
     Args:
@@ -114,7 +114,7 @@ def cases(
     asked = [*questions, *(("", question) for question, _ in ORDINARY)]
     texts = [question for _, question in asked]
     routed = router.route(texts, k + 1)
-    found: dict[int, Case] = {}
+    found: dict[int, CalibrationCase] = {}
     for some, versions in fleets(routed, find):
         heard = _hear(reader, [texts[i] for i in some], [routed[i] for i in some], versions)
         for i, (bare, few) in zip(some, heard, strict=True):
@@ -122,13 +122,13 @@ def cases(
     return [found[i] for i in range(len(asked))]
 
 
-def _case(module: str, bare: DraftReply, few: Sequence[ScoredCandidate], k: int) -> Case:
+def _case(module: str, bare: DraftReply, few: Sequence[ScoredCandidate], k: int) -> CalibrationCase:
     own = next((heard.features for heard in few if heard.candidate.module == module), None)
     others = [heard for heard in few if heard.candidate.module != module][:k]
     # As if its own module were not there: the best of the others is then the first.
     top = max((heard.candidate.score for heard in others), default=0.0)
     rows = [
-        features(
+        candidate_features(
             heard.draft,
             bare,
             coverage=heard.candidate.coverage,
@@ -136,7 +136,7 @@ def _case(module: str, bare: DraftReply, few: Sequence[ScoredCandidate], k: int)
         )
         for heard in others
     ]
-    return Case(own, tuple(rows))
+    return CalibrationCase(own, tuple(rows))
 
 
 def fleets(
@@ -147,7 +147,7 @@ def fleets(
     order = sorted(range(len(routed)), key=lambda i: [c.module for c in routed[i]])
     for i in order:
         names = [candidate.module for candidate in routed[i]]
-        if not groups or len({*groups[-1][1], *names}) > max(_SEATS, len(names)):
+        if not groups or len({*groups[-1][1], *names}) > max(_SLOTS, len(names)):
             groups.append(([], {}))
         some, versions = groups[-1]
         some.append(i)
@@ -169,12 +169,12 @@ def _hear(
     slots = [[slot_of[candidate.module] for candidate in few] for few in routed]
     if not versions:
         traces = probe_candidates(
-            reader.base, prompts, fleet=None, slots=slots, n_tokens=PROBE_TOKENS
+            reader.base, prompts, fleet=None, slots=slots, n_tokens=DRAFT_TOKENS
         )
     else:
         with reader.loaded_fleet(list(versions.values())) as fleet:
             traces = probe_candidates(
-                reader.base, prompts, fleet=fleet, slots=slots, n_tokens=PROBE_TOKENS
+                reader.base, prompts, fleet=fleet, slots=slots, n_tokens=DRAFT_TOKENS
             )
     heard = []
     for few, (bare, *others) in zip(routed, traces, strict=True):
@@ -186,7 +186,7 @@ def _hear(
                     ScoredCandidate(
                         candidate,
                         versions[candidate.module].number,
-                        features(
+                        candidate_features(
                             trace,
                             bare,
                             coverage=candidate.coverage,
@@ -211,14 +211,14 @@ def _choose(
     if gate is None:
         return "module", few[0]
     few[:] = [
-        ScoredCandidate(h.candidate, h.version, h.features, h.draft, gate.p(h.features))
+        ScoredCandidate(h.candidate, h.version, h.features, h.draft, gate.probability(h.features))
         for h in few
     ]
     best = max(few, key=lambda heard: gate.log_odds(heard.features))
     if gate.opens(best.features):
         return "module", best
-    likest = max(heard.candidate.likeness for heard in few)
-    return ("abstained" if likest >= LIKE_THE_BANK else "bare"), best
+    likest = max(heard.candidate.content_coverage for heard in few)
+    return ("abstained" if likest >= ON_TOPIC else "bare"), best
 
 
 def _finish(
@@ -236,7 +236,7 @@ def _finish(
             continue
         trace = best.draft if kind == "module" and best else bare
         texts[i] = trace.text
-        if not trace.has_ended and max_new_tokens > PROBE_TOKENS:
+        if not trace.has_ended and max_new_tokens > DRAFT_TOKENS:
             left.append(i)
     if not left:
         return texts

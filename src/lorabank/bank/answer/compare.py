@@ -27,12 +27,12 @@ from lorabank.tasks.datasets import fields
 from lorabank.tasks.scoring.text_metrics import exact_match, token_f1
 
 _log = logging.getLogger(__name__)
-EVERY = (*MODES, AUTO)
-TIMED = 8
+ALL_MODES = (*MODES, AUTO)
+N_TIMED = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class LabelledQuestion:
     """A question to compare by."""
 
     question: str
@@ -43,7 +43,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class MeanScore:
     """A mean over questions, and its 95 % interval."""
 
     mean: float
@@ -57,8 +57,8 @@ class ModeResult:
     """One way of answering."""
 
     mode: str
-    token_f1: Score
-    exact: Score
+    token_f1: MeanScore
+    exact: MeanScore
     prompt_tokens: float
     """Mean."""
     first_token_ms: float
@@ -90,7 +90,7 @@ class Comparison:
         return asdict(self)
 
 
-def read_items(path: Path) -> list[Item]:
+def read_questions(path: Path) -> list[LabelledQuestion]:
     """Questions from a `.jsonl` or `.csv` file with question, answer and perhaps document.
 
     An answer that is left empty, or null, says that nothing in the bank answers the question.
@@ -107,7 +107,7 @@ def read_items(path: Path) -> list[Item]:
         document = record.get("document") or ""
         if not isinstance(document, str):
             raise DataError(f"{where}: document must be text, got {document!r}")
-        items.append(Item(question, answer, document))
+        items.append(LabelledQuestion(question, answer, document))
     if not items:
         raise DataError(f"{path}: no questions in it; give one row or line for each")
     return items
@@ -115,10 +115,10 @@ def read_items(path: Path) -> list[Item]:
 
 def compare(
     bank: Bank,
-    items: Sequence[Item],
+    questions: Sequence[LabelledQuestion],
     *,
-    ways: Sequence[str] = EVERY,
-    n_timed: int = TIMED,
+    modes: Sequence[str] = ALL_MODES,
+    n_timed: int = N_TIMED,
     max_new_tokens: int = 64,
 ) -> Comparison:
     """Every way on all questions.
@@ -131,34 +131,37 @@ def compare(
     Raises:
         UsageError: no questions, or none to be timed.
     """
-    if not items or n_timed < 1:
+    if not questions or n_timed < 1:
         raise UsageError(
-            f"comparing takes questions, and at least one to be timed, got {len(items)}, {n_timed}"
+            f"compare needs at least 1 question and at least 1 timed question, got "
+            f"{len(questions)} questions and n_timed={n_timed}"
         )
-    questions = [item.question for item in items]
-    timed = questions[:: max(1, len(questions) // n_timed)][:n_timed]
+    texts = [labelled.question for labelled in questions]
+    timed = texts[:: max(1, len(texts) // n_timed)][:n_timed]
     n_documents = max(1, len(bank.excerpts.documents) or len(bank.modules()))
     measured: list[ModeResult] = []
     left_out: dict[str, str] = {}
-    for way in ways:
-        _log.info("asking %d questions with %s", len(questions), way)
+    for mode in modes:
+        _log.info("asking %d questions with %s", len(questions), mode)
         try:
-            answers = bank.ask_all(questions, mode=way, max_new_tokens=max_new_tokens)
+            answers = bank.ask_all(texts, mode=mode, max_new_tokens=max_new_tokens)
         except UsageError as error:
-            left_out[way] = str(error)
+            left_out[mode] = str(error)
             continue
-        alone = [_alone(bank, one, way, max_new_tokens) for one in timed]
-        once = _once(bank, way, timed[0], max_new_tokens)
-        measured.append(_memory(way, items, answers, alone, once))
-    by_way = {memory.mode: memory for memory in measured}
-    for memory in measured:
+        alone = [_alone(bank, text, mode, max_new_tokens) for text in timed]
+        once = _once(bank, mode, timed[0], max_new_tokens)
+        measured.append(_summarise_mode(mode, questions, answers, alone, once))
+    by_mode = {result.mode: result for result in measured}
+    for result in measured:
         for other in (ICL, RAG):
-            if other in by_way and other != memory.mode:
-                memory.break_even[other] = _break_even(memory, by_way[other], n_documents)
-    return Comparison(len(items), n_documents, tuple(measured), left_out)
+            if other in by_mode and other != result.mode:
+                result.break_even[other] = _break_even(result, by_mode[other], n_documents)
+    return Comparison(len(questions), n_documents, tuple(measured), left_out)
 
 
-def score(items: Sequence[Item], answers: Sequence[Answer], *, exact: bool = False) -> Score:
+def score(
+    items: Sequence[LabelledQuestion], answers: Sequence[Answer], *, exact: bool = False
+) -> MeanScore:
     """Token F1 or exact match; of a question without an answer, whether nothing was said."""
     metric = exact_match if exact else token_f1
     clusters: dict[str, list[float]] = {}
@@ -168,7 +171,7 @@ def score(items: Sequence[Item], answers: Sequence[Answer], *, exact: bool = Fal
         clusters.setdefault(item.document or f"\0{i}", []).append(value)
     values = [value for cluster in clusters.values() for value in cluster]
     interval: Interval | None = bootstrap_mean(list(clusters.values()), by_size=True)
-    return Score(
+    return MeanScore(
         fmean(values), interval.low if interval else None, interval.high if interval else None
     )
 
@@ -199,9 +202,9 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
         raise DataError(f"{path}, line {reader.line_num}: not a CSV row: {error}") from None
 
 
-def _memory(
+def _summarise_mode(
     way: str,
-    items: Sequence[Item],
+    items: Sequence[LabelledQuestion],
     answers: Sequence[Answer],
     alone: Sequence[Answer],
     once: dict[str, float],
@@ -235,10 +238,10 @@ def _once(bank: Bank, way: str, question: str, max_new_tokens: int) -> dict[str,
         fleets = {version.record.get("seconds", 0.0) for version in bank.modules()}
         once["training"] = float(sum(fleets))
     if way in (ADAPTER, AUTO):
-        judges = [bank.gate()] + [bank.evidence()] * (way == AUTO)
+        judges = [bank.gate()] + [bank.text_gate()] * (way == AUTO)
         once["calibration"] = sum(judge.seconds for judge in judges if judge)
     if RAG in way or ICL in way or way == AUTO:
-        once["index"] = bank.excerpts.seconds
+        once["index"] = bank.excerpts.build_seconds
     if ICL in way:
         bank.base.document_cache.clear()
         cold, warm = (_seconds(bank, way, question, max_new_tokens) for _ in range(2))

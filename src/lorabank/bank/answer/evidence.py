@@ -21,10 +21,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lorabank.bank.answer.excerpts import N_EXCERPTS, Excerpt, Excerpts
-from lorabank.bank.answer.gate import Case, Gate, Row, fit
+from lorabank.bank.answer.gate import CalibrationCase, FeatureRow, Gate, fit_gate
 from lorabank.bank.module_reader import ModuleReader
-from lorabank.bank.route.word_coverage import words
-from lorabank.bank.write.forget import draft_of
+from lorabank.bank.route.word_coverage import stems
+from lorabank.bank.write.forget import read_draft
 from lorabank.bank.write.stored_text import DOCUMENTS
 from lorabank.bank.write.write import EXAMPLES
 from lorabank.engine.backbone.base import Base
@@ -34,12 +34,12 @@ from lorabank.retrieval.keys import sentence_spans
 from lorabank.retrieval.terms import stem, stems_of_empty
 from lorabank.tasks.examples import Example
 
-SENTENCES = 3
+N_SENTENCES = 3
 """Read for a question of those that share most with it, and as many of those most like it."""
-QUESTIONS = 32
+N_QUESTIONS = 32
 """To calibrate on."""
-_SAMPLED = 4 * QUESTIONS  # as not every answer is a piece of the text
-FEWEST = 8
+_SAMPLED = 4 * N_QUESTIONS  # as not every answer is a piece of the text
+FEWEST_CASES = 8
 """Below, there is no calibration."""
 _SEARCHED = 8 * N_EXCERPTS  # to find passages without the answer in
 _log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Evidence:
     """Nats, at most 0: the log-probability of the question's words that are not in the sentence."""
     support: float
     """Share of the question in the sentence, plus the nats per token that reading it gains."""
-    likeness: float
+    similarity: float
     """Cosine of what either has and the other has not; 0 without an embedder."""
     coverage: float
     """Share of the question in the sentence that has most of it, whichever that is."""
@@ -62,9 +62,9 @@ class Evidence:
     """Read to find out."""
 
     @property
-    def row(self) -> Row:
+    def features(self) -> FeatureRow:
         """As the judge takes it."""
-        return (self.unexplained, self.support, self.likeness)
+        return (self.unexplained, self.support, self.similarity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +111,18 @@ def weigh_evidence(
                 sentence.coverage + gain,
                 _likeness(embedder, question, sentence.text),
                 max(one.coverage for one in some),
-                sum(excerpts.count(one.text) + len(alone) for one in some) + len(alone),
+                sum(excerpts.count_tokens(one.text) + len(alone) for one in some) + len(alone),
             )
         )
     return weighed
 
 
-def calibrate(reader: ModuleReader, excerpts: Excerpts) -> Gate | None:
+def calibrate_text_gate(reader: ModuleReader, excerpts: Excerpts) -> Gate | None:
     """The judge of evidence for the bank as it is; None where too few examples have their answer
     in the bank's documents.
     """
     name = "evidence.json" if excerpts.texts.embedder() else "evidence-by-words.json"
-    if kept := excerpts.texts.derived(name):
+    if kept := excerpts.texts.read_derived(name):
         content = json.loads(kept)
         return Gate.from_json(content) if content else None
     started = time.perf_counter()
@@ -132,7 +132,7 @@ def calibrate(reader: ModuleReader, excerpts: Excerpts) -> Gate | None:
         (example, [excerpt for excerpt in some if not _tells(excerpt, example)], some)
         for example, some in zip(examples, found, strict=True)
         if any(_tells(excerpt, example) for excerpt in some[:N_EXCERPTS])
-    ][:QUESTIONS]
+    ][:N_QUESTIONS]
     questions = [example.question for example, *_ in told]
     if questions:
         _log.info("calibrating texts on %d questions, once for the bank as it is", len(questions))
@@ -142,14 +142,14 @@ def calibrate(reader: ModuleReader, excerpts: Excerpts) -> Gate | None:
         reader, excerpts, questions * 2, as_is + without
     )  # much is read for both
     cases = [
-        Case(has.row, (lacks.row,))
+        CalibrationCase(has.features, (lacks.features,))
         for has, lacks in zip(weighed[: len(told)], weighed[len(told) :], strict=True)
         if has and lacks
     ]
     gate = None
-    if len(cases) >= FEWEST:
-        gate = replace(fit(cases), seconds=time.perf_counter() - started)
-    excerpts.texts.keep(name, json.dumps(gate.as_json() if gate else None).encode())
+    if len(cases) >= FEWEST_CASES:
+        gate = replace(fit_gate(cases), seconds=time.perf_counter() - started)
+    excerpts.texts.write_derived(name, json.dumps(gate.as_json() if gate else None).encode())
     return gate
 
 
@@ -159,7 +159,7 @@ def _sample(reader: ModuleReader) -> list[Example]:
     rng = random.Random(f"evidence/{len(versions)}")
     sampled: list[Example] = []
     for version in versions:
-        examples = draft_of(reader, version).examples
+        examples = read_draft(reader, version).examples
         n = max(1, _SAMPLED // len(versions))
         sampled += rng.sample(examples, min(n, len(examples)))
     rng.shuffle(sampled)
@@ -176,17 +176,17 @@ def _few(
     excerpts: Excerpts, question: str, sentences: Sequence[str], vectors: Mapping[str, np.ndarray]
 ) -> list[_Sentence]:
     """The sentences to read, each once; without vectors those that share most alone."""
-    covered = [excerpts.covered(question, sentence)[0] for sentence in sentences]
-    order = sorted(range(len(sentences)), key=lambda i: -covered[i])[:SENTENCES]
+    covered = [excerpts.measure_coverage(question, sentence)[0] for sentence in sentences]
+    order = sorted(range(len(sentences)), key=lambda i: -covered[i])[:N_SENTENCES]
     if vectors:
         alike = [float(vectors[question] @ vectors[sentence]) for sentence in sentences]
-        order += sorted(range(len(sentences)), key=lambda i: -alike[i])[:SENTENCES]
+        order += sorted(range(len(sentences)), key=lambda i: -alike[i])[:N_SENTENCES]
     return [_Sentence(sentences[i], covered[i]) for i in dict.fromkeys(order)]
 
 
 def _unexplained(base: Base, question: str, sentence: str, nats: Sequence[float]) -> float:
     """The nats of those tokens of a question that belong to no word of the sentence."""
-    there = words(sentence)
+    there = stems(sentence)
     pieces = [base.chat.tokenizer.decode([token]) for token in base.chat.answer_ids(question)[:-1]]
     text, starts = "", []
     for piece in pieces:
@@ -209,7 +209,7 @@ def _likeness(embedder: Embedder | None, question: str, sentence: str) -> float:
 
 def _less(text: str, other: str) -> str:
     """The words of a text that another has not; all of it where that is none."""
-    there = words(other)
+    there = stems(other)
     rest = [word for word in _WORD.findall(text) if stem(word.lower()) not in there]
     return " ".join(rest) or text
 
@@ -218,7 +218,7 @@ def _tells(excerpt: Excerpt, example: Example) -> bool:
     """Whether a sentence has the answer and something of what is asked."""
     text = excerpt.chunk.text
     answer = re.compile(rf"(?<!\w){re.escape(example.answer.strip())}(?!\w)", re.IGNORECASE)
-    asked = words(example.question) - stems_of_empty()
+    asked = stems(example.question) - stems_of_empty()
     return any(
-        answer.search(text, a, b) and asked & words(text[a:b]) for a, b in sentence_spans(text)
+        answer.search(text, a, b) and asked & stems(text[a:b]) for a, b in sentence_spans(text)
     )

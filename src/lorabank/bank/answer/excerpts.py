@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorabank.bank.route.text_index import ModuleTexts
-from lorabank.bank.route.word_coverage import covered, document_frequencies
-from lorabank.bank.write.document_drafts import counter
-from lorabank.bank.write.stored_text import documents_of
+from lorabank.bank.route.word_coverage import count_document_frequencies, measure_coverage
+from lorabank.bank.write.document_drafts import token_counter
+from lorabank.bank.write.stored_text import load_documents
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
 from lorabank.retrieval import chunks
@@ -27,7 +27,7 @@ SIZE_TOKENS = 256
 OVERLAP_TOKENS = 32
 N_EXCERPTS = 3
 """Read together as one context."""
-UNLIKE = 0.2
+LEAST_SIMILARITY = 0.2
 """Cosine below which a chunk that shares no term with the question does not count as found."""
 _NAME, _VECTORS = "excerpts", "excerpts.npz"
 
@@ -55,7 +55,7 @@ class Excerpt:
     """Comparable within one question."""
     coverage: float
     """Share of the question's words in the chunk, rare words counting more."""
-    likeness: float
+    content_coverage: float
     """The same over words that carry meaning, each counting one."""
 
     @property
@@ -72,7 +72,7 @@ class Excerpt:
 
 
 @dataclass(slots=True)
-class _Held:
+class _IndexedChunks:
     """All chunks of one generation of the bank."""
 
     modules: list[str] = field(default_factory=list)
@@ -88,16 +88,16 @@ class Excerpts:
 
     def __init__(self, texts: ModuleTexts, base: Base):
         """Args: texts: of the bank's modules; base: whose tokens size the chunks."""
-        self.texts, self.count = texts, counter(base)
+        self.texts, self.count_tokens = texts, token_counter(base)
         self._generation = -1
-        self._held = _Held()
+        self._held = _IndexedChunks()
 
     def __len__(self) -> int:
         """How many chunks there are."""
         return len(self._current().chunks)
 
     @property
-    def seconds(self) -> float:
+    def build_seconds(self) -> float:
         """It took to cut, index and embed all of it; less where embeddings were known."""
         return self._current().seconds
 
@@ -107,7 +107,7 @@ class Excerpts:
         held = self._current()
         return list({chunk.document.sha256: chunk.document for chunk in held.chunks}.values())
 
-    def require(self, way: str) -> None:
+    def require_text(self, way: str) -> None:
         """Refuse to answer from text where there is none.
 
         Raises:
@@ -132,18 +132,20 @@ class Excerpts:
             found.append([self._excerpt(held, question, one) for one in routed if _fits(one)])
         return found
 
-    def covered(self, question: str, text: str) -> tuple[float, float]:
+    def measure_coverage(self, question: str, text: str) -> tuple[float, float]:
         """How much of a question is in a text (coverage.py), its words weighed by the chunks."""
         held = self._current()
         n = len(held.chunks)
-        return covered(question, [text], frequencies=held.frequencies, n_modules=n)
+        return measure_coverage(question, [text], frequencies=held.frequencies, n_modules=n)
 
-    def _excerpt(self, held: _Held, question: str, found: Found) -> Excerpt:
+    def _excerpt(self, held: _IndexedChunks, question: str, found: Found) -> Excerpt:
         i = int(found.name)
         chunk = held.chunks[i]
-        return Excerpt(held.modules[i], chunk, found.score, *self.covered(question, chunk.text))
+        return Excerpt(
+            held.modules[i], chunk, found.score, *self.measure_coverage(question, chunk.text)
+        )
 
-    def _current(self) -> _Held:
+    def _current(self) -> _IndexedChunks:
         generation = self.texts.store.generation
         if generation != self._generation:
             documents = self._documents()
@@ -155,16 +157,18 @@ class Excerpts:
         """By hash: the module that keeps it, and the document."""
         found: dict[str, tuple[str, Document]] = {}
         for version in self.texts.store.currents():
-            for document in documents_of(self.texts.store, version):
+            for document in load_documents(self.texts.store, version):
                 found.setdefault(document.sha256, (version.module, document))
         return found
 
-    def _load(self, documents: dict[str, tuple[str, Document]]) -> _Held | None:
+    def _load(self, documents: dict[str, tuple[str, Document]]) -> _IndexedChunks | None:
         folder = self.texts.derived_folder(_NAME)
         try:
             own = json.loads((folder / "own.json").read_text("utf-8"))
             index = TextIndex.load(folder / "index") if own["spans"] else None
-            held = _Held(frequencies=own["frequencies"], index=index, seconds=own["seconds"])
+            held = _IndexedChunks(
+                frequencies=own["frequencies"], index=index, seconds=own["seconds"]
+            )
             for sha256, headings, start, end, n_tokens in own["spans"]:
                 module, document = documents[sha256]
                 held.modules.append(module)
@@ -175,33 +179,33 @@ class Excerpts:
             return None  # made where there was no embedder
         return held
 
-    def _build(self, documents: dict[str, tuple[str, Document]]) -> _Held:
-        held, started = _Held(), time.perf_counter()
+    def _build(self, documents: dict[str, tuple[str, Document]]) -> _IndexedChunks:
+        held, started = _IndexedChunks(), time.perf_counter()
         for module, document in documents.values():
             some = chunks.cut(
                 document,
                 size_tokens=SIZE_TOKENS,
                 overlap_tokens=OVERLAP_TOKENS,
-                count=self.count,
+                count=self.count_tokens,
             )
             held.chunks += some
             held.modules += [module] * len(some)
-        held.frequencies, _ = document_frequencies([c.text] for c in held.chunks)
+        held.frequencies, _ = count_document_frequencies([c.text] for c in held.chunks)
         # Each chunk is to the index what a module is; the zeros keep their order.
         keys = cut((f"{i:09}", "text", chunk.text) for i, chunk in enumerate(held.chunks))
         if keys.passages:
-            vectors = self.texts.vectors(keys.sentences, kept=_VECTORS)
+            vectors = self.texts.embed_sentences(keys.sentences, kept=_VECTORS)
             held.index = TextIndex(keys, vectors=vectors)
         held.seconds = time.perf_counter() - started
-        self.texts.keep_folder(_NAME, lambda folder: _save(held, folder))
+        self.texts.write_derived_folder(_NAME, lambda folder: _save(held, folder))
         return held
 
 
 def _fits(found: Found) -> bool:
-    return found.parts.get("bm25", 0.0) > 0 or found.parts.get("dense", 0.0) >= UNLIKE
+    return found.parts.get("bm25", 0.0) > 0 or found.parts.get("dense", 0.0) >= LEAST_SIMILARITY
 
 
-def _save(held: _Held, folder: Path) -> None:
+def _save(held: _IndexedChunks, folder: Path) -> None:
     spans = [(c.document.sha256, c.headings, c.start, c.end, c.n_tokens) for c in held.chunks]
     own = {"spans": spans, "frequencies": held.frequencies, "seconds": held.seconds}
     (folder / "own.json").write_text(json.dumps(own, ensure_ascii=False), "utf-8")

@@ -36,7 +36,7 @@ _FOLDS = 6
 _MOST = 10.0  # features in nats are cut here
 _MARGIN = 0.5  # where known and unknown questions are apart, the threshold lies in the middle
 
-Row = tuple[float, ...]
+FeatureRow = tuple[float, ...]
 """One candidate of one question, in the order of FEATURES."""
 
 
@@ -44,9 +44,9 @@ Row = tuple[float, ...]
 class Gate:
     """A fitted gate."""
 
-    mean: Row
-    spread: Row
-    weights: Row
+    mean: FeatureRow
+    spread: FeatureRow
+    weights: FeatureRow
     bias: float
     threshold: float
     """Log-odds from which a module answers."""
@@ -59,17 +59,17 @@ class Gate:
     seconds: float = 0.0
     """It took to read them and to fit."""
 
-    def log_odds(self, row: Row) -> float:
+    def log_odds(self, row: FeatureRow) -> float:
         return self.bias + sum(
             w * (x - m) / s
             for w, x, m, s in zip(self.weights, row, self.mean, self.spread, strict=True)
         )
 
-    def p(self, row: Row) -> float:
+    def probability(self, row: FeatureRow) -> float:
         """Probability that the module was taught the question."""
         return 1 / (1 + math.exp(-max(-50.0, min(50.0, self.log_odds(row)))))
 
-    def opens(self, row: Row) -> bool:
+    def opens(self, row: FeatureRow) -> bool:
         return self.log_odds(row) >= self.threshold
 
     def as_json(self) -> dict[str, Any]:
@@ -82,16 +82,18 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class CalibrationCase:
     """One question of the calibration set."""
 
-    own: Row | None
+    own: FeatureRow | None
     """Its own module; None where no module was taught it."""
-    others: tuple[Row, ...]
+    others: tuple[FeatureRow, ...]
     """Modules that were not."""
 
 
-def features(trace: DraftReply, bare: DraftReply, *, coverage: float, behind: float) -> Row:
+def candidate_features(
+    trace: DraftReply, bare: DraftReply, *, coverage: float, behind: float
+) -> FeatureRow:
     """Of one candidate.
 
     Args:
@@ -114,7 +116,9 @@ def features(trace: DraftReply, bare: DraftReply, *, coverage: float, behind: fl
     )
 
 
-def fit(cases: Sequence[Case], *, false_activations: float = FALSE_ACTIVATIONS) -> Gate:
+def fit_gate(
+    cases: Sequence[CalibrationCase], *, false_activations: float = FALSE_ACTIVATIONS
+) -> Gate:
     """Weights from all questions, the threshold from each as judged by weights that never saw it.
 
     Args:
@@ -136,12 +140,12 @@ def fit(cases: Sequence[Case], *, false_activations: float = FALSE_ACTIVATIONS) 
     )
 
 
-def _has_both(cases: Sequence[Case]) -> bool:
+def _has_both(cases: Sequence[CalibrationCase]) -> bool:
     """Whether there is something to tell apart."""
     return any(case.own is not None for case in cases) and any(case.others for case in cases)
 
 
-def _weighed(cases: Sequence[Case]) -> Gate:
+def _weighed(cases: Sequence[CalibrationCase]) -> Gate:
     """A gate without a threshold."""
     rows, labels = _labelled(cases)
     mean, spread = rows.mean(0), rows.std(0)
@@ -159,7 +163,7 @@ def _weighed(cases: Sequence[Case]) -> Gate:
     )
 
 
-def _labelled(cases: Sequence[Case]) -> tuple[np.ndarray, np.ndarray]:
+def _labelled(cases: Sequence[CalibrationCase]) -> tuple[np.ndarray, np.ndarray]:
     """(n, features) and (n,) 1 for a question's own module."""
     pairs = [(case.own, 1.0) for case in cases if case.own is not None]
     pairs += [(row, 0.0) for case in cases for row in case.others]

@@ -131,7 +131,7 @@ def prepare_questions(
     text_way = way.removeprefix(f"{ADAPTER}+")
     found: list[list[Excerpt]] = [[] for _ in questions]
     if text_way in (RAG, ICL):
-        excerpts.require(way)
+        excerpts.require_text(way)
         found = excerpts.search(questions, k=n_excerpts)
     routed: list[list[Candidate]] = [[] for _ in questions]
     if text_way != way:

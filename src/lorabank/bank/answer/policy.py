@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from lorabank.bank.answer.answers import Answer, Choice, Option
-from lorabank.bank.answer.ask import LIKE_THE_BANK, N_CANDIDATES, answer_all
+from lorabank.bank.answer.ask import N_CANDIDATES, ON_TOPIC, answer_all
 from lorabank.bank.answer.evidence import Evidence, weigh_evidence
 from lorabank.bank.answer.excerpts import Excerpt, Excerpts
 from lorabank.bank.answer.gate import Gate
@@ -50,17 +50,17 @@ class Costs:
     """Of reading the prompt."""
     per_load: float = 0.01
     """Of an adapter that is not in memory."""
-    least: float = 0.4
+    least_worth: float = 0.4
     """Worth below which nothing is answered."""
-    enough: float = 0.75
+    enough_worth: float = 0.75
     """Worth from which no text is looked at: it costs more than it could add."""
 
     def __post_init__(self) -> None:
         """Refuse prices below nothing, and limits that are no probabilities."""
         prices = (self.per_1000_tokens, self.per_second, self.per_load)
-        if min(prices) < 0 or not 0 <= self.least <= 1 or not 0 <= self.enough <= 1:
+        if min(prices) < 0 or not 0 <= self.least_worth <= 1 or not 0 <= self.enough_worth <= 1:
             raise UsageError(
-                "prices must be 0 or more, least and enough 0..1, got "
+                "prices must be 0 or more, least_worth and enough_worth 0..1, got "
                 f"{', '.join(f'{name}={value:g}' for name, value in asdict(self).items())}"
             )
 
@@ -150,7 +150,7 @@ def answer_auto(
     return answers
 
 
-def reading_speed(base: Base) -> float:
+def measure_reading_speed(base: Base) -> float:
     """Milliseconds that the bare model takes for a token of a prompt, here and now."""
     ids = torch.zeros(1, _SPEED_TOKENS, dtype=torch.long, device=base.device)
     with torch.no_grad():
@@ -164,7 +164,9 @@ def _look_up(
     given: AnswerContext, questions: Sequence[str], first: Sequence[Option | None]
 ) -> dict[int, tuple[list[Excerpt], Evidence | None]]:
     """What the documents have for each question that no module is sure enough of."""
-    places = [i for i, one in enumerate(first) if one is None or one.value < given.costs.enough]
+    places = [
+        i for i, one in enumerate(first) if one is None or one.value < given.costs.enough_worth
+    ]
     asked = [questions[i] for i in places]
     found = given.excerpts.search(asked)
     weighed = weigh_evidence(given.reader, given.excerpts, asked, found)
@@ -215,7 +217,11 @@ class _Worth:
         if evidence is None:
             return options
         covered = evidence.coverage
-        p = self.judge.p(evidence.row) if self.judge else covered * (covered >= COVERED)
+        p = (
+            self.judge.probability(evidence.features)
+            if self.judge
+            else covered * (covered >= COVERED)
+        )
         for way in (RAG, ICL):
             try:
                 prompt, _ = prepare_prompt(
@@ -240,15 +246,15 @@ def _decide(
 ) -> tuple[Answer, str | None]:
     """The answer as it stands, and the way in which it has still to be read, if any."""
     best = options[0] if options else None
-    if best and best.value >= given.costs.least:
+    if best and best.value >= given.costs.least_worth:
         reason = f"{best.mode} is worth {best.value:.2f}, more than any other way"
         kept = replace(answer, mode=AUTO, choice=Choice(tuple(options), reason))
         return kept, None if best.mode == ADAPTER else best.mode
-    alike = [heard.candidate.likeness for heard in answer.candidates]
-    alike += [excerpt.likeness for excerpt in found]
-    is_like = max(alike, default=0.0) >= LIKE_THE_BANK
+    alike = [heard.candidate.content_coverage for heard in answer.candidates]
+    alike += [excerpt.content_coverage for excerpt in found]
+    is_like = max(alike, default=0.0) >= ON_TOPIC
     why = "the bank does not know" if is_like else "and the bank holds nothing like it"
-    choice = Choice(tuple(options), f"nothing is worth {given.costs.least:g}: {why}")
+    choice = Choice(tuple(options), f"nothing is worth {given.costs.least_worth:g}: {why}")
     if not is_like:
         kept = replace(answer, mode=AUTO, choice=choice)
         return kept, None if answer.kind == "bare" else NONE

@@ -24,7 +24,7 @@ class Candidate:
     """What the score is made of."""
     coverage: float = 0.0
     """Share of the question's words in the best of the module's keys, rare words counting more."""
-    likeness: float = 0.0
+    content_coverage: float = 0.0
     """The same over words that carry meaning, each counting one."""
 
 
@@ -54,7 +54,7 @@ class TextRouter:
                     found.name,
                     found.score,
                     dict(found.parts),
-                    *self.texts.covered(question, found.name),
+                    *self.texts.module_coverage(question, found.name),
                 )
                 for found in few
             ]
@@ -73,12 +73,14 @@ class Oracle:
         routed = []
         for question in questions:
             name = self.module_of.get(question)
-            covered = self.texts.covered(question, name) if name else (0.0, 0.0)
+            covered = self.texts.module_coverage(question, name) if name else (0.0, 0.0)
             routed.append([Candidate(name, 1.0, {}, *covered)] if name else [])
         return routed
 
 
-def accuracy(routed: Sequence[Sequence[Candidate]], right: Sequence[str], *, k: int = 1) -> float:
+def routing_accuracy(
+    routed: Sequence[Sequence[Candidate]], right: Sequence[str], *, k: int = 1
+) -> float:
     """Share of questions whose module is among the first `k`."""
     hits = [
         name in [candidate.module for candidate in few[:k]]

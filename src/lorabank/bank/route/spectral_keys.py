@@ -37,7 +37,7 @@ def choose_sites(base: Base, weights: Weights) -> list[str]:
     return [_last_of_first_part(by_block[block]) for block in sorted(chosen)]
 
 
-def spectra_bytes(base: Base, weights: Weights, *, scale: float) -> bytes:
+def encode_spectra(base: Base, weights: Weights, *, scale: float) -> bytes:
     """A version's file.
 
     Args:
@@ -62,9 +62,9 @@ def read_spectra(reader: ModuleReader, version: Version) -> dict[str, Spectrum]:
     if SPECTRA in version.files:
         content = reader.store.read(version, SPECTRA)
     else:
-        adapter = reader.adapters([version])[0]
+        adapter = reader.load_adapters([version])[0]
         scale = adapter.alpha / adapter.r
-        content = spectra_bytes(reader.base, adapter.weights, scale=scale)
+        content = encode_spectra(reader.base, adapter.weights, scale=scale)
     tensors = safetensors.torch.load(content)
     paths = [name.removesuffix(".s") for name in tensors if name.endswith(".s")]
     return {path: Spectrum(tensors[f"{path}.s"], tensors[f"{path}.v"]) for path in paths}

@@ -22,7 +22,7 @@ from torch import Tensor
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.routers import Candidate
 from lorabank.bank.route.spectral_keys import read_spectra
-from lorabank.bank.route.stacked_spectra import Stacked, stack
+from lorabank.bank.route.stacked_spectra import StackedSpectra, stack_spectra
 from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.engine.evaluation.drift import ORDINARY
 from lorabank.engine.inference.activations import Inputs, capture, question_ids
@@ -38,7 +38,7 @@ _SAMPLE = 64  # of the bank's own questions in a background
 _QUESTIONS = 16  # scored together; each costs N_TOKENS rows of as many numbers as modules
 
 
-class Spectral:
+class SpectralRouter:
     """Routes by the spectra of the modules' adapters; follows the bank as it changes."""
 
     def __init__(
@@ -77,7 +77,7 @@ class Spectral:
         self.n_tokens, self.filter_to = n_tokens, filter_to
         self._generation = -1
         self._names: list[str] = []
-        self._stacked: Stacked | None = None
+        self._stacked: StackedSpectra | None = None
 
     def route(self, questions: Sequence[str], k: int) -> list[list[Candidate]]:
         """At most `k` candidates for each question, the best first."""
@@ -94,7 +94,7 @@ class Spectral:
             ]
         return routed
 
-    def _scores(self, stacked: Stacked, inputs: Inputs, k: int) -> dict[str, Tensor]:
+    def _scores(self, stacked: StackedSpectra, inputs: Inputs, k: int) -> dict[str, Tensor]:
         """(Q, modules) of each kind, the one that decides last."""
         if self.method != "lag":
             return {self.method: stacked.scores(self.method, inputs)}
@@ -112,7 +112,7 @@ class Spectral:
                 self._names[i],
                 float(deciding[i]),
                 {name: float(values[i]) for name, values in parts.items()},
-                *self.texts.covered(question, self._names[i]),
+                *self.texts.module_coverage(question, self._names[i]),
             )
             for i in order
         ]
@@ -122,7 +122,7 @@ class Spectral:
         prompts = [question_ids(base.chat, question) for question in questions]
         return capture(base, prompts, paths, n_tokens=self.n_tokens)
 
-    def _current(self) -> Stacked | None:
+    def _current(self) -> StackedSpectra | None:
         """The spectra of the bank's present generation; None for an empty bank."""
         store = self.reader.store
         generation = store.generation
@@ -133,14 +133,14 @@ class Spectral:
             self._generation = generation
         return self._stacked
 
-    def _stack(self, versions: Sequence[Version]) -> Stacked:
-        stacked = stack(
+    def _stack(self, versions: Sequence[Version]) -> StackedSpectra:
+        stacked = stack_spectra(
             [read_spectra(self.reader, version) for version in versions],
             r=1 if self.method == "arrow" else None,
             device=self.reader.base.device,
         )
         if background := self._background():
-            stacked.compare_with(self._inputs(background, stacked.paths))
+            stacked.set_background(self._inputs(background, stacked.paths))
         return stacked
 
     def _background(self) -> list[str]:

@@ -41,7 +41,7 @@ class Site:
         return spectr.scores(x, self.s[rows], self.v[rows])
 
 
-class Stacked:
+class StackedSpectra:
     """Modules by number."""
 
     def __init__(self, sites: Sequence[Site], n_modules: int):
@@ -50,7 +50,7 @@ class Stacked:
         self._background: Inputs | None = None
         self._moments: dict[tuple[str, str], Tensor] = {}
 
-    def compare_with(self, background: Inputs) -> None:
+    def set_background(self, background: Inputs) -> None:
         """Give scores from now on in standard deviations from those of a background's prompts."""
         self._background = background
 
@@ -93,9 +93,9 @@ class Stacked:
         return known[:, rows]
 
 
-def stack(
+def stack_spectra(
     modules: Sequence[dict[str, Spectrum]], *, r: int | None, device: torch.device
-) -> Stacked:
+) -> StackedSpectra:
     """All modules' spectra by site.
 
     Args:
@@ -114,7 +114,7 @@ def stack(
         s = torch.stack([_fit(found.s, width) for _, found in pairs])
         v = torch.stack([_fit(found.v.T, width) for _, found in pairs]).to(device)
         sites.append(Site(path, rows.to(device), v[:, 0].float(), s.to(device), v))
-    return Stacked(sites, len(modules))
+    return StackedSpectra(sites, len(modules))
 
 
 def _fit(values: Tensor, n: int) -> Tensor:

@@ -19,7 +19,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from lorabank.bank.route.word_coverage import covered, document_frequencies
+from lorabank.bank.route.word_coverage import count_document_frequencies, measure_coverage
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.embedder import Embedder, load_embedder
 from lorabank.engine.inference.reranker import Reranker
@@ -89,16 +89,20 @@ class ModuleTexts:
             found = [few[:k] for few in Reranker(embedder, base).rerank(questions, found)]
         return found
 
-    def covered(self, question: str, module: str) -> tuple[float, float]:
+    def module_coverage(self, question: str, module: str) -> tuple[float, float]:
         """How much of a question is in the best of a module's keys (coverage.py)."""
         self._current()
         keys = [key.text for key in self.store.keys(self.store.current(module))]
-        return covered(question, keys, frequencies=self._frequencies, n_modules=self._n_modules)
+        return measure_coverage(
+            question, keys, frequencies=self._frequencies, n_modules=self._n_modules
+        )
 
-    def coverage(self, question: str, keys: Sequence[str]) -> float:
+    def text_coverage(self, question: str, keys: Sequence[str]) -> float:
         """The same of any texts."""
         self._current()
-        return covered(question, keys, frequencies=self._frequencies, n_modules=self._n_modules)[0]
+        return measure_coverage(
+            question, keys, frequencies=self._frequencies, n_modules=self._n_modules
+        )[0]
 
     def embedder(self) -> Embedder | None:
         """None, said once, where it cannot be had; then words alone have to do."""
@@ -110,21 +114,21 @@ class ModuleTexts:
                 _log.warning("routing by words alone: %s", error)
         return self._embedder
 
-    def derived(self, name: str) -> bytes | None:
+    def read_derived(self, name: str) -> bytes | None:
         """Something kept for the bank as it is now."""
         self._current()
         with suppress(OSError):
             return (self._here / name).read_bytes()
         return None
 
-    def keep(self, name: str, content: bytes) -> None:
+    def write_derived(self, name: str, content: bytes) -> None:
         """Keep something for as long as the bank stays as it is, if it can be written at all."""
         with suppress(OSError), tempfile.NamedTemporaryFile(dir=self._here, delete=False) as file:
             file.write(content)
             file.close()
             Path(file.name).replace(self._here / name)
 
-    def keep_folder(self, name: str, fill: Callable[[Path], None]) -> None:
+    def write_derived_folder(self, name: str, fill: Callable[[Path], None]) -> None:
         """The same of a folder, unless the bank has moved on: what it forgot must not come back."""
         with suppress(OSError):
             if self.store.generation != self.generation:
@@ -175,10 +179,12 @@ class ModuleTexts:
         by_module: dict[str, list[str]] = {}
         for name, _, text in keys:
             by_module.setdefault(name, []).append(text)
-        self._frequencies, self._n_modules = document_frequencies(by_module.values())
+        self._frequencies, self._n_modules = count_document_frequencies(by_module.values())
         pieces = cut(keys)
         self._index = (
-            TextIndex(pieces, vectors=self.vectors(pieces.sentences)) if pieces.passages else None
+            TextIndex(pieces, vectors=self.embed_sentences(pieces.sentences))
+            if pieces.passages
+            else None
         )
         self._save()
 
@@ -202,7 +208,9 @@ class ModuleTexts:
                 if old.is_dir() and old != self._here:
                     shutil.rmtree(old, ignore_errors=True)
 
-    def vectors(self, sentences: Sequence[Sentence], *, kept: str = _VECTORS) -> np.ndarray | None:
+    def embed_sentences(
+        self, sentences: Sequence[Sentence], *, kept: str = _VECTORS
+    ) -> np.ndarray | None:
         """(sentences, d) float16, each computed once; None without an embedder.
 
         Args: kept: the file in `derived` that remembers them; those not asked for again leave it.

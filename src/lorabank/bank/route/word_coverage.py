@@ -11,36 +11,38 @@ from collections.abc import Iterable, Mapping, Sequence
 from lorabank.retrieval.terms import stem, stems_of_empty, words_of
 
 
-def words(text: str) -> frozenset[str]:
+def stems(text: str) -> frozenset[str]:
     """The stems of a text."""
     return frozenset(map(stem, words_of(text)))
 
 
-def document_frequencies(texts_by_module: Iterable[Iterable[str]]) -> tuple[dict[str, int], int]:
+def count_document_frequencies(
+    texts_by_module: Iterable[Iterable[str]],
+) -> tuple[dict[str, int], int]:
     """In how many modules each stem stands, and how many modules there are."""
     counts: dict[str, int] = {}
     n = 0
     for texts in texts_by_module:
         n += 1
-        for word in frozenset().union(*map(words, texts)):
+        for word in frozenset().union(*map(stems, texts)):
             counts[word] = counts.get(word, 0) + 1
     return counts, n
 
 
-def covered(
+def measure_coverage(
     question: str, keys: Sequence[str], *, frequencies: Mapping[str, int], n_modules: int
 ) -> tuple[float, float]:
     """Of the best key: the share of the question's weight it has, and of its meaningful words.
 
     Both are 1 for a question that is itself a key.
     """
-    asked = words(question)
+    asked = stems(question)
     weight = {w: math.log((n_modules + 1) / (frequencies.get(w, 0) + 0.5)) for w in asked}
     telling = {w for w in asked if w not in stems_of_empty()}
     total = sum(weight.values())
     best_weight = best_share = 0.0
     for key in keys:
-        there = asked & words(key)
+        there = asked & stems(key)
         if total > 0:
             best_weight = max(best_weight, sum(weight[w] for w in there) / total)
         if telling:

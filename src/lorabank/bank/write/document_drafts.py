@@ -10,8 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lorabank.bank.write.drafts import DraftSource, ModuleDraft, Passage
-from lorabank.bank.write.held_out import Place, hold_out, nearest, place_of
+from lorabank.bank.write.drafts import DraftPassage, DraftSource, ModuleDraft
+from lorabank.bank.write.held_out import PassageSpan, find_best_passage, hold_out, locate_passage
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
 from lorabank.retrieval.chunks import Chunk, Count
@@ -31,7 +31,7 @@ from lorabank.synthesis.tasks import SamplingOptions
 from lorabank.tasks.examples import Example, from_pair
 
 CACHE = "synthesis.sqlite"
-ONE_MODULE = 500
+ONE_MODULE_EXAMPLES = 500
 """Examples that go into one module unless something else is asked for."""
 _WORDS = 8  # a passage is named by
 AUTO, PER_DOCUMENT = "auto", "per-document"
@@ -73,19 +73,19 @@ class DraftOptions:
 class DocumentDrafts:
     """Parcels ready to be written, and how they came about."""
 
-    parcels: list[ModuleDraft]
-    outcome: SynthesisOutcome
+    modules: list[ModuleDraft]
+    synthesis: SynthesisOutcome
     """Of the synthesis: what was made, refused, contradicted."""
 
 
-def make_drafts(
+def draft_documents(
     store: Store,
     base: Base,
     name: str,
     documents: Sequence[Document],
     *,
     generator: Generator,
-    making: DraftOptions,
+    options: DraftOptions,
     on_reply: OnReply | None = None,
 ) -> DocumentDrafts:
     """Documents into the parcels of one module or of several.
@@ -95,47 +95,47 @@ def make_drafts(
             of a document. UnavailableError: the generator cannot be reached any more; what it
             answered is kept.
     """
-    check_documents(name, documents, making)
-    chunks = cut_all(documents, size_tokens=making.chunk_tokens, count=counter(base))
+    check_documents(name, documents, options)
+    chunks = cut_all(documents, size_tokens=options.chunk_tokens, count=token_counter(base))
     pieces = from_chunks(chunks)
     folder = store.path / "derived"
     folder.mkdir(exist_ok=True)
     with ReplyCache(folder / CACHE) as cache:
         outcome = synthesise(
             pieces,
-            parse_formats(making.formats),
+            parse_formats(options.formats),
             generator,
             None if generator.is_file else cache,
-            way=SamplingOptions(seed=making.seed),
-            held_out=[example.question for example in making.held_out],
-            skip_failed=making.skip_failed,
+            way=SamplingOptions(seed=options.seed),
+            held_out=[example.question for example in options.held_out],
+            skip_failed=options.skip_failed,
             on_reply=on_reply,
         )
-    taught, asked = tuple(outcome.made), defaultdict[Place, list[Example]](list)
-    if making.held_out:
-        for example in making.held_out:
-            asked[nearest(example, pieces)].append(example)
+    taught, asked = tuple(outcome.made), defaultdict[PassageSpan, list[Example]](list)
+    if options.held_out:
+        for example in options.held_out:
+            asked[find_best_passage(example, pieces)].append(example)
     else:
-        split = hold_out(outcome.made, seed=making.seed)
+        split = hold_out(outcome.made, seed=options.seed)
         taught = split.taught
-        for one in split.asked:
-            asked[place_of(one)].append(from_pair(one.prompt, one.answer))
+        for one in split.held_out:
+            asked[locate_passage(one)].append(from_pair(one.prompt, one.answer))
     counts = Counter(one.document for one in taught)
     known = [document for document in documents if counts[document.name]]
     if not known:
         raise UsageError(
             f"nothing was made of the documents by {generator.name} with --formats "
-            f"{making.formats}; give another --generator, or add original"
+            f"{options.formats}; give another --generator, or add original"
         )
     parcels = [
-        _parcel(title, [one for one in known if one.name in names], chunks, taught, asked, making)
-        for title, names in plan_modules(name, counts, making.modules).items()
+        _parcel(title, [one for one in known if one.name in names], chunks, taught, asked, options)
+        for title, names in plan_modules(name, counts, options.modules).items()
     ]
     return DocumentDrafts(parcels, outcome)
 
 
 def check_documents(
-    name: str, documents: Sequence[Document], making: DraftOptions
+    name: str, documents: Sequence[Document], options: DraftOptions
 ) -> list[ModuleDraft]:
     """What can be refused before anything is asked; the parcels to be, without examples.
 
@@ -149,7 +149,7 @@ def check_documents(
                 "names tell them apart"
             )
     counts = dict.fromkeys((one.name for one in documents), 1)
-    modules = making.modules if making.modules != AUTO else "1"
+    modules = options.modules if options.modules != AUTO else "1"
     return [
         ModuleDraft(
             check_name(title),
@@ -177,7 +177,7 @@ def plan_modules(name: str, counts: Mapping[str, int], modules: str) -> dict[str
         UsageError: more modules than documents.
     """
     if modules == AUTO:
-        modules = "1" if sum(counts.values()) <= ONE_MODULE else PER_DOCUMENT
+        modules = "1" if sum(counts.values()) <= ONE_MODULE_EXAMPLES else PER_DOCUMENT
     n = len(counts) if modules == PER_DOCUMENT else int(modules)
     if n > len(counts):
         raise UsageError(
@@ -201,7 +201,7 @@ def plan_modules(name: str, counts: Mapping[str, int], modules: str) -> dict[str
     return {f"{name}-{i}": names for i, names in enumerate(dealt, start=1)}
 
 
-def counter(base: Base) -> Count:
+def token_counter(base: Base) -> Count:
     """Counts tokens as the base does, special ones left out."""
     tokenizer = base.chat.tokenizer
 
@@ -216,12 +216,12 @@ def _parcel(
     documents: Sequence[Document],
     chunks: Sequence[Chunk],
     taught: Sequence[MadeExample],
-    asked: Mapping[Place, Sequence[Example]],
+    asked: Mapping[PassageSpan, Sequence[Example]],
     making: DraftOptions,
 ) -> ModuleDraft:
-    by_place: defaultdict[Place, list[Example]] = defaultdict(list)
+    by_place: defaultdict[PassageSpan, list[Example]] = defaultdict(list)
     for one in taught:
-        by_place[place_of(one)].append(from_pair(one.prompt, one.answer))
+        by_place[locate_passage(one)].append(from_pair(one.prompt, one.answer))
     parts, passages, texts, n = [], [], [], 0
     for document in documents:
         examples: list[Example] = []
@@ -234,7 +234,7 @@ def _parcel(
             texts.append(chunk.text)
             words = " ".join(chunk.text.split()[:_WORDS])
             held = tuple(asked.get(place, ()))
-            passages.append(Passage(document.name, chunk.heading, words, places, held))
+            passages.append(DraftPassage(document.name, chunk.heading, words, places, held))
         source = Source(document.name, document.sha256, len(examples))
         parts.append(DraftSource(source, tuple(examples)))
     return ModuleDraft(

@@ -28,7 +28,7 @@ class DraftSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class DraftPassage:
     """A part of a document, what is taught of it and what is only asked about it."""
 
     document: str
@@ -51,7 +51,7 @@ class ModuleDraft:
     """Passages the examples are about, to be found by; never trained on."""
     documents: tuple[Document, ...] = ()
     """What the examples were made of, to be kept with the module as text."""
-    passages: tuple[Passage, ...] = ()
+    passages: tuple[DraftPassage, ...] = ()
     """What is measured apart; none where the examples were given as such."""
 
     @property
@@ -92,7 +92,7 @@ class ModuleDraft:
         return "".join(f"{line}\n" for line in lines).encode()
 
 
-def from_files(name: str, files: Sequence[Path], *, texts: Sequence[str] = ()) -> ModuleDraft:
+def draft_from_files(name: str, files: Sequence[Path], *, texts: Sequence[str] = ()) -> ModuleDraft:
     """A parcel of one or more files of examples.
 
     Raises:
@@ -103,11 +103,11 @@ def from_files(name: str, files: Sequence[Path], *, texts: Sequence[str] = ()) -
         raise UsageError("there is nothing to write: name at least one .csv or .jsonl file")
     parts = [DraftSource(*_read(path)) for path in files]
     parcel = ModuleDraft(check_name(name), tuple(parts), tuple(texts))
-    _refuse_doubles(parcel)
+    _refuse_duplicates(parcel)
     return parcel
 
 
-def from_examples(
+def draft_from_examples(
     name: str, examples: Sequence[Example], *, source: str = "given", texts: Sequence[str] = ()
 ) -> ModuleDraft:
     """A parcel of examples in memory.
@@ -122,7 +122,7 @@ def from_examples(
     return ModuleDraft(check_name(name), (DraftSource(record, tuple(examples)),), tuple(texts))
 
 
-def from_jsonl(
+def draft_from_jsonl(
     name: str,
     sources: Sequence[Source],
     body: bytes,
@@ -146,7 +146,7 @@ def _read(path: Path) -> tuple[Source, tuple[Example, ...]]:
     return Source(path.name, digest, len(examples)), tuple(examples)
 
 
-def _refuse_doubles(parcel: ModuleDraft) -> None:
+def _refuse_duplicates(parcel: ModuleDraft) -> None:
     first: dict[str, str] = {}
     for source in parcel.sources:
         if source.sha256 in first:

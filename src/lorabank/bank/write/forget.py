@@ -14,8 +14,8 @@ from typing import Any
 
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.spectral_keys import SPECTRA
-from lorabank.bank.write.drafts import ModuleDraft, from_jsonl
-from lorabank.bank.write.stored_text import documents_of
+from lorabank.bank.write.drafts import ModuleDraft, draft_from_jsonl
+from lorabank.bank.write.stored_text import load_documents
 from lorabank.bank.write.write import EXAMPLES, plan_jobs, train_and_commit
 from lorabank.engine.adapters.adapter import TENSORS
 from lorabank.engine.encoding.dataset import encode_dataset
@@ -76,7 +76,7 @@ class _Loss:
         return [v for v in every if not self.old_numbers or v.number in self.old_numbers]
 
 
-def draft_of(reader: ModuleReader, version: Version) -> ModuleDraft:
+def read_draft(reader: ModuleReader, version: Version) -> ModuleDraft:
     """What a version was written from.
 
     Raises:
@@ -89,8 +89,8 @@ def draft_of(reader: ModuleReader, version: Version) -> ModuleDraft:
         )
     texts = [key.text for key in reader.store.keys(version) if key.kind == "text"]
     body = reader.store.read(version, EXAMPLES)
-    documents = documents_of(reader.store, version)
-    return from_jsonl(version.module, version.sources, body, texts=texts, documents=documents)
+    documents = load_documents(reader.store, version)
+    return draft_from_jsonl(version.module, version.sources, body, texts=texts, documents=documents)
 
 
 def forget(
@@ -145,7 +145,7 @@ def _whole(reader: ModuleReader, version: Version) -> _Loss:
     examples: list[Example] = []
     try:
         if EXAMPLES in version.files:
-            examples = draft_of(reader, version).examples
+            examples = read_draft(reader, version).examples
     except AdapterError as error:
         _log.warning("forgotten without a look at its facts: %s", error)
     return _Loss(version, examples, None)
@@ -168,7 +168,7 @@ def _of_source(reader: ModuleReader, source: str) -> list[_Loss]:
             numbers = tuple(number for module, number in holders if module == name)
             found.append(_Loss(version, [], None, numbers))
             continue
-        parcel = draft_of(reader, version)
+        parcel = read_draft(reader, version)
         parts = [p for p in parcel.parts if source in (p.source.name, p.source.sha256)]
         hashes |= {part.source.sha256 for part in parts}
         left = parcel
@@ -204,7 +204,7 @@ def _lose(
 def _recalled_before(reader: ModuleReader, loss: _Loss) -> list[bool]:
     """By the version that goes; nothing by weights that cannot be read any more."""
     try:
-        return recalled(reader, loss.version, loss.examples)
+        return read_recalled(reader, loss.version, loss.examples)
     except AdapterError as error:
         if loss.left:
             raise
@@ -212,11 +212,13 @@ def _recalled_before(reader: ModuleReader, loss: _Loss) -> list[bool]:
         return [False] * len(loss.examples)
 
 
-def recalled(reader: ModuleReader, version: Version, examples: Sequence[Example]) -> list[bool]:
+def read_recalled(
+    reader: ModuleReader, version: Version, examples: Sequence[Example]
+) -> list[bool]:
     """Which answers a version's adapter gives, verified by reading."""
     if not examples:
         return []
-    adapter = reader.adapters([version])[0]
+    adapter = reader.load_adapters([version])[0]
     base = reader.base
     probes = encode_dataset(
         base.chat,
@@ -231,11 +233,11 @@ def recalled(reader: ModuleReader, version: Version, examples: Sequence[Example]
         ]
 
 
-def recall_of(reader: ModuleReader, version: Version) -> float | None:
+def measure_recall(reader: ModuleReader, version: Version) -> float | None:
     """A version's recall measured again; None if its examples are not known."""
     if EXAMPLES not in version.files:
         return None
-    hits = recalled(reader, version, draft_of(reader, version).examples)
+    hits = read_recalled(reader, version, read_draft(reader, version).examples)
     return sum(hits) / len(hits)
 
 
@@ -252,7 +254,7 @@ def _recalled_by_any(reader: ModuleReader, examples: Sequence[Example], find: Fi
             asked.setdefault((version.module, version.number), (version, []))[1].append(i)
     for version, numbers in asked.values():
         for i, hit in zip(
-            numbers, recalled(reader, version, [examples[i] for i in numbers]), strict=True
+            numbers, read_recalled(reader, version, [examples[i] for i in numbers]), strict=True
         ):
             hits[i] = hits[i] or hit
     return hits

@@ -15,11 +15,11 @@ from lorabank.synthesis.quality import HeldOut, plain, support
 from lorabank.synthesis.results import MadeExample
 from lorabank.tasks.examples import Example
 
-ONE_IN = 6
-FEWEST = 4
+HELD_OUT_ONE_IN = 6
+FEWEST_HELD_OUT = 4
 """Held out where there are twice as many questions; of fewer it is half."""
 
-Place = tuple[str, int, int]
+PassageSpan = tuple[str, int, int]
 """A passage: its document, and where it begins and ends there."""
 
 
@@ -28,13 +28,13 @@ class HeldOutSplit:
     """What is trained on, and what is only asked."""
 
     taught: tuple[MadeExample, ...]
-    asked: tuple[MadeExample, ...]
+    held_out: tuple[MadeExample, ...]
 
 
 def hold_out(made: Sequence[MadeExample], *, seed: int) -> HeldOutSplit:
     """About one in six of the questions apart, drawn at random; of no document all that is made."""
     questions = [one for one in made if one.format == Kind.QA]
-    n = min(len(questions) // 2, max(FEWEST, round(len(questions) / ONE_IN)))
+    n = min(len(questions) // 2, max(FEWEST_HELD_OUT, round(len(questions) / HELD_OUT_ONE_IN)))
     firsts = {one.document: one.prompt for one in reversed(made)}
     waiting = [one for one in questions if one.prompt not in firsts.values()]
     random.Random(f"held out/{seed}").shuffle(waiting)
@@ -44,24 +44,24 @@ def hold_out(made: Sequence[MadeExample], *, seed: int) -> HeldOutSplit:
         asked += more
         near = _near(asked, [one for one in questions if one not in asked])
         asked = [one for one in asked if one.prompt not in near]
-    held: defaultdict[Place, list[MadeExample]] = defaultdict(list)
+    held: defaultdict[PassageSpan, list[MadeExample]] = defaultdict(list)
     for one in asked:
-        held[place_of(one)].append(one)
+        held[locate_passage(one)].append(one)
     aside = {one.prompt for one in asked}
     taught = [
         one
         for one in made
         if one.prompt not in aside
-        and not any(_is_variant(one, other) for other in held[place_of(one)])
+        and not any(_is_variant(one, other) for other in held[locate_passage(one)])
     ]
     return HeldOutSplit(tuple(taught), tuple(asked))
 
 
-def place_of(one: MadeExample) -> Place:
+def locate_passage(one: MadeExample) -> PassageSpan:
     return one.document, one.start, one.end
 
 
-def nearest(example: Example, pieces: Sequence[Piece]) -> Place:
+def find_best_passage(example: Example, pieces: Sequence[Piece]) -> PassageSpan:
     """The passage that has most of what a question and its answer say."""
     said = f"{example.question} {example.answer}"
     best = max(pieces, key=lambda piece: support(said, piece))

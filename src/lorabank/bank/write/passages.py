@@ -18,7 +18,7 @@ from lorabank.engine.inference.generate import generate
 from lorabank.engine.inference.recall import AnswerReading, read_answers
 from lorabank.tasks.scoring.text_metrics import token_f1
 
-WRITTEN = 64
+MOST_WRITTEN = 64
 """Held-out questions of a write that are answered in words, at most."""
 _STUCK = 0.5  # of a passage's examples
 _SLACK, _MOST = 8, 64  # tokens an answer may run on, and at most
@@ -54,18 +54,18 @@ class PassageResult:
 class HeldOutQuestions:
     """The held-out questions of one parcel, passage by passage, as the bare model reads them."""
 
-    probes: tuple[EvaluationPrompt, ...]
-    bare: tuple[AnswerReading, ...]
+    prompts: tuple[EvaluationPrompt, ...]
+    bare_readings: tuple[AnswerReading, ...]
 
     def gains(self, readings: Sequence[AnswerReading]) -> list[float]:
         """Nats per token by which each gold answer is likelier than to the bare model."""
         return [
             (bare.bits - reading.bits) * math.log(2) / len(probe.answer_ids)
-            for probe, bare, reading in zip(self.probes, self.bare, readings, strict=True)
+            for probe, bare, reading in zip(self.prompts, self.bare_readings, readings, strict=True)
         ]
 
 
-def exams_of(
+def read_held_out(
     base: Base, parcels: Sequence[ModuleDraft], *, activated: bool
 ) -> list[HeldOutQuestions]:
     """One for each parcel, empty where it holds no questions out.
@@ -83,7 +83,7 @@ def exams_of(
     return exams
 
 
-def judge(
+def judge_passages(
     parcel: ModuleDraft, taught: Sequence[AnswerReading], gains: Sequence[float]
 ) -> list[PassageResult]:
     """On each passage of a parcel.
@@ -114,19 +114,19 @@ def mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def written_f1(
+def score_written_answers(
     base: Base, fleet: Fleet, exams: Sequence[HeldOutQuestions]
 ) -> list[tuple[list[float], list[float]]]:
     """Token F1 of answers written out by the bare model and by each slot's module.
 
     Of all exams together `WRITTEN` questions at most are answered, the same share of each.
     """
-    total = sum(len(exam.probes) for exam in exams)
-    share = min(1.0, WRITTEN / max(1, total))
+    total = sum(len(exam.prompts) for exam in exams)
+    share = min(1.0, MOST_WRITTEN / max(1, total))
     chosen = [
         (slot, probe)
         for slot, exam in enumerate(exams)
-        for i, probe in enumerate(exam.probes)
+        for i, probe in enumerate(exam.prompts)
         if int((i + 1) * share) > int(i * share)
     ]
     prompts = [probe.prompt_ids for _, probe in chosen]

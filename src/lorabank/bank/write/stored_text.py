@@ -17,13 +17,13 @@ from lorabank.store.store import Store
 DOCUMENTS = "documents.jsonl"
 
 
-def documents_bytes(documents: Sequence[Document]) -> bytes:
+def encode_documents(documents: Sequence[Document]) -> bytes:
     """The content of the file."""
     lines = (json.dumps(asdict(document), ensure_ascii=False) for document in documents)
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def documents_from(body: bytes) -> list[Document]:
+def decode_documents(body: bytes) -> list[Document]:
     """What `documents_bytes` was given.
 
     Raises:
@@ -39,7 +39,7 @@ def documents_from(body: bytes) -> list[Document]:
     return found
 
 
-def documents_of(store: Store, version: Version) -> list[Document]:
+def load_documents(store: Store, version: Version) -> list[Document]:
     """The documents of a version; none where it was written from examples, or without text.
 
     Raises:
@@ -47,4 +47,4 @@ def documents_of(store: Store, version: Version) -> list[Document]:
     """
     if DOCUMENTS not in version.files:
         return []
-    return documents_from(store.read(version, DOCUMENTS))
+    return decode_documents(store.read(version, DOCUMENTS))

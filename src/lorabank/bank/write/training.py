@@ -14,10 +14,10 @@ from lorabank.bank.write.drafts import ModuleDraft
 from lorabank.bank.write.passages import (
     HeldOutQuestions,
     PassageResult,
-    exams_of,
-    judge,
+    judge_passages,
     mean,
-    written_f1,
+    read_held_out,
+    score_written_answers,
 )
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EvaluationPrompt
@@ -54,7 +54,7 @@ class TrainedDraft:
     """Of its examples by the bare model."""
     after: list[AnswerReading]
     kl_nats: float
-    verdicts: list[PassageResult] = field(default_factory=list)
+    passage_results: list[PassageResult] = field(default_factory=list)
     passes: list[TrainingPass] = field(default_factory=list)
     held_out: dict[str, Any] | None = None
 
@@ -64,7 +64,7 @@ class TrainedDraft:
 
     @property
     def not_stuck(self) -> list[PassageResult]:
-        return [verdict for verdict in self.verdicts if not verdict.has_stuck]
+        return [verdict for verdict in self.passage_results if not verdict.has_stuck]
 
 
 def train_drafts(
@@ -83,7 +83,7 @@ def train_drafts(
         KeyboardInterrupt: the training was interrupted.
     """
     check_passes(passes)
-    exams = exams_of(base, parcels, activated=jobs[0].settings.activated)
+    exams = read_held_out(base, parcels, activated=jobs[0].settings.activated)
     before = read_answers(base, [probe for job in jobs for probe in job.dataset.prompts])
     found = _fleet(base, parcels, jobs, exams, on_step, on_round)
     sizes = [len(job.dataset.prompts) for job in jobs]
@@ -138,7 +138,7 @@ def _fleet(
             for job, parcel in zip(jobs, parcels, strict=True)
         ]
         after = _read(base, fleet, taught)
-        asked = _read(base, fleet, [exam.probes for exam in exams])
+        asked = _read(base, fleet, [exam.prompts for exam in exams])
         harms = kl_to_base(base, fleet, range(len(jobs)))
     found = [TrainedDraft(outcome, [], after[i], harms[i]) for i, outcome in enumerate(outcomes)]
     for trained, parcel, exam, readings in zip(found, parcels, exams, asked, strict=True):
@@ -179,7 +179,7 @@ def _judge(
     if not parcel.passages:
         return
     gains = exam.gains(asked)
-    trained.verdicts = judge(parcel, trained.after, gains)
+    trained.passage_results = judge_passages(parcel, trained.after, gains)
     gain = mean(gains)
     exposures = trained.outcome.exposures
     trained.passes = [TrainingPass(trained.recall, exposures, len(trained.not_stuck), gain)]
@@ -191,7 +191,7 @@ def _stressed(base: Base, parcel: ModuleDraft, job: Job, trained: TrainedDraft) 
     examples = parcel.examples
     weak = [
         examples[i]
-        for passage, verdict in zip(parcel.passages, trained.verdicts, strict=True)
+        for passage, verdict in zip(parcel.passages, trained.passage_results, strict=True)
         if not verdict.has_stuck
         for i in passage.examples
     ]
@@ -213,10 +213,10 @@ def _better(first: TrainedDraft, other: TrainedDraft) -> TrainedDraft:
 
 def _answer(base: Base, found: Sequence[TrainedDraft], exams: Sequence[HeldOutQuestions]) -> None:
     """Have held-out questions answered in words, by what is kept."""
-    if not any(exam.probes for exam in exams):
+    if not any(exam.prompts for exam in exams):
         return
     with _seated(base, [one.outcome for one in found]) as fleet:
-        scores = written_f1(base, fleet, exams)
+        scores = score_written_answers(base, fleet, exams)
     for one, (bare, own) in zip(found, scores, strict=True):
         if one.held_out is not None:
             f1 = {"written": len(own), "token_f1_bare": mean(bare), "token_f1": mean(own)}

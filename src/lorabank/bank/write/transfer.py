@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorabank.bank.route.spectral_keys import SPECTRA, spectra_bytes
-from lorabank.bank.write.drafts import from_jsonl
-from lorabank.bank.write.stored_text import DOCUMENTS, documents_from
+from lorabank.bank.route.spectral_keys import SPECTRA, encode_spectra
+from lorabank.bank.write.drafts import draft_from_jsonl
+from lorabank.bank.write.stored_text import DOCUMENTS, decode_documents
 from lorabank.bank.write.write import EXAMPLES
 from lorabank.engine.adapters.adapter import (
     CONFIG,
@@ -122,7 +122,7 @@ def read_module(folder: Path, base: Base, *, texts: Sequence[str] = ()) -> Draft
         raise AdapterError(f"{folder / TENSORS} holds numbers that are none (nan or inf)")
     described = _read_description(folder)
     files: dict[str, bytes | Path] = {name: folder / name for name in (TENSORS, CONFIG)}
-    files[SPECTRA] = spectra_bytes(base, adapter.weights, scale=adapter.alpha / adapter.r)
+    files[SPECTRA] = encode_spectra(base, adapter.weights, scale=adapter.alpha / adapter.r)
     for name in (RECORD, EXAMPLES, DOCUMENTS) if described.sources else (RECORD,):
         if (folder / name).is_file():
             files[name] = folder / name
@@ -168,9 +168,9 @@ def _read_description(folder: Path) -> _Description:
         if wrong := [value for kind, value in values if not isinstance(value, kind)]:
             raise TypeError(f"{wrong[0]!r} is of the wrong kind")
         if told.sources and (folder / EXAMPLES).is_file():
-            from_jsonl("", told.sources, (folder / EXAMPLES).read_bytes())
+            draft_from_jsonl("", told.sources, (folder / EXAMPLES).read_bytes())
         if told.sources and (folder / DOCUMENTS).is_file():
-            documents_from((folder / DOCUMENTS).read_bytes())
+            decode_documents((folder / DOCUMENTS).read_bytes())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AdapterError(
             f"{path}, {EXAMPLES} and {DOCUMENTS} do not describe a module "

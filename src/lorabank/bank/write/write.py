@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lorabank.bank.route.spectral_keys import SPECTRA, spectra_bytes
+from lorabank.bank.route.spectral_keys import SPECTRA, encode_spectra
 from lorabank.bank.write.drafts import ModuleDraft
-from lorabank.bank.write.stored_text import DOCUMENTS, documents_bytes
+from lorabank.bank.write.stored_text import DOCUMENTS, encode_documents
 from lorabank.bank.write.training import TrainedDraft, train_drafts
 from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, save_adapter
 from lorabank.engine.backbone.base import Base
@@ -214,12 +214,12 @@ def _draft(
     )
     (folder / EXAMPLES).write_bytes(parcel.as_jsonl())
     scale = job.saved_alpha / job.saved_r
-    kept = {DOCUMENTS: documents_bytes(parcel.documents)} if parcel.documents else {}
+    kept = {DOCUMENTS: encode_documents(parcel.documents)} if parcel.documents else {}
     return Draft(
         files={
             **kept,
             **{name: folder / name for name in (TENSORS, CONFIG, RECORD, EXAMPLES)},
-            SPECTRA: spectra_bytes(base, outcome.weights, scale=scale),
+            SPECTRA: encode_spectra(base, outcome.weights, scale=scale),
         },
         record={
             **report,

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from lorabank.bank.route.routers import Oracle, Router, TextRouter, accuracy
-from lorabank.bank.route.spectral_router import Spectral
+from lorabank.bank.route.routers import Oracle, Router, TextRouter, routing_accuracy
+from lorabank.bank.route.spectral_router import SpectralRouter
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.recall import AnswerReading
 from lorabank.engine.learn import facts_hash, versions
@@ -100,7 +100,7 @@ def routing(desk: Desk, values: Mapping[str, Any]) -> Found:
     router = make_router(library, str(values["router"]))
     routed = router.route(asked, _CANDIDATES)
     if values["gated"]:
-        answers = library.bank.ask_all(asked, router=router, k=_HEARD)
+        answers = library.bank.ask_all(asked, router=router, n_candidates=_HEARD)
         chosen = [answer.module for answer in answers]
         heard = [[candidate.module for candidate in few[:_HEARD]] for few in routed]
         handled = {kind: fmean(a.kind == kind for a in answers) for kind in ("bare", "abstained")}
@@ -113,8 +113,8 @@ def routing(desk: Desk, values: Mapping[str, Any]) -> Found:
     scores, own = desk.scores(readings), desk.scores(desk.read(desk.own))
     also = {
         "routing": {
-            "top1": accuracy(routed, right),
-            "top5": accuracy(routed, right, k=_CANDIDATES),
+            "top1": routing_accuracy(routed, right),
+            "top5": routing_accuracy(routed, right, k=_CANDIDATES),
             "answered_by_own": fmean(c == r for c, r in zip(chosen, right, strict=True)),
             "regret": fmean(own) - fmean(scores),
             **handled,
@@ -137,7 +137,7 @@ def merging(desk: Desk, values: Mapping[str, Any]) -> Found:
     """
     library, n = desk.library, int(values["merged"])
     bank, k = library.bank, len(library.names)
-    adapters = bank.reader.adapters([bank.store.current(name) for name in library.names])
+    adapters = bank.reader.load_adapters([bank.store.current(name) for name in library.names])
     circle = list(range(k))
     random.Random(f"subset/{values['subset']}").shuffle(circle)
     merges, ratios = [], []
@@ -166,7 +166,7 @@ def make_router(library: Library, name: str) -> Router:
         return Oracle(told, bank.texts)
     if name in ("bm25", "dense", "hybrid"):
         return TextRouter(bank.texts, method=name)
-    return Spectral(bank.reader, bank.texts, method=name)
+    return SpectralRouter(bank.reader, bank.texts, method=name)
 
 
 def _errors(

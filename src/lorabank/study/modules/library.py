@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import ModuleDraft, from_examples
+from lorabank.bank.write.drafts import ModuleDraft, draft_from_examples
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.training.settings import TrainSettings, settings_for
 from lorabank.engine.training.train import OnRound
@@ -134,7 +134,7 @@ def open_library(
 def _parcel(name: str, texts: Sequence[Document]) -> ModuleDraft:
     examples = [example for text in texts for example in text.teaches]
     passages = [passage for text in texts for passage in text.texts]
-    return from_examples(name, examples, source=name, texts=passages)
+    return draft_from_examples(name, examples, source=name, texts=passages)
 
 
 def data_folder(task: str) -> Path:

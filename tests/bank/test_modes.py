@@ -6,7 +6,7 @@ import pytest
 
 from lorabank.bank.answer.modes import MODES, NOTHING_FOUND
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import from_examples
+from lorabank.bank.write.drafts import draft_from_examples
 from lorabank.engine.inference.document_prefix import with_context
 from lorabank.engine.inference.generate import generate
 from lorabank.errors import DataError, UsageError
@@ -89,7 +89,7 @@ def test_a_document_that_does_not_fit_is_refused_and_passages_of_it_are_not(
     library: Bank, book: list[Example]
 ):
     text = "".join(f"The well number {i} of Hollow Down is {i} feet deep.\n\n" for i in range(900))
-    parcel = from_examples("wells", book[8:10], source="wells.txt")
+    parcel = draft_from_examples("wells", book[8:10], source="wells.txt")
     long = replace(parcel, documents=(from_text("wells.txt", text),))
     library.write_all([long], settings=replace(TINY, exposures=1))
     question = "How deep is the well number 17 of Hollow Down?"

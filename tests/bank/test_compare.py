@@ -6,14 +6,14 @@ import pytest
 
 from lorabank.bank.answer.answers import Answer
 from lorabank.bank.answer.compare import (
-    EVERY,
-    Item,
+    ALL_MODES,
+    LabelledQuestion,
+    MeanScore,
     ModeResult,
-    Score,
     _break_even,
     best_fixed,
     compare,
-    read_items,
+    read_questions,
     score,
 )
 from lorabank.bank.bank import Bank
@@ -30,10 +30,8 @@ def said(text: str, kind: str = "bare") -> Answer:
 
 
 def memory(way: str, total_ms: float, once_s: float) -> ModeResult:
-    return ModeResult(
-        way, Score(0, None, None), Score(0, None, None), 1, 1, total_ms, {"all": once_s}, 0, {},
-        {}, {},
-    )  # fmt: skip
+    zero = MeanScore(0, None, None)
+    return ModeResult(way, zero, zero, 1, 1, total_ms, {"all": once_s}, 0, {}, {}, {})
 
 
 def test_questions_are_read_from_csv_and_jsonl(tmp_path: Path):
@@ -47,8 +45,12 @@ def test_questions_are_read_from_csv_and_jsonl(tmp_path: Path):
         '{"question": "Why?", "answer": null}\n',
         "utf-8",
     )
-    want = [Item("Who?", "Ann, of course", "a"), Item("Where?", "Here"), Item("Why?", None)]
-    assert read_items(csv) == read_items(jsonl) == want
+    want = [
+        LabelledQuestion("Who?", "Ann, of course", "a"),
+        LabelledQuestion("Where?", "Here"),
+        LabelledQuestion("Why?", None),
+    ]
+    assert read_questions(csv) == read_questions(jsonl) == want
 
 
 @pytest.mark.parametrize(
@@ -73,11 +75,16 @@ def test_files_that_are_no_questions_are_refused(
 ):
     (tmp_path / name).write_text(content, "utf-8")
     with pytest.raises(DataError, match=said):
-        read_items(tmp_path / name)
+        read_questions(tmp_path / name)
 
 
 def test_abstaining_is_right_where_there_is_no_answer_and_wrong_elsewhere():
-    items = [Item("a", "red fox"), Item("b", "red fox"), Item("c", None), Item("d", None)]
+    items = [
+        LabelledQuestion("a", "red fox"),
+        LabelledQuestion("b", "red fox"),
+        LabelledQuestion("c", None),
+        LabelledQuestion("d", None),
+    ]
     answers = [said("the red fox"), said("", "abstained"), said("", "abstained"), said("a fox")]
     assert score(items, answers).mean == pytest.approx(0.5)
     assert score(items, [said("red hen"), *answers[1:]]).mean == pytest.approx(0.375)
@@ -85,7 +92,7 @@ def test_abstaining_is_right_where_there_is_no_answer_and_wrong_elsewhere():
 
 
 def test_the_interval_is_over_documents():
-    items = [Item(str(i), "x", f"doc-{i // 4}") for i in range(16)]
+    items = [LabelledQuestion(str(i), "x", f"doc-{i // 4}") for i in range(16)]
     alike = [said("x" if i < 8 else "y") for i in range(16)]  # two documents right, two wrong
     mixed = [said("x" if i % 2 else "y") for i in range(16)]
     wide, narrow = score(items, alike), score(items, mixed)
@@ -107,11 +114,14 @@ def test_what_is_dear_once_pays_after_as_many_questions_as_make_up_for_it():
 
 
 def test_every_memory_answers_the_same_questions(library: Bank, book: list[Example]):
-    items = [Item(e.question, e.answer, "north") for e in book[:2]]
-    items += [Item(f"By what trade did {name} live?", trade) for name, _, trade, _ in PEOPLE[:2]]
+    items = [LabelledQuestion(e.question, e.answer, "north") for e in book[:2]]
+    items += [
+        LabelledQuestion(f"By what trade did {name} live?", trade)
+        for name, _, trade, _ in PEOPLE[:2]
+    ]
     found = compare(library, items, n_timed=1, max_new_tokens=8)
     by_way = {one.mode: one for one in found.memories}
-    assert tuple(by_way) == EVERY
+    assert tuple(by_way) == ALL_MODES
     assert (found.questions, found.documents, found.left_out) == (4, 2, {})
     assert by_way["adapter"].used["adapter"] >= 2
     assert by_way["adapter"].exact.mean >= 0.5
@@ -126,7 +136,7 @@ def test_every_memory_answers_the_same_questions(library: Bank, book: list[Examp
 
 
 def test_ways_that_cannot_answer_are_left_out_and_named(bank: Bank, book: list[Example]):
-    items = [Item(book[0].question, book[0].answer)]
+    items = [LabelledQuestion(book[0].question, book[0].answer)]
     found = compare(bank, items, n_timed=1, max_new_tokens=16)
     assert {one.mode for one in found.memories} == {"none", "adapter", "auto"}
     assert set(found.left_out) == {"rag", "icl", "adapter+rag", "adapter+icl"}
@@ -135,5 +145,5 @@ def test_ways_that_cannot_answer_are_left_out_and_named(bank: Bank, book: list[E
 
 
 def test_nothing_to_compare_by_is_refused(bank: Bank):
-    with pytest.raises(UsageError, match="at least one to be timed, got 0, 8"):
+    with pytest.raises(UsageError, match="got 0 questions and n_timed=8"):
         compare(bank, [])

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from lorabank.bank.bank import Bank
 from lorabank.bank.route.spectral_keys import SPECTRA, choose_sites, read_spectra
-from lorabank.bank.route.spectral_router import METHODS, Spectral
-from lorabank.bank.route.stacked_spectra import stack
-from lorabank.bank.write.drafts import from_examples
+from lorabank.bank.route.spectral_router import METHODS, SpectralRouter
+from lorabank.bank.route.stacked_spectra import stack_spectra
+from lorabank.bank.write.drafts import draft_from_examples
 from lorabank.engine.adapters.adapter import TENSORS
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.drift import ORDINARY
@@ -38,7 +38,7 @@ def brute_force(bank: Bank, method: str, question: str) -> dict[str, float]:
     x = capture(bank.base, [ids], [SITE], n_tokens=16).states[SITE]
     found = {}
     for version in bank.modules():
-        adapter = bank.reader.adapters([version])[0]
+        adapter = bank.reader.load_adapters([version])[0]
         a, b = adapter.weights[SITE]
         product = adapter.alpha / adapter.r * b @ a
         if method == "arrow":
@@ -51,8 +51,8 @@ def brute_force(bank: Bank, method: str, question: str) -> dict[str, float]:
 
 @pytest.mark.parametrize("method", ["arrow", "spectr"])
 def test_scores_equal_the_formula(bank: Bank, questions: list[str], method: str):
-    plain = Spectral(bank.reader, bank.texts, method=method, background="none")
-    against = Spectral(bank.reader, bank.texts, method=method, background="ordinary")
+    plain = SpectralRouter(bank.reader, bank.texts, method=method, background="none")
+    against = SpectralRouter(bank.reader, bank.texts, method=method, background="ordinary")
     ordinary = [brute_force(bank, method, question) for question, _ in ORDINARY]
     for question in questions[::5]:
         expected = brute_force(bank, method, question)
@@ -70,7 +70,7 @@ def test_names_modules_best_first_and_reads_no_weights(
 ):
     for version in bank.modules():
         bank.store.path_of(version, TENSORS).unlink()
-    router = Spectral(bank.reader, bank.texts, method=method)
+    router = SpectralRouter(bank.reader, bank.texts, method=method)
     for few, own in zip(router.route(questions, 3), OWNERS, strict=True):
         assert {candidate.module for candidate in few} == set(NAMES)
         scores = [candidate.score for candidate in few]
@@ -78,25 +78,25 @@ def test_names_modules_best_first_and_reads_no_weights(
         assert few[0].parts["arrow" if method == "arrow" else "spectr"] == few[0].score
         covered = {candidate.module: candidate.coverage for candidate in few}
         assert covered[own] == pytest.approx(1.0)
-    assert bank.reader.kept.n_computed == 0
-    assert bank.reader.kept.n_bytes == 0
+    assert bank.reader.adapter_cache.n_computed == 0
+    assert bank.reader.adapter_cache.n_bytes == 0
 
 
 def test_lag_of_all_modules_orders_as_spectr(bank: Bank, questions: list[str]):
-    spectr = Spectral(bank.reader, bank.texts, method="spectr").route(questions, 3)
-    lag = Spectral(bank.reader, bank.texts, method="lag", filter_to=3).route(questions, 3)
+    spectr = SpectralRouter(bank.reader, bank.texts, method="spectr").route(questions, 3)
+    lag = SpectralRouter(bank.reader, bank.texts, method="lag", filter_to=3).route(questions, 3)
     assert [[c.module for c in few] for few in lag] == [[c.module for c in few] for few in spectr]
     assert [few[0].score for few in lag] == pytest.approx([few[0].score for few in spectr])
 
 
 def test_lag_leaves_to_spectr_what_arrow_picked(bank: Bank, questions: list[str]):
-    arrow = Spectral(bank.reader, bank.texts, method="arrow").route(questions, 1)
-    lag = Spectral(bank.reader, bank.texts, method="lag", filter_to=1).route(questions, 1)
+    arrow = SpectralRouter(bank.reader, bank.texts, method="arrow").route(questions, 1)
+    lag = SpectralRouter(bank.reader, bank.texts, method="lag", filter_to=1).route(questions, 1)
     assert [few[0].module for few in lag] == [few[0].module for few in arrow]
 
 
 def test_a_question_is_scored_the_same_in_any_company(bank: Bank, questions: list[str]):
-    router = Spectral(bank.reader, bank.texts, method="lag")
+    router = SpectralRouter(bank.reader, bank.texts, method="lag")
     together = router.route(questions * 2, 3)
     alone = router.route(questions[:1], 3)[0]
     for few in (together[0], together[len(questions)]):
@@ -105,7 +105,7 @@ def test_a_question_is_scored_the_same_in_any_company(bank: Bank, questions: lis
 
 
 def test_a_forgotten_module_is_gone_with_its_spectra(bank: Bank, questions: list[str]):
-    router = Spectral(bank.reader, bank.texts)
+    router = SpectralRouter(bank.reader, bank.texts)
     router.route(questions[:1], 3)
     spectra = bank.store.current("north").files[SPECTRA]
     proof = bank.forget("north")
@@ -116,10 +116,12 @@ def test_a_forgotten_module_is_gone_with_its_spectra(bank: Bank, questions: list
 
 
 def test_a_rewritten_module_is_routed_by_its_new_spectra(bank: Bank, book: list[Example]):
-    router = Spectral(bank.reader, bank.texts, background="none")
+    router = SpectralRouter(bank.reader, bank.texts, background="none")
     question = book[0].question
     before = {c.module: c.score for c in router.route([question], 3)[0]}
-    bank.write_all([from_examples("north", book[12:], source="new")], settings=TINY, replace=True)
+    bank.write_all(
+        [draft_from_examples("north", book[12:], source="new")], settings=TINY, replace=True
+    )
     after = {c.module: c.score for c in router.route([question], 3)[0]}
     assert after["north"] != pytest.approx(before["north"], rel=1e-3)
     assert after["south"] == pytest.approx(before["south"])
@@ -141,23 +143,25 @@ def test_imported_modules_and_those_written_without_have_the_same_spectra(
 
 
 def test_a_bank_is_asked_through_it(bank: Bank, questions: list[str], book: list[Example]):
-    router = Spectral(bank.reader, bank.texts)
-    answers = bank.ask_all(questions, router=router, k=3)  # all there are: the gate picks
+    router = SpectralRouter(bank.reader, bank.texts)
+    answers = bank.ask_all(
+        questions, router=router, n_candidates=3
+    )  # all there are: the gate picks
     assert [answer.text for answer in answers] == [example.answer for example in book[:12]]
 
 
 def test_an_empty_bank_has_no_candidates(tiny: Base, tmp_path: Path):
     with Bank.create(tmp_path / "empty", base=tiny) as bank:
-        assert Spectral(bank.reader, bank.texts).route(["Who?"], 3) == [[]]
+        assert SpectralRouter(bank.reader, bank.texts).route(["Who?"], 3) == [[]]
 
 
 def test_what_cannot_be_asked_for(bank: Bank):
     with pytest.raises(UsageError, match="method must be arrow, spectr, lag, got 'cosine'"):
-        Spectral(bank.reader, bank.texts, method="cosine")
+        SpectralRouter(bank.reader, bank.texts, method="cosine")
     with pytest.raises(UsageError, match="background must be bank, ordinary, none, got 'all'"):
-        Spectral(bank.reader, bank.texts, background="all")
+        SpectralRouter(bank.reader, bank.texts, background="all")
     with pytest.raises(UsageError, match="must be at least 1, got 0 and 32"):
-        Spectral(bank.reader, bank.texts, n_tokens=0)
+        SpectralRouter(bank.reader, bank.texts, n_tokens=0)
 
 
 def test_sites_are_the_ends_of_attention_in_the_upper_third(tiny: Base):
@@ -188,7 +192,7 @@ def test_modules_with_other_layers_and_ranks_are_scored_over_those_they_have():
         {"b": spectrum_of(2, 6, 3)},
         {"a": spectrum_of(1, 8, 4)},
     ]
-    stacked = stack(modules, r=None, device=torch.device("cpu"))
+    stacked = stack_spectra(modules, r=None, device=torch.device("cpu"))
     owner = [0, 0, 0, 1, 1]
     scores = stacked.scores("spectr", inputs_of(x, owner))
     for p, tokens in enumerate([slice(0, 3), slice(3, 5)]):
@@ -207,10 +211,10 @@ def test_a_background_takes_the_norm_of_an_adapter_out():
     loud = [*plain[:2], {"a": Spectrum(100 * plain[2]["a"].s, plain[2]["a"].v)}]
     found = []
     for modules in (plain, loud):
-        stacked = stack(modules, r=None, device=torch.device("cpu"))
+        stacked = stack_spectra(modules, r=None, device=torch.device("cpu"))
         if modules is loud:  # as published it wins whatever is asked
             raw = stacked.scores("spectr", inputs_of(x, [0, 1, 2, 3]))
             assert raw.argmax(dim=1).tolist() == [2] * 4
-        stacked.compare_with(inputs_of(usual, list(range(12))))
+        stacked.set_background(inputs_of(usual, list(range(12))))
         found.append(stacked.scores("spectr", inputs_of(x, [0, 1, 2, 3])))
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
