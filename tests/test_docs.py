@@ -75,7 +75,7 @@ def test_code_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(block.text, "utf-8")
             elif block.language == "python":
-                exec(compile(block.text, page.name, "exec"), namespace)  # noqa: S102
+                exec(compile(block.text, page.name, "exec"), namespace)
             elif block.language == "console":
                 for line in block.text.splitlines():
                     if line.startswith("$ "):

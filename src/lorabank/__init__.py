@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from lorabank.bank.bank import Bank as Bank
     from lorabank.engine.adapters.merging import merge_adapters as merge_adapters
     from lorabank.engine.backbone.base import load_base as load_base
-    from lorabank.engine.evaluation.evaluate import evaluate as evaluate
     from lorabank.engine.learn import learn as learn
-    from lorabank.engine.recall import recall as recall
     from lorabank.engine.training.settings import TrainSettings as TrainSettings
     from lorabank.tasks.examples import Example as Example
 
@@ -34,7 +32,7 @@ _PLACES = {
     "merge_adapters": "lorabank.engine.adapters.merging",
     "recall": "lorabank.engine.recall",
 }
-__all__ = ["__version__", *_PLACES]  # noqa: PLE0604
+__all__ = ["__version__", *_PLACES]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,9 @@
-"""`lorabank bench`: how fast we are beside plain PEFT, measured in one run."""
+"""`lorabank bench`: how fast we are beside a peer, measured in one run."""
 
 import json as jsonlib
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +13,7 @@ import typer
 from lorabank.cli.output import DEFAULT_BASE, BaseName, Device, Json, print_json, status
 
 
-class Name(StrEnum):
+class BenchName(StrEnum):
     """The benches there are."""
 
     TRAIN = "train"
@@ -28,33 +30,48 @@ class Name(StrEnum):
     SYNTHESISE = "synthesise"
 
 
-def run(
-    bench: Annotated[Name, typer.Argument(help="What to measure.")],
-    pairs: Annotated[int, typer.Option(min=1, help="Runs of each side, alternating.")] = 3,
+_WITHOUT_FACTS = (
+    BenchName.ACTIVATED,
+    BenchName.GENERATE,
+    BenchName.ROUTING,
+    BenchName.SYNTHESISE,
+)
+_HEADER_KEYS = ("bench", "ratio", "equal", "pairs", "settings", "machine", "base")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchOptions:
+    """The options of `lorabank bench`."""
+
+    bench: Annotated[BenchName, typer.Argument(help="What to measure.")]
+    pairs: Annotated[int, typer.Option(min=1, help="Runs of each side, alternating.")] = 3
     facts: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="For train, recall, prefix, distill, context, fleet, bank, policy: how many.",
+            help="Number of facts, for train, recall, prefix, distill, context, fleet, bank and "
+            "policy.",
         ),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Also save the JSON object here.")] = None,
-    base: BaseName = DEFAULT_BASE,
+    ] = None
+    out: Annotated[Path | None, typer.Option(help="File to save the JSON object in.")] = None
+    base: BaseName = DEFAULT_BASE
     dtype: Annotated[
         str | None,
-        typer.Option(help="bfloat16 or float32; by default what the machine is fast in."),
-    ] = None,
-    device: Device = None,
-    json: Json = False,
-) -> None:
+        typer.Option(help="bfloat16 or float32; by default the one this machine is fast in."),
+    ] = None
+    device: Device = None
+    json: Json = False
+
+
+def run(options: BenchOptions) -> None:
     """Time us and the peer side by side: ratio is the peer's seconds over ours.
 
-    The peer of train, recall and generate is plain PEFT on the same data, model and dtype; that
-    of fleet, prefix, activated, distill, bank (a fleet write) is our own engine without the thing
-    measured; that of synthesise and of context (a document read once, and what asking a module
-    costs) is `model.generate`, one prompt at a time. Routing has no peer: it reports how often the
-    right module is found, on the data that LORABANK_DATA names. Policy has none either: it holds
-    `auto` against each way of answering taken for every question.
+    The peer of train, recall and generate is plain PEFT on the same data, model and dtype. The
+    peer of fleet, prefix, activated, distill and bank (a fleet write) is our own engine without
+    the thing measured. The peer of synthesise and of context (a document read once, and what
+    asking a module costs) is `model.generate`, one prompt at a time. Routing has no peer: it
+    reports how often the right module is found, on the data that LORABANK_DATA names. Policy
+    compares `auto` with each answer mode taken for every question.
 
     Example: lorabank bench recall --json
     """
@@ -63,39 +80,33 @@ def run(
     from lorabank.engine.models.registry import find_model
     from lorabank.errors import UsageError
 
+    out, dtype, bench = options.out, options.dtype, options.bench
     if out and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise UsageError(f"--out {out} must be a file in a folder that exists")
     if dtype not in (None, "bfloat16", "float32"):
         raise UsageError(f"--dtype must be bfloat16 or float32, got {dtype!r}")
-    if facts and bench in (Name.ACTIVATED, Name.GENERATE, Name.ROUTING, Name.SYNTHESISE):
+    if options.facts and bench in _WITHOUT_FACTS:
         raise UsageError(f"--facts does not go with {bench.value}; leave it out")
     logging.getLogger("lorabank.bench").setLevel(logging.INFO)
-    model = load_info(find_model(base, progress=status), dtype=dtype, device=device)
-    result = run_bench(model, bench.value, pairs=pairs, **({"facts": facts} if facts else {}))
+    model = load_info(find_model(options.base, progress=status), dtype=dtype, device=options.device)
+    facts = {"facts": options.facts} if options.facts else {}
+    result = run_bench(model, bench.value, pairs=options.pairs, **facts)
     if out:
         out.write_text(jsonlib.dumps(result, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    if json:
+    if options.json:
         print_json(result)
         return
-    _table(result)
+    _print_result(result)
 
 
-def _table(result: dict[str, Any]) -> None:
+def _print_result(result: Mapping[str, Any]) -> None:
     if "ratio" in result:
-        print(f"{result['bench']}: {result['ratio']:.2f}x, same results: {_shown(result['equal'])}")
+        print(f"{result['bench']}: {result['ratio']:.2f}x, same results: {_text(result['equal'])}")
     for number, pair in enumerate(result.get("pairs", ()), start=1):
         print(f"  pair {number}: {pair['ours_s']:.2f} s, peer {pair['peer_s']:.2f} s")
     for key, value in result.items():
-        if key in ("bench", "ratio", "equal", "pairs", "settings", "machine", "base"):
-            continue
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            print(key)
-            for row in value:
-                print("  " + "  ".join(f"{name} {_shown(cell)}" for name, cell in row.items()))
-        elif isinstance(value, dict):
-            print(key, " ".join(f"{name} {_shown(cell)}" for name, cell in value.items()))
-        else:
-            print(f"{key:<28}{_shown(value)}")
+        if key not in _HEADER_KEYS:
+            _print_value(key, value)
     machine = result["machine"]
     print(
         f"{result['base']['name']}, {machine['dtype']}, {machine['device']}, {machine['cpu']}, "
@@ -104,11 +115,22 @@ def _table(result: dict[str, Any]) -> None:
     )
 
 
-def _shown(value: Any) -> str:
+def _print_value(key: str, value: Any) -> None:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        print(key)
+        for row in value:
+            print("  " + "  ".join(f"{name} {_text(cell)}" for name, cell in row.items()))
+    elif isinstance(value, dict):
+        print(key, " ".join(f"{name} {_text(cell)}" for name, cell in value.items()))
+    else:
+        print(f"{key:<28}{_text(value)}")
+
+
+def _text(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "-"}[value]
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):
-        return ", ".join(map(_shown, value)) or "none"
+        return ", ".join(map(_text, value)) or "none"
     return str(value)

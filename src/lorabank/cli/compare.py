@@ -1,30 +1,40 @@
-"""`lorabank compare`: every memory on the same questions, what it costs, and from when it pays."""
+"""`lorabank compare`: every answer mode on the same questions, its costs, and when it pays."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lorabank.cli.bank import open_bank
-from lorabank.cli.output import Device, Json, print_json, status
+from lorabank.cli.output import Device, Json, print_json, print_table, status
 
 if TYPE_CHECKING:
     from lorabank.bank.answer.compare import Comparison, MeanScore, ModeResult
 
+_HEADS = ("mode", "token F1", "exact", "tokens", "first ms", "all ms", "once s")
 
-def run(
-    bank: Annotated[Path, typer.Argument(help="The bank's folder.")],
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions:
+    """The options of `lorabank compare`."""
+
+    bank: Annotated[Path, typer.Argument(help="Folder of the bank.")]
     questions: Annotated[
         Path,
         typer.Argument(help="CSV or JSONL: question, answer (empty: none) and perhaps document."),
-    ],
-    timed: Annotated[int, typer.Option(min=1, help="Questions asked one by one for times.")] = 8,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of an answer.")] = 64,
-    plot: Annotated[Path | None, typer.Option(help="Save the figure as PNG here.")] = None,
-    device: Device = None,
-    json: Json = False,
-) -> None:
+    ]
+    timed: Annotated[
+        int, typer.Option(min=1, help="Questions that are asked one by one to take their time.")
+    ] = 8
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 64
+    plot: Annotated[Path | None, typer.Option(help="PNG file to save the figure in.")] = None
+    device: Device = None
+    json: Json = False
+
+
+def run(options: CompareOptions) -> None:
     """Compare adapter, text, both and auto on questions whose answers you know.
 
     Example: lorabank compare bank questions.csv --plot memories.png
@@ -32,51 +42,61 @@ def run(
     from lorabank.bank.answer.compare import compare, read_questions
     from lorabank.errors import UsageError
 
+    plot = options.plot
     if plot and (plot.suffix != ".png" or not plot.absolute().parent.is_dir()):
         raise UsageError(f"--plot must be a .png file in a folder that exists, got {plot}")
     logging.getLogger("lorabank.bank").setLevel(logging.INFO)  # it takes a while
-    items = read_questions(questions)
-    with open_bank(bank, device) as opened:
-        found = compare(opened, items, n_timed=timed, max_new_tokens=max_new_tokens)
+    labelled = read_questions(options.questions)
+    with open_bank(options.bank, options.device) as bank:
+        comparison = compare(
+            bank, labelled, n_timed=options.timed, max_new_tokens=options.max_new_tokens
+        )
     if plot:
         from lorabank.report.draw import png
         from lorabank.report.memories import memories_figure
 
-        plot.write_bytes(png(memories_figure(found.as_json())))
-    if json:
-        print_json(found.as_json())
+        plot.write_bytes(png(memories_figure(comparison.as_json())))
+    if options.json:
+        print_json(comparison.as_json())
         return
-    _table(found)
+    _print_comparison(comparison)
 
 
-def _table(found: "Comparison") -> None:
-    print(f"{found.questions} questions, {found.documents} documents")
-    print(
-        f"{'way':<13}{'token F1':>18}{'exact':>18}{'tokens':>8}{'first ms':>10}{'all ms':>9}"
-        f"{'once s':>9}{'pays vs icl':>13}{'vs rag':>9}"
+def _print_comparison(comparison: "Comparison") -> None:
+    print(f"{comparison.questions} questions, {comparison.documents} documents")
+    print_table(
+        [*_HEADS, "pays vs icl", "vs rag"],
+        [
+            [
+                result.mode,
+                _score(result.token_f1),
+                _score(result.exact),
+                f"{result.prompt_tokens:.0f}",
+                f"{result.first_token_ms:.0f}",
+                f"{result.total_ms:.0f}",
+                f"{sum(result.once_s.values()):.1f}",
+                _break_even(result, "icl"),
+                _break_even(result, "rag"),
+            ]
+            for result in comparison.memories
+        ],
+        left=("mode",),
     )
-    for memory in found.memories:
-        once = sum(memory.once_s.values())
-        print(
-            f"{memory.mode:<13}{_score(memory.token_f1):>18}{_score(memory.exact):>18}"
-            f"{memory.prompt_tokens:>8.0f}{memory.first_token_ms:>10.0f}{memory.total_ms:>9.0f}"
-            f"{once:>9.1f}{_pays(memory, 'icl'):>13}{_pays(memory, 'rag'):>9}"
-        )
     print("pays: questions per document from which it takes less time in all than icl or rag")
-    for memory in found.memories:
-        for note, n in memory.notes.items():
-            status(f"{memory.mode}: {n} times {note}")
-    for way, why in found.left_out.items():
-        status(f"{way} left out: {why}")
+    for result in comparison.memories:
+        for note, n in result.notes.items():
+            status(f"{result.mode}: {n} times {note}")
+    for mode, reason in comparison.left_out.items():
+        status(f"{mode} left out: {reason}")
 
 
 def _score(score: "MeanScore") -> str:
-    ends = "" if score.low is None else f" ({score.low:.2f}-{score.high:.2f})"
-    return f"{score.mean:.2f}{ends}"
+    interval = "" if score.low is None else f" ({score.low:.2f}-{score.high:.2f})"
+    return f"{score.mean:.2f}{interval}"
 
 
-def _pays(memory: "ModeResult", other: str) -> str:
-    if other not in memory.break_even:
+def _break_even(result: "ModeResult", other_mode: str) -> str:
+    if other_mode not in result.break_even:
         return ""
-    n = memory.break_even[other]
-    return "never" if n is None else f"{n:.0f}"
+    n_questions = result.break_even[other_mode]
+    return "never" if n_questions is None else f"{n_questions:.0f}"

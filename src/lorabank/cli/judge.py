@@ -1,13 +1,13 @@
-"""`lorabank judge`: answers scored by a model, with how far to trust it."""
+"""`lorabank judge`: answers scored by a model, and how far to trust the scores."""
 
 import contextlib
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lorabank.cli.output import DEFAULT_BASE, BaseName, Device, Json, print_json
+from lorabank.cli.output import DEFAULT_BASE, BaseName, Device, Json, print_json, print_rows
 from lorabank.cli.synthesise import reply_line
 
 if TYPE_CHECKING:
@@ -18,42 +18,47 @@ if TYPE_CHECKING:
     from lorabank.synthesis.judge import Answer
 
 
-def run(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeOptions:
+    """The options of `lorabank judge`."""
+
     answers: Annotated[
         Path,
         typer.Argument(
             help="JSONL with question, gold (a text or a list) and answer; document, to tell which "
             "answers are alike, and gain (nats per token) if you have them."
         ),
-    ],
+    ]
     judge: Annotated[
         str,
         typer.Option(
             help="openai:MODEL (OPENAI_BASE_URL, OPENAI_API_KEY), or local (--base), a poor judge "
             "if it is small: the default one gives no score at all."
         ),
-    ],
+    ]
     second: Annotated[
-        str | None, typer.Option(help="Another judge, to hold the first against.")
-    ] = None,
+        str | None, typer.Option(help="Another judge, to compare the first one with.")
+    ] = None
     out: Annotated[
-        Path | None, typer.Option(help="JSONL file for every answer's marks and reasons.")
-    ] = None,
+        Path | None, typer.Option(help="JSONL file for every answer's scores and reasons.")
+    ] = None
     cache: Annotated[
-        Path | None, typer.Option(help="Replies that are kept; by default beside ANSWERS.")
-    ] = None,
+        Path | None, typer.Option(help="Cache of replies; by default beside ANSWERS.")
+    ] = None
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Say what it would take, and stop.")
-    ] = False,
+    ] = False
     budget_tokens: Annotated[
-        int | None, typer.Option(help="For each judge; what is kept is free.")
-    ] = None,
-    budget_calls: Annotated[int | None, typer.Option(help="Requests at most, each judge.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Requests at once.")] = None,
-    base: BaseName = DEFAULT_BASE,
-    device: Device = None,
-    json: Json = False,
-) -> None:
+        int | None, typer.Option(help="Most tokens for each judge; cached replies are free.")
+    ] = None
+    budget_calls: Annotated[int | None, typer.Option(help="Most requests for each judge.")] = None
+    workers: Annotated[int | None, typer.Option(help="Requests at once.")] = None
+    base: BaseName = DEFAULT_BASE
+    device: Device = None
+    json: Json = False
+
+
+def run(options: JudgeOptions) -> None:
     """Have a model score answers from 0 to 10; what it cannot score is missing, never 0.
 
     Example: lorabank judge answers.jsonl --judge openai:gpt-4.1 --second openai:gpt-4.1-mini
@@ -61,42 +66,49 @@ def run(
     from lorabank.errors import UsageError
     from lorabank.synthesis.budget import Budget
     from lorabank.synthesis.cache import ReplyCache
-    from lorabank.synthesis.judge import judge as judged_by
+    from lorabank.synthesis.judge import judge
     from lorabank.synthesis.judging import read_answers, summarise
     from lorabank.synthesis.results import write_lines
 
-    if judge == second:
-        raise UsageError(f"--second {second} is the first judge; take another, or leave it out")
-    if out is not None:
-        _check_out(out, answers)
-    budget = Budget(budget_tokens, budget_calls)
-    found = read_answers(answers)
-    judges = [_judge(name, workers, base=base, device=device) for name in (judge, second) if name]
-    where = cache or answers.with_name("judge-cache.sqlite")
-    with contextlib.ExitStack() as stack:
-        kept = None
-        if where.exists() or not estimate:
-            kept = stack.enter_context(ReplyCache(where))
-        if estimate:
-            _show_estimate(found, judges, kept, as_json=json)
-            return
-        results = [
-            judged_by(found, one, kept, budget=budget, on_reply=reply_line()) for one in judges
-        ]
-    told = summarise(found, *results)
-    if out is not None:
-        rows = zip(found, *(one.marks for one in results), strict=True)
-        write_lines(
-            out, ({**asdict(row[0]), "marks": [asdict(m) for m in row[1:]]} for row in rows)
+    if options.judge == options.second:
+        raise UsageError(
+            f"--second {options.second} is the first judge; take another, or leave it out"
         )
-    if json:
-        print_json(told)
+    if options.out is not None:
+        _check_out(options.out, options.answers)
+    budget = Budget(options.budget_tokens, options.budget_calls)
+    answers = read_answers(options.answers)
+    judges = [_judge(name, options) for name in (options.judge, options.second) if name]
+    cache_path = options.cache or options.answers.with_name("judge-cache.sqlite")
+    with contextlib.ExitStack() as stack:
+        cache = None
+        if cache_path.exists() or not options.estimate:
+            cache = stack.enter_context(ReplyCache(cache_path))
+        if options.estimate:
+            _print_estimate(answers, judges, cache, as_json=options.json)
+            return
+        outcomes = [
+            judge(answers, generator, cache, budget=budget, on_reply=reply_line())
+            for generator in judges
+        ]
+    summary = summarise(answers, *outcomes)
+    if options.out is not None:
+        scored = zip(answers, *(outcome.marks for outcome in outcomes), strict=True)
+        write_lines(
+            options.out,
+            (
+                {**asdict(answer), "marks": [asdict(mark) for mark in marks]}
+                for answer, *marks in scored
+            ),
+        )
+    if options.json:
+        print_json(summary)
     else:
-        print(_shown(told))
+        print_rows(_summary_rows(summary), width=16)
 
 
 def _check_out(out: Path, answers: Path) -> None:
-    """Before anything is paid for."""
+    """Refuse an output file that cannot be written, before anything is paid for."""
     from lorabank.errors import UsageError
 
     if out.suffix != ".jsonl" or out.is_dir() or not out.absolute().parent.is_dir():
@@ -105,7 +117,7 @@ def _check_out(out: Path, answers: Path) -> None:
         raise UsageError(f"--out {out} is the file of answers itself; name another")
 
 
-def _judge(name: str, workers: int | None, *, base: str, device: str | None) -> "Generator":
+def _judge(name: str, options: JudgeOptions) -> "Generator":
     from lorabank.engine.backbone.base import load_base
     from lorabank.errors import UsageError
     from lorabank.synthesis.inputs import generator_for
@@ -114,10 +126,14 @@ def _judge(name: str, workers: int | None, *, base: str, device: str | None) -> 
         raise UsageError("--judge must be openai:MODEL or local; a file of texts cannot judge")
     if not name.startswith("openai:") and name != "local":
         raise UsageError(f"--judge must be openai:MODEL or local, got {name!r}")
-    return generator_for(name, workers=workers, local=lambda: load_base(base, device=device))
+    return generator_for(
+        name,
+        workers=options.workers,
+        local=lambda: load_base(options.base, device=options.device),
+    )
 
 
-def _show_estimate(
+def _print_estimate(
     answers: "Sequence[Answer]",
     judges: "Sequence[Generator]",
     cache: "ReplyCache | None",
@@ -127,56 +143,59 @@ def _show_estimate(
     from lorabank.synthesis.generators import estimate_prompt
     from lorabank.synthesis.judge import request_for
 
-    n_asked = n_kept = tokens = 0
-    for one in judges:
-        for request in {request_for(a, as_json=one.writes_json, seed=0) for a in answers}:
-            if cache is not None and cache.get(one, request):
-                n_kept += 1
+    n_calls = n_cached = n_tokens = 0
+    for judge in judges:
+        for request in {request_for(a, as_json=judge.writes_json, seed=0) for a in answers}:
+            if cache is not None and cache.get(judge, request):
+                n_cached += 1
             else:
-                n_asked += 1
-                tokens += estimate_prompt(request)
+                n_calls += 1
+                n_tokens += estimate_prompt(request)
     if as_json:
-        print_json({"calls": n_asked, "kept": n_kept, "prompt_tokens": tokens})
+        print_json({"calls": n_calls, "kept": n_cached, "prompt_tokens": n_tokens})
     else:
         print(
-            f"{n_asked} calls, about {tokens:,} tokens in prompts by the length of texts; "
-            f"{n_kept} kept from before"
+            f"{n_calls} calls, about {n_tokens:,} tokens in prompts by the length of texts; "
+            f"{n_cached} cached from before"
         )
 
 
-def _shown(told: dict[str, Any]) -> str:
+def _summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
-        ("judge", f"{told['judge']}: {_mean(told['score'])} of 10"),
-        ("answers", f"{told['answers']} about {told['documents']} documents{_missing(told)}"),
+        ("judge", f"{summary['judge']}: {_mean(summary['score'])} of 10"),
+        (
+            "answers",
+            f"{summary['answers']} about {summary['documents']} documents{_missing(summary)}",
+        ),
     ]
-    if told["documents"] < 3:
+    if summary["documents"] < 3:
         rows.append(("", "fewer than three documents named in the answers: no intervals"))
-    rows += [(name.replace("_", " "), _mean(found)) for name, found in told["metrics"].items()]
-    rows.append(("agrees with F1", _agreement(told["agreement"]["token_f1"])))
-    if second := told.get("second"):
+    rows += [(name.replace("_", " "), _mean(mean)) for name, mean in summary["metrics"].items()]
+    rows.append(("agrees with F1", _agreement(summary["agreement"]["token_f1"])))
+    if second := summary.get("second"):
         rows += [
             ("second judge", f"{second['judge']}: {_mean(second['score'])}{_missing(second)}"),
             ("agrees with F1", _agreement(second["agreement"]["token_f1"])),
-            ("the two agree", _agreement(told["agreement"]["second"])),
+            ("the two agree", _agreement(summary["agreement"]["second"])),
         ]
-    return "\n".join(f"{name:<16}{value}" for name, value in rows)
+    return rows
 
 
-def _mean(found: dict[str, Any]) -> str:
-    ends = "" if found["low"] is None else f" ({found['low']:.3g} to {found['high']:.3g})"
-    return f"{found['mean']:.3g}{ends}, n = {found['n']}"
+def _mean(mean: dict[str, Any]) -> str:
+    interval = "" if mean["low"] is None else f" ({mean['low']:.3g} to {mean['high']:.3g})"
+    return f"{mean['mean']:.3g}{interval}, n = {mean['n']}"
 
 
-def _missing(told: dict[str, Any]) -> str:
-    reasons = ", ".join(f"{n} {reason}" for reason, n in told["missing"].items())
+def _missing(summary: dict[str, Any]) -> str:
+    reasons = ", ".join(f"{n} {reason}" for reason, n in summary["missing"].items())
     return f"; without a score: {reasons}" if reasons else ""
 
 
-def _agreement(found: dict[str, Any]) -> str:
-    rank = "not defined" if found["spearman"] is None else f"{found['spearman']:.2f}"
-    parts = [f"rank correlation {rank}"]
-    if found["kappa"] is not None:
-        parts.append(f"weighted kappa {found['kappa']:.2f}")
-    if found["mean_difference"] is not None:
-        parts.append(f"{found['mean_difference']:.2f} points apart")
-    return f"{', '.join(parts)}, n = {found['n']}"
+def _agreement(agreement: dict[str, Any]) -> str:
+    spearman = agreement["spearman"]
+    parts = [f"rank correlation {'not defined' if spearman is None else format(spearman, '.2f')}"]
+    if agreement["kappa"] is not None:
+        parts.append(f"weighted kappa {agreement['kappa']:.2f}")
+    if agreement["mean_difference"] is not None:
+        parts.append(f"{agreement['mean_difference']:.2f} points apart")
+    return f"{', '.join(parts)}, n = {agreement['n']}"

@@ -27,6 +27,7 @@ from lorabank.cli import (
     synthesise,
     write,
 )
+from lorabank.cli.options import command
 from lorabank.errors import LorabankError
 
 app = typer.Typer(
@@ -43,8 +44,8 @@ app.command("recall")(recall.run)
 app.command("plan")(plan.run)
 app.command("init")(bank.init)
 app.command("write")(write.run)
-app.command("ask")(ask.run)
-app.command("compare")(compare.run)
+app.command("ask")(command(ask.run))
+app.command("compare")(command(compare.run))
 app.command("list")(records.list_)
 app.command("show")(records.show)
 app.command("verify")(records.verify)
@@ -55,8 +56,8 @@ app.command("prune")(records.prune)
 app.command("export")(records.export)
 app.command("import")(bank.import_)
 app.command("synthesise")(synthesise.run)
-app.command("judge")(judge.run)
-app.command("bench")(bench.run)
+app.command("judge")(command(judge.run))
+app.command("bench")(command(bench.run))
 app.add_typer(models.app, name="models")
 app.add_typer(study.app, name="study")
 

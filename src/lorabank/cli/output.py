@@ -3,13 +3,15 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 if TYPE_CHECKING:
     from lorabank.engine.training.jobs import Progress as JobProgress
@@ -25,10 +27,34 @@ Quantize = Annotated[
     str | None, typer.Option(help="4bit: the base in NF4, needs the extra lorabank[4bit].")
 ]
 DEFAULT_BASE = "smollm2-135m"
+_WIDE = 200  # columns of a table that goes into a pipe
 
 
 def print_json(answer: dict[str, Any]) -> None:
     print(json.dumps(answer, ensure_ascii=False))
+
+
+def print_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str]
+) -> None:
+    """Print a table on stdout.
+
+    Args:
+        left: heads of the columns that hold text; the others are aligned to the right.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for head in heads:
+        table.add_column(head, justify="left" if head in left else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    width = None if sys.stdout.isatty() else _WIDE  # what is piped is not cut to a screen
+    Console(width=width, highlight=False, soft_wrap=False).print(table)
+
+
+def print_rows(rows: Sequence[tuple[str, str]], *, width: int = 22) -> None:
+    """Print names and values in two columns on stdout."""
+    for name, value in rows:
+        print(f"{name:<{width}}{value}")
 
 
 def status(text: str) -> None:

@@ -17,9 +17,9 @@ from lorabank.cli.main import app
 
 _HEAD = """# Commands
 
-Made from the commands themselves by `make docs`. What a command reports goes to stdout, as one JSON object with
-`--json`; progress goes to stderr. A request that cannot be met ends with one or two lines and exit code 2, an
-interrupted command with 130.
+Made from the commands themselves by `make docs`. What a command reports goes to stdout, as one
+JSON object with `--json`; progress goes to stderr. A request that cannot be met ends with one or
+two lines and exit code 2, an interrupted command with 130.
 """
 _TYPE_NAMES = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
 
@@ -82,14 +82,16 @@ def _meaning(parameter: inspect.Parameter) -> str:
     value_type, default = _value_type(parameter), parameter.default
     if isinstance(value_type, type) and issubclass(value_type, Enum):
         text += f" One of {', '.join(str(member.value) for member in value_type)}."
-    if default in (None, False, inspect.Parameter.empty):
+    if default is None or default is False or default is inspect.Parameter.empty:
         return text
     return f"{text} Default: `{default}`."
 
 
 def _description(callback: Any) -> str:
     """Return a docstring with the lines of each paragraph joined, its example as code."""
-    paragraphs = [" ".join(text.split()) for text in inspect.cleandoc(callback.__doc__).split("\n\n")]
+    paragraphs = [
+        " ".join(text.split()) for text in inspect.cleandoc(callback.__doc__).split("\n\n")
+    ]
     return "\n\n".join(
         f"Example: `{text.removeprefix('Example: ')}`" if text.startswith("Example: ") else text
         for text in paragraphs
