@@ -2,11 +2,12 @@
 # make test    the tests (CPU, no network once set up)
 # make soak    200 writers killed, 8 readers against a writer; two minutes
 # make check   format, lint, types
+# make docs    the reference of commands and the site, into out/site
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test soak check setup clean
+.PHONY: demo test soak check docs setup clean
 
 demo: setup
 	$(BIN)/lorabank quickstart
@@ -21,6 +22,10 @@ check: setup
 	$(BIN)/ruff format --check src tests
 	$(BIN)/ruff check src tests
 	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/python -m lorabank.cli.reference > docs/cli.md
+	$(BIN)/mkdocs build --quiet --strict
 
 setup: $(VENV)/installed
 

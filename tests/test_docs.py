@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from lorabank.cli.main import main
+from lorabank.cli.reference import reference
 from tests.synthesis import chat_server
 
 ROOT = Path(__file__).parents[1]
@@ -89,6 +90,10 @@ def test_links_lead_somewhere(page: Path):
     for target in LINK.findall(page.read_text("utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_reference_of_commands_is_up_to_date():
+    assert (ROOT / "docs" / "cli.md").read_text("utf-8") == reference(), "run make docs"
 
 
 def test_readme_is_short():

@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lorabank.bench.benches import BENCHES
-from lorabank.cli.bench import Name
+from lorabank.cli.bench import BenchName
 from lorabank.cli.main import app
 from lorabank.errors import UsageError
 
@@ -13,7 +13,7 @@ runner = CliRunner()
 
 
 def test_every_bench_has_a_name_on_the_command_line():
-    assert [name.value for name in Name] == list(BENCHES)
+    assert [name.value for name in BenchName] == list(BENCHES)
 
 
 def test_json_is_one_object_on_stdout_and_the_same_in_the_file(tiny_folder: Path, tmp_path: Path):
