@@ -57,7 +57,7 @@ def test_documents_become_a_file_learn_can_read(server: Server, docs: Path, tmp_
     assert made["answer"] in document[made["start"] : made["end"]]
     text = call(*options)
     assert "0 calls" in text
-    assert "4 kept from before" in text
+    assert "4 cached from before" in text
     assert "18 of 18 sentences" in text
 
 

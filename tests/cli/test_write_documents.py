@@ -77,7 +77,7 @@ def test_a_folder_of_documents_becomes_a_module(
     asked = len(server.asked)
     text = call(bank, "lands", docs, *QUICK, "--replace", "--modules", "1")
     assert len(server.asked) == asked
-    assert "kept from before" in text
+    assert "cached from before" in text
     assert "lands version 2" in text
     assert "held out: 4 questions" in text
     assert "did not stick: " in text

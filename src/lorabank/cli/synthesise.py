@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +15,12 @@ from lorabank.cli.output import (
     Json,
     Quantize,
     print_json,
+    print_rows,
     status,
 )
 
 if TYPE_CHECKING:
+    from lorabank.engine.backbone.base import Base
     from lorabank.synthesis.generators import Generator
     from lorabank.synthesis.pieces import Piece
     from lorabank.synthesis.results import SynthesisOutcome
@@ -29,59 +31,67 @@ _CACHE = "synthesis-cache.sqlite"
 _EVERY_S = 10.0
 
 
-def run(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SynthesiseOptions:
+    """The options of `lorabank synthesise`."""
+
     docs: Annotated[
         list[Path],
         typer.Argument(
             help="Documents or folders of them; or one facts file (.csv, .jsonl), or one folder "
             "or file of written texts (PaperQA, SQuAD)."
         ),
-    ],
+    ]
     formats: Annotated[
         str,
         typer.Option(
-            help="Of each passage: qa:N, summary:N, rewrite:N, implications:N, original; of each "
-            "question or fact: paraphrase:N, reverse."
+            help="For each passage: qa:N, summary:N, rewrite:N, implications:N, original; for "
+            "each question or fact: paraphrase:N, reverse."
         ),
-    ] = "qa:20,summary:2,original",
+    ] = "qa:20,summary:2,original"
     generator: Annotated[
         str,
         typer.Option(
             help="local (the base model), openai:MODEL (OPENAI_BASE_URL, OPENAI_API_KEY), or "
             "file:PATH of texts written already."
         ),
-    ] = "local",
-    out: Annotated[Path | None, typer.Option(help="JSONL file for the examples.")] = None,
+    ] = "local"
+    out: Annotated[Path | None, typer.Option(help="JSONL file for the examples.")] = None
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Say what it would take, and stop.")
-    ] = False,
+    ] = False
     budget_tokens: Annotated[
-        int | None, typer.Option(help="Of prompts and replies together; what is kept is free.")
-    ] = None,
-    budget_calls: Annotated[int | None, typer.Option(help="Requests at most.")] = None,
+        int | None,
+        typer.Option(help="Most tokens of prompts and replies; cached replies are free."),
+    ] = None
+    budget_calls: Annotated[int | None, typer.Option(help="Most requests.")] = None
     workers: Annotated[
         int | None,
         typer.Option(help="Requests at once: 16 rows of a batch locally, 8 at an endpoint."),
-    ] = None,
+    ] = None
     held_out: Annotated[
         Path | None,
         typer.Option(help="Facts file with questions for measuring; none of them is made."),
-    ] = None,
+    ] = None
     skip_failed: Annotated[
         bool,
-        typer.Option("--skip-failed", help="Only name documents of which nothing was fit."),
-    ] = False,
-    chunk_words: Annotated[int, typer.Option(help="Words of a passage at most.")] = 400,
+        typer.Option(
+            "--skip-failed", help="Go on without documents of which nothing was fit to teach."
+        ),
+    ] = False
+    chunk_words: Annotated[int, typer.Option(help="Most words of a passage.")] = 400
     cache: Annotated[
         Path | None,
-        typer.Option(help=f"Replies that are kept; by default {_CACHE} beside --out."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the generator's draws.")] = 0,
-    base: BaseName = DEFAULT_BASE,
-    device: Device = None,
-    quantize: Quantize = None,
-    json: Json = False,
-) -> None:
+        typer.Option(help=f"Cache of replies; by default {_CACHE} beside --out."),
+    ] = None
+    seed: Annotated[int, typer.Option(help="Seed of the generator's draws.")] = 0
+    base: BaseName = DEFAULT_BASE
+    device: Device = None
+    quantize: Quantize = None
+    json: Json = False
+
+
+def run(options: SynthesiseOptions) -> None:
     """Write questions, summaries and rewrites of documents, check them, and save what is fit.
 
     A run that was broken off, or met its budget, goes on where it was when started again.
@@ -93,44 +103,46 @@ def run(
     from lorabank.synthesis.cache import ReplyCache
     from lorabank.synthesis.formats import parse_formats
     from lorabank.synthesis.results import write_lines
-    from lorabank.synthesis.synthesise import estimate as estimated
-    from lorabank.synthesis.synthesise import synthesise
+    from lorabank.synthesis.synthesise import estimate, synthesise
     from lorabank.synthesis.tasks import SamplingOptions
     from lorabank.tasks.examples import read_examples
 
-    wanted = parse_formats(formats)
-    budget, way = Budget(budget_tokens, budget_calls), SamplingOptions(seed=seed)
-    if out is None and not estimate:
+    formats = parse_formats(options.formats)
+    budget = Budget(options.budget_tokens, options.budget_calls)
+    sampling, out, held_out = SamplingOptions(seed=options.seed), options.out, options.held_out
+    if out is None and not options.estimate:
         raise UsageError("--out is missing: name a .jsonl file for the examples")
     if out is not None:
-        _check_out(out, [*docs, *([held_out] if held_out else [])])
+        _check_out(out, [*options.docs, *([held_out] if held_out else [])])
     questions = [example.question for example in read_examples(held_out)] if held_out else []
-    pieces = _pieces(docs, chunk_words)
-    writer = _generator(generator, workers, base=base, device=device, quantize=quantize)
-    where = cache or (out.parent / _CACHE if out else None)
+    pieces = _pieces(options.docs, options.chunk_words)
+    generator = _generator(options)
+    cache_path = options.cache or (out.parent / _CACHE if out else None)
     with contextlib.ExitStack() as stack:
-        keeps = None
-        if where is not None and not writer.is_file and (where.exists() or not estimate):
-            keeps = stack.enter_context(ReplyCache(where))
-        if estimate:
-            _show_estimate(estimated(pieces, wanted, writer, keeps, way=way), as_json=json)
+        cache = None
+        may_create = not options.estimate
+        if cache_path and not generator.is_file and (cache_path.exists() or may_create):
+            cache = stack.enter_context(ReplyCache(cache_path))
+        if options.estimate:
+            calls = estimate(pieces, formats, generator, cache, way=sampling)
+            _print_estimate(calls, as_json=options.json)
             return
         outcome = synthesise(
             pieces,
-            wanted,
-            writer,
-            keeps,
-            way=way,
+            formats,
+            generator,
+            cache,
+            way=sampling,
             budget=budget,
             held_out=questions,
-            skip_failed=skip_failed,
+            skip_failed=options.skip_failed,
             on_reply=reply_line(),
         )
     assert out is not None
     log = out.with_name(f"{out.stem}.refused.jsonl")
     write_lines(log, map(asdict, outcome.refused))
     write_lines(out, map(asdict, outcome.made))
-    _answer(outcome, out, log, as_json=json)
+    _print_outcome(outcome, out, log, as_json=options.json)
 
 
 def _check_out(out: Path, read: list[Path]) -> None:
@@ -155,53 +167,47 @@ def _pieces(docs: list[Path], chunk_words: int) -> "list[Piece]":
     return from_chunks(cut_all(read_sources(docs), size_tokens=chunk_words))
 
 
-def _generator(
-    name: str, workers: int | None, *, base: str, device: str | None, quantize: str | None
-) -> "Generator":
+def _generator(options: SynthesiseOptions) -> "Generator":
     from lorabank.engine.backbone.base import load_info
     from lorabank.engine.models.registry import find_model
     from lorabank.synthesis.inputs import generator_for
 
-    return generator_for(
-        name,
-        workers=workers,
-        local=lambda: load_info(
-            find_model(base, progress=status), device=device, quantize=quantize
-        ),
-    )
+    def load() -> "Base":
+        info = find_model(options.base, progress=status)
+        return load_info(info, device=options.device, quantize=options.quantize)
+
+    return generator_for(options.generator, workers=options.workers, local=load)
 
 
 def reply_line() -> "OnReply":
-    """How many replies there are, now and then."""
+    """Return a callback that prints now and then how many replies there are."""
     last = time.monotonic()
 
-    def on_reply(n: int, known: int) -> None:
+    def on_reply(n_replies: int, n_requests: int) -> None:
         nonlocal last
         if time.monotonic() - last >= _EVERY_S:
             last = time.monotonic()
-            status(f"{n} of {known} replies")
+            status(f"{n_replies} of {n_requests} replies")
 
     return on_reply
 
 
-def _show_estimate(found: "Estimate", *, as_json: bool) -> None:
+def _print_estimate(estimate: "Estimate", *, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(estimate))
         return
     print(
-        f"{found.calls} calls, about {found.prompt_tokens:,} tokens in prompts and "
-        f"{found.completion_tokens:,} in replies; {found.kept} kept from before.\n"
+        f"{estimate.calls} calls, about {estimate.prompt_tokens:,} tokens in prompts and "
+        f"{estimate.completion_tokens:,} in replies; {estimate.kept} cached from before.\n"
         "By the length of texts, for the first round; later rounds ask for what is missing then."
     )
 
 
-def _answer(outcome: "SynthesisOutcome", out: Path, log: Path, *, as_json: bool) -> None:
-    told = outcome.as_json()
+def _print_outcome(outcome: "SynthesisOutcome", out: Path, log: Path, *, as_json: bool) -> None:
     if as_json:
-        print_json({**told, "out": str(out), "refused_log": str(log)})
+        print_json({**outcome.as_json(), "out": str(out), "refused_log": str(log)})
         return
-    rows = outcome_rows(outcome, out, log)
-    print("\n".join(f"{name:<18}{value}" for name, value in rows))
+    print_rows(outcome_rows(outcome, out, log), width=18)
     if outcome.not_asked:
         status(
             f"the budget is spent: {outcome.not_asked} requests were not made; the same command "
@@ -212,37 +218,35 @@ def _answer(outcome: "SynthesisOutcome", out: Path, log: Path, *, as_json: bool)
 def outcome_rows(
     outcome: "SynthesisOutcome", out: Path | None, log: Path | None
 ) -> list[tuple[str, str]]:
-    """A synthesis for people: what, and how much of it.
+    """Return what a synthesis made and refused as names and values.
 
     Args:
-        out: where the examples are; log: where what was refused is; None for nowhere.
+        out: file the examples are in; log: file of what was refused; None for no file.
     """
-    told = outcome.as_json()
-    covered = outcome.coverage
-    made = ", ".join(f"{n} {name}" for name, n in told["by_format"].items()) or "none"
+    summary, coverage = outcome.as_json(), outcome.coverage
+    made = ", ".join(f"{n} {name}" for name, n in summary["by_format"].items()) or "none"
     tokens = f"{outcome.prompt_tokens:,} + {outcome.completion_tokens:,} tokens"
+    examples = f"{len(outcome.made)} of {outcome.wanted}{f' in {out}' if out else ''} ({made})"
     rows = [
-        (
-            "examples",
-            f"{len(outcome.made)} of {outcome.wanted}{f' in {out}' if out else ''} ({made})",
-        ),
+        ("examples", examples),
         ("made of", f"{outcome.passages} passages in {outcome.documents} documents"),
-        ("asked", f"{outcome.calls} calls, {tokens}; {outcome.cached_replies} kept from before"),
+        ("asked", f"{outcome.calls} calls, {tokens}; {outcome.cached_replies} cached from before"),
         ("refused", f"{len(outcome.refused)}{f', all in {log}' if log else ''}"),
     ]
-    for reason, n in told["refused"].items():
-        rows.append((f"  {n} times", f"{reason}: {' | '.join(told['samples'][reason])}"))
+    for reason, n in summary["refused"].items():
+        rows.append((f"  {n} times", f"{reason}: {' | '.join(summary['samples'][reason])}"))
     if outcome.without:
         rows.append(("nothing made of", ", ".join(outcome.without)))
-    if covered.sentences:
+    if coverage.sentences:
         rows.append(
             (
                 "questions cover",
-                f"{covered.sentences_covered} of {covered.sentences} sentences, "
-                f"{covered.names_covered} of {covered.names} names",
+                f"{coverage.sentences_covered} of {coverage.sentences} sentences, "
+                f"{coverage.names_covered} of {coverage.names} names",
             )
         )
-    for one in outcome.contradictions:
-        told_by = " | ".join(f"{a!r} in {s}" for a, s in zip(one.answers, one.sources, strict=True))
-        rows.append(("contradiction", f"{one.question} {told_by}"))
+    for contradiction in outcome.contradictions:
+        answers = zip(contradiction.answers, contradiction.sources, strict=True)
+        texts = " | ".join(f"{answer!r} in {source}" for answer, source in answers)
+        rows.append(("contradiction", f"{contradiction.question} {texts}"))
     return rows
