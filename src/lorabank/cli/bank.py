@@ -1,4 +1,4 @@
-"""The bank's commands that read with its base model: init, forget, import."""
+"""The bank's commands that need its base model: init, forget, import."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,8 +53,8 @@ def forget(
 
     Example: lorabank forget team
     """
-    with open_bank(bank, device) as opened:
-        proof = opened.forget(what)
+    with open_bank(bank, device) as memory:
+        proof = memory.forget(what)
     if json:
         print_json(proof.as_json())
         return
@@ -69,12 +69,16 @@ def forget(
 
 def import_(
     folder: Annotated[Path, typer.Argument(help="A LoRA folder written by PEFT or by export.")],
-    name: Annotated[str | None, typer.Argument(help="Of the module; else the folder's.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the module; by default the folder's.")
+    ] = None,
     bank: BankPath = DEFAULT_BANK,
     text: Annotated[
-        Path | None, typer.Option(help="A passage the module is to be found by.")
+        Path | None, typer.Option(help="File with a passage the module is found by.")
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="A new version.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Add a version to a module that exists.")
+    ] = False,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -83,8 +87,8 @@ def import_(
     Example: lorabank import out/facts facts
     """
     texts = [passage(text)] if text is not None else []
-    with open_bank(bank, device) as opened:
-        version = opened.import_(folder, name, replace=replace, texts=texts)
+    with open_bank(bank, device) as memory:
+        version = memory.import_(folder, name, replace=replace, texts=texts)
     if json:
         print_json({"module": version.module, "version": version.number})
     else:
@@ -92,6 +96,7 @@ def import_(
 
 
 def open_bank(path: Path, device: str | None) -> "Bank":
+    """Return the bank in a folder, with its base model loaded."""
     from lorabank.bank.bank import Bank
     from lorabank.engine.backbone.base import load_base
     from lorabank.store.store import Store
@@ -102,7 +107,7 @@ def open_bank(path: Path, device: str | None) -> "Bank":
 
 
 def passage(path: Path) -> str:
-    """What --text names.
+    """Return the text of the file that --text names.
 
     Raises:
         DataError: it cannot be read.

@@ -1,4 +1,4 @@
-"""`lorabank models`: which base models there are, and what is known of each."""
+"""`lorabank models`: the base models there are, and their identity."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -15,7 +15,7 @@ Name = Annotated[str, typer.Argument(help="Model name, Hugging Face id, folder o
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """Models known by name, and those in the cache.
+    """List the models known by name, and those in the cache.
 
     Example: lorabank models list
     """
@@ -26,8 +26,8 @@ def list_(json: Json = False) -> None:
         print_json({"models": [asdict(state) for state in states]})
         return
     for state in states:
-        where = f"cached, {state.n_bytes / 1e6:.0f} MB" if state.is_cached else "not cached"
-        print(f"{state.name:<20}{where:<18}{state.licence:<14}{state.source}")
+        size = f"cached, {state.n_bytes / 1e6:.0f} MB" if state.is_cached else "not cached"
+        print(f"{state.name:<20}{size:<18}{state.licence:<14}{state.source}")
 
 
 @app.command()
@@ -41,7 +41,7 @@ def pull(name: Name, json: Json = False) -> None:
 
 @app.command()
 def show(name: Name, json: Json = False) -> None:
-    """What a model is: folder, content hash, size, source, licence. Fetches it if need be.
+    """Print a model's folder, content hash, size, source and licence; fetch it if need be.
 
     Example: lorabank models show smollm2-135m
     """

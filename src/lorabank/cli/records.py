@@ -1,15 +1,16 @@
-"""What a bank holds and has been through: list, show, verify, history, rollback, prune, export.
+"""The bank's commands on its records: list, show, verify, history, rollback, prune, export.
 
-None of these needs the base model, but for `verify --recall`.
+None of these needs the base model, except `verify --recall`.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lorabank.cli.bank import DEFAULT_BANK, BankPath
-from lorabank.cli.output import Device, Json, print_json
+from lorabank.cli.output import Device, Json, print_json, print_table
 
 if TYPE_CHECKING:
     from lorabank.store.records import Version
@@ -31,15 +32,8 @@ def list_(bank: BankPath = DEFAULT_BANK, json: Json = False) -> None:
         return
     print(f"{_modules(len(versions))} for {base.name} ({base.sha256[:12]})")
     if versions:
-        print(f"{'module':<28}{'version':>8}{'facts':>7}{'recall':>8}{'bytes':>12}  written")
-    for version in versions:
-        record = version.record
-        recall = record.get("recall")
-        print(
-            f"{version.module[:27]:<28}{version.number:>8}{record.get('facts', ''):>7}"
-            f"{'' if recall is None else format(recall, '.0%'):>8}"
-            f"{record.get('adapter_bytes', 0):>12,}  {version.created_at}"
-        )
+        heads = ["module", "version", "facts", "recall", "bytes", "written"]
+        print_table(heads, [_cells(version) for version in versions], left=("module", "written"))
 
 
 def show(name: Name, bank: BankPath = DEFAULT_BANK, json: Json = False) -> None:
@@ -91,41 +85,34 @@ def verify(
     with Store.open(bank) as store:
         damage = store.verify()
         # What a damaged database names is not to be relied on, if it can be read at all.
-        names = [] if any(d.kind == "database" for d in damage) else store.names()
+        is_readable = all(fault.kind != "database" for fault in damage)
+        names = store.names() if is_readable else []
     if recall and not damage:
         from lorabank.cli.bank import open_bank
 
         with open_bank(bank, device) as opened:
             measured = {name: opened.recall(name) for name in names}
     if json:
-        found = [
-            {
-                "module": d.module,
-                "version": d.version,
-                "file": d.file,
-                "kind": d.kind,
-                "lost": d.lost,
-            }
-            for d in damage
-        ]
-        print_json({"modules": len(names), "damage": found, "recall": measured})
+        faults = [asdict(fault) for fault in damage]
+        print_json({"modules": len(names), "damage": faults, "recall": measured})
     else:
         print(f"{_modules(len(names))}, {'no damage' if not damage else f'{len(damage)} damaged'}")
-        for d in damage:
-            where = " ".join(str(part) for part in (d.module, d.version, d.file) if part)
-            print(f"  {d.kind}: {where}: {d.lost}")
-        for name, share in measured.items():
-            print(f"  {name}: {'no examples' if share is None else f'recall {share:.0%}'}")
+        for fault in damage:
+            place = " ".join(str(p) for p in (fault.module, fault.version, fault.file) if p)
+            print(f"  {fault.kind}: {place}: {fault.lost}")
+        for name, module_recall in measured.items():
+            text = "no examples" if module_recall is None else f"recall {module_recall:.0%}"
+            print(f"  {name}: {text}")
     if damage:
         raise typer.Exit(1)
 
 
 def history(
-    name: Annotated[str | None, typer.Argument(help="Of one module.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Module; by default all of them.")] = None,
     bank: BankPath = DEFAULT_BANK,
     json: Json = False,
 ) -> None:
-    """What was done to the bank, oldest first.
+    """Print what was done to the bank, oldest first.
 
     Example: lorabank history team
     """
@@ -135,13 +122,20 @@ def history(
         events = store.history(name)
     if json:
         rows = [
-            {"at": e.at, "what": e.what, "module": e.module, "version": e.version, **e.details}
-            for e in events
+            {
+                "at": event.at,
+                "what": event.what,
+                "module": event.module,
+                "version": event.version,
+                **event.details,
+            }
+            for event in events
         ]
         print_json({"events": rows})
         return
-    for e in events:
-        print(f"{e.at}  {e.what:<9} {e.module or ''} {'' if e.version is None else e.version}")
+    for event in events:
+        number = "" if event.version is None else event.version
+        print(f"{event.at}  {event.what:<9} {event.module or ''} {number}")
 
 
 def rollback(
@@ -157,17 +151,17 @@ def rollback(
     from lorabank.store.store import Store
 
     with Store.open(bank) as store, store.writing(what=f"rollback {name}"[:80]) as tx:
-        now = tx.rollback(name, version)
+        current = tx.rollback(name, version)
     if json:
-        print_json(_row(now))
+        print_json(_row(current))
     else:
-        print(f"{name} is at version {now.number} again, written {now.created_at}")
+        print(f"{name} is at version {current.number} again, written {current.created_at}")
 
 
 def prune(
     bank: BankPath = DEFAULT_BANK,
-    name: Annotated[str | None, typer.Option(help="Of one module only.")] = None,
-    keep: Annotated[int, typer.Option(help="Versions kept of each module.")] = 1,
+    name: Annotated[str | None, typer.Option(help="Module; by default all of them.")] = None,
+    keep: Annotated[int, typer.Option(help="Number of versions each module keeps.")] = 1,
     json: Json = False,
 ) -> None:
     """Drop old versions; the current one always stays.
@@ -177,11 +171,11 @@ def prune(
     from lorabank.store.store import Store
 
     with Store.open(bank) as store, store.writing(what="prune") as tx:
-        gone = tx.prune(keep=keep, name=name)
+        dropped = tx.prune(keep=keep, name=name)
     if json:
-        print_json({"pruned": [{"module": m, "version": v} for m, v in gone]})
+        print_json({"pruned": [{"module": m, "version": v} for m, v in dropped]})
     else:
-        print(f"{len(gone)} old versions dropped")
+        print(f"{len(dropped)} old versions dropped")
 
 
 def export(
@@ -221,6 +215,18 @@ def _row(version: "Version") -> dict[str, Any]:
         ],
         "files": dict(version.files),
     }
+
+
+def _cells(version: "Version") -> list[str]:
+    record, recall = version.record, version.record.get("recall")
+    return [
+        version.module,
+        str(version.number),
+        str(record.get("facts", "")),
+        "" if recall is None else f"{recall:.0%}",
+        f"{record.get('adapter_bytes', 0):,}",
+        version.created_at,
+    ]
 
 
 def _modules(n: int) -> str:
