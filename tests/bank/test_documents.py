@@ -34,7 +34,7 @@ from lorabank.bank.write.training import train_drafts
 from lorabank.bank.write.write import WriteReport, plan_jobs
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import AnswerReading
+from lorabank.engine.inference.answer_readings import AnswerReading
 from lorabank.errors import AdapterError, UnavailableError, UsageError
 from lorabank.retrieval.documents import from_text, read_documents
 from lorabank.store.records import Source
@@ -323,9 +323,11 @@ def test_no_more_answers_are_written_out_than_stated(tiny: Base):
         asked = tuple(from_pair(f"{name} {i}?", "a") for i in range(n))
         return ModuleDraft(name, (), passages=(DraftPassage("d", "", "w", (), asked),))
 
-    exams = read_held_out(tiny, [parcel("a", 96), parcel("b", 32), parcel("c", 0)], activated=True)
+    held_out = read_held_out(
+        tiny, [parcel("a", 96), parcel("b", 32), parcel("c", 0)], activated=True
+    )
     with Fleet(tiny, paths=list(tiny.linears), r=2, width=3) as fleet:
-        scores = score_written_answers(tiny, fleet, exams)
+        scores = score_written_answers(tiny, fleet, held_out)
     assert [len(own) for _, own in scores] == [MOST_WRITTEN * 3 // 4, MOST_WRITTEN // 4, 0]
     assert all(bare == own for bare, own in scores)  # an adapter of zeros says what the base does
 
@@ -350,7 +352,7 @@ def test_what_did_not_stick_is_trained_again_and_the_better_pass_is_kept(tiny: B
     assert dataclasses.replace(twice.passes[0], kept=True) == once.passes[0]
     assert twice.recall == max(one.recall for one in twice.passes)
     assert [one.kept for one in twice.passes].count(True) == 1
-    assert len(twice.after) == len(twice.before) == len(parcel.examples)
+    assert len(twice.evaluation.after) == len(twice.evaluation.before) == len(parcel.examples)
 
 
 def test_a_module_that_recalls_everything_is_not_trained_again(tiny: Base):

@@ -16,8 +16,8 @@ from lorabank.bench.writing import UNTIL_98
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.batches import training_batch
 from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import read_answers
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.settings import PAPER, TrainSettings

@@ -12,10 +12,10 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EvaluationPrompt
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference import document_prefix as contexts
+from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.engine.inference.candidates import probe_candidates
 from lorabank.engine.inference.document_prefix import in_groups, with_context
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import read_answers
 from lorabank.errors import UsageError
 from lorabank.tasks.synthetic import chronicle
 

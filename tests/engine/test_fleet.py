@@ -16,8 +16,8 @@ from lorabank.engine.backbone.reuse import Reuse
 from lorabank.engine.encoding import batches as rows
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.fleet.fused_projections import FusedProjections, share_storage
+from lorabank.engine.inference.answer_readings import read_answers, recall_share
 from lorabank.engine.inference.generate import Group, Sampling, decode, generate
-from lorabank.engine.inference.recall import read_answers, recall_share
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.settings import SOUND
@@ -267,7 +267,7 @@ def test_variants_learn_and_answer_the_same_when_loaded_again(
     settings = replace(QUICK, variant=variant, r=4, exposures=80, until_recall=0.6)
     job = plan_job(tiny, examples, settings)
     trained = learn(tiny, examples, out=tmp_path / "a", settings=settings)
-    assert trained.recall_after >= 0.6
+    assert trained.recall >= 0.6
     prompt = torch.tensor([job.dataset.prompts[0].prompt_ids])
     plain = AutoModelForCausalLM.from_pretrained(tiny.info.path, dtype=torch.float32)
     with torch.no_grad():
@@ -279,7 +279,7 @@ def test_variants_learn_and_answer_the_same_when_loaded_again(
         with fleet.assigned([0], adapter_mask=on), torch.no_grad():
             ours = tiny.model(prompt).logits
         verdicts = read_answers(tiny, job.dataset.prompts, fleet=fleet, slots=[0] * 6)
-    assert recall_share(verdicts) == trained.recall_after
+    assert recall_share(verdicts) == trained.recall
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 

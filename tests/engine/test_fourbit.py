@@ -9,7 +9,7 @@ from lorabank.engine.adapters.adapter import load_adapter
 from lorabank.engine.backbone import fourbit
 from lorabank.engine.backbone.base import Base, load_base, load_info
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import read_answers, recall_share
+from lorabank.engine.inference.answer_readings import read_answers, recall_share
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.models.registry import find_model
 from lorabank.engine.training.settings import settings_for
@@ -55,7 +55,7 @@ def test_gradients_are_those_of_the_unpacked_weights(packed: Base, tiny: Base):
 def test_learn_and_read_back(packed: Base, tmp_path: Path):
     settings = settings_for("sound", r=8, lr=5e-3)
     report = learn(packed, EXAMPLES, out=tmp_path / "a", settings=settings)
-    assert report.recall_after == 1.0
+    assert report.recall == 1.0
     loaded = load_adapter(tmp_path / "a", packed)
     with Fleet(packed, paths=list(loaded.weights), r=loaded.r) as fleet:
         fleet.load(0, loaded.weights, alpha=loaded.alpha, activated=loaded.activated)

@@ -7,8 +7,8 @@ import torch
 
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.answer_readings import read_answers, recall_share
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import read_answers, recall_share
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.models.registry import find_model
 from lorabank.engine.training.settings import settings_for
@@ -63,5 +63,5 @@ def test_an_adapter_is_saved_and_a_base_in_four_bits_learns(tiny_folder: Path, t
     pytest.importorskip("bitsandbytes")
     base = on_cuda(tiny_folder, dtype="bfloat16", quantize="4bit")
     settings = settings_for("sound", r=8, lr=5e-3)
-    assert learn(base, EXAMPLES, out=tmp_path / "a", settings=settings).recall_after >= 0.9
+    assert learn(base, EXAMPLES, out=tmp_path / "a", settings=settings).recall >= 0.9
     assert (tmp_path / "a" / "adapter_model.safetensors").exists()

@@ -13,8 +13,8 @@ from lorabank.engine.adapters.merging import merge_adapters
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EncodedDataset, encode_dataset
 from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import read_answers
 from lorabank.errors import AdapterError, UsageError
 from lorabank.lora import factors
 from lorabank.lora.factors import Factors

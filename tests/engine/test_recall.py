@@ -7,8 +7,8 @@ import torch
 from lorabank.engine.backbone.base import Base, load_base
 from lorabank.engine.encoding.dataset import EncodedDataset
 from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.answer_readings import read_answers, recall_share, score_replies
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import read_answers, recall_share, score_replies
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.settings import SOUND
 from lorabank.engine.training.train import train

@@ -117,7 +117,7 @@ def test_training_teaches(tiny: Base, tmp_path: Path):
     settings = replace(QUICK, until_recall=0.9, exposures=150)
     report = learn(tiny, EXAMPLES, out=tmp_path / "a", settings=settings)
     assert report.recall_before < 0.2
-    assert report.recall_after >= 0.9
+    assert report.recall >= 0.9
     assert report.stopped == "recalled"
     assert report.bits_stored > 10 * 5
     assert report.kl_to_base_nats > 0
@@ -136,7 +136,7 @@ def test_interrupt_keeps_the_best_so_far(tiny: Base, tmp_path: Path):
         on_step=stop,
     )
     assert report.stopped == "interrupted"
-    assert report.recall_after > 0
+    assert report.recall > 0
     assert (tmp_path / "a" / "adapter_model.safetensors").exists()
 
 
@@ -152,7 +152,7 @@ def test_bare_model_does_itself_no_harm(tiny: Base):
     job = plan_job(tiny, EXAMPLES, QUICK)
     with Fleet(tiny, paths=job.paths, r=8) as fleet:
         fleet.initialise(0, QUICK, job.paths)  # B is zero: the bare model
-        harm = measure_drift(tiny, fleet, 0)
+        harm = measure_drift(fleet, [0], known=True)[0]
     assert harm.kl_to_base_nats == pytest.approx(0, abs=1e-6)
     assert harm.known_after == harm.known_before
 

@@ -8,6 +8,7 @@ from statistics import fmean
 
 import pytest
 
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import load_base
 from lorabank.errors import UsageError
 from lorabank.report.documents.answering import beside, ways
@@ -15,7 +16,7 @@ from lorabank.report.documents.timings import break_even
 from lorabank.report.page import make_report, write_report
 from lorabank.retrieval.documents import from_text
 from lorabank.study.documents.axes import resolve
-from lorabank.study.documents.cells import fleet_of, seats_of
+from lorabank.study.documents.cells import seats_of
 from lorabank.study.documents.exam import Exam
 from lorabank.study.documents.library import open_library
 from lorabank.study.folder import StudyFolder
@@ -101,7 +102,7 @@ def test_the_oracle_names_a_chunk_with_the_evidence_where_one_has_it(exam):
 def test_reading_with_the_document_kept_changes_nothing(exam):
     puts = [exam.put(i, "icl", []) for i in range(len(exam.asked))]
     assert all(one.prefix > 100 for one in puts)
-    with fleet_of(exam, exam.library.whole()) as fleet:
+    with loaded_fleet(exam.base, exam.library.whole()) as fleet:
         kept = exam.read(puts, fleet, exam.own)
         anew = exam.read([type(one)(one.probe, 0) for one in puts], fleet, exam.own)
     assert [one.bits for one in kept] == pytest.approx([one.bits for one in anew], rel=1e-4)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, Adapter, adapter_from
+from lorabank.engine.adapters.loaded_fleet import can_hold, empty_fleet, load_slot
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.reuse import LruCache
 from lorabank.engine.fleet.fleet import Fleet
@@ -52,7 +53,7 @@ class ModuleReader:
         fleet, sitting = self._fleet_for(adapters)
         for slot, adapter in enumerate(adapters):
             if slot >= len(sitting) or sitting[slot] is not adapter:
-                fleet.load(slot, adapter.weights, alpha=adapter.alpha, activated=adapter.activated)
+                load_slot(fleet, slot, adapter)
         self._fleet = None  # to nobody else until the block is left
         with fleet:
             yield fleet
@@ -61,16 +62,10 @@ class ModuleReader:
 
     def _fleet_for(self, adapters: Sequence[Adapter]) -> tuple[Fleet, list[Adapter]]:
         """The fleet that is kept and who sits there, if these fit it; else a new one."""
-        paths = list(dict.fromkeys(path for adapter in adapters for path in adapter.weights))
-        r = max(a.shape[0] for adapter in adapters for a, _ in adapter.weights.values())
         kept = self._fleet
-        if kept is not None and (list(kept.regions), kept.r, kept.width) == (
-            paths,
-            r,
-            len(adapters),
-        ):
+        if kept is not None and can_hold(kept, adapters):
             return kept, self._slot_adapters
-        return Fleet(self.base, paths=paths, r=r, width=len(adapters)), []
+        return empty_fleet(self.base, adapters), []
 
     def read_record(self, version: Version) -> dict[str, Any]:
         """`lorabank.json` of a version; empty if it came without one."""

@@ -10,10 +10,10 @@ from typing import Any
 from lorabank.bench.pairs import report, run_pairs, timed
 from lorabank.bench.peer import ROWS, Peer
 from lorabank.bench.setup import ALWAYS_ON, book, empty_shelves
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base, load_info
-from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import read_answers
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Outcome
 from lorabank.engine.training.settings import SOUND, TrainSettings
@@ -84,8 +84,7 @@ def _both_asking(
     s, probes = outcome.job.settings, outcome.job.dataset.prompts
     peer = Peer(base, r=s.r, alpha=s.alpha, activated=s.activated)
     peer.load(outcome.weights)
-    with Fleet(base, paths=outcome.job.paths, r=s.r) as fleet:
-        fleet.load(0, outcome.weights, alpha=s.alpha, activated=s.activated)
+    with loaded_fleet(base, [outcome.adapter]) as fleet:
 
         def ours() -> list[bool]:
             readings = read_answers(base, probes, fleet=fleet, slots=[0] * len(probes))
@@ -127,10 +126,9 @@ def bench_generate(
     s = settings
     peer = Peer(base, r=s.r, alpha=s.alpha, names=names)
     asked = [base.chat.prompt_ids(example.prompt) for example in examples]
-    with Fleet(base, paths=jobs[0].paths, r=s.r, width=adapters) as fleet:
-        for i, outcome in enumerate(outcomes):
-            fleet.load(i, outcome.weights, alpha=s.alpha, activated=s.activated)
-            peer.load(outcome.weights, name=names[i])
+    for name, outcome in zip(names, outcomes, strict=True):
+        peer.load(outcome.weights, name=name)
+    with loaded_fleet(base, [outcome.adapter for outcome in outcomes]) as fleet:
         ran = run_pairs(
             timed(
                 lambda: generate(base, asked, fleet=fleet, slots=owners, max_new_tokens=new_tokens)

@@ -139,7 +139,7 @@ def answer(report: "LearnReport", *, as_json: bool, foreseen: "Forecast | None" 
     if report.stopped == "interrupted":
         status(
             f"interrupted after {report.exposures_per_fact:.1f} exposures; the best adapter so "
-            f"far (recall {report.recall_after:.0%}) is kept in {report.adapter}"
+            f"far (recall {report.recall:.0%}) is kept in {report.adapter}"
         )
         raise typer.Exit(130)
 
@@ -149,7 +149,7 @@ def summary(report: "LearnReport") -> str:
     n = report.facts
     knows = f"{len(report.known_after)} of {len(report.known_before)}"
     lines = [
-        ("recall", f"{_of(report.recall_before, n)} before, {_of(report.recall_after, n)} after"),
+        ("recall", f"{_of(report.recall_before, n)} before, {_of(report.recall, n)} after"),
         ("exposures per fact", f"{report.exposures_per_fact:.0f}"),
         ("training", f"{report.seconds:.1f} s, {report.train_tokens_per_s:.0f} tokens/s"),
         ("trainable parameters", f"{report.trainable_parameters:,}"),

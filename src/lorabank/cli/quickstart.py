@@ -81,15 +81,13 @@ def run(
 def _ask(model: "Base", examples: "list[Example]", adapter: Path | None) -> list[str]:
     """Real greedy generation, with the adapter as it was saved."""
     from lorabank.engine.adapters.adapter import load_adapter
-    from lorabank.engine.fleet.fleet import Fleet
+    from lorabank.engine.adapters.loaded_fleet import loaded_fleet
     from lorabank.engine.inference.generate import generate
 
     prompts = [model.chat.prompt_ids(example.prompt) for example in examples]
     if adapter is None:
         return generate(model, prompts, max_new_tokens=24)
-    loaded = load_adapter(adapter, model)
-    with Fleet(model, paths=list(loaded.weights), r=loaded.r) as fleet:
-        fleet.load(0, loaded.weights, alpha=loaded.alpha, activated=loaded.activated)
+    with loaded_fleet(model, [load_adapter(adapter, model)]) as fleet:
         slots = [0] * len(prompts)
         return generate(model, prompts, fleet=fleet, slots=slots, max_new_tokens=24)
 

@@ -32,7 +32,7 @@ def run(
     from lorabank.engine.backbone.base import load_base
     from lorabank.engine.encoding.dataset import encode_dataset
     from lorabank.engine.fleet.fleet import Fleet
-    from lorabank.engine.inference.recall import read_answers, score_replies
+    from lorabank.engine.inference.answer_readings import read_answers, score_replies
     from lorabank.engine.peft_backend.wrapped import opened
     from lorabank.errors import UsageError
     from lorabank.tasks.examples import read_examples

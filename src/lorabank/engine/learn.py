@@ -19,11 +19,17 @@ import transformers
 
 from lorabank import __version__
 from lorabank.engine.adapters.adapter import check_out, save_adapter
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import encode_dataset
-from lorabank.engine.evaluation.drift import drift_between, measure_drift, observe_behaviour
-from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import AnswerReading, read_answers, score_replies
+from lorabank.engine.evaluation.drift import observe_behaviour
+from lorabank.engine.evaluation.evaluate import (
+    QuestionSet,
+    evaluate_fleet,
+    evaluate_wrapped,
+    prepare_questions,
+)
+from lorabank.engine.evaluation.measurement import Measurement, measure_adapter
 from lorabank.engine.peft_backend.tuner import Tuned, applied, save_tuned, train_with_peft
 from lorabank.engine.peft_backend.wrapped import peft_config
 from lorabank.engine.training.jobs import Job, Outcome
@@ -34,42 +40,27 @@ from lorabank.lora import variants
 from lorabank.lora.shapes import choose, count_parameters
 from lorabank.tasks.examples import Example
 from lorabank.tasks.scoring.exact_match import is_right_as_published
-from lorabank.tasks.synthetic import phonebook
 
 
-@dataclass(frozen=True, slots=True)
-class LearnReport:
-    """What a write did, as measured."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnReport(Measurement):
+    """What `learn` wrote, as measured; `seconds` are those of training and its recall checks."""
 
-    facts: int
-    recall_before: float
-    """Of the bare model."""
-    recall_after: float
-    """Of the adapter that was saved, verified after training."""
-    missing: tuple[str, ...]
-    """Questions whose answers did not stick."""
-    stopped: str
-    """`recalled`, `budget`, `interrupted`."""
-    exposures_per_fact: float
-    seconds: float
-    """Of training, checks of recall on the way included."""
     train_tokens_per_s: float
-    """Tokens of the examples, over `seconds`; an activated adapter's prompts are among them,
-    though they are read once and kept."""
-    trainable_parameters: int
-    adapter_bytes: int
-    bits_stored: float
-    """By likelihood: per fact, what the answer's probability rose by; a phone number at most
-    its 33.2 bits."""
-    bits_per_parameter: float
-    kl_to_base_nats: float
+    """Tokens of the examples over `seconds`; the prompts of an activated adapter are counted,
+    though they are read once and cached."""
     known_before: tuple[str, ...]
+    """Simple answers the bare base gives (drift.py)."""
     known_after: tuple[str, ...]
+    """Those of them that the adapter still gives."""
     adapter: str
+    """Folder of the adapter."""
     base: str
+    """Name of the base model."""
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return all fields; `recall_after` is the former name of `recall`."""
+        return {**asdict(self), "recall_after": self.recall}
 
 
 def plan_job(
@@ -150,7 +141,12 @@ def learn(
     job = plan_job(
         base, examples, settings, name=out.name, contexts=contexts, regularisation=regularisation
     )
-    before = read_answers(base, job.dataset.prompts)
+    questions = prepare_questions(
+        base,
+        examples,
+        prompts=job.dataset.prompts,
+        scorer=is_right_as_published if settings.recipe == "paper" else None,
+    )
     started = time.perf_counter()
     if settings.through_peft:
         outcome: Outcome = train_with_peft(base, job, on_step=on_step)
@@ -164,53 +160,40 @@ def learn(
         )
     if outcome.steps == 0:  # interrupted before there was anything to keep
         raise KeyboardInterrupt
-    return _measured(base, examples, out, outcome, before, seconds)
+    return _measured(base, questions, out, outcome, seconds)
 
 
 def _measured(
-    base: Base,
-    examples: Sequence[Example],
-    out: Path,
-    outcome: Outcome,
-    before: list[AnswerReading],
-    seconds: float,
+    base: Base, questions: QuestionSet, out: Path, outcome: Outcome, seconds: float
 ) -> LearnReport:
-    job, s = outcome.job, outcome.job.settings
-    before_verdicts = _verdicts(base, job, before)
+    """Evaluate what was trained and save it with the measurement."""
     if isinstance(outcome, Tuned):
-        parameters, bare = outcome.n_parameters, observe_behaviour(base)
+        n_parameters, bare = outcome.n_parameters, observe_behaviour(base)
         with applied(base, outcome):
-            after = read_answers(base, job.dataset.prompts)
-            verdicts = _verdicts(base, job, after)
-            harm = drift_between(bare, observe_behaviour(base))
+            evaluation = evaluate_wrapped(base, questions, bare)
     else:
-        parameters = trainable_parameters(base, job)
-        with Fleet(base, paths=job.paths, r=job.saved_r) as fleet:
-            fleet.load(0, outcome.weights, alpha=job.saved_alpha, activated=s.activated)
-            slots = [0] * len(examples)
-            after = read_answers(base, job.dataset.prompts, fleet=fleet, slots=slots)
-            verdicts = _verdicts(base, job, after, fleet=fleet, slots=slots)
-            harm = measure_drift(base, fleet, 0)
-    bits = sum(map(_stored, examples, before, after))
+        n_parameters = trainable_parameters(base, outcome.job)
+        with loaded_fleet(base, [outcome.adapter]) as fleet:
+            slots = [0] * len(questions)
+            evaluation = evaluate_fleet(fleet, questions, slots, drift=True, known=True)
+    measurement = measure_adapter(
+        evaluation, outcome, trainable_parameters=n_parameters, seconds=seconds
+    )
     report = LearnReport(
-        facts=len(examples),
-        recall_before=sum(before_verdicts) / len(examples),
-        recall_after=sum(verdicts) / len(examples),
-        missing=tuple(e.question for e, ok in zip(examples, verdicts, strict=True) if not ok),
-        stopped=outcome.stopped,
-        exposures_per_fact=outcome.exposures,
-        seconds=seconds,
+        **asdict(measurement),
         train_tokens_per_s=outcome.trained_tokens / seconds,
-        trainable_parameters=parameters,
-        adapter_bytes=0,  # known once it is written
-        bits_stored=bits,
-        bits_per_parameter=bits / parameters,
-        kl_to_base_nats=harm.kl_to_base_nats,
-        known_before=harm.known_before,
-        known_after=harm.known_after,
         adapter=str(out),
         base=base.info.name,
     )
+    n_bytes = _save(base, questions.examples, out, outcome, report)
+    return replace(report, adapter_bytes=n_bytes)
+
+
+def _save(
+    base: Base, examples: Sequence[Example], out: Path, outcome: Outcome, report: LearnReport
+) -> int:
+    """Write the adapter folder; returns the bytes of its weights."""
+    job, s = outcome.job, outcome.job.settings
     record = {
         "format": 1,
         "base": {"name": base.info.name, "sha256": base.info.sha256, "source": base.info.source},
@@ -225,34 +208,17 @@ def _measured(
         "versions": versions(base),
     }
     if isinstance(outcome, Tuned):
-        written = save_tuned(out, base, outcome, record=record)
-    else:
-        written = save_adapter(
-            out,
-            outcome.weights,
-            base=base,
-            r=job.saved_r,
-            alpha=job.saved_alpha,
-            dropout=s.dropout,
-            activated=s.activated,
-            record=record,
-        )
-    return replace(report, adapter_bytes=written)
-
-
-def _verdicts(
-    base: Base,
-    job: Job,
-    readings: Sequence[AnswerReading],
-    *,
-    fleet: Fleet | None = None,
-    slots: Sequence[int] | None = None,
-) -> list[bool]:
-    """Which answers count as recalled; the paper's adapters never learn to stop, so by text."""
-    if job.settings.recipe != "paper":
-        return [reading.recalled for reading in readings]
-    probes, score = job.dataset.prompts, is_right_as_published
-    return score_replies(base, probes, score, fleet=fleet, slots=slots, readings=readings)
+        return save_tuned(out, base, outcome, record=record)
+    return save_adapter(
+        out,
+        outcome.weights,
+        base=base,
+        r=job.saved_r,
+        alpha=job.saved_alpha,
+        dropout=s.dropout,
+        activated=s.activated,
+        record=record,
+    )
 
 
 def trainable_parameters(base: Base, job: Job) -> int:
@@ -266,13 +232,6 @@ def trainable_parameters(base: Base, job: Job) -> int:
 def facts_hash(examples: Sequence[Example]) -> str:
     text = json.dumps([asdict(example) for example in examples], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _stored(example: Example, before: AnswerReading, after: AnswerReading) -> float:
-    """Bits of one answer that are in the adapter and not in the base."""
-    entropy = phonebook.bits(example.answer)
-    prior = before.bits if entropy is None else min(before.bits, entropy)
-    return max(0.0, prior - after.bits)
 
 
 def versions(base: Base) -> dict[str, str]:

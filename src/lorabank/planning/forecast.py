@@ -15,7 +15,7 @@ from typing import Any
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_prompt
-from lorabank.engine.inference.recall import read_answers
+from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.engine.training.settings import TrainSettings
 from lorabank.errors import DataError, UsageError
 from lorabank.lora.shapes import choose, count_parameters, n_layers, parse_layers

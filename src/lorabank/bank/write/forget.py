@@ -19,7 +19,7 @@ from lorabank.bank.write.stored_text import load_documents
 from lorabank.bank.write.write import EXAMPLES, plan_jobs, train_and_commit
 from lorabank.engine.adapters.adapter import TENSORS
 from lorabank.engine.encoding.dataset import encode_dataset
-from lorabank.engine.inference.recall import read_answers
+from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.engine.training.settings import TrainSettings
 from lorabank.errors import AdapterError, UsageError
 from lorabank.store.blobs import blob_path

@@ -5,17 +5,16 @@ its held-out questions are no likelier than the bare model has them. How much li
 nats per token of the gold answer, which is sensitive where written answers are not yet right.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from lorabank.bank.write.drafts import ModuleDraft
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_dataset
+from lorabank.engine.evaluation.evaluate import QuestionSet, prepare_questions
 from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.answer_readings import AnswerReading
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import AnswerReading, read_answers
 from lorabank.tasks.scoring.text_metrics import token_f1
 
 MOST_WRITTEN = 64
@@ -50,37 +49,22 @@ class PassageResult:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class HeldOutQuestions:
-    """The held-out questions of one parcel, passage by passage, as the bare model reads them."""
-
-    prompts: tuple[EvaluationPrompt, ...]
-    bare_readings: tuple[AnswerReading, ...]
-
-    def gains(self, readings: Sequence[AnswerReading]) -> list[float]:
-        """Nats per token by which each gold answer is likelier than to the bare model."""
-        return [
-            (bare.bits - reading.bits) * math.log(2) / len(probe.answer_ids)
-            for probe, bare, reading in zip(self.prompts, self.bare_readings, readings, strict=True)
-        ]
-
-
 def read_held_out(
     base: Base, parcels: Sequence[ModuleDraft], *, activated: bool
-) -> list[HeldOutQuestions]:
-    """One for each parcel, empty where it holds no questions out.
+) -> list[QuestionSet]:
+    """Return the held-out questions of each parcel, passage by passage; some sets may be empty.
 
     Raises:
         DataError: a question and answer longer than the model takes.
     """
-    exams = []
-    for parcel in parcels:
-        asked = [example for passage in parcel.passages for example in passage.held_out]
-        probes = encode_dataset(
-            base.chat, asked, recipe="sound", max_tokens=base.max_tokens, activated=activated
-        ).prompts
-        exams.append(HeldOutQuestions(probes, tuple(read_answers(base, probes))))
-    return exams
+    return [
+        prepare_questions(
+            base,
+            [example for passage in parcel.passages for example in passage.held_out],
+            activated=activated,
+        )
+        for parcel in parcels
+    ]
 
 
 def judge_passages(
@@ -115,18 +99,18 @@ def mean(values: Sequence[float]) -> float | None:
 
 
 def score_written_answers(
-    base: Base, fleet: Fleet, exams: Sequence[HeldOutQuestions]
+    base: Base, fleet: Fleet, held_out: Sequence[QuestionSet]
 ) -> list[tuple[list[float], list[float]]]:
     """Token F1 of answers written out by the bare model and by each slot's module.
 
-    Of all exams together `WRITTEN` questions at most are answered, the same share of each.
+    Of all sets together `MOST_WRITTEN` questions at most are answered, the same share of each.
     """
-    total = sum(len(exam.prompts) for exam in exams)
+    total = sum(map(len, held_out))
     share = min(1.0, MOST_WRITTEN / max(1, total))
     chosen = [
         (slot, probe)
-        for slot, exam in enumerate(exams)
-        for i, probe in enumerate(exam.prompts)
+        for slot, questions in enumerate(held_out)
+        for i, probe in enumerate(questions.prompts)
         if int((i + 1) * share) > int(i * share)
     ]
     prompts = [probe.prompt_ids for _, probe in chosen]
@@ -146,5 +130,5 @@ def score_written_answers(
             [f1 for f1, (owner, _) in zip(bare, chosen, strict=True) if owner == slot],
             [f1 for f1, (owner, _) in zip(own, chosen, strict=True) if owner == slot],
         )
-        for slot in range(len(exams))
+        for slot in range(len(held_out))
     ]

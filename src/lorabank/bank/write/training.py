@@ -5,25 +5,29 @@ seen twice as often, as an adapter in a fleet starts from nothing. The better of
 recall of what is taught is kept; a module that recalls all of it is not trained again.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 from lorabank.bank.write.drafts import ModuleDraft
 from lorabank.bank.write.passages import (
-    HeldOutQuestions,
     PassageResult,
     judge_passages,
     mean,
     read_held_out,
     score_written_answers,
 )
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import EvaluationPrompt
-from lorabank.engine.evaluation.drift import kl_to_base
+from lorabank.engine.evaluation.evaluate import (
+    Evaluation,
+    QuestionSet,
+    evaluate_fleet,
+    join_questions,
+    prepare_questions,
+)
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import AnswerReading, read_answers, recall_share
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.train import OnRound, OnStep, train
@@ -50,17 +54,15 @@ class TrainedDraft:
     """A module as it was trained, and what it was found to know."""
 
     outcome: Outcome
-    before: list[AnswerReading]
-    """Of its examples by the bare model."""
-    after: list[AnswerReading]
-    kl_nats: float
+    evaluation: Evaluation
+    """Of its examples, with its drift."""
     passage_results: list[PassageResult] = field(default_factory=list)
     passes: list[TrainingPass] = field(default_factory=list)
     held_out: dict[str, Any] | None = None
 
     @property
     def recall(self) -> float:
-        return recall_share(self.after)
+        return self.evaluation.recall
 
     @property
     def not_stuck(self) -> list[PassageResult]:
@@ -83,12 +85,9 @@ def train_drafts(
         KeyboardInterrupt: the training was interrupted.
     """
     check_passes(passes)
-    exams = read_held_out(base, parcels, activated=jobs[0].settings.activated)
-    before = read_answers(base, [probe for job in jobs for probe in job.dataset.prompts])
-    found = _fleet(base, parcels, jobs, exams, on_step, on_round)
-    sizes = [len(job.dataset.prompts) for job in jobs]
-    for trained, part in zip(found, _split(before, sizes), strict=True):
-        trained.before = part
+    held_out = read_held_out(base, parcels, activated=jobs[0].settings.activated)
+    taught = _taught_questions(base, parcels, jobs)
+    found = _fleet(base, parcels, jobs, taught, held_out, on_step, on_round)
     for _ in range(passes - 1):
         weak = [i for i, one in enumerate(found) if one.not_stuck and one.recall < 1]
         if not weak:
@@ -97,14 +96,28 @@ def train_drafts(
             base,
             [parcels[i] for i in weak],
             [_stressed(base, parcels[i], jobs[i], found[i]) for i in weak],
-            [exams[i] for i in weak],
+            [taught[i] for i in weak],
+            [held_out[i] for i in weak],
             on_step,
             on_round,
         )
         for i, other in zip(weak, again, strict=True):
             found[i] = _better(found[i], other)
-    _answer(base, found, exams)
+    _answer(base, found, held_out)
     return found
+
+
+def _taught_questions(
+    base: Base, parcels: Sequence[ModuleDraft], jobs: Sequence[Job]
+) -> list[QuestionSet]:
+    """Have the bare base read the examples of all parcels together."""
+    questions = prepare_questions(
+        base,
+        [example for parcel in parcels for example in parcel.examples],
+        prompts=[prompt for job in jobs for prompt in job.dataset.prompts],
+    )
+    ends = list(accumulate((len(parcel.examples) for parcel in parcels), initial=0))
+    return [questions.select(range(start, end)) for start, end in pairwise(ends)]
 
 
 def check_passes(passes: int) -> None:
@@ -117,7 +130,8 @@ def _fleet(
     base: Base,
     parcels: Sequence[ModuleDraft],
     jobs: Sequence[Job],
-    exams: Sequence[HeldOutQuestions],
+    taught: Sequence[QuestionSet],
+    held_out: Sequence[QuestionSet],
     on_step: OnStep | None,
     on_round: OnRound | None,
 ) -> list[TrainedDraft]:
@@ -132,54 +146,29 @@ def _fleet(
             )
     if len(outcomes) < len(jobs) or any(o.stopped == "interrupted" for o in outcomes):
         raise KeyboardInterrupt
-    with _seated(base, outcomes) as fleet:
-        taught = [
-            job.dataset.prompts[: len(parcel.examples)]
-            for job, parcel in zip(jobs, parcels, strict=True)
-        ]
-        after = _read(base, fleet, taught)
-        asked = _read(base, fleet, [exam.prompts for exam in exams])
-        harms = kl_to_base(base, fleet, range(len(jobs)))
-    found = [TrainedDraft(outcome, [], after[i], harms[i]) for i, outcome in enumerate(outcomes)]
-    for trained, parcel, exam, readings in zip(found, parcels, exams, asked, strict=True):
-        _judge(trained, parcel, exam, readings)
+    adapters = [outcome.adapter for outcome in outcomes]
+    with loaded_fleet(base, adapters) as fleet:
+        of_taught = _evaluate(fleet, taught, drift=True)
+        of_held_out = _evaluate(fleet, held_out)
+    found = [TrainedDraft(o, evaluation) for o, evaluation in zip(outcomes, of_taught, strict=True)]
+    for trained, parcel, evaluation in zip(found, parcels, of_held_out, strict=True):
+        _judge(trained, parcel, evaluation)
     return found
 
 
-@contextmanager
-def _seated(base: Base, outcomes: Sequence[Outcome]) -> Iterator[Fleet]:
-    """A fleet around the base with every outcome in its slot."""
-    jobs = [outcome.job for outcome in outcomes]
-    paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
-    r = max(job.saved_r for job in jobs)
-    with Fleet(base, paths=paths, r=r, width=len(jobs)) as fleet:
-        for slot, outcome in enumerate(outcomes):
-            job, is_on = outcome.job, outcome.job.settings.activated
-            fleet.load(slot, outcome.weights, alpha=job.saved_alpha, activated=is_on)
-        yield fleet
+def _evaluate(
+    fleet: Fleet, sets: Sequence[QuestionSet], *, drift: bool = False
+) -> list[Evaluation]:
+    """Evaluate each slot's module on its own questions, all in shared batches."""
+    slots = [slot for slot, questions in enumerate(sets) for _ in range(len(questions))]
+    return evaluate_fleet(fleet, join_questions(sets), slots, drift=drift).by_slot(len(sets))
 
 
-def _read(
-    base: Base, fleet: Fleet, probes: Sequence[Sequence[EvaluationPrompt]]
-) -> list[list[AnswerReading]]:
-    """The probes of each slot by its module, all in shared batches."""
-    every = [probe for some in probes for probe in some]
-    slots = [slot for slot, some in enumerate(probes) for _ in some]
-    return _split(
-        read_answers(base, every, fleet=fleet, slots=slots), [len(some) for some in probes]
-    )
-
-
-def _judge(
-    trained: TrainedDraft,
-    parcel: ModuleDraft,
-    exam: HeldOutQuestions,
-    asked: Sequence[AnswerReading],
-) -> None:
+def _judge(trained: TrainedDraft, parcel: ModuleDraft, held_out: Evaluation) -> None:
     if not parcel.passages:
         return
-    gains = exam.gains(asked)
-    trained.passage_results = judge_passages(parcel, trained.after, gains)
+    gains = held_out.gains
+    trained.passage_results = judge_passages(parcel, trained.evaluation.after, gains)
     gain = mean(gains)
     exposures = trained.outcome.exposures
     trained.passes = [TrainingPass(trained.recall, exposures, len(trained.not_stuck), gain)]
@@ -202,7 +191,6 @@ def _stressed(base: Base, parcel: ModuleDraft, job: Job, trained: TrainedDraft) 
 
 def _better(first: TrainedDraft, other: TrainedDraft) -> TrainedDraft:
     """The one that recalls more, the first of two alike; it is told of both."""
-    other.before = first.before
     wins = other.recall > first.recall
     told = [TrainingPass(**{**asdict(one), "kept": one.kept and not wins}) for one in first.passes]
     told += [TrainingPass(**{**asdict(one), "kept": wins}) for one in other.passes]
@@ -211,18 +199,13 @@ def _better(first: TrainedDraft, other: TrainedDraft) -> TrainedDraft:
     return kept
 
 
-def _answer(base: Base, found: Sequence[TrainedDraft], exams: Sequence[HeldOutQuestions]) -> None:
+def _answer(base: Base, found: Sequence[TrainedDraft], held_out: Sequence[QuestionSet]) -> None:
     """Have held-out questions answered in words, by what is kept."""
-    if not any(exam.prompts for exam in exams):
+    if not any(map(len, held_out)):
         return
-    with _seated(base, [one.outcome for one in found]) as fleet:
-        scores = score_written_answers(base, fleet, exams)
+    with loaded_fleet(base, [one.outcome.adapter for one in found]) as fleet:
+        scores = score_written_answers(base, fleet, held_out)
     for one, (bare, own) in zip(found, scores, strict=True):
         if one.held_out is not None:
             f1 = {"written": len(own), "token_f1_bare": mean(bare), "token_f1": mean(own)}
             one.held_out.update(f1)
-
-
-def _split(readings: Sequence[AnswerReading], sizes: Sequence[int]) -> list[list[AnswerReading]]:
-    rest = iter(readings)
-    return [[next(rest) for _ in range(size)] for size in sizes]

@@ -41,6 +41,8 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "kl_to_base_nats": _NUMBER,
     "seconds": _NUMBER,
     "trainable_parameters": int,
+    "bits_stored": _NUMBER,
+    "bits_per_parameter": _NUMBER,
     "passages": int,
     "not_stuck": list,
     "held_out": (dict, type(None)),

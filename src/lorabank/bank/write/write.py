@@ -18,7 +18,7 @@ from lorabank.bank.write.stored_text import DOCUMENTS, encode_documents
 from lorabank.bank.write.training import TrainedDraft, train_drafts
 from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, save_adapter
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.inference.recall import recall_share
+from lorabank.engine.evaluation.measurement import Measurement, measure_adapter
 from lorabank.engine.learn import facts_hash, plan_job, trainable_parameters, versions
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.regularisation import regularisation_examples
@@ -33,23 +33,15 @@ from lorabank.store.transaction import Transaction
 EXAMPLES = "examples.jsonl"
 
 
-@dataclass(frozen=True, slots=True)
-class WriteReport:
-    """A module as it was written and measured."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteReport(Measurement):
+    """A module as it was written and measured.
+
+    `seconds` are those of the whole fleet it was written in, measuring included.
+    """
 
     module: str
     version: int
-    facts: int
-    recall_before: float
-    recall: float
-    missing: tuple[str, ...]
-    """Questions whose answers did not stick."""
-    exposures_per_fact: float
-    stopped: str
-    adapter_bytes: int
-    kl_to_base_nats: float
-    seconds: float
-    """Of the whole fleet it was written in, measuring included."""
     passages: int = 0
     """Measured apart; 0 where the examples were given as such."""
     not_stuck: tuple[dict[str, Any], ...] = ()
@@ -59,9 +51,6 @@ class WriteReport:
     model, and the token F1 of those answered in words; None where none were."""
     passes: tuple[dict[str, Any], ...] = ()
     """What each training of it came to, as `training.Pass` has it."""
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def plan_jobs(base: Base, parcels: Sequence[ModuleDraft], settings: TrainSettings) -> list[Job]:
@@ -164,7 +153,7 @@ def train_and_commit(
     try:
         reports = []
         for i, (parcel, trained) in enumerate(zip(parcels, found, strict=True)):
-            report = _report(parcel, trained, seconds)
+            report = _report(base, parcel, trained, seconds)
             draft = _draft(staging / str(i), base, parcel, trained.outcome, report)
             version = tx.put(parcel.name, draft, replace=replace)
             reports.append(_as_written(parcel, report, version))
@@ -173,17 +162,19 @@ def train_and_commit(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _report(parcel: ModuleDraft, trained: TrainedDraft, seconds: float) -> dict[str, Any]:
-    answered = zip(parcel.examples, trained.after, strict=True)
+def _report(
+    base: Base, parcel: ModuleDraft, trained: TrainedDraft, seconds: float
+) -> dict[str, Any]:
+    measurement = measure_adapter(
+        trained.evaluation,
+        trained.outcome,
+        trainable_parameters=trainable_parameters(base, trained.outcome.job),
+        seconds=seconds,
+    )
+    measured = measurement.as_json()
+    del measured["adapter_bytes"], measured["known_before"], measured["known_after"]
     return {
-        "facts": len(parcel.examples),
-        "recall_before": recall_share(trained.before),
-        "recall": trained.recall,
-        "missing": [example.question for example, r in answered if not r.recalled],
-        "exposures_per_fact": trained.outcome.exposures,
-        "stopped": trained.outcome.stopped,
-        "kl_to_base_nats": trained.kl_nats,
-        "seconds": seconds,
+        **measured,
         "passages": len(parcel.passages),
         "not_stuck": [verdict.as_json() for verdict in trained.not_stuck],
         "held_out": trained.held_out,
@@ -226,7 +217,6 @@ def _draft(
             "r": s.r,
             "activated": s.activated,
             "adapter_bytes": n_bytes,
-            "trainable_parameters": trainable_parameters(base, job),
         },
         sources=parcel.sources,
         keys=parcel.keys,
@@ -238,6 +228,5 @@ def _as_written(parcel: ModuleDraft, report: dict[str, Any], version: Version) -
     return WriteReport(
         module=parcel.name,
         version=version.number,
-        adapter_bytes=version.record["adapter_bytes"],
-        **{**report, **lists},
+        **{**report, **lists, "adapter_bytes": version.record["adapter_bytes"]},
     )

@@ -5,7 +5,6 @@ fixed set of ordinary replies that have nothing to do with what was taught; and 
 things it could say before the write can still be asked of it.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,51 +48,54 @@ _MAX_REPLY = 24  # tokens; the bare model says what it knows at once or not at a
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """The bare model against the adapted one, away from what was taught."""
+    """How far an adapter moves the base on what it was not taught."""
 
     kl_to_base_nats: float
-    """Mean over the tokens of ORDINARY of KL(bare || adapted)."""
-    known_before: tuple[str, ...]
-    """Answers of KNOWN that the bare model gives."""
-    known_after: tuple[str, ...]
-    """Those of them that the adapted model still gives."""
+    """Mean over the tokens of ORDINARY of KL(bare || adapted), in nats."""
+    known_before: tuple[str, ...] | None = None
+    """Answers of KNOWN that the bare base gives; None where they were not asked for."""
+    known_after: tuple[str, ...] | None = None
+    """Those of them that the adapted base still gives."""
 
 
 @dataclass(frozen=True, slots=True)
 class BaseBehaviour:
-    """How a model speaks, bare or adapted."""
+    """What a model, bare or adapted, does with ordinary text and with simple questions."""
 
     log_p: Tensor
-    """(N, V) at the tokens of ORDINARY."""
-    known: tuple[str, ...]
-    """Answers of KNOWN that it gives."""
+    """(N, V) log-probabilities at the tokens of ORDINARY."""
+    known: tuple[str, ...] | None
+    """Answers of KNOWN that it gives; None where they were not asked for."""
 
 
-def measure_drift(base: Base, fleet: Fleet, slot: int) -> Drift:
-    """What a slot's adapter does to the base."""
-    bare = BaseBehaviour(_log_p(base, fleet, slot, strength=0.0), _known(base, fleet, None))
-    adapted = BaseBehaviour(_log_p(base, fleet, slot, strength=1.0), _known(base, fleet, slot))
-    return drift_between(bare, adapted)
+def measure_drift(fleet: Fleet, slots: Sequence[int], *, known: bool = False) -> list[Drift]:
+    """Measure what the adapters in some slots of an entered fleet do to its base.
 
-
-def kl_to_base(base: Base, fleet: Fleet, slots: Sequence[int]) -> list[float]:
-    """`kl_to_base_nats` of each slot's adapter, without asking for anything; one way of being on.
-
-    What KNOWN costs is generation, a second or more for each adapter; a study of hundreds goes by
-    the divergence.
+    Args:
+        slots: of adapters that are all activated or all always on.
+        known: also ask for the answers of KNOWN. They are generated, which takes a second or more
+            for each adapter; a study of hundreds goes by the divergence.
     """
-    bare = _log_p(base, fleet, slots[0], strength=0.0)
+    base = fleet.base
+    bare = BaseBehaviour(
+        _log_p(base, fleet, slots[0], adapter_scale=0.0),
+        _known(base, fleet, None) if known else None,
+    )
     return [
-        float(
-            F.kl_div(
-                _log_p(base, fleet, slot, strength=1.0),
-                bare,
-                log_target=True,
-                reduction="batchmean",
-            )
+        drift_between(
+            bare,
+            BaseBehaviour(
+                _log_p(base, fleet, slot, adapter_scale=1.0),
+                _known(base, fleet, slot) if known else None,
+            ),
         )
         for slot in slots
     ]
+
+
+def kl_to_base(base: Base, fleet: Fleet, slots: Sequence[int]) -> list[float]:
+    """Return `kl_to_base_nats` of each slot's adapter."""
+    return [drift.kl_to_base_nats for drift in measure_drift(fleet, slots)]
 
 
 @torch.no_grad()
@@ -105,21 +107,20 @@ def observe_behaviour(base: Base) -> BaseBehaviour:
 
 
 def drift_between(bare: BaseBehaviour, adapted: BaseBehaviour) -> Drift:
+    """Return the drift of an adapted base from the bare one."""
     kl = F.kl_div(adapted.log_p, bare.log_p, log_target=True, reduction="batchmean")
-    assert math.isfinite(kl)
-    return Drift(
-        kl_to_base_nats=float(kl),
-        known_before=bare.known,
-        known_after=tuple(answer for answer in bare.known if answer in adapted.known),
-    )
+    if bare.known is None or adapted.known is None:
+        return Drift(float(kl))
+    still_known = tuple(answer for answer in bare.known if answer in adapted.known)
+    return Drift(float(kl), bare.known, still_known)
 
 
 @torch.no_grad()
-def _log_p(base: Base, fleet: Fleet, slot: int, *, strength: float) -> Tensor:
-    """(N, V); at strength 0 of the bare model, read in the same way."""
+def _log_p(base: Base, fleet: Fleet, slot: int, *, adapter_scale: float) -> Tensor:
+    """Return (N, V) log-probabilities; at scale 0 those of the bare base, read in the same way."""
     probes = _ordinary(base, activated=fleet.activated[slot])
     batch = evaluation_batch(probes, device=base.device, split=fleet.reuse.prompts)
-    logits = fleet.logits_at(batch, [slot], adapter_scales=[strength])
+    logits = fleet.logits_at(batch, [slot], adapter_scales=[adapter_scale])
     return F.log_softmax(logits.float(), dim=-1)
 
 

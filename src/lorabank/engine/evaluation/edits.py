@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_dataset
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import read_answers
+from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.tasks.datasets.counterfact import Edit, continuations, efficacy, neighbourhood_score
 from lorabank.tasks.examples import from_pair
 

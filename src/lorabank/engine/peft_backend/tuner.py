@@ -21,7 +21,7 @@ from torch import Tensor
 from lorabank.engine.adapters.adapter import staged, weight_bytes
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.batches import training_batch
-from lorabank.engine.inference.recall import read_answers, recall_share
+from lorabank.engine.inference.answer_readings import read_answers, recall_share
 from lorabank.engine.peft_backend.wrapped import peft_config, set_training, wrapped
 from lorabank.engine.training.jobs import Job, Outcome, Progress, check_dataset
 from lorabank.errors import UsageError

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lorabank.engine.adapters.adapter import Adapter
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EncodedDataset
 from lorabank.engine.fleet.fleet import Weights
@@ -90,6 +91,14 @@ class Outcome:
     """How often an example was trained on, on average."""
     trained_tokens: int
     curve: tuple["Epoch", ...]
+
+    @property
+    def adapter(self) -> Adapter:
+        """The trained adapter, without a record; PEFT's tuners have none (`applied` has theirs)."""
+        job = self.job
+        return Adapter(
+            self.weights, job.saved_r, job.saved_alpha, job.settings.activated, record={}
+        )
 
 
 @dataclass(frozen=True, slots=True)

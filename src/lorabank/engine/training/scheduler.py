@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lorabank.engine.fleet.dropout import Dropout
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import read_answers, recall_share
+from lorabank.engine.inference.answer_readings import read_answers, recall_share
 from lorabank.engine.training import distillation as teacher
 from lorabank.engine.training.checkpoint import State
 from lorabank.engine.training.jobs import Job, Outcome, Progress

@@ -18,12 +18,19 @@ import torch
 from torch import Tensor
 
 import lorabank
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EvaluationPrompt
-from lorabank.engine.evaluation.drift import kl_to_base
 from lorabank.engine.evaluation.edits import score_edits
+from lorabank.engine.evaluation.evaluate import (
+    Evaluation,
+    QuestionSet,
+    evaluate_fleet,
+    join_questions,
+    prepare_questions,
+)
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import AnswerReading, read_answers, score_replies
+from lorabank.engine.inference.answer_readings import AnswerReading, score_replies
 from lorabank.engine.learn import facts_hash, trainable_parameters, versions
 from lorabank.engine.training.jobs import Epoch, Outcome
 from lorabank.lora.shapes import layer_of
@@ -44,20 +51,14 @@ def measure(
     costs: Sequence[Mapping[str, float]],
 ) -> list[dict[str, Any]]:
     """A JSON object for each cell, read in a fleet of its own."""
-    paths = list(dict.fromkeys(path for one in outcomes for path in one.job.paths))
-    before = {lot.cell.name: read_answers(base, lot.job.dataset.prompts) for lot in lots}
-    r = max(one.job.saved_r for one in outcomes)
-    with Fleet(base, paths=paths, r=r, width=len(outcomes)) as fleet:
-        for slot, one in enumerate(outcomes):
-            s = one.job.settings
-            fleet.load(slot, one.weights, alpha=one.job.saved_alpha, activated=s.activated)
-        probes = [probe for lot in lots for probe in lot.job.dataset.prompts]
-        slots = [slot for slot, lot in enumerate(lots) for _ in lot.job.dataset.prompts]
-        after = iter(read_answers(base, probes, fleet=fleet, slots=slots))
-        harm = kl_to_base(base, fleet, range(len(outcomes)))
+    questions = [questions_of(base, lot) for lot in lots]
+    slots = [slot for slot, lot in enumerate(lots) for _ in lot.examples]
+    with loaded_fleet(base, [outcome.adapter for outcome in outcomes]) as fleet:
+        together = evaluate_fleet(fleet, join_questions(questions), slots, drift=True)
+        evaluations = together.by_slot(len(lots))
         cells = []
         for slot, (lot, one) in enumerate(zip(lots, outcomes, strict=True)):
-            readings = [next(after) for _ in lot.job.dataset.prompts]
+            readings = evaluations[slot].after
             seat = [slot] * len(readings)
             cells.append(
                 describe(
@@ -65,11 +66,9 @@ def measure(
                     study,
                     lot,
                     one,
-                    before[lot.cell.name],
-                    readings,
+                    evaluations[slot],
                     published=_published(base, lot, readings, fleet, seat),
                     edits=_edits(base, lot, fleet, slot),
-                    kl_to_base_nats=harm[slot],
                     parameters=trainable_parameters(base, one.job),
                     adapter=[tensor for pair in one.weights.values() for tensor in pair],
                     cost=costs[slot],
@@ -78,23 +77,27 @@ def measure(
     return cells
 
 
+def questions_of(base: Base, lot: PreparedCell) -> QuestionSet:
+    """Have the bare base read the answers of a cell's examples."""
+    return prepare_questions(base, lot.examples, prompts=lot.job.dataset.prompts)
+
+
 def describe(
     base: Base,
     study: str,
     lot: PreparedCell,
     outcome: Outcome,
-    before: Sequence[AnswerReading],
-    after: Sequence[AnswerReading],
+    evaluation: Evaluation,
     *,
     published: float,
     edits: dict[str, Any],
-    kl_to_base_nats: float,
     parameters: int,
     adapter: Iterable[Tensor],
     cost: Mapping[str, float],
 ) -> dict[str, Any]:
     """The JSON object of one cell, from what was read before and after."""
-    values, job, n = lot.cell.values, outcome.job, len(lot.examples)
+    values, job = lot.cell.values, outcome.job
+    before, after = evaluation.before, evaluation.after
     entropy = [
         phonebook.bits(example.answer) or reading.bits
         for example, reading in zip(lot.examples, before, strict=True)
@@ -115,10 +118,11 @@ def describe(
         "exposures_per_fact": outcome.exposures,
         "steps": outcome.steps,
         "stopped": outcome.stopped,
-        "recall": sum(reading.recalled for reading in after) / n,
-        "recall_before": sum(reading.recalled for reading in before) / n,
+        "recall": evaluation.recall,
+        "recall_before": evaluation.recall_before,
         "recall_published": published,
         **edits,
+        "bits_stored": sum(evaluation.bits),
         "bits_exact": sum(h for h, r in zip(entropy, after, strict=True) if r.recalled),
         "bits_likelihood": bits,
         "bits_demanded": sum(entropy),
@@ -131,7 +135,7 @@ def describe(
         "loss_drop": _loss(before, n_tokens) - _loss(after, n_tokens),
         "trainable_parameters": parameters,
         "adapter_bytes": n_bytes,
-        "kl_to_base_nats": kl_to_base_nats,
+        "kl_to_base_nats": evaluation.drift[0].kl_to_base_nats,
         "exposures_to_recall": _milestones(outcome.curve),
         "per_fact": {
             "recalled": [int(reading.recalled) for reading in after],

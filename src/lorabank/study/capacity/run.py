@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.evaluation.drift import drift_between, observe_behaviour
-from lorabank.engine.inference.recall import read_answers
+from lorabank.engine.evaluation.drift import observe_behaviour
+from lorabank.engine.evaluation.evaluate import evaluate_wrapped
 from lorabank.engine.peft_backend.tuner import Tuned, applied, train_with_peft
 from lorabank.engine.training.jobs import Outcome
 from lorabank.engine.training.train import train
-from lorabank.study.capacity.measure import cost_of, describe, measure
+from lorabank.study.capacity.measure import cost_of, describe, measure, questions_of
 from lorabank.study.capacity.prepare import PreparedCell, prepare
 from lorabank.study.plan import FleetPlan
 from lorabank.study.spec import StudySpec
@@ -77,24 +77,21 @@ def _read(
 def _alone(base: Base, study: str, lot: PreparedCell) -> dict[str, Any]:
     """A cell that PEFT trains."""
     started = time.perf_counter()
-    before, bare = read_answers(base, lot.job.dataset.prompts), observe_behaviour(base)
+    questions, bare = questions_of(base, lot), observe_behaviour(base)
     outcome = train_with_peft(base, lot.job)
     if outcome.stopped == "interrupted":
         raise KeyboardInterrupt
     assert isinstance(outcome, Tuned)
     with applied(base, outcome):
-        after = read_answers(base, lot.job.dataset.prompts)
-        harm = drift_between(bare, observe_behaviour(base)).kl_to_base_nats
+        evaluation = evaluate_wrapped(base, questions, bare)
     return describe(
         base,
         study,
         lot,
         outcome,
-        before,
-        after,
-        published=sum(reading.recalled for reading in after) / len(after),
+        evaluation,
+        published=evaluation.recall,
         edits={},
-        kl_to_base_nats=harm,
         parameters=outcome.n_parameters,
         adapter=outcome.state.values(),
         cost=cost_of(base, time.perf_counter() - started),

@@ -12,10 +12,12 @@ from statistics import fmean
 from typing import Any
 
 from lorabank.engine.adapters.adapter import Adapter
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.evaluation.drift import kl_to_base
+from lorabank.engine.evaluation.evaluate import gains
 from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.answer_readings import AnswerReading
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import AnswerReading
 from lorabank.engine.learn import facts_hash, versions
 from lorabank.study.capacity.measure import code_hash
 from lorabank.study.documents.axes import CHUNK, DOCUMENT, MERGED, NONE, way_of
@@ -49,7 +51,7 @@ def measure_cell(exam: Exam, values: Mapping[str, Any]) -> dict[str, Any]:
     seats = seats_of(exam, values)
     written = _chosen(exam, int(values["written"]))
     readings, replies, harm = _asked_of(exam, puts, seats, written, values["new_tokens"])
-    gains = exam.gains(readings)
+    gained = gains(exam.bare(), readings)
     golds = [exam.asked[i].example.answer for i in written]
     scores = {
         name: [metric(reply, gold) for reply, gold in zip(replies, golds, strict=True)]
@@ -60,10 +62,10 @@ def measure_cell(exam: Exam, values: Mapping[str, Any]) -> dict[str, Any]:
     right = [exam.is_right(i, c) for i, c in enumerate(seats.first)]
     return {
         "way": way_of(values),
-        "gain": fmean(gains),
+        "gain": fmean(gained),
         "recall": fmean(reading.recalled for reading in readings),
         "by_kind": {
-            kind: fmean(gain for gain, one in zip(gains, kinds, strict=True) if one == kind)
+            kind: fmean(gain for gain, one in zip(gained, kinds, strict=True) if one == kind)
             for kind in dict.fromkeys(kinds)
         },
         "n_questions": len(kinds),
@@ -76,7 +78,7 @@ def measure_cell(exam: Exam, values: Mapping[str, Any]) -> dict[str, Any]:
         "per_question": {
             "document": exam.own,
             "kind": kinds,
-            "gain": [round(gain, _DIGITS) for gain in gains],
+            "gain": [round(gain, _DIGITS) for gain in gained],
             "recalled": [reading.recalled for reading in readings],
         },
         "per_written": {
@@ -150,16 +152,6 @@ def seats_of(exam: Exam, values: Mapping[str, Any]) -> Seats:
     return Seats(tuple(adapters), tuple(places), ratio, tuple(first))
 
 
-def fleet_of(exam: Exam, adapters: Sequence[Adapter]) -> Fleet:
-    """A fleet with `adapters[i]` in slot i."""
-    paths = list(dict.fromkeys(path for adapter in adapters for path in adapter.weights))
-    r = max(adapter.r for adapter in adapters)
-    fleet = Fleet(exam.base, paths=paths, r=r, width=len(adapters))
-    for slot, one in enumerate(adapters):
-        fleet.load(slot, one.weights, alpha=one.alpha, activated=one.activated)
-    return fleet
-
-
 def _asked_of(
     exam: Exam, puts: Sequence[Put], seats: Seats, written: Sequence[int], new_tokens: int | None
 ) -> tuple[list[AnswerReading], list[str], list[float]]:
@@ -175,7 +167,7 @@ def _asked_of(
         some = seats.adapters[start : start + _TOGETHER]
         mine = [i for i, place in enumerate(seats.places) if 0 <= place - start < len(some)]
         slots = [seats.places[i] - start for i in mine]
-        with fleet_of(exam, some) as fleet:
+        with loaded_fleet(exam.base, some) as fleet:
             found = exam.read([puts[i] for i in mine], fleet, slots)
             readings |= dict(zip(mine, found, strict=True))
             told = [(i, slot) for i, slot in zip(mine, slots, strict=True) if i in set(written)]

@@ -4,7 +4,6 @@ Chunks are looked for within the question's own document, as in arXiv:2603.01097
 and chunk adapters are told equally much about where to look.
 """
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ import numpy as np
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_prompt
+from lorabank.engine.evaluation.evaluate import QuestionSet, prepare_questions
 from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.answer_readings import AnswerReading, read_answers
 from lorabank.engine.inference.document_prefix import with_context
 from lorabank.engine.inference.embedder import Embedder, load_embedder
-from lorabank.engine.inference.recall import AnswerReading, read_answers
 from lorabank.retrieval.index import TextIndex
 from lorabank.retrieval.keys import cut
 from lorabank.study.documents.axes import ICL, NONE, ORACLE
@@ -43,16 +43,20 @@ class Exam:
         self.own = [d for d, long in enumerate(library.longs) for _ in long.asks]
         self._indices: dict[str, list[TextIndex]] = {}
         self._embedder: Embedder | None = None
-        self._bare: list[AnswerReading] | None = None
+        self._bare: QuestionSet | None = None
 
     @property
     def questions(self) -> list[str]:
         return [one.example.question for one in self.asked]
 
-    def bare(self) -> list[AnswerReading]:
-        """The bare model without any text."""
+    def bare(self) -> QuestionSet:
+        """The questions as the bare model reads them without any text."""
         if self._bare is None:
-            self._bare = self.read([self.put(i, NONE, []) for i in range(len(self.asked))])
+            self._bare = prepare_questions(
+                self.base,
+                [asked.example for asked in self.asked],
+                prompts=[self.put(i, NONE, []).probe for i in range(len(self.asked))],
+            )
         return self._bare
 
     def read(
@@ -62,14 +66,6 @@ class Exam:
         prefix = [one.prefix for one in puts]
         probes = [one.probe for one in puts]
         return read_answers(self.base, probes, fleet=fleet, slots=slots, prefix=prefix)
-
-    def gains(self, readings: Sequence[AnswerReading]) -> list[float]:
-        """Nats per token by which the gold answers are likelier than to the bare model alone."""
-        n_tokens = [len(self.base.chat.answer_ids(one.example.answer)) for one in self.asked]
-        return [
-            (before.bits - after.bits) * math.log(2) / n
-            for n, before, after in zip(n_tokens, self.bare(), readings, strict=True)
-        ]
 
     def found(self, i: int, text: str, router: str | None, k: int) -> list[int]:
         """The chunks put before a question, as far as its text is found."""

@@ -21,12 +21,13 @@ import torch
 from torch import Tensor
 
 from lorabank.engine.adapters.adapter import Adapter, load_adapter, save_adapter
+from lorabank.engine.adapters.loaded_fleet import fleet_of, load_slot
 from lorabank.engine.backbone.reuse import new_prompt_cache
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import Group, decode, stop_ids
 from lorabank.errors import UsageError
 from lorabank.study.documents.axes import CHUNK, DOCUMENT, ICL, MERGED, NONE, way_of
-from lorabank.study.documents.cells import fleet_of, kind_of, provenance, told_of
+from lorabank.study.documents.cells import kind_of, provenance, told_of
 from lorabank.study.documents.exam import Exam, Put, index_seconds
 from lorabank.study.modules.merges import merged
 from lorabank.tasks.synthetic.chronicle_questions import SINGLE
@@ -114,7 +115,7 @@ class _Way:
             started = time.perf_counter()
             self.held = {c: self._load(c) for c in self.there}
             if self.kind in (DOCUMENT, CHUNK):
-                self.fleet = fleet_of(exam, list(self.held.values()))
+                self.fleet = fleet_of(exam.base, list(self.held.values()))
             self.once["loading"] = time.perf_counter() - started
         if values["text"] == ICL and values["kept"]:
             put = exam.put(0, ICL, [])
@@ -192,9 +193,9 @@ class _Way:
         started = time.perf_counter()
         (one,) = parts
         if self.fleet is None or self.fleet.r != one.r:
-            self.fleet = fleet_of(self.exam, [one])
+            self.fleet = fleet_of(self.exam.base, [one])
         else:
-            self.fleet.load(0, one.weights, alpha=one.alpha, activated=one.activated)
+            load_slot(self.fleet, 0, one)
         clock.add("seating", time.perf_counter() - started)
         return self.fleet, 0
 

@@ -9,7 +9,7 @@ times their number, up to 256; rates follow the rank as everywhere (`settings.lr
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -183,13 +183,8 @@ def _trained(
 
 
 def _adapter(base: Base, one: Outcome) -> Adapter:
-    return Adapter(
-        weights=one.weights,
-        r=one.job.saved_r,
-        alpha=one.job.saved_alpha,
-        activated=one.job.settings.activated,
-        record={"base": {"name": base.info.name, "sha256": base.info.sha256}},
-    )
+    record = {"base": {"name": base.info.name, "sha256": base.info.sha256}}
+    return replace(one.adapter, record=record)
 
 
 def _told(base: Base, outcomes: Sequence[Outcome], parts: Sequence[Part]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Any
 
 from lorabank.bank.route.routers import Oracle, Router, TextRouter, routing_accuracy
 from lorabank.bank.route.spectral_router import SpectralRouter
-from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall import AnswerReading
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
+from lorabank.engine.inference.answer_readings import AnswerReading
 from lorabank.engine.learn import facts_hash, versions
 from lorabank.study.capacity.measure import code_hash
 from lorabank.study.folder import FORMAT
@@ -83,7 +83,7 @@ def measure_cell(desk: Desk, cell: CellSpec, study: str) -> dict[str, Any]:
 
 def partition(desk: Desk, values: Mapping[str, Any]) -> Found:
     """Every question answered by the module that was taught its document."""
-    control: list[AnswerReading] = []
+    control: Sequence[AnswerReading] = ()
     if len(desk.library.names) > 1:
         control = desk.read(desk.others(values["seed"]))
     texts = {}
@@ -146,12 +146,9 @@ def merging(desk: Desk, values: Mapping[str, Any]) -> Found:
         merges.append(merged(parts, values))
         ratios.append(length(merges[-1]) / fmean(map(length, parts)))
     place_of = {seat: place for place, seat in enumerate(circle)}
-    r = max(merge.r for merge in merges)
-    with Fleet(desk.base, paths=list(merges[0].weights), r=r, width=k) as fleet:
-        for slot, merge in enumerate(merges):
-            fleet.load(slot, merge.weights, alpha=merge.alpha, activated=merge.activated)
+    with loaded_fleet(desk.base, merges) as fleet:
         readings = desk.read_with(fleet, [place_of[own] for own in desk.own])
-        control: list[AnswerReading] = []
+        control: Sequence[AnswerReading] = ()
         if n < k:
             without = [(place_of[own] + 1) % k for own in desk.own]
             control = desk.read_with(fleet, without)

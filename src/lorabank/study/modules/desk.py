@@ -8,10 +8,10 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_dataset
+from lorabank.engine.evaluation.evaluate import evaluate_fleet, gains, prepare_questions
 from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.answer_readings import AnswerReading
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import AnswerReading, read_answers
 from lorabank.study.modules.library import Library
 from lorabank.tasks.control import irrelevant
 from lorabank.tasks.scoring.text_metrics import bleu, rouge_l, token_f1
@@ -27,24 +27,22 @@ class Desk:
     def __init__(self, library: Library, task: str):
         self.library, self.metric = library, GAIN if task == "paperqa" else RECALL
         self.base = library.bank.base
-        self.probes: tuple[EvaluationPrompt, ...] = encode_dataset(
-            self.base.chat,
+        self.questions = prepare_questions(
+            self.base,
             [question.example for question in library.questions],
-            recipe="sound",
-            max_tokens=self.base.max_tokens,
             activated=library.settings.activated,
-        ).prompts
+        )
         seats = {name: seat for seat, name in enumerate(library.names)}
         self.own = [seats[question.module] for question in library.questions]
-        self.bare = read_answers(self.base, self.probes)
-        self._known: dict[tuple[int | None, ...], list[AnswerReading]] = {}
+        self.bare = self.questions.before
+        self._known: dict[tuple[int | None, ...], Sequence[AnswerReading]] = {}
 
     def seated(self) -> AbstractContextManager[Fleet]:
         """The modules in the order of their names."""
         bank = self.library.bank
         return bank.reader.loaded_fleet([bank.store.current(name) for name in self.library.names])
 
-    def read(self, slots: Slots) -> list[AnswerReading]:
+    def read(self, slots: Slots) -> Sequence[AnswerReading]:
         """Each question with the module in its place."""
         key = tuple(slots)
         if key not in self._known:
@@ -52,30 +50,19 @@ class Desk:
                 self._known[key] = self.read_with(fleet, slots)
         return self._known[key]
 
-    def read_with(self, fleet: Fleet, slots: Slots) -> list[AnswerReading]:
+    def read_with(self, fleet: Fleet, slots: Slots) -> Sequence[AnswerReading]:
         """Each question with whoever sits in its place of an entered fleet."""
-        asked = [(i, slot) for i, slot in enumerate(slots) if slot is not None]
-        probes = [self.probes[i] for i, _ in asked]
-        readings = read_answers(self.base, probes, fleet=fleet, slots=[slot for _, slot in asked])
-        found = list(self.bare)
-        for (i, _), reading in zip(asked, readings, strict=True):
-            found[i] = reading
-        return found
+        return evaluate_fleet(fleet, self.questions, slots).after
 
     def scores(self, readings: Sequence[AnswerReading]) -> list[float]:
         """Of readings of all questions, by the metric of the task."""
         if self.metric == RECALL:
             return [float(reading.recalled) for reading in readings]
-        return self.gains(readings)
+        return list(self.gains(readings))
 
-    def gains(self, readings: Sequence[AnswerReading]) -> list[float]:
+    def gains(self, readings: Sequence[AnswerReading]) -> Sequence[float]:
         """Nats per token by which the gold answers are likelier than the bare model has them."""
-        if not readings:
-            return []
-        return [
-            (bare.bits - reading.bits) * math.log(2) / len(probe.answer_ids)
-            for probe, bare, reading in zip(self.probes, self.bare, readings, strict=True)
-        ]
+        return gains(self.questions, readings) if readings else ()
 
     def others(self, seed: int) -> list[int]:
         """For each question a module that was not taught it."""
@@ -89,7 +76,7 @@ class Desk:
         """Text scores of answers written out greedily, means over questions."""
         seats = [slot or 0 for slot in slots]
         strength = [float(slot is not None) for slot in slots]
-        prompts = [probe.prompt_ids for probe in self.probes]
+        prompts = [probe.prompt_ids for probe in self.questions.prompts]
         with self.seated() as fleet:
             replies = generate(
                 self.base,
@@ -99,7 +86,8 @@ class Desk:
                 adapter_scales=strength,
                 max_new_tokens=new_tokens,
             )
-        pairs = [(reply, p.answer) for reply, p in zip(replies, self.probes, strict=True)]
+        golds = [prompt.answer for prompt in self.questions.prompts]
+        pairs = list(zip(replies, golds, strict=True))
         metrics = {"token_f1": token_f1, "rouge_l": rouge_l, "bleu": bleu}
         return {
             name: math.fsum(metric(reply, gold) for reply, gold in pairs) / len(pairs)

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import EvaluationPrompt
-from lorabank.engine.evaluation.drift import kl_to_base
+from lorabank.engine.evaluation.evaluate import QuestionSet, evaluate_fleet
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.inference.recall import AnswerReading, read_answers
 from lorabank.engine.learn import facts_hash, trainable_parameters, versions
 from lorabank.engine.training.jobs import Outcome
 from lorabank.study.capacity.measure import code_hash
@@ -40,17 +39,9 @@ class Exam:
 
     base: Base
     texts: tuple[Text, ...]
-    probes: tuple[EvaluationPrompt, ...]
+    questions: QuestionSet
     own: tuple[int, ...]
     """Of each question its document."""
-    bare: tuple[AnswerReading, ...]
-
-    def gains(self, readings: Sequence[AnswerReading]) -> list[float]:
-        """Nats per token by which the gold answers are likelier than the bare model has them."""
-        return [
-            (before.bits - after.bits) * math.log(2) / len(probe.answer_ids)
-            for probe, before, after in zip(self.probes, self.bare, readings, strict=True)
-        ]
 
 
 def measure_cell(
@@ -63,16 +54,10 @@ def measure_cell(
     """The JSON object of one cell, its cost aside; the base's shelves are the exam's."""
     base, values, jobs = exam.base, cell.values, [one.job for one in outcomes]
     others = _others(exam, int(str(values["seed"])))
-    paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
-    with Fleet(base, paths=paths, r=max(job.saved_r for job in jobs), width=len(jobs)) as fleet:
-        for slot, one in enumerate(outcomes):
-            activated = one.job.settings.activated
-            fleet.load(slot, one.weights, alpha=one.job.saved_alpha, activated=activated)
-        after = read_answers(base, exam.probes, fleet=fleet, slots=exam.own)
-        control = read_answers(base, exam.probes, fleet=fleet, slots=others)
-        harm = kl_to_base(base, fleet, range(len(jobs)))
+    with loaded_fleet(base, [outcome.adapter for outcome in outcomes]) as fleet:
+        after = evaluate_fleet(fleet, exam.questions, exam.own)
+        control = evaluate_fleet(fleet, exam.questions, others, drift=True)
         texts = _written(exam, values, fleet, others) if values["written"] else {}
-    gains, elsewhere = exam.gains(after), exam.gains(control)
     examples = [example for some in lessons for example in some]
     return {
         "format": FORMAT,
@@ -80,18 +65,18 @@ def measure_cell(
         "name": cell.name,
         "spec": {**values, "base": base.info.name},
         "seed": values["seed"],
-        "gain": fmean(gains),
-        "control_gain": fmean(elsewhere),
-        "recall": fmean(reading.recalled for reading in after),
-        "n_questions": len(exam.probes),
+        "gain": fmean(after.gains),
+        "control_gain": fmean(control.gains),
+        "recall": after.recall,
+        "n_questions": len(exam.questions),
         "texts": {name: fmean(found) for name, found in texts.items() if name != "place"},
         **_taught(base, lessons, outcomes),
         "trainable_parameters": sum(trainable_parameters(base, job) for job in jobs),
-        "kl_to_base_nats": fmean(harm),
+        "kl_to_base_nats": fmean(drift.kl_to_base_nats for drift in control.drift),
         "per_question": {
             "document": list(exam.own),
-            "gain": [round(gain, _DIGITS) for gain in gains],
-            "control_gain": [round(gain, _DIGITS) for gain in elsewhere],
+            "gain": [round(gain, _DIGITS) for gain in after.gains],
+            "control_gain": [round(gain, _DIGITS) for gain in control.gains],
         },
         "per_written": {
             name: [round(value, _DIGITS) for value in found] for name, found in texts.items()
@@ -153,14 +138,14 @@ def _written(
     for prefix, slots in (("", exam.own), ("control_", others)):
         replies = generate(
             exam.base,
-            [exam.probes[i].prompt_ids for i in places],
+            [exam.questions.prompts[i].prompt_ids for i in places],
             fleet=fleet,
             slots=[slots[i] for i in places],
             max_new_tokens=values["new_tokens"],
         )
         for name, metric in _METRICS.items():
             found[f"{prefix}{name}"] = [
-                metric(reply, exam.probes[i].answer)
+                metric(reply, exam.questions.prompts[i].answer)
                 for reply, i in zip(replies, places, strict=True)
             ]
     return found

@@ -14,8 +14,7 @@ from typing import Any
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.reuse import new_layer_input_cache, new_prompt_cache
-from lorabank.engine.encoding.dataset import encode_dataset
-from lorabank.engine.inference.recall import read_answers
+from lorabank.engine.evaluation.evaluate import prepare_questions
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.regularisation import regularisation_examples
@@ -133,12 +132,7 @@ def _exam(base: Base, first: CellSpec) -> Exam:
     """The questions of a fleet, read by the bare model."""
     texts = read_texts(first.values)
     base.prompt_cache, base.layer_input_cache = new_prompt_cache(), new_layer_input_cache()
-    probes = encode_dataset(
-        base.chat,
-        [example for text in texts for example in text.asks],
-        recipe="sound",
-        max_tokens=base.max_tokens,
-        activated=bool(first.values["activated"]),
-    ).prompts
+    examples = [example for text in texts for example in text.asks]
+    questions = prepare_questions(base, examples, activated=bool(first.values["activated"]))
     own = tuple(place for place, text in enumerate(texts) for _ in text.asks)
-    return Exam(base, tuple(texts), probes, own, tuple(read_answers(base, probes)))
+    return Exam(base, tuple(texts), questions, own)

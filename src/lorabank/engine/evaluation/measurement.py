@@ -1,0 +1,70 @@
+"""What is measured of an adapter, under the same names wherever it is reported."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lorabank.engine.evaluation.evaluate import Evaluation
+from lorabank.engine.training.jobs import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """An adapter as it was trained and evaluated."""
+
+    facts: int
+    """Number of examples it was taught."""
+    recall_before: float
+    """Share of their answers that the bare base gives."""
+    recall: float
+    """Share of their answers that the finished adapter gives."""
+    missing: tuple[str, ...]
+    """Questions whose answers the adapter does not give."""
+    stopped: str
+    """Why training ended: `recalled`, `converged`, `budget` or `interrupted`."""
+    exposures_per_fact: float
+    """How often each example was trained on, on average."""
+    seconds: float
+    """Training time; the report that holds this says what else it includes."""
+    trainable_parameters: int
+    bits_stored: float
+    """Sum over the examples of the bits that are in the adapter and not in the base."""
+    bits_per_parameter: float
+    """`bits_stored` over `trainable_parameters`."""
+    kl_to_base_nats: float
+    """Divergence from the bare base on ordinary text, nats per token."""
+    adapter_bytes: int = 0
+    """Size of the weights file; 0 until it is written."""
+    known_before: tuple[str, ...] | None = None
+    """Simple answers the bare base gives (drift.py); None where this was not asked."""
+    known_after: tuple[str, ...] | None = None
+    """Those of them that the adapter still gives."""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def measure_adapter(
+    evaluation: Evaluation, outcome: Outcome, *, trainable_parameters: int, seconds: float
+) -> Measurement:
+    """Return the measurement of one trained adapter.
+
+    Args:
+        evaluation: of the taught examples, by this adapter alone, with its drift.
+    """
+    (drift,) = evaluation.drift
+    bits = sum(evaluation.bits)
+    return Measurement(
+        facts=len(evaluation.questions),
+        recall_before=evaluation.recall_before,
+        recall=evaluation.recall,
+        missing=evaluation.missing,
+        stopped=outcome.stopped,
+        exposures_per_fact=outcome.exposures,
+        seconds=seconds,
+        trainable_parameters=trainable_parameters,
+        bits_stored=bits,
+        bits_per_parameter=bits / trainable_parameters,
+        kl_to_base_nats=drift.kl_to_base_nats,
+        known_before=drift.known_before,
+        known_after=drift.known_after,
+    )
