@@ -66,7 +66,7 @@ REFUSED: dict[str, tuple[Callable[[Bank, Path], object], type[LorabankError], st
     "no file": (lambda b, f: b.write("new", [f.parent / "no.csv"]), DataError, "no such file"),
     "nothing": (lambda b, f: b.write("new", []), UsageError, "at least one .csv or .jsonl file"),
     "empty question": (lambda b, f: b.ask(" \n"), UsageError, "the question is empty"),
-    "no text": (lambda b, f: b.ask("\udcff who"), UsageError, "bytes that are no text"),
+    "no text": (lambda b, f: b.ask("\udcff who"), UsageError, "bytes that are not text"),
     "long question": (
         lambda b, f: b.ask("who " * 2000),
         DataError,

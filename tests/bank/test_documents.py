@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.bank.bank import Bank
+from lorabank.bank.bank import Bank, identify_base
 from lorabank.bank.write.document_drafts import (
     CACHE,
     ONE_MODULE_EXAMPLES,
@@ -16,7 +16,6 @@ from lorabank.bank.write.document_drafts import (
     plan_modules,
 )
 from lorabank.bank.write.drafts import DraftPassage, DraftSource, ModuleDraft, draft_from_examples
-from lorabank.bank.write.forget import read_draft
 from lorabank.bank.write.held_out import hold_out
 from lorabank.bank.write.passages import (
     MOST_WRITTEN,
@@ -98,9 +97,8 @@ def bank(made: Path, tiny: Base, tmp_path: Path) -> Bank:
 
 @pytest.fixture
 def empty(tiny: Base, tmp_path: Path) -> Bank:
-    bank = Bank.create(tmp_path / "empty", base=tiny)
-    bank.texts = type(bank.texts)(bank.store, embeds=False)
-    return bank
+    store = Store.create(tmp_path / "empty", base=identify_base(tiny.info))
+    return Bank(store, tiny, embeds=False)
 
 
 def test_documents_become_a_module_that_is_measured_on_what_it_was_not_taught(bank: Bank):
@@ -111,7 +109,7 @@ def test_documents_become_a_module_that_is_measured_on_what_it_was_not_taught(ba
     assert (record["held_out"]["questions"], record["held_out"]["written"]) == (4, 4)
     assert {"gain_nats", "token_f1", "token_f1_bare"} <= set(record["held_out"])
     assert [one["kept"] for one in record["passes"]] == [True]
-    taught = {example.question for example in read_draft(bank.reader, version).examples}
+    taught = {example.question for example in bank.reader.read_draft(version).examples}
     asked = {f"What is the {thing} of {word(i)}?" for thing in THINGS[:6] for i in (0, 1)} - taught
     assert (len(taught), len(asked)) == (8, 4)
     question = sorted(taught)[0]
@@ -130,9 +128,9 @@ def test_text_is_kept_with_the_module_unless_it_is_not_to_be(
         "text",
         "question",
     }
-    making = dataclasses.replace(QA, with_text=False)
+    options = dataclasses.replace(QA, with_text=False, passes=1)
     empty.write_documents(
-        "bare", [docs], generator=generator(server), options=making, settings=QUICK, passes=1
+        "bare", [docs], generator=generator(server), options=options, settings=QUICK
     )
     version = empty.store.current("bare")
     assert DOCUMENTS not in version.files
@@ -237,9 +235,9 @@ def test_modules_are_planned_by_the_number_of_examples():
 
 
 def test_one_module_for_each_document(empty: Bank, server: Server, docs: Path):
-    making = dataclasses.replace(QA, modules="per-document")
+    options = dataclasses.replace(QA, modules="per-document", passes=1)
     reports = empty.write_documents(
-        "m", [docs], generator=generator(server), options=making, settings=QUICK, passes=1
+        "m", [docs], generator=generator(server), options=options, settings=QUICK
     )
     assert [r.module for r in reports] == [f"m-{p.name}" for p in sorted(docs.iterdir())]
     assert sum(r.held_out["questions"] for r in reports if r.held_out) == 4

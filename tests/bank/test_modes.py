@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from lorabank.bank.answer.modes import MODES, NOTHING_FOUND
+from lorabank.bank.answer.modes import MODES
+from lorabank.bank.answer.with_text import NOTHING_FOUND
 from lorabank.bank.bank import Bank
 from lorabank.bank.write.drafts import draft_from_examples
 from lorabank.engine.inference.document_prefix import with_context
@@ -20,13 +21,17 @@ N = 8
 
 
 def test_every_way_answers_and_says_what_it_used(library: Bank, book: list[Example]):
-    answers = {way: library.ask(QUESTION, mode=way, max_new_tokens=N) for way in MODES}
+    answers = {mode: library.ask(QUESTION, mode=mode, max_new_tokens=N) for mode in MODES}
     assert [a.mode for a in answers.values()] == list(MODES)
-    for way in ("none", "rag", "icl"):
-        assert (answers[way].used, answers[way].kind, answers[way].module) == (way, "bare", None)
-    for way in ("adapter+rag", "adapter+icl"):
-        assert (answers[way].used, answers[way].module) == (way, "rolls")
-        assert answers[way].source == "rolls.csv"
+    for mode in ("none", "rag", "icl"):
+        assert (answers[mode].used, answers[mode].kind, answers[mode].module) == (
+            mode,
+            "bare",
+            None,
+        )
+    for mode in ("adapter+rag", "adapter+icl"):
+        assert (answers[mode].used, answers[mode].module) == (mode, "rolls")
+        assert answers[mode].source == "rolls.csv"
     for answer in answers.values():
         assert 0 < answer.first_token_s <= answer.seconds
     assert not answers["none"].citations
@@ -40,9 +45,9 @@ def test_text_ways_say_what_the_model_says_to_that_prompt(library: Bank):
     passages = "\n\n".join(excerpt.text for excerpt in found)
     document = found[0].chunk.document
     contexts = {"rag": passages, "icl": document.text}
-    for way, context in contexts.items():
+    for mode, context in contexts.items():
         prompt = with_context(base, context, QUESTION, room=N)
-        answer = library.ask(QUESTION, mode=way, max_new_tokens=N)
+        answer = library.ask(QUESTION, mode=mode, max_new_tokens=N)
         assert answer.prompt_tokens == len(prompt.ids)
         assert [answer.text] == generate(base, [prompt.ids], max_new_tokens=N)
     whole = library.ask(QUESTION, mode="icl", max_new_tokens=N).citations[0]
@@ -60,9 +65,9 @@ def test_the_module_reads_the_text_too(library: Bank):
 
 def test_a_batch_answers_as_its_questions_alone(library: Bank):
     questions = [QUESTION, "In which town was Odd Sunde born?", "Who carried a razor?"]
-    for way in ("none", "rag", "adapter+icl"):
-        together = library.ask_all(questions, mode=way, max_new_tokens=N)
-        alone = [library.ask(question, mode=way, max_new_tokens=N) for question in questions]
+    for mode in ("none", "rag", "adapter+icl"):
+        together = library.ask_all(questions, mode=mode, max_new_tokens=N)
+        alone = [library.ask(question, mode=mode, max_new_tokens=N) for question in questions]
         assert [a.text for a in together] == [a.text for a in alone]
 
 
@@ -74,10 +79,10 @@ def test_nothing_found_is_answered_closed_book_and_said(library: Bank):
     assert library.ask(unheard, mode="adapter+icl", max_new_tokens=N).used == "adapter"
 
 
-@pytest.mark.parametrize("way", ["rag", "icl", "adapter+rag", "adapter+icl"])
-def test_text_of_a_bank_without_is_refused(bank: Bank, way: str):
-    with pytest.raises(UsageError, match=rf"--with {way.replace('+', '.')} needs text"):
-        bank.ask(QUESTION, mode=way)
+@pytest.mark.parametrize("mode", ["rag", "icl", "adapter+rag", "adapter+icl"])
+def test_text_of_a_bank_without_is_refused(bank: Bank, mode: str):
+    with pytest.raises(UsageError, match=rf"--with {mode.replace('+', '.')} needs text"):
+        bank.ask(QUESTION, mode=mode)
 
 
 def test_an_unknown_way_is_refused(bank: Bank):

@@ -1,4 +1,4 @@
-"""The policy: what each way is worth, what is chosen for it, and when nothing is answered."""
+"""Mode `auto`: what each mode is worth, which one is chosen, and when nothing is answered."""
 
 from dataclasses import replace
 
@@ -6,7 +6,8 @@ import pytest
 
 from lorabank.bank.answer import evidence
 from lorabank.bank.answer.evidence import Evidence, weigh_evidence
-from lorabank.bank.answer.policy import Costs, _Heard, _Worth
+from lorabank.bank.answer.modes import AskOptions, Costs
+from lorabank.bank.answer.policy import _GateRouter, _Worth
 from lorabank.bank.bank import Bank
 from lorabank.bank.route.routers import TextRouter
 from lorabank.errors import UsageError
@@ -28,7 +29,9 @@ def test_an_option_is_worth_its_probability_less_its_price():
     "wrong", [{"per_load": -1.0}, {"least_worth": 1.5}, {"enough_worth": -0.1}]
 )
 def test_prices_that_cannot_be_are_refused(wrong: dict[str, float]):
-    with pytest.raises(UsageError, match=r"prices must be 0 or more"):
+    with pytest.raises(
+        UsageError, match=r"prices must be 0 or more, least_worth and enough_worth 0\.\.1"
+    ):
         Costs(**wrong)
 
 
@@ -43,51 +46,54 @@ def test_what_a_module_knows_is_left_to_it_and_costs_no_text(library: Bank, book
 
 
 def test_what_is_only_told_in_text_is_read(library: Bank):
-    costs = Costs(least_worth=0.0)
-    (answer,) = library.ask_all([TOLD], mode="auto", costs=costs, max_new_tokens=N)
+    library.costs = Costs(least_worth=0.0)
+    answer = library.ask(TOLD, mode="auto", max_new_tokens=N)
     assert answer.choice is not None
-    ways = [option.mode for option in answer.choice.options]
-    assert set(ways) == {"rag", "icl"}
-    assert answer.used == ways[0]
-    assert answer.text == library.ask(TOLD, mode=ways[0], max_new_tokens=N).text
+    modes = [option.mode for option in answer.choice.options]
+    assert set(modes) == {"rag", "icl"}
+    assert answer.used == modes[0]
+    assert answer.text == library.ask(TOLD, mode=modes[0], max_new_tokens=N).text
     assert answer.citations
     assert "worth" in answer.choice.reason
-    read = library.ask(TOLD, mode=ways[0], max_new_tokens=N).prompt_tokens
-    assert answer.prompt_tokens > read  # what was weighed counts too
+    read = library.ask(TOLD, mode=modes[0], max_new_tokens=N).prompt_tokens
+    assert answer.prompt_tokens > read  # the sentences that were weighed count too
 
 
 def test_a_document_shorter_than_the_passages_is_read_whole(library: Bank):
-    (answer,) = library.ask_all([TOLD], mode="auto", costs=Costs(least_worth=0.0), max_new_tokens=N)
+    library.costs = Costs(least_worth=0.0)
+    answer = library.ask(TOLD, mode="auto", max_new_tokens=N)
     assert answer.choice is not None
     tokens = {option.mode: option.tokens for option in answer.choice.options}
-    assert answer.used == min(tokens, key=lambda way: tokens[way])
+    assert answer.used == min(tokens, key=lambda mode: tokens[mode])
 
 
 def test_both_is_weighed_where_a_module_convinces_but_has_not_learnt_all(library: Bank):
-    worth = _Worth(library._given(TextRouter(library.texts), Costs()), None, 1.0, N)
-    (found,) = library.excerpts.search([TOLD])
-    half = worth.given.costs.option("adapter", 0.5, tokens=30, ms=30, loads=0)
-    options = worth.options(library.ask(TOLD), half, found, EVIDENCE)
+    ask_options = AskOptions(TextRouter(library.texts), max_new_tokens=N)
+    worth = _Worth(library.state, ask_options, None, 1.0)
+    (excerpts,) = library.excerpts.search([TOLD])
+    half = ask_options.costs.option("adapter", 0.5, tokens=30, ms=30, loads=0)
+    options = worth.weigh_all(library.ask(TOLD), half, excerpts, EVIDENCE)
     p = {option.mode: option.p for option in options}
     assert p == {"adapter": 0.5, "rag": 0.8, "icl": 0.8, "adapter+rag": pytest.approx(0.9)}
     assert options[0].mode == "adapter+rag"
-    sure = worth.given.costs.option("adapter", 0.999, tokens=30, ms=30, loads=0)
-    assert worth.options(library.ask(TOLD), sure, found, EVIDENCE)[0] == sure
+    sure = ask_options.costs.option("adapter", 0.999, tokens=30, ms=30, loads=0)
+    assert worth.weigh_all(library.ask(TOLD), sure, excerpts, EVIDENCE)[0] == sure
 
 
 def test_the_module_that_convinced_the_gate_reads_the_text(library: Bank, book: list[Example]):
-    heard = library.ask(book[0].question)
-    assert {h.candidate.module for h in heard.candidates} == {"north", "rolls"}
-    (few,) = _Heard({heard.question: heard}).route([heard.question], 1)
-    assert [candidate.module for candidate in few] == ["north"]
+    answer = library.ask(book[0].question)
+    assert {scored.candidate.module for scored in answer.candidates} == {"north", "rolls"}
+    (candidates,) = _GateRouter({answer.question: answer}).route([answer.question], 1)
+    assert [candidate.module for candidate in candidates] == ["north"]
 
 
 def test_too_dear_or_unlikely_is_not_answered(library: Bank, book: list[Example]):
-    dear = Costs(per_1000_tokens=100.0)
-    (answer,) = library.ask_all([TOLD], mode="auto", costs=dear)
+    library.costs = Costs(per_1000_tokens=100.0)
+    answer = library.ask(TOLD, mode="auto")
     assert (answer.kind, answer.text, answer.citations) == ("abstained", "", ())
     assert answer.choice is not None
     assert answer.choice.reason == "nothing is worth 0.4: the bank does not know"
+    library.costs = Costs()
     unknown = library.ask(book[12].question, mode="auto")
     assert (unknown.kind, unknown.used) == ("abstained", "none")
 
@@ -107,14 +113,14 @@ def test_a_bank_without_text_is_asked_as_ever(bank: Bank, book: list[Example]):
 
 
 def test_evidence_is_judged_by_the_banks_own_examples_and_kept(library: Bank):
-    judge = library.text_gate()
-    assert judge is not None
-    assert judge.questions == 12
-    assert judge.weights[0] > 0
-    kept = library.texts.read_derived("evidence-by-words.json")
-    assert kept
-    assert library.text_gate() == judge
-    assert library.texts.read_derived("evidence-by-words.json") == kept
+    gate = library.text_gate()
+    assert gate is not None
+    assert gate.questions == 12
+    assert gate.weights[0] > 0
+    stored = library.texts.read_derived("evidence-by-words.json")
+    assert stored
+    assert library.text_gate() == gate
+    assert library.texts.read_derived("evidence-by-words.json") == stored
 
 
 def test_too_few_examples_judge_nothing(library: Bank, monkeypatch: pytest.MonkeyPatch):

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.bank.module_reader import ModuleReader
-from lorabank.bank.write.forget import read_draft
 from lorabank.engine.backbone.base import Base
 from lorabank.store.blobs import blob_path
 from lorabank.store.records import Version
@@ -73,11 +72,11 @@ def _unreadable(reader: ModuleReader, version: Version) -> list[str]:
     where = f"{version.module} version {version.number}"
     try:
         weights = reader.load_adapters([version])[0].weights
-        parcel = read_draft(reader, version)
+        draft = reader.read_draft(version)
     except Exception as error:  # whatever it is, it is a fault to be told with the others
         return [f"{where} cannot be read: {error!r}"]
     faults = [] if weights else [f"{where} has no weights"]
-    for part in parcel.parts:
+    for part in draft.parts:
         if len(part.examples) != part.source.n_examples:
             faults.append(f"{where} holds {len(part.examples)} examples of {part.source}")
     return faults

@@ -1,37 +1,41 @@
 """The bank: write, ask, list, roll back, forget; the one object its users hold.
 
     bank = Bank.create("memory", base="smollm2-135m")
-    bank.write("team", ["team.csv"])
-    bank.ask("What is the phone number of Hagu Padi?").text
+    bank.write("team", [("Who leads the team?", "Hagu Padi")])
+    bank.ask("Who leads the team?").text
 
-A bank is a folder tied to one base model by content hash (store/). What it derives from its
-modules, the text index and the gate, is made on first use and again after each change.
+A bank is a folder tied to one base model by content hash (store/). The text index and the gates are
+derived from its modules on first use and again after each change.
 """
 
 import threading
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 from lorabank.bank.answer.answers import Answer
-from lorabank.bank.answer.ask import N_CANDIDATES
-from lorabank.bank.answer.evidence import calibrate_text_gate as calibrate_evidence
-from lorabank.bank.answer.excerpts import Excerpts
 from lorabank.bank.answer.gate import Gate
-from lorabank.bank.answer.gate_calibration import calibrate_module_gate
-from lorabank.bank.answer.modes import ADAPTER, check_mode
-from lorabank.bank.answer.policy import AnswerContext, Costs, answer, measure_reading_speed
-from lorabank.bank.module_reader import CACHE_BYTES, ModuleReader
+from lorabank.bank.answer.modes import (
+    ADAPTER,
+    AUTO,
+    MAX_NEW_TOKENS,
+    N_CANDIDATES,
+    AskOptions,
+    Costs,
+)
+from lorabank.bank.answer.policy import answer_by_worth
+from lorabank.bank.answer.with_module import answer_with_modules
+from lorabank.bank.answer.with_text import answer_with_text
+from lorabank.bank.module_reader import CACHE_BYTES
 from lorabank.bank.route.routers import Router, TextRouter
-from lorabank.bank.route.text_index import ModuleTexts
+from lorabank.bank.state import BankState
 from lorabank.bank.write import document_drafts as documents
 from lorabank.bank.write import forget as forgetting
-from lorabank.bank.write import transfer as portable
+from lorabank.bank.write import transfer
 from lorabank.bank.write import write as writing
 from lorabank.bank.write.document_drafts import DocumentDrafts, DraftOptions
 from lorabank.bank.write.drafts import ModuleDraft, draft_from_files
 from lorabank.bank.write.forget import ForgetReport
-from lorabank.bank.write.write import EXAMPLES, WriteReport
+from lorabank.bank.write.write import WriteReport
 from lorabank.engine.backbone.base import Base, load_base
 from lorabank.engine.models.registry import ModelInfo
 from lorabank.engine.training.settings import SOUND, TrainSettings
@@ -47,10 +51,12 @@ from lorabank.synthesis.local import LocalGenerator
 from lorabank.synthesis.rounds import OnReply
 
 _RETRIES = 5  # of a question whose module was pruned while it was being read
+_ANSWER_IN = {ADAPTER: answer_with_modules, AUTO: answer_by_worth}
+"""Function of each mode; the others are answered by `answer_with_text`."""
 
 
 def identify_base(info: ModelInfo) -> BaseIdentity:
-    """A base model as a bank remembers it: by a name that holds in any folder, and its hash."""
+    """Return the base model as a bank records it: an absolute path or hub name, and its hash."""
     is_local = Path(info.name).exists()
     return BaseIdentity(str(Path(info.name).absolute()) if is_local else info.name, info.sha256)
 
@@ -61,42 +67,61 @@ class Bank:
     def __init__(
         self, store: Store, base: Base, *, cache_bytes: int = CACHE_BYTES, embeds: bool = True
     ):
-        """Args: kept_bytes: of adapters in memory; embeds: False routes by words alone."""
+        """Put a bank together from an open store and a loaded base model.
+
+        Args:
+            cache_bytes: size of the cache of adapters.
+            embeds: False routes by words alone, without an embedding model.
+        """
+        self.state = BankState(store, base, cache_bytes=cache_bytes, embeds=embeds)
         self.store, self.base = store, base
-        self.reader = ModuleReader(store, base, max_bytes=cache_bytes)
-        self.texts = ModuleTexts(store, embeds=embeds)
-        self.excerpts = Excerpts(self.texts, base)
-        self._gate: tuple[int, Gate | None] | None = None
-        self._busy = threading.RLock()  # the base is one model with one set of seats
+        self.reader, self.texts = self.state.reader, self.state.texts
+        self.excerpts = self.state.excerpts
+        self.costs = Costs()
+        """Prices that the mode `auto` weighs; set your own."""
+        self._busy = threading.RLock()  # the base is one model with one set of adapter slots
 
     @classmethod
-    def create(cls, path: str | Path, *, base: Base | str = "smollm2-135m") -> "Bank":
-        """A new bank in a new or empty folder.
+    def create(
+        cls, path: str | Path, *, base: Base | str = "smollm2-135m", device: str | None = None
+    ) -> "Bank":
+        """Create a bank in a new or empty folder.
+
+        Args:
+            base: a loaded base model, or the name, folder or GGUF file of one.
+            device: `cpu` or `cuda`; by default cuda if there is one.
 
         Raises:
-            UsageError: the folder holds something. ModelError: no such base model.
+            UsageError: the folder is not empty.
+            ModelError: no such base model.
         """
-        loaded = load_base(base) if isinstance(base, str) else base
+        loaded = _load(base, device)
         return cls(Store.create(Path(path), base=identify_base(loaded.info)), loaded)
 
     @classmethod
-    def open(cls, path: str | Path, *, base: Base | str | None = None) -> "Bank":
-        """A bank that exists; its base model is loaded unless one is given.
+    def open(
+        cls, path: str | Path, *, base: Base | str | None = None, device: str | None = None
+    ) -> "Bank":
+        """Open an existing bank.
+
+        Args:
+            base: by default the model that the bank names is loaded.
+            device: `cpu` or `cuda`; by default cuda if there is one.
 
         Raises:
             UsageError: no bank, one of a newer version, or of another base model.
         """
         if base is None:
-            with Store.open(Path(path)) as found:
-                base = found.base.name
-        loaded = load_base(base) if isinstance(base, str) else base
+            with Store.open(Path(path)) as store:
+                base = store.base.name
+        loaded = _load(base, device)
         return cls(Store.open(Path(path), base_sha256=loaded.info.sha256), loaded)
 
     def close(self) -> None:
         self.store.close()
 
     def __enter__(self) -> "Bank":
-        """The bank itself, closed at the end of the block."""
+        """Return the bank itself, which is closed at the end of the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -112,18 +137,18 @@ class Bank:
         texts: Sequence[str] = (),
         on_step: OnStep | None = None,
     ) -> WriteReport:
-        """Examples out of files into one module.
+        """Write examples from files into one module.
 
         Args:
             replace: write a new version of a module that exists; the old one stays until pruned.
-            texts: passages the module is to be found by, besides its questions.
+            texts: passages by which the module can be found, besides its questions.
 
         Raises:
-            UsageError: a name that is taken or cannot be, a source held elsewhere.
+            UsageError: a name that is taken or not allowed, a source another module holds.
             DataError: a file that cannot be read.
         """
-        parcel = draft_from_files(name, [Path(file) for file in files], texts=texts)
-        return self.write_all([parcel], settings=settings, replace=replace, on_step=on_step)[0]
+        draft = draft_from_files(name, [Path(file) for file in files], texts=texts)
+        return self.write_all([draft], settings=settings, replace=replace, on_step=on_step)[0]
 
     def write_all(
         self,
@@ -135,10 +160,10 @@ class Bank:
         on_step: OnStep | None = None,
         on_round: OnRound | None = None,
     ) -> list[WriteReport]:
-        """Many modules in one fleet, committed together or not at all.
+        """Write many modules, trained in one fleet and committed together or not at all.
 
         Args:
-            passes: trainings at most; a further one where passages of documents did not stick.
+            passes: most trainings of a module; it is trained again where passages did not stick.
         """
         with self._busy:
             return writing.write_all(
@@ -161,9 +186,8 @@ class Bank:
         options: DraftOptions | None = None,
         settings: TrainSettings = SOUND,
         replace: bool = False,
-        passes: int = 2,
     ) -> list[WriteReport]:
-        """Documents into a module, or into several: examples are made of them and written.
+        """Write documents into a module or several: examples are made of them and trained on.
 
         Args:
             files: Markdown, text, HTML, PDF, or folders of them.
@@ -171,16 +195,19 @@ class Bank:
 
         Raises:
             DataError: a file that cannot be read.
-            UsageError: a name or a source that is held, or nothing fit to be taught of a document.
-            UnavailableError: the generator has stopped answering; what it wrote is kept.
+            UsageError: a name or a source that is taken, or a document of which no example could
+                be made.
+            UnavailableError: the generator has stopped answering; its replies so far are kept.
         """
-        found = read_sources([Path(file) for file in files])
+        sources = read_sources([Path(file) for file in files])
         options = options or DraftOptions()
         if not replace:
-            planned = documents.check_documents(name, found, options)
+            planned = documents.check_documents(name, sources, options)
             writing.check_free(self.store, planned, replace=False)
-        material = self.make_drafts(name, found, generator=generator, options=options)
-        return self.write_all(material.modules, settings=settings, replace=replace, passes=passes)
+        drafts = self.make_drafts(name, sources, generator=generator, options=options)
+        return self.write_all(
+            drafts.modules, settings=settings, replace=replace, passes=options.passes
+        )
 
     def make_drafts(
         self,
@@ -191,11 +218,10 @@ class Bank:
         options: DraftOptions | None = None,
         on_reply: OnReply | None = None,
     ) -> DocumentDrafts:
-        """What `write_documents` would write, made and kept but not trained."""
+        """Make examples of documents, as `write_documents` does, without training on them."""
         with self._busy:
             return documents.draft_documents(
-                self.store,
-                self.base,
+                self.reader,
                 name,
                 sources,
                 generator=generator or LocalGenerator(self.base),
@@ -209,11 +235,12 @@ class Bank:
         *,
         mode: str = ADAPTER,
         n_candidates: int = N_CANDIDATES,
-        max_new_tokens: int = 64,
+        max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> Answer:
-        """The answer, which module or text gave it and how sure the bank is of that.
+        """Answer a question, with where the answer comes from and how sure the bank is.
 
-        Args: way: one of ways.WAYS, or `auto` for the one that is worth most (policy.py).
+        Args:
+            mode: one of `modes.MODES`, or `auto` for the mode that is worth most.
         """
         return self.ask_all(
             [question], mode=mode, n_candidates=n_candidates, max_new_tokens=max_new_tokens
@@ -226,78 +253,74 @@ class Bank:
         mode: str = ADAPTER,
         router: Router | None = None,
         gated: bool = True,
-        costs: Costs | None = None,
         n_candidates: int = N_CANDIDATES,
-        max_new_tokens: int = 64,
+        max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> list[Answer]:
-        """Answers to many questions, read in shared batches.
+        """Answer many questions in shared batches.
 
         Args:
-            way: one of ways.WAYS, or `auto`.
-            router: None for text, dense and lexical together.
-            gated: of `adapter`: whether candidates have to convince the gate; else the first one
-                answers.
-            costs: of `auto`.
+            mode: one of `modes.MODES`, or `auto`.
+            router: names the candidates; None searches the modules' texts by words and meaning.
+            gated: in mode `adapter`, whether a candidate has to convince the gate; otherwise the
+                first candidate answers.
 
         Raises:
-            UsageError: text asked of a bank without, a document that does not fit, an unknown way.
+            UsageError: an unknown mode, text asked of a bank that keeps none, or a document that
+                does not fit into the context.
         """
-        check_mode(mode)
+        options = AskOptions(
+            router or TextRouter(self.texts),
+            mode=mode,
+            gated=gated,
+            n_candidates=n_candidates,
+            max_new_tokens=max_new_tokens,
+            costs=self.costs,
+        )
+        answer = _ANSWER_IN.get(mode, answer_with_text)
         for attempt in range(_RETRIES):
             generation = self.store.generation
             try:
                 with self._busy:
-                    return answer(
-                        mode,
-                        self._given(router or TextRouter(self.texts), costs or Costs()),
-                        questions,
-                        gated=gated,
-                        k=n_candidates,
-                        max_new_tokens=max_new_tokens,
-                    )
+                    return answer(self.state, questions, options)
             except UsageError:
-                # Perhaps of a module pruned or forgotten since it was found: the bank has changed.
+                # A module may have been pruned or forgotten after the router named it.
                 if attempt + 1 == _RETRIES or self.store.generation == generation:
                     raise
         raise AssertionError("the loop returns or raises")
 
     def gate(self) -> Gate | None:
-        """The gate as the modules are now; None for a bank without examples to fit it on."""
-        generation = self.store.generation
-        if self._gate is None or self._gate[0] != generation:
-            self._gate = (
-                generation,
-                calibrate_module_gate(self.reader, TextRouter(self.texts), self.texts),
-            )
-        return self._gate[1]
+        """Return the judge of modules; None for a bank without questions to fit it on."""
+        with self._busy:
+            return self.state.module_gate()
 
     def text_gate(self) -> Gate | None:
-        """The judge of text as the modules are now; None without examples to fit it on."""
+        """Return the judge of text; None for a bank without examples to fit it on."""
         with self._busy:
-            return calibrate_evidence(self.reader, self.excerpts)
+            return self.state.text_gate()
 
     def modules(self) -> list[Version]:
-        """The current version of every module."""
+        """Return the current version of every module."""
         return self.store.currents()
 
     def show(self, name: str) -> list[Version]:
-        """All versions of a module, oldest first."""
+        """Return all versions of a module, oldest first."""
         return self.store.versions(name)
 
     def history(self, name: str | None = None) -> list[Event]:
+        """Return what was done to the bank or to one module, oldest first."""
         return self.store.history(name)
 
     def verify(self) -> list[Damage]:
-        """Every kind of damage to the bank's files; none if it is whole."""
+        """Return every kind of damage to the bank's files; none if the bank is whole."""
         return self.store.verify()
 
     def recall(self, name: str) -> float | None:
-        """A module's recall measured again; None if it came without examples."""
+        """Measure a module's recall again; None if it was imported without examples."""
         with self._busy:
             return forgetting.measure_recall(self.reader, self.store.current(name))
 
     def rollback(self, name: str, number: int | None = None) -> Version:
-        """Make an earlier version current; None for the one before."""
+        """Make an earlier version of a module current; None for the one before."""
         with self.store.writing(what=f"rollback {name}") as tx:
             return tx.rollback(name, number)
 
@@ -310,21 +333,15 @@ class Bank:
         """Forget a module by its name, or a source by its name or hash, with proof.
 
         Raises:
-            UsageError: neither a module nor a source is called that, or another process writes.
+            UsageError: no module and no source has that name, or another process is writing.
         """
         with self._busy:
-            return forgetting.forget(
-                self.reader,
-                what,
-                settings=self._settings_of,
-                find=self._likely,
-                clear=self.texts.clear,
-            )
+            return forgetting.forget(self.reader, self.texts, what)
 
     def export(self, name: str, folder: str | Path, *, number: int | None = None) -> None:
         """Write a module as a PEFT folder."""
         version = self.store.version(name, number) if number else self.store.current(name)
-        portable.export_module(self.store, version, Path(folder))
+        transfer.export_module(self.store, version, Path(folder))
 
     def import_(
         self,
@@ -334,56 +351,16 @@ class Bank:
         replace: bool = False,
         texts: Sequence[str] = (),
     ) -> Version:
-        """Take in a PEFT folder as a module.
+        """Import a PEFT folder as a module.
 
         Raises:
-            AdapterError: not LoRA, not of this base, a pickle in it.
-            UsageError: the name is taken, or a source is held elsewhere.
+            AdapterError: not LoRA, of another base model, or with a pickle in it.
+            UsageError: the name is taken, or another module holds one of its sources.
         """
-        return portable.import_module(
+        return transfer.import_module(
             self.store, self.base, Path(folder), name, replace=replace, texts=texts
         )
 
-    @cached_property
-    def _ms_per_token(self) -> float:
-        return measure_reading_speed(self.base)
 
-    def _given(self, router: Router, costs: Costs) -> AnswerContext:
-        return AnswerContext(
-            reader=self.reader,
-            excerpts=self.excerpts,
-            router=router,
-            gate=self.gate,
-            evidence=self.text_gate,
-            find=self.store.current,
-            source_of=self._source_of,
-            ms_per_token=lambda: self._ms_per_token,
-            costs=costs,
-        )
-
-    def _likely(self, questions: Sequence[str]) -> list[list[Version]]:
-        """The modules text routing names for each question."""
-        routed = TextRouter(self.texts).route(questions, N_CANDIDATES)
-        return [[self.store.current(c.module) for c in few] for few in routed]
-
-    def _source_of(self, version: Version, question: str) -> str | None:
-        if len(version.sources) < 2:
-            return version.sources[0].name if version.sources else None
-        if EXAMPLES not in version.files:
-            return None
-        parcel = forgetting.read_draft(self.reader, version)
-        best = max(
-            parcel.parts,
-            key=lambda part: self.texts.text_coverage(
-                question, [e.question for e in part.examples]
-            ),
-        )
-        return best.source.name
-
-    def _settings_of(self, version: Version) -> TrainSettings:
-        """What a version was trained with."""
-        record = self.reader.read_record(version)
-        given = dict(record.get("settings", {}))
-        for name in ("target_modules", "layers"):
-            given[name] = tuple(given[name]) if given.get(name) is not None else None
-        return TrainSettings(**given) if record else SOUND
+def _load(base: Base | str, device: str | None) -> Base:
+    return load_base(base, device=device) if isinstance(base, str) else base

@@ -1,7 +1,8 @@
-"""Reading modules: adapters out of the bank's files into seats of a fleet, those lately used kept.
+"""Reading modules out of a bank: their adapters, records, examples and settings.
 
-An adapter is known by the hash of its weights, so a rewritten module can never be read from what
-was kept of the old one, and two modules with the same weights share one copy.
+Adapters are read into the slots of a fleet and kept in an LRU cache. The cache knows an adapter by
+the hash of its weights, so a rewritten module is never answered from the old weights, and two
+modules with the same weights share one copy.
 """
 
 import json
@@ -9,33 +10,37 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from lorabank.bank.write.drafts import EXAMPLES, ModuleDraft, draft_from_jsonl
+from lorabank.bank.write.stored_text import load_documents
 from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, Adapter, adapter_from
 from lorabank.engine.adapters.loaded_fleet import can_hold, empty_fleet, load_slot
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.reuse import LruCache
 from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.training.settings import SOUND, TrainSettings
+from lorabank.errors import UsageError
 from lorabank.store.records import Version
 from lorabank.store.store import Store
 
 CACHE_BYTES = 1 << 30  # of adapters in memory
-_KEPT_SLOTS = 4  # of a fleet that is kept: building one costs as much as a short question
+_KEPT_SLOTS = 4  # slots of a fleet that is kept: building one costs as much as a short question
 
 
 class ModuleReader:
-    """Loads versions of modules on demand, the least recently used leaving first."""
+    """A reader of module versions that caches their adapters and its last small fleet."""
 
     def __init__(self, store: Store, base: Base, *, max_bytes: int = CACHE_BYTES):
         self.store, self.base = store, base
         self.adapter_cache: LruCache[Adapter] = LruCache(max_bytes, _n_bytes)
         self._fleet: Fleet | None = None
         self._slot_adapters: list[Adapter] = []
-        """In the seats of the fleet that is kept."""
+        """Adapters in the slots of the kept fleet."""
 
     def load_adapters(self, versions: Sequence[Version]) -> list[Adapter]:
-        """Of each version.
+        """Return the adapter of each version, from memory if it is there.
 
         Raises:
-            AdapterError: a file that is missing or altered, or of another base model.
+            AdapterError: a file that is missing or altered, or belongs to another base model.
         """
         keys = [_key(version) for version in versions]
         return self.adapter_cache.get(
@@ -43,37 +48,66 @@ class ModuleReader:
         )
 
     def is_loaded(self, version: Version) -> bool:
-        """Whether its adapter is in memory."""
+        """Return whether the version's adapter is in memory."""
         return _key(version) in self.adapter_cache
 
     @contextmanager
     def loaded_fleet(self, versions: Sequence[Version]) -> Iterator[Fleet]:
-        """A fleet around the base with `versions[i]` in slot i."""
+        """Yield a fleet around the base with `versions[i]` in slot i."""
         adapters = self.load_adapters(versions)
-        fleet, sitting = self._fleet_for(adapters)
+        fleet, slot_adapters = self._fleet_for(adapters)
         for slot, adapter in enumerate(adapters):
-            if slot >= len(sitting) or sitting[slot] is not adapter:
+            if slot >= len(slot_adapters) or slot_adapters[slot] is not adapter:
                 load_slot(fleet, slot, adapter)
-        self._fleet = None  # to nobody else until the block is left
+        self._fleet = None  # nobody else may use it until the block is left
         with fleet:
             yield fleet
         if fleet.width <= _KEPT_SLOTS:
             self._fleet, self._slot_adapters = fleet, adapters
 
+    def read_record(self, version: Version) -> dict[str, Any]:
+        """Return the version's `lorabank.json`; empty if it came without one."""
+        return self._read_json(version, RECORD)
+
+    def read_settings(self, version: Version) -> TrainSettings:
+        """Return the settings the version was trained with; our recipe's if it has no record."""
+        record = self.read_record(version)
+        values = dict(record.get("settings", {}))
+        for name, value in values.items():
+            values[name] = tuple(value) if isinstance(value, list) else value
+        return TrainSettings(**values) if record else SOUND
+
+    def read_draft(self, version: Version) -> ModuleDraft:
+        """Return what the version was written from.
+
+        Raises:
+            AdapterError: its examples are missing or altered.
+            UsageError: it was imported without examples.
+        """
+        if EXAMPLES not in version.files:
+            raise UsageError(
+                f"module {version.module!r} was imported without its examples, so its sources "
+                "cannot be told apart; forget the whole module"
+            )
+        texts = [key.text for key in self.store.keys(version) if key.kind == "text"]
+        return draft_from_jsonl(
+            version.module,
+            version.sources,
+            self.store.read(version, EXAMPLES),
+            texts=texts,
+            documents=load_documents(self.store, version),
+        )
+
     def _fleet_for(self, adapters: Sequence[Adapter]) -> tuple[Fleet, list[Adapter]]:
-        """The fleet that is kept and who sits there, if these fit it; else a new one."""
-        kept = self._fleet
-        if kept is not None and can_hold(kept, adapters):
-            return kept, self._slot_adapters
+        """Return the kept fleet with the adapters in its slots if these fit, else a new fleet."""
+        fleet = self._fleet
+        if fleet is not None and can_hold(fleet, adapters):
+            return fleet, self._slot_adapters
         return empty_fleet(self.base, adapters), []
 
-    def read_record(self, version: Version) -> dict[str, Any]:
-        """`lorabank.json` of a version; empty if it came without one."""
-        return self._json(version, RECORD)
-
     def _load(self, version: Version) -> Adapter:
-        config, record = self._json(version, CONFIG), self.read_record(version)
-        self.store.read(version, TENSORS)  # against its hash
+        config, record = self._read_json(version, CONFIG), self.read_record(version)
+        self.store.read(version, TENSORS)  # compares the file with its hash
         return adapter_from(
             self.store.path_of(version, TENSORS),
             config,
@@ -82,7 +116,7 @@ class ModuleReader:
             what=f"{version.module} version {version.number}",
         )
 
-    def _json(self, version: Version, name: str) -> dict[str, Any]:
+    def _read_json(self, version: Version, name: str) -> dict[str, Any]:
         if name not in version.files:
             return {}
         content: dict[str, Any] = json.loads(self.store.read(version, name))

@@ -1,4 +1,4 @@
-"""Answers: what a bank says to a question, who was heard for it, and what there was to choose."""
+"""The answer of a bank, the candidates it was chosen from, and the options the policy weighed."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -11,14 +11,14 @@ from lorabank.engine.inference.candidates import DraftReply
 
 @dataclass(frozen=True, slots=True)
 class ScoredCandidate:
-    """A candidate that was heard."""
+    """A candidate module with the reply it drafted and what the gate makes of it."""
 
     candidate: Candidate
     version: int
     features: FeatureRow
     draft: DraftReply
     p: float | None
-    """That it was taught the question; None without a gate."""
+    """Probability that the module was taught the question; None without a gate."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -37,27 +37,28 @@ class ScoredCandidate:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A way to answer that was weighed."""
+    """A mode of answering that the policy weighed for one question."""
 
     mode: str
     p: float
-    """That what it knows or reads holds the answer, before the costs; of both, as if they were
-    independent. Whether the model then reads it right is not in it."""
+    """Probability that the module knows the answer or that the text holds it, costs aside. For
+    both together the two are taken as independent. Whether the model then reads the answer
+    correctly is not included."""
     tokens: int
-    """Of the prompt."""
+    """Number of prompt tokens."""
     ms: float
-    """Until it is read, as estimated."""
+    """Estimated time to read the prompt, in milliseconds."""
     loads: int
-    """Adapters to be read from disk."""
+    """Number of adapters that have to be read from disk."""
     cost: float
-    """Of all three, in the probability they must be worth."""
+    """Price of tokens, time and loads together, as a probability."""
     value: float
-    """p less cost."""
+    """Worth of the option: `p` less `cost`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What `auto` did and why (policy.py)."""
+    """The decision of the mode `auto` for one question (policy.py)."""
 
     options: tuple[Option, ...]
     reason: str
@@ -65,42 +66,43 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the bank says to a question."""
+    """An answer with where it comes from, how sure the bank is, and what it cost."""
 
     question: str
     text: str
     """Empty where the bank abstains."""
     kind: str
-    """Who speaks: `module`, `bare` (with text or without) or `abstained`."""
+    """Author of the answer: `module`, `bare` (with or without text) or `abstained`."""
     module: str | None
     version: int | None
     source: str | None
-    """The source within the module that comes closest to the question."""
+    """Source within the module whose questions come closest to this one."""
     p: float | None
-    """Of the best candidate, whether it answers or not."""
+    """Probability of the best candidate, whether it answers or not."""
     candidates: tuple[ScoredCandidate, ...]
     mode: str = "adapter"
-    """Asked for (ways.py)."""
+    """Mode that was asked for (modes.py)."""
     used: str = "adapter"
-    """The way it was answered; `none` by the bare model alone or by nobody."""
+    """Mode in which it was answered; `none` for the bare model alone and for an abstention."""
     citations: tuple[Citation, ...] = ()
-    """The text that was read for it."""
+    """Passages or documents that were read for the answer."""
     prompt_tokens: int = 0
-    """Of the prompt it was answered from, a document read before included."""
+    """Number of tokens in the prompt, the document included."""
     first_token_s: float = 0.0
-    """Seconds until its first token could be shown; of a batch, since all of it was asked."""
+    """Seconds until its first token; for a batch, counted from the start of the whole batch."""
     seconds: float = 0.0
-    """Until the whole answer was there."""
+    """Seconds until the whole answer was written."""
     note: str = ""
-    """What did not go as asked."""
+    """Remark where the answer was not made as asked, such as that no text fits."""
     choice: Choice | None = None
-    """Of `auto`: what there was to choose from."""
+    """Decision of the mode `auto`; None in other modes."""
 
     def as_json(self, *, explain: bool = False) -> dict[str, Any]:
+        """Return the fields as JSON values; candidates and choice only to explain the answer."""
         hidden = ("citations", "candidates", "choice")
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
         plain["citations"] = [asdict(citation) for citation in self.citations]
         if explain:
-            plain["candidates"] = [heard.as_json() for heard in self.candidates]
+            plain["candidates"] = [candidate.as_json() for candidate in self.candidates]
             plain["choice"] = asdict(self.choice) if self.choice else None
         return plain

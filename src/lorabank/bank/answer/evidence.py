@@ -24,9 +24,8 @@ from lorabank.bank.answer.excerpts import N_EXCERPTS, Excerpt, Excerpts
 from lorabank.bank.answer.gate import CalibrationCase, FeatureRow, Gate, fit_gate
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.word_coverage import stems
-from lorabank.bank.write.forget import read_draft
+from lorabank.bank.write.drafts import EXAMPLES
 from lorabank.bank.write.stored_text import DOCUMENTS
-from lorabank.bank.write.write import EXAMPLES
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.embedder import Embedder
 from lorabank.engine.inference.reranker import token_likelihoods
@@ -159,7 +158,7 @@ def _sample(reader: ModuleReader) -> list[Example]:
     rng = random.Random(f"evidence/{len(versions)}")
     sampled: list[Example] = []
     for version in versions:
-        examples = read_draft(reader, version).examples
+        examples = reader.read_draft(version).examples
         n = max(1, _SAMPLED // len(versions))
         sampled += rng.sample(examples, min(n, len(examples)))
     rng.shuffle(sampled)

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.write.drafts import DraftPassage, DraftSource, ModuleDraft
 from lorabank.bank.write.held_out import PassageSpan, find_best_passage, hold_out, locate_passage
 from lorabank.engine.backbone.base import Base
@@ -18,7 +19,6 @@ from lorabank.retrieval.chunks import Chunk, Count
 from lorabank.retrieval.documents import Document
 from lorabank.store.names import check_name
 from lorabank.store.records import Source
-from lorabank.store.store import Store
 from lorabank.synthesis.cache import ReplyCache
 from lorabank.synthesis.formats import parse_formats
 from lorabank.synthesis.generators import Generator
@@ -53,8 +53,10 @@ class DraftOptions:
     """Whether documents of which the generator gave nothing fit are only named."""
     with_text: bool = True
     """Whether the bank keeps the documents' text, and modules are found by their passages."""
+    passes: int = 2
+    """Most trainings of a module; it is trained again where passages did not stick."""
     seed: int = 0
-    """Of the generator's draws, and of which questions are held out."""
+    """Seed of the generator's draws and of the choice of held-out questions."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be, naming the flag."""
@@ -79,8 +81,7 @@ class DocumentDrafts:
 
 
 def draft_documents(
-    store: Store,
-    base: Base,
+    reader: ModuleReader,
     name: str,
     documents: Sequence[Document],
     *,
@@ -96,9 +97,9 @@ def draft_documents(
             answered is kept.
     """
     check_documents(name, documents, options)
-    chunks = cut_all(documents, size_tokens=options.chunk_tokens, count=token_counter(base))
+    chunks = cut_all(documents, size_tokens=options.chunk_tokens, count=token_counter(reader.base))
     pieces = from_chunks(chunks)
-    folder = store.path / "derived"
+    folder = reader.store.path / "derived"
     folder.mkdir(exist_ok=True)
     with ReplyCache(folder / CACHE) as cache:
         outcome = synthesise(

@@ -18,6 +18,9 @@ from lorabank.store.names import check_name
 from lorabank.store.records import Key, Source
 from lorabank.tasks.examples import Example, Message, read_examples
 
+EXAMPLES = "examples.jsonl"
+"""File of a version that holds the examples it was trained on."""
+
 
 @dataclass(frozen=True, slots=True)
 class DraftSource:

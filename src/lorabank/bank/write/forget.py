@@ -1,26 +1,27 @@
-"""Forgetting, with proof: what was recalled before, what is after, and that no file has it.
+"""Forgetting with proof: recall before and after, and a search of every file for the weights.
 
-A module that holds the source alone goes, with all its versions. One that holds others too is
-written anew from those, and its old versions go, since each of them had seen the source. What the
-bank derives from its modules (the text index, the gate) goes with them and is derived again.
+A module that holds only the forgotten source is dropped with all its versions. A module that holds
+other sources too is trained again from those, and its old versions are dropped, since each of them
+was trained on the source. What the bank derives from its modules (text index, gates) is cleared and
+derived again.
 """
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from lorabank.bank.module_reader import ModuleReader
+from lorabank.bank.route.routers import TextRouter
 from lorabank.bank.route.spectral_keys import SPECTRA
-from lorabank.bank.write.drafts import ModuleDraft, draft_from_jsonl
-from lorabank.bank.write.stored_text import load_documents
-from lorabank.bank.write.write import EXAMPLES, plan_jobs, train_and_commit
+from lorabank.bank.route.text_index import ModuleTexts
+from lorabank.bank.write.drafts import EXAMPLES, ModuleDraft
+from lorabank.bank.write.write import plan_jobs, train_and_commit
 from lorabank.engine.adapters.adapter import TENSORS
 from lorabank.engine.encoding.dataset import encode_dataset
 from lorabank.engine.inference.answer_readings import read_answers
-from lorabank.engine.training.settings import TrainSettings
 from lorabank.errors import AdapterError, UsageError
 from lorabank.store.blobs import blob_path
 from lorabank.store.names import composed
@@ -29,30 +30,31 @@ from lorabank.store.store import Store
 from lorabank.store.transaction import Transaction
 from lorabank.tasks.examples import Example
 
+N_CANDIDATES = 3
+"""Modules asked for each forgotten fact afterwards, as many as the bank asks for a question."""
 _log = logging.getLogger(__name__)
-Find = Callable[[Sequence[str]], list[list[Version]]]
-"""For each question the modules the bank would ask."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForgetReport:
-    """What was forgotten, and the proof."""
+    """A report of what was forgotten, with the proof."""
 
     what: str
     modules: tuple[str, ...]
-    """That went or were written anew."""
+    """Modules that were dropped or trained again."""
     rewritten: tuple[str, ...]
+    """Modules that were trained again without the source."""
     facts: int
     recall_before: float
-    """Of the forgotten facts, by the modules that held them."""
+    """Recall of the forgotten facts by the modules that held them."""
     recall_after: float
-    """By the bare model or any module the bank would now ask."""
+    """Recall of the forgotten facts by the bare model or any module the bank would ask now."""
     kept_recall: float | None
-    """Of the facts that stay, in the modules written anew; None if there are none."""
+    """Recall of the facts that stay, in the modules trained again; None if there are none."""
     removed: tuple[str, ...]
-    """Hashes of the files that went."""
+    """Hashes of the files that were removed."""
     remaining: tuple[str, ...]
-    """Files of the bank that still hold forgotten weights or spectra: none, or it is said here."""
+    """Files of the bank that still hold forgotten weights or spectra; empty if all is well."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -63,164 +65,74 @@ class _Loss:
     """What one module loses."""
 
     version: Version
-    """Its current one."""
+    """Current version of the module."""
     examples: list[Example]
+    """Examples that the current version loses."""
     left: ModuleDraft | None
-    """To be written anew; None if nothing is left, or nothing of the current version goes."""
+    """Draft to train again; None if nothing is left, or if the current version loses nothing."""
     old_numbers: tuple[int, ...] = ()
-    """Set where only these old versions go."""
+    """Numbers of the old versions that are dropped, where only old versions are."""
 
     def versions(self, store: Store) -> list[Version]:
-        """Those that go."""
-        every = store.versions(self.version.module)
-        return [v for v in every if not self.old_numbers or v.number in self.old_numbers]
+        """Return the versions that are dropped."""
+        versions = store.versions(self.version.module)
+        return [v for v in versions if not self.old_numbers or v.number in self.old_numbers]
 
 
-def read_draft(reader: ModuleReader, version: Version) -> ModuleDraft:
-    """What a version was written from.
-
-    Raises:
-        AdapterError: its examples are missing or altered. UsageError: it was imported without any.
-    """
-    if EXAMPLES not in version.files:
-        raise UsageError(
-            f"module {version.module!r} came without its examples, so its sources are not known "
-            "apart; forget the whole module"
-        )
-    texts = [key.text for key in reader.store.keys(version) if key.kind == "text"]
-    body = reader.store.read(version, EXAMPLES)
-    documents = load_documents(reader.store, version)
-    return draft_from_jsonl(version.module, version.sources, body, texts=texts, documents=documents)
-
-
-def forget(
-    reader: ModuleReader,
-    what: str,
-    *,
-    settings: Callable[[Version], TrainSettings],
-    find: Find,
-    clear: Callable[[], None],
-) -> ForgetReport:
+def forget(reader: ModuleReader, texts: ModuleTexts, what: str) -> ForgetReport:
     """Remove a module by its name, or a source by its name or hash from every module that has it.
 
-    The writer's lock is held from before the first look, so that what goes is what was measured.
-
-    Args:
-        settings: what a version was trained with.
-        clear: drops what is derived from the modules.
+    The writer's lock is held from before the first look, so that what is dropped is what was
+    measured.
 
     Raises:
-        UsageError: nothing is called that, or two sources are; or another process writes.
-        AdapterError: a module that would have to be written anew is damaged.
+        UsageError: nothing has that name, two sources have it, or another process is writing.
+        AdapterError: a module that would have to be trained again is damaged.
     """
     store = reader.store
     with store.writing(what=f"forget {what}"[:80]) as tx:
         if composed(what) in store.names():
-            title, losses = f"module {what}", [_whole(reader, store.current(what))]
+            title, losses = f"module {what}", [_lose_module(reader, store.current(what))]
         else:
-            title, losses = f"source {what}", _of_source(reader, what)
-        gone = [example for loss in losses for example in loss.examples]
-        before = [ok for loss in losses for ok in _recalled_before(reader, loss)]
-        going = [version for loss in losses for version in loss.versions(store)]
-        clear()
-        kept = [recall for loss in losses for recall in _lose(reader, tx, loss, settings)]
-    after = _recalled_by_any(reader, gone, find)
-    secret = {v.files[name] for v in going for name in (TENSORS, SPECTRA) if name in v.files}
-    files = {digest for version in going for digest in version.files.values()}
+            title, losses = f"source {what}", _lose_source(reader, what)
+        examples = [example for loss in losses for example in loss.examples]
+        before = [hit for loss in losses for hit in _read_recalled_before(reader, loss)]
+        dropped = [version for loss in losses for version in loss.versions(store)]
+        texts.clear()
+        kept = [recall for loss in losses for recall in _drop(reader, tx, loss)]
+    after = _read_recalled_by_any(reader, texts, examples)
+    secrets = {v.files[name] for v in dropped for name in (TENSORS, SPECTRA) if name in v.files}
+    hashes = {digest for version in dropped for digest in version.files.values()}
     return ForgetReport(
         what=title,
         modules=tuple(loss.version.module for loss in losses),
         rewritten=tuple(loss.version.module for loss in losses if loss.left),
-        facts=len(gone),
+        facts=len(examples),
         recall_before=sum(before) / len(before) if before else 0.0,
         recall_after=sum(after) / len(after) if after else 0.0,
         kept_recall=sum(kept) / len(kept) if kept else None,
-        removed=tuple(sorted(h for h in files if not blob_path(store.path, h).exists())),
-        remaining=tuple(_holding(store.path, secret)),
+        removed=tuple(sorted(h for h in hashes if not blob_path(store.path, h).exists())),
+        remaining=tuple(_find_files(store.path, secrets)),
     )
 
 
-def _whole(reader: ModuleReader, version: Version) -> _Loss:
-    """A module with everything in it; one that is damaged has to go too."""
-    examples: list[Example] = []
-    try:
-        if EXAMPLES in version.files:
-            examples = read_draft(reader, version).examples
-    except AdapterError as error:
-        _log.warning("forgotten without a look at its facts: %s", error)
-    return _Loss(version, examples, None)
-
-
-def _of_source(reader: ModuleReader, source: str) -> list[_Loss]:
-    """What each module that holds a source loses with it."""
-    store = reader.store
-    holders = store.holders(source_sha256=source) or store.holders(source_name=source)
-    if not holders:
-        raise UsageError(
-            f"nothing called {source!r} is held here: no module and no source; "
-            "lorabank list and lorabank show name what there is"
-        )
-    found: list[_Loss] = []
-    hashes = set()
-    for name in dict.fromkeys(name for name, _ in holders):
-        version = store.current(name)
-        if source not in {held for s in version.sources for held in (s.name, s.sha256)}:
-            numbers = tuple(number for module, number in holders if module == name)
-            found.append(_Loss(version, [], None, numbers))
-            continue
-        parcel = read_draft(reader, version)
-        parts = [p for p in parcel.parts if source in (p.source.name, p.source.sha256)]
-        hashes |= {part.source.sha256 for part in parts}
-        left = parcel
-        for part in parts:
-            left = left.without(part.source.sha256)
-        gone = [example for part in parts for example in part.examples]
-        found.append(_Loss(version, gone, left if left.parts else None))
-    if len(hashes) > 1:
-        held = ", ".join(loss.version.module for loss in found)
-        raise UsageError(
-            f"{len(hashes)} different sources are called {source!r} (in {held}); "
-            "name the one you mean by its sha256 (lorabank show)"
-        )
-    return found
-
-
-def _lose(
-    reader: ModuleReader, tx: Transaction, loss: _Loss, settings: Callable[[Version], TrainSettings]
-) -> list[float]:
-    """Remove what goes; the recall of what was written anew."""
-    if loss.old_numbers:
-        for version in loss.versions(reader.store):
-            tx.drop(version)
-        return []
-    tx.forget(loss.version.module)
-    if not loss.left:
-        return []
-    jobs = plan_jobs(reader.base, [loss.left], settings(loss.version))
-    written = train_and_commit(reader.store, tx, reader.base, [loss.left], jobs, replace=False)
-    return [written[0].recall]
-
-
-def _recalled_before(reader: ModuleReader, loss: _Loss) -> list[bool]:
-    """By the version that goes; nothing by weights that cannot be read any more."""
-    try:
-        return read_recalled(reader, loss.version, loss.examples)
-    except AdapterError as error:
-        if loss.left:
-            raise
-        _log.warning("forgotten without asking it: %s", error)
-        return [False] * len(loss.examples)
+def measure_recall(reader: ModuleReader, version: Version) -> float | None:
+    """Measure a version's recall again; None if its examples are not known."""
+    if EXAMPLES not in version.files:
+        return None
+    hits = read_recalled(reader, version, reader.read_draft(version).examples)
+    return sum(hits) / len(hits)
 
 
 def read_recalled(
     reader: ModuleReader, version: Version, examples: Sequence[Example]
 ) -> list[bool]:
-    """Which answers a version's adapter gives, verified by reading."""
+    """Return for each example whether the version's adapter recalls its answer."""
     if not examples:
         return []
     adapter = reader.load_adapters([version])[0]
     base = reader.base
-    probes = encode_dataset(
+    prompts = encode_dataset(
         base.chat,
         examples,
         recipe="sound",
@@ -228,40 +140,106 @@ def read_recalled(
         activated=adapter.activated,
     ).prompts
     with reader.loaded_fleet([version]) as fleet:
-        return [
-            r.recalled for r in read_answers(base, probes, fleet=fleet, slots=[0] * len(probes))
-        ]
+        readings = read_answers(base, prompts, fleet=fleet, slots=[0] * len(prompts))
+    return [reading.recalled for reading in readings]
 
 
-def measure_recall(reader: ModuleReader, version: Version) -> float | None:
-    """A version's recall measured again; None if its examples are not known."""
-    if EXAMPLES not in version.files:
-        return None
-    hits = read_recalled(reader, version, read_draft(reader, version).examples)
-    return sum(hits) / len(hits)
+def _lose_module(reader: ModuleReader, version: Version) -> _Loss:
+    """Return the loss of a whole module; a damaged one can be forgotten too."""
+    examples: list[Example] = []
+    try:
+        if EXAMPLES in version.files:
+            examples = reader.read_draft(version).examples
+    except AdapterError as error:
+        _log.warning("forgotten without measuring its facts: %s", error)
+    return _Loss(version, examples, None)
 
 
-def _recalled_by_any(reader: ModuleReader, examples: Sequence[Example], find: Find) -> list[bool]:
-    """By the bare model, or by a module the bank would ask now."""
+def _lose_source(reader: ModuleReader, source: str) -> list[_Loss]:
+    """Return what each module that holds a source loses with it."""
+    store = reader.store
+    holders = store.holders(source_sha256=source) or store.holders(source_name=source)
+    if not holders:
+        raise UsageError(
+            f"nothing called {source!r} is held here: no module and no source; "
+            "lorabank list and lorabank show name what there is"
+        )
+    losses: list[_Loss] = []
+    hashes = set()
+    for name in dict.fromkeys(name for name, _ in holders):
+        version = store.current(name)
+        if source not in {label for s in version.sources for label in (s.name, s.sha256)}:
+            numbers = tuple(number for module, number in holders if module == name)
+            losses.append(_Loss(version, [], None, numbers))
+            continue
+        draft = reader.read_draft(version)
+        parts = [p for p in draft.parts if source in (p.source.name, p.source.sha256)]
+        hashes |= {part.source.sha256 for part in parts}
+        left = draft
+        for part in parts:
+            left = left.without(part.source.sha256)
+        examples = [example for part in parts for example in part.examples]
+        losses.append(_Loss(version, examples, left if left.parts else None))
+    if len(hashes) > 1:
+        modules = ", ".join(loss.version.module for loss in losses)
+        raise UsageError(
+            f"{len(hashes)} different sources are called {source!r} (in {modules}); "
+            "name the one you mean by its sha256 (lorabank show)"
+        )
+    return losses
+
+
+def _drop(reader: ModuleReader, tx: Transaction, loss: _Loss) -> list[float]:
+    """Drop what a module loses and train it again from what is left; return its new recall."""
+    if loss.old_numbers:
+        for version in loss.versions(reader.store):
+            tx.drop(version)
+        return []
+    tx.forget(loss.version.module)
+    if not loss.left:
+        return []
+    jobs = plan_jobs(reader.base, [loss.left], reader.read_settings(loss.version))
+    reports = train_and_commit(reader.store, tx, reader.base, [loss.left], jobs, replace=False)
+    return [reports[0].recall]
+
+
+def _read_recalled_before(reader: ModuleReader, loss: _Loss) -> list[bool]:
+    """Return which facts the version recalls; none if its weights cannot be read any more."""
+    try:
+        return read_recalled(reader, loss.version, loss.examples)
+    except AdapterError as error:
+        if loss.left:
+            raise
+        _log.warning("forgotten without measuring it: %s", error)
+        return [False] * len(loss.examples)
+
+
+def _read_recalled_by_any(
+    reader: ModuleReader, texts: ModuleTexts, examples: Sequence[Example]
+) -> list[bool]:
+    """Return which answers the bare model or a module the bank would ask now recalls."""
     if not examples:
         return []
     base = reader.base
-    probes = encode_dataset(base.chat, examples, recipe="sound", max_tokens=base.max_tokens).prompts
-    hits = [reading.recalled for reading in read_answers(base, probes)]
-    asked: dict[tuple[str, int], tuple[Version, list[int]]] = {}
-    for i, few in enumerate(find([example.question for example in examples])):
-        for version in few:
-            asked.setdefault((version.module, version.number), (version, []))[1].append(i)
-    for version, numbers in asked.values():
-        for i, hit in zip(
-            numbers, read_recalled(reader, version, [examples[i] for i in numbers]), strict=True
-        ):
+    prompts = encode_dataset(
+        base.chat, examples, recipe="sound", max_tokens=base.max_tokens
+    ).prompts
+    hits = [reading.recalled for reading in read_answers(base, prompts)]
+    indices_of: dict[str, list[int]] = {}
+    questions = [example.question for example in examples]
+    for i, candidates in enumerate(TextRouter(texts).route(questions, N_CANDIDATES)):
+        for candidate in candidates:
+            indices_of.setdefault(candidate.module, []).append(i)
+    for module, indices in indices_of.items():
+        version = reader.store.current(module)
+        recalled = read_recalled(reader, version, [examples[i] for i in indices])
+        for i, hit in zip(indices, recalled, strict=True):
             hits[i] = hits[i] or hit
     return hits
 
 
-def _holding(folder: Path, hashes: set[str]) -> list[str]:
-    """Files below `folder` whose content has one of these hashes."""
+def _find_files(folder: Path, hashes: set[str]) -> list[str]:
+    """Return the files below a folder whose content has one of these hashes."""
     return [
         str(path.relative_to(folder))
         for path in sorted(folder.rglob("*"))

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.bank.route.spectral_keys import SPECTRA, encode_spectra
-from lorabank.bank.write.drafts import draft_from_jsonl
+from lorabank.bank.write.drafts import EXAMPLES, draft_from_jsonl
 from lorabank.bank.write.stored_text import DOCUMENTS, decode_documents
-from lorabank.bank.write.write import EXAMPLES
 from lorabank.engine.adapters.adapter import (
     CONFIG,
     RECORD,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.bank.route.spectral_keys import SPECTRA, encode_spectra
-from lorabank.bank.write.drafts import ModuleDraft
+from lorabank.bank.write.drafts import EXAMPLES, ModuleDraft
 from lorabank.bank.write.stored_text import DOCUMENTS, encode_documents
 from lorabank.bank.write.training import TrainedDraft, train_drafts
 from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, save_adapter
@@ -29,8 +29,6 @@ from lorabank.store.names import check_name
 from lorabank.store.records import Draft, Version
 from lorabank.store.store import Store
 from lorabank.store.transaction import Transaction
-
-EXAMPLES = "examples.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

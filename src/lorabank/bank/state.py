@@ -1,0 +1,79 @@
+"""The parts of an open bank that asking and forgetting look things up in.
+
+The gates are fitted on first use and again after each change of the bank.
+"""
+
+import time
+from functools import cached_property
+
+import torch
+
+from lorabank.bank.answer.evidence import calibrate_text_gate
+from lorabank.bank.answer.excerpts import Excerpts
+from lorabank.bank.answer.gate import Gate
+from lorabank.bank.answer.gate_calibration import calibrate_module_gate
+from lorabank.bank.module_reader import ModuleReader
+from lorabank.bank.route.text_index import ModuleTexts
+from lorabank.bank.write.drafts import EXAMPLES
+from lorabank.engine.backbone.base import Base
+from lorabank.store.records import Version
+from lorabank.store.store import Store
+
+_SPEED_TOKENS = 128
+
+
+class BankState:
+    """An open store with its base model, adapters in memory, text indexes and gates."""
+
+    def __init__(self, store: Store, base: Base, *, cache_bytes: int, embeds: bool):
+        """Prepare the parts; nothing is read before the first question.
+
+        Args:
+            cache_bytes: size of the cache of adapters.
+            embeds: False routes by words alone.
+        """
+        self.store, self.base = store, base
+        self.reader = ModuleReader(store, base, max_bytes=cache_bytes)
+        self.texts = ModuleTexts(store, embeds=embeds)
+        self.excerpts = Excerpts(self.texts, base)
+        self._module_gate: tuple[int, Gate | None] | None = None
+        """Generation of the bank the gate was fitted on, and the gate."""
+
+    def module_gate(self) -> Gate | None:
+        """Return the judge of modules for the bank as it is; None without questions to fit it."""
+        generation = self.store.generation
+        if self._module_gate is None or self._module_gate[0] != generation:
+            self._module_gate = generation, calibrate_module_gate(self.reader, self.texts)
+        return self._module_gate[1]
+
+    def text_gate(self) -> Gate | None:
+        """Return the judge of text for the bank as it is; None without examples to fit it."""
+        return calibrate_text_gate(self.reader, self.excerpts)
+
+    @cached_property
+    def ms_per_token(self) -> float:
+        """Milliseconds in which the bare model reads a token of a prompt on this machine."""
+        return _measure_ms_per_token(self.base)
+
+    def closest_source(self, version: Version, question: str) -> str | None:
+        """Return the name of the version's source whose questions come closest to this one."""
+        if len(version.sources) < 2:
+            return version.sources[0].name if version.sources else None
+        if EXAMPLES not in version.files:
+            return None
+        closest = max(
+            self.reader.read_draft(version).parts,
+            key=lambda part: self.texts.text_coverage(
+                question, [example.question for example in part.examples]
+            ),
+        )
+        return closest.source.name
+
+
+def _measure_ms_per_token(base: Base) -> float:
+    ids = torch.zeros(1, _SPEED_TOKENS, dtype=torch.long, device=base.device)
+    with torch.no_grad():
+        for _ in range(2):  # the first run also pays for warming up
+            started = time.perf_counter()
+            base.model(input_ids=ids, logits_to_keep=1).logits.cpu()
+    return 1000 * (time.perf_counter() - started) / _SPEED_TOKENS
