@@ -9,7 +9,12 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from lorabank.engine.adapters.adapter import check_out, load_adapter, save_adapter
+from lorabank.engine.adapters.adapter import (
+    Adapter,
+    check_output_folder,
+    load_adapter,
+    save_adapter,
+)
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.fleet.fleet import Fleet, Weights
 from lorabank.engine.inference.generate import generate
@@ -69,28 +74,21 @@ def test_plain_peft_gives_the_same_logits_and_answers(
         theirs = model(input_ids=torch.tensor([prompts[0]])).logits
         bare = tiny.model(input_ids=torch.tensor([prompts[0]])).logits
         texts = [
-            tiny.chat.text(model.generate(torch.tensor([p]), max_new_tokens=8, do_sample=False)[0])
+            tiny.chat.decode(
+                model.generate(torch.tensor([p]), max_new_tokens=8, do_sample=False)[0]
+            )
             for p in prompts
         ]
     torch.testing.assert_close(logits, theirs, atol=1e-4, rtol=0)
     assert (logits - bare).abs().max() > 0.1, "an adapter that does nothing would pass above"
-    questions = [tiny.chat.text(p) for p in prompts]
+    questions = [tiny.chat.decode(p) for p in prompts]
     assert [t.removeprefix(q).strip() for t, q in zip(texts, questions, strict=True)] == replies
 
 
 def test_what_is_written_is_read_back(tiny: Base, tmp_path: Path):
     paths = list(tiny.linears)[:3]
     weights = random_weights(tiny, paths, r=4)
-    save_adapter(
-        tmp_path / "a",
-        weights,
-        base=tiny,
-        r=4,
-        alpha=8,
-        dropout=0.0,
-        activated=False,
-        record={"note": "é"},
-    )
+    save_adapter(tmp_path / "a", Adapter(weights, 4, 8.0, False, {"note": "é"}), base=tiny)
     back = load_adapter(tmp_path / "a", tiny)
     assert (back.r, back.alpha, back.record) == (4, 8.0, {"note": "é"})
     for path in paths:
@@ -149,21 +147,20 @@ def test_full_output_folder_is_refused_before_training(tiny: Base, written: Path
 def test_output_that_is_a_file(tmp_path: Path):
     (tmp_path / "f").write_text("mine")
     with pytest.raises(UsageError, match="is a file"):
-        check_out(tmp_path / "f")
+        check_output_folder(tmp_path / "f")
 
 
 _FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from lorabank.engine.adapters.adapter import save_adapter
+from lorabank.engine.adapters.adapter import Adapter, save_adapter
 from lorabank.engine.backbone.base import load_base
 import torch
 base = load_base(sys.argv[1], dtype="float32", device="cpu")
 weights = {p: (torch.ones(8, i), torch.ones(o, 8)) for p, (o, i) in base.linears.items()}
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-out, no = Path(sys.argv[2]), False
-save_adapter(out, weights, base=base, r=8, alpha=8, dropout=0.0, activated=no, record={})
+save_adapter(Path(sys.argv[2]), Adapter(weights, 8, 8.0, False, {}), base=base)
 """
 
 
@@ -182,7 +179,7 @@ def test_disk_that_fills_up_leaves_nothing(tiny_folder: Path, tmp_path: Path):
 def test_unwritable_parent(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write"):
-        check_out(tmp_path / "file" / "a")
+        check_output_folder(tmp_path / "file" / "a")
 
 
 def test_nothing_to_learn(tiny: Base, tmp_path: Path):

@@ -235,10 +235,10 @@ def test_remembered_until_the_file_changes(tmp_path):
         calls.append(file.read_text())
         return {"text": calls[-1]}
 
-    assert cache.remembered([file], compute, what="text") == {"text": "one"}
-    assert cache.remembered([file], compute, what="text") == {"text": "one"}
+    assert cache.memoised_by_files([file], compute, what="text") == {"text": "one"}
+    assert cache.memoised_by_files([file], compute, what="text") == {"text": "one"}
     assert calls == ["one"]
     file.write_text("two")  # changed just now, so it may change once more within one clock tick
     for _ in range(2):
-        assert cache.remembered([file], compute, what="text") == {"text": "two"}
+        assert cache.memoised_by_files([file], compute, what="text") == {"text": "two"}
     assert calls == ["one", "two", "two"]

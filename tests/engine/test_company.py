@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.reuse import Reuse
+from lorabank.engine.backbone.caches import Reuse
 from lorabank.engine.encoding.batches import training_batch
 from lorabank.engine.encoding.dataset import EncodedDataset
-from lorabank.engine.fleet.dropout import Dropout, layer_key, masks
+from lorabank.engine.fleet.dropout import Dropout, dropout_masks, layer_key
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job, Outcome
@@ -62,8 +62,8 @@ def test_what_is_dropped_follows_the_row_wherever_it_lies(tiny: Base):
     drop, other = Dropout(0.25, seed=1, step=3), Dropout(0.25, seed=1, step=4)
 
     def mask(rows: list[int], drops: list[Dropout | None], *, split: bool = False) -> Tensor:
-        batch = training_batch([lessons[i] for i in rows], split=split)
-        made = masks(batch, drops)
+        batch = training_batch([lessons[i] for i in rows], omit_prefixes=split)
+        made = dropout_masks(batch, drops)
         assert made is not None
         return made(layer_key("q_proj"), torch.ones(*batch.input_ids.shape, 64))
 
@@ -80,7 +80,7 @@ def test_what_is_dropped_follows_the_row_wherever_it_lies(tiny: Base):
 def test_dropout_hits_its_rate_evenly(tiny: Base):
     lessons = planned(tiny, "a", n=12).dataset.examples
     batch = training_batch(lessons)
-    made = masks(batch, [Dropout(0.1, seed=0, step=0)] * 12)
+    made = dropout_masks(batch, [Dropout(0.1, seed=0, step=0)] * 12)
     assert made is not None
     x = torch.ones(*batch.input_ids.shape, 256)
     dropped = (made(layer_key("one"), x) == 0).double()

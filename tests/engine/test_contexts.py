@@ -7,7 +7,7 @@ import torch
 
 from lorabank.engine.backbone import attention
 from lorabank.engine.backbone import prefill as prompts
-from lorabank.engine.backbone.attention import can_follow
+from lorabank.engine.backbone.attention import supports_document_prefix
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EvaluationPrompt
 from lorabank.engine.fleet.fleet import Fleet
@@ -149,18 +149,18 @@ def test_with_a_copy_for_each_row_all_is_the_same(tiny: Base):
 
     texts, bits = found()
     as_copies(tiny)
-    assert not can_follow(tiny.model)
+    assert not supports_document_prefix(tiny.model)
     assert found() == (texts, pytest.approx(bits, abs=1e-4))
 
 
 def test_a_window_or_another_kind_of_attention_is_no_case_for_it(tiny: Base):
-    assert can_follow(tiny.model)
+    assert supports_document_prefix(tiny.model)
     config = tiny.model.config
     config.layer_types = ["full_attention", "sliding_attention"]
-    assert not can_follow(tiny.model)
+    assert not supports_document_prefix(tiny.model)
     config.layer_types = None
     config.sliding_window = 64
-    assert not can_follow(tiny.model)
+    assert not supports_document_prefix(tiny.model)
 
 
 def test_scores_in_parts_are_those_of_one_piece(tiny: Base, monkeypatch: pytest.MonkeyPatch):

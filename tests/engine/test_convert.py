@@ -143,7 +143,7 @@ def cache_folder(tmp_path, monkeypatch) -> Path:
 @pytest.fixture(scope="module")
 def converted(gguf_file, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("converted") / "model"
-    convert.convert_gguf(gguf_file, convert.read_facts(gguf_file), folder)
+    convert.convert_gguf(gguf_file, convert.read_metadata(gguf_file), folder)
     return folder
 
 
@@ -224,7 +224,7 @@ def test_file_that_is_no_whole_model_is_refused(original, tmp_path, cache_folder
 def test_old_transformers_is_refused(gguf_file, tmp_path, monkeypatch):
     monkeypatch.setattr(convert, "TRANSFORMERS_NEEDED", (99, 0))
     with pytest.raises(UnavailableError, match=r"needs transformers 99\.0 or later, this is \d"):
-        convert.convert_gguf(gguf_file, convert.read_facts(gguf_file), tmp_path / "out")
+        convert.convert_gguf(gguf_file, convert.read_metadata(gguf_file), tmp_path / "out")
 
 
 def test_file_is_converted_once_wherever_it_lies(gguf_file, tmp_path):

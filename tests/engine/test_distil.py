@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lorabank.engine.backbone.base import Base, load_info
+from lorabank.engine.backbone.caches import REUSE_ALL, Reuse, new_teacher_cache
 from lorabank.engine.backbone.head import TargetNats
-from lorabank.engine.backbone.reuse import EVERYTHING, Reuse, new_teacher_cache
 from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.fleet import Fleet, Weights
 from lorabank.engine.learn import learn, plan_job
@@ -30,7 +30,7 @@ from lorabank.tasks.examples import from_pair
 ALL = 10**6  # words kept: more than any vocabulary has
 QUICK = replace(SOUND, lr=5e-3, exposures=6, until_recall=None, batch_size=4, warmup_steps=0)
 DISTIL = replace(QUICK, objective="distil", teacher_k=ALL, teacher_hidden=0.7)
-REUSES = [EVERYTHING, Reuse(prompts=False), Reuse(teachers=False), Reuse(False, False, False)]
+REUSES = [REUSE_ALL, Reuse(prompts=False), Reuse(teachers=False), Reuse(False, False, False)]
 DOCUMENTS = [f"Report {d}: " + " ".join(f"item {i} is {i * d}," for i in range(9)) for d in (3, 5)]
 ORDINARY = [from_pair(f"Why is it {i}?", f"For {i} reasons.") for i in range(3)]
 
@@ -171,20 +171,20 @@ def test_loss_and_gradients_are_those_of_plain_autograd(tiny: Base, reuse: Reuse
 
 
 def test_so_they_are_when_activations_are_computed_twice(tiny: Base):
-    assert_plain_gradients(tiny, mixed_jobs(tiny), EVERYTHING, recompute=True)
+    assert_plain_gradients(tiny, mixed_jobs(tiny), REUSE_ALL, recompute=True)
 
 
 def test_so_they_are_where_only_upper_layers_are_adapted(tiny: Base):
     jobs = [planned(tiny, replace(DISTIL, layers=(1,))), planned(tiny, replace(QUICK, layers=(1,)))]
     jobs = [replace(job, name=f"job {i}") for i, job in enumerate(jobs)]
-    assert_plain_gradients(tiny, jobs, EVERYTHING, recompute=False)
+    assert_plain_gradients(tiny, jobs, REUSE_ALL, recompute=False)
     assert tiny.layer_input_cache.n_computed > 0  # the layer below was indeed left out
 
 
 def test_so_they_are_where_logits_are_more_than_the_heads_product(tiny: Base):
     tiny.model.config.logit_scale = 1.0  # a model that has such a field is read by its logits
     assert not tiny._has_plain_head
-    assert_plain_gradients(tiny, mixed_jobs(tiny), EVERYTHING, recompute=False)
+    assert_plain_gradients(tiny, mixed_jobs(tiny), REUSE_ALL, recompute=False)
 
 
 @pytest.mark.parametrize("k", [1, 7, 50])

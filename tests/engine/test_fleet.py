@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from lorabank.engine.adapters.adapter import load_adapter
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.reuse import Reuse
+from lorabank.engine.backbone.caches import Reuse
 from lorabank.engine.encoding import batches as rows
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.fleet.fused_projections import FusedProjections, share_storage
@@ -249,7 +249,7 @@ def test_sampling_follows_its_seed_and_streams_what_it_writes(tiny: Base):
     )
     assert texts == generate(tiny, prompts, sampling=warm, max_new_tokens=8)
     assert texts != generate(tiny, prompts, sampling=replace(warm, seed=4), max_new_tokens=8)
-    assert [tiny.chat.text(streamed[i]) for i in range(4)] == texts
+    assert [tiny.chat.decode(streamed[i]) for i in range(4)] == texts
     cold = Sampling(temperature=1.0, top_p=1e-9)
     assert generate(tiny, prompts, sampling=cold) == generate(tiny, prompts)
 

@@ -98,9 +98,9 @@ def test_without_a_template_the_answer_continues_the_line(tiny: Base):
 
 def test_pad_is_eos_and_yet_the_end_is_taught(tiny: Base):
     # SmolLM2's trap: labels masked by pad id would drop the end of the answer.
-    assert tiny.chat.tokenizer.pad_token_id == tiny.chat.end_id
+    assert tiny.chat.tokenizer.pad_token_id == tiny.chat.end_of_turn_id
     row = encode_dataset(tiny.chat, [EXAMPLE], recipe="sound", max_tokens=512).examples[0]
-    assert row.token_ids[-1] == tiny.chat.end_id
+    assert row.token_ids[-1] == tiny.chat.end_of_turn_id
     assert row.loss_mask[-1]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from lorabank.engine.adapters.adapter import Adapter, load_adapter, save_adapter
-from lorabank.engine.adapters.merging import merge_adapters
+from lorabank.engine.adapters.merging import MergeSettings, merge_adapters
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EncodedDataset, encode_dataset
 from lorabank.engine.fleet.fleet import Fleet
@@ -84,16 +84,7 @@ def prompt(base: Base) -> Tensor:
 
 
 def save(folder: Path, base: Base, one: Adapter, *, dropout: float = 0.0) -> Path:
-    save_adapter(
-        folder,
-        one.weights,
-        base=base,
-        r=one.r,
-        alpha=one.alpha,
-        dropout=dropout,
-        activated=one.activated,
-        record=one.record,
-    )
+    save_adapter(folder, one, base=base, dropout=dropout)
     return folder
 
 
@@ -128,7 +119,9 @@ def test_logits_are_those_of_a_merge_by_peft(
 def test_saved_and_loaded_in_plain_peft(
     tiny: Base, three: list[Adapter], tmp_path: Path, rule: str
 ):
-    one = merge_adapters(three, rule=rule, weights=WEIGHTS, matched_norm=True)
+    one = merge_adapters(
+        three, rule=rule, weights=WEIGHTS, settings=MergeSettings(matched_norm=True)
+    )
     folder = save(tmp_path / "m", tiny, one)
     back = load_adapter(folder, tiny)
     assert (back.r, back.alpha) == (one.r, one.r)
@@ -154,7 +147,7 @@ def test_no_dropout_is_left_on(tiny: Base, three: list[Adapter], tmp_path: Path)
 @pytest.mark.parametrize("rule", RULES)
 def test_one_adapter_is_itself(tiny: Base, rule: str):
     one = adapter(tiny, 1)
-    same = merge_adapters([one], rule=rule, weights=[1.0], density=1.0)
+    same = merge_adapters([one], rule=rule, weights=[1.0], settings=MergeSettings(density=1.0))
     torch.testing.assert_close(logits(tiny, same), logits(tiny, one), atol=1e-4, rtol=0)
     assert same.r == one.r
 
@@ -175,7 +168,9 @@ def update(one: Adapter) -> list[Factors]:
 @pytest.mark.parametrize("rule", RULES)
 def test_matched_norm(three: list[Adapter], rule: str):
     raw = merge_adapters(three, rule=rule, weights=WEIGHTS)
-    matched = merge_adapters(three, rule=rule, weights=WEIGHTS, matched_norm=True)
+    matched = merge_adapters(
+        three, rule=rule, weights=WEIGHTS, settings=MergeSettings(matched_norm=True)
+    )
     wanted = sum(factors.norm(update(one)) for one in three) / 3
     assert factors.norm(update(matched)) == pytest.approx(wanted, rel=1e-5)
     assert factors.norm(update(raw)) != pytest.approx(wanted, rel=0.02)
@@ -205,7 +200,7 @@ def test_fleets_read_a_merge_beside_its_parts(tiny: Base, three: list[Adapter]):
 def test_what_dare_drops_goes_by_seed_and_layer_not_by_order(three: list[Adapter]):
     turned = [replace(one, weights=dict(reversed(one.weights.items()))) for one in three]
     one, again, other = (
-        merge_adapters(parts, rule="dare-ties", weights=WEIGHTS, seed=seed)
+        merge_adapters(parts, rule="dare-ties", weights=WEIGHTS, settings=MergeSettings(seed=seed))
         for parts, seed in ((three, 1), (turned, 1), (three, 2))
     )
     assert one.weights.keys() == again.weights.keys() == other.weights.keys()
@@ -229,7 +224,8 @@ def test_ranks_may_differ(tiny: Base, three: list[Adapter], tmp_path: Path):
 
 def test_svd_wider_than_the_narrowest_layer(tiny: Base, tmp_path: Path):
     parts = [adapter(tiny, i, r=20) for i in (1, 2)]
-    one = merge_adapters(parts, rule="svd", weights=[1.0, 1.0], rank=40)  # k_proj has 32 outputs
+    rank = MergeSettings(rank=40)  # k_proj has 32 outputs
+    one = merge_adapters(parts, rule="svd", weights=[1.0, 1.0], settings=rank)
     assert {len(a) for a, _ in one.weights.values()} == {40}
     whole = merge_adapters(parts, rule="cat", weights=[1.0, 1.0])
     torch.testing.assert_close(logits(tiny, one), logits(tiny, whole), atol=1e-4, rtol=0)
@@ -240,7 +236,9 @@ def test_svd_wider_than_the_narrowest_layer(tiny: Base, tmp_path: Path):
 
 
 def test_record_says_how_and_of_what(tiny: Base, three: list[Adapter]):
-    record = merge_adapters(three, rule="ties", weights=WEIGHTS, density=0.3).record
+    record = merge_adapters(
+        three, rule="ties", weights=WEIGHTS, settings=MergeSettings(density=0.3)
+    ).record
     assert record["base"]["sha256"] == tiny.info.sha256
     assert record["merge"]["rule"] == "ties"
     assert record["merge"]["weights"] == WEIGHTS
@@ -275,4 +273,9 @@ def test_requests_that_cannot_be_met(three: list[Adapter]):
     with pytest.raises(UsageError, match="merging 3 modules takes as many finite weights"):
         merge_adapters(three, rule="cat", weights=[1.0])
     with pytest.raises(UsageError, match="they cancel"):
-        merge_adapters(three[:1] * 2, rule="cat", weights=[1.0, -1.0], matched_norm=True)
+        merge_adapters(
+            three[:1] * 2,
+            rule="cat",
+            weights=[1.0, -1.0],
+            settings=MergeSettings(matched_norm=True),
+        )

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lorabank.engine.backbone.base import Base
+from lorabank.engine.backbone.caches import REUSE_ALL, Reuse
 from lorabank.engine.backbone.memory import free_bytes
-from lorabank.engine.backbone.reuse import EVERYTHING, Reuse
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job
@@ -55,7 +55,7 @@ def test_a_width_that_does_not_fit_is_refused(free: int, asked: int | None, says
 
 
 def test_more_rows_longer_rows_and_higher_ranks_need_more(tiny: Base):
-    def seat(job: Job, *, reuse: Reuse = EVERYTHING, recompute: bool = False) -> int:
+    def seat(job: Job, *, reuse: Reuse = REUSE_ALL, recompute: bool = False) -> int:
         return measure_memory(tiny, [job], reuse=reuse, recompute=recompute).seat_bytes
 
     small = seat(planned(tiny))
@@ -74,7 +74,7 @@ def test_need_is_about_what_a_step_takes(tiny: Base):
     tokens = len(job.dataset.examples[0].token_ids)
     with Fleet(tiny, paths=job.paths, r=8) as fleet:
         adapter = fleet.theta.nbytes
-    need = measure_memory(tiny, [job], reuse=EVERYTHING, recompute=False)
+    need = measure_memory(tiny, [job], reuse=REUSE_ALL, recompute=False)
     assert need.done_bytes == adapter
     rows = need.seat_bytes - 5 * adapter
     block = 4 * tokens * 64
@@ -84,7 +84,7 @@ def test_need_is_about_what_a_step_takes(tiny: Base):
 def test_measuring_leaves_nothing_behind(tiny: Base):
     job = planned(tiny, layers=(1,))
     before = {name: p.clone() for name, p in tiny.model.named_parameters()}
-    measure_memory(tiny, [job], reuse=EVERYTHING, recompute=True)
+    measure_memory(tiny, [job], reuse=REUSE_ALL, recompute=True)
     assert (tiny.prompt_cache.n_computed, tiny.layer_input_cache.n_computed) == (0, 0)
     after = dict(tiny.model.named_parameters())
     assert after.keys() == before.keys()

@@ -12,10 +12,10 @@ from typing import Any
 
 from lorabank.bank.write.drafts import EXAMPLES, ModuleDraft, draft_from_jsonl
 from lorabank.bank.write.stored_text import load_documents
-from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, Adapter, adapter_from
+from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, Adapter, read_adapter
 from lorabank.engine.adapters.loaded_fleet import can_hold, empty_fleet, load_slot
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.reuse import LruCache
+from lorabank.engine.backbone.caches import LruCache
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.training.settings import SOUND, TrainSettings
 from lorabank.errors import UsageError
@@ -108,7 +108,7 @@ class ModuleReader:
     def _load(self, version: Version) -> Adapter:
         config, record = self._read_json(version, CONFIG), self.read_record(version)
         self.store.read(version, TENSORS)  # compares the file with its hash
-        return adapter_from(
+        return read_adapter(
             self.store.path_of(version, TENSORS),
             config,
             record,

@@ -11,7 +11,7 @@ from typing import Any
 from lorabank.bench.pairs import Pairs, Side, StepClock, Timed, largest_gap, report, run_pairs
 from lorabank.bench.setup import ALWAYS_ON, book, empty_shelves, long_book
 from lorabank.engine.backbone.base import Base, load_info
-from lorabank.engine.backbone.reuse import Reuse
+from lorabank.engine.backbone.caches import Reuse
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.settings import SOUND

@@ -124,7 +124,7 @@ def _plain(base: Base, one: Prompt) -> str:
         eos_token_id=stops,
         pad_token_id=stops[0],
     )
-    return base.chat.text(out[0, len(one.ids) :].tolist())
+    return base.chat.decode(out[0, len(one.ids) :].tolist())
 
 
 def _modules(base: Base, repeats: int) -> dict[str, float]:

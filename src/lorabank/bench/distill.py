@@ -14,7 +14,7 @@ from lorabank.bench.caching import loss_gap, steady_ratio, training
 from lorabank.bench.pairs import largest_gap, report, run_pairs
 from lorabank.bench.setup import empty_shelves
 from lorabank.engine.backbone.base import Base, load_info
-from lorabank.engine.backbone.reuse import EVERYTHING, Reuse
+from lorabank.engine.backbone.caches import REUSE_ALL, Reuse
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.settings import SOUND, TrainSettings
@@ -61,7 +61,7 @@ def bench_distill(
     settings = replace(settings, exposures=exposures)
     lot = draw(base, facts, context_tokens=context_tokens)
     job = lot.job(base, settings)
-    ran = run_pairs(training(base, job, EVERYTHING), training(base, job, _WITHOUT), n=pairs)
+    ran = run_pairs(training(base, job, REUSE_ALL), training(base, job, _WITHOUT), n=pairs)
     exact = _exact_gap(base, lot, settings)
     rows = job.dataset.examples
     return report(
@@ -123,7 +123,7 @@ def _exact_gap(base: Base, lot: Lot, settings: TrainSettings) -> float:
     count, exposures = _EXACT
     job = lot.first(count).job(exact, replace(settings, exposures=exposures))
     losses = []
-    for reuse in (EVERYTHING, _WITHOUT):
+    for reuse in (REUSE_ALL, _WITHOUT):
         empty_shelves(exact)
         losses.append([epoch.loss for epoch in train(exact, [job], reuse=reuse)[0].curve])
     return largest_gap(*losses)

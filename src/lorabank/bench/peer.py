@@ -74,7 +74,9 @@ class Peer:
                 self.model.add_adapter(name, config)
         stops = base.model.generation_config.eos_token_id
         others = stops if isinstance(stops, list) else [stops]
-        self.stops = sorted({self.chat.end_id, *(stop for stop in others if stop is not None)})
+        self.stops = sorted(
+            {self.chat.end_of_turn_id, *(stop for stop in others if stop is not None)}
+        )
         self.model.eval()
 
     def load(self, weights: Weights, *, name: str = "default") -> None:
@@ -157,7 +159,7 @@ class Peer:
     ) -> list[str]:
         """The reply to each prompt, each with the adapter named for it, in one mixed batch."""
         written = self._generate(prompts, max_new_tokens=max_new_tokens, adapter_names=list(names))
-        return [self.chat.text(self._until_stop(row)) for row in written]
+        return [self.chat.decode(self._until_stop(row)) for row in written]
 
     @torch.inference_mode()
     def _generate(

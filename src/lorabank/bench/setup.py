@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.reuse import (
+from lorabank.engine.backbone.caches import (
     new_document_cache,
     new_layer_input_cache,
     new_prompt_cache,

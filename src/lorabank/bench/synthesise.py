@@ -101,7 +101,7 @@ def one_by_one(base: Base, requests: list[Request]) -> list[tuple[str, int]]:
             pad_token_id=stops[0],
         )
         reply = [token for token in output[0, len(prompt) :].tolist() if token not in stops]
-        written.append((base.chat.text(reply), len(reply)))
+        written.append((base.chat.decode(reply), len(reply)))
     return written
 
 

@@ -79,7 +79,7 @@ def run(
 
     Example: lorabank learn facts.csv --out out/facts --until-recall 0.98
     """
-    from lorabank.engine.adapters.adapter import check_out
+    from lorabank.engine.adapters.adapter import check_output_folder
     from lorabank.engine.backbone.base import load_base
     from lorabank.engine.learn import learn
     from lorabank.engine.training.regularisation import regularisation_examples
@@ -108,7 +108,7 @@ def run(
     )
     examples = read_examples(facts)
     if out is not None:
-        check_out(out)
+        check_output_folder(out)
     model = load_base(base, device=device, quantize=quantize)
     if layers is not None:
         chosen = tuple(parse_layers(layers, n_layers(model.linears)))

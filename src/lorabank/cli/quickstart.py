@@ -39,7 +39,7 @@ def run(
 
     Example: lorabank quickstart --facts 24
     """
-    from lorabank.engine.adapters.adapter import check_out
+    from lorabank.engine.adapters.adapter import check_output_folder
     from lorabank.engine.backbone.base import load_info
     from lorabank.engine.learn import learn
     from lorabank.engine.models.registry import find_model
@@ -49,7 +49,7 @@ def run(
 
     started = time.perf_counter()
     out = out or _free_folder()
-    check_out(out)
+    check_output_folder(out)
     examples = from_phonebook(phonebook.build(facts, seed=seed))
     info = find_model(base, progress=status)
     status(f"{info.name}: {info.parameters:,} parameters, from {info.source}")

@@ -5,4 +5,4 @@ How OpenMP waits is settled here, because it has to be before torch is first imp
 
 from lorabank.engine.backbone import threads
 
-threads.choose_openmp_waiting()
+threads.choose_openmp_wait_policy()

@@ -18,10 +18,10 @@ import torch
 import transformers
 
 from lorabank import __version__
-from lorabank.engine.adapters.adapter import check_out, save_adapter
+from lorabank.engine.adapters.adapter import Adapter, check_output_folder, save_adapter
 from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import encode_dataset
+from lorabank.engine.encoding.dataset import encode_dataset, encode_regularisation
 from lorabank.engine.evaluation.drift import observe_behaviour
 from lorabank.engine.evaluation.evaluate import (
     QuestionSet,
@@ -107,16 +107,20 @@ def plan_job(
         variant = variants.parse(settings.variant)
         for path in paths:
             variants.check_rank(variant, r=settings.r, path=path, shape=base.linears[path])
-    lessons = encode_dataset(
+    dataset = encode_dataset(
         base.chat,
         examples,
         recipe=settings.recipe,
         max_tokens=base.max_tokens,
         activated=settings.activated,
         contexts=contexts,
-        regularisation=regularisation,
     )
-    return Job(name, lessons, settings, tuple(paths))
+    if regularisation:
+        encoded = encode_regularisation(
+            base.chat, regularisation, max_tokens=base.max_tokens, activated=settings.activated
+        )
+        dataset = replace(dataset, regularisation=encoded)
+    return Job(name, dataset, settings, tuple(paths))
 
 
 def learn(
@@ -137,7 +141,7 @@ def learn(
         UsageError: a request that does not fit this base, or training that diverged.
         StorageError: `out` cannot be written.
     """
-    check_out(out)
+    check_output_folder(out)
     job = plan_job(
         base, examples, settings, name=out.name, contexts=contexts, regularisation=regularisation
     )
@@ -209,16 +213,8 @@ def _save(
     }
     if isinstance(outcome, Tuned):
         return save_tuned(out, base, outcome, record=record)
-    return save_adapter(
-        out,
-        outcome.weights,
-        base=base,
-        r=job.saved_r,
-        alpha=job.saved_alpha,
-        dropout=s.dropout,
-        activated=s.activated,
-        record=record,
-    )
+    adapter = Adapter(outcome.weights, job.saved_r, job.saved_alpha, s.activated, record)
+    return save_adapter(out, adapter, base=base, dropout=s.dropout)
 
 
 def trainable_parameters(base: Base, job: Job) -> int:

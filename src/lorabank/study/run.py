@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorabank.engine.backbone.base import Base, load_base
-from lorabank.engine.backbone.reuse import new_layer_input_cache, new_prompt_cache
+from lorabank.engine.backbone.caches import new_layer_input_cache, new_prompt_cache
 from lorabank.errors import UsageError
 from lorabank.study.capacity import run as capacity_run
 from lorabank.study.documents import run as context_run

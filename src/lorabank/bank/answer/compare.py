@@ -20,7 +20,7 @@ from typing import Any
 from lorabank.bank.answer.answers import Answer
 from lorabank.bank.answer.modes import ADAPTER, AUTO, ICL, MODES, RAG
 from lorabank.bank.bank import Bank
-from lorabank.engine.backbone.reuse import new_prompt_cache
+from lorabank.engine.backbone.caches import new_prompt_cache
 from lorabank.errors import DataError, UsageError
 from lorabank.lora.intervals import Interval, bootstrap_mean
 from lorabank.tasks.datasets import fields

@@ -18,9 +18,9 @@ from lorabank.engine.adapters.adapter import (
     CONFIG,
     RECORD,
     TENSORS,
-    check_out,
+    check_output_folder,
     load_adapter,
-    staged,
+    staged_folder,
 )
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import AdapterError, UsageError
@@ -57,7 +57,7 @@ def export_module(store: Store, version: Version, folder: Path) -> None:
     Raises:
         UsageError: the folder is not empty. StorageError: it cannot be written.
     """
-    check_out(folder)
+    check_output_folder(folder)
     names = [name for name in (TENSORS, CONFIG, EXAMPLES, DOCUMENTS) if name in version.files]
     contents = {name: store.read(version, name) for name in names}
     record = json.loads(store.read(version, RECORD)) if RECORD in version.files else {}
@@ -68,7 +68,7 @@ def export_module(store: Store, version: Version, folder: Path) -> None:
         "sources": [[s.name, s.sha256, s.n_examples] for s in version.sources],
         "keys": [[key.kind, key.text] for key in store.keys(version)],
     }
-    with staged(folder, record) as staging:
+    with staged_folder(folder, record) as staging:
         for name, content in contents.items():
             (staging / name).write_bytes(content)
         text = json.dumps(module, indent=2, ensure_ascii=False)

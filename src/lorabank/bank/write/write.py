@@ -16,7 +16,7 @@ from lorabank.bank.route.spectral_keys import SPECTRA, encode_spectra
 from lorabank.bank.write.drafts import EXAMPLES, ModuleDraft
 from lorabank.bank.write.stored_text import DOCUMENTS, encode_documents
 from lorabank.bank.write.training import TrainedDraft, train_drafts
-from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, save_adapter
+from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, Adapter, save_adapter
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.measurement import Measurement, measure_adapter
 from lorabank.engine.learn import facts_hash, plan_job, trainable_parameters, versions
@@ -191,16 +191,8 @@ def _draft(
         "facts_sha256": facts_hash(parcel.examples),
         "versions": versions(base),
     }
-    n_bytes = save_adapter(
-        folder,
-        outcome.weights,
-        base=base,
-        r=job.saved_r,
-        alpha=job.saved_alpha,
-        dropout=s.dropout,
-        activated=s.activated,
-        record=record,
-    )
+    adapter = Adapter(outcome.weights, job.saved_r, job.saved_alpha, s.activated, record)
+    n_bytes = save_adapter(folder, adapter, base=base, dropout=s.dropout)
     (folder / EXAMPLES).write_bytes(parcel.as_jsonl())
     scale = job.saved_alpha / job.saved_r
     kept = {DOCUMENTS: encode_documents(parcel.documents)} if parcel.documents else {}

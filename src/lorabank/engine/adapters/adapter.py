@@ -52,7 +52,7 @@ class Adapter:
     """`lorabank.json`, empty for an adapter somebody else wrote."""
 
 
-def check_out(folder: Path) -> None:
+def check_output_folder(folder: Path) -> None:
     """Refuse an output folder that holds something or cannot be made, before any work.
 
     Raises:
@@ -67,29 +67,27 @@ def check_out(folder: Path) -> None:
 
 def save_adapter(
     folder: Path,
-    weights: Weights,
+    adapter: Adapter,
     *,
     base: Base,
-    r: int,
-    alpha: float,
-    dropout: float,
-    activated: bool,
-    record: dict[str, Any],
+    dropout: float = 0.0,
 ) -> int:
-    """Write an adapter folder; returns the bytes of its weights.
+    """Write an adapter folder and return the size of its weights in bytes.
+
+    Args:
+        dropout: rate the adapter was trained with, for PEFT's configuration.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    with staged(folder, record) as staging:
-        save_file(_to_peft(weights), staging / TENSORS, metadata={"format": "pt"})
-        config = _peft_config(base, weights, r=r, alpha=alpha, dropout=dropout, activated=activated)
-        config.save_pretrained(staging)
+    with staged_folder(folder, adapter.record) as staging:
+        save_file(_to_peft(adapter.weights), staging / TENSORS, metadata={"format": "pt"})
+        _peft_config(base, adapter, dropout=dropout).save_pretrained(staging)
     return weight_bytes(folder)
 
 
 @contextmanager
-def staged(folder: Path, record: dict[str, Any]) -> Iterator[Path]:
+def staged_folder(folder: Path, record: dict[str, Any]) -> Iterator[Path]:
     """A folder to fill, which becomes `folder` once it is full and has its record.
 
     Raises:
@@ -142,10 +140,10 @@ def load_adapter(folder: Path, base: Base) -> Adapter:
         AdapterError: not a plain LoRA folder, damaged, or of another base model.
     """
     config, record = read_config(folder), read_record(folder)
-    return adapter_from(folder / TENSORS, config, record, base, what=str(folder))
+    return read_adapter(folder / TENSORS, config, record, base, what=str(folder))
 
 
-def adapter_from(
+def read_adapter(
     tensors: Path, config: dict[str, Any], record: dict[str, Any], base: Base, *, what: str
 ) -> Adapter:
     """An adapter whose three parts lie anywhere.
@@ -252,12 +250,11 @@ def _from_peft(what: str, tensors: dict[str, torch.Tensor], base: Base, *, r: in
     return weights
 
 
-def _peft_config(
-    base: Base, weights: Weights, *, r: int, alpha: float, dropout: float, activated: bool
-) -> Any:
-    names, layers = _as_names(base, weights)
-    config = LoraConfig(
-        r=r,
+def _peft_config(base: Base, adapter: Adapter, *, dropout: float) -> Any:
+    names, layers = _as_names(base, adapter.weights)
+    alpha = adapter.alpha
+    return LoraConfig(
+        r=adapter.r,
         lora_alpha=alpha if alpha % 1 else int(alpha),
         lora_dropout=dropout,
         target_modules=names,
@@ -265,9 +262,8 @@ def _peft_config(
         task_type="CAUSAL_LM",
         base_model_name_or_path=str(base.info.path),
         inference_mode=True,
-        alora_invocation_tokens=base.chat.header_ids() if activated else None,
+        alora_invocation_tokens=base.chat.header_ids() if adapter.activated else None,
     )
-    return config
 
 
 def _as_names(base: Base, weights: Weights) -> tuple[list[str], list[int] | None]:

@@ -7,6 +7,7 @@ must belong together: a merge across bases, layers or ways of coming on means no
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -20,26 +21,34 @@ from lorabank.lora.factors import Factors
 from lorabank.lora.merge import Options, rule_named
 
 
+@dataclass(frozen=True, slots=True)
+class MergeSettings:
+    """What a merge needs besides adapters, rule and weights."""
+
+    density: float = 0.5
+    """Share of entries that the pruning rules keep."""
+    rank: int | None = None
+    """Rank of the result of the rule svd; None for the largest rank among the adapters."""
+    seed: int = 0
+    """Seed of what the DARE rules drop; each layer draws its own, whatever the order of layers."""
+    matched_norm: bool = False
+    """Whether the result is scaled to the mean norm of the adapters, all layers by one factor."""
+
+
 @torch.no_grad()
 def merge_adapters(
     adapters: Sequence[Adapter],
     *,
     rule: str,
     weights: Sequence[float],
-    density: float = 0.5,
-    rank: int | None = None,
-    seed: int = 0,
-    matched_norm: bool = False,
+    settings: MergeSettings = MergeSettings(),
 ) -> Adapter:
-    """One adapter made of several.
+    """Return one adapter made of several.
 
     Args:
-        rule: a name of `lora.merge.RULES`.
-        weights: one for each adapter, taken as they are except by mean and cat-1/n.
-        density: share of entries kept, by the rules that prune.
-        rank: of svd's result; None for the largest of the parts'.
-        seed: of what DARE drops; each layer draws its own, whatever the order of layers.
-        matched_norm: bring the result to the mean norm of its parts, all layers by one factor.
+        rule: a name from `lora.merge.RULES`.
+        weights: one for each adapter. The rules mean and cat-1/n divide them, the others use them
+            as they are.
 
     Raises:
         UsageError: an unknown rule, or weights, density or ranks that it cannot take.
@@ -49,20 +58,17 @@ def merge_adapters(
     _check_alike(adapters)
     layers = {path: [_part(adapter, path) for adapter in adapters] for path in adapters[0].weights}
     merged = [
-        merge(parts, weights, Options(_generator(seed, path), density, rank))
+        merge(
+            parts,
+            weights,
+            Options(_generator(settings.seed, path), settings.density, settings.rank),
+        )
         for path, parts in layers.items()
     ]
-    if matched_norm:
+    if settings.matched_norm:
         merged = factors.matched_norm(merged, list(zip(*layers.values(), strict=True)))
     r = max(layer.r for layer in merged)
-    how = {
-        "rule": rule,
-        "weights": list(weights),
-        "density": density,
-        "rank": rank,
-        "seed": seed,
-        "matched_norm": matched_norm,
-    }
+    how = {"rule": rule, "weights": list(weights), **asdict(settings)}
     return Adapter(
         weights={path: _widened(layer, r) for path, layer in zip(layers, merged, strict=True)},
         r=r,

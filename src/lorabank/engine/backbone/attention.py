@@ -30,7 +30,7 @@ Layers = Sequence[tuple[Tensor, Tensor]]
 _document: ContextVar[Layers | None] = ContextVar("document", default=None)
 
 
-def can_follow(model: Any) -> bool:
+def supports_document_prefix(model: Any) -> bool:
     """Whether attention is ours, plain, and every token sees all that stands before it."""
     config = model.config.get_text_config(decoder=True)
     kinds = getattr(config, "layer_types", None)
@@ -42,8 +42,8 @@ def can_follow(model: Any) -> bool:
 
 
 @contextmanager
-def following(layers: Layers) -> Iterator[None]:
-    """Forward passes inside see a document before each of their rows; only where `can_follow`.
+def document_prefix(layers: Layers) -> Iterator[None]:
+    """Let each row of the forward passes inside attend to a document before it.
 
     The model knows nothing of it: masks and caches are of the rows' own tokens, and `position_ids`
     must say where those stand.
@@ -68,7 +68,7 @@ def attend(
     """(R, T, heads, d), as transformers' attention functions return it."""
     plain = not dropout and all(others.get(name) is None for name in _NOT_PLAIN)
     if (document := _document.get()) is not None:
-        assert plain, "can_follow lets plain attention pass only"
+        assert plain, "supports_document_prefix lets plain attention pass only"
         there = document[int(module.layer_idx)]  # type: ignore[arg-type]
         scaled = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
         return _after(there, scaled, key, value, attention_mask), None

@@ -16,15 +16,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from lorabank.engine.backbone import attention, fourbit
-from lorabank.engine.backbone.head import TargetNats
-from lorabank.engine.backbone.prefill import KeyValues
-from lorabank.engine.backbone.reuse import (
+from lorabank.engine.backbone.caches import (
     LruCache,
     new_document_cache,
     new_layer_input_cache,
     new_prompt_cache,
     new_teacher_cache,
 )
+from lorabank.engine.backbone.head import TargetNats
+from lorabank.engine.backbone.prefill import KeyValues
 from lorabank.engine.encoding.chat import Chat
 from lorabank.engine.models.registry import ModelInfo, find_model
 from lorabank.errors import ModelError, UsageError
@@ -225,12 +225,12 @@ def load_info(
     fourbit.check_quantize(quantize)
     where = pick_device(device)
     number = DTYPES[dtype] if dtype else native_dtype(where)
-    packing = fourbit.load_arguments(where, number) if quantize else {}
+    packing = fourbit.quantization_arguments(where, number) if quantize else {}
     model = AutoModelForCausalLM.from_pretrained(
         info.path, dtype=number, local_files_only=True, **packing
     )
     if quantize:
-        fourbit.take_over(model)
+        fourbit.replace_packed_layers(model)
     if model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(attention.NAME)
     tokenizer = AutoTokenizer.from_pretrained(info.path, local_files_only=True)

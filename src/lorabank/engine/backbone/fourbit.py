@@ -59,7 +59,7 @@ def check_quantize(name: str | None) -> None:
         raise UnavailableError(f"--quantize {name} needs bitsandbytes; {_EXTRA}") from None
 
 
-def load_arguments(device: str, dtype: torch.dtype) -> dict[str, Any]:
+def quantization_arguments(device: str, dtype: torch.dtype) -> dict[str, Any]:
     """What `from_pretrained` needs to quantise while it loads."""
     from transformers import BitsAndBytesConfig
 
@@ -72,7 +72,7 @@ def load_arguments(device: str, dtype: torch.dtype) -> dict[str, Any]:
     return {"quantization_config": config, "device_map": {"": device}}
 
 
-def take_over(model: nn.Module) -> None:
+def replace_packed_layers(model: nn.Module) -> None:
     """Put our layers in the place of bitsandbytes'."""
     import bitsandbytes
 

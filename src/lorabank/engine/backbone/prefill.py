@@ -96,7 +96,7 @@ def group_by_shared_prefix(prompts: Sequence[Tokens]) -> list[tuple[list[int], i
     return [*alike, (alone, 0)] if alone else alike
 
 
-def as_cache(
+def padded_cache(
     entries: Sequence[KeyValues], *, from_layer: int = 0
 ) -> tuple[DynamicCache, list[int]]:
     """Prompts of a batch, padded on the left; and the length of each.

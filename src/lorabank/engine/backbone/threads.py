@@ -16,7 +16,7 @@ _SAMPLE_S = 0.1
 _BUSY_CORES = 0.3  # of other processes; below this nobody is hurt by spinning
 
 
-def choose_openmp_waiting() -> None:
+def choose_openmp_wait_policy() -> None:
     """Let threads sleep if others need the cores. What the user set in OMP_WAIT_POLICY wins.
 
     Without effect once torch is imported: the OpenMP runtime reads its settings only once.

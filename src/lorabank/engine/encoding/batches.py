@@ -34,7 +34,7 @@ class Batch:
     weights: Tensor | None = None
     """(N,) what each position's loss counts; None for 1 each."""
 
-    def only(self, rows: Sequence[int]) -> "Batch":
+    def select_rows(self, rows: Sequence[int]) -> "Batch":
         """Some of the rows, for reading without positions that count."""
         return replace(
             self,
@@ -44,13 +44,16 @@ class Batch:
         )
 
     @property
-    def sizes(self) -> list[int]:
+    def positions_per_row(self) -> list[int]:
         """Positions that count, per row."""
         return torch.bincount(self.rows, minlength=len(self.token_ids)).tolist()
 
 
 def training_batch(
-    lessons: Sequence[EncodedExample], *, device: torch.device | str = "cpu", split: bool = False
+    examples: Sequence[EncodedExample],
+    *,
+    device: torch.device | str = "cpu",
+    omit_prefixes: bool = False,
 ) -> Batch:
     """Rows to train on.
 
@@ -58,16 +61,19 @@ def training_batch(
         split: leave out what stands before `on_from`, to be given as keys and values; otherwise
             rows are whole and `on` says where the adapter works.
     """
-    rows = [(row.token_ids, row.loss_mask, row.adapter_start) for row in lessons]
-    batch = _batch(rows, device=device, split=split)
-    if not any(row.loss_weights for row in lessons):
+    rows = [(row.token_ids, row.loss_mask, row.adapter_start) for row in examples]
+    batch = _batch(rows, device=device, split=omit_prefixes)
+    if not any(row.loss_weights for row in examples):
         return batch
-    weights = [w for row in lessons for w in row.loss_weights or (1.0,) * sum(row.loss_mask)]
+    weights = [w for row in examples for w in row.loss_weights or (1.0,) * sum(row.loss_mask)]
     return replace(batch, weights=torch.tensor(weights, device=device))
 
 
 def evaluation_batch(
-    probes: Sequence[EvaluationPrompt], *, device: torch.device | str = "cpu", split: bool = False
+    prompts: Sequence[EvaluationPrompt],
+    *,
+    device: torch.device | str = "cpu",
+    omit_prefixes: bool = False,
 ) -> Batch:
     """Rows to ask, `split` as for lessons."""
     rows = [
@@ -76,9 +82,9 @@ def evaluation_batch(
             (False,) * len(probe.prompt_ids) + (True,) * len(probe.answer_ids),
             probe.adapter_start,
         )
-        for probe in probes
+        for probe in prompts
     ]
-    return _batch(rows, device=device, split=split)
+    return _batch(rows, device=device, split=omit_prefixes)
 
 
 def batches_by_length(lengths: Sequence[int], *, max_tokens: int) -> Iterator[list[int]]:

@@ -28,7 +28,7 @@ class Chat:
         self.tokenizer = tokenizer
         self.tokenizer.model_max_length = sys.maxsize  # documents are counted; what fits we say
         self.has_template = bool(tokenizer.chat_template)
-        self.end_id = self._find_end()
+        self.end_of_turn_id = self._find_end()
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Tokens of the conversation up to where the assistant's answer begins."""
@@ -59,9 +59,9 @@ class Chat:
         """Tokens of the answer and of the end of its turn."""
         # Without a template an answer continues the line of its prompt, hence the space.
         text = answer if self.has_template else f" {answer}"
-        return [*self._ids(text), self.end_id]
+        return [*self._ids(text), self.end_of_turn_id]
 
-    def text(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def render(self, messages: Sequence[Message], *, header: bool) -> str:

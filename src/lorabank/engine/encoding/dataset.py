@@ -89,22 +89,20 @@ def encode_dataset(
     max_tokens: int,
     activated: bool = False,
     contexts: Sequence[str] = (),
-    regularisation: Sequence[Example] = (),
 ) -> EncodedDataset:
     """Rows for training and asking.
 
     Args:
         contexts: what the teacher of each example has read, one for each; none for no teachers.
             Examples of one document are cheapest with the very same text.
-        guards: ordinary prompts and replies on which to stay as the base is.
 
     Raises:
         DataError: an example longer than `max_tokens`, alone or with its context, or without one.
         ModelError: `activated`, and the model has no assistant's header.
-        UsageError: contexts or guards under the paper's recipe, or not one context an example.
+        UsageError: contexts under the paper's recipe, or not one context for each example.
     """
-    if recipe == "paper" and (contexts or regularisation):
-        raise UsageError("teachers and guards go with --recipe sound, got paper")
+    if recipe == "paper" and contexts:
+        raise UsageError("a teacher needs --recipe sound, got paper")
     if contexts and len(contexts) != len(examples):
         raise UsageError(f"{len(examples):,} examples need as many contexts, got {len(contexts):,}")
     if recipe == "paper":
@@ -123,9 +121,24 @@ def encode_dataset(
         if contexts and not contexts[number - 1].strip():
             raise DataError(f"example {number} has an empty context ({question[:50]!r}…)")
         _check_length(row, f"example {number}", question, max_tokens)
-    return EncodedDataset(
-        recipe, lessons, probes, _guards(chat, regularisation, max_tokens, activated)
-    )
+    return EncodedDataset(recipe, lessons, probes)
+
+
+def encode_regularisation(
+    chat: Chat, examples: Sequence[Example], *, max_tokens: int, activated: bool
+) -> tuple[EncodedExample, ...]:
+    """Return ordinary prompts and replies as rows that teach an adapter to leave the base as it is.
+
+    Raises:
+        DataError: an example is longer than `max_tokens`.
+    """
+    rows = []
+    for number, example in enumerate(examples, start=1):
+        prompt = encode_prompt(chat, example.prompt, example.answer, activated=activated)
+        row = replace(_sound_lesson(prompt), teacher_prompt_ids=prompt.prompt_ids)
+        _check_length(row, f"regularisation example {number}", example.question, max_tokens)
+        rows.append(row)
+    return tuple(rows)
 
 
 def encode_prompt(
@@ -167,17 +180,6 @@ def _taught(chat: Chat, lesson: EncodedExample, example: Example, context: str) 
     *before, last = example.prompt
     turn = Message(last.role, question_with_passage(context, last.content))
     return replace(lesson, teacher_prompt_ids=tuple(chat.prompt_ids([*before, turn])))
-
-
-def _guards(
-    chat: Chat, examples: Sequence[Example], max_tokens: int, activated: bool
-) -> tuple[EncodedExample, ...]:
-    guards = []
-    for number, example in enumerate(examples, start=1):
-        probe = encode_prompt(chat, example.prompt, example.answer, activated=activated)
-        guards.append(replace(_sound_lesson(probe), teacher_prompt_ids=probe.prompt_ids))
-        _check_length(guards[-1], f"guard {number}", example.question, max_tokens)
-    return tuple(guards)
 
 
 def _sound_lesson(probe: EvaluationPrompt) -> EncodedExample:

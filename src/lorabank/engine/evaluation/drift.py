@@ -119,7 +119,7 @@ def drift_between(bare: BaseBehaviour, adapted: BaseBehaviour) -> Drift:
 def _log_p(base: Base, fleet: Fleet, slot: int, *, adapter_scale: float) -> Tensor:
     """Return (N, V) log-probabilities; at scale 0 those of the bare base, read in the same way."""
     probes = _ordinary(base, activated=fleet.activated[slot])
-    batch = evaluation_batch(probes, device=base.device, split=fleet.reuse.prompts)
+    batch = evaluation_batch(probes, device=base.device, omit_prefixes=fleet.reuse.prompts)
     logits = fleet.logits_at(batch, [slot], adapter_scales=[adapter_scale])
     return F.log_softmax(logits.float(), dim=-1)
 

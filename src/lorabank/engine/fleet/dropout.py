@@ -30,7 +30,7 @@ class Dropout:
 
 
 @dataclass(frozen=True, slots=True)
-class Masks:
+class DropoutMasks:
     """What a batch drops, layer by layer."""
 
     keys: Tensor  # (R, T) int32
@@ -45,7 +45,7 @@ class Masks:
         return (drawn >= self.below) * self.factor.to(x.dtype)
 
 
-def masks(batch: Batch, dropouts: Sequence[Dropout | None]) -> Masks | None:
+def dropout_masks(batch: Batch, dropouts: Sequence[Dropout | None]) -> DropoutMasks | None:
     """The masks of a batch, one `Dropout` for each row; None where nothing drops."""
     if not any(dropout and dropout.rate for dropout in dropouts):
         return None
@@ -59,7 +59,7 @@ def masks(batch: Batch, dropouts: Sequence[Dropout | None]) -> Masks | None:
     places = starts[:, None] + torch.arange(batch.input_ids.shape[1], dtype=torch.int32)  # (R, T)
     hashed = _mix(places * _SPREAD ^ torch.tensor(keys, dtype=torch.int32)[:, None])
     below = torch.tensor([_signed(round(rate * 2**32)) for rate in rates], dtype=torch.int32)
-    return Masks(
+    return DropoutMasks(
         hashed.to(device),
         (below ^ -(2**31)).view(-1, 1, 1).to(device),  # draws are signed: 0 is the middle
         (1 / (1 - torch.tensor(rates))).view(-1, 1, 1).to(device),

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.prefill import KeyValues, Tokens, as_cache, prefill_prompts
-from lorabank.engine.backbone.reuse import EVERYTHING, Reuse, hidden_below, starting_at_layer
+from lorabank.engine.backbone.caches import REUSE_ALL, Reuse
+from lorabank.engine.backbone.layer_access import read_layer_input, starting_at_layer
+from lorabank.engine.backbone.prefill import KeyValues, Tokens, padded_cache, prefill_prompts
 from lorabank.engine.encoding.batches import Batch, batches_by_length, training_batch
 from lorabank.engine.encoding.dataset import EncodedExample
-from lorabank.engine.fleet.dropout import Dropout, Masks, layer_key, masks
+from lorabank.engine.fleet.dropout import Dropout, DropoutMasks, dropout_masks, layer_key
 from lorabank.engine.fleet.fused_projections import fuse_projections
 from lorabank.engine.fleet.layer import FleetLinear, RowAssignment
 from lorabank.engine.training.settings import TrainSettings
@@ -61,13 +62,13 @@ class Fleet:
         paths: Sequence[str],
         r: int,
         width: int = 1,
-        reuse: Reuse = EVERYTHING,
+        reuse: Reuse = REUSE_ALL,
     ):
         self.base = base
         self.reuse = reuse
-        self.from_layer = min((layer_of(path) or 0 for path in paths), default=0)
+        self.lowest_adapted_layer = min((layer_of(path) or 0 for path in paths), default=0)
         self.activated = [False] * width
-        self.is_exact = [False] * width
+        self.needs_float32 = [False] * width
         """Slots whose products need float32: pissa subtracts two large ones."""
         self.trainable_masks: dict[int, Tensor] = {}
         """(P,) for slots of which some numbers never train: 1 where they do, else 0."""
@@ -121,7 +122,7 @@ class Fleet:
         *,
         adapter_scales: Sequence[float] | None = None,
         adapter_mask: Tensor | None = None,
-        dropout: Masks | None = None,
+        dropout: DropoutMasks | None = None,
     ) -> Iterator[None]:
         """Rows of the batches inside meet these slots, one for each; None: the bare model."""
         before, seating = self.assignment, RowAssignment(adapter_mask=adapter_mask, dropout=dropout)
@@ -133,7 +134,7 @@ class Fleet:
                 seating.scale = seating.scale * torch.tensor(
                     adapter_scales, device=self.theta.device
                 )
-            seating.is_exact = any(self.is_exact[slot] for slot in slots)
+            seating.needs_float32 = any(self.needs_float32[slot] for slot in slots)
             seating.is_whole_fleet = list(slots) == list(range(self.width))
             seating.identity = (tuple(slots), tuple(seating.scale.tolist()))
         self.assign(seating)
@@ -142,11 +143,11 @@ class Fleet:
         finally:
             self.assign(before)
 
-    def assign(self, seating: RowAssignment) -> None:
+    def assign(self, assignment: RowAssignment) -> None:
         """As `seated`, until the next call."""
-        self.assignment = seating
+        self.assignment = assignment
         for layer in self.layers.values():
-            vars(layer)["assignment"] = seating  # as above: past torch's way
+            vars(layer)["assignment"] = assignment  # as above: past torch's way
 
     def logits_at(
         self, batch: Batch, slots: Sequence[int], *, adapter_scales: Sequence[float] | None = None
@@ -173,7 +174,7 @@ class Fleet:
         What no adapter touches comes from the base's shelves where `reuse` allows.
         """
         inputs: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}
-        entry = self.from_layer if self.reuse.layers else 0
+        entry = self.lowest_adapted_layer if self.reuse.layers else 0
         entries = self.prompt_key_values(batch.prefixes)
         if entries:
             inputs |= _after(entries, batch, from_layer=entry)
@@ -183,7 +184,9 @@ class Fleet:
             else nullcontext()
         )
         per_group = len(batch.token_ids) // len(slots)
-        drops = masks(batch, [self._drops.get(slot) for slot in slots for _ in range(per_group)])
+        drops = dropout_masks(
+            batch, [self._drops.get(slot) for slot in slots for _ in range(per_group)]
+        )
         assigned = self.assigned(
             slots, adapter_scales=adapter_scales, adapter_mask=batch.adapter_mask, dropout=drops
         )
@@ -204,19 +207,19 @@ class Fleet:
         """Whether any slot's inputs are dropped now."""
         return any(one.rate > 0 for one in self._drops.values())
 
-    def prefill(self, lessons: Sequence[EncodedExample]) -> None:
+    def prefill(self, examples: Sequence[EncodedExample]) -> None:
         """Put on the base's shelves what they keep of these lessons.
 
         In bfloat16 what a batch is made of shows in the last bits of its rows. Computed here, a
         job's share depends on its lessons and not on when it came across them.
         """
-        entry = self.from_layer if self.reuse.layers else 0
+        entry = self.lowest_adapted_layer if self.reuse.layers else 0
         if not (entry or self.reuse.prompts):
             return
-        lengths = [len(row.token_ids) for row in lessons]
+        lengths = [len(row.token_ids) for row in examples]
         for some in batches_by_length(lengths, max_tokens=_WARM_TOKENS):
-            rows = [lessons[i] for i in some]
-            batch = training_batch(rows, device=self.base.device, split=self.reuse.prompts)
+            rows = [examples[i] for i in some]
+            batch = training_batch(rows, device=self.base.device, omit_prefixes=self.reuse.prompts)
             entries = self.prompt_key_values(batch.prefixes)
             if entry:
                 self._hidden(batch, entries, entry)
@@ -243,9 +246,11 @@ class Fleet:
         def compute(missing: list[int]) -> list[Tensor]:
             inputs: dict[str, Any] = {"input_ids": batch.input_ids[missing], "use_cache": False}
             if entries:
-                inputs |= _after([entries[i] for i in missing], batch.only(missing), from_layer=0)
+                inputs |= _after(
+                    [entries[i] for i in missing], batch.select_rows(missing), from_layer=0
+                )
             with self.assigned(None):
-                hidden = hidden_below(self.base.model, entry, **inputs)
+                hidden = read_layer_input(self.base.model, entry, **inputs)
             return [hidden[j, : len(batch.token_ids[i])].clone() for j, i in enumerate(missing)]
 
         keys = [(entry, p, t) for p, t in zip(batch.prefixes, batch.token_ids, strict=True)]
@@ -258,7 +263,7 @@ class Fleet:
         rng = torch.Generator().manual_seed(settings.seed)
         self._clear(slot, activated=settings.activated)
         self.scale[slot] = scale(variant, settings.alpha, settings.r)
-        self.is_exact[slot] = variant == "pissa"
+        self.needs_float32[slot] = variant == "pissa"
         for path in paths:
             weight = self.base.weight(path) if variant == "pissa" else None
             layer = Layer(path, self.base.linears[path], weight)
@@ -283,7 +288,7 @@ class Fleet:
     def _clear(self, slot: int, *, activated: bool) -> None:
         self.theta[slot].zero_()
         self.activated[slot] = activated
-        self.is_exact[slot] = False
+        self.needs_float32[slot] = False
         self.trainable_masks.pop(slot, None)
 
     def _moves(self, slot: int) -> Tensor:
@@ -311,7 +316,7 @@ class Fleet:
 
 def _after(entries: list[KeyValues], batch: Batch, *, from_layer: int) -> dict[str, Any]:
     """Inputs that let a batch's rows follow on prompts already read."""
-    cache, lengths = as_cache(entries, from_layer=from_layer)
+    cache, lengths = padded_cache(entries, from_layer=from_layer)
     device, width = batch.input_ids.device, batch.input_ids.shape[1]
     ends, longest = torch.tensor(lengths, device=device)[:, None], max(lengths)
     mask = torch.arange(longest + width, device=device) >= longest - ends  # (R, P + T)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorabank.engine.fleet.dropout import Masks
+from lorabank.engine.fleet.dropout import DropoutMasks
 from lorabank.engine.fleet.fused_projections import FusedProjections
 
 _FEW = 32  # rows of thin products that a CPU multiplies faster in float32 than in bfloat16
@@ -34,9 +34,9 @@ class RowAssignment:
     """(G,) what each group's update is multiplied by; 0 is the bare model."""
     adapter_mask: Tensor | None = None
     """(R, T, 1) where adapters work; None for everywhere."""
-    dropout: Masks | None = None
+    dropout: DropoutMasks | None = None
     """What is dropped of the adapters' input."""
-    is_exact: bool = False
+    needs_float32: bool = False
     """Whether the small products are taken in float32 instead of the base's dtype."""
     is_whole_fleet: bool = False
     """Whether `slots` is every slot in order, so that nothing has to be gathered."""
@@ -86,7 +86,7 @@ class FleetLinear(nn.Module):
         if assignment.slots is None:
             return self.linear(x)  # type: ignore[no-any-return]
         if torch.is_grad_enabled() or assignment.dropout is not None:
-            dtype = torch.float32 if assignment.is_exact else x.dtype
+            dtype = torch.float32 if assignment.needs_float32 else x.dtype
             return _Update.apply(x, self.a, self.b, self, dtype)  # type: ignore[no-any-return,no-untyped-call]
         return self._asked(x)
 
@@ -102,7 +102,7 @@ class FleetLinear(nn.Module):
         if is_few and siblings is not None and siblings.is_worth_fusing:
             return siblings.forward_all(self, x, first, on)
         y = self._frozen(x)
-        dtype = torch.float32 if assignment.is_exact or is_few else x.dtype
+        dtype = torch.float32 if assignment.needs_float32 or is_few else x.dtype
         # The same adapters are asked again and again, token by token and question by question.
         key = (assignment.identity, dtype, self.a._version)  # torch counts changes of the weights
         if self._ready is None or self._ready[0] != key:

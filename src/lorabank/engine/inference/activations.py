@@ -41,8 +41,8 @@ class Inputs:
 def question_ids(chat: Chat, question: str) -> list[int]:
     """The prompt up to the end of the question: without the end of its turn and the header."""
     ids = chat.prompt_ids([Message("user", question)])
-    if chat.has_template and chat.end_id in ids:
-        return ids[: len(ids) - 1 - ids[::-1].index(chat.end_id)]
+    if chat.has_template and chat.end_of_turn_id in ids:
+        return ids[: len(ids) - 1 - ids[::-1].index(chat.end_of_turn_id)]
     return ids
 
 

@@ -152,7 +152,7 @@ def _after(
             past_key_values=before.cache,
             use_cache=True,
         )
-    return _each(nats, hits, batch.sizes)
+    return _each(nats, hits, batch.positions_per_row)
 
 
 def _each(nats: Tensor, hits: Tensor, sizes: list[int]) -> list[AnswerReading]:
@@ -173,9 +173,9 @@ def _answers(
             batch.rows, batch.columns, batch.targets, input_ids=batch.input_ids, use_cache=False
         )
     else:
-        batch = evaluation_batch(probes, device=base.device, split=fleet.reuse.prompts)
+        batch = evaluation_batch(probes, device=base.device, omit_prefixes=fleet.reuse.prompts)
         nats, hits = fleet.token_nll(batch, slots)
-    return _each(nats, hits, batch.sizes)
+    return _each(nats, hits, batch.positions_per_row)
 
 
 def _reading(nats: Tensor, hits: Tensor) -> AnswerReading:

@@ -162,7 +162,7 @@ def _traces(
         DraftReply(
             tokens=tuple(written[place]),
             has_ended=has_ended[place],
-            text=base.chat.text(written[place]),
+            text=base.chat.decode(written[place]),
             entropy=first[place][0],
             divergence=max(0.0, first[place][1]),
             mean_nats=math.fsum(nats[place]) / len(nats[place]),

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 from transformers import DynamicCache
 
-from lorabank.engine.backbone.attention import can_follow, following
+from lorabank.engine.backbone.attention import document_prefix, supports_document_prefix
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.prefill import Tokens, cache_after_prefix, prefill_prefix
 from lorabank.engine.encoding.chat import Chat
@@ -79,7 +79,7 @@ class DocumentCache:
 
     def shown(self) -> AbstractContextManager[None]:
         """Forward passes inside see it before their rows."""
-        return following(self.layers) if self.layers else nullcontext()
+        return document_prefix(self.layers) if self.layers else nullcontext()
 
 
 def in_groups(
@@ -105,7 +105,7 @@ def in_groups(
 
 def most_rows(base: Base, n_document: int, n_tokens: int) -> int:
     """How many rows of so many tokens, a document among them, a forward pass may hold."""
-    held = n_tokens - n_document if can_follow(base.model) else n_tokens
+    held = n_tokens - n_document if supports_document_prefix(base.model) else n_tokens
     return max(1, HELD_TOKENS // held)
 
 
@@ -126,7 +126,7 @@ def read_document(base: Base, document: Tokens, n_rows: int, fleet: Fleet | None
             return [prefill_prefix(base.model, document)]
 
     (layers,) = base.document_cache.get([document], compute)
-    if not can_follow(base.model):
+    if not supports_document_prefix(base.model):
         return DocumentCache(None, cache_after_prefix(layers, n_rows), len(document))
     there = [(layer.keys[0], layer.values[0]) for layer in layers]
     return DocumentCache(there, DynamicCache(), len(document))

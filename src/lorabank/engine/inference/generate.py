@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.prefill import as_cache
+from lorabank.engine.backbone.prefill import padded_cache
 from lorabank.engine.encoding.batches import batches_by_length
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.document_prefix import (
@@ -94,7 +94,7 @@ def generate(
             written[indices[row]].append(token)
             if on_token:
                 on_token(indices[row], token)
-    return [base.chat.text(row) for row in written]
+    return [base.chat.decode(row) for row in written]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ def _start(
         on = torch.arange(ids.shape[1], device=device) >= starts[:, None]
         return DynamicCache(), mask, ids, on[..., None] if any(cuts) else None
     entries = fleet.prompt_key_values([p[:cut] for p, cut in zip(group.prompts, cuts, strict=True)])
-    cache, lengths = as_cache(entries)
+    cache, lengths = padded_cache(entries)
     longest = max(lengths)
     read = (
         torch.arange(longest, device=device)
@@ -255,4 +255,4 @@ def stop_ids(base: Base) -> set[int]:
     """The end of a turn, and whatever else the model's own settings stop at."""
     eos = base.model.generation_config.eos_token_id
     others = eos if isinstance(eos, list) else [eos]
-    return {base.chat.end_id, *(token for token in others if token is not None)}
+    return {base.chat.end_of_turn_id, *(token for token in others if token is not None)}

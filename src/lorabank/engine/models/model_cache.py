@@ -235,7 +235,7 @@ def storage_errors(
         raise
 
 
-def remembered(
+def memoised_by_files(
     files: Sequence[Path], compute: Callable[[], dict[str, Any]], *, what: str
 ) -> dict[str, Any]:
     """`compute()`, or its former result while path, size and mtime of every file are the same.

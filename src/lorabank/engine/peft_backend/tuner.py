@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lorabank.engine.adapters.adapter import staged, weight_bytes
+from lorabank.engine.adapters.adapter import staged_folder, weight_bytes
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.batches import training_batch
 from lorabank.engine.inference.answer_readings import read_answers, recall_share
@@ -79,7 +79,7 @@ def save_tuned(folder: Path, base: Base, tuned: Tuned, *, record: dict[str, Any]
     Raises:
         StorageError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    with applied(base, tuned) as model, staged(folder, record) as staging:
+    with applied(base, tuned) as model, staged_folder(folder, record) as staging:
         model.save_pretrained(staging, save_embedding_layers=False)
         (staging / "README.md").unlink(missing_ok=True)  # a form with nothing filled in
     return weight_bytes(folder)

@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lorabank.engine.backbone.base import Base
+from lorabank.engine.backbone.layer_access import capturing_layer_outputs, decoder_layers
 from lorabank.engine.backbone.prefill import (
     cache_after_prefix,
     group_by_shared_prefix,
     prefill_prefix,
 )
-from lorabank.engine.backbone.reuse import blocks, capturing_block_outputs
 from lorabank.engine.encoding.batches import Batch, training_batch
 from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.fleet import Fleet
@@ -91,7 +91,9 @@ def batch_targets(
             rows.setdefault(ask.for_example(lesson), []).append(row)
     if not rows:
         return []
-    positions = torch.split(torch.arange(len(batch.rows), device=batch.rows.device), batch.sizes)
+    positions = torch.split(
+        torch.arange(len(batch.rows), device=batch.rows.device), batch.positions_per_row
+    )
     return [
         BatchTargets(
             ask,
@@ -107,11 +109,11 @@ def nats_at(
 ) -> tuple[Tensor, Tensor]:
     """As `Fleet.nats_at`; where there is a teacher, how far the adapted model is from it."""
     deep = [some for some in taught if some.targets.hidden is not None]
-    n_layers = len(blocks(fleet.base.model))
+    n_layers = len(decoder_layers(fleet.base.model))
     layers = range(min((some.request.from_layer for some in deep), default=n_layers), n_layers)
     with (
         fleet.batch_inputs(batch, slots) as inputs,
-        capturing_block_outputs(fleet.base.model, layers, batch.rows, batch.columns) as seen,
+        capturing_layer_outputs(fleet.base.model, layers, batch.rows, batch.columns) as seen,
     ):
         nats, hits = fleet.base.token_nll(
             batch.rows,
@@ -170,7 +172,7 @@ def _speak(
         for first in range(0, len(members), step):
             some = members[first : first + step]
             after_prefix = [replace(rows[i], adapter_start=n_shared) for i in some]
-            batch = training_batch(after_prefix, device=base.device, split=True)
+            batch = training_batch(after_prefix, device=base.device, omit_prefixes=True)
             cache = cache_after_prefix(start, len(some)) if start else None
             found.update(zip(some, _hear_batch(base, batch, cache, ask), strict=True))
     return [found[i] for i in range(len(rows))]
@@ -180,8 +182,8 @@ def _hear_batch(
     base: Base, batch: Batch, cache: object, ask: TeacherRequest
 ) -> list[TeacherTargets]:
     """What is said in each row of a batch that follows on a cache, if there is one."""
-    layers = range(ask.from_layer if ask.hidden_weight else 0, len(blocks(base.model)))
-    with capturing_block_outputs(
+    layers = range(ask.from_layer if ask.hidden_weight else 0, len(decoder_layers(base.model)))
+    with capturing_layer_outputs(
         base.model, layers if ask.hidden_weight else (), batch.rows, batch.columns
     ) as h:
         logits = base.logits_at(
@@ -193,7 +195,7 @@ def _hear_batch(
         )
     hidden = torch.stack([h[i] for i in layers], dim=1) if ask.hidden_weight else None  # (N, L, d)
     said, first = [], 0
-    for n in batch.sizes:
+    for n in batch.positions_per_row:
         some = slice(first, first + n)
         log_p = F.log_softmax(logits[some], dim=-1, dtype=torch.float32)
         said.append(

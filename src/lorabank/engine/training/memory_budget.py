@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.reuse import Reuse, blocks, new_layer_input_cache, new_prompt_cache
+from lorabank.engine.backbone.caches import Reuse, new_layer_input_cache, new_prompt_cache
+from lorabank.engine.backbone.layer_access import decoder_layers
 from lorabank.engine.encoding.batches import training_batch
 from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.dropout import Dropout
@@ -76,7 +77,7 @@ def measure_memory(base: Base, jobs: Sequence[Job], *, reuse: Reuse, recompute: 
     longest = max(lessons, key=lambda row: (_n_run(row, reuse), len(row.token_ids)))
     r = max(job.saved_r for job in jobs)
     with _own_shelves(base), Fleet(base, paths=paths, r=r, reuse=reuse) as fleet:
-        fleet.is_exact[0] = any(job.settings.variant == "pissa" for job in jobs)
+        fleet.needs_float32[0] = any(job.settings.variant == "pissa" for job in jobs)
         rate = max(job.settings.dropout for job in jobs)
         adapter = fleet.theta.nbytes
         if base.device.type == "cuda":
@@ -84,7 +85,7 @@ def measure_memory(base: Base, jobs: Sequence[Job], *, reuse: Reuse, recompute: 
         else:
             row = _held_bytes(fleet, longest, rate)
             if recompute:  # one block at a time, and what enters each of them
-                n = len(blocks(base.model)) - fleet.from_layer
+                n = len(decoder_layers(base.model)) - fleet.lowest_adapted_layer
                 entering = base.model.get_input_embeddings().weight[0].nbytes
                 row = row // n + n * _n_run(longest, reuse) * entering
     need = MemoryNeed(_COPIES * adapter + rows * row, len(jobs) * adapter)
@@ -138,6 +139,6 @@ def _peak_bytes(fleet: Fleet, row: EncodedExample, rate: float, *, recompute: bo
 
 
 def _forward(fleet: Fleet, row: EncodedExample, rate: float) -> Tensor:
-    batch = training_batch([row], device=fleet.base.device, split=fleet.reuse.prompts)
+    batch = training_batch([row], device=fleet.base.device, omit_prefixes=fleet.reuse.prompts)
     with fleet.dropout_applied({0: Dropout(rate, seed=0, step=0)}):
         return fleet.token_nll(batch, [0])[0]

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from lorabank.engine.backbone.reuse import blocks
+from lorabank.engine.backbone.layer_access import decoder_layers
 from lorabank.engine.fleet.fleet import Fleet
 
 
 @contextmanager
 def recomputing(fleet: Fleet, *, is_on: bool = True) -> Iterator[None]:
     """Training steps inside keep only what enters each block from the lowest adapted one up."""
-    adapted = list(blocks(fleet.base.model))[fleet.from_layer :] if is_on else []
-    for number, block in enumerate(adapted, start=fleet.from_layer):
+    adapted = list(decoder_layers(fleet.base.model))[fleet.lowest_adapted_layer :] if is_on else []
+    for number, block in enumerate(adapted, start=fleet.lowest_adapted_layer):
         block.forward = _twice(fleet, number, block.forward)
     try:
         yield

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from lorabank.engine.backbone.base import Base
+from lorabank.engine.backbone.caches import REUSE_ALL, Reuse
 from lorabank.engine.backbone.memory import free_bytes
-from lorabank.engine.backbone.reuse import EVERYTHING, Reuse
 from lorabank.engine.encoding.batches import passes_by_length, training_batch
 from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.fleet import Fleet
@@ -41,7 +41,7 @@ def train(
     jobs: Sequence[Job],
     *,
     width: int | None = None,
-    reuse: Reuse = EVERYTHING,
+    reuse: Reuse = REUSE_ALL,
     on_step: OnStep | None = None,
     on_round: OnRound | None = None,
     checkpoint: Path | None = None,
@@ -258,7 +258,7 @@ def _read(
     parts, first = [], 0
     for some in passes:
         mine = [lessons[i] for i in some]
-        batch = training_batch(mine, device=device, split=split)
+        batch = training_batch(mine, device=device, omit_prefixes=split)
         taught = teacher.batch_targets(fleet, batch, mine, [asks[i] for i in some])
         nats, hits = teacher.nats_at(fleet, batch, [slots[i] for i in some], taught)
         at = [one.positions + first for one in taught]

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lorabank.engine.adapters.adapter import Adapter, load_adapter, save_adapter
 from lorabank.engine.adapters.loaded_fleet import fleet_of, load_slot
-from lorabank.engine.backbone.reuse import new_prompt_cache
+from lorabank.engine.backbone.caches import new_prompt_cache
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import Group, decode, stop_ids
 from lorabank.errors import UsageError
@@ -206,16 +206,7 @@ class _Way:
 
     def _save(self) -> None:
         for c, one in self._adapters().items():
-            save_adapter(
-                self.folder / str(c),
-                one.weights,
-                base=self.exam.base,
-                r=one.r,
-                alpha=one.alpha,
-                dropout=0.0,
-                activated=one.activated,
-                record=one.record,
-            )
+            save_adapter(self.folder / str(c), one, base=self.exam.base)
 
     def _load(self, c: int) -> Adapter:
         return load_adapter(self.folder / str(c), self.exam.base)

@@ -16,7 +16,7 @@ from typing import Any
 
 from lorabank.engine.adapters.adapter import Adapter
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.reuse import new_layer_input_cache, new_prompt_cache
+from lorabank.engine.backbone.caches import new_layer_input_cache, new_prompt_cache
 from lorabank.engine.learn import facts_hash, plan_job, trainable_parameters
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.settings import lr_for, settings_for

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.engine.backbone.base import Base
+from lorabank.engine.backbone.caches import new_document_cache, new_prompt_cache
 from lorabank.engine.backbone.memory import free_bytes
-from lorabank.engine.backbone.reuse import new_document_cache, new_prompt_cache
 from lorabank.study.capacity.measure import cost_of
 from lorabank.study.documents.axes import LATENCY, NONE
 from lorabank.study.documents.cells import kind_of, measure_cell

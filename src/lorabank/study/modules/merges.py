@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lorabank.engine.adapters.adapter import Adapter
-from lorabank.engine.adapters.merging import merge_adapters
+from lorabank.engine.adapters.merging import MergeSettings, merge_adapters
 from lorabank.lora.factors import Factors, norm
 
 _BY_N = {"linear", "dare-linear", "magnitude-prune", "svd"}
@@ -19,8 +19,7 @@ def merged(parts: Sequence[Adapter], values: Mapping[str, Any]) -> Adapter:
         parts,
         rule=rule,
         weights=[1 / n if rule in _BY_N else 1.0] * n,
-        seed=int(values["seed"]),
-        matched_norm=values["norm"] == "matched",
+        settings=MergeSettings(seed=int(values["seed"]), matched_norm=values["norm"] == "matched"),
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.reuse import new_layer_input_cache, new_prompt_cache
+from lorabank.engine.backbone.caches import new_layer_input_cache, new_prompt_cache
 from lorabank.engine.evaluation.evaluate import prepare_questions
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job

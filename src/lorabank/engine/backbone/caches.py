@@ -9,13 +9,11 @@ least recently used go and are computed again when asked for.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lorabank.engine.backbone.prefill import KeyValues
 from lorabank.lora.distillation import TeacherTargets
@@ -36,7 +34,7 @@ class Reuse:
     """What teachers say, and for the time they speak their documents."""
 
 
-EVERYTHING = Reuse()
+REUSE_ALL = Reuse()
 
 
 class LruCache(Generic[_V]):
@@ -96,80 +94,3 @@ def new_layer_input_cache(max_bytes: int = 2 * _GIB) -> LruCache[Tensor]:
 
 def new_teacher_cache(max_bytes: int = 2 * _GIB) -> LruCache[TeacherTargets]:
     return LruCache(max_bytes, lambda value: value.n_bytes)
-
-
-class _Reached(Exception):
-    """Ends a forward pass at the layer whose input was wanted."""
-
-
-@torch.no_grad()
-def hidden_below(model: Any, layer: int, **inputs: Any) -> Tensor:
-    """(R, T, d) what enters `layer`; the layers above are not run."""
-    caught: list[Tensor] = []
-
-    def catch(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
-        caught.append(args[0] if args else kwargs["hidden_states"])
-        raise _Reached
-
-    hook = blocks(model)[layer].register_forward_pre_hook(catch, with_kwargs=True)
-    try:
-        model(**inputs)
-    except _Reached:
-        return caught[0]
-    finally:
-        hook.remove()
-    raise AssertionError("the layer was never reached")
-
-
-@contextmanager
-def capturing_block_outputs(
-    model: Any, layers: Sequence[int], rows: Tensor, columns: Tensor
-) -> Iterator[dict[int, Tensor]]:
-    """Layer -> (N, d) what it puts out at chosen positions, filled by the forward pass inside."""
-    seen: dict[int, Tensor] = {}
-
-    def watch(layer: int) -> Callable[..., None]:
-        def hook(_: nn.Module, __: tuple[Any, ...], out: Any) -> None:
-            seen[layer] = (out[0] if isinstance(out, tuple) else out)[rows, columns]
-
-        return hook
-
-    there = blocks(model)
-    hooks = [there[layer].register_forward_hook(watch(layer)) for layer in layers]
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-@contextmanager
-def starting_at_layer(model: Any, layer: int, hidden: Tensor) -> Iterator[None]:
-    """Forward passes inside skip the layers below `layer` and enter it with `hidden`."""
-
-    def enter(
-        _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        if args:
-            return (hidden, *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": hidden}
-
-    lower = list(blocks(model))[:layer]
-    hook = blocks(model)[layer].register_forward_pre_hook(enter, with_kwargs=True)
-    for block in lower:
-        block.forward = _pass_through
-    try:
-        yield
-    finally:
-        hook.remove()
-        for block in lower:
-            del block.forward
-
-
-def _pass_through(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-    return hidden_states
-
-
-def blocks(model: Any) -> Any:
-    """The decoder's layers, in order."""
-    return model.get_decoder().layers
