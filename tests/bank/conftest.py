@@ -70,7 +70,7 @@ def shelved(
 
     from lorabank.engine.backbone.base import load_info
     from lorabank.engine.models.registry import find_model
-    from lorabank.retrieval.documents import from_text
+    from lorabank.retrieval.documents import document_from_text
     from lorabank.tasks.examples import from_pair
 
     base = load_info(find_model(str(tiny_folder)), dtype="float32", device="cpu")
@@ -81,8 +81,8 @@ def shelved(
         for name, _, trade, thing in PEOPLE
     )
     documents = (
-        from_text("births.md", f"# Rolls\n\n## Births\n\n{births}", is_markdown=True),
-        from_text("trades.md", f"# Rolls\n\n## Trades\n\n{trades}", is_markdown=True),
+        document_from_text("births.md", f"# Rolls\n\n## Births\n\n{births}", is_markdown=True),
+        document_from_text("trades.md", f"# Rolls\n\n## Trades\n\n{trades}", is_markdown=True),
     )
     asked = [from_pair(f"In which town was {name} born?", town) for name, town, _, _ in PEOPLE]
     asked += [from_pair(f"What was the trade of {name}?", trade) for name, _, trade, _ in PEOPLE]

@@ -35,11 +35,11 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import AnswerReading
 from lorabank.errors import AdapterError, UnavailableError, UsageError
-from lorabank.retrieval.documents import from_text, read_documents
+from lorabank.retrieval.documents import document_from_text, read_documents
 from lorabank.store.records import Source
 from lorabank.store.store import Store
-from lorabank.synthesis.endpoint import Endpoint, Patience
-from lorabank.synthesis.quality import HeldOut
+from lorabank.synthesis.endpoint import Endpoint, RetryPolicy
+from lorabank.synthesis.item_checks import HeldOutQuestions
 from lorabank.synthesis.results import MadeExample
 from lorabank.tasks.examples import from_pair
 from tests.synthesis.chat_server import Fault, Server, serving
@@ -58,8 +58,8 @@ def server() -> Iterator[Server]:
 
 
 def generator(server: Server, **patience: float) -> Endpoint:
-    few = Patience(retries=0, first_wait_s=0.01, **patience)  # type: ignore[arg-type]
-    return Endpoint("small", base_url=server.url, key="k", workers=1, patience=few)
+    few = RetryPolicy(retries=0, first_wait_s=0.01, **patience)  # type: ignore[arg-type]
+    return Endpoint("small", base_url=server.url, key="k", workers=1, retry_policy=few)
 
 
 @pytest.fixture
@@ -140,7 +140,9 @@ def test_text_is_kept_with_the_module_unless_it_is_not_to_be(
 
 def test_kept_documents_come_back_as_they_were(docs: Path):
     found = read_documents([docs])
-    found.append(from_text("odd.txt", "A line\u2028with another end.\n\nAnd \u201cquotes\u201d."))
+    found.append(
+        document_from_text("odd.txt", "A line\u2028with another end.\n\nAnd \u201cquotes\u201d.")
+    )
     assert decode_documents(encode_documents(found)) == found
 
 
@@ -207,8 +209,8 @@ def test_what_is_held_out_is_neither_taught_nor_nearly_taught():
     made = [one(0, "original"), *map(one, range(24)), *near, *variants]
     split = hold_out(made, seed=0)
     assert len(split.held_out) == 5  # one in six of 32
-    held = HeldOut([asked.prompt for asked in split.held_out])
-    assert not [t for t in split.taught if t.format == "qa" and held.same_as(t.prompt)]
+    held = HeldOutQuestions([asked.prompt for asked in split.held_out])
+    assert not [t for t in split.taught if t.format == "qa" and held.find_match(t.prompt)]
     answers = {asked.answer for asked in split.held_out}
     assert not [t for t in split.taught if t.format == "paraphrase" and t.answer in answers]
     assert len(split.taught) == len(made) - 2 * 5

@@ -11,7 +11,7 @@ from lorabank.bank.write.drafts import draft_from_examples
 from lorabank.engine.inference.document_prefix import with_context
 from lorabank.engine.inference.generate import generate
 from lorabank.errors import DataError, UsageError
-from lorabank.retrieval.documents import from_text
+from lorabank.retrieval.documents import document_from_text
 from lorabank.tasks.examples import Example, Message
 
 from .conftest import TINY
@@ -95,7 +95,7 @@ def test_a_document_that_does_not_fit_is_refused_and_passages_of_it_are_not(
 ):
     text = "".join(f"The well number {i} of Hollow Down is {i} feet deep.\n\n" for i in range(900))
     parcel = draft_from_examples("wells", book[8:10], source="wells.txt")
-    long = replace(parcel, documents=(from_text("wells.txt", text),))
+    long = replace(parcel, documents=(document_from_text("wells.txt", text),))
     library.write_all([long], settings=replace(TINY, exposures=1))
     question = "How deep is the well number 17 of Hollow Down?"
     with pytest.raises(UsageError, match=r"more than .* takes .*--with rag"):

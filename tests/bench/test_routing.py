@@ -13,7 +13,7 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.embedder import Embedder, load_embedder
 from lorabank.engine.inference.reranker import Reranker, likelihoods
 from lorabank.errors import DataError, UsageError
-from lorabank.retrieval.index import Found
+from lorabank.retrieval.index import SearchHit
 from lorabank.tasks.examples import Message
 
 PASSAGES = {
@@ -74,7 +74,11 @@ def test_bench_counts_hits_of_every_stage(tiny: Base, data: Path, monkeypatch: p
 
 
 def test_hit_rate_counts_the_first_k():
-    found = [[Found("a", 2.0), Found("b", 1.0)], [Found("c", 2.0), Found("a", 1.0)], []]
+    found = [
+        [SearchHit("a", 2.0), SearchHit("b", 1.0)],
+        [SearchHit("c", 2.0), SearchHit("a", 1.0)],
+        [],
+    ]
     asked = [("a", "?"), ("a", "?"), ("a", "?")]
     assert hit_rate(found, asked) == pytest.approx(1 / 3)
     assert hit_rate(found, asked, k=2) == pytest.approx(2 / 3)
@@ -125,12 +129,12 @@ def test_a_sentence_is_read_in_its_text(embedder: Embedder):
 
 @pytest.mark.real
 def test_reranker_reads_the_candidates_again(embedder: Embedder, tiny: Base):
-    found = [Found(name, 0.0, {}, text) for name, text in PASSAGES.items()]
+    found = [SearchHit(name, 0.0, {}, text) for name, text in PASSAGES.items()]
     questions = ["Who nailed theses to a door?", "What does steam drive?"]
     by_tokens = Reranker(embedder).rerank(questions, [found, found])
     assert [few[0].name for few in by_tokens] == ["Luther", "Steam"]
-    assert set(by_tokens[0][0].parts) == {"tokens"}
+    assert set(by_tokens[0][0].score_parts) == {"tokens"}
     by_both = Reranker(embedder, tiny).rerank(questions, [found, found])
-    assert set(by_both[0][0].parts) == {"tokens", "asked"}
-    assert all(each.parts["asked"] < 0 for few in by_both for each in few)
+    assert set(by_both[0][0].score_parts) == {"tokens", "asked"}
+    assert all(each.score_parts["asked"] < 0 for few in by_both for each in few)
     assert Reranker(embedder).rerank([], []) == []

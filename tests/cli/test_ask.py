@@ -11,7 +11,7 @@ from lorabank.bank.write.drafts import draft_from_examples
 from lorabank.engine.backbone.base import load_info
 from lorabank.engine.models.registry import find_model
 from lorabank.engine.training.settings import TrainSettings
-from lorabank.retrieval.documents import from_text
+from lorabank.retrieval.documents import document_from_text
 from lorabank.tasks.examples import from_pair
 
 from .test_cli import run
@@ -24,7 +24,9 @@ def path(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bank with a module that knows, and a short document."""
     base = load_info(find_model(str(tiny_folder)), dtype="float32", device="cpu")
     path = tmp_path_factory.mktemp("banks") / "bank"
-    document = from_text("gates.md", "# Gates\n\n## Rust\n\nGate AB is red.", is_markdown=True)
+    document = document_from_text(
+        "gates.md", "# Gates\n\n## Rust\n\nGate AB is red.", is_markdown=True
+    )
     parcel = draft_from_examples("gates", FACTS, source="gates.csv")
     settings = TrainSettings(r=4, alpha=8.0, lr=1e-2, exposures=150, batch_size=3)
     with Bank.create(path, base=base) as bank:

@@ -8,9 +8,9 @@ import pytest
 
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
-from lorabank.retrieval.chunks import Chunk, Count, count_words, cut
-from lorabank.retrieval.documents import Document, from_text
-from lorabank.retrieval.keys import sentence_spans
+from lorabank.retrieval.chunks import Chunk, TokenCounter, chunk_document, count_words
+from lorabank.retrieval.documents import Document, document_from_text
+from lorabank.retrieval.indexed_texts import sentence_spans
 
 PROSE = " ".join(
     f"Valve {i} was opened by Dr. Brown at {i}.5 bar, and closed again. It held!" for i in range(30)
@@ -55,15 +55,15 @@ ODD = (
     + " end."
 )
 TEXTS = {
-    "manual": from_text("m.md", MANUAL, is_markdown=True),
-    "odd": from_text("o.txt", ODD),
-    "blank lines": from_text("b.txt", "\n\n  One.\n\n\n\n Two. \n"),
-    "no stop": from_text("n.txt", "word and more, " * 400),
+    "manual": document_from_text("m.md", MANUAL, is_markdown=True),
+    "odd": document_from_text("o.txt", ODD),
+    "blank lines": document_from_text("b.txt", "\n\n  One.\n\n\n\n Two. \n"),
+    "no stop": document_from_text("n.txt", "word and more, " * 400),
 }
 
 
 @pytest.fixture(params=["words", "bytes", "tokens"])
-def count(request: pytest.FixtureRequest) -> Count:
+def count(request: pytest.FixtureRequest) -> TokenCounter:
     if request.param == "words":
         return count_words
     if request.param == "bytes":
@@ -71,7 +71,7 @@ def count(request: pytest.FixtureRequest) -> Count:
     return tokens(request.getfixturevalue("tiny"))
 
 
-def tokens(base: Base) -> Count:
+def tokens(base: Base) -> TokenCounter:
     tokenizer = base.chat.tokenizer
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
 
@@ -80,7 +80,7 @@ def squeezed(text: str) -> str:
     return re.sub(r"\s+", "", text)
 
 
-def check(document: Document, chunks: list[Chunk], size: int, count: Count) -> None:
+def check(document: Document, chunks: list[Chunk], size: int, count: TokenCounter) -> None:
     """What holds for chunks of any text, with or without overlap."""
     text, last = document.text, 0
     for chunk in chunks:
@@ -94,9 +94,11 @@ def check(document: Document, chunks: list[Chunk], size: int, count: Count) -> N
 
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("size", [40, 97, 100_000])
-def test_chunks_hold_everything_in_order_and_none_is_too_large(name: str, size: int, count: Count):
+def test_chunks_hold_everything_in_order_and_none_is_too_large(
+    name: str, size: int, count: TokenCounter
+):
     document = TEXTS[name]
-    chunks = cut(document, size_tokens=size, count=count)
+    chunks = chunk_document(document, size_tokens=size, count=count)
     check(document, chunks, size, count)
     assert squeezed("".join(c.text for c in chunks)) == squeezed(document.text)
     assert (len(chunks) == 1) == (count(document.text.strip()) <= size)
@@ -108,13 +110,13 @@ def test_chunks_hold_everything_in_order_and_none_is_too_large(name: str, size: 
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize(("size", "overlap"), [(60, 15), (100, 50)])
 def test_overlap_is_whole_words_and_as_many_as_asked(
-    name: str, size: int, overlap: int, count: Count
+    name: str, size: int, overlap: int, count: TokenCounter
 ):
     document = TEXTS[name]
     text = document.text
-    chunks = cut(document, size_tokens=size, overlap_tokens=overlap, count=count)
+    chunks = chunk_document(document, size_tokens=size, overlap_tokens=overlap, count=count)
     check(document, chunks, size, count)
-    plain = cut(document, size_tokens=size - overlap, count=count)
+    plain = chunk_document(document, size_tokens=size - overlap, count=count)
     assert [c.end for c in chunks] == [c.end for c in plain]
     for chunk, own in zip(chunks[1:], plain[1:], strict=True):
         assert count(text[chunk.start : own.start].strip()) <= overlap
@@ -127,7 +129,7 @@ def test_overlap_is_whole_words_and_as_many_as_asked(
 
 
 def test_overlap_of_prose_is_exact_in_words():
-    chunks = cut(TEXTS["no stop"], size_tokens=50, overlap_tokens=10)
+    chunks = chunk_document(TEXTS["no stop"], size_tokens=50, overlap_tokens=10)
     for one, other in pairwise(chunks):
         assert count_words(one.document.text[other.start : one.end]) == 10
     assert [c.n_tokens for c in chunks[:-1]] == [40] + [50] * (len(chunks) - 2)
@@ -136,8 +138,8 @@ def test_overlap_of_prose_is_exact_in_words():
 def test_what_fits_is_kept_whole():
     """Sections and paragraphs; code and tables are cut at lines, prose at sentences."""
     document = TEXTS["manual"]
-    ends = {c.end for c in cut(document, size_tokens=60)}
-    starts = {c.start for c in cut(document, size_tokens=60)}
+    ends = {c.end for c in chunk_document(document, size_tokens=60)}
+    starts = {c.start for c in chunk_document(document, size_tokens=60)}
     text = document.text
     for section in document.sections:
         if count_words(text[section.start : section.end]) <= 60 and section.heading != "Empty":
@@ -147,18 +149,18 @@ def test_what_fits_is_kept_whole():
     allowed |= {end for _, end in sentence_spans(text)}
     assert ends <= allowed
     assert "A last paragraph there." in {
-        p for c in cut(document, size_tokens=60) for p in c.text.split("\n\n")
+        p for c in chunk_document(document, size_tokens=60) for p in c.text.split("\n\n")
     }
 
 
 def test_a_heading_is_never_left_alone_at_the_end():
     for size in range(25, 120, 5):
-        for chunk in cut(TEXTS["manual"], size_tokens=size):
+        for chunk in chunk_document(TEXTS["manual"], size_tokens=size):
             assert not chunk.text.rsplit("\n", 1)[-1].startswith("#"), (size, chunk.text)
 
 
 def test_chunks_know_where_they_are_from():
-    chunks = cut(TEXTS["manual"], size_tokens=60)
+    chunks = chunk_document(TEXTS["manual"], size_tokens=60)
     assert {c.title for c in chunks} == {"The Valves"}
     by_text = {c.text.split("\n")[0]: c for c in chunks}
     assert by_text["Preface text."].headings == ()  # with the section after it, which has one
@@ -169,17 +171,17 @@ def test_chunks_know_where_they_are_from():
 
 def test_neighbours_are_put_together_while_they_fit():
     text = "\n\n".join(f"Paragraph {i} has six words." for i in range(7))
-    chunks = cut(from_text("a.txt", text), size_tokens=15)
+    chunks = chunk_document(document_from_text("a.txt", text), size_tokens=15)
     assert [count_words(c.text) for c in chunks] == [15, 15, 5]
     assert [c.text.count("\n\n") for c in chunks] == [2, 2, 0]
 
 
 def test_a_character_is_not_torn_and_one_that_does_not_fit_is_named():
-    document = from_text("a.txt", "👩‍👩‍👧" * 3)
-    chunks = cut(document, size_tokens=20, count=lambda text: len(text.encode()))
+    document = document_from_text("a.txt", "👩‍👩‍👧" * 3)
+    chunks = chunk_document(document, size_tokens=20, count=lambda text: len(text.encode()))
     assert [c.text for c in chunks] == ["👩‍👩‍👧"] * 3
     with pytest.raises(UsageError, match=r"one character at least, and '👩.* make chunks larger"):
-        cut(document, size_tokens=5, count=lambda text: len(text.encode()))
+        chunk_document(document, size_tokens=5, count=lambda text: len(text.encode()))
 
 
 @pytest.mark.parametrize(
@@ -192,17 +194,17 @@ def test_a_character_is_not_torn_and_one_that_does_not_fit_is_named():
 )
 def test_sizes_that_cannot_be(size: int, overlap: int, message: str):
     with pytest.raises(UsageError, match=message):
-        cut(TEXTS["odd"], size_tokens=size, overlap_tokens=overlap)
+        chunk_document(TEXTS["odd"], size_tokens=size, overlap_tokens=overlap)
 
 
 @pytest.mark.real
 @pytest.mark.skipif("LORABANK_DATA" not in os.environ, reason="needs LORABANK_DATA")
 def test_a_paper_in_chunks_of_a_real_tokenizer(real: Base):
     papers = json.loads(Path(os.environ["LORABANK_DATA"], "paperqa/paperQA.json").read_text())
-    document, count = from_text("paper.txt", papers[0]["introduction"]), tokens(real)
-    chunks = cut(document, size_tokens=256, overlap_tokens=25, count=count)
+    document, count = document_from_text("paper.txt", papers[0]["introduction"]), tokens(real)
+    chunks = chunk_document(document, size_tokens=256, overlap_tokens=25, count=count)
     check(document, chunks, 256, count)
-    no_overlap = cut(document, size_tokens=231, count=count)
+    no_overlap = chunk_document(document, size_tokens=231, count=count)
     assert [c.end for c in no_overlap] == [c.end for c in chunks]
     for one, other in pairwise(no_overlap):
         assert count(document.text[one.start : other.end]) > 231

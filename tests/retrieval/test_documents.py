@@ -9,7 +9,7 @@ import pytest
 from pypdf import PdfReader, PdfWriter
 
 from lorabank.errors import DataError
-from lorabank.retrieval.documents import Document, from_text, read_document, read_documents
+from lorabank.retrieval.documents import Document, document_from_text, read_document, read_documents
 
 from .pages import pdf
 
@@ -77,7 +77,7 @@ def test_markdown_stays_as_it_is(tmp_path: Path):
 
 
 def test_markdown_front_matter_gives_the_title():
-    document = from_text(
+    document = document_from_text(
         "a.md", '---\ntags: x\ntitle: "Pumps: all"\n---\n# One\n', is_markdown=True
     )
     assert (document.title, document.text) == ("Pumps: all", "# One\n")
@@ -92,7 +92,7 @@ def test_markdown_front_matter_gives_the_title():
     ],
 )
 def test_plain_text_takes_its_title_from_its_first_line_or_its_name(text: str, title: str):
-    document = from_text("folder/the_way-2.txt", text)
+    document = document_from_text("folder/the_way-2.txt", text)
     assert document.title == title
     assert parts(document) == [((), text)]
 

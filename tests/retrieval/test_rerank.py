@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from lorabank.retrieval.index import Found
-from lorabank.retrieval.rerank import Tokens, interactions, reranked
+from lorabank.retrieval.index import SearchHit
+from lorabank.retrieval.rerank import TokenVectors, late_interaction_scores, rerank_hits
 
 WORDS = ["red", "blue", "car", "house", "fast", "."]
 
 
-def tokens(text: str) -> Tokens:
+def tokens(text: str) -> TokenVectors:
     """A word is a token and an axis of its own."""
     ids, offsets, at = [], [], 0
     for word in text.replace(".", " .").split():
@@ -15,11 +15,11 @@ def tokens(text: str) -> Tokens:
         ids.append(WORDS.index(word.lower()))
         offsets.append((at, at + len(word)))
         at += len(word)
-    return Tokens(np.array(ids), np.array(offsets), np.eye(len(WORDS))[ids])
+    return TokenVectors(np.array(ids), np.array(offsets), np.eye(len(WORDS))[ids])
 
 
 def score(question: str, *passages: str) -> np.ndarray:
-    return interactions(tokens(question), [(text, tokens(text)) for text in passages])
+    return late_interaction_scores(tokens(question), [(text, tokens(text)) for text in passages])
 
 
 def test_every_word_found_in_one_sentence_is_best():
@@ -39,14 +39,18 @@ def test_a_question_without_tokens_scores_nothing():
 
 
 def test_scores_add_up_to_a_new_order():
-    found = [Found("a", 1.0, {"bm25": 3.0}, "x"), Found("b", 0.9, {}, "y"), Found("c", -1.9)]
-    new = reranked(found, tokens=np.array([0.0, 1.0, 0.0]))
+    found = [
+        SearchHit("a", 1.0, {"bm25": 3.0}, "x"),
+        SearchHit("b", 0.9, {}, "y"),
+        SearchHit("c", -1.9),
+    ]
+    new = rerank_hits(found, tokens=np.array([0.0, 1.0, 0.0]))
     assert [each.name for each in new] == ["b", "a", "c"]
-    assert new[1].parts == {"bm25": 3.0, "tokens": 0.0}
+    assert new[1].score_parts == {"bm25": 3.0, "tokens": 0.0}
     assert new[0].passage == "y"
 
 
 def test_equal_scores_keep_the_order():
-    found = [Found("a", 1.0), Found("b", 1.0)]
-    assert [each.name for each in reranked(found, tokens=np.zeros(2))] == ["a", "b"]
-    assert reranked([], tokens=np.zeros(0)) == []
+    found = [SearchHit("a", 1.0), SearchHit("b", 1.0)]
+    assert [each.name for each in rerank_hits(found, tokens=np.zeros(2))] == ["a", "b"]
+    assert rerank_hits([], tokens=np.zeros(0)) == []

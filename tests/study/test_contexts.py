@@ -14,7 +14,7 @@ from lorabank.errors import UsageError
 from lorabank.report.documents.answering import beside, ways
 from lorabank.report.documents.timings import break_even
 from lorabank.report.page import make_report, write_report
-from lorabank.retrieval.documents import from_text
+from lorabank.retrieval.documents import document_from_text
 from lorabank.study.documents.axes import resolve
 from lorabank.study.documents.cells import seats_of
 from lorabank.study.documents.exam import Exam
@@ -235,7 +235,7 @@ def test_bad_axes(given, message):
 def test_a_document_that_does_not_fit_says_by_how_much(exam):
     library = exam.library
     long = library.longs[0]
-    longer = replace(long, document=from_text("long", long.document.text * 3))
+    longer = replace(long, document=document_from_text("long", long.document.text * 3))
     grown = replace(library, longs=(longer, *library.longs[1:]))
     with pytest.raises(UsageError, match=r"[\d,]+ more than .* takes \(512\); .*--with rag"):
         Exam(exam.base, grown, activated=True).put(0, "icl", [])

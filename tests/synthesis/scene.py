@@ -2,7 +2,7 @@
 
 from lorabank.retrieval.chunks import Chunk
 from lorabank.retrieval.documents import Document
-from lorabank.synthesis.pieces import Piece, from_chunks
+from lorabank.synthesis.sources import SourceText, sources_from_chunks
 
 THINGS = ("capital", "river", "anthem", "founder", "harbour", "currency", "lake", "bishop")
 _SYLLABLES = ("ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu", "na", "pe")
@@ -24,8 +24,8 @@ def chunk(name: str, title: str, text: str) -> Chunk:
     return Chunk(Document(name, "", title, text, ()), (), 0, len(text), len(text.split()))
 
 
-def pieces(n: int, n_facts: int = 6) -> list[Piece]:
+def pieces(n: int, n_facts: int = 6) -> list[SourceText]:
     """One document each for `n` countries."""
-    return from_chunks(
+    return sources_from_chunks(
         [chunk(f"{word(i)}.md", f"On {word(i)}", country(i, n_facts)) for i in range(n)]
     )

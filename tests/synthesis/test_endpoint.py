@@ -9,12 +9,12 @@ from email.utils import formatdate
 import pytest
 
 from lorabank.errors import UnavailableError, UsageError
-from lorabank.synthesis.endpoint import Endpoint, Patience
+from lorabank.synthesis.endpoint import Endpoint, RetryPolicy
 from lorabank.synthesis.generators import Finish, Reply, Request
 from lorabank.tasks.examples import Message
 from tests.synthesis.chat_server import Body, Fault, Server, serving
 
-QUICK = Patience(timeout_s=0.5, retries=3, first_wait_s=0.01, most_wait_s=2.0)
+QUICK = RetryPolicy(timeout_s=0.5, retries=3, first_wait_s=0.01, most_wait_s=2.0)
 
 
 def request(i: int = 0) -> Request:
@@ -31,8 +31,8 @@ def server() -> Iterator[Server]:
         yield running
 
 
-def endpoint(server: Server, *, workers: int = 1, patience: Patience = QUICK) -> Endpoint:
-    return Endpoint("small", base_url=server.url, key="k", workers=workers, patience=patience)
+def endpoint(server: Server, *, workers: int = 1, patience: RetryPolicy = QUICK) -> Endpoint:
+    return Endpoint("small", base_url=server.url, key="k", workers=workers, retry_policy=patience)
 
 
 def one(server: Server, *faults: Fault) -> Reply:
@@ -118,7 +118,7 @@ def test_a_used_up_quota_is_not_asked_again(server: Server):
 def test_cut_refused_and_filtered_replies_say_so(server: Server):
     assert one(server, Fault(content="Hal", finish="length")).finish is Finish.LENGTH
     refused = one(server, Fault(refusal="No."))
-    assert (refused.finish, refused.why) == (Finish.REFUSED, "No.")
+    assert (refused.finish, refused.reason) == (Finish.REFUSED, "No.")
     assert one(server, Fault(content="", finish="content_filter")).finish is Finish.REFUSED
 
 
@@ -170,7 +170,7 @@ def test_one_request_that_fails_does_not_end_the_run(server: Server):
     server.faults.append(Fault(400, text="too long"))
     got += list(replies)
     assert [r.finish for r in got].count(Finish.FAILED) == 1
-    assert "too long" in next(r.why for r in got if r.finish is Finish.FAILED)
+    assert "too long" in next(r.reason for r in got if r.finish is Finish.FAILED)
 
 
 def test_a_server_that_dies_ends_the_run_after_what_was_answered():
@@ -184,7 +184,7 @@ def test_a_server_that_dies_ends_the_run_after_what_was_answered():
 
 
 def test_nobody_there_is_told_in_seconds():
-    client = Endpoint("m", base_url="http://127.0.0.1:9/v1", workers=2, patience=QUICK)
+    client = Endpoint("m", base_url="http://127.0.0.1:9/v1", workers=2, retry_policy=QUICK)
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9/v1 does not answer"):
         list(client.complete([request(i) for i in range(5)]))
 

@@ -1,22 +1,22 @@
 import pytest
 
 from lorabank.errors import UsageError
-from lorabank.synthesis.formats import Format, Kind, parse_formats, split
+from lorabank.synthesis.formats import Format, FormatKind, parse_formats, split_formats
 
 
 def test_formats_in_the_order_given():
     found = parse_formats(" qa:40, summary:8,rewrite:4 ,original")
     assert found == (
-        Format(Kind.QA, 40),
-        Format(Kind.SUMMARY, 8),
-        Format(Kind.REWRITE, 4),
-        Format(Kind.ORIGINAL, 1),
+        Format(FormatKind.QA, 40),
+        Format(FormatKind.SUMMARY, 8),
+        Format(FormatKind.REWRITE, 4),
+        Format(FormatKind.ORIGINAL, 1),
     )
     assert ",".join(map(str, found)) == "qa:40,summary:8,rewrite:4,original"
 
 
 def test_those_of_passages_and_those_of_facts():
-    of_passages, of_facts = split(parse_formats("reverse,qa:2,paraphrase:3,original"))
+    of_passages, of_facts = split_formats(parse_formats("reverse,qa:2,paraphrase:3,original"))
     assert [str(one) for one in of_passages] == ["qa:2", "original"]
     assert [str(one) for one in of_facts] == ["reverse", "paraphrase:3"]
 

@@ -52,7 +52,7 @@ def test_a_prompt_that_leaves_no_room_fails_and_the_others_do_not(tiny: Base):
     long = Request((Message("user", "x" * 600),), 12)
     replies = {r.request: r for r in LocalGenerator(tiny).complete([request(1), long])}
     assert replies[long].finish is Finish.FAILED
-    assert "do not fit the model's 512; use shorter passages" in replies[long].why
+    assert "do not fit the model's 512; use shorter passages" in replies[long].reason
     assert replies[request(1)].text
 
 

@@ -9,26 +9,26 @@ import pytest
 from lorabank.errors import StorageError, UnavailableError, UsageError
 from lorabank.synthesis.budget import Budget
 from lorabank.synthesis.cache import ReplyCache
-from lorabank.synthesis.endpoint import Endpoint, Patience
-from lorabank.synthesis.facts import from_facts
+from lorabank.synthesis.endpoint import Endpoint, RetryPolicy
+from lorabank.synthesis.example_synthesis import estimate_cost, synthesise
+from lorabank.synthesis.facts import sources_from_facts
+from lorabank.synthesis.format_tasks import SamplingOptions
 from lorabank.synthesis.formats import parse_formats
 from lorabank.synthesis.generators import Finish, Reply, Request
-from lorabank.synthesis.pieces import Piece, from_chunks
 from lorabank.synthesis.results import SynthesisOutcome
-from lorabank.synthesis.synthesise import estimate, synthesise
-from lorabank.synthesis.tasks import SamplingOptions
+from lorabank.synthesis.sources import SourceText, sources_from_chunks
 from lorabank.tasks.examples import Message, from_pair, from_phonebook
 from lorabank.tasks.synthetic import phonebook
 from tests.synthesis.chat_server import Body, Fault, Server, honest, serving
 from tests.synthesis.scene import chunk, country, pieces, word
 
-QUICK = Patience(timeout_s=2.0, retries=2, first_wait_s=0.01)
+QUICK = RetryPolicy(timeout_s=2.0, retries=2, first_wait_s=0.01)
 QA = parse_formats("qa:6")
 
 
 def run(
     server: Server,
-    of: list[Piece],
+    of: list[SourceText],
     formats: str = "qa:6",
     *,
     cache: ReplyCache | None = None,
@@ -37,13 +37,13 @@ def run(
     skip_failed: bool = False,
     workers: int = 3,
 ) -> SynthesisOutcome:
-    writer = Endpoint("small", base_url=server.url, workers=workers, patience=QUICK)
+    writer = Endpoint("small", base_url=server.url, workers=workers, retry_policy=QUICK)
     return synthesise(
         of,
         parse_formats(formats),
         writer,
         cache,
-        way=SamplingOptions(),
+        sampling=SamplingOptions(),
         budget=budget,
         held_out=held_out,
         skip_failed=skip_failed,
@@ -140,7 +140,7 @@ def test_nonsense_about_a_long_document_is_not_paid_for_to_the_end():
     parts = [chunk("long.md", "Long", country(i)) for i in range(40)]
     with serving(write=lambda _: "la la la") as server:
         with pytest.raises(UsageError, match="in 12 replies"):
-            run(server, from_chunks(parts), workers=1)
+            run(server, sources_from_chunks(parts), workers=1)
         assert len(server.asked) <= 13
 
 
@@ -171,7 +171,7 @@ def test_a_budget_is_kept_and_a_larger_one_goes_on(tmp_path: Path, budget: Budge
         short = run(server, pieces(4), cache=cache, budget=budget, workers=1)
         assert short.calls == len(server.asked) == calls
         assert short.prompt_tokens + short.completion_tokens <= (budget.tokens or 10**9)
-        assert short.not_asked == 4 - calls
+        assert short.over_budget == 4 - calls
         assert len(short.made) == 6 * calls
         whole = run(server, pieces(4), cache=cache)
         assert (whole.cached_replies, whole.calls, len(whole.made)) == (calls, 4 - calls, 24)
@@ -192,11 +192,11 @@ def test_tokens_of_replies_are_given_back_to_the_budget():
 def test_an_estimate_is_near_what_is_asked_and_knows_what_is_kept(tmp_path: Path):
     with serving() as server, ReplyCache(tmp_path / "kept") as cache:
         writer = Endpoint("small", base_url=server.url)
-        before = estimate(pieces(4), QA, writer, cache, way=SamplingOptions())
+        before = estimate_cost(pieces(4), QA, writer, cache, sampling=SamplingOptions())
         assert not server.asked
         run(server, pieces(2), cache=cache)
-        after = estimate(pieces(4), QA, writer, cache, way=SamplingOptions())
-    assert (before.calls, before.kept, after.calls, after.kept) == (4, 0, 2, 2)
+        after = estimate_cost(pieces(4), QA, writer, cache, sampling=SamplingOptions())
+    assert (before.calls, before.cached, after.calls, after.cached) == (4, 0, 2, 2)
     words = sum(len(re.findall(r"\w+|[^\w\s]", b["messages"][0]["content"])) for b in server.asked)
     assert before.prompt_tokens / 2 == pytest.approx(words, rel=0.3)
     assert after.completion_tokens == before.completion_tokens / 2 == 2 * 6 * 50
@@ -224,7 +224,7 @@ def test_held_out_questions_are_not_trained_on():
 def test_documents_that_disagree_are_both_taught_with_their_source_and_reported():
     texts = [("a.md", "Old"), ("b.md", "New"), ("c.md", "New")]
     values = [word(1), word(2), word(1)]
-    of = from_chunks(
+    of = sources_from_chunks(
         [
             chunk(
                 name, title, f"The capital of {word(0)} is {value}. The lake of {word(0)} is Pepe."
@@ -248,7 +248,7 @@ def test_documents_that_disagree_are_both_taught_with_their_source_and_reported(
 def test_phone_books_are_asked_from_both_ends_without_a_generator():
     book = phonebook.build(5, seed=0)
     with serving() as server:
-        of = from_facts("book.csv", from_phonebook(book))
+        of = sources_from_facts("book.csv", from_phonebook(book))
         outcome = run(server, of, "original,paraphrase:2,reverse")
     assert not server.asked
     made = {one.prompt: one.answer for one in outcome.made}
@@ -283,7 +283,7 @@ def test_questions_made_of_passages_are_turned_around():
     ],
 )
 def test_formats_that_do_not_go_with_what_is_given(formats: str, facts: bool, said: str):
-    of = from_facts("f", [from_pair("What is A?", "B")]) if facts else pieces(1)
+    of = sources_from_facts("f", [from_pair("What is A?", "B")]) if facts else pieces(1)
     with serving() as server, pytest.raises(UsageError, match=said):
         run(server, of, formats)
 
@@ -300,7 +300,7 @@ def test_a_failure_is_not_kept(tmp_path: Path):
     asked = Request((Message("user", "?"),), 5)
     writer = Endpoint("m", base_url="http://127.0.0.1:9/v1")
     with ReplyCache(tmp_path / "kept") as cache:
-        cache.put(writer, Reply(asked, "", Finish.FAILED, why="down"))
+        cache.put(writer, Reply(asked, "", Finish.FAILED, reason="down"))
         assert cache.get(writer, asked) is None
         cache.put(writer, Reply(asked, "", Finish.REFUSED, 3, 4, "no"))
         assert cache.get(writer, asked) == Reply(asked, "", Finish.REFUSED, 3, 4, "no")

@@ -46,9 +46,9 @@ from lorabank.store.check import Damage
 from lorabank.store.records import BaseIdentity, Event, Version
 from lorabank.store.store import Store
 from lorabank.synthesis.generators import Generator
-from lorabank.synthesis.inputs import read_sources
+from lorabank.synthesis.inputs import read_source_documents
 from lorabank.synthesis.local import LocalGenerator
-from lorabank.synthesis.rounds import OnReply
+from lorabank.synthesis.synthesis_run import OnReply
 
 _RETRIES = 5  # of a question whose module was pruned while it was being read
 _ANSWER_IN = {ADAPTER: answer_with_modules, AUTO: answer_by_worth}
@@ -199,7 +199,7 @@ class Bank:
                 be made.
             UnavailableError: the generator has stopped answering; its replies so far are kept.
         """
-        sources = read_sources([Path(file) for file in files])
+        sources = read_source_documents([Path(file) for file in files])
         options = options or DraftOptions()
         if not replace:
             planned = documents.check_documents(name, sources, options)

@@ -25,7 +25,7 @@ from lorabank.bench.bank import new_bank
 from lorabank.bench.setup import book
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.training.settings import SOUND, TrainSettings
-from lorabank.retrieval.documents import Document, from_text
+from lorabank.retrieval.documents import Document, document_from_text
 from lorabank.tasks.examples import Example
 from lorabank.tasks.synthetic import chronicle, chronicle_questions
 from lorabank.tasks.synthetic.chronicle import Chronicle
@@ -210,7 +210,7 @@ def _parcel(name: str, told: Chronicle) -> ModuleDraft:
 def _document(name: str, told: Chronicle) -> Document:
     """With a heading for each chapter."""
     chapters = [f"# {text}" for text in chronicle.to_documents(told)]
-    return from_text(name, "\n\n".join(chapters), is_markdown=True)
+    return document_from_text(name, "\n\n".join(chapters), is_markdown=True)
 
 
 def _pairs(asked: Sequence[Mixed], answers: Sequence[Answer]) -> list[tuple[Mixed, Answer]]:

@@ -20,8 +20,8 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.embedder import Embedder, load_embedder
 from lorabank.engine.inference.reranker import Reranker
 from lorabank.errors import UsageError
-from lorabank.retrieval.index import Found, TextIndex
-from lorabank.retrieval.keys import cut, sentence_spans
+from lorabank.retrieval.index import SearchHit, TextIndex
+from lorabank.retrieval.indexed_texts import sentence_spans, split_into_passages
 from lorabank.retrieval.rerank import N_CANDIDATES
 from lorabank.study.modules.library import DATA
 from lorabank.tasks.datasets.paperqa import read_papers
@@ -93,12 +93,12 @@ def data_folder() -> Path:
 
 def make_index(keys: Sequence[Key], embedder: Embedder) -> TextIndex:
     """As a bank makes it of its modules' keys."""
-    pieces = cut(keys)
+    pieces = split_into_passages(keys)
     parts = [(sentence.context, sentence.start, sentence.end) for sentence in pieces.sentences]
     return TextIndex(pieces, vectors=embedder.embed_parts(parts))
 
 
-def hit_rate(found: Sequence[Sequence[Found]], asked: Asked, *, k: int = 1) -> float:
+def hit_rate(found: Sequence[Sequence[SearchHit]], asked: Asked, *, k: int = 1) -> float:
     """Share of questions whose module is among the first `k`."""
     hits = [
         right in [each.name for each in few[:k]]
@@ -156,10 +156,12 @@ def _paperqa(embedder: Embedder, folder: Path) -> dict[str, Any]:
     }
 
 
-def _route(index: TextIndex, embedder: Embedder, asked: Asked, method: str) -> list[list[Found]]:
+def _route(
+    index: TextIndex, embedder: Embedder, asked: Asked, method: str
+) -> list[list[SearchHit]]:
     questions = [question for _, question in asked]
     return [
-        index.route(question, vector, k=N_CANDIDATES, method=method)
+        index.search(question, vector, k=N_CANDIDATES, method=method)
         for question, vector in zip(questions, embedder.embed(questions), strict=True)
     ]
 
@@ -180,7 +182,7 @@ def _speed(
     ms: list[float] = []
     for question in list(questions) * (rounds + 1):
         began = time.perf_counter()
-        index.route(question, embedder.embed([question])[0], k=N_CANDIDATES)
+        index.search(question, embedder.embed([question])[0], k=N_CANDIDATES)
         ms.append(1e3 * (time.perf_counter() - began))
     ms = ms[len(questions) :]  # the first round warms up
     return {

@@ -9,15 +9,15 @@ import torch
 from lorabank.bench.pairs import report, run_pairs, timed
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.inference.generate import stop_ids
-from lorabank.synthesis.formats import Kind
+from lorabank.synthesis.formats import FormatKind
 from lorabank.synthesis.generators import Finish, Request
 from lorabank.synthesis.local import ROWS, LocalGenerator
-from lorabank.synthesis.pieces import Piece
 from lorabank.synthesis.prompts import request_for
+from lorabank.synthesis.sources import SourceText
 from lorabank.tasks.synthetic import phonebook
 
 _LINES = 8  # of the book in a passage: about 200 tokens
-_KINDS = (Kind.QA, Kind.SUMMARY, Kind.REWRITE)
+_KINDS = (FormatKind.QA, FormatKind.SUMMARY, FormatKind.REWRITE)
 _EXACT = 8  # requests that are written once more in float32
 _log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def make_requests(n: int, new_tokens: int) -> list[Request]:
     for i in range(n):
         entries = book[i * _LINES : (i + 1) * _LINES]
         text = " ".join(f"The phone number of {e.name} is {e.number}." for e in entries)
-        piece = Piece(f"{i}", f"Page {i}", f"page {i}", f"page {i}", "", text)
+        piece = SourceText(f"{i}", f"Page {i}", f"page {i}", f"page {i}", "", text)
         kind = _KINDS[i % len(_KINDS)]
         request = request_for(piece, kind, 1, as_json=False, temperature=0.0, seed=0)
         made.append(replace(request, max_tokens=new_tokens))
@@ -79,7 +79,7 @@ def ours(base: Base, requests: list[Request], *, rows: int) -> list[tuple[str, i
     replies = LocalGenerator(base, rows=rows).complete(requests)
     found = {}
     for reply in replies:
-        assert reply.finish is not Finish.FAILED, reply.why
+        assert reply.finish is not Finish.FAILED, reply.reason
         found[reply.request] = reply.text, reply.completion_tokens
     return [found[request] for request in requests]
 

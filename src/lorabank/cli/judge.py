@@ -13,9 +13,9 @@ from lorabank.cli.synthesise import reply_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lorabank.synthesis.answer_judge import JudgedAnswer
     from lorabank.synthesis.cache import ReplyCache
     from lorabank.synthesis.generators import Generator
-    from lorabank.synthesis.judge import Answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +64,10 @@ def run(options: JudgeOptions) -> None:
     Example: lorabank judge answers.jsonl --judge openai:gpt-4.1 --second openai:gpt-4.1-mini
     """
     from lorabank.errors import UsageError
+    from lorabank.synthesis.answer_judge import judge_answers
     from lorabank.synthesis.budget import Budget
     from lorabank.synthesis.cache import ReplyCache
-    from lorabank.synthesis.judge import judge
-    from lorabank.synthesis.judging import read_answers, summarise
+    from lorabank.synthesis.judge_summary import read_answers, summarise
     from lorabank.synthesis.results import write_lines
 
     if options.judge == options.second:
@@ -88,12 +88,12 @@ def run(options: JudgeOptions) -> None:
             _print_estimate(answers, judges, cache, as_json=options.json)
             return
         outcomes = [
-            judge(answers, generator, cache, budget=budget, on_reply=reply_line())
+            judge_answers(answers, generator, cache, budget=budget, on_reply=reply_line())
             for generator in judges
         ]
     summary = summarise(answers, *outcomes)
     if options.out is not None:
-        scored = zip(answers, *(outcome.marks for outcome in outcomes), strict=True)
+        scored = zip(answers, *(outcome.judgements for outcome in outcomes), strict=True)
         write_lines(
             options.out,
             (
@@ -134,14 +134,14 @@ def _judge(name: str, options: JudgeOptions) -> "Generator":
 
 
 def _print_estimate(
-    answers: "Sequence[Answer]",
+    answers: "Sequence[JudgedAnswer]",
     judges: "Sequence[Generator]",
     cache: "ReplyCache | None",
     *,
     as_json: bool,
 ) -> None:
-    from lorabank.synthesis.generators import estimate_prompt
-    from lorabank.synthesis.judge import request_for
+    from lorabank.synthesis.answer_judge import request_for
+    from lorabank.synthesis.generators import estimate_prompt_tokens
 
     n_calls = n_cached = n_tokens = 0
     for judge in judges:
@@ -150,7 +150,7 @@ def _print_estimate(
                 n_cached += 1
             else:
                 n_calls += 1
-                n_tokens += estimate_prompt(request)
+                n_tokens += estimate_prompt_tokens(request)
     if as_json:
         print_json({"calls": n_calls, "kept": n_cached, "prompt_tokens": n_tokens})
     else:

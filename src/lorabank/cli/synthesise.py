@@ -21,11 +21,11 @@ from lorabank.cli.output import (
 
 if TYPE_CHECKING:
     from lorabank.engine.backbone.base import Base
+    from lorabank.synthesis.example_synthesis import CostEstimate
     from lorabank.synthesis.generators import Generator
-    from lorabank.synthesis.pieces import Piece
     from lorabank.synthesis.results import SynthesisOutcome
-    from lorabank.synthesis.rounds import OnReply
-    from lorabank.synthesis.synthesise import Estimate
+    from lorabank.synthesis.sources import SourceText
+    from lorabank.synthesis.synthesis_run import OnReply
 
 _CACHE = "synthesis-cache.sqlite"
 _EVERY_S = 10.0
@@ -101,10 +101,10 @@ def run(options: SynthesiseOptions) -> None:
     from lorabank.errors import UsageError
     from lorabank.synthesis.budget import Budget
     from lorabank.synthesis.cache import ReplyCache
+    from lorabank.synthesis.example_synthesis import estimate_cost, synthesise
+    from lorabank.synthesis.format_tasks import SamplingOptions
     from lorabank.synthesis.formats import parse_formats
     from lorabank.synthesis.results import write_lines
-    from lorabank.synthesis.synthesise import estimate, synthesise
-    from lorabank.synthesis.tasks import SamplingOptions
     from lorabank.tasks.examples import read_examples
 
     formats = parse_formats(options.formats)
@@ -124,7 +124,7 @@ def run(options: SynthesiseOptions) -> None:
         if cache_path and not generator.is_file and (cache_path.exists() or may_create):
             cache = stack.enter_context(ReplyCache(cache_path))
         if options.estimate:
-            calls = estimate(pieces, formats, generator, cache, way=sampling)
+            calls = estimate_cost(pieces, formats, generator, cache, sampling=sampling)
             _print_estimate(calls, as_json=options.json)
             return
         outcome = synthesise(
@@ -132,7 +132,7 @@ def run(options: SynthesiseOptions) -> None:
             formats,
             generator,
             cache,
-            way=sampling,
+            sampling=sampling,
             budget=budget,
             held_out=questions,
             skip_failed=options.skip_failed,
@@ -155,16 +155,18 @@ def _check_out(out: Path, read: list[Path]) -> None:
             raise UsageError(f"--out {out} would become part of what is read from {path}")
 
 
-def _pieces(docs: list[Path], chunk_words: int) -> "list[Piece]":
-    from lorabank.synthesis.facts import from_facts
-    from lorabank.synthesis.inputs import cut_all, read_sources
-    from lorabank.synthesis.pieces import from_chunks
-    from lorabank.synthesis.written import is_written
+def _pieces(docs: list[Path], chunk_words: int) -> "list[SourceText]":
+    from lorabank.synthesis.facts import sources_from_facts
+    from lorabank.synthesis.inputs import chunk_documents, read_source_documents
+    from lorabank.synthesis.prewritten import is_prewritten
+    from lorabank.synthesis.sources import sources_from_chunks
     from lorabank.tasks.examples import read_examples
 
-    if len(docs) == 1 and docs[0].suffix in (".csv", ".jsonl") and not is_written(docs[0]):
-        return from_facts(docs[0].name, read_examples(docs[0]))
-    return from_chunks(cut_all(read_sources(docs), size_tokens=chunk_words))
+    if len(docs) == 1 and docs[0].suffix in (".csv", ".jsonl") and not is_prewritten(docs[0]):
+        return sources_from_facts(docs[0].name, read_examples(docs[0]))
+    return sources_from_chunks(
+        chunk_documents(read_source_documents(docs), size_tokens=chunk_words)
+    )
 
 
 def _generator(options: SynthesiseOptions) -> "Generator":
@@ -192,13 +194,13 @@ def reply_line() -> "OnReply":
     return on_reply
 
 
-def _print_estimate(estimate: "Estimate", *, as_json: bool) -> None:
+def _print_estimate(estimate: "CostEstimate", *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(estimate))
         return
     print(
         f"{estimate.calls} calls, about {estimate.prompt_tokens:,} tokens in prompts and "
-        f"{estimate.completion_tokens:,} in replies; {estimate.kept} cached from before.\n"
+        f"{estimate.completion_tokens:,} in replies; {estimate.cached} cached from before.\n"
         "By the length of texts, for the first round; later rounds ask for what is missing then."
     )
 
@@ -208,9 +210,9 @@ def _print_outcome(outcome: "SynthesisOutcome", out: Path, log: Path, *, as_json
         print_json({**outcome.as_json(), "out": str(out), "refused_log": str(log)})
         return
     print_rows(outcome_rows(outcome, out, log), width=18)
-    if outcome.not_asked:
+    if outcome.over_budget:
         status(
-            f"the budget is spent: {outcome.not_asked} requests were not made; the same command "
+            f"the budget is spent: {outcome.over_budget} requests were not made; the same command "
             "with a larger budget goes on from here"
         )
 
@@ -235,8 +237,8 @@ def outcome_rows(
     ]
     for reason, n in summary["refused"].items():
         rows.append((f"  {n} times", f"{reason}: {' | '.join(summary['samples'][reason])}"))
-    if outcome.without:
-        rows.append(("nothing made of", ", ".join(outcome.without)))
+    if outcome.documents_without_examples:
+        rows.append(("nothing made of", ", ".join(outcome.documents_without_examples)))
     if coverage.sentences:
         rows.append(
             (

@@ -163,10 +163,10 @@ def _are_documents(paths: Sequence[Path]) -> bool:
         UsageError: some are and some are not.
     """
     from lorabank.errors import UsageError
-    from lorabank.synthesis.written import is_written
+    from lorabank.synthesis.prewritten import is_prewritten
 
     suffixes = (".csv", ".jsonl", ".ndjson")
-    examples = [p for p in paths if p.suffix.lower() in suffixes and not is_written(p)]
+    examples = [p for p in paths if p.suffix.lower() in suffixes and not is_prewritten(p)]
     documents = [path for path in paths if path not in examples]
     if examples and documents:
         raise UsageError(

@@ -159,7 +159,7 @@ def _checked(
     from lorabank.errors import UsageError
     from lorabank.retrieval.documents import LIMIT_MB
     from lorabank.store.store import Store
-    from lorabank.synthesis.inputs import check_generator, read_sources
+    from lorabank.synthesis.inputs import check_generator, read_source_documents
     from lorabank.tasks.examples import read_examples
 
     given = {
@@ -180,7 +180,7 @@ def _checked(
     if refused is not None and not refused.absolute().parent.is_dir():
         raise UsageError(f"--refused {refused} must be a file in a folder that exists")
     limit = LIMIT_MB if options.limit_mb is None else options.limit_mb
-    documents = read_sources(paths, encoding=options.encoding, limit_mb=limit)
+    documents = read_source_documents(paths, encoding=options.encoding, limit_mb=limit)
     planned = check_documents(name, documents, making)
     with Store.open(bank) as store:
         if not training.replace:  # what is replaced may have been dealt out in another way

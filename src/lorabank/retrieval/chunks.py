@@ -15,10 +15,10 @@ from itertools import takewhile
 
 from lorabank.errors import UsageError
 from lorabank.retrieval.documents import Document
-from lorabank.retrieval.keys import sentence_spans
-from lorabank.retrieval.sections import Span, paragraphs, trimmed
+from lorabank.retrieval.indexed_texts import sentence_spans
+from lorabank.retrieval.sections import Span, paragraph_spans, strip_span
 
-Count = Callable[[str], int]
+TokenCounter = Callable[[str], int]
 _Split = Callable[[str, int, int], list[Span]]
 
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # scripts of Japanese and Chinese
@@ -61,12 +61,12 @@ def count_words(text: str) -> int:
     return sum(1 for _ in _WORD.finditer(text))
 
 
-def cut(
+def chunk_document(
     document: Document,
     *,
     size_tokens: int,
     overlap_tokens: int = 0,
-    count: Count = count_words,
+    count: TokenCounter = count_words,
 ) -> list[Chunk]:
     """The chunks of a document, in order; together they hold all of it but white space.
 
@@ -120,7 +120,7 @@ class _Cutter:
     def __init__(self, document: Document, fits: Callable[[int, int], bool]):
         """Args: fits: whether what is from here to there in the text is small enough."""
         self.text, self.fits = document.text, fits
-        self.sections = {trimmed(self.text, s.start, s.end): s for s in document.sections}
+        self.sections = {strip_span(self.text, s.start, s.end): s for s in document.sections}
         self.heads = {start for (start, _), s in self.sections.items() if s.headings}
         self.levels: list[_Split] = [
             self.paragraphs,
@@ -181,7 +181,7 @@ class _Cutter:
         self.open = None
 
     def paragraphs(self, text: str, start: int, end: int) -> list[Span]:
-        return self.glued(paragraphs(text, start, end))
+        return self.glued(paragraph_spans(text, start, end))
 
     def glued(self, units: Sequence[Span]) -> list[Span]:
         """With each heading that stands alone joined to what comes after it."""
@@ -224,7 +224,7 @@ def _reach(most: int, fits: Callable[[int], bool], *, near: int) -> int:
 
 def _lines(text: str, start: int, end: int) -> list[Span]:
     """Of code, a table or a list; elsewhere line ends mean nothing, and all stays in one."""
-    spans = [trimmed(text, *line.span()) for line in _LINE.finditer(text, start, end)]
+    spans = [strip_span(text, *line.span()) for line in _LINE.finditer(text, start, end)]
     lines = [text[a:b] for a, b in spans]
     n_lined = sum(1 for line in lines if _LINED.match(line))
     is_code = any(line.startswith(("```", "~~~")) for line in lines[:2])
@@ -236,4 +236,4 @@ def _sentences(text: str, start: int, end: int) -> list[Span]:
 
 
 def _matches(pattern: re.Pattern[str], text: str, start: int, end: int) -> list[Span]:
-    return [trimmed(text, *match.span()) for match in pattern.finditer(text, start, end)]
+    return [strip_span(text, *match.span()) for match in pattern.finditer(text, start, end)]

@@ -19,7 +19,13 @@ from pathlib import Path
 
 from lorabank.errors import DataError
 from lorabank.retrieval.pdf import read_pdf
-from lorabank.retrieval.sections import Block, Section, joined, markdown_marks, tiled
+from lorabank.retrieval.sections import (
+    Block,
+    Section,
+    join_blocks,
+    markdown_headings,
+    sections_at_headings,
+)
 from lorabank.retrieval.webpage import read_page
 
 KINDS = {
@@ -121,29 +127,31 @@ def read_document(
         if kind == "html":
             document = _from_blocks(name, *read_page(text))
         else:
-            document = from_text(name, text, is_markdown=kind == "markdown")
+            document = document_from_text(name, text, is_markdown=kind == "markdown")
     _refuse_noise(path, document.text)
     return replace(document, sha256=hashlib.sha256(raw).hexdigest())
 
 
-def from_text(name: str, text: str, *, is_markdown: bool = False) -> Document:
+def document_from_text(name: str, text: str, *, is_markdown: bool = False) -> Document:
     """A document of a text at hand; its hash is that of the text in UTF-8."""
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not is_markdown:
-        return Document(name, sha256, _first_line(text) or _spoken(name), text, tiled(text, []))
+        return Document(
+            name, sha256, _first_line(text) or _spoken(name), text, sections_at_headings(text, [])
+        )
     front = _FRONT.match(text)
     named = _FRONT_TITLE.search(front[1]) if front else None
     text = text[front.end() :] if front else text
-    marks = markdown_marks(text)
+    marks = markdown_headings(text)
     title = named[2] if named else _first_title(marks) or _spoken(name)
-    return Document(name, sha256, title, text, tiled(text, marks))
+    return Document(name, sha256, title, text, sections_at_headings(text, marks))
 
 
 def _from_blocks(name: str, title: str, blocks: Sequence[Block]) -> Document:
-    text, marks = joined(blocks)
+    text, marks = join_blocks(blocks)
     title = title or _first_title(marks) or _spoken(name)
-    return Document(name, "", title, text, tiled(text, marks))
+    return Document(name, "", title, text, sections_at_headings(text, marks))
 
 
 def _files(given: Path) -> list[tuple[Path, str]]:

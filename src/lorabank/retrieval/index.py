@@ -16,19 +16,19 @@ import numpy as np
 
 from lorabank.errors import UsageError
 from lorabank.retrieval.bm25 import Bm25
-from lorabank.retrieval.keys import Keys
+from lorabank.retrieval.indexed_texts import IndexedTexts
 
 METHODS = ("bm25", "dense", "hybrid")
 DENSE_WEIGHT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchHit:
     """A module that fits."""
 
     name: str
     score: float
-    parts: dict[str, float] = field(default_factory=dict)
+    score_parts: dict[str, float] = field(default_factory=dict)
     passage: str = ""
     """Its passage that fits best by words."""
 
@@ -36,7 +36,7 @@ class Found:
 class TextIndex:
     """Keys of modules, to be searched."""
 
-    def __init__(self, keys: Keys, *, vectors: np.ndarray | None = None):
+    def __init__(self, keys: IndexedTexts, *, vectors: np.ndarray | None = None):
         """Args: keys: of one module at least; vectors: (sentences, d), each of length 1."""
         self.names = list(dict.fromkeys(name for name, _ in keys.passages))
         self.texts = [text for _, text in keys.passages]
@@ -45,14 +45,14 @@ class TextIndex:
         self.first_sentence = _firsts([sentence.module for sentence in keys.sentences])
         self.vectors = None if vectors is None else vectors.astype(np.float32)
 
-    def route(
+    def search(
         self,
         question: str,
         query_vector: np.ndarray | None = None,
         *,
         k: int = 20,
         method: str = "hybrid",
-    ) -> list[Found]:
+    ) -> list[SearchHit]:
         """The `k` modules that fit best, the best first; of equals the first by name.
 
         Raises:
@@ -71,14 +71,14 @@ class TextIndex:
             parts["bm25"] += np.maximum.reduceat(
                 self.sentences.scores(question), self.first_sentence
             )
-            total += standardised(parts["bm25"])
+            total += standardise(parts["bm25"])
         if is_dense and self.vectors is not None and query_vector is not None:
             like = self.vectors @ query_vector.astype(np.float32)  # (sentences,)
             parts["dense"] = np.maximum.reduceat(like, self.first_sentence)
-            total += DENSE_WEIGHT * standardised(parts["dense"])
+            total += DENSE_WEIGHT * standardise(parts["dense"])
         few = np.argsort(-total, kind="stable")[:k]
         return [
-            Found(
+            SearchHit(
                 self.names[i],
                 float(total[i]),
                 {name: float(values[i]) for name, values in parts.items()},
@@ -121,7 +121,7 @@ class TextIndex:
         return self.texts[start + int(scores[start:end].argmax())]
 
 
-def standardised(scores: np.ndarray) -> np.ndarray:
+def standardise(scores: np.ndarray) -> np.ndarray:
     """Mean 0 and spread 1; all 0 where there is nothing to tell apart."""
     spread = float(scores.std()) if len(scores) else 0.0
     return (scores - scores.mean()) / spread if spread > 1e-6 else np.zeros_like(scores)

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lorabank.retrieval.index import Found, standardised
-from lorabank.retrieval.keys import sentence_spans
+from lorabank.retrieval.index import SearchHit, standardise
+from lorabank.retrieval.indexed_texts import sentence_spans
 
 N_CANDIDATES = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tokens:
+class TokenVectors:
     """A text in tokens."""
 
     ids: np.ndarray
@@ -29,14 +29,16 @@ class Tokens:
     vectors: np.ndarray
     """(T, d)"""
 
-    def part(self, start: int, end: int) -> "Tokens":
+    def part(self, start: int, end: int) -> "TokenVectors":
         """The tokens between two characters, without marks."""
         begins, ends = self.offsets.T
         inside = (ends > start) & (begins < end) & (ends > begins)
-        return Tokens(self.ids[inside], self.offsets[inside], self.vectors[inside])
+        return TokenVectors(self.ids[inside], self.offsets[inside], self.vectors[inside])
 
 
-def interactions(question: Tokens, passages: Sequence[tuple[str, Tokens]]) -> np.ndarray:
+def late_interaction_scores(
+    question: TokenVectors, passages: Sequence[tuple[str, TokenVectors]]
+) -> np.ndarray:
     """(n,) how well each passage answers every token of the question.
 
     Args: passages: (text, its tokens), with vectors of length 1, as the question's.
@@ -47,26 +49,28 @@ def interactions(question: Tokens, passages: Sequence[tuple[str, Tokens]]) -> np
     return np.array([_interaction(question, weights, *each) for each in passages], np.float32)
 
 
-def reranked(found: Sequence[Found], **scores: np.ndarray) -> list[Found]:
+def rerank_hits(found: Sequence[SearchHit], **scores: np.ndarray) -> list[SearchHit]:
     """Candidates in their new order.
 
     Args: scores: (n,) each, by name; they join the parts a candidate's score is made of.
     """
-    total = standardised(np.array([each.score for each in found]))
+    total = standardise(np.array([each.score for each in found]))
     for values in scores.values():
-        total = total + standardised(values)
+        total = total + standardise(values)
     return [
-        Found(
+        SearchHit(
             found[i].name,
             float(total[i]),
-            {**found[i].parts, **{name: float(values[i]) for name, values in scores.items()}},
+            {**found[i].score_parts, **{name: float(values[i]) for name, values in scores.items()}},
             found[i].passage,
         )
         for i in np.argsort(-total, kind="stable")
     ]
 
 
-def _interaction(question: Tokens, weights: np.ndarray, text: str, passage: Tokens) -> float:
+def _interaction(
+    question: TokenVectors, weights: np.ndarray, text: str, passage: TokenVectors
+) -> float:
     likeness = question.vectors @ passage.vectors.T  # (Q, T)
     begins, ends = passage.offsets.T
     best = [
@@ -77,7 +81,7 @@ def _interaction(question: Tokens, weights: np.ndarray, text: str, passage: Toke
     return float(weights @ likeness.max(1)) + max(best) if best else 0.0
 
 
-def _weights(question: Tokens, passages: Sequence[Tokens]) -> np.ndarray:
+def _weights(question: TokenVectors, passages: Sequence[TokenVectors]) -> np.ndarray:
     """(Q,) adding up to 1: rare among the candidates weighs much."""
     n = len(passages)
     have = np.array([sum(token in tokens.ids for tokens in passages) for token in question.ids])

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 Span = tuple[int, int]
-Mark = tuple[int, int, str]  # where a heading begins, its level, its words
+HeadingMark = tuple[int, int, str]  # where a heading begins, its level, its words
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$")
@@ -44,10 +44,10 @@ class Block:
     """Neighbours of one kind, `row` or `item`, are lines of one table or list."""
 
 
-def joined(blocks: Sequence[Block]) -> tuple[str, list[Mark]]:
+def join_blocks(blocks: Sequence[Block]) -> tuple[str, list[HeadingMark]]:
     """The text of all blocks, and its headings."""
     parts: list[str] = []
-    marks: list[Mark] = []
+    marks: list[HeadingMark] = []
     length, kind = 0, ""
     for block in blocks:
         gap = "" if not parts else "\n" if block.kind and block.kind == kind else "\n\n"
@@ -59,7 +59,7 @@ def joined(blocks: Sequence[Block]) -> tuple[str, list[Mark]]:
     return "".join(parts), marks
 
 
-def tiled(text: str, marks: Sequence[Mark]) -> tuple[Section, ...]:
+def sections_at_headings(text: str, marks: Sequence[HeadingMark]) -> tuple[Section, ...]:
     """The sections the headings divide a text into."""
     first = marks[0][0] if marks else len(text)
     found = [Section((), 0, first)] if text[:first].strip() else []
@@ -71,9 +71,9 @@ def tiled(text: str, marks: Sequence[Mark]) -> tuple[Section, ...]:
     return tuple(found)
 
 
-def markdown_marks(text: str) -> list[Mark]:
+def markdown_headings(text: str) -> list[HeadingMark]:
     """The headings of a Markdown text, `# so` or underlined, but for those in code."""
-    marks: list[Mark] = []
+    marks: list[HeadingMark] = []
     before, last = "", ""  # the two lines above, where they are not code
     last_start = 0
     for start, end, is_code in _lines(text):
@@ -86,7 +86,7 @@ def markdown_marks(text: str) -> list[Mark]:
     return [mark for mark in marks if mark[2]]
 
 
-def paragraphs(text: str, start: int, end: int) -> list[Span]:
+def paragraph_spans(text: str, start: int, end: int) -> list[Span]:
     """What blank lines divide; code between fences is one, blank lines or not."""
     found: list[Span] = []
     is_open = was_code = False
@@ -99,10 +99,10 @@ def paragraphs(text: str, start: int, end: int) -> list[Span]:
             found.append((a, b))
             is_open = True
         was_code = is_code
-    return [trimmed(text, a, b) for a, b in found]
+    return [strip_span(text, a, b) for a, b in found]
 
 
-def trimmed(text: str, start: int, end: int) -> Span:
+def strip_span(text: str, start: int, end: int) -> Span:
     """The same without the white space around it."""
     part = text[start:end]
     return start + len(part) - len(part.lstrip()), start + len(part.rstrip())

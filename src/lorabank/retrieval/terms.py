@@ -13,7 +13,7 @@ import Stemmer
 
 _WORD = re.compile(r"\w+")
 _RUN = 4
-EMPTY = frozenset(
+STOP_WORDS = frozenset(
     """
     a an and are as at be by can could did do does for from had has have he her his how i in is it
     its me my of on or our she should so tell than that the their them they this to us was we were
@@ -45,14 +45,14 @@ def stem(word: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def stems_of_empty() -> frozenset[str]:
-    return frozenset(map(stem, EMPTY))
+def stop_word_stems() -> frozenset[str]:
+    return frozenset(map(stem, STOP_WORDS))
 
 
 @lru_cache(maxsize=200_000)
 def _known(word: str) -> tuple[str, tuple[str, ...]] | None:
     """A word's stem and runs; None for one that carries no meaning."""
-    if stem(word) in stems_of_empty():
+    if stem(word) in stop_word_stems():
         return None
     marked = f"_{word}_"
     # "*" tells a run from a stem of four letters.

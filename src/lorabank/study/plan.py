@@ -17,7 +17,7 @@ from lorabank.study.documents import axes as context_axes
 from lorabank.study.modules.axes import exposures, library_key
 from lorabank.study.spec import CONTEXTS, MODULES, TEXTS, CellSpec, StudySpec
 from lorabank.study.texts import axes as text_axes
-from lorabank.synthesis.formats import SIZES, parse_formats
+from lorabank.synthesis.formats import FORMAT_SIZES, parse_formats
 
 _TOGETHER = ("layers", "target_modules", "activated", "recipe")
 _GUESSED_EXPOSURES = 200  # until converged
@@ -120,7 +120,7 @@ def _context_flops(cells: Sequence[CellSpec], shape: Shape) -> float:
 def _text_flops(values: Mapping[str, Any], shape: Shape) -> float:
     """Of a cell: its tokens trained on, and its questions read twice."""
     formats = parse_formats(values["formats"])
-    in_a_pass = sum(one.count * SIZES[one.kind].item_tokens(_PASSAGE) for one in formats)
+    in_a_pass = sum(one.count * FORMAT_SIZES[one.kind].item_tokens(_PASSAGE) for one in formats)
     amount, n_documents = int(values["amount"]), int(values["documents"])
     seen = {
         text_axes.TOKENS: amount,

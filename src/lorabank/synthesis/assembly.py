@@ -9,98 +9,113 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lorabank.retrieval.terms import words_of
-from lorabank.synthesis.coverage import measure
-from lorabank.synthesis.facts import from_facts
-from lorabank.synthesis.formats import Format, Kind
-from lorabank.synthesis.pieces import Piece
-from lorabank.synthesis.prompts import question_for
-from lorabank.synthesis.quality import ASKING, numbers, plain
+from lorabank.synthesis.coverage import measure_coverage
+from lorabank.synthesis.facts import sources_from_facts
+from lorabank.synthesis.format_tasks import FormatTask
+from lorabank.synthesis.formats import Format, FormatKind
+from lorabank.synthesis.item_checks import QUESTION_WORDS, normalise, numbers_in
+from lorabank.synthesis.prompts import training_question
 from lorabank.synthesis.results import Contradiction, MadeExample, RefusedExample, SynthesisOutcome
-from lorabank.synthesis.tasks import Task
+from lorabank.synthesis.sources import SourceText
 from lorabank.tasks.examples import from_pair
 from lorabank.tasks.scoring.text_metrics import token_f1
 
 _AGREEING = 0.5  # token F1 of two answers that say the same in other words
 
 
-def facts_of(task: Task) -> list[Piece]:
+def facts_of(task: FormatTask) -> list[SourceText]:
     """The questions of a task with their answers, to make variants of."""
     pairs = [from_pair(item.question, item.answer) for item in task.chosen]
-    of = task.piece
+    of = task.source
     return [
-        replace(piece, title=of.title, work=of.work, section=of.section, start=of.start, end=of.end)
-        for piece in from_facts(of.document, pairs)
+        replace(
+            piece,
+            title=of.title,
+            document_label=of.document_label,
+            section=of.section,
+            start=of.start,
+            end=of.end,
+        )
+        for piece in sources_from_facts(of.document, pairs)
     ]
 
 
 def assemble(
     outcome: SynthesisOutcome,
-    pieces: Sequence[Piece],
+    pieces: Sequence[SourceText],
     formats: Sequence[Format],
-    tasks: Sequence[Task],
+    tasks: Sequence[FormatTask],
 ) -> None:
     """Fill in the examples, what they cover, and what contradicts."""
-    with_original = any(one.kind is Kind.ORIGINAL for one in formats)
+    with_original = any(one.kind is FormatKind.ORIGINAL for one in formats)
     outcome.wanted = sum(task.format.count for task in tasks) + with_original * len(pieces)
-    first: dict[str, tuple[MadeExample, Piece]] = {}
+    first: dict[str, tuple[MadeExample, SourceText]] = {}
     disputed: set[str] = set()
     for made, piece in _all_made(pieces, tasks, with_original=with_original):
-        earlier, of = first.setdefault(plain(made.prompt), (made, piece))
+        earlier, of = first.setdefault(normalise(made.prompt), (made, piece))
         if earlier is made:
             continue
         if agree(earlier.answer, made.answer):
             outcome.refused.append(_refused("said before", made, piece))
             continue
         outcome.contradictions.append(
-            Contradiction(made.prompt, (earlier.answer, made.answer), (of.work, piece.work))
+            Contradiction(
+                made.prompt,
+                (earlier.answer, made.answer),
+                (of.document_label, piece.document_label),
+            )
         )
         if earlier.document == made.document:
             outcome.refused.append(_refused("contradicts its own document", made, piece))
             continue
-        disputed.add(plain(made.prompt))
+        disputed.add(normalise(made.prompt))
         for one, its in ((earlier, of), (made, piece)):
-            named = replace(one, prompt=according_to(its.work, one.prompt))
-            first.setdefault(plain(named.prompt), (named, its))
+            named = replace(one, prompt=according_to(its.document_label, one.prompt))
+            first.setdefault(normalise(named.prompt), (named, its))
     kept = [made for key, (made, _) in first.items() if key not in disputed]
     place = {piece.document: i for i, piece in enumerate(pieces)}
     outcome.made = sorted(kept, key=lambda made: (place[made.document], made.start))
-    outcome.without = [one for one in place if one not in {made.document for made in kept}]
+    outcome.documents_without_examples = [
+        one for one in place if one not in {made.document for made in kept}
+    ]
     for task in tasks:
-        if task.format.kind is Kind.QA:
-            outcome.coverage += measure(task.piece.text, task.chosen)
+        if task.format.kind is FormatKind.QA:
+            outcome.coverage += measure_coverage(task.source.text, task.chosen)
 
 
 def agree(answer: str, other: str) -> bool:
     """Whether two answers say the same: alike in words, and in every number."""
-    return numbers(answer) == numbers(other) and (
-        plain(answer) == plain(other) or token_f1(answer, other) >= _AGREEING
+    return numbers_in(answer) == numbers_in(other) and (
+        normalise(answer) == normalise(other) or token_f1(answer, other) >= _AGREEING
     )
 
 
 def according_to(work: str, question: str) -> str:
     start, rest = question[:1], question[1:]
-    is_asking = words_of(question)[0] in ASKING
+    is_asking = words_of(question)[0] in QUESTION_WORDS
     return f"According to {work}, {start.lower() if is_asking else start}{rest}"
 
 
 def _all_made(
-    pieces: Sequence[Piece], tasks: Sequence[Task], *, with_original: bool
-) -> Iterator[tuple[MadeExample, Piece]]:
+    pieces: Sequence[SourceText], tasks: Sequence[FormatTask], *, with_original: bool
+) -> Iterator[tuple[MadeExample, SourceText]]:
     for piece in pieces if with_original else ():
-        prompt = piece.fact.question if piece.fact else question_for(piece, Kind.ORIGINAL, 1)
+        prompt = (
+            piece.fact.question if piece.fact else training_question(piece, FormatKind.ORIGINAL, 1)
+        )
         answer = piece.fact.answer if piece.fact else piece.text
-        yield _made(piece, Kind.ORIGINAL, prompt, answer), piece
+        yield _made(piece, FormatKind.ORIGINAL, prompt, answer), piece
     for task in tasks:
-        kind, piece = task.format.kind, task.piece
+        kind, piece = task.format.kind, task.source
         for number, item in enumerate(task.chosen, start=1):
-            prompt = item.question or question_for(piece, kind, number)
+            prompt = item.question or training_question(piece, kind, number)
             yield _made(piece, kind, prompt, item.answer), piece
 
 
-def _made(piece: Piece, kind: Kind, prompt: str, answer: str) -> MadeExample:
+def _made(piece: SourceText, kind: FormatKind, prompt: str, answer: str) -> MadeExample:
     return MadeExample(prompt, answer, kind, piece.document, piece.section, piece.start, piece.end)
 
 
-def _refused(reason: str, made: MadeExample, piece: Piece) -> RefusedExample:
+def _refused(reason: str, made: MadeExample, piece: SourceText) -> RefusedExample:
     text = f"{made.prompt} {made.answer}"
     return RefusedExample(reason, made.format, made.document, piece.label, text)

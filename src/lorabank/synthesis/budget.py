@@ -7,7 +7,7 @@ tokens its reply may have. When the reply is there, what it did cost takes the p
 from dataclasses import dataclass
 
 from lorabank.errors import UsageError
-from lorabank.synthesis.generators import Finish, Reply, Request, estimate_prompt
+from lorabank.synthesis.generators import Finish, Reply, Request, estimate_prompt_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Budget:
 
 
 @dataclass(slots=True)
-class Meter:
+class BudgetMeter:
     """Counts against a budget."""
 
     budget: Budget
@@ -50,7 +50,7 @@ class Meter:
         self.in_flight += most
         return True
 
-    def settle(self, reply: Reply) -> None:
+    def record(self, reply: Reply) -> None:
         self.in_flight -= _most(reply.request)
         if reply.finish is not Finish.FAILED:
             self.prompt_tokens += reply.prompt_tokens
@@ -58,4 +58,4 @@ class Meter:
 
 
 def _most(request: Request) -> int:
-    return estimate_prompt(request) + request.max_tokens
+    return estimate_prompt_tokens(request) + request.max_tokens

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import final
 
 from lorabank.errors import StorageError, UsageError
-from lorabank.synthesis.generators import Finish, Generator, Reply, Request, key_of
+from lorabank.synthesis.generators import Finish, Generator, Reply, Request, cache_key
 
 _VERSION = 1
 _PATIENCE_S = 30.0  # with another process that writes a row
@@ -74,7 +74,7 @@ class ReplyCache:
     def get(self, generator: Generator, request: Request) -> Reply | None:
         row = self._db.execute(
             "SELECT text, finish, prompt_tokens, completion_tokens, why FROM replies WHERE key = ?",
-            (key_of(generator, request),),
+            (cache_key(generator, request),),
         ).fetchone()
         if row is None:
             return None
@@ -87,13 +87,13 @@ class ReplyCache:
             self._db.execute(
                 "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
-                    key_of(generator, reply.request),
+                    cache_key(generator, reply.request),
                     generator.name,
                     reply.text,
                     reply.finish.value,
                     reply.prompt_tokens,
                     reply.completion_tokens,
-                    reply.why,
+                    reply.reason,
                 ),
             )
         except sqlite3.OperationalError as error:

@@ -20,7 +20,13 @@ from threading import Event, Thread
 from typing import Any, final
 
 from lorabank.errors import UnavailableError, UsageError
-from lorabank.synthesis.generators import Finish, Reply, Request, estimate_prompt, estimate_tokens
+from lorabank.synthesis.generators import (
+    Finish,
+    Reply,
+    Request,
+    estimate_prompt_tokens,
+    estimate_tokens,
+)
 from lorabank.synthesis.wire import Answer, Wire
 
 WORKERS = 8
@@ -37,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long a request is worth."""
 
     timeout_s: float = 180.0
@@ -64,7 +70,7 @@ class Endpoint:
         base_url: str | None = None,
         key: str | None = None,
         workers: int = WORKERS,
-        patience: Patience | None = None,
+        retry_policy: RetryPolicy | None = None,
     ):
         """Nothing is sent yet.
 
@@ -83,7 +89,7 @@ class Endpoint:
             raise UsageError(
                 "OPENAI_API_KEY is not set; set it, or OPENAI_BASE_URL for an endpoint of your own"
             )
-        self._patience = patience or Patience()
+        self._patience = retry_policy or RetryPolicy()
         self._wire = Wire(base_url, key, timeout_s=self._patience.timeout_s)
         self._model, self._workers = model, workers
         self._without: set[str] = set()
@@ -138,7 +144,7 @@ class Endpoint:
         while True:
             run.wait_for_others()
             if run.stop.is_set():
-                return Reply(request, "", Finish.FAILED, why="the run ended first")
+                return Reply(request, "", Finish.FAILED, reason="the run ended first")
             body = self._body(request)
             answer = self._wire.post("chat/completions", body)
             reply = _read(request, answer.body) if answer.status == 200 else None
@@ -151,7 +157,7 @@ class Endpoint:
             why = answer.why or f"not a chat reply: {answer.body!r:.200}"
             tries += answer.status != 429 or time.monotonic() > give_up
             if not answer.may_pass:
-                return Reply(request, "", Finish.FAILED, why=why)
+                return Reply(request, "", Finish.FAILED, reason=why)
             if tries > patience.retries:
                 return self._lost(request, why)
             run.wait(wait_s, told_s=answer.retry_after_s)
@@ -162,7 +168,7 @@ class Endpoint:
         if self._n_lost is None or self._n_lost + 1 >= _LOST:
             raise self._gone(why)
         self._n_lost += 1
-        return Reply(request, "", Finish.FAILED, why=why)
+        return Reply(request, "", Finish.FAILED, reason=why)
 
     def _end_if_final(self, answer: Answer) -> None:
         """Raise what no other request would fare better with."""
@@ -238,7 +244,7 @@ def _read(request: Request, body: Any) -> Reply | None:
         message, finish = choice["message"], choice.get("finish_reason")
         text, refusal = message.get("content") or "", message.get("refusal")
         usage = body.get("usage") or {}
-        prompt = int(usage.get("prompt_tokens") or estimate_prompt(request))
+        prompt = int(usage.get("prompt_tokens") or estimate_prompt_tokens(request))
         completion = int(usage.get("completion_tokens") or estimate_tokens(text))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return None

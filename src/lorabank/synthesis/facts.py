@@ -10,11 +10,11 @@ import re
 from collections.abc import Sequence
 
 from lorabank.errors import UsageError
-from lorabank.retrieval.terms import EMPTY, words_of
-from lorabank.synthesis.formats import Kind
-from lorabank.synthesis.pieces import Piece
-from lorabank.synthesis.quality import numbers, plain
-from lorabank.synthesis.replies import Item
+from lorabank.retrieval.terms import STOP_WORDS, words_of
+from lorabank.synthesis.formats import FormatKind
+from lorabank.synthesis.item_checks import normalise, numbers_in
+from lorabank.synthesis.replies import WrittenItem
+from lorabank.synthesis.sources import SourceText
 from lorabank.tasks.examples import Example
 from lorabank.tasks.synthetic import phonebook
 
@@ -28,7 +28,7 @@ _OWNER_ASKED = "Whose phone number is {number}?"
 _WORD = re.compile(r"\w[\w'’-]*")
 
 
-def from_facts(document: str, facts: Sequence[Example]) -> list[Piece]:
+def sources_from_facts(document: str, facts: Sequence[Example]) -> list[SourceText]:
     """A piece for each fact.
 
     Raises:
@@ -40,11 +40,11 @@ def from_facts(document: str, facts: Sequence[Example]) -> list[Piece]:
             f"that ends in {long[0].question[:60]!r}; leave such facts out"
         )
     return [
-        Piece(
+        SourceText(
             document=document,
             title=document,
             label=fact.question,
-            work=document,
+            document_label=document,
             section="",
             text=f"Question: {fact.question}\nAnswer: {fact.answer}",
             fact=fact,
@@ -53,28 +53,30 @@ def from_facts(document: str, facts: Sequence[Example]) -> list[Piece]:
     ]
 
 
-def by_rule(fact: Example, kind: Kind, n: int) -> list[Item]:
+def variants_by_rule(fact: Example, kind: FormatKind, n: int) -> list[WrittenItem]:
     """Up to `n` variants of a fact that need no generator; none of most facts."""
     entry = phonebook.read_line(f"Question: {fact.question} Answer: {fact.answer}")
     if entry is None:
         return []
-    if kind is Kind.REVERSE:
-        return [Item(_OWNER_ASKED.format(number=entry.number), entry.name)]
-    return [Item(form.format(name=entry.name), entry.number) for form in _NUMBER_ASKED[:n]]
+    if kind is FormatKind.REVERSE:
+        return [WrittenItem(_OWNER_ASKED.format(number=entry.number), entry.name)]
+    return [WrittenItem(form.format(name=entry.name), entry.number) for form in _NUMBER_ASKED[:n]]
 
 
-def refine_fact(item: Item, kind: Kind, fact: Example) -> tuple[Item | None, str]:
+def refine_variant(
+    item: WrittenItem, kind: FormatKind, fact: Example
+) -> tuple[WrittenItem | None, str]:
     """The variant as it may be taught, or None and the reason why not."""
-    if kind is Kind.PARAPHRASE:
-        if plain(item.question) == plain(fact.question):
+    if kind is FormatKind.PARAPHRASE:
+        if normalise(item.question) == normalise(fact.question):
             return None, "the question as it was"
-        if numbers(fact.question) != numbers(item.question) or not names(fact.question) <= set(
-            words_of(item.question)
-        ):
+        if numbers_in(fact.question) != numbers_in(item.question) or not capitalised_words(
+            fact.question
+        ) <= set(words_of(item.question)):
             return None, "a paraphrase without the names and numbers of its question"
         if _has(item.question, fact.answer) and not _has(fact.question, fact.answer):
             return None, "a paraphrase that gives the answer away"
-        return Item(item.question, fact.answer), ""
+        return WrittenItem(item.question, fact.answer), ""
     if not _has(item.question, fact.answer):
         return None, "a reverse question that does not state the answer"
     if not _has(fact.question, item.answer):
@@ -84,11 +86,11 @@ def refine_fact(item: Item, kind: Kind, fact: Example) -> tuple[Item | None, str
     return item, ""
 
 
-def names(question: str) -> set[str]:
+def capitalised_words(question: str) -> set[str]:
     """The words of a question that have a capital and mean something, in lower case."""
     telling = (word for word in _WORD.findall(question) if word[:1].isupper())
-    return {part for word in telling if word.lower() not in EMPTY for part in words_of(word)}
+    return {part for word in telling if word.lower() not in STOP_WORDS for part in words_of(word)}
 
 
 def _has(text: str, words: str) -> bool:
-    return f" {plain(words)} " in f" {plain(text)} "
+    return f" {normalise(words)} " in f" {normalise(text)} "

@@ -15,7 +15,7 @@ from enum import StrEnum
 from lorabank.errors import UsageError
 
 
-class Kind(StrEnum):
+class FormatKind(StrEnum):
     """A format's name."""
 
     QA = "qa"
@@ -27,17 +27,19 @@ class Kind(StrEnum):
     REVERSE = "reverse"
 
 
-OF_FACTS = (Kind.PARAPHRASE, Kind.REVERSE)
+FACT_KINDS = (FormatKind.PARAPHRASE, FormatKind.REVERSE)
 """Made of a question and its answer; the others of a passage."""
 _MOST = 200  # of one kind for one passage: beyond, a model repeats itself
-_COUNTED = tuple(kind for kind in Kind if kind not in (Kind.ORIGINAL, Kind.REVERSE))
+_COUNTED = tuple(
+    kind for kind in FormatKind if kind not in (FormatKind.ORIGINAL, FormatKind.REVERSE)
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
     """So many of a kind, for each passage or fact."""
 
-    kind: Kind
+    kind: FormatKind
     count: int
 
     def __str__(self) -> str:
@@ -46,7 +48,7 @@ class Format:
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class FormatSize:
     """How much of a kind is asked for at once, and about how long it is."""
 
     batch: int
@@ -61,14 +63,14 @@ class Size:
         return self.fixed_tokens + round(self.per_token * passage_tokens)
 
 
-SIZES = {
-    Kind.QA: Size(20, 5, 50, 0.0),
-    Kind.SUMMARY: Size(4, 1, 40, 0.3),
-    Kind.REWRITE: Size(2, 1, 20, 1.1),
-    Kind.IMPLICATIONS: Size(2, 1, 60, 0.7),
-    Kind.ORIGINAL: Size(1, 1, 0, 0.0),
-    Kind.PARAPHRASE: Size(10, 5, 30, 0.0),
-    Kind.REVERSE: Size(1, 1, 50, 0.0),
+FORMAT_SIZES = {
+    FormatKind.QA: FormatSize(20, 5, 50, 0.0),
+    FormatKind.SUMMARY: FormatSize(4, 1, 40, 0.3),
+    FormatKind.REWRITE: FormatSize(2, 1, 20, 1.1),
+    FormatKind.IMPLICATIONS: FormatSize(2, 1, 60, 0.7),
+    FormatKind.ORIGINAL: FormatSize(1, 1, 0, 0.0),
+    FormatKind.PARAPHRASE: FormatSize(10, 5, 30, 0.0),
+    FormatKind.REVERSE: FormatSize(1, 1, 50, 0.0),
 }
 
 
@@ -87,19 +89,19 @@ def parse_formats(text: str) -> tuple[Format, ...]:
     return tuple(formats)
 
 
-def split(formats: Sequence[Format]) -> tuple[tuple[Format, ...], tuple[Format, ...]]:
+def split_formats(formats: Sequence[Format]) -> tuple[tuple[Format, ...], tuple[Format, ...]]:
     """The formats that are of passages, and those of facts."""
-    of_facts = tuple(one for one in formats if one.kind in OF_FACTS)
-    return tuple(one for one in formats if one.kind not in OF_FACTS), of_facts
+    of_facts = tuple(one for one in formats if one.kind in FACT_KINDS)
+    return tuple(one for one in formats if one.kind not in FACT_KINDS), of_facts
 
 
 def _parse(part: str) -> Format:
     name, colon, number = (piece.strip() for piece in part.partition(":"))
-    if name not in list(Kind):
-        near = difflib.get_close_matches(name.lower(), list(Kind), n=1)
+    if name not in list(FormatKind):
+        near = difflib.get_close_matches(name.lower(), list(FormatKind), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UsageError(f"--formats: no format {name!r}; there are {_allowed()}{hint}")
-    kind = Kind(name)
+    kind = FormatKind(name)
     if kind not in _COUNTED:
         if colon and number != "1":
             raise UsageError(f"--formats: there is one {kind} of each, got {part}; write {kind}")
@@ -113,4 +115,4 @@ def _parse(part: str) -> Format:
 
 
 def _allowed() -> str:
-    return ", ".join(f"{kind}:N" if kind in _COUNTED else str(kind) for kind in Kind)
+    return ", ".join(f"{kind}:N" if kind in _COUNTED else str(kind) for kind in FormatKind)

@@ -56,7 +56,7 @@ class Reply:
     finish: Finish
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    why: str = ""
+    reason: str = ""
     """In words, where it was refused or failed."""
 
 
@@ -84,7 +84,7 @@ class Generator(Protocol):
         """
 
 
-def key_of(generator: Generator, request: Request) -> str:
+def cache_key(generator: Generator, request: Request) -> str:
     """The same for the same words asked of the same model in the same way, and only then."""
     told = json.dumps([generator.name, asdict(request)], ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()
@@ -94,5 +94,5 @@ def estimate_tokens(text: str) -> int:
     return -(-len(text) // _CHARACTERS_PER_TOKEN)
 
 
-def estimate_prompt(request: Request) -> int:
+def estimate_prompt_tokens(request: Request) -> int:
     return sum(estimate_tokens(message.content) + 4 for message in request.messages)

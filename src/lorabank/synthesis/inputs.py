@@ -5,19 +5,24 @@ from pathlib import Path
 
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
-from lorabank.retrieval.chunks import Chunk, Count, count_words, cut
+from lorabank.retrieval.chunks import Chunk, TokenCounter, chunk_document, count_words
 from lorabank.retrieval.documents import LIMIT_MB, Document, read_documents
 from lorabank.synthesis.endpoint import WORKERS, Endpoint
 from lorabank.synthesis.generators import Generator
 from lorabank.synthesis.local import ROWS, LocalGenerator
-from lorabank.synthesis.written import WrittenGenerator, chunks_of, is_written, read_written
+from lorabank.synthesis.prewritten import (
+    PrewrittenGenerator,
+    chunks_of_passages,
+    is_prewritten,
+    read_prewritten,
+)
 
-FORMATS = "qa:20,summary:2,original"
+DEFAULT_FORMATS = "qa:20,summary:2,original"
 """Made of each passage unless something else is asked for."""
 _MOST_WORKERS = 256
 
 
-def read_sources(
+def read_source_documents(
     paths: Sequence[Path], *, encoding: str | None = None, limit_mb: float = LIMIT_MB
 ) -> list[Document]:
     """The documents in files and folders, or the passages of one file or folder of written texts.
@@ -25,13 +30,13 @@ def read_sources(
     Raises:
         DataError: what cannot be read.
     """
-    if len(paths) == 1 and is_written(paths[0]):
-        return [chunk.document for chunk in chunks_of(read_written(paths[0]))]
+    if len(paths) == 1 and is_prewritten(paths[0]):
+        return [chunk.document for chunk in chunks_of_passages(read_prewritten(paths[0]))]
     return read_documents(paths, encoding=encoding, limit_mb=limit_mb)
 
 
-def cut_all(
-    documents: Sequence[Document], *, size_tokens: int, count: Count = count_words
+def chunk_documents(
+    documents: Sequence[Document], *, size_tokens: int, count: TokenCounter = count_words
 ) -> list[Chunk]:
     """The chunks of all documents, in order.
 
@@ -44,7 +49,7 @@ def cut_all(
         chunk
         for one in documents
         for chunk in (
-            cut(one, size_tokens=size_tokens, count=count)
+            chunk_document(one, size_tokens=size_tokens, count=count)
             if one.sections
             else [Chunk(one, (), 0, len(one.text), count(one.text))]
         )
@@ -66,7 +71,7 @@ def generator_for(name: str, *, workers: int | None, local: Callable[[], Base]) 
     if kind == "openai":
         return Endpoint(rest, workers=workers or WORKERS)
     if kind == "file":
-        return WrittenGenerator.of(Path(rest))
+        return PrewrittenGenerator.of(Path(rest))
     return LocalGenerator(local(), rows=workers or ROWS)
 
 

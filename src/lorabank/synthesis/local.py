@@ -47,7 +47,7 @@ class LocalGenerator:
                     f"a prompt of {len(prompt)} tokens and a reply of up to {request.max_tokens} "
                     f"do not fit the model's {self._base.max_tokens}; use shorter passages"
                 )
-                yield Reply(request, "", Finish.FAILED, why=why)
+                yield Reply(request, "", Finish.FAILED, reason=why)
             else:
                 fits.append((request, prompt))
         if not fits:

@@ -7,9 +7,9 @@ too small for it labelled lines (questions) and the bare text (everything else).
 
 from collections.abc import Sequence
 
-from lorabank.synthesis.formats import SIZES, Kind
+from lorabank.synthesis.formats import FORMAT_SIZES, FormatKind
 from lorabank.synthesis.generators import Request, estimate_tokens
-from lorabank.synthesis.pieces import Piece
+from lorabank.synthesis.sources import SourceText
 from lorabank.tasks.examples import Message
 
 _ROOM = 2  # times the expected length before a reply is cut
@@ -17,7 +17,7 @@ _FORM_TOKENS = 64  # keys, brackets and quotes, and what a short reply may be lo
 _TOLD = 40  # earlier questions shown at most, the latest
 
 _WISHES = {
-    Kind.QA: (
+    FormatKind.QA: (
         "Write exactly {n} questions that this text answers, each with its answer.\n"
         "- Ask only about what the text says. Take over its names, numbers and terms unchanged.\n"
         "- Somebody who has not seen the text must know what each question is about: name the "
@@ -25,56 +25,56 @@ _WISHES = {
         "“the passage” or “the author”, and no “it”, “he” or “they” without its noun.\n"
         "- Keep answers short and complete. No two questions may ask for the same thing."
     ),
-    Kind.SUMMARY: (
+    FormatKind.SUMMARY: (
         "Write exactly {n} different summaries of this text. Each must stand alone, name what it "
         "is about, and give all main statements in order with their names and numbers, in about "
         "a third of the length. Add nothing that is not in the text."
     ),
-    Kind.REWRITE: (
+    FormatKind.REWRITE: (
         "Tell this text anew exactly {n} times, each time in other words and other sentence "
         "forms. Keep every name, number and detail and about the same length; add nothing."
     ),
-    Kind.IMPLICATIONS: (
+    FormatKind.IMPLICATIONS: (
         "Write exactly {n} different lists of what follows from this text, directly or by a short "
         "step of thought. One statement a line, each a full sentence that names its subject."
     ),
-    Kind.PARAPHRASE: (
+    FormatKind.PARAPHRASE: (
         "Ask this question in exactly {n} other ways, so that the answer stays the same. Keep "
         "every name and number. Do not give the answer away."
     ),
-    Kind.REVERSE: (
+    FormatKind.REVERSE: (
         "Turn this fact around. Write exactly {n} question that states the answer above and asks "
         "for what the question above is about, so that its own answer is a name or term that "
         "stands in the question above."
     ),
 }
 _PLAIN_WISHES = {
-    Kind.QA: "Write {n} questions about the text above, each with a short answer from it. Name "
-    "the subject in every question.",
-    Kind.SUMMARY: "Summarise the text above in a few sentences. Write only the summary.",
-    Kind.REWRITE: "Tell the text above anew in other words, with every name and number. Write "
-    "only the new text.",
-    Kind.IMPLICATIONS: "List what follows from the text above, one full sentence a line.",
-    Kind.PARAPHRASE: "Write {n} other ways to ask the question above, with the same names.",
-    Kind.REVERSE: "Write a question that contains the answer above and asks for the name in the "
-    "question above.",
+    FormatKind.QA: "Write {n} questions about the text above, each with a short answer from it. "
+    "Name the subject in every question.",
+    FormatKind.SUMMARY: "Summarise the text above in a few sentences. Write only the summary.",
+    FormatKind.REWRITE: "Tell the text above anew in other words, with every name and number. "
+    "Write only the new text.",
+    FormatKind.IMPLICATIONS: "List what follows from the text above, one full sentence a line.",
+    FormatKind.PARAPHRASE: "Write {n} other ways to ask the question above, with the same names.",
+    FormatKind.REVERSE: "Write a question that contains the answer above and asks for the name in "
+    "the question above.",
 }
-KEYS: dict[Kind, tuple[str, ...]] = {
-    Kind.QA: ("question", "answer"),
-    Kind.SUMMARY: ("summary",),
-    Kind.REWRITE: ("rewrite",),
-    Kind.IMPLICATIONS: ("implications",),
-    Kind.PARAPHRASE: ("question",),
-    Kind.REVERSE: ("question", "answer"),
+KEYS: dict[FormatKind, tuple[str, ...]] = {
+    FormatKind.QA: ("question", "answer"),
+    FormatKind.SUMMARY: ("summary",),
+    FormatKind.REWRITE: ("rewrite",),
+    FormatKind.IMPLICATIONS: ("implications",),
+    FormatKind.PARAPHRASE: ("question",),
+    FormatKind.REVERSE: ("question", "answer"),
 }
 """Of an item in a JSON reply, and the labels of its lines in a plain one."""
-LABELLED = (Kind.QA, Kind.PARAPHRASE, Kind.REVERSE)
+LABELLED = (FormatKind.QA, FormatKind.PARAPHRASE, FormatKind.REVERSE)
 """Kinds whose plain replies are labelled lines; of the others the whole reply is the item."""
 
 
 def request_for(
-    piece: Piece,
-    kind: Kind,
+    piece: SourceText,
+    kind: FormatKind,
     n: int,
     *,
     as_json: bool,
@@ -90,7 +90,7 @@ def request_for(
         focus: sentences of the piece to ask about first; none for all of it.
         avoid: questions that there are already.
     """
-    wish = (_WISHES if as_json else _PLAIN_WISHES)[kind].format(n=n, work=piece.work)
+    wish = (_WISHES if as_json else _PLAIN_WISHES)[kind].format(n=n, work=piece.document_label)
     parts = [_shown(piece), wish]
     if focus:
         parts.append("\n".join(["Ask about these sentences:", *(f"- {line}" for line in focus)]))
@@ -98,7 +98,7 @@ def request_for(
         told = (f"- {line}" for line in avoid[-_TOLD:])
         parts.append("\n".join(["These are asked already; ask for something else:", *told]))
     parts.append(_form(kind, as_json=as_json))
-    tokens = SIZES[kind].item_tokens(estimate_tokens(piece.text))
+    tokens = FORMAT_SIZES[kind].item_tokens(estimate_tokens(piece.text))
     return Request(
         (Message("user", "\n\n".join(part for part in parts if part)),),
         max_tokens=_rounded(_ROOM * n * tokens + _FORM_TOKENS),
@@ -111,14 +111,14 @@ def request_for(
     )
 
 
-def question_for(piece: Piece, kind: Kind, number: int) -> str:
+def training_question(piece: SourceText, kind: FormatKind, number: int) -> str:
     """The prompt a made text is taught to answer; `number` counts from 1 within piece and kind."""
     version = f" (version {number})" if number > 1 else ""
     return {
-        Kind.SUMMARY: f"Summarise {piece.label}{version}.",
-        Kind.REWRITE: f"Tell in other words what {piece.label} says{version}.",
-        Kind.IMPLICATIONS: f"What follows from {piece.label}{version}?",
-        Kind.ORIGINAL: f"What does {piece.label} say, word for word?",
+        FormatKind.SUMMARY: f"Summarise {piece.label}{version}.",
+        FormatKind.REWRITE: f"Tell in other words what {piece.label} says{version}.",
+        FormatKind.IMPLICATIONS: f"What follows from {piece.label}{version}?",
+        FormatKind.ORIGINAL: f"What does {piece.label} say, word for word?",
     }[kind]
 
 
@@ -127,14 +127,14 @@ def _rounded(tokens: int) -> int:
     return 1 << (tokens - 1).bit_length()
 
 
-def _shown(piece: Piece) -> str:
+def _shown(piece: SourceText) -> str:
     if piece.fact:
         return piece.text
     section = f"\nSection: {piece.section}" if piece.section else ""
     return f"Title: {piece.title}{section}\n\nText:\n{piece.text}"
 
 
-def _form(kind: Kind, *, as_json: bool) -> str:
+def _form(kind: FormatKind, *, as_json: bool) -> str:
     if as_json:
         item = ", ".join(f'"{key}": "…"' for key in KEYS[kind])
         return f'Reply with JSON alone, of this form: {{"items": [{{{item}}}]}}'

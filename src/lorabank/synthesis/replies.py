@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from lorabank.synthesis.formats import Kind
+from lorabank.synthesis.formats import FormatKind
 from lorabank.synthesis.generators import Finish, Reply
 from lorabank.synthesis.prompts import KEYS, LABELLED
 
-FORM = "not in the form asked for"
+WRONG_FORM = "not in the form asked for"
 _THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 _FENCE = re.compile(r"\A```\w*\s*\n(.*?)(?:\n```)?\Z", re.DOTALL)
 _OPENING = re.compile(r'\A\s*(?:\{\s*"items"\s*:\s*)?\[\s*')
@@ -28,7 +28,7 @@ _REFUSAL = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class WrittenItem:
     """One thing made: a question and its answer, or a text that stands as the answer."""
 
     question: str
@@ -36,32 +36,32 @@ class Item:
 
 
 @dataclass(slots=True)
-class Reading:
+class ParsedReply:
     """What a reply holds."""
 
-    items: list[Item] = field(default_factory=list)
-    faults: list[tuple[str, str]] = field(default_factory=list)
+    items: list[WrittenItem] = field(default_factory=list)
+    rejected: list[tuple[str, str]] = field(default_factory=list)
     """(reason, text) of what was no item."""
 
 
-def read_reply(reply: Reply, kind: Kind) -> Reading:
+def parse_reply(reply: Reply, kind: FormatKind) -> ParsedReply:
     text = _THOUGHT.sub("", reply.text).strip()
     if reply.finish in (Finish.REFUSED, Finish.FAILED):
-        return Reading(faults=[(reply.finish, reply.why or text)])
+        return ParsedReply(rejected=[(reply.finish, reply.reason or text)])
     if _REFUSAL.match(text):
-        return Reading(faults=[(Finish.REFUSED, text)])
+        return ParsedReply(rejected=[(Finish.REFUSED, text)])
     is_cut = reply.finish is Finish.LENGTH
     if reply.request.as_json:
         return _from_json(text, kind, is_cut=is_cut)
     if kind in LABELLED:
-        return read_lines(text, kind, is_cut=is_cut)
+        return parse_labelled_lines(text, kind, is_cut=is_cut)
     if is_cut:
-        return Reading(faults=[("cut off", text)])
-    texts = [text] if kind is Kind.IMPLICATIONS else numbered(text)
+        return ParsedReply(rejected=[("cut off", text)])
+    texts = [text] if kind is FormatKind.IMPLICATIONS else split_numbered(text)
     return _checked([{KEYS[kind][0]: one} for one in texts], kind)
 
 
-def numbered(text: str) -> list[str]:
+def split_numbered(text: str) -> list[str]:
     """The texts of a reply that counts them, 1. 2. 3.; else the whole reply, which is one text."""
     parts = _NUMBERED.split(f"\n{text}")
     counted = [int(number) for number in parts[1::2]]
@@ -70,19 +70,19 @@ def numbered(text: str) -> list[str]:
     return [text]
 
 
-def _from_json(text: str, kind: Kind, *, is_cut: bool) -> Reading:
+def _from_json(text: str, kind: FormatKind, *, is_cut: bool) -> ParsedReply:
     if fenced := _FENCE.match(text):
         text = fenced[1]
     if is_cut:
         found = list(_whole_items(text))
-        return _checked(found, kind) if found else Reading(faults=[("cut off", text)])
+        return _checked(found, kind) if found else ParsedReply(rejected=[("cut off", text)])
     try:
         raw = json.loads(text)
     except json.JSONDecodeError:
-        return Reading(faults=[(FORM, text)])
+        return ParsedReply(rejected=[(WRONG_FORM, text)])
     items = raw.get("items") if isinstance(raw, dict) else raw
     if not isinstance(items, list) or not items:
-        return Reading(faults=[(FORM, text)])
+        return ParsedReply(rejected=[(WRONG_FORM, text)])
     return _checked(items, kind)
 
 
@@ -99,7 +99,7 @@ def _whole_items(text: str) -> Iterator[object]:
         at += len(text[at:]) - len(text[at:].lstrip(" ,\n\t\r"))
 
 
-def read_lines(text: str, kind: Kind, *, is_cut: bool = False) -> Reading:
+def parse_labelled_lines(text: str, kind: FormatKind, *, is_cut: bool = False) -> ParsedReply:
     rows = _labelled_rows(text)
     if is_cut and rows:
         rows.pop()  # nobody knows how it would have gone on
@@ -110,13 +110,13 @@ def read_lines(text: str, kind: Kind, *, is_cut: bool = False) -> Reading:
             items.append({row.label: row.text for row in group})
             rows = rows[len(keys) :]
         else:
-            faults.append((FORM, f"{group[0].label}: {group[0].text}"))
+            faults.append((WRONG_FORM, f"{group[0].label}: {group[0].text}"))
             rows = rows[1:]
     checked = _checked(items, kind)
-    faults += checked.faults
+    faults += checked.rejected
     if not checked.items and not faults:
-        faults.append(("cut off" if is_cut else FORM, text))
-    return Reading(checked.items, faults)
+        faults.append(("cut off" if is_cut else WRONG_FORM, text))
+    return ParsedReply(checked.items, faults)
 
 
 @dataclass(slots=True)
@@ -144,23 +144,23 @@ def _labelled_rows(text: str) -> list[_Row]:
     return rows
 
 
-def _checked(raw: Sequence[object], kind: Kind) -> Reading:
+def _checked(raw: Sequence[object], kind: FormatKind) -> ParsedReply:
     """Items with a text under each key; others are faults."""
-    reading = Reading()
+    reading = ParsedReply()
     for one in raw:
         texts = [_text(one.get(key)) for key in KEYS[kind]] if isinstance(one, dict) else [""]
         if all(texts):
             reading.items.append(_item(kind, texts))
         else:
             shown = json.dumps(one, ensure_ascii=False)
-            reading.faults.append(("an item without its texts", shown))
+            reading.rejected.append(("an item without its texts", shown))
     return reading
 
 
-def _item(kind: Kind, texts: list[str]) -> Item:
+def _item(kind: FormatKind, texts: list[str]) -> WrittenItem:
     if len(texts) == 2:
-        return Item(texts[0], texts[1])
-    return Item(texts[0], "") if kind is Kind.PARAPHRASE else Item("", texts[0])
+        return WrittenItem(texts[0], texts[1])
+    return WrittenItem(texts[0], "") if kind is FormatKind.PARAPHRASE else WrittenItem("", texts[0])
 
 
 def _text(raw: object) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.errors import StorageError
-from lorabank.synthesis.coverage import Coverage
+from lorabank.synthesis.coverage import QuestionCoverage
 
 SAMPLES = 3  # of each reason, shown
 _SHOWN = 160  # characters of a sample
@@ -56,14 +56,14 @@ class SynthesisOutcome:
     formats: str
     documents: int = 0
     passages: int = 0
-    without: list[str] = field(default_factory=list)
+    documents_without_examples: list[str] = field(default_factory=list)
     """Documents that no example was made of."""
     wanted: int = 0
     """Examples asked for; fewer are made where the generator gave no more that is fit."""
     made: list[MadeExample] = field(default_factory=list)
     refused: list[RefusedExample] = field(default_factory=list)
     contradictions: list[Contradiction] = field(default_factory=list)
-    coverage: Coverage = field(default_factory=Coverage)
+    coverage: QuestionCoverage = field(default_factory=QuestionCoverage)
     """Of passages that questions were made of."""
     calls: int = 0
     """Requests asked anew."""
@@ -72,7 +72,7 @@ class SynthesisOutcome:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     """Of the calls alone."""
-    not_asked: int = 0
+    over_budget: int = 0
     """Requests the budget did not reach."""
     seconds: float = 0.0
 
@@ -85,11 +85,11 @@ class SynthesisOutcome:
             "passages": self.passages,
             "wanted": self.wanted,
             "examples": len(self.made),
-            "without": self.without,
+            "without": self.documents_without_examples,
             "by_format": dict(Counter(one.format for one in self.made)),
             "calls": self.calls,
             "kept": self.cached_replies,
-            "not_asked": self.not_asked,
+            "not_asked": self.over_budget,
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "seconds": self.seconds,

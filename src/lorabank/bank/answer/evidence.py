@@ -29,8 +29,8 @@ from lorabank.bank.write.stored_text import DOCUMENTS
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.embedder import Embedder
 from lorabank.engine.inference.reranker import token_likelihoods
-from lorabank.retrieval.keys import sentence_spans
-from lorabank.retrieval.terms import stem, stems_of_empty
+from lorabank.retrieval.indexed_texts import sentence_spans
+from lorabank.retrieval.terms import stem, stop_word_stems
 from lorabank.tasks.examples import Example
 
 N_SENTENCES = 3
@@ -217,7 +217,7 @@ def _tells(excerpt: Excerpt, example: Example) -> bool:
     """Whether a sentence has the answer and something of what is asked."""
     text = excerpt.chunk.text
     answer = re.compile(rf"(?<!\w){re.escape(example.answer.strip())}(?!\w)", re.IGNORECASE)
-    asked = stems(example.question) - stems_of_empty()
+    asked = stems(example.question) - stop_word_stems()
     return any(
         answer.search(text, a, b) and asked & stems(text[a:b]) for a, b in sentence_spans(text)
     )

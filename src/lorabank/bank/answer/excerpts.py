@@ -20,8 +20,8 @@ from lorabank.errors import UsageError
 from lorabank.retrieval import chunks
 from lorabank.retrieval.chunks import Chunk
 from lorabank.retrieval.documents import Document
-from lorabank.retrieval.index import Found, TextIndex
-from lorabank.retrieval.keys import cut
+from lorabank.retrieval.index import SearchHit, TextIndex
+from lorabank.retrieval.indexed_texts import split_into_passages
 
 SIZE_TOKENS = 256
 OVERLAP_TOKENS = 32
@@ -128,7 +128,7 @@ class Excerpts:
         vectors = embedder.embed(questions) if embedder else [None] * len(questions)
         found = []
         for question, vector in zip(questions, vectors, strict=True):
-            routed = held.index.route(question, vector, k=k)
+            routed = held.index.search(question, vector, k=k)
             found.append([self._excerpt(held, question, one) for one in routed if _fits(one)])
         return found
 
@@ -138,7 +138,7 @@ class Excerpts:
         n = len(held.chunks)
         return measure_coverage(question, [text], frequencies=held.frequencies, n_modules=n)
 
-    def _excerpt(self, held: _IndexedChunks, question: str, found: Found) -> Excerpt:
+    def _excerpt(self, held: _IndexedChunks, question: str, found: SearchHit) -> Excerpt:
         i = int(found.name)
         chunk = held.chunks[i]
         return Excerpt(
@@ -182,7 +182,7 @@ class Excerpts:
     def _build(self, documents: dict[str, tuple[str, Document]]) -> _IndexedChunks:
         held, started = _IndexedChunks(), time.perf_counter()
         for module, document in documents.values():
-            some = chunks.cut(
+            some = chunks.chunk_document(
                 document,
                 size_tokens=SIZE_TOKENS,
                 overlap_tokens=OVERLAP_TOKENS,
@@ -192,7 +192,9 @@ class Excerpts:
             held.modules += [module] * len(some)
         held.frequencies, _ = count_document_frequencies([c.text] for c in held.chunks)
         # Each chunk is to the index what a module is; the zeros keep their order.
-        keys = cut((f"{i:09}", "text", chunk.text) for i, chunk in enumerate(held.chunks))
+        keys = split_into_passages(
+            (f"{i:09}", "text", chunk.text) for i, chunk in enumerate(held.chunks)
+        )
         if keys.passages:
             vectors = self.texts.embed_sentences(keys.sentences, kept=_VECTORS)
             held.index = TextIndex(keys, vectors=vectors)
@@ -201,8 +203,11 @@ class Excerpts:
         return held
 
 
-def _fits(found: Found) -> bool:
-    return found.parts.get("bm25", 0.0) > 0 or found.parts.get("dense", 0.0) >= LEAST_SIMILARITY
+def _fits(found: SearchHit) -> bool:
+    return (
+        found.score_parts.get("bm25", 0.0) > 0
+        or found.score_parts.get("dense", 0.0) >= LEAST_SIMILARITY
+    )
 
 
 def _save(held: _IndexedChunks, folder: Path) -> None:

@@ -53,7 +53,7 @@ class TextRouter:
                 Candidate(
                     found.name,
                     found.score,
-                    dict(found.parts),
+                    dict(found.score_parts),
                     *self.texts.module_coverage(question, found.name),
                 )
                 for found in few

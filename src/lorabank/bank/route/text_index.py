@@ -25,8 +25,8 @@ from lorabank.engine.inference.embedder import Embedder, load_embedder
 from lorabank.engine.inference.reranker import Reranker
 from lorabank.errors import UnavailableError, UsageError
 from lorabank.retrieval import index as retrieval
-from lorabank.retrieval.index import Found, TextIndex
-from lorabank.retrieval.keys import Sentence, cut
+from lorabank.retrieval.index import SearchHit, TextIndex
+from lorabank.retrieval.indexed_texts import PassageSentence, split_into_passages
 from lorabank.retrieval.rerank import N_CANDIDATES
 from lorabank.store.store import Store
 
@@ -56,7 +56,7 @@ class ModuleTexts:
         k: int,
         method: str = "hybrid",
         base: Base | None = None,
-    ) -> list[list[Found]]:
+    ) -> list[list[SearchHit]]:
         """The modules that fit each question best.
 
         Args:
@@ -74,10 +74,10 @@ class ModuleTexts:
         embedder = self.embedder() if method != "bm25" else None
         if embedder is None:
             by_words = "dense" if method == "dense" else "bm25"
-            return [index.route(question, k=k, method=by_words) for question in questions]
+            return [index.search(question, k=k, method=by_words) for question in questions]
         is_reranked = method == "reranked"
         found = [
-            index.route(
+            index.search(
                 question,
                 vector,
                 k=max(k, N_CANDIDATES) if is_reranked else k,
@@ -180,7 +180,7 @@ class ModuleTexts:
         for name, _, text in keys:
             by_module.setdefault(name, []).append(text)
         self._frequencies, self._n_modules = count_document_frequencies(by_module.values())
-        pieces = cut(keys)
+        pieces = split_into_passages(keys)
         self._index = (
             TextIndex(pieces, vectors=self.embed_sentences(pieces.sentences))
             if pieces.passages
@@ -209,7 +209,7 @@ class ModuleTexts:
                     shutil.rmtree(old, ignore_errors=True)
 
     def embed_sentences(
-        self, sentences: Sequence[Sentence], *, kept: str = _VECTORS
+        self, sentences: Sequence[PassageSentence], *, kept: str = _VECTORS
     ) -> np.ndarray | None:
         """(sentences, d) float16, each computed once; None without an embedder.
 

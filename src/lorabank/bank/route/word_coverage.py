@@ -8,7 +8,7 @@ that "phone" and "number" count for nothing in a phone book and a family name fo
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from lorabank.retrieval.terms import stem, stems_of_empty, words_of
+from lorabank.retrieval.terms import stem, stop_word_stems, words_of
 
 
 def stems(text: str) -> frozenset[str]:
@@ -38,7 +38,7 @@ def measure_coverage(
     """
     asked = stems(question)
     weight = {w: math.log((n_modules + 1) / (frequencies.get(w, 0) + 0.5)) for w in asked}
-    telling = {w for w in asked if w not in stems_of_empty()}
+    telling = {w for w in asked if w not in stop_word_stems()}
     total = sum(weight.values())
     best_weight = best_share = 0.0
     for key in keys:

@@ -15,19 +15,19 @@ from lorabank.bank.write.drafts import DraftPassage, DraftSource, ModuleDraft
 from lorabank.bank.write.held_out import PassageSpan, find_best_passage, hold_out, locate_passage
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
-from lorabank.retrieval.chunks import Chunk, Count
+from lorabank.retrieval.chunks import Chunk, TokenCounter
 from lorabank.retrieval.documents import Document
 from lorabank.store.names import check_name
 from lorabank.store.records import Source
 from lorabank.synthesis.cache import ReplyCache
+from lorabank.synthesis.example_synthesis import synthesise
+from lorabank.synthesis.format_tasks import SamplingOptions
 from lorabank.synthesis.formats import parse_formats
 from lorabank.synthesis.generators import Generator
-from lorabank.synthesis.inputs import FORMATS, cut_all
-from lorabank.synthesis.pieces import from_chunks
+from lorabank.synthesis.inputs import DEFAULT_FORMATS, chunk_documents
 from lorabank.synthesis.results import MadeExample, SynthesisOutcome
-from lorabank.synthesis.rounds import OnReply
-from lorabank.synthesis.synthesise import synthesise
-from lorabank.synthesis.tasks import SamplingOptions
+from lorabank.synthesis.sources import sources_from_chunks
+from lorabank.synthesis.synthesis_run import OnReply
 from lorabank.tasks.examples import Example, from_pair
 
 CACHE = "synthesis.sqlite"
@@ -41,7 +41,7 @@ AUTO, PER_DOCUMENT = "auto", "per-document"
 class DraftOptions:
     """How documents become parcels."""
 
-    formats: str = FORMATS
+    formats: str = DEFAULT_FORMATS
     """What to make of each passage (synthesis/formats.py)."""
     chunk_tokens: int = 256
     """Tokens of a passage at most, by the base's own tokenizer."""
@@ -97,8 +97,10 @@ def draft_documents(
             answered is kept.
     """
     check_documents(name, documents, options)
-    chunks = cut_all(documents, size_tokens=options.chunk_tokens, count=token_counter(reader.base))
-    pieces = from_chunks(chunks)
+    chunks = chunk_documents(
+        documents, size_tokens=options.chunk_tokens, count=token_counter(reader.base)
+    )
+    pieces = sources_from_chunks(chunks)
     folder = reader.store.path / "derived"
     folder.mkdir(exist_ok=True)
     with ReplyCache(folder / CACHE) as cache:
@@ -107,7 +109,7 @@ def draft_documents(
             parse_formats(options.formats),
             generator,
             None if generator.is_file else cache,
-            way=SamplingOptions(seed=options.seed),
+            sampling=SamplingOptions(seed=options.seed),
             held_out=[example.question for example in options.held_out],
             skip_failed=options.skip_failed,
             on_reply=on_reply,
@@ -202,7 +204,7 @@ def plan_modules(name: str, counts: Mapping[str, int], modules: str) -> dict[str
     return {f"{name}-{i}": names for i, names in enumerate(dealt, start=1)}
 
 
-def token_counter(base: Base) -> Count:
+def token_counter(base: Base) -> TokenCounter:
     """Counts tokens as the base does, special ones left out."""
     tokenizer = base.chat.tokenizer
 

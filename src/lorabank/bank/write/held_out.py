@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lorabank.synthesis.formats import OF_FACTS, Kind
-from lorabank.synthesis.pieces import Piece
-from lorabank.synthesis.quality import HeldOut, plain, support
+from lorabank.synthesis.formats import FACT_KINDS, FormatKind
+from lorabank.synthesis.item_checks import HeldOutQuestions, normalise, support
 from lorabank.synthesis.results import MadeExample
+from lorabank.synthesis.sources import SourceText
 from lorabank.tasks.examples import Example
 
 HELD_OUT_ONE_IN = 6
@@ -33,7 +33,7 @@ class HeldOutSplit:
 
 def hold_out(made: Sequence[MadeExample], *, seed: int) -> HeldOutSplit:
     """About one in six of the questions apart, drawn at random; of no document all that is made."""
-    questions = [one for one in made if one.format == Kind.QA]
+    questions = [one for one in made if one.format == FormatKind.QA]
     n = min(len(questions) // 2, max(FEWEST_HELD_OUT, round(len(questions) / HELD_OUT_ONE_IN)))
     firsts = {one.document: one.prompt for one in reversed(made)}
     waiting = [one for one in questions if one.prompt not in firsts.values()]
@@ -61,7 +61,7 @@ def locate_passage(one: MadeExample) -> PassageSpan:
     return one.document, one.start, one.end
 
 
-def find_best_passage(example: Example, pieces: Sequence[Piece]) -> PassageSpan:
+def find_best_passage(example: Example, pieces: Sequence[SourceText]) -> PassageSpan:
     """The passage that has most of what a question and its answer say."""
     said = f"{example.question} {example.answer}"
     best = max(pieces, key=lambda piece: support(said, piece))
@@ -70,15 +70,16 @@ def find_best_passage(example: Example, pieces: Sequence[Piece]) -> PassageSpan:
 
 def _near(asked: Sequence[MadeExample], taught: Sequence[MadeExample]) -> set[str]:
     """Which of the questions that are asked are nearly the same as one that is taught."""
-    held, near = HeldOut([one.prompt for one in asked]), set[str]()
+    held, near = HeldOutQuestions([one.prompt for one in asked]), set[str]()
     for one in taught:
-        if (same := held.same_as(one.prompt)) is not None:
+        if (same := held.find_match(one.prompt)) is not None:
             near.add(same)
     return near
 
 
 def _is_variant(one: MadeExample, of: MadeExample) -> bool:
     """Whether it is the same fact in other words, or from its other end."""
-    return one.format in OF_FACTS and (
-        plain(one.answer) == plain(of.answer) or f" {plain(of.answer)} " in f" {plain(one.prompt)} "
+    return one.format in FACT_KINDS and (
+        normalise(one.answer) == normalise(of.answer)
+        or f" {normalise(of.answer)} " in f" {normalise(one.prompt)} "
     )

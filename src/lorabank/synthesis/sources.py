@@ -15,14 +15,14 @@ from lorabank.tasks.examples import Example
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class SourceText:
     """One passage, or one fact."""
 
     document: str
     title: str
     label: str
     """How a prompt names the piece; no other piece has it."""
-    work: str
+    document_label: str
     """How a question names the document; no other document has it."""
     section: str
     text: str
@@ -33,7 +33,7 @@ class Piece:
     """The question and the answer, where it is a fact."""
 
 
-def from_chunks(chunks: Sequence[Chunk]) -> list[Piece]:
+def sources_from_chunks(chunks: Sequence[Chunk]) -> list[SourceText]:
     """Pieces in the chunks' order.
 
     Raises:
@@ -54,6 +54,8 @@ def from_chunks(chunks: Sequence[Chunk]) -> list[Piece]:
         part = f"part {seen[name]} of {n_parts[name]} of " if n_parts[name] > 1 else ""
         text = chunk.text.strip()
         pieces.append(
-            Piece(name, chunk.title, part + work, work, chunk.heading, text, chunk.start, chunk.end)
+            SourceText(
+                name, chunk.title, part + work, work, chunk.heading, text, chunk.start, chunk.end
+            )
         )
     return pieces

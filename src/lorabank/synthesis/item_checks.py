@@ -11,17 +11,17 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from lorabank.retrieval.terms import EMPTY, stem, stems_of_empty, words_of
-from lorabank.synthesis.formats import Kind
-from lorabank.synthesis.pieces import Piece
-from lorabank.synthesis.replies import Item
+from lorabank.retrieval.terms import STOP_WORDS, stem, stop_word_stems, words_of
+from lorabank.synthesis.formats import FormatKind
+from lorabank.synthesis.replies import WrittenItem
+from lorabank.synthesis.sources import SourceText
 
 ANSWER_SUPPORT = 0.6
 TEXT_SUPPORT = 0.25
 _ALIKE = 0.85  # of two questions' stems, in common over all, with answers that agree as much
 _COPIED = 0.8  # of a text's runs of words in another one: the same text
 _HELD_RUN, _HELD_SHARE, _HELD_STEMS = 4, 0.5, 0.6
-_SPAN = {Kind.SUMMARY: (0.02, 0.9), Kind.REWRITE: (0.4, 2.0)}
+_SPAN = {FormatKind.SUMMARY: (0.02, 0.9), FormatKind.REWRITE: (0.4, 2.0)}
 """Words of a text over its passage's: outside, it is not what was asked for."""
 
 _WORKS = "paper|passage|text|article|document|study|excerpt|introduction|paragraph|research|work"
@@ -36,7 +36,7 @@ _PRONOUN = re.compile(
     re.IGNORECASE,
 )
 _PERSON = ("he", "she", "his", "her", "him")
-ASKING = frozenset(
+QUESTION_WORDS = frozenset(
     """
     what which who whose whom when where why how is are was were do does did can could has had have
     in on at by for from to under
@@ -67,36 +67,36 @@ _UNTELLING = frozenset(
 )
 
 
-def stems(text: str) -> list[str]:
+def content_stems(text: str) -> list[str]:
     """The stems that carry meaning, in order."""
     found = (stem(word) for word in words_of(text))
-    return [one for one in found if one not in stems_of_empty()]
+    return [one for one in found if one not in stop_word_stems()]
 
 
-def plain(text: str) -> str:
+def normalise(text: str) -> str:
     """Words alone, in lower case: two texts alike in these are the same text."""
     return " ".join(words_of(text))
 
 
-def support(answer: str, piece: Piece) -> float:
+def support(answer: str, piece: SourceText) -> float:
     """0..1: how far the passage has what the answer says."""
     answer = _THOUSANDS.sub("", answer)
     source = _THOUSANDS.sub("", f"{piece.title}\n{piece.section}\n{piece.text}")
-    if numbers(answer) - numbers(source):
+    if numbers_in(answer) - numbers_in(source):
         return 0.0
-    if f" {plain(answer)} " in f" {plain(source)} ":
+    if f" {normalise(answer)} " in f" {normalise(source)} ":
         return 1.0
-    said, had = stems(answer), set(stems(source))
+    said, had = content_stems(answer), set(content_stems(source))
     return sum(one in had for one in said) / len(said) if said else 0.0
 
 
-def numbers(text: str) -> set[str]:
+def numbers_in(text: str) -> set[str]:
     """Numbers of two digits or more, without separators; a single digit may be a count."""
     found = _NUMBER.findall(_LIST_NUMBER.sub("", text))
     return {bare for one in found if len(bare := re.sub(r"\D", "", one)) > 1}
 
 
-def with_title(question: str, work: str) -> str:
+def name_document(question: str, work: str) -> str:
     """The question with its work named where it says “this paper” or “the authors”."""
     named = _AUTHORS.sub(lambda _: f"the authors of {work}", question)
     return _THIS_WORK.sub(lambda _: work, named)
@@ -105,7 +105,7 @@ def with_title(question: str, work: str) -> str:
 def is_question(text: str) -> bool:
     """Whether it ends in a question mark, or begins as a question or a request does."""
     first = words_of(text)[0]
-    return text.rstrip("\"”’') ").endswith("?") or first in ASKING | _TELLING
+    return text.rstrip("\"”’') ").endswith("?") or first in QUESTION_WORDS | _TELLING
 
 
 def is_self_contained(question: str) -> bool:
@@ -116,7 +116,7 @@ def is_self_contained(question: str) -> bool:
     """
     for found in _PRONOUN.finditer(question):
         before = question[: found.start()].split()
-        words = [word for word in before if not set(words_of(word)) <= EMPTY | _UNTELLING]
+        words = [word for word in before if not set(words_of(word)) <= STOP_WORDS | _UNTELLING]
         if found[0].lower() in _PERSON:
             words = [word for word in words if word.lstrip("“\"'(")[:1].isupper()]
             words += [word for word in before if word.lower() in _ASKED]
@@ -125,22 +125,24 @@ def is_self_contained(question: str) -> bool:
     return True
 
 
-def refine(item: Item, kind: Kind, piece: Piece) -> tuple[Item | None, str]:
+def refine_item(
+    item: WrittenItem, kind: FormatKind, piece: SourceText
+) -> tuple[WrittenItem | None, str]:
     """The item as it may be taught, or None and the reason why not."""
-    if kind is Kind.QA:
-        item = Item(with_title(item.question, piece.work), item.answer)
+    if kind is FormatKind.QA:
+        item = WrittenItem(name_document(item.question, piece.document_label), item.answer)
         if not is_question(item.question):
             return None, "no question"
         if not is_self_contained(item.question):
             return None, "a question that needs its passage to be understood"
-        if item.answer.rstrip().endswith("?") or plain(item.answer) == plain(item.question):
+        if item.answer.rstrip().endswith("?") or normalise(item.answer) == normalise(item.question):
             return None, "an answer that asks"
         # Where yes or no is the answer, the question says it.
-        said = item.question if plain(item.answer) in ("yes", "no") else item.answer
+        said = item.question if normalise(item.answer) in ("yes", "no") else item.answer
         if support(said, piece) < ANSWER_SUPPORT:
             return None, "an answer the passage does not support"
         return item, ""
-    if plain(item.answer) == plain(piece.text):
+    if normalise(item.answer) == normalise(piece.text):
         return None, "a copy of its passage"
     least, most = _SPAN.get(kind, (0.0, float("inf")))
     if not least <= len(words_of(item.answer)) / max(1, len(words_of(piece.text))) <= most:
@@ -150,23 +152,25 @@ def refine(item: Item, kind: Kind, piece: Piece) -> tuple[Item | None, str]:
     return item, ""
 
 
-def is_repeat(item: Item, earlier: Iterable[Item]) -> bool:
+def is_repeat(item: WrittenItem, earlier: Iterable[WrittenItem]) -> bool:
     """Whether one of the earlier items of the same piece and kind says the same."""
     return any(_same(item, other) for other in earlier)
 
 
-def _same(a: Item, b: Item) -> bool:
+def _same(a: WrittenItem, b: WrittenItem) -> bool:
     if not a.question:
         runs, others = _runs(a.answer), _runs(b.answer)
         return len(runs & others) >= _COPIED * max(1, min(len(runs), len(others)))
-    if plain(a.question) == plain(b.question):
+    if normalise(a.question) == normalise(b.question):
         return True
     return _overlap(a.question, b.question) >= _ALIKE and _overlap(a.answer, b.answer) >= _ALIKE
 
 
 def _overlap(a: str, b: str) -> float:
-    one, other = set(stems(a)), set(stems(b))
-    return len(one & other) / len(one | other) if one | other else float(plain(a) == plain(b))
+    one, other = set(content_stems(a)), set(content_stems(b))
+    return (
+        len(one & other) / len(one | other) if one | other else float(normalise(a) == normalise(b))
+    )
 
 
 def _runs(text: str, n: int = 5) -> set[tuple[str, ...]]:
@@ -174,7 +178,7 @@ def _runs(text: str, n: int = 5) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + n]) for i in range(max(1, len(words) - n + 1))}
 
 
-class HeldOut:
+class HeldOutQuestions:
     """Questions kept for measuring, not to be trained on in nearly the same words."""
 
     def __init__(self, questions: Sequence[str]):
@@ -184,7 +188,7 @@ class HeldOut:
             for run in _runs(question, _HELD_RUN):
                 self._where.setdefault(run, set()).add(i)
 
-    def same_as(self, question: str) -> str | None:
+    def find_match(self, question: str) -> str | None:
         """The held-out question that has half of its runs of words, and most of its stems.
 
         Runs alone would find every "What is the main advantage of …", stems alone a question

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lorabank.errors import UsageError
-from lorabank.synthesis.asking import Tally, ask
-from lorabank.synthesis.budget import Budget, Meter
+from lorabank.synthesis.budget import Budget, BudgetMeter
 from lorabank.synthesis.cache import ReplyCache
+from lorabank.synthesis.cached_requests import RequestCounts, answer_requests
 from lorabank.synthesis.generators import Finish, Generator, Reply, Request
-from lorabank.synthesis.rounds import OnReply
+from lorabank.synthesis.synthesis_run import OnReply
 from lorabank.tasks.examples import Message
 
 LOWEST, HIGHEST = 0, 10
@@ -45,7 +45,7 @@ _LINE = re.compile(r"^\W*score\W*[:=]\W*(-?\d+(?:\.\d+)?)\W*$", re.IGNORECASE | 
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class JudgedAnswer:
     """One answer to be judged."""
 
     question: str
@@ -58,13 +58,13 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Judgement:
     """What a judge said of one answer."""
 
     score: int | None
     """0..10; None where there is none."""
     rationale: str = ""
-    missing: str = ""
+    missing_reason: str = ""
     """Why there is no score."""
 
 
@@ -73,17 +73,17 @@ class JudgeOutcome:
     """All answers, judged as far as that went."""
 
     judge: str
-    marks: list[Mark]
+    judgements: list[Judgement]
     calls: int = 0
-    kept: int = 0
+    cached_replies: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     missing: Counter[str] = field(default_factory=Counter)
     """Answers without a score, by reason."""
 
 
-def judge(
-    answers: Sequence[Answer],
+def judge_answers(
+    answers: Sequence[JudgedAnswer],
     generator: Generator,
     cache: ReplyCache | None,
     *,
@@ -99,8 +99,8 @@ def judge(
     """
     if not answers:
         raise UsageError("there is nothing to judge; give at least one answer")
-    meter, tally = Meter(budget or Budget()), Tally()
-    marks: dict[int, Mark] = {}
+    meter, tally = BudgetMeter(budget or Budget()), RequestCounts()
+    marks: dict[int, Judgement] = {}
     unread: list[str] = []
     n_replies = 0
     for attempt in range(TRIES):
@@ -111,16 +111,19 @@ def judge(
                     answer, as_json=generator.writes_json, seed=seed + attempt, is_retry=attempt > 0
                 )
                 wanted.setdefault(request, []).append(i)
-        if not wanted or tally.not_asked:
+        if not wanted or tally.over_budget:
             break
-        for reply in ask(wanted, generator, cache, meter, tally):
-            mark = read_mark(reply)
+        for reply in answer_requests(wanted, generator, cache, meter, tally):
+            mark = read_judgement(reply)
             marks.update(dict.fromkeys(wanted[reply.request], mark))
-            unread += [] if mark.score is not None else [reply.text or reply.why]
+            unread += [] if mark.score is not None else [reply.text or reply.reason]
             n_replies += 1
             if on_reply:
                 on_reply(n_replies, n_replies - 1 + len(wanted))
-    found = [marks.get(i, Mark(None, missing="beyond the budget")) for i in range(len(answers))]
+    found = [
+        marks.get(i, Judgement(None, missing_reason="beyond the budget"))
+        for i in range(len(answers))
+    ]
     if all(mark.score is None for mark in found):
         shown = " | ".join(" ".join(text.split())[:100] for text in unread[:_SHOWN])
         raise UsageError(
@@ -131,14 +134,16 @@ def judge(
         generator.name,
         found,
         meter.calls,
-        tally.kept,
+        tally.cached,
         meter.prompt_tokens,
         meter.completion_tokens,
-        Counter(mark.missing for mark in found if mark.score is None),
+        Counter(mark.missing_reason for mark in found if mark.score is None),
     )
 
 
-def request_for(answer: Answer, *, as_json: bool, seed: int, is_retry: bool = False) -> Request:
+def request_for(
+    answer: JudgedAnswer, *, as_json: bool, seed: int, is_retry: bool = False
+) -> Request:
     """What a judge is asked: for the likeliest reply first, then for a drawn one."""
     golds = f"Reference answer: {answer.golds[0]}"
     if len(answer.golds) > 1:
@@ -157,10 +162,10 @@ def request_for(answer: Answer, *, as_json: bool, seed: int, is_retry: bool = Fa
     )
 
 
-def read_mark(reply: Reply) -> Mark:
+def read_judgement(reply: Reply) -> Judgement:
     """The score of a reply, a whole number of 0..10 however it is written, or why there is none."""
     if reply.finish in (Finish.REFUSED, Finish.FAILED):
-        return Mark(None, missing=reply.finish.value)
+        return Judgement(None, missing_reason=reply.finish.value)
     text = reply.text.strip()
     if reply.request.as_json:
         found, rationale = _from_json(text)
@@ -168,10 +173,12 @@ def read_mark(reply: Reply) -> Mark:
         lines = _LINE.findall(text)
         found, rationale = (float(lines[0]) if len(lines) == 1 else None), ""
     if found is None:
-        return Mark(None, missing="not in the form asked for")
+        return Judgement(None, missing_reason="not in the form asked for")
     if not LOWEST <= found <= HIGHEST or found != int(found):  # NaN is not in the range either
-        return Mark(None, missing=f"a score that is no whole number of {LOWEST} to {HIGHEST}")
-    return Mark(int(found), rationale)
+        return Judgement(
+            None, missing_reason=f"a score that is no whole number of {LOWEST} to {HIGHEST}"
+        )
+    return Judgement(int(found), rationale)
 
 
 def _from_json(text: str) -> tuple[int | float | None, str]:

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import final
 
 from lorabank.errors import UsageError
-from lorabank.synthesis.asking import Tally, ask
-from lorabank.synthesis.budget import Meter
+from lorabank.synthesis.budget import BudgetMeter
 from lorabank.synthesis.cache import ReplyCache
+from lorabank.synthesis.cached_requests import RequestCounts, answer_requests
+from lorabank.synthesis.format_tasks import FormatTask, SamplingOptions
 from lorabank.synthesis.generators import Generator, Reply, Request
-from lorabank.synthesis.quality import HeldOut
-from lorabank.synthesis.replies import read_reply
+from lorabank.synthesis.item_checks import HeldOutQuestions
+from lorabank.synthesis.replies import parse_reply
 from lorabank.synthesis.results import SAMPLES, RefusedExample, samples
-from lorabank.synthesis.tasks import SamplingOptions, Task
 
 _NONSENSE = 12  # replies about one document without anything fit
 OnReply = Callable[[int, int], None]
@@ -27,36 +27,36 @@ OnReply = Callable[[int, int], None]
 
 @final
 @dataclass(slots=True)
-class Rounds:
+class SynthesisRun:
     """Everything that is counted on the way."""
 
     generator: Generator
     cache: ReplyCache | None
-    way: SamplingOptions
-    meter: Meter
-    held_out: HeldOut
+    sampling: SamplingOptions
+    meter: BudgetMeter
+    held_out: HeldOutQuestions
     on_reply: OnReply | None
     refused: list[RefusedExample] = field(default_factory=list)
-    kept: int = 0
-    not_asked: int = 0
-    replies: Counter[str] = field(default_factory=Counter)
-    fit: Counter[str] = field(default_factory=Counter)
+    cached_replies: int = 0
+    over_budget: int = 0
+    n_replies_about: Counter[str] = field(default_factory=Counter)
+    n_accepted: Counter[str] = field(default_factory=Counter)
     """Replies about each document, and items of it that are fit."""
     n_replies: int = 0
     n_requests: int = 0
 
-    hopeless: set[str] = field(default_factory=set)
+    failed_documents: set[str] = field(default_factory=set)
     """Documents that were given up."""
 
-    def go(self, tasks: Sequence[Task]) -> None:
-        for number in range(1 if self.generator.is_file else self.way.rounds):
-            wanted: defaultdict[Request, list[Task]] = defaultdict(list)
+    def run(self, tasks: Sequence[FormatTask]) -> None:
+        for number in range(1 if self.generator.is_file else self.sampling.rounds):
+            wanted: defaultdict[Request, list[FormatTask]] = defaultdict(list)
             for task in tasks:
-                if task.piece.document in self.hopeless:
+                if task.source.document in self.failed_documents:
                     continue
-                for request in task.requests(self.generator, self.way, number):
+                for request in task.requests(self.generator, self.sampling, number):
                     wanted[request].append(task)
-            if not wanted or self.not_asked:
+            if not wanted or self.over_budget:
                 break
             self.n_requests += len(wanted)
             for reply in self._replies(wanted):
@@ -65,50 +65,58 @@ class Rounds:
                 self.n_replies += 1
                 if self.on_reply:
                     self.on_reply(self.n_replies, self.n_requests)
-        if not self.not_asked:
-            self.hopeless |= {one for one in self.replies if not self.fit[one]}
+        if not self.over_budget:
+            self.failed_documents |= {
+                one for one in self.n_replies_about if not self.n_accepted[one]
+            }
 
     def failure(self) -> UsageError | None:
         """What to raise for documents of which nothing is fit; a file has what it has."""
-        if not self.hopeless or (self.generator.is_file and self.fit):
+        if not self.failed_documents or (self.generator.is_file and self.n_accepted):
             return None
         told = [
-            f"{document}: nothing fit to be taught in {self.replies[document]} replies "
+            f"{document}: nothing fit to be taught in {self.n_replies_about[document]} replies "
             f"({self._shown(document)})"
-            for document in sorted(self.hopeless)[:SAMPLES]
+            for document in sorted(self.failed_documents)[:SAMPLES]
         ]
-        more = f"; and {len(self.hopeless) - SAMPLES} more" if len(self.hopeless) > SAMPLES else ""
+        more = (
+            f"; and {len(self.failed_documents) - SAMPLES} more"
+            if len(self.failed_documents) > SAMPLES
+            else ""
+        )
         return UsageError(
             f"{'; '.join(told)}{more}; from {self.generator.name}; give another --generator, leave "
             "such documents out, or take what there is of the others with --skip-failed; what was "
             "written is kept"
         )
 
-    def _replies(self, wanted: Mapping[Request, Sequence[Task]]) -> Iterator[Reply]:
-        tally = Tally()
+    def _replies(self, wanted: Mapping[Request, Sequence[FormatTask]]) -> Iterator[Reply]:
+        tally = RequestCounts()
 
         def is_off(request: Request) -> bool:
-            return all(task.piece.document in self.hopeless for task in wanted[request])
+            return all(task.source.document in self.failed_documents for task in wanted[request])
 
-        yield from ask(wanted, self.generator, self.cache, self.meter, tally, is_off=is_off)
-        self.kept += tally.kept
-        self.not_asked += tally.not_asked
+        yield from answer_requests(
+            wanted, self.generator, self.cache, self.meter, tally, is_off=is_off
+        )
+        self.cached_replies += tally.cached
+        self.over_budget += tally.over_budget
 
-    def _take(self, task: Task, reply: Reply) -> None:
-        reading, document = read_reply(reply, task.format.kind), task.piece.document
-        faults = list(reading.faults)
+    def _take(self, task: FormatTask, reply: Reply) -> None:
+        reading, document = parse_reply(reply, task.format.kind), task.source.document
+        faults = list(reading.rejected)
         for item in reading.items:
             if why := task.take(item, self.held_out):
                 faults.append((why, f"{item.question} {item.answer}".strip()))
             else:
-                self.fit[document] += 1
+                self.n_accepted[document] += 1
         for reason, text in faults:
             self.refused.append(
-                RefusedExample(reason, task.format.kind, document, task.piece.label, text)
+                RefusedExample(reason, task.format.kind, document, task.source.label, text)
             )
-        self.replies[document] += 1
-        if self.replies[document] >= _NONSENSE and not self.fit[document]:
-            self.hopeless.add(document)
+        self.n_replies_about[document] += 1
+        if self.n_replies_about[document] >= _NONSENSE and not self.n_accepted[document]:
+            self.failed_documents.add(document)
 
     def _shown(self, document: str) -> str:
         those = [one for one in self.refused if one.document == document]

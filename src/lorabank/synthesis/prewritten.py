@@ -17,10 +17,10 @@ from lorabank.engine.models.model_cache import file_sha256
 from lorabank.errors import DataError
 from lorabank.retrieval.chunks import Chunk, count_words
 from lorabank.retrieval.documents import Document
-from lorabank.synthesis.formats import Kind
+from lorabank.synthesis.formats import FormatKind
 from lorabank.synthesis.generators import Finish, Reply, Request
 from lorabank.synthesis.prompts import KEYS
-from lorabank.synthesis.replies import numbered, read_lines
+from lorabank.synthesis.replies import parse_labelled_lines, split_numbered
 from lorabank.tasks.datasets import fields
 from lorabank.tasks.datasets.paperqa import read_papers
 from lorabank.tasks.datasets.squad import read_passages
@@ -30,7 +30,7 @@ _PAPERS = "paperQA.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class PrewrittenPassage:
     """A passage and what was written of it."""
 
     name: str
@@ -40,7 +40,7 @@ class Written:
     texts: tuple[str, ...] = ()
 
 
-def is_written(path: Path) -> bool:
+def is_prewritten(path: Path) -> bool:
     """Whether a path is one of the two forms, and not documents or facts."""
     if path.suffix == ".jsonl":
         first = next(fields.read_lines(path), None)
@@ -48,7 +48,7 @@ def is_written(path: Path) -> bool:
     return (path / _PAPERS).is_file()
 
 
-def read_written(path: Path) -> list[Written]:
+def read_prewritten(path: Path) -> list[PrewrittenPassage]:
     """The passages of a folder or file.
 
     Raises:
@@ -58,19 +58,23 @@ def read_written(path: Path) -> list[Written]:
         if not (path / _PAPERS).is_file():
             raise DataError(f"{path}: a folder of written texts must have {_PAPERS} in it")
         papers = read_papers(path)
-        return [Written(f"paper-{p.id}", p.title, p.introduction, p.train) for p in papers]
+        return [
+            PrewrittenPassage(f"paper-{p.id}", p.title, p.introduction, p.train) for p in papers
+        ]
     if path.suffix != ".jsonl":
         raise DataError(
             f"{path}: written texts are a .jsonl file of passages with completions, or a folder "
             f"with {_PAPERS}; got {path.suffix or 'no suffix'}"
         )
     return [
-        Written(f"{p.title}/{p.id}", p.title.replace("_", " "), p.text, texts=p.completions)
+        PrewrittenPassage(
+            f"{p.title}/{p.id}", p.title.replace("_", " "), p.text, texts=p.completions
+        )
         for p in read_passages(path)
     ]
 
 
-def chunks_of(passages: Sequence[Written]) -> list[Chunk]:
+def chunks_of_passages(passages: Sequence[PrewrittenPassage]) -> list[Chunk]:
     """Each passage as a document of one chunk."""
     documents = [
         Document(p.name, hashlib.sha256(p.text.encode()).hexdigest(), p.title, p.text, ())
@@ -80,24 +84,24 @@ def chunks_of(passages: Sequence[Written]) -> list[Chunk]:
 
 
 @final
-class WrittenGenerator:
+class PrewrittenGenerator:
     """Answers a request about a passage with what the file has of that passage."""
 
     is_file = True
     writes_json = True
 
-    def __init__(self, passages: Sequence[Written], *, name: str):
+    def __init__(self, passages: Sequence[PrewrittenPassage], *, name: str):
         self._of = {_flat(passage.text): passage for passage in passages}
         self.name = name
 
     @classmethod
-    def of(cls, path: Path) -> "WrittenGenerator":
+    def of(cls, path: Path) -> "PrewrittenGenerator":
         """What a folder or file holds.
 
         Raises:
             DataError: as `read_written`, or passages alone.
         """
-        passages = read_written(path)
+        passages = read_prewritten(path)
         if not any(passage.pairs or passage.texts for passage in passages):
             raise DataError(f"{path}: has passages, but nothing that was written of them")
         hashed = path / _PAPERS if path.is_dir() else path
@@ -110,27 +114,27 @@ class WrittenGenerator:
             found = self._of.get(wanted) or next(
                 (passage for text, passage in self._of.items() if wanted in text), None
             )
-            items = _items(found, Kind(request.kind)) if found else []
+            items = _items(found, FormatKind(request.kind)) if found else []
             if items:
                 yield Reply(request, json.dumps(items, ensure_ascii=False), Finish.STOP)
             else:
                 what = f"no {request.kind} of it" if found else "no such passage"
-                yield Reply(request, "", Finish.FAILED, why=f"{self.name} has {what}")
+                yield Reply(request, "", Finish.FAILED, reason=f"{self.name} has {what}")
 
 
-def _items(passage: Written, kind: Kind) -> list[dict[str, str]]:
-    if kind is Kind.QA:
+def _items(passage: PrewrittenPassage, kind: FormatKind) -> list[dict[str, str]]:
+    if kind is FormatKind.QA:
         items = [{"question": e.question, "answer": e.answer} for e in passage.pairs]
         for text in passage.texts:
             # The prompt they were written from ended with the first question's label.
             started = text if text.startswith("Question") else f"Question 1: {text}"
-            reading = read_lines(started, kind)
+            reading = parse_labelled_lines(started, kind)
             items += [{"question": i.question, "answer": i.answer} for i in reading.items]
-            items += [{"unread": fault} for _, fault in reading.faults]
+            items += [{"unread": fault} for _, fault in reading.rejected]
         return items
     texts = passage.texts
-    if kind in (Kind.SUMMARY, Kind.REWRITE):
-        texts = tuple(one for text in texts for one in numbered(text))
+    if kind in (FormatKind.SUMMARY, FormatKind.REWRITE):
+        texts = tuple(one for text in texts for one in split_numbered(text))
     return [{KEYS[kind][0]: text} for text in texts] if kind in KEYS else []
 
 

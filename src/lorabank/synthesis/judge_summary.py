@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 
 from lorabank.errors import DataError
 from lorabank.lora.intervals import bootstrap_mean
-from lorabank.synthesis.judge import Answer, JudgeOutcome
+from lorabank.synthesis.answer_judge import JudgedAnswer, JudgeOutcome
 from lorabank.tasks.datasets import fields
 from lorabank.tasks.scoring.text_metrics import METRICS
 
@@ -27,7 +27,7 @@ _METRICS = ("token_f1", "rouge_l", "bleu", "exact_match")
 
 
 @dataclass(frozen=True, slots=True)
-class Mean:
+class MeanScore:
     """Of one measure, over the answers that have it."""
 
     mean: float
@@ -50,7 +50,7 @@ class Agreement:
     """Absolute, in points of 0..10; of two judges."""
 
 
-def read_answers(path: Path) -> list[Answer]:
+def read_answers(path: Path) -> list[JudgedAnswer]:
     """A JSONL file of answers: question, gold (a text or a list), answer; perhaps document, gain.
 
     Raises:
@@ -63,10 +63,10 @@ def read_answers(path: Path) -> list[Answer]:
 
 
 def summarise(
-    answers: Sequence[Answer], judged: JudgeOutcome, second: JudgeOutcome | None = None
+    answers: Sequence[JudgedAnswer], judged: JudgeOutcome, second: JudgeOutcome | None = None
 ) -> dict[str, Any]:
     """All of it as JSON: `scores` and `metrics` by name, `agreement` by with whom, `missing`."""
-    scores = [mark.score for mark in judged.marks]
+    scores = [mark.score for mark in judged.judgements]
     metrics: dict[str, list[float | None]] = {
         name: [METRICS[name](one.text, one.golds) for one in answers] for name in _METRICS
     }
@@ -85,12 +85,12 @@ def summarise(
         },
         "agreement": {"token_f1": asdict(_agreement(scores, f1))},
         "calls": judged.calls,
-        "kept": judged.kept,
+        "kept": judged.cached_replies,
         "prompt_tokens": judged.prompt_tokens,
         "completion_tokens": judged.completion_tokens,
     }
     if second is not None:
-        others = [mark.score for mark in second.marks]
+        others = [mark.score for mark in second.judgements]
         told["second"] = {
             "judge": second.judge,
             "score": _told(_mean(answers, others)),
@@ -101,7 +101,7 @@ def summarise(
     return told
 
 
-def _read_answer(where: str, raw: Mapping[str, Any]) -> Answer:
+def _read_answer(where: str, raw: Mapping[str, Any]) -> JudgedAnswer:
     gold = raw.get("gold")
     golds = fields.texts(where, raw, "gold") if isinstance(gold, list) else None
     text = raw.get("answer")
@@ -112,7 +112,7 @@ def _read_answer(where: str, raw: Mapping[str, Any]) -> Answer:
         raise DataError(f"{where}: gain must be a number, got {str(gain)[:40]}")
     if gain is not None and not math.isfinite(gain):
         raise DataError(f"{where}: gain must be finite, got {gain}; leave it out of this row")
-    return Answer(
+    return JudgedAnswer(
         fields.text(where, raw, "question"),
         golds or (fields.text(where, raw, "gold"),),
         text,
@@ -121,7 +121,7 @@ def _read_answer(where: str, raw: Mapping[str, Any]) -> Answer:
     )
 
 
-def _mean(answers: Sequence[Answer], values: Sequence[float | None]) -> Mean | None:
+def _mean(answers: Sequence[JudgedAnswer], values: Sequence[float | None]) -> MeanScore | None:
     clusters: dict[str, list[float]] = {}
     for answer, value in zip(answers, values, strict=True):
         if value is not None:
@@ -131,7 +131,7 @@ def _mean(answers: Sequence[Answer], values: Sequence[float | None]) -> Mean | N
         return None
     found = bootstrap_mean(list(clusters.values()), by_size=True)
     low, high = (None, None) if found is None else (found.low, found.high)
-    return Mean(fmean(known), low, high, len(known))
+    return MeanScore(fmean(known), low, high, len(known))
 
 
 def _agreement(
@@ -159,5 +159,5 @@ def _kappa(mine: ArrayLike, theirs: ArrayLike) -> float | None:
     return 1 - float(((a - b) ** 2).mean()) / by_chance if by_chance else None
 
 
-def _told(found: Mean | None) -> dict[str, Any] | None:
+def _told(found: MeanScore | None) -> dict[str, Any] | None:
     return None if found is None else asdict(found)

@@ -4,27 +4,27 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from lorabank.synthesis.budget import Meter
+from lorabank.synthesis.budget import BudgetMeter
 from lorabank.synthesis.cache import ReplyCache
 from lorabank.synthesis.generators import Generator, Reply, Request
 
 
 @dataclass(slots=True)
-class Tally:
+class RequestCounts:
     """What did not have to be asked, and what could not be."""
 
-    kept: int = 0
+    cached: int = 0
     """Answered from the cache."""
-    not_asked: int = 0
+    over_budget: int = 0
     """Beyond the budget."""
 
 
-def ask(
+def answer_requests(
     requests: Iterable[Request],
     generator: Generator,
     cache: ReplyCache | None,
-    meter: Meter,
-    tally: Tally,
+    meter: BudgetMeter,
+    tally: RequestCounts,
     *,
     is_off: Callable[[Request], bool] = lambda _: False,
 ) -> Iterator[Reply]:
@@ -37,7 +37,7 @@ def ask(
     for request in requests:
         found = None if cache is None else cache.get(generator, request)
         if found is not None:
-            tally.kept += 1
+            tally.cached += 1
             yield found
         else:
             waiting.append(request)
@@ -55,8 +55,8 @@ def ask(
     while waiting and len(waiting) < n_waiting:  # replies give back what they did not use
         n_waiting = len(waiting)
         for reply in generator.complete(admitted()):
-            meter.settle(reply)
+            meter.record(reply)
             if cache is not None:
                 cache.put(generator, reply)
             yield reply
-    tally.not_asked += len(waiting)
+    tally.over_budget += len(waiting)

@@ -12,72 +12,74 @@ from dataclasses import dataclass
 
 from lorabank.errors import UsageError
 from lorabank.synthesis import assembly
-from lorabank.synthesis.budget import Budget, Meter
+from lorabank.synthesis.budget import Budget, BudgetMeter
 from lorabank.synthesis.cache import ReplyCache
-from lorabank.synthesis.facts import from_facts
-from lorabank.synthesis.formats import SIZES, Format, Kind, split
+from lorabank.synthesis.facts import sources_from_facts
+from lorabank.synthesis.format_tasks import FormatTask, SamplingOptions
+from lorabank.synthesis.formats import FORMAT_SIZES, Format, FormatKind, split_formats
 from lorabank.synthesis.generators import (
     Generator,
-    estimate_prompt,
+    estimate_prompt_tokens,
     estimate_tokens,
 )
-from lorabank.synthesis.pieces import Piece
-from lorabank.synthesis.quality import HeldOut
+from lorabank.synthesis.item_checks import HeldOutQuestions
 from lorabank.synthesis.results import SynthesisOutcome
-from lorabank.synthesis.rounds import OnReply, Rounds
-from lorabank.synthesis.tasks import SamplingOptions, Task
+from lorabank.synthesis.sources import SourceText
+from lorabank.synthesis.synthesis_run import OnReply, SynthesisRun
 from lorabank.tasks.examples import from_pair
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class CostEstimate:
     """What the first round asks for; later rounds ask for what is missing after it."""
 
     calls: int
-    kept: int
+    cached: int
     """Requests that are in the cache already, and cost nothing."""
     prompt_tokens: int
     completion_tokens: int
 
 
-def estimate(
-    pieces: Sequence[Piece],
+def estimate_cost(
+    sources: Sequence[SourceText],
     formats: Sequence[Format],
     generator: Generator,
     cache: ReplyCache | None,
     *,
-    way: SamplingOptions,
-) -> Estimate:
+    sampling: SamplingOptions,
+) -> CostEstimate:
     """What it would take, by the length of texts; nothing is asked."""
-    of_passages, of_facts = split(formats)
-    tasks = _tasks(pieces, of_passages, of_facts)
-    if of_facts and not pieces[0].fact:
+    of_passages, of_facts = split_formats(formats)
+    tasks = _tasks(sources, of_passages, of_facts)
+    if of_facts and not sources[0].fact:
         # One question stands for all: they are not written yet.
-        n = next(one.count for one in of_passages if one.kind is Kind.QA)
+        n = next(one.count for one in of_passages if one.kind is FormatKind.QA)
         stand_in = from_pair("What is the name of the thing that this is about?", "A short answer.")
-        tasks += _tasks(from_facts("", [stand_in] * n) * len(pieces), (), of_facts)
+        tasks += _tasks(sources_from_facts("", [stand_in] * n) * len(sources), (), of_facts)
     calls = kept = prompts = completions = 0
     for task in tasks:
-        for request in task.requests(generator, way, 0):
+        for request in task.requests(generator, sampling, 0):
             if cache is not None and cache.get(generator, request):
                 kept += 1
                 continue
             calls += 1
-            prompts += estimate_prompt(request)
+            prompts += estimate_prompt_tokens(request)
         n = task.format.count - len(task.items)
-        completions += n * SIZES[task.format.kind].item_tokens(estimate_tokens(task.piece.text))
+        completions += n * FORMAT_SIZES[task.format.kind].item_tokens(
+            estimate_tokens(task.source.text)
+        )
     if calls + kept:
         completions = round(completions * calls / (calls + kept))
-    return Estimate(calls, kept, prompts, completions)
+    return CostEstimate(calls, kept, prompts, completions)
 
 
 def synthesise(
-    pieces: Sequence[Piece],
+    sources: Sequence[SourceText],
     formats: Sequence[Format],
     generator: Generator,
     cache: ReplyCache | None,
     *,
-    way: SamplingOptions,
+    sampling: SamplingOptions,
     budget: Budget | None = None,
     held_out: Sequence[str] = (),
     skip_failed: bool = False,
@@ -95,20 +97,27 @@ def synthesise(
             gave nothing fit at all. UnavailableError: the generator cannot be reached any more.
             What was answered until then is in the cache.
     """
-    of_passages, of_facts = split(formats)
+    of_passages, of_facts = split_formats(formats)
     started = time.perf_counter()
-    tasks = _tasks(pieces, of_passages, of_facts)
-    run = Rounds(generator, cache, way, Meter(budget or Budget()), HeldOut(held_out), on_reply)
-    run.go(tasks)
-    if of_facts and not pieces[0].fact:
+    tasks = _tasks(sources, of_passages, of_facts)
+    run = SynthesisRun(
+        generator,
+        cache,
+        sampling,
+        BudgetMeter(budget or Budget()),
+        HeldOutQuestions(held_out),
+        on_reply,
+    )
+    run.run(tasks)
+    if of_facts and not sources[0].fact:
         more = [
             piece
             for task in tasks
-            if task.format.kind is Kind.QA
+            if task.format.kind is FormatKind.QA
             for piece in assembly.facts_of(task)
         ]
         variants = _tasks(more, (), of_facts) if more else []
-        run.go(variants)
+        run.run(variants)
         tasks += variants
     failure = run.failure()
     if failure is not None and not skip_failed:
@@ -116,33 +125,35 @@ def synthesise(
     outcome = SynthesisOutcome(
         generator.name,
         ",".join(map(str, formats)),
-        documents=len({piece.document for piece in pieces}),
-        passages=len(pieces),
+        documents=len({piece.document for piece in sources}),
+        passages=len(sources),
         refused=run.refused,
         calls=run.meter.calls,
-        cached_replies=run.kept,
+        cached_replies=run.cached_replies,
         prompt_tokens=run.meter.prompt_tokens,
         completion_tokens=run.meter.completion_tokens,
-        not_asked=run.not_asked,
+        over_budget=run.over_budget,
     )
-    assembly.assemble(outcome, pieces, formats, tasks)
+    assembly.assemble(outcome, sources, formats, tasks)
     outcome.seconds = time.perf_counter() - started
     return outcome
 
 
 def _tasks(
-    pieces: Sequence[Piece], of_passages: Sequence[Format], of_facts: Sequence[Format]
-) -> list[Task]:
+    pieces: Sequence[SourceText], of_passages: Sequence[Format], of_facts: Sequence[Format]
+) -> list[FormatTask]:
     """Format by format, so that neighbouring requests are alike."""
     are_facts = any(piece.fact for piece in pieces)
-    if not are_facts and of_facts and Kind.QA not in [one.kind for one in of_passages]:
+    if not are_facts and of_facts and FormatKind.QA not in [one.kind for one in of_passages]:
         raise UsageError(
             f"--formats: {of_facts[0]} is made of questions; add qa:N, or give a facts file"
         )
-    asked = [one for one in of_passages if one.kind is not Kind.ORIGINAL]
+    asked = [one for one in of_passages if one.kind is not FormatKind.ORIGINAL]
     if are_facts and asked:
         raise UsageError(
             f"--formats: {asked[0]} is made of documents, and facts are given; allowed for facts "
             "are paraphrase:N, reverse and original"
         )
-    return [Task(piece, one) for one in (of_facts if are_facts else asked) for piece in pieces]
+    return [
+        FormatTask(piece, one) for one in (of_facts if are_facts else asked) for piece in pieces
+    ]

@@ -5,12 +5,17 @@ from pathlib import Path
 import pytest
 
 from lorabank.errors import DataError, UsageError
-from lorabank.synthesis.formats import Kind, parse_formats
-from lorabank.synthesis.pieces import from_chunks
+from lorabank.synthesis.example_synthesis import synthesise
+from lorabank.synthesis.format_tasks import SamplingOptions
+from lorabank.synthesis.formats import FormatKind, parse_formats
+from lorabank.synthesis.prewritten import (
+    PrewrittenGenerator,
+    chunks_of_passages,
+    is_prewritten,
+    read_prewritten,
+)
 from lorabank.synthesis.results import SynthesisOutcome
-from lorabank.synthesis.synthesise import synthesise
-from lorabank.synthesis.tasks import SamplingOptions
-from lorabank.synthesis.written import WrittenGenerator, chunks_of, is_written, read_written
+from lorabank.synthesis.sources import sources_from_chunks
 from tests.synthesis.scene import country, word
 
 BARE = '{"title": "T", "context": "C", "questions": [{"question": "Q", "answer": "C"}]}'
@@ -39,15 +44,19 @@ def passages(tmp_path: Path) -> Path:
 
 
 def run(path: Path, formats: str) -> SynthesisOutcome:
-    pieces = from_chunks(chunks_of(read_written(path)))
+    pieces = sources_from_chunks(chunks_of_passages(read_prewritten(path)))
     return synthesise(
-        pieces, parse_formats(formats), WrittenGenerator.of(path), None, way=SamplingOptions()
+        pieces,
+        parse_formats(formats),
+        PrewrittenGenerator.of(path),
+        None,
+        sampling=SamplingOptions(),
     )
 
 
 def test_completions_are_read_checked_and_counted(passages: Path):
     outcome = run(passages, "qa:5,original")
-    assert is_written(passages)
+    assert is_prewritten(passages)
     assert [made.prompt for made in outcome.made if made.format == "qa"] == [
         f"What is the {thing} of {word(i)}?" for i in range(2) for thing in ("capital", "river")
     ]
@@ -63,7 +72,7 @@ def test_a_passage_of_which_nothing_is_fit_is_named_but_all_are_an_error(passage
     rows = [json.loads(line) for line in passages.read_text().splitlines()]
     rows[1]["completions"] = ["la la"]
     passages.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert run(passages, "qa:5").without == [f"On_{word(1)}/1"]
+    assert run(passages, "qa:5").documents_without_examples == [f"On_{word(1)}/1"]
     rows[0]["completions"] = ["la la"]
     passages.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UsageError, match="nothing fit to be taught"):
@@ -73,9 +82,13 @@ def test_a_passage_of_which_nothing_is_fit_is_named_but_all_are_an_error(passage
 def test_a_passage_that_is_not_in_the_file_has_failed(passages: Path, tmp_path: Path):
     other = tmp_path / "other.jsonl"
     other.write_text(passages.read_text().splitlines()[0] + "\n")
-    pieces = from_chunks(chunks_of(read_written(passages)))
+    pieces = sources_from_chunks(chunks_of_passages(read_prewritten(passages)))
     outcome = synthesise(
-        pieces, parse_formats("qa:5"), WrittenGenerator.of(other), None, way=SamplingOptions()
+        pieces,
+        parse_formats("qa:5"),
+        PrewrittenGenerator.of(other),
+        None,
+        sampling=SamplingOptions(),
     )
     assert any("has no such passage" in one.text for one in outcome.refused)
     assert len({made.document for made in outcome.made}) == 1
@@ -93,9 +106,9 @@ def test_a_passage_that_is_not_in_the_file_has_failed(passages: Path, tmp_path: 
 def test_files_of_another_form(tmp_path: Path, name: str, text: str, said: str):
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=said):
-        WrittenGenerator.of(tmp_path / name)
+        PrewrittenGenerator.of(tmp_path / name)
     with pytest.raises(DataError, match=r"must have paperQA\.json"):
-        WrittenGenerator.of(tmp_path)
+        PrewrittenGenerator.of(tmp_path)
 
 
 @pytest.mark.skipif(not DATA, reason="LORABANK_DATA is not set")
@@ -108,5 +121,5 @@ def test_real_files():
     folder = Path(str(DATA)) / "squad" / "synthetic"
     rewrites = run(folder / "rewrite_qwen2.5-7b.jsonl", "rewrite:4")
     assert 300 < len(rewrites.made) < 400
-    assert {made.format for made in rewrites.made} == {Kind.REWRITE}
+    assert {made.format for made in rewrites.made} == {FormatKind.REWRITE}
     assert len(run(folder / "qa_qwen2.5-7b.jsonl", "qa:20").made) > 1500

@@ -15,7 +15,7 @@ _ABBREVIATION = re.compile(r"\b(?:[A-Z]|Mr|Mrs|Dr|St|vs|No|Jr|Sr|Gen|Lt|ca|al|e\
 
 
 @dataclass(frozen=True, slots=True)
-class Sentence:
+class PassageSentence:
     """A part of a text, which stays at hand: a sentence's "he" or "it" is someone in there."""
 
     module: str
@@ -29,33 +29,33 @@ class Sentence:
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class IndexedTexts:
     """All that is searched."""
 
     passages: list[tuple[str, str]]
     """(module, text), a module's side by side."""
-    sentences: list[Sentence]
+    sentences: list[PassageSentence]
     """In the same order of modules."""
 
 
-def cut(keys: Iterable[tuple[str, str, str]]) -> Keys:
+def split_into_passages(keys: Iterable[tuple[str, str, str]]) -> IndexedTexts:
     """Args: keys: (module, kind, text); what is not of kind `question` is text to be cut."""
     texts: dict[str, list[str]] = {}
     questions: dict[str, list[str]] = {}
     for module, kind, text in keys:
         if text.strip():
             (questions if kind == "question" else texts).setdefault(module, []).append(text)
-    found = Keys([], [])
+    found = IndexedTexts([], [])
     for module in sorted({*texts, *questions}):
         for text in texts.get(module, []):
             for passage in _joined([text[a:b] for a, b in sentence_spans(text)]):
                 found.passages.append((module, passage))
                 found.sentences.extend(
-                    Sentence(module, passage, a, b) for a, b in sentence_spans(passage)
+                    PassageSentence(module, passage, a, b) for a, b in sentence_spans(passage)
                 )
         asked = questions.get(module, [])
         found.passages.extend((module, passage) for passage in _joined(asked))
-        found.sentences.extend(Sentence(module, text, 0, len(text)) for text in asked)
+        found.sentences.extend(PassageSentence(module, text, 0, len(text)) for text in asked)
     return found
 
 

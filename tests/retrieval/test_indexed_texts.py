@@ -1,6 +1,6 @@
 import pytest
 
-from lorabank.retrieval.keys import PASSAGE_WORDS, cut, sentence_spans
+from lorabank.retrieval.indexed_texts import PASSAGE_WORDS, sentence_spans, split_into_passages
 from lorabank.retrieval.terms import terms
 
 
@@ -24,7 +24,7 @@ def test_sentences(text: str, sentences: list[str]):
 
 
 def test_sentences_lie_in_their_passage_and_questions_stand_alone():
-    pieces = cut(
+    pieces = split_into_passages(
         [
             ("b", "text", "Rain fell. It stopped."),
             ("a", "question", "Who fell?"),
@@ -42,7 +42,7 @@ def test_sentences_lie_in_their_passage_and_questions_stand_alone():
 
 def test_long_text_is_cut_between_sentences_and_nothing_is_lost():
     text = " ".join(f"Sentence {i} has exactly six words." for i in range(200))
-    passages = [passage for _, passage in cut([("a", "text", text)]).passages]
+    passages = [passage for _, passage in split_into_passages([("a", "text", text)]).passages]
     assert len(passages) == 4
     assert " ".join(passages) == text
     assert max(len(passage.split()) for passage in passages) <= PASSAGE_WORDS
@@ -50,11 +50,11 @@ def test_long_text_is_cut_between_sentences_and_nothing_is_lost():
 
 def test_a_sentence_longer_than_a_passage_stays_whole():
     text = "word " * (PASSAGE_WORDS + 50) + "end."
-    assert cut([("a", "text", text)]).passages == [("a", text)]
+    assert split_into_passages([("a", "text", text)]).passages == [("a", text)]
 
 
 def test_empty_texts_are_no_keys():
-    pieces = cut([("a", "text", "  "), ("b", "question", "")])
+    pieces = split_into_passages([("a", "text", "  "), ("b", "question", "")])
     assert (pieces.passages, pieces.sentences) == ([], [])
 
 
