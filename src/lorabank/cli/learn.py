@@ -1,6 +1,5 @@
 """`lorabank learn`: a facts file into an adapter folder."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,10 +81,8 @@ def run(
     from lorabank.engine.adapters.adapter import check_output_folder
     from lorabank.engine.backbone.base import load_base
     from lorabank.engine.learn import learn
-    from lorabank.engine.training.regularisation import regularisation_examples
     from lorabank.engine.training.settings import settings_for
     from lorabank.errors import UsageError
-    from lorabank.lora.shapes import n_layers, parse_layers
     from lorabank.planning.forecast import foresee
     from lorabank.tasks.examples import read_examples
 
@@ -98,6 +95,7 @@ def run(
         r=r,
         alpha=alpha,
         target_modules=tuple(target_modules.split(",")) if target_modules else None,
+        layers=layers,
         lr=lr,
         batch_size=batch_size,
         exposures=exposures,
@@ -110,18 +108,12 @@ def run(
     if out is not None:
         check_output_folder(out)
     model = load_base(base, device=device, quantize=quantize)
-    if layers is not None:
-        chosen = tuple(parse_layers(layers, n_layers(model.linears)))
-        settings = replace(settings, layers=chosen)
     if show_tokens or out is None:
         _show_tokens(model, examples[:show_tokens], recipe, as_json=json)
         return
     foreseen = foresee(model, examples, settings)
-    guards = regularisation_examples(model) if settings.protect_share else []
     with training_bar() as on_step:
-        report = learn(
-            model, examples, out=out, settings=settings, on_step=on_step, regularisation=guards
-        )
+        report = learn(model, examples, out=out, settings=settings, on_step=on_step)
     answer(report, as_json=json, foreseen=foreseen)
 
 

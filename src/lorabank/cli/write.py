@@ -10,7 +10,7 @@ import typer
 
 from lorabank.cli.bank import DEFAULT_BANK, BankPath, open_bank, passage
 from lorabank.cli.output import Device, Json, fleet_line, print_json
-from lorabank.cli.write_documents import Options, Training, placed, told, write_documents
+from lorabank.cli.write_documents import Options, Training, told, write_documents
 
 if TYPE_CHECKING:
     from lorabank.bank.write.drafts import ModuleDraft
@@ -134,9 +134,10 @@ def run(
         until_recall=until_recall,
         activated=False if always_on else None,
         protect_share=protect,
+        layers=layers,
         seed=seed,
     )
-    training = Training(settings_at(r=r), None if r else settings_at, layers, replace)
+    training = Training(settings_at(r=r), None if r else settings_at, replace)
     paths = [Path(name), *(files or [])] if each else list(files or [])
     if not _are_documents(paths):
         given = [flag for flag, value in asdict(options).items() if value is not None]
@@ -206,7 +207,7 @@ def _write_examples(
     with open_bank(bank, device) as opened:
         reports = opened.write_all(
             parcels,
-            settings=placed(opened.base, training.settings, training.layers),
+            settings=training.settings,
             replace=training.replace,
             on_round=fleet_line(),
         )

@@ -6,7 +6,6 @@ begins, and which passages did not stick after it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from dataclasses import replace as changed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +52,6 @@ class Training:
     settings: "TrainSettings"
     at: "Callable[..., TrainSettings] | None"
     """The same at another rank (`r=`); None where the rank was given."""
-    layers: str | None
     replace: bool
 
 
@@ -103,15 +101,6 @@ def write_documents(
         print_json({"made": material.synthesis.as_json(), "plan": plan, "modules": modules})
     else:
         print("\n".join(map(told, reports)))
-
-
-def placed(base: "Base", settings: "TrainSettings", layers: str | None) -> "TrainSettings":
-    """The settings with the layers a user named."""
-    from lorabank.lora.shapes import n_layers, parse_layers
-
-    if layers is None:
-        return settings
-    return changed(settings, layers=tuple(parse_layers(layers, n_layers(base.linears))))
 
 
 def told(report: "WriteReport") -> str:
@@ -195,13 +184,13 @@ def _planned(
     from lorabank.planning.forecast import foresee
 
     fullest = max((parcel.examples for parcel in material.modules), key=len)
-    settings = placed(base, training.settings, training.layers)
+    settings = training.settings
     forecast = foresee(base, fullest, settings)
     for r in _RANKS if training.at else ():
         if forecast is None or forecast.recall >= _GOAL:
             break
         assert training.at is not None
-        settings = placed(base, training.at(r=r), training.layers)
+        settings = training.at(r=r)
         forecast = foresee(base, fullest, settings)
     return settings, forecast
 

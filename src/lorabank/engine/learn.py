@@ -8,7 +8,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,13 @@ from lorabank.engine.evaluation.measurement import Measurement, measure_adapter
 from lorabank.engine.peft_backend.tuner import Tuned, applied, save_tuned, train_with_peft
 from lorabank.engine.peft_backend.wrapped import peft_config
 from lorabank.engine.training.jobs import Job, Outcome
+from lorabank.engine.training.regularisation import regularisation_examples
 from lorabank.engine.training.settings import SOUND, TrainSettings
 from lorabank.engine.training.train import OnStep, train
 from lorabank.errors import UsageError
 from lorabank.lora import variants
-from lorabank.lora.shapes import choose, count_parameters
-from lorabank.tasks.examples import Example
+from lorabank.lora.shapes import choose, count_parameters, n_layers, parse_layers
+from lorabank.tasks.examples import Example, ExampleLike, as_examples
 from lorabank.tasks.scoring.exact_match import is_right_as_published
 
 
@@ -72,15 +73,16 @@ def plan_job(
     contexts: Sequence[str] = (),
     regularisation: Sequence[Example] = (),
 ) -> Job:
-    """Render the examples and settle the layers, refusing what cannot be trained.
+    """Encode the examples and choose the layers, refusing what cannot be trained.
 
     Args:
         contexts: for the objective `distil`, the document each example is about.
-        guards: for a `protect_share`, ordinary prompts and replies.
+        regularisation: for a `protect_share`, ordinary prompts and replies; by default the bare
+            base writes the replies to a fixed set of prompts (regularisation.py).
 
     Raises:
         UsageError: nothing to learn, a target, layer or rank that does not fit this base, contexts
-            or guards that the settings need and lack, or have and do not use.
+            that the objective needs and lacks, or contexts or regularisation that it does not use.
         DataError: an example longer than the context.
     """
     if not examples:
@@ -90,12 +92,14 @@ def plan_job(
             "objective distil takes a context for each example and no other objective does; got "
             f"objective {settings.objective}, {len(contexts):,} contexts"
         )
-    if bool(regularisation) != (settings.protect_share > 0):
+    if regularisation and not settings.protect_share:
         raise UsageError(
-            "a protect_share above 0 takes ordinary examples and 0 takes none; got protect_share "
-            f"{settings.protect_share:g}, {len(regularisation):,} ordinary examples"
+            f"regularisation examples need a protect_share above 0; got {len(regularisation):,} "
+            "examples and protect_share 0"
         )
-    paths = choose(base.linears, settings.target_modules, settings.layers)
+    layers = block_numbers(base, settings.layers)
+    settings = replace(settings, layers=layers)
+    paths = choose(base.linears, settings.target_modules, layers)
     if settings.through_peft:
         if base.quantized:
             raise UsageError(
@@ -107,6 +111,13 @@ def plan_job(
         variant = variants.parse(settings.variant)
         for path in paths:
             variants.check_rank(variant, r=settings.r, path=path, shape=base.linears[path])
+    if settings.protect_share and not regularisation:
+        regularisation = regularisation_examples(base)
+        if not regularisation:
+            raise UsageError(
+                f"{base.info.name} replies nothing to ordinary prompts, so protect_share "
+                f"{settings.protect_share:g} has no text to train on; give regularisation examples"
+            )
     dataset = encode_dataset(
         base.chat,
         examples,
@@ -123,31 +134,49 @@ def plan_job(
     return Job(name, dataset, settings, tuple(paths))
 
 
+def block_numbers(base: Base, layers: Sequence[int] | str | None) -> tuple[int, ...] | None:
+    """Return the blocks of a base that settings name, by number or as text; None for all.
+
+    Raises:
+        UsageError: text that names no blocks, or blocks this base lacks.
+    """
+    if layers is None or layers == "all":
+        return None
+    if isinstance(layers, str):
+        return tuple(parse_layers(layers, n_layers(base.linears)))
+    return tuple(layers)
+
+
 def learn(
     base: Base,
-    examples: Sequence[Example],
+    examples: Iterable[ExampleLike],
     *,
-    out: Path,
+    out: Path | str,
     settings: TrainSettings = SOUND,
     on_step: OnStep | None = None,
     contexts: Sequence[str] = (),
     regularisation: Sequence[Example] = (),
 ) -> LearnReport:
-    """Write the examples into an adapter in the folder `out`, and measure; the rest as `plan_job`.
+    """Train an adapter on examples, measure it, and save it in the folder `out`.
 
     Ctrl-C during training keeps the best adapter so far and reports it as `interrupted`.
+
+    Args:
+        examples: `Example`s, (prompt, answer) pairs or dicts.
+        contexts: as in `plan_job`, as is `regularisation`.
 
     Raises:
         UsageError: a request that does not fit this base, or training that diverged.
         StorageError: `out` cannot be written.
     """
+    out, facts = Path(out), as_examples(examples)
     check_output_folder(out)
     job = plan_job(
-        base, examples, settings, name=out.name, contexts=contexts, regularisation=regularisation
+        base, facts, settings, name=out.name, contexts=contexts, regularisation=regularisation
     )
     questions = prepare_questions(
         base,
-        examples,
+        facts,
         prompts=job.dataset.prompts,
         scorer=is_right_as_published if settings.recipe == "paper" else None,
     )

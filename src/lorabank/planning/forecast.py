@@ -16,6 +16,7 @@ from typing import Any
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_prompt
 from lorabank.engine.inference.answer_readings import read_answers
+from lorabank.engine.learn import block_numbers
 from lorabank.engine.training.settings import TrainSettings
 from lorabank.errors import DataError, UsageError
 from lorabank.lora.shapes import choose, count_parameters, n_layers, parse_layers
@@ -97,12 +98,13 @@ def foresee(base: Base, examples: Sequence[Example], settings: TrainSettings) ->
     measured = shipped(base)
     if measured is None or settings.recipe != "sound" or settings.variant != "lora":
         return None
+    blocks = block_numbers(base, settings.layers)
     return forecast(
         base,
         demand_of(base, examples),
         measured,
         r=settings.r,
-        layers="all" if settings.layers is None else ",".join(map(str, settings.layers)),
+        layers="all" if blocks is None else ",".join(map(str, blocks)),
         target_modules=",".join(settings.target_modules),
     )
 

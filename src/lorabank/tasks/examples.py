@@ -8,7 +8,7 @@ is loaded.
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,31 @@ class Example:
 
 def from_pair(prompt: str, answer: str) -> Example:
     return Example((Message("user", prompt),), answer)
+
+
+ExampleLike = Example | tuple[str, str] | Mapping[str, object]
+"""An example as callers may write it: (prompt, answer), or the fields of a JSONL line."""
+
+
+def as_examples(items: Iterable[ExampleLike]) -> list[Example]:
+    """Return examples from `Example`s, (prompt, answer) pairs and dicts, in order.
+
+    Raises:
+        DataError: an item of another form, or with an empty prompt or answer.
+    """
+    return [_as_example(f"example {number}", item) for number, item in enumerate(items, start=1)]
+
+
+def _as_example(where: str, item: ExampleLike) -> Example:
+    if isinstance(item, Example):
+        return _checked(where, item)
+    if isinstance(item, Mapping):
+        return _checked(where, _from_record(where, item))
+    if len(item) != 2 or not all(isinstance(part, str) for part in item):
+        raise DataError(
+            f"{where}: must be an Example, a (prompt, answer) pair of text or a dict; got {item!r}"
+        )
+    return _checked(where, from_pair(*item))
 
 
 def from_phonebook(book: tuple[phonebook.Fact, ...]) -> list[Example]:
@@ -91,7 +116,8 @@ def _from_csv(path: Path) -> Iterator[tuple[int, Example]]:
             raise DataError(
                 f"{path}, line {start}: more fields than columns; quote a field that holds a comma"
             )
-        yield start, _checked(path, start, from_pair(row["prompt"] or "", row["answer"] or ""))
+        example = from_pair(row["prompt"] or "", row["answer"] or "")
+        yield start, _checked(f"{path}, line {start}", example)
         start = reader.line_num + 1  # a quoted field may span lines
 
 
@@ -117,22 +143,23 @@ def _from_slice(path: Path, reader: "csv.DictReader[str]") -> Iterator[tuple[int
 
 def _from_jsonl(path: Path) -> Iterator[tuple[int, Example]]:
     for line, record in fields.read_lines(path):
-        yield line, _checked(path, line, _from_record(path, line, record))
+        where = f"{path}, line {line}"
+        yield line, _checked(where, _from_record(where, record))
 
 
-def _from_record(path: Path, line: int, record: Mapping[str, object]) -> Example:
+def _from_record(where: str, record: Mapping[str, object]) -> Example:
     if "messages" in record:
-        return _from_messages(path, line, record["messages"])
+        return _from_messages(where, record["messages"])
     prompt, answer = record.get("prompt"), record.get("answer")
     if not isinstance(prompt, str) or not isinstance(answer, str):
         raise DataError(
-            f'{path}, line {line}: needs "prompt" and "answer" as text, or "messages"; '
+            f'{where}: needs "prompt" and "answer" as text, or "messages"; '
             f"got the keys {', '.join(record) or 'none'}"
         )
     return from_pair(prompt, answer)
 
 
-def _from_messages(path: Path, line: int, raw: object) -> Example:
+def _from_messages(where: str, raw: object) -> Example:
     turns = raw if isinstance(raw, list) else []
     messages = [
         Message(turn["role"], turn["content"])
@@ -144,16 +171,16 @@ def _from_messages(path: Path, line: int, raw: object) -> Example:
     roles = [message.role for message in messages]
     if len(messages) != len(turns) or len(roles) < 2 or roles[-2:] != ["user", "assistant"]:
         raise DataError(
-            f"{path}, line {line}: messages must be objects with role ({'|'.join(ROLES)}) and "
+            f"{where}: messages must be objects with role ({'|'.join(ROLES)}) and "
             "content, the last two from user and assistant"
         )
     return Example(tuple(messages[:-1]), messages[-1].content)
 
 
-def _checked(path: Path, line: int, example: Example) -> Example:
+def _checked(where: str, example: Example) -> Example:
     for what, text in (("prompt", example.question), ("answer", example.answer)):
         if not text.strip():
-            raise DataError(f"{path}, line {line}: the {what} is empty; fill it or drop the line")
+            raise DataError(f"{where}: the {what} is empty; fill it in or leave it out")
     return example
 
 

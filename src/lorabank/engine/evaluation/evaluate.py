@@ -30,7 +30,7 @@ from lorabank.engine.inference.answer_readings import (
     score_replies,
 )
 from lorabank.errors import UsageError
-from lorabank.tasks.examples import Example
+from lorabank.tasks.examples import Example, ExampleLike, as_examples
 from lorabank.tasks.synthetic import phonebook
 
 
@@ -128,8 +128,8 @@ class Evaluation:
 
 def evaluate(
     base: Base,
-    adapters: Adapter | Path | Sequence[Adapter | Path],
-    examples: Sequence[Example],
+    adapters: Adapter | Path | str | Sequence[Adapter | Path | str],
+    examples: Iterable[ExampleLike],
     *,
     slots: Sequence[int] | None = None,
     recipe: str = "sound",
@@ -139,6 +139,7 @@ def evaluate(
 
     Args:
         adapters: plain LoRA adapters, in memory or as folders; all activated or all always on.
+        examples: `Example`s, (prompt, answer) pairs or dicts.
         slots: index into `adapters` of the one that answers each example; may be left out where
             there is one adapter.
         recipe: how the examples are put to the model, `sound` or `paper`.
@@ -150,32 +151,38 @@ def evaluate(
             which some are activated and some are not.
         AdapterError: a folder that cannot be read, or of another base model.
     """
-    several = [adapters] if isinstance(adapters, Adapter | Path) else list(adapters)
-    loaded = [a if isinstance(a, Adapter) else load_adapter(a, base) for a in several]
-    if not loaded or not examples:
-        raise UsageError(
-            f"evaluate needs at least one adapter and one example, got {len(loaded)} adapters and "
-            f"{len(examples)} examples"
-        )
-    if slots is None:
-        if len(loaded) > 1:
-            raise UsageError(
-                f"with {len(loaded)} adapters, slots must name the adapter of each example"
-            )
-        slots = [0] * len(examples)
-    if len(slots) != len(examples) or not all(0 <= slot < len(loaded) for slot in slots):
-        raise UsageError(
-            f"slots must hold a number from 0 to {len(loaded) - 1} for each of the "
-            f"{len(examples)} examples, got {list(slots)[:8]} ({len(slots)} of them)"
-        )
-    activated = {adapter.activated for adapter in loaded}
-    if len(activated) > 1:
-        raise UsageError("activated and always-on adapters must be evaluated by separate calls")
-    questions = prepare_questions(
-        base, examples, recipe=recipe, activated=activated.pop(), scorer=None
-    )
+    several = [adapters] if isinstance(adapters, Adapter | Path | str) else list(adapters)
+    loaded = [a if isinstance(a, Adapter) else load_adapter(Path(a), base) for a in several]
+    facts = as_examples(examples)
+    slots = _check_slots(loaded, facts, slots)
+    activated = loaded[0].activated
+    questions = prepare_questions(base, facts, recipe=recipe, activated=activated)
     with loaded_fleet(base, loaded) as fleet:
         return evaluate_fleet(fleet, questions, slots, drift=True, known=known)
+
+
+def _check_slots(
+    adapters: Sequence[Adapter], examples: Sequence[Example], slots: Sequence[int] | None
+) -> Sequence[int]:
+    if not adapters or not examples:
+        raise UsageError(
+            f"evaluate needs at least one adapter and one example, got {len(adapters)} adapters "
+            f"and {len(examples)} examples"
+        )
+    if slots is None:
+        if len(adapters) > 1:
+            raise UsageError(
+                f"with {len(adapters)} adapters, slots must name the adapter of each example"
+            )
+        slots = [0] * len(examples)
+    if len(slots) != len(examples) or not all(0 <= slot < len(adapters) for slot in slots):
+        raise UsageError(
+            f"slots must hold a number from 0 to {len(adapters) - 1} for each of the "
+            f"{len(examples)} examples, got {list(slots)[:8]} ({len(slots)} of them)"
+        )
+    if len({adapter.activated for adapter in adapters}) > 1:
+        raise UsageError("activated and always-on adapters must be evaluated by separate calls")
+    return slots
 
 
 def prepare_questions(

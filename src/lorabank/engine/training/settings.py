@@ -51,8 +51,9 @@ class TrainSettings:
     target_modules: tuple[str, ...] = (ALL_LINEAR,)
     """PEFT's module names, or all-linear, attention, ffn."""
 
-    layers: tuple[int, ...] | None = None
-    """Blocks that are adapted; None for all."""
+    layers: tuple[int, ...] | str | None = None
+    """Blocks that are adapted: their numbers, or text such as `last-10` (lora/shapes.py), which
+    `plan_job` turns into the base's numbers; None for all."""
 
     lr: float = 1e-3
     """Peak learning rate of AdamW."""

@@ -1,0 +1,141 @@
+"""The evaluator, and recall as a function."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.evaluation.evaluate import (
+    evaluate,
+    evaluate_fleet,
+    join_questions,
+    prepare_questions,
+)
+from lorabank.engine.inference.answer_readings import read_answers
+from lorabank.engine.learn import learn, plan_job
+from lorabank.engine.recall import recall
+from lorabank.engine.training.jobs import Outcome
+from lorabank.engine.training.settings import SOUND
+from lorabank.engine.training.train import train
+from lorabank.errors import DataError, UsageError
+from lorabank.tasks.examples import Example, from_pair
+from lorabank.tasks.synthetic import phonebook
+
+QUICK = replace(SOUND, lr=5e-3, exposures=100, until_recall=0.9)
+CODES = [from_pair(f"Code of item {i}?", f"{i * 37 % 100:02d}") for i in range(12)]
+
+
+@pytest.fixture
+def outcomes(tiny: Base) -> list[Outcome]:
+    """Two adapters, each taught half of CODES."""
+    halves = {"even": CODES[::2], "odd": CODES[1::2]}
+    return train(tiny, [plan_job(tiny, half, QUICK, name=name) for name, half in halves.items()])
+
+
+def test_each_question_is_read_by_its_own_adapter(tiny: Base, outcomes: list[Outcome]):
+    adapters = [outcome.adapter for outcome in outcomes]
+    own = evaluate(tiny, adapters, CODES, slots=[i % 2 for i in range(12)])
+    other = evaluate(tiny, adapters, CODES, slots=[1 - i % 2 for i in range(12)])
+    assert own.recall >= 0.9
+    assert own.recall_before == other.recall_before == 0
+    assert other.recall < 0.5
+    assert sum(own.gains) > sum(other.gains)
+    assert len(own.missing) == sum(not recalled for recalled in own.recalled)
+    assert [drift.kl_to_base_nats > 0 for drift in own.drift] == [True, True]
+    assert own.drift[0].known_before is None
+    even, odd = own.by_slot(2)
+    assert even.questions.examples == tuple(CODES[::2])
+    assert (even.recall + odd.recall) / 2 == pytest.approx(own.recall)
+    assert odd.drift == own.drift[1:]
+
+
+def test_bits_and_gains_are_differences_to_the_bare_base(tiny: Base, outcomes: list[Outcome]):
+    found = evaluate(tiny, outcomes[0].adapter, CODES[::2])
+    bare = read_answers(tiny, outcomes[0].job.dataset.prompts)
+    assert [reading.bits for reading in found.before] == [reading.bits for reading in bare]
+    for i, prompt in enumerate(found.questions.prompts):
+        fell_by = found.before[i].bits - found.after[i].bits
+        assert found.bits[i] == max(0.0, fell_by)
+        nats = fell_by * math.log(2) / len(prompt.answer_ids)
+        assert found.gains[i] == pytest.approx(nats)
+
+
+def test_bits_of_a_phone_number_are_at_most_its_entropy(tiny: Base):
+    facts = [from_pair(phonebook.question(f), f.number) for f in phonebook.build(2, seed=0)]
+    (outcome,) = train(tiny, [plan_job(tiny, facts, QUICK)])
+    found = evaluate(tiny, outcome.adapter, facts)
+    assert all(reading.bits > phonebook.BITS_PER_FACT for reading in found.before)
+    assert all(0 <= bits <= phonebook.BITS_PER_FACT for bits in found.bits)
+
+
+def test_questions_without_a_slot_keep_the_reading_of_the_bare_base(
+    tiny: Base, outcomes: list[Outcome]
+):
+    parts = [prepare_questions(tiny, half, activated=True) for half in (CODES[:4], CODES[4:])]
+    questions = join_questions(parts)
+    with loaded_fleet(tiny, [outcomes[0].adapter]) as fleet:
+        found = evaluate_fleet(fleet, questions, [None] * 4 + [0] * 8)
+    assert found.after[:4] == questions.before[:4]
+    assert set(found.gains[:4]) == {0}
+    assert found.recalled[:4] == questions.recalled_before[:4]
+    assert found.after[4:] != questions.before[4:]
+
+
+def test_recall_takes_adapters_folders_and_pairs(tiny: Base, tmp_path: Path):
+    facts = CODES[:6]
+    report = learn(tiny, facts, out=tmp_path / "a", settings=QUICK)
+    pairs = [(fact.question, fact.answer) for fact in facts]
+    asked = recall(tiny, str(tmp_path / "a"), pairs)
+    assert (asked.recall, asked.missing) == (report.recall, report.missing)
+    assert (asked.facts, asked.score, asked.adapter) == (6, "tokens", str(tmp_path / "a"))
+    wrong = recall(tiny, tmp_path / "a", [{"prompt": "Code of item 0?", "answer": "99"}])
+    assert (wrong.recall, wrong.missing) == (0, ("Code of item 0?",))
+    found = evaluate(tiny, tmp_path / "a", pairs, known=True)
+    assert found.recall == report.recall
+    assert sum(found.bits) == pytest.approx(report.bits_stored)
+    assert found.drift[0].known_before == report.known_before
+    assert found.drift[0].kl_to_base_nats == pytest.approx(report.kl_to_base_nats)
+
+
+def test_learn_takes_pairs_and_a_folder_as_text(tiny: Base, tmp_path: Path):
+    settings = replace(QUICK, exposures=2, until_recall=None, layers="last-1", protect_share=0.2)
+    report = learn(tiny, [("Who?", "Ann")], out=str(tmp_path / "a"), settings=settings)
+    assert report.facts == 1
+    job = plan_job(tiny, [from_pair("Who?", "Ann")], settings)
+    assert isinstance(job.settings.layers, tuple)
+    assert {path.split(".")[2] for path in job.paths} == {str(job.settings.layers[0])}
+    assert job.dataset.regularisation
+
+
+@pytest.mark.parametrize(
+    ("n_adapters", "examples", "slots", "message"),
+    [
+        (0, CODES, None, "at least one adapter"),
+        (1, [], None, "one example"),
+        (2, CODES, None, "slots must name the adapter"),
+        (2, CODES, [0, 1], "from 0 to 1 for each of the 12 examples"),
+        (1, CODES[:1], [1], "from 0 to 0"),
+    ],
+)
+def test_requests_that_do_not_fit_are_refused(
+    tiny: Base,
+    outcomes: list[Outcome],
+    n_adapters: int,
+    examples: list[Example],
+    slots: list[int] | None,
+    message: str,
+):
+    adapters = [outcome.adapter for outcome in outcomes[:n_adapters]]
+    with pytest.raises(UsageError, match=message):
+        evaluate(tiny, adapters, examples, slots=slots)
+
+
+@pytest.mark.parametrize(
+    "item", [("a",), ("a", 1), {"prompt": "a"}, ("", "b"), {"prompt": "a", "answer": " "}]
+)
+def test_examples_of_another_form_are_refused(tiny: Base, tmp_path: Path, item: object):
+    with pytest.raises(DataError, match="example 2"):
+        learn(tiny, [("a", "b"), item], out=tmp_path / "a")  # type: ignore[list-item]
