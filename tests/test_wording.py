@@ -20,7 +20,6 @@ NOT_YET = (
     "engine/fleet",
     "engine/inference",
     "engine/learn.py",
-    "engine/models",
     "engine/peft_backend",
     "engine/training",
     "lora",

@@ -1,4 +1,4 @@
-"""The cache folder under what befalls one: damage, kills, full disks, two writers."""
+"""The cache folder under damage, killed processes, full disks and two writers."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ def cache_folder(tmp_path, monkeypatch) -> Path:
 
 
 def ignore(_: str) -> None:
-    """No one listens to the progress."""
+    """Discard a progress message."""
 
 
 def install(name: str = "tiny", text: str = "weights") -> cache.Manifest:
@@ -50,7 +50,7 @@ def file_size_limit(n_bytes: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_where_it_is(monkeypatch, tmp_path):
+def test_location_follows_the_environment(monkeypatch, tmp_path):
     assert cache.root() == tmp_path / "cache"
     monkeypatch.delenv("LORABANK_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
@@ -79,7 +79,7 @@ def test_newer_format_counts_as_not_cached(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", cache.MANIFEST])
-def test_flipped_bit_is_found(name):
+def test_flipped_bit_is_detected(name):
     install()
     path = cache.model_folder("tiny") / name
     content = bytearray(path.read_bytes())
@@ -90,16 +90,16 @@ def test_flipped_bit_is_found(name):
 
 
 @pytest.mark.parametrize(
-    ("harm", "says"),
+    ("damage", "message"),
     [
         (lambda path: path.unlink(), "model.safetensors: missing"),
         (lambda path: path.write_text("weigh"), "5 bytes, expected 7"),
     ],
 )
-def test_missing_or_short_file_is_found(harm, says):
+def test_missing_or_short_file_is_detected(damage, message):
     install()
-    harm(cache.model_folder("tiny") / "model.safetensors")
-    with pytest.raises(ModelError, match=says):
+    damage(cache.model_folder("tiny") / "model.safetensors")
+    with pytest.raises(ModelError, match=message):
         cache.load("tiny")
 
 
@@ -153,12 +153,12 @@ def test_leftover_of_a_killed_process_is_swept(cache_folder):
 
 
 def test_one_writer_at_a_time():
-    told: list[str] = []
+    messages: list[str] = []
     waiting = threading.Event()
     order: list[str] = []
 
     def progress(text: str) -> None:
-        told.append(text)
+        messages.append(text)
         waiting.set()
 
     def second() -> None:
@@ -172,7 +172,7 @@ def test_one_writer_at_a_time():
         order.append("first")
     thread.join(10)
     assert order == ["first", "second"]
-    assert "waiting for another process" in told[0]
+    assert "waiting for another process" in messages[0]
 
 
 def write_plainly(path: Path) -> None:
@@ -225,7 +225,7 @@ def test_other_errors_pass_through(tmp_path):
         raise KeyError("ours")
 
 
-def test_remembered_until_the_file_changes(tmp_path):
+def test_result_is_stored_until_the_file_changes(tmp_path):
     file = tmp_path / "weights"
     file.write_text("one")
     os.utime(file, (1_000_000_000, 1_000_000_000))

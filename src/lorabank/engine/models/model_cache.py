@@ -1,9 +1,10 @@
-"""The model cache: converted models on disk, each whole or not there at all.
+"""The cache of converted models on disk, in which a model is either complete or absent.
 
     $LORABANK_CACHE/          else $XDG_CACHE_HOME/lorabank, else ~/.cache/lorabank
-      lock                    held by whoever writes
-      models/<name>/          what plain transformers loads, and lorabank.json: every file's hash
-      models/.partial-*/      being written, or left by a killed process; the next writer sweeps it
+      lock                    held by the process that writes
+      models/<name>/          a folder that transformers loads, and lorabank.json with a hash of
+                              every file
+      models/.partial-*/      being written, or left by a killed process; the next writer deletes it
       hashes/<key>.json       hashes of files outside the cache, so that each is hashed once
 
 A model is written in a `.partial-` folder and renamed into place, so a reader needs no lock.
@@ -14,7 +15,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -25,20 +25,20 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.errors import LorabankError, ModelError, StorageError
+from lorabank.files import DENIED, FULL_DISK, error_number, sync, write_atomically
 
 MANIFEST = "lorabank.json"
-FORMAT = 1  # raise it when a converted folder must be made anew
-ALWAYS_HASHED_BYTES = 2 << 30  # above this, size and mtime stand in for the hash on each start
+FORMAT = 1  # raise it when folders converted by an older version must be converted again
+ALWAYS_HASHED_BYTES = 2 << 30  # of larger models only files with a new size or mtime are hashed
 
 _PARTIAL = ".partial-"
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
-_SETTLED_NS = 2_000_000_000  # a file changed later than this may change again within one tick
+_CANNOT_WRITE = DENIED | {errno.ENOTDIR, errno.EEXIST}
+_SETTLED_NS = 2_000_000_000  # a file changed more recently may change again without a new mtime
 
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """One file as it was when its model was installed."""
+    """A file of a cached model as it was when the model was installed."""
 
     name: str
     n_bytes: int
@@ -48,7 +48,7 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a cached model is and where it came from."""
+    """A record of what a cached model is, where it came from and which files it has."""
 
     source: str
     licence: str
@@ -58,11 +58,12 @@ class Manifest:
 
     @property
     def n_bytes(self) -> int:
+        """Return the size of all files."""
         return sum(file.n_bytes for file in self.files)
 
 
 def root() -> Path:
-    """The cache folder. Read from the environment on each call; it need not exist."""
+    """Return the cache folder, read from the environment on each call. It need not exist."""
     if chosen := os.environ.get("LORABANK_CACHE"):
         return Path(chosen).expanduser().absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "lorabank"
@@ -73,7 +74,7 @@ def model_folder(name: str) -> Path:
 
 
 def names() -> list[str]:
-    """Models installed by this version, damaged ones included."""
+    """Return the names of the models in the cache, damaged ones included."""
     folder = root() / "models"
     if not folder.is_dir():
         return []
@@ -81,17 +82,17 @@ def names() -> list[str]:
 
 
 def read(name: str) -> Manifest | None:
-    """The manifest alone, no file checked; None if there is none of this version.
+    """Return a model's manifest without checking its files; None if this version wrote none.
 
     Raises:
-        ModelError: the manifest is not what was written.
+        ModelError: the manifest was changed since it was written.
     """
     path = model_folder(name) / MANIFEST
     try:
         stored = json.loads(path.read_bytes())
-        seal = stored.pop("seal")
-        if seal != _seal(stored):
-            raise ValueError("its seal does not match")
+        checksum = stored.pop("seal")
+        if checksum != _checksum(stored):
+            raise ValueError("its checksum does not match its content")
         if stored.pop("format") != FORMAT:
             return None
         files = tuple(FileRecord(**file) for file in stored.pop("files"))
@@ -103,7 +104,7 @@ def read(name: str) -> Manifest | None:
 
 
 def load(name: str) -> Manifest | None:
-    """The manifest of a cached model after checking its files; None if it is not cached.
+    """Check the files of a cached model and return its manifest; None if it is not cached.
 
     Raises:
         ModelError: a file is missing or differs; the message names it.
@@ -115,7 +116,9 @@ def load(name: str) -> Manifest | None:
 
 
 def verify(folder: Path, manifest: Manifest) -> None:
-    """Hash every file; of a model above ALWAYS_HASHED_BYTES only those with a new size or mtime.
+    """Compare the hash of every file with the manifest.
+
+    Of a model above ALWAYS_HASHED_BYTES only files with a new size or mtime are hashed.
 
     Raises:
         ModelError: a file is missing or differs.
@@ -126,24 +129,28 @@ def verify(folder: Path, manifest: Manifest) -> None:
         try:
             stat = path.stat()
             if stat.st_size != record.n_bytes:
-                wrong = f"{stat.st_size:,} bytes, expected {record.n_bytes:,}"
+                difference = f"{stat.st_size:,} bytes, expected {record.n_bytes:,}"
             elif is_large and stat.st_mtime_ns == record.mtime_ns:
                 continue
             else:
-                found = file_sha256(path)
-                if found == record.sha256:
+                sha256 = file_sha256(path)
+                if sha256 == record.sha256:
                     continue
-                wrong = f"sha256 {found[:12]}…, expected {record.sha256[:12]}…"
+                difference = f"sha256 {sha256[:12]}…, expected {record.sha256[:12]}…"
         except FileNotFoundError:
-            wrong = "missing"
-        raise ModelError(f"damaged cache file {path}: {wrong}")
+            difference = "missing"
+        raise ModelError(f"damaged cache file {path}: {difference}")
 
 
 @contextmanager
 def workspace(progress: Callable[[str], None]) -> Iterator[Path]:
-    """A folder to build a model in, under the cache's lock; gone when the block ends.
+    """Hold the cache's lock and yield a folder to build a model in, deleted when the block ends.
 
-    One writer at a time: whoever waited must look again whether its model is there by now.
+    Only one process writes at a time. One that waited has to check again whether its model is in
+    the cache, since the other process may have built it.
+
+    Args:
+        progress: called with a sentence before this process waits for another one.
 
     Raises:
         StorageError: the disk is full, or the cache cannot be written.
@@ -167,41 +174,41 @@ def workspace(progress: Callable[[str], None]) -> Iterator[Path]:
 
 
 def require_space(n_bytes: int) -> None:
-    """Refuse work that cannot end well before minutes go into it.
+    """Check that there is room in the cache before minutes of work go into a model.
 
     Raises:
-        StorageError: fewer than `n_bytes` are free where the cache is.
+        StorageError: fewer than `n_bytes` are free on the cache's disk.
     """
     free = shutil.disk_usage(root()).free
     if free < n_bytes:
-        raise StorageError(_full_text(root(), n_bytes))
+        raise StorageError(_full_disk_message(root(), n_bytes))
 
 
 def install(
     built: Path, name: str, *, source: str, licence: str, weights_sha256: str, parameters: int
 ) -> Manifest:
-    """Move a finished folder of the workspace into place, durably and in one step.
+    """Move a finished folder from the workspace into the cache, durably and in one step.
 
-    An older folder of that name is replaced: the caller found it damaged or outdated.
+    An older folder of that name is replaced. The caller found it damaged or outdated.
     """
     files = tuple(_record(path) for path in sorted(built.iterdir()))
     manifest = Manifest(source, licence, weights_sha256, parameters, files)
     stored = {"format": FORMAT, **asdict(manifest)}
-    text = json.dumps({**stored, "seal": _seal(stored)}, indent=1)
+    text = json.dumps({**stored, "seal": _checksum(stored)}, indent=1)
     (built / MANIFEST).write_text(text + "\n", encoding="utf-8")
     for path in [*built.iterdir(), built]:
-        _sync(path)
+        sync(path)
     target = model_folder(name)
     remove(name, into=built.parent)
     built.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
     return manifest
 
 
 def remove(name: str, *, into: Path) -> None:
-    """Take a model out of the cache: renamed away into the workspace, which is deleted later.
+    """Take a model out of the cache by renaming it into the workspace, which is deleted later.
 
-    A process that has the files open or mapped keeps them.
+    A process that has the files open or mapped can go on reading them.
     """
     with suppress(FileNotFoundError):
         model_folder(name).rename(into / "removed")
@@ -211,22 +218,27 @@ def remove(name: str, *, into: Path) -> None:
 def storage_errors(
     folder: Path, *, need_bytes: int = 0, variable: str = "LORABANK_CACHE"
 ) -> Iterator[None]:
-    """Turn a full or forbidden disk, however a library reports it, into a StorageError.
+    """Turn errors of a full or write-protected disk into a StorageError that says how to go on.
+
+    Unlike `files.storage_errors` it lets other OSErrors through: they may come from reading.
 
     Args:
-        folder: what is being written.
-        need_bytes: what the work needs in all; 0 if unknown.
-        variable: the environment variable that would move the folder.
+        folder: folder that is written to.
+        need_bytes: bytes that the work needs in all; 0 if unknown.
+        variable: environment variable with which the user can choose another folder.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
     """
     try:
         yield
     except LorabankError:
         raise
-    except Exception as error:  # any library may be the one that was writing; others pass through
-        code = _errno(error)
-        if code in _FULL:
-            raise StorageError(_full_text(folder, need_bytes, variable)) from error
-        if code in _DENIED:
+    except Exception as error:  # safetensors and tokenizers have errors of their own for this
+        code = error_number(error)
+        if code in FULL_DISK:
+            raise StorageError(_full_disk_message(folder, need_bytes, variable)) from error
+        if code is not None and code in _CANNOT_WRITE:
             reason = os.strerror(code)
             raise StorageError(
                 f"cannot write {getattr(error, 'filename', None) or folder}: {reason}. "
@@ -238,33 +250,34 @@ def storage_errors(
 def memoised_by_files(
     files: Sequence[Path], compute: Callable[[], dict[str, Any]], *, what: str
 ) -> dict[str, Any]:
-    """`compute()`, or its former result while path, size and mtime of every file are the same.
+    """Return `compute()`, or its stored result if no file's path, size or mtime has changed.
 
-    For files outside the cache, which nobody promised not to change. A cache that cannot be
-    written costs the time of computing again, nothing else.
+    This is for files outside the cache, which may change at any time. If the cache cannot be
+    written, the result is computed again on the next call.
+
+    Args:
+        what: kind of result, so that two kinds over the same files are stored apart.
     """
     paths = [str(path.absolute()) for path in files]
     stats = [path.stat() for path in files]
     stamps = [[p, s.st_size, s.st_mtime_ns] for p, s in zip(paths, stats, strict=True)]
-    key = _seal([what, paths])[:32]
-    note = root() / "hashes" / f"{key}.json"
+    key = _checksum([what, paths])[:32]
+    stored_file = root() / "hashes" / f"{key}.json"
     with suppress(OSError, ValueError, TypeError, KeyError):
-        stored = json.loads(note.read_bytes())
+        stored = json.loads(stored_file.read_bytes())
         result = stored["result"]
-        if stored["stamps"] == stamps and stored["seal"] == _seal(result):
+        if stored["stamps"] == stamps and stored["seal"] == _checksum(result):
             return dict(result)
     result = compute()
     if all(time.time_ns() - s.st_mtime_ns > _SETTLED_NS for s in stats):
-        text = json.dumps({"stamps": stamps, "result": result, "seal": _seal(result)})
+        text = json.dumps({"stamps": stamps, "result": result, "seal": _checksum(result)})
         with suppress(OSError):
-            note.parent.mkdir(parents=True, exist_ok=True)
-            draft = note.with_suffix(f".{os.getpid()}")
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(note)
+            write_atomically(stored_file, text)
     return result
 
 
 def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -274,19 +287,11 @@ def _record(path: Path) -> FileRecord:
     return FileRecord(path.name, stat.st_size, stat.st_mtime_ns, file_sha256(path))
 
 
-def _seal(stored: object) -> str:
+def _checksum(stored: object) -> str:
     return hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _full_text(folder: Path, need_bytes: int, variable: str = "LORABANK_CACHE") -> str:
+def _full_disk_message(folder: Path, need_bytes: int, variable: str = "LORABANK_CACHE") -> str:
     needed = f"about {need_bytes / 1e6:,.0f} MB are needed, " if need_bytes else ""
     existing = next(p for p in [folder, *folder.parents] if p.exists())
     free = shutil.disk_usage(existing).free / 1e6
@@ -295,15 +300,3 @@ def _full_text(folder: Path, need_bytes: int, variable: str = "LORABANK_CACHE") 
         f"({needed}{free:,.0f} MB are free). "
         f"Free some space, or set {variable} to a folder on another disk."
     )
-
-
-def _errno(error: BaseException) -> int | None:
-    """The errno behind an exception: safetensors, for one, gives it in its text only."""
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, OSError) and link.errno:
-            return link.errno
-        if match := re.search(r"\(os error (\d+)\)", str(link)):
-            return int(match[1])
-        link = link.__cause__ or link.__context__
-    return None

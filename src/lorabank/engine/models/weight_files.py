@@ -1,7 +1,7 @@
-"""The weights of a model folder: which files hold them, and what identifies them.
+"""The weights in a model folder: which files contain them, and the hash that identifies them.
 
-Reads safetensors through the mapped file alone: hashing 270 MB takes a fraction of a second and
-imports neither torch nor transformers.
+safetensors files are memory-mapped and read here, without torch or transformers. Hashing 270 MB
+takes a fraction of a second.
 """
 
 import contextlib
@@ -19,22 +19,22 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The identity and the size of a model's weights."""
+    """The hash and the number of parameters of a model's weights."""
 
     sha256: str
     parameters: int
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that transformers would load from `folder`.
+    """Return the safetensors files that transformers would load from `folder`.
 
     Raises:
-        ModelError: it is no model folder, or holds no safetensors, or not all of them.
+        ModelError: it is not a model folder, or it has no safetensors files, or not all of them.
     """
     if not (folder / "config.json").is_file():
-        held = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "nothing"
+        content = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "nothing"
         raise ModelError(
-            f"{folder} is not a model folder: it has no config.json (it holds {held}). "
+            f"{folder} is not a model folder: it has no config.json (it contains {content}). "
             "Give a folder written by save_pretrained."
         )
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
@@ -46,13 +46,15 @@ def weight_files(folder: Path) -> list[Path]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{index} cannot be read as an index of weights: {error}") from error
         if absent := [name for name in names if not (folder / name).exists()]:
-            raise ModelError(f"{folder} lacks {absent[0]}, which its index names; get it again")
+            raise ModelError(
+                f"{folder} lacks {absent[0]}, which its index names; download it again"
+            )
         return [folder / name for name in names]
     if pickles := sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern)):
         raise ModelError(
-            f"{folder} has its weights only as pickle ({pickles[0]}), which can run code when "
-            "read. If you trust it: AutoModelForCausalLM.from_pretrained(folder).save_pretrained("
-            "new_folder) writes safetensors."
+            f"{folder} has its weights only as pickle ({pickles[0]}), which can run code when it "
+            "is read. If you trust it: AutoModelForCausalLM.from_pretrained(folder)"
+            ".save_pretrained(new_folder) writes safetensors."
         )
     raise ModelError(f"{folder} has no weights: no model.safetensors and no index of shards")
 
@@ -60,17 +62,17 @@ def weight_files(folder: Path) -> list[Path]:
 def read_weights(folder: Path) -> Weights:
     """Hash name, dtype, shape and bytes of all tensors, in the order of their names.
 
-    So the hash does not change with sharding, file metadata, or the order inside a file.
+    Hence the hash does not change with sharding, file metadata, or the order inside a file.
 
     Raises:
-        ModelError: as `weight_files`, or a file is not whole.
+        ModelError: as for `weight_files`, or a file is truncated.
     """
     with contextlib.ExitStack() as stack:
         tensors: dict[str, _Tensor] = {}
         for path in weight_files(folder):
             for name, tensor in _tensors_of(path, stack).items():
                 if name in tensors:
-                    raise ModelError(f"{folder} holds the tensor {name} twice")
+                    raise ModelError(f"{folder} contains the tensor {name} twice")
                 tensors[name] = tensor
         digest = hashlib.sha256()
         for name, tensor in sorted(tensors.items()):
@@ -78,7 +80,7 @@ def read_weights(folder: Path) -> Weights:
             digest.update(tensor.view)
         parameters = sum(math.prod(tensor.shape) for tensor in tensors.values())
         head = tensors.get("lm_head.weight")
-        # Most files leave a tied output layer out; some hold it as a copy of the input layer.
+        # Most files omit a tied output layer; some contain it as a copy of the input layer.
         if head and any(
             name != "lm_head.weight" and tensor.shape == head.shape and tensor.view == head.view
             for name, tensor in tensors.items()
@@ -95,7 +97,7 @@ class _Tensor:
 
 
 def _tensors_of(path: Path, stack: contextlib.ExitStack) -> dict[str, _Tensor]:
-    """Views into the mapped file, by name; they live as long as `stack`."""
+    """Return views into the memory-mapped file by tensor name, valid as long as `stack` is open."""
     try:
         with path.open("rb") as file:
             mapped = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -113,7 +115,7 @@ def _tensors_of(path: Path, stack: contextlib.ExitStack) -> dict[str, _Tensor]:
         return tensors
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"{path} is not a whole safetensors file: {_first_line(error)}; get it again"
+            f"{path} is not a complete safetensors file: {_first_line(error)}; download it again"
         ) from error
 
 
