@@ -216,7 +216,7 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no B": (lambda f: retensor(f, drop("B")), r"of rank 4 and 0, .* says 4"),
     "no A": (lambda f: retensor(f, drop("A")), "an A and a B of each are needed"),
     "no tensors": (lambda f: retensor(f, dict.clear), "an A and a B of each are needed"),
-    "nan": (lambda f: retensor(f, spoil), "holds numbers that are none"),
+    "nan": (lambda f: retensor(f, spoil), "contains NaN or infinity"),
     "another base": (
         lambda f: rewrite(f / RECORD, lambda c: c.update(base={"name": "big", "sha256": "b" * 64})),
         r"belongs to the base model big \(bbbbbbbbbbbb\)",
@@ -231,7 +231,7 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "recall is a word": (
         lambda f: rewrite(f / "module.json", lambda c: c["record"].update(recall="all")),
-        "'all' is of the wrong kind",
+        "'all' has the wrong type",
     ),
     "source without hash": (
         lambda f: rewrite(f / "module.json", lambda c: c.update(sources=[["a.csv"]])),

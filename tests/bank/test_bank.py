@@ -139,7 +139,7 @@ def test_imports_that_are_refused(bank: Bank, tmp_path: Path):
     (tmp_path / "north" / "training_args.bin").write_bytes(b"x")
     with pytest.raises(AdapterError, match=r"training_args.bin, a pickle"):
         bank.import_(tmp_path / "north", "fresh")
-    with pytest.raises(AdapterError, match="is no folder"):
+    with pytest.raises(AdapterError, match="is not a folder"):
         bank.import_(tmp_path / "nowhere", "fresh")
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -29,7 +29,7 @@ from lorabank.bank.write.stored_text import (
     encode_documents,
     load_documents,
 )
-from lorabank.bank.write.training import train_drafts
+from lorabank.bank.write.training import WriteOptions, train_drafts
 from lorabank.bank.write.write import WriteReport, plan_jobs
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Fleet
@@ -344,10 +344,10 @@ def test_what_did_not_stick_is_trained_again_and_the_better_pass_is_kept(tiny: B
     parcel = passaged(8)
     settings = dataclasses.replace(TINY, exposures=12, until_recall=None)
     jobs = plan_jobs(tiny, [parcel], settings)
-    (once,) = train_drafts(tiny, [parcel], jobs)
+    (once,) = train_drafts(tiny, [parcel], jobs, WriteOptions())
     assert once.not_stuck
     assert once.recall < 1
-    (twice,) = train_drafts(tiny, [parcel], jobs, passes=2)
+    (twice,) = train_drafts(tiny, [parcel], jobs, WriteOptions(passes=2))
     assert len(twice.passes) == 2
     assert dataclasses.replace(twice.passes[0], kept=True) == once.passes[0]
     assert twice.recall == max(one.recall for one in twice.passes)
@@ -357,7 +357,9 @@ def test_what_did_not_stick_is_trained_again_and_the_better_pass_is_kept(tiny: B
 
 def test_a_module_that_recalls_everything_is_not_trained_again(tiny: Base):
     parcel = passaged(4)
-    (trained,) = train_drafts(tiny, [parcel], plan_jobs(tiny, [parcel], TINY), passes=3)
+    (trained,) = train_drafts(
+        tiny, [parcel], plan_jobs(tiny, [parcel], TINY), WriteOptions(passes=3)
+    )
     assert trained.recall == 1
     assert len(trained.passes) == 1
 

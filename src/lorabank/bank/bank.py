@@ -35,6 +35,7 @@ from lorabank.bank.write import write as writing
 from lorabank.bank.write.document_drafts import DocumentDrafts, DraftOptions
 from lorabank.bank.write.drafts import ModuleDraft, draft_from_files
 from lorabank.bank.write.forget import ForgetReport
+from lorabank.bank.write.training import WriteOptions
 from lorabank.bank.write.write import WriteReport
 from lorabank.engine.backbone.base import Base, load_base
 from lorabank.engine.models.registry import ModelInfo
@@ -165,17 +166,9 @@ class Bank:
         Args:
             passes: most trainings of a module; it is trained again where passages did not stick.
         """
+        options = WriteOptions(settings, replace, passes, on_step, on_round)
         with self._busy:
-            return writing.write_all(
-                self.store,
-                self.base,
-                drafts,
-                settings=settings,
-                replace=replace,
-                passes=passes,
-                on_step=on_step,
-                on_round=on_round,
-            )
+            return writing.write_all(self.store, self.base, drafts, options)
 
     def write_documents(
         self,

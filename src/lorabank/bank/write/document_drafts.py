@@ -1,9 +1,9 @@
-"""Documents into parcels: cut, examples made of them, some questions held out, modules planned.
+"""Documents into module drafts: passages, examples made of them, held-out questions, modules.
 
-What is made of a passage, and how mixes of it compare, is questions 4 and 5 of arXiv:2603.01097.
-A document is a source, known by the hash of its file; its passages are what the module is found
-by. Replies are kept in BANK/derived, so that a write that was killed asks nothing twice; forgetting
-drops them.
+Which formats of examples are best, and in which mix, is questions 4 and 5 of arXiv:2603.01097. A
+document is a source, known by the hash of its file; a module is found by its passages. The
+generator's replies are cached in BANK/derived, so that a write that was killed asks for nothing
+twice; forgetting clears them.
 """
 
 from collections import Counter, defaultdict
@@ -26,40 +26,44 @@ from lorabank.synthesis.formats import parse_formats
 from lorabank.synthesis.generators import Generator
 from lorabank.synthesis.inputs import DEFAULT_FORMATS, chunk_documents
 from lorabank.synthesis.results import MadeExample, SynthesisOutcome
-from lorabank.synthesis.sources import sources_from_chunks
+from lorabank.synthesis.sources import SourceText, sources_from_chunks
 from lorabank.synthesis.synthesis_run import OnReply
 from lorabank.tasks.examples import Example, from_pair
 
 CACHE = "synthesis.sqlite"
 ONE_MODULE_EXAMPLES = 500
-"""Examples that go into one module unless something else is asked for."""
-_WORDS = 8  # a passage is named by
+"""Most examples that go into one module unless another number of modules is asked for."""
+_N_WORDS = 8  # first words by which a passage is shown
 AUTO, PER_DOCUMENT = "auto", "per-document"
 
 
 @dataclass(frozen=True, slots=True)
 class DraftOptions:
-    """How documents become parcels."""
+    """How documents become module drafts, and how often these are trained.
+
+    Raises:
+        UsageError: a value that is not allowed; names the flag.
+    """
 
     formats: str = DEFAULT_FORMATS
-    """What to make of each passage (synthesis/formats.py)."""
+    """Examples to make of each passage (synthesis/formats.py)."""
     chunk_tokens: int = 256
-    """Tokens of a passage at most, by the base's own tokenizer."""
+    """Most tokens of a passage, by the base's own tokenizer."""
     modules: str = AUTO
-    """auto, per-document, or a number."""
+    """Number of modules, or `auto` or `per-document`."""
     held_out: tuple[Example, ...] = ()
-    """Questions to measure by; empty for a share of those that are made."""
+    """Questions to measure by; if empty, some of the made questions are held out."""
     skip_failed: bool = False
-    """Whether documents of which the generator gave nothing fit are only named."""
+    """Whether documents of which no example could be made are skipped instead of refused."""
     with_text: bool = True
-    """Whether the bank keeps the documents' text, and modules are found by their passages."""
+    """Whether the bank stores the documents' text, and modules are found by their passages."""
     passes: int = 2
     """Most trainings of a module; it is trained again where passages did not stick."""
     seed: int = 0
     """Seed of the generator's draws and of the choice of held-out questions."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be, naming the flag."""
+        """Check the values."""
         parse_formats(self.formats)
         if self.chunk_tokens < 1:
             raise UsageError(f"--chunk-tokens must be at least 1, got {self.chunk_tokens}")
@@ -73,11 +77,19 @@ class DraftOptions:
 
 @dataclass(frozen=True, slots=True)
 class DocumentDrafts:
-    """Parcels ready to be written, and how they came about."""
+    """Drafts ready to be written, and how their examples were made."""
 
     modules: list[ModuleDraft]
     synthesis: SynthesisOutcome
-    """Of the synthesis: what was made, refused, contradicted."""
+    """What the generator made, what was refused, and which examples contradicted each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class _PassageExamples:
+    """Examples by passage: those to train on and those to measure by."""
+
+    taught: Mapping[PassageSpan, Sequence[Example]]
+    held_out: Mapping[PassageSpan, Sequence[Example]]
 
 
 def draft_documents(
@@ -89,23 +101,26 @@ def draft_documents(
     options: DraftOptions,
     on_reply: OnReply | None = None,
 ) -> DocumentDrafts:
-    """Documents into the parcels of one module or of several.
+    """Turn documents into the drafts of one module or of several.
+
+    Args:
+        name: name of the module, or the beginning of the names of several.
 
     Raises:
-        UsageError: two documents of one name, more modules than documents, nothing fit to be taught
-            of a document. UnavailableError: the generator cannot be reached any more; what it
-            answered is kept.
+        UsageError: two documents of one name, more modules than documents, or a document of which
+            no example could be made.
+        UnavailableError: the generator cannot be reached any more; its replies so far are cached.
     """
     check_documents(name, documents, options)
     chunks = chunk_documents(
         documents, size_tokens=options.chunk_tokens, count=token_counter(reader.base)
     )
-    pieces = sources_from_chunks(chunks)
+    source_texts = sources_from_chunks(chunks)
     folder = reader.store.path / "derived"
     folder.mkdir(exist_ok=True)
     with ReplyCache(folder / CACHE) as cache:
-        outcome = synthesise(
-            pieces,
+        synthesis = synthesise(
+            source_texts,
             parse_formats(options.formats),
             generator,
             None if generator.is_file else cache,
@@ -114,44 +129,36 @@ def draft_documents(
             skip_failed=options.skip_failed,
             on_reply=on_reply,
         )
-    taught, asked = tuple(outcome.made), defaultdict[PassageSpan, list[Example]](list)
-    if options.held_out:
-        for example in options.held_out:
-            asked[find_best_passage(example, pieces)].append(example)
-    else:
-        split = hold_out(outcome.made, seed=options.seed)
-        taught = split.taught
-        for one in split.held_out:
-            asked[locate_passage(one)].append(from_pair(one.prompt, one.answer))
-    counts = Counter(one.document for one in taught)
-    known = [document for document in documents if counts[document.name]]
-    if not known:
+    counts, examples = _split_examples(synthesis.made, source_texts, options)
+    used = [document for document in documents if counts[document.name]]
+    if not used:
         raise UsageError(
-            f"nothing was made of the documents by {generator.name} with --formats "
+            f"{generator.name} made no examples of the documents with --formats "
             f"{options.formats}; give another --generator, or add original"
         )
-    parcels = [
-        _parcel(title, [one for one in known if one.name in names], chunks, taught, asked, options)
-        for title, names in plan_modules(name, counts, options.modules).items()
-    ]
-    return DocumentDrafts(parcels, outcome)
+    modules = []
+    for module, names in plan_modules(name, counts, options.modules).items():
+        own = [document for document in used if document.name in names]
+        modules.append(_draft_module(module, own, chunks, examples, with_text=options.with_text))
+    return DocumentDrafts(modules, synthesis)
 
 
 def check_documents(
     name: str, documents: Sequence[Document], options: DraftOptions
 ) -> list[ModuleDraft]:
-    """What can be refused before anything is asked; the parcels to be, without examples.
+    """Check what can be checked before examples are made; return drafts without examples.
 
     Raises:
-        UsageError: as `make`, or a name that cannot be.
+        UsageError: two documents of one name, more modules than documents, or a module name that
+            is not allowed.
     """
-    for title, n in Counter(one.name for one in documents).items():
+    for title, n in Counter(document.name for document in documents).items():
         if n > 1:
             raise UsageError(
                 f"{n} documents are called {title!r}; give the folder above them, so that their "
                 "names tell them apart"
             )
-    counts = dict.fromkeys((one.name for one in documents), 1)
+    counts = dict.fromkeys((document.name for document in documents), 1)
     modules = options.modules if options.modules != AUTO else "1"
     return [
         ModuleDraft(
@@ -165,16 +172,16 @@ def check_documents(
 
 
 def plan_modules(name: str, counts: Mapping[str, int], modules: str) -> dict[str, list[str]]:
-    """The modules to be, each with the names of its documents.
+    """Return the modules to be written, each with the names of its documents.
 
-    `auto` is one module for up to 500 examples, and beyond that one for each document. One is never
-    missed by routing, and shares what documents have in common; but whoever forgets a document has
-    the rest of its module trained anew, and whoever changes one rewrites all, so a large collection
-    is better off apart. A number deals whole documents out in order, each module about as many
-    examples.
+    `auto` is one module for up to 500 examples, and beyond that one for each document. One module
+    is never missed by routing, and shares what documents have in common. But forgetting a document
+    trains the rest of its module again, and changing one rewrites all of it, so documents of a
+    large collection are better apart. A number distributes whole documents in order, each module
+    about as many examples.
 
     Args:
-        counts: examples of each document, in order.
+        counts: number of examples of each document, in order.
 
     Raises:
         UsageError: more modules than documents.
@@ -191,21 +198,21 @@ def plan_modules(name: str, counts: Mapping[str, int], modules: str) -> dict[str
         return {name: list(counts)}
     if modules == PER_DOCUMENT:
         return {f"{name}-{title.replace('/', '-')}": [title] for title in counts}
-    dealt: list[list[str]] = [[]]
-    left, here = sum(counts.values()), 0
+    groups: list[list[str]] = [[]]
+    n_left, n_in_group = sum(counts.values()), 0
     for i, (title, count) in enumerate(counts.items()):
-        still = n - len(dealt)  # modules that have nothing yet
-        is_full = here + count / 2 > left / (still + 1)
-        if dealt[-1] and still and (is_full or len(counts) - i == still):
-            left, here = left - here, 0
-            dealt.append([])
-        dealt[-1].append(title)
-        here += count
-    return {f"{name}-{i}": names for i, names in enumerate(dealt, start=1)}
+        n_empty = n - len(groups)  # modules without a document yet
+        is_full = n_in_group + count / 2 > n_left / (n_empty + 1)
+        if groups[-1] and n_empty and (is_full or len(counts) - i == n_empty):
+            n_left, n_in_group = n_left - n_in_group, 0
+            groups.append([])
+        groups[-1].append(title)
+        n_in_group += count
+    return {f"{name}-{i}": titles for i, titles in enumerate(groups, start=1)}
 
 
 def token_counter(base: Base) -> TokenCounter:
-    """Counts tokens as the base does, special ones left out."""
+    """Return a function that counts tokens as the base does, without special tokens."""
     tokenizer = base.chat.tokenizer
 
     def count(text: str) -> int:
@@ -214,36 +221,55 @@ def token_counter(base: Base) -> TokenCounter:
     return count
 
 
-def _parcel(
+def _split_examples(
+    made: Sequence[MadeExample], source_texts: Sequence[SourceText], options: DraftOptions
+) -> tuple[Counter[str], _PassageExamples]:
+    """Return the number of taught examples by document, and all examples by passage."""
+    taught, held_out = tuple(made), defaultdict[PassageSpan, list[Example]](list)
+    if options.held_out:
+        for example in options.held_out:
+            held_out[find_best_passage(example, source_texts)].append(example)
+    else:
+        split = hold_out(made, seed=options.seed)
+        taught = split.taught
+        for question in split.held_out:
+            pair = from_pair(question.prompt, question.answer)
+            held_out[locate_passage(question)].append(pair)
+    by_passage = defaultdict[PassageSpan, list[Example]](list)
+    for made_example in taught:
+        pair = from_pair(made_example.prompt, made_example.answer)
+        by_passage[locate_passage(made_example)].append(pair)
+    counts = Counter(example.document for example in taught)
+    return counts, _PassageExamples(by_passage, held_out)
+
+
+def _draft_module(
     name: str,
     documents: Sequence[Document],
     chunks: Sequence[Chunk],
-    taught: Sequence[MadeExample],
-    asked: Mapping[PassageSpan, Sequence[Example]],
-    making: DraftOptions,
+    examples: _PassageExamples,
+    *,
+    with_text: bool,
 ) -> ModuleDraft:
-    by_place: defaultdict[PassageSpan, list[Example]] = defaultdict(list)
-    for one in taught:
-        by_place[locate_passage(one)].append(from_pair(one.prompt, one.answer))
-    parts, passages, texts, n = [], [], [], 0
+    sources, passages, texts, n = [], [], [], 0
     for document in documents:
-        examples: list[Example] = []
+        document_examples: list[Example] = []
         for chunk in (chunk for chunk in chunks if chunk.document is document):
-            place = (document.name, chunk.start, chunk.end)
-            its = by_place[place]
-            places = tuple(range(n, n + len(its)))
-            n += len(its)
-            examples += its
+            span = (document.name, chunk.start, chunk.end)
+            taught = examples.taught.get(span, ())
+            indices = tuple(range(n, n + len(taught)))
+            n += len(taught)
+            document_examples += taught
             texts.append(chunk.text)
-            words = " ".join(chunk.text.split()[:_WORDS])
-            held = tuple(asked.get(place, ()))
-            passages.append(DraftPassage(document.name, chunk.heading, words, places, held))
-        source = Source(document.name, document.sha256, len(examples))
-        parts.append(DraftSource(source, tuple(examples)))
+            words = " ".join(chunk.text.split()[:_N_WORDS])
+            held_out = tuple(examples.held_out.get(span, ()))
+            passages.append(DraftPassage(document.name, chunk.heading, words, indices, held_out))
+        source = Source(document.name, document.sha256, len(document_examples))
+        sources.append(DraftSource(source, tuple(document_examples)))
     return ModuleDraft(
         check_name(name),
-        tuple(parts),
-        tuple(texts) if making.with_text else (),
-        tuple(documents) if making.with_text else (),
+        tuple(sources),
+        tuple(texts) if with_text else (),
+        tuple(documents) if with_text else (),
         tuple(passages),
     )

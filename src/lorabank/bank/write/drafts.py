@@ -1,8 +1,8 @@
-"""Parcels: what is to be written into one module, read and checked before anything is trained.
+"""Module drafts: what is to be written into one module, read and checked before any training.
 
-A source is a file of examples or a document they were made of, known by its name and by the hash of
-its bytes, so that the bank can say which module already holds it. The texts a module can be found
-by are its questions and whatever passages are given with it.
+A source is a file of examples, a set of examples from memory, or a document that examples were made
+of. It is known by its name and by the hash of its content, so that the bank can tell which module
+already holds it. A module is found by its questions and by the passages given with it.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ EXAMPLES = "examples.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class DraftSource:
-    """The examples of one source."""
+    """A source with its examples."""
 
     source: Source
     examples: tuple[Example, ...]
@@ -32,30 +32,30 @@ class DraftSource:
 
 @dataclass(frozen=True, slots=True)
 class DraftPassage:
-    """A part of a document, what is taught of it and what is only asked about it."""
+    """A passage of a document, with what is taught of it and what is only asked about it."""
 
     document: str
     heading: str
     words: str
-    """Its first ones."""
+    """First words of the passage."""
     examples: tuple[int, ...]
-    """Places of its examples among the parcel's."""
+    """Indices of its examples in `ModuleDraft.examples`."""
     held_out: tuple[Example, ...] = ()
-    """Never trained on."""
+    """Questions that are never trained on."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleDraft:
-    """One module to be."""
+    """A module that is to be written."""
 
     name: str
     parts: tuple[DraftSource, ...]
     texts: tuple[str, ...] = ()
-    """Passages the examples are about, to be found by; never trained on."""
+    """Passages the module can be found by; never trained on."""
     documents: tuple[Document, ...] = ()
-    """What the examples were made of, to be kept with the module as text."""
+    """Documents the examples were made of, to be stored with the module as text."""
     passages: tuple[DraftPassage, ...] = ()
-    """What is measured apart; none where the examples were given as such."""
+    """Passages that are measured one by one; empty where examples were given as such."""
 
     @property
     def examples(self) -> list[Example]:
@@ -67,7 +67,7 @@ class ModuleDraft:
 
     @property
     def keys(self) -> list[Key]:
-        """What the router searches."""
+        """Return the texts that the router searches."""
         questions = dict.fromkeys(example.question for example in self.examples)
         return [
             *(Key("text", text) for text in self.texts),
@@ -75,18 +75,18 @@ class ModuleDraft:
         ]
 
     def without(self, source_sha256: str) -> "ModuleDraft":
-        """What is left when one source goes.
+        """Return the draft without one of its sources.
 
-        Texts go with it but for those that stand in a document that stays: whose the others are is
-        not known.
+        Of the texts only those that occur in a remaining document stay, because it is not recorded
+        which source the others belong to.
         """
-        left = tuple(part for part in self.parts if part.source.sha256 != source_sha256)
-        documents = tuple(one for one in self.documents if one.sha256 != source_sha256)
-        texts = tuple(text for text in self.texts if any(text in one.text for one in documents))
-        return ModuleDraft(self.name, left, texts, documents)
+        parts = tuple(part for part in self.parts if part.source.sha256 != source_sha256)
+        documents = tuple(d for d in self.documents if d.sha256 != source_sha256)
+        texts = tuple(text for text in self.texts if any(text in d.text for d in documents))
+        return ModuleDraft(self.name, parts, texts, documents)
 
     def as_jsonl(self) -> bytes:
-        """A line for each example, with the hash of its source."""
+        """Return a line for each example, with the hash of its source."""
         lines = [
             json.dumps({"source": part.source.sha256, **asdict(example)}, ensure_ascii=False)
             for part in self.parts
@@ -96,27 +96,30 @@ class ModuleDraft:
 
 
 def draft_from_files(name: str, files: Sequence[Path], *, texts: Sequence[str] = ()) -> ModuleDraft:
-    """A parcel of one or more files of examples.
+    """Return a draft of one or more files of examples.
 
     Raises:
-        UsageError: no file, or a name that cannot be.
+        UsageError: no file, or a name that is not allowed.
         DataError: a file that cannot be read, the same content twice, or one question in two files.
     """
     if not files:
-        raise UsageError("there is nothing to write: name at least one .csv or .jsonl file")
+        raise UsageError("there is nothing to write: give at least one .csv or .jsonl file")
     parts = [DraftSource(*_read(path)) for path in files]
-    parcel = ModuleDraft(check_name(name), tuple(parts), tuple(texts))
-    _refuse_duplicates(parcel)
-    return parcel
+    draft = ModuleDraft(check_name(name), tuple(parts), tuple(texts))
+    _refuse_duplicates(draft)
+    return draft
 
 
 def draft_from_examples(
     name: str, examples: Sequence[Example], *, source: str = "given", texts: Sequence[str] = ()
 ) -> ModuleDraft:
-    """A parcel of examples in memory.
+    """Return a draft of examples from one source; duplicates among them are not checked.
+
+    Args:
+        source: name of the source; its hash is that of the examples.
 
     Raises:
-        UsageError: no examples, or a name that cannot be.
+        UsageError: no examples, or a name that is not allowed.
     """
     if not examples:
         raise UsageError(f"there is nothing to write into {name}: give at least one example")
@@ -133,9 +136,13 @@ def draft_from_jsonl(
     texts: Sequence[str] = (),
     documents: Sequence[Document] = (),
 ) -> ModuleDraft:
-    """The parcel a module was written from, out of its own file."""
+    """Return the draft that a module was written from.
+
+    Args:
+        body: the module's examples, as `ModuleDraft.as_jsonl` returned them.
+    """
     by_source: dict[str, list[Example]] = {source.sha256: [] for source in sources}
-    for line in body.decode().split("\n")[:-1]:  # JSON leaves other line ends in a text as they are
+    for line in body.decode().split("\n")[:-1]:  # splitlines would also split at U+2028 in a text
         record: dict[str, Any] = json.loads(line)
         prompt = tuple(Message(turn["role"], turn["content"]) for turn in record["prompt"])
         by_source[record["source"]].append(Example(prompt, record["answer"]))
@@ -149,18 +156,19 @@ def _read(path: Path) -> tuple[Source, tuple[Example, ...]]:
     return Source(path.name, digest, len(examples)), tuple(examples)
 
 
-def _refuse_duplicates(parcel: ModuleDraft) -> None:
-    first: dict[str, str] = {}
-    for source in parcel.sources:
-        if source.sha256 in first:
+def _refuse_duplicates(draft: ModuleDraft) -> None:
+    """Refuse the same content in two files, and the same question in two files."""
+    name_of: dict[str, str] = {}
+    for source in draft.sources:
+        if source.sha256 in name_of:
             raise DataError(
-                f"{source.name} and {first[source.sha256]} hold the same bytes; give one of them"
+                f"{source.name} and {name_of[source.sha256]} hold the same bytes; give one of them"
             )
-        first[source.sha256] = source.name
-    asked: dict[tuple[Message, ...], str] = {}
-    for part in parcel.parts:
+        name_of[source.sha256] = source.name
+    file_of: dict[tuple[Message, ...], str] = {}
+    for part in draft.parts:
         for example in part.examples:
-            other = asked.setdefault(example.prompt, part.source.name)
+            other = file_of.setdefault(example.prompt, part.source.name)
             if other != part.source.name:
                 raise DataError(
                     f"{part.source.name} and {other} both ask {example.question[:60]!r}; "

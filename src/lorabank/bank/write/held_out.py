@@ -1,7 +1,7 @@
-"""Questions held out of what was made of documents, to measure what was understood by.
+"""Questions held out of the examples made of documents, to measure what was understood.
 
-A held-out question is not nearly the same as one that is trained on, and no variant of it is
-trained on either. Questions that a user gives are put to the passage that supports them best.
+No held-out question is nearly the same as a question that is trained on, and no variant of its fact
+is trained on either. Questions given by a user are assigned to the passage that supports them best.
 """
 
 import random
@@ -17,69 +17,71 @@ from lorabank.tasks.examples import Example
 
 HELD_OUT_ONE_IN = 6
 FEWEST_HELD_OUT = 4
-"""Held out where there are twice as many questions; of fewer it is half."""
+"""Questions held out where there are at least twice as many; of fewer, half are held out."""
 
 PassageSpan = tuple[str, int, int]
-"""A passage: its document, and where it begins and ends there."""
+"""A passage: the name of its document, and where it begins and ends there."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutSplit:
-    """What is trained on, and what is only asked."""
+    """Made examples, split into those to train on and those to measure by."""
 
     taught: tuple[MadeExample, ...]
     held_out: tuple[MadeExample, ...]
 
 
 def hold_out(made: Sequence[MadeExample], *, seed: int) -> HeldOutSplit:
-    """About one in six of the questions apart, drawn at random; of no document all that is made."""
-    questions = [one for one in made if one.format == FormatKind.QA]
+    """Draw about one in six of the questions at random, leaving each document its first example."""
+    questions = [example for example in made if example.format == FormatKind.QA]
     n = min(len(questions) // 2, max(FEWEST_HELD_OUT, round(len(questions) / HELD_OUT_ONE_IN)))
-    firsts = {one.document: one.prompt for one in reversed(made)}
-    waiting = [one for one in questions if one.prompt not in firsts.values()]
+    firsts = {example.document: example.prompt for example in reversed(made)}
+    waiting = [example for example in questions if example.prompt not in firsts.values()]
     random.Random(f"held out/{seed}").shuffle(waiting)
-    asked: list[MadeExample] = []
-    while waiting and len(asked) < n:
-        more, waiting = waiting[: n - len(asked)], waiting[n - len(asked) :]
-        asked += more
-        near = _near(asked, [one for one in questions if one not in asked])
-        asked = [one for one in asked if one.prompt not in near]
-    held: defaultdict[PassageSpan, list[MadeExample]] = defaultdict(list)
-    for one in asked:
-        held[locate_passage(one)].append(one)
-    aside = {one.prompt for one in asked}
+    held_out: list[MadeExample] = []
+    while waiting and len(held_out) < n:
+        n_missing = n - len(held_out)
+        drawn, waiting = waiting[:n_missing], waiting[n_missing:]
+        held_out += drawn
+        near = _find_near(held_out, [e for e in questions if e not in held_out])
+        held_out = [example for example in held_out if example.prompt not in near]
+    by_passage: defaultdict[PassageSpan, list[MadeExample]] = defaultdict(list)
+    for example in held_out:
+        by_passage[locate_passage(example)].append(example)
+    prompts = {example.prompt for example in held_out}
     taught = [
-        one
-        for one in made
-        if one.prompt not in aside
-        and not any(_is_variant(one, other) for other in held[locate_passage(one)])
+        example
+        for example in made
+        if example.prompt not in prompts
+        and not any(_is_variant(example, other) for other in by_passage[locate_passage(example)])
     ]
-    return HeldOutSplit(tuple(taught), tuple(asked))
+    return HeldOutSplit(tuple(taught), tuple(held_out))
 
 
-def locate_passage(one: MadeExample) -> PassageSpan:
-    return one.document, one.start, one.end
+def locate_passage(example: MadeExample) -> PassageSpan:
+    """Return the passage that an example was made of."""
+    return example.document, example.start, example.end
 
 
-def find_best_passage(example: Example, pieces: Sequence[SourceText]) -> PassageSpan:
-    """The passage that has most of what a question and its answer say."""
-    said = f"{example.question} {example.answer}"
-    best = max(pieces, key=lambda piece: support(said, piece))
+def find_best_passage(example: Example, sources: Sequence[SourceText]) -> PassageSpan:
+    """Return the passage that contains most of a question and its answer."""
+    text = f"{example.question} {example.answer}"
+    best = max(sources, key=lambda source: support(text, source))
     return best.document, best.start, best.end
 
 
-def _near(asked: Sequence[MadeExample], taught: Sequence[MadeExample]) -> set[str]:
-    """Which of the questions that are asked are nearly the same as one that is taught."""
-    held, near = HeldOutQuestions([one.prompt for one in asked]), set[str]()
-    for one in taught:
-        if (same := held.find_match(one.prompt)) is not None:
+def _find_near(held_out: Sequence[MadeExample], taught: Sequence[MadeExample]) -> set[str]:
+    """Return the held-out questions that are nearly the same as a taught one."""
+    index, near = HeldOutQuestions([example.prompt for example in held_out]), set[str]()
+    for example in taught:
+        if (same := index.find_match(example.prompt)) is not None:
             near.add(same)
     return near
 
 
-def _is_variant(one: MadeExample, of: MadeExample) -> bool:
-    """Whether it is the same fact in other words, or from its other end."""
-    return one.format in FACT_KINDS and (
-        normalise(one.answer) == normalise(of.answer)
-        or f" {normalise(of.answer)} " in f" {normalise(one.prompt)} "
+def _is_variant(example: MadeExample, other: MadeExample) -> bool:
+    """Return whether an example is the other's fact in other words, or asked in reverse."""
+    return example.format in FACT_KINDS and (
+        normalise(example.answer) == normalise(other.answer)
+        or f" {normalise(other.answer)} " in f" {normalise(example.prompt)} "
     )

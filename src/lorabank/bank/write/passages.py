@@ -1,8 +1,8 @@
 """Which passages of a document stuck: by the examples taught, and by questions that were not.
 
 A passage has not stuck where fewer than half of its examples are recalled, or where the answers to
-its held-out questions are no likelier than the bare model has them. How much likelier is counted in
-nats per token of the gold answer, which is sensitive where written answers are not yet right.
+its held-out questions are no likelier than to the bare model. How much likelier is counted in nats
+per token of the gold answer, which shows progress before written answers are right.
 """
 
 from collections.abc import Sequence
@@ -18,30 +18,33 @@ from lorabank.engine.inference.generate import generate
 from lorabank.tasks.scoring.text_metrics import token_f1
 
 MOST_WRITTEN = 64
-"""Held-out questions of a write that are answered in words, at most."""
-_STUCK = 0.5  # of a passage's examples
-_SLACK, _MOST = 8, 64  # tokens an answer may run on, and at most
+"""Most held-out questions of a write that are answered in words."""
+_LEAST_RECALL = 0.5  # of a passage's examples, for it to have stuck
+_EXTRA_TOKENS, _MOST_TOKENS = 8, 64  # beyond the longest gold answer, and in all
 
 
 @dataclass(frozen=True, slots=True)
 class PassageResult:
-    """How a passage came out."""
+    """The measurements of one passage."""
 
     document: str
     heading: str
     words: str
+    """First words of the passage."""
     examples: int
+    """Number of examples that are taught of it."""
     recall: float | None
-    """None where nothing is taught of it."""
+    """Recall of these examples; None where nothing is taught of the passage."""
     held_out: int
+    """Number of held-out questions about it."""
     gain_nats: float | None
-    """Per token; None without held-out questions."""
+    """Nats per token that their answers gained; None without held-out questions."""
 
     @property
     def has_stuck(self) -> bool:
         return (
             self.recall is not None
-            and self.recall >= _STUCK
+            and self.recall >= _LEAST_RECALL
             and (self.gain_nats is None or self.gain_nats > 0)
         )
 
@@ -50,80 +53,88 @@ class PassageResult:
 
 
 def read_held_out(
-    base: Base, parcels: Sequence[ModuleDraft], *, activated: bool
+    base: Base, drafts: Sequence[ModuleDraft], *, activated: bool
 ) -> list[QuestionSet]:
-    """Return the held-out questions of each parcel, passage by passage; some sets may be empty.
+    """Return the held-out questions of each draft, passage by passage; some sets may be empty.
 
     Raises:
-        DataError: a question and answer longer than the model takes.
+        DataError: a question and answer longer than the model's context.
     """
     return [
         prepare_questions(
             base,
-            [example for passage in parcel.passages for example in passage.held_out],
+            [example for passage in draft.passages for example in passage.held_out],
             activated=activated,
         )
-        for parcel in parcels
+        for draft in drafts
     ]
 
 
 def judge_passages(
-    parcel: ModuleDraft, taught: Sequence[AnswerReading], gains: Sequence[float]
+    draft: ModuleDraft, readings: Sequence[AnswerReading], gains: Sequence[float]
 ) -> list[PassageResult]:
-    """On each passage of a parcel.
+    """Return the result of each passage of a draft.
 
     Args:
-        taught: of the parcel's examples; gains: of its exam.
+        readings: readings of the draft's examples by its module.
+        gains: nats per token that each held-out answer gained, passage by passage.
     """
-    rest = iter(gains)
-    verdicts = []
-    for passage in parcel.passages:
-        hits = [taught[i].recalled for i in passage.examples]
-        its = [next(rest) for _ in passage.held_out]
-        verdicts.append(
+    gains_left = iter(gains)
+    results = []
+    for passage in draft.passages:
+        recalled = [readings[i].recalled for i in passage.examples]
+        passage_gains = [next(gains_left) for _ in passage.held_out]
+        results.append(
             PassageResult(
                 passage.document,
                 passage.heading,
                 passage.words,
-                examples=len(hits),
-                recall=mean(hits),
-                held_out=len(its),
-                gain_nats=mean(its),
+                examples=len(recalled),
+                recall=mean(recalled),
+                held_out=len(passage_gains),
+                gain_nats=mean(passage_gains),
             )
         )
-    return verdicts
+    return results
 
 
 def mean(values: Sequence[float]) -> float | None:
+    """Return the mean; None for no values."""
     return sum(values) / len(values) if values else None
 
 
 def score_written_answers(
     base: Base, fleet: Fleet, held_out: Sequence[QuestionSet]
 ) -> list[tuple[list[float], list[float]]]:
-    """Token F1 of answers written out by the bare model and by each slot's module.
+    """Return token F1 of the answers that the bare model and each slot's module write out.
 
-    Of all sets together `MOST_WRITTEN` questions at most are answered, the same share of each.
+    At most `MOST_WRITTEN` questions are answered in all, the same share of each slot's.
+
+    Args:
+        held_out: questions of each slot.
     """
-    total = sum(map(len, held_out))
-    share = min(1.0, MOST_WRITTEN / max(1, total))
+    n_questions = sum(map(len, held_out))
+    share = min(1.0, MOST_WRITTEN / max(1, n_questions))
     chosen = [
-        (slot, probe)
+        (slot, prompt)
         for slot, questions in enumerate(held_out)
-        for i, probe in enumerate(questions.prompts)
+        for i, prompt in enumerate(questions.prompts)
         if int((i + 1) * share) > int(i * share)
     ]
-    prompts = [probe.prompt_ids for _, probe in chosen]
-    longest = max((len(probe.answer_ids) for _, probe in chosen), default=0)
+    prompts = [prompt.prompt_ids for _, prompt in chosen]
+    longest = max((len(prompt.answer_ids) for _, prompt in chosen), default=0)
     replies = generate(
         base,
         prompts + prompts,
         fleet=fleet,
         slots=[slot for slot, _ in chosen] * 2,
         adapter_scales=[0.0] * len(prompts) + [1.0] * len(prompts),
-        max_new_tokens=min(longest + _SLACK, _MOST),
+        max_new_tokens=min(longest + _EXTRA_TOKENS, _MOST_TOKENS),
     )
-    scores = [token_f1(reply, p.answer) for reply, (_, p) in zip(replies, chosen * 2, strict=True)]
+    scores = [
+        token_f1(reply, prompt.answer)
+        for reply, (_, prompt) in zip(replies, chosen * 2, strict=True)
+    ]
     bare, own = scores[: len(chosen)], scores[len(chosen) :]
     return [
         (

@@ -1,8 +1,8 @@
-"""The documents a version was written from, kept with it as text.
+"""The documents a version was written from, stored with it as text.
 
-One file of the version, `documents.jsonl`, a line for each document: its name, the hash of the file
-it was, its title, text and sections. Like every file of a version it is known by its hash, goes
-when the version goes, and is not there where the bank was told to keep no text.
+They are one file of the version, `documents.jsonl`, with a line for each document: its name, the
+hash of the original file, its title, text and sections. Like every file of a version it is known by
+its hash and dropped with the version. It is absent where the bank was told to store no text.
 """
 
 import json
@@ -18,29 +18,29 @@ DOCUMENTS = "documents.jsonl"
 
 
 def encode_documents(documents: Sequence[Document]) -> bytes:
-    """The content of the file."""
+    """Return the content of the file."""
     lines = (json.dumps(asdict(document), ensure_ascii=False) for document in documents)
     return "".join(f"{line}\n" for line in lines).encode()
 
 
 def decode_documents(body: bytes) -> list[Document]:
-    """What `documents_bytes` was given.
+    """Return the documents that `encode_documents` was given.
 
     Raises:
-        ValueError, KeyError, TypeError: a file that is something else.
+        ValueError, KeyError, TypeError: the file is something else.
     """
-    found = []
-    for line in body.decode().split("\n")[:-1]:  # a text may have other line ends in it
+    documents = []
+    for line in body.decode().split("\n")[:-1]:  # splitlines would also split at U+2028 in a text
         record = json.loads(line)
         sections = tuple(
             Section(tuple(s["headings"]), s["start"], s["end"]) for s in record.pop("sections")
         )
-        found.append(Document(sections=sections, **record))
-    return found
+        documents.append(Document(sections=sections, **record))
+    return documents
 
 
 def load_documents(store: Store, version: Version) -> list[Document]:
-    """The documents of a version; none where it was written from examples, or without text.
+    """Return the documents of a version; none if it was written from examples or without text.
 
     Raises:
         AdapterError: the file is missing or altered.

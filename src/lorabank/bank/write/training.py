@@ -1,8 +1,9 @@
-"""Training of parcels in one fleet, measured, and once more for what did not stick.
+"""Training of module drafts in one fleet, measured, and repeated where passages did not stick.
 
-A further pass trains the whole module anew with the examples of the passages that did not stick
-seen twice as often, as an adapter in a fleet starts from nothing. The better of two passes by
-recall of what is taught is kept; a module that recalls all of it is not trained again.
+A further pass trains the whole module again from the start, since an adapter in a fleet starts from
+nothing, with the examples of the passages that did not stick seen twice as often. Of two passes the
+one with the higher recall of what is taught is kept; a module that recalls everything is not
+trained again.
 """
 
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from lorabank.engine.evaluation.evaluate import (
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job, Outcome
+from lorabank.engine.training.settings import SOUND, TrainSettings
 from lorabank.engine.training.train import OnRound, OnStep, train
 from lorabank.errors import UsageError
 
@@ -37,28 +39,52 @@ MOST_PASSES = 5
 
 
 @dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How drafts are trained and put into the bank.
+
+    Raises:
+        UsageError: a number of passes out of range.
+    """
+
+    settings: TrainSettings = SOUND
+    replace: bool = False
+    """Whether a new version of a module that exists may be written."""
+    passes: int = 1
+    """Most trainings of a module; it is trained again where passages did not stick."""
+    on_step: OnStep | None = None
+    """Called after each step of a job."""
+    on_round: OnRound | None = None
+    """Called after each step of the fleet."""
+
+    def __post_init__(self) -> None:
+        """Check the number of passes."""
+        check_passes(self.passes)
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingPass:
-    """One training of a module, as its report has it."""
+    """One training of a module, as its report shows it."""
 
     recall: float
     exposures_per_fact: float
     not_stuck: int
-    """Passages."""
+    """Number of passages that did not stick."""
     gain_nats: float | None
-    """Per token of the held-out answers, mean over questions."""
+    """Nats per token that the held-out answers gained on the bare model, mean over questions."""
     kept: bool = True
 
 
 @dataclass(slots=True)
 class TrainedDraft:
-    """A module as it was trained, and what it was found to know."""
+    """A module as it was trained and measured."""
 
     outcome: Outcome
     evaluation: Evaluation
-    """Of its examples, with its drift."""
+    """Evaluation of the module on its examples, with its drift."""
     passage_results: list[PassageResult] = field(default_factory=list)
     passes: list[TrainingPass] = field(default_factory=list)
     held_out: dict[str, Any] | None = None
+    """Scores of the held-out questions, as `WriteReport.held_out` shows them."""
 
     @property
     def recall(self) -> float:
@@ -66,77 +92,79 @@ class TrainedDraft:
 
     @property
     def not_stuck(self) -> list[PassageResult]:
-        return [verdict for verdict in self.passage_results if not verdict.has_stuck]
+        """Return the passages that did not stick."""
+        return [result for result in self.passage_results if not result.has_stuck]
 
 
-def train_drafts(
-    base: Base,
-    parcels: Sequence[ModuleDraft],
-    jobs: Sequence[Job],
-    *,
-    passes: int = 1,
-    on_step: OnStep | None = None,
-    on_round: OnRound | None = None,
-) -> list[TrainedDraft]:
-    """Every parcel trained and measured, in order.
+@dataclass(frozen=True, slots=True)
+class _PlannedDraft:
+    """A draft with its job and the questions it is measured by, as the bare base reads them."""
 
-    Raises:
-        UsageError: a number of passes out of range, or training that diverged.
-        KeyboardInterrupt: the training was interrupted.
-    """
-    check_passes(passes)
-    held_out = read_held_out(base, parcels, activated=jobs[0].settings.activated)
-    taught = _taught_questions(base, parcels, jobs)
-    found = _fleet(base, parcels, jobs, taught, held_out, on_step, on_round)
-    for _ in range(passes - 1):
-        weak = [i for i, one in enumerate(found) if one.not_stuck and one.recall < 1]
-        if not weak:
-            break
-        again = _fleet(
-            base,
-            [parcels[i] for i in weak],
-            [_stressed(base, parcels[i], jobs[i], found[i]) for i in weak],
-            [taught[i] for i in weak],
-            [held_out[i] for i in weak],
-            on_step,
-            on_round,
-        )
-        for i, other in zip(weak, again, strict=True):
-            found[i] = _better(found[i], other)
-    _answer(base, found, held_out)
-    return found
-
-
-def _taught_questions(
-    base: Base, parcels: Sequence[ModuleDraft], jobs: Sequence[Job]
-) -> list[QuestionSet]:
-    """Have the bare base read the examples of all parcels together."""
-    questions = prepare_questions(
-        base,
-        [example for parcel in parcels for example in parcel.examples],
-        prompts=[prompt for job in jobs for prompt in job.dataset.prompts],
-    )
-    ends = list(accumulate((len(parcel.examples) for parcel in parcels), initial=0))
-    return [questions.select(range(start, end)) for start, end in pairwise(ends)]
+    draft: ModuleDraft
+    job: Job
+    taught: QuestionSet
+    held_out: QuestionSet
 
 
 def check_passes(passes: int) -> None:
-    """Refuse a number of passes that is out of range."""
+    """Refuse a number of passes that is out of range.
+
+    Raises:
+        UsageError: states the range.
+    """
     if not 1 <= passes <= MOST_PASSES:
         raise UsageError(f"--passes must be 1..{MOST_PASSES}, got {passes}")
 
 
-def _fleet(
-    base: Base,
-    parcels: Sequence[ModuleDraft],
-    jobs: Sequence[Job],
-    taught: Sequence[QuestionSet],
-    held_out: Sequence[QuestionSet],
-    on_step: OnStep | None,
-    on_round: OnRound | None,
+def train_drafts(
+    base: Base, drafts: Sequence[ModuleDraft], jobs: Sequence[Job], options: WriteOptions
 ) -> list[TrainedDraft]:
-    """One pass over all jobs."""
-    outcomes = train(base, jobs, on_step=on_step, on_round=on_round)
+    """Train and measure every draft, and return them in order.
+
+    Args:
+        jobs: one for each draft, as `plan_jobs` returns them.
+
+    Raises:
+        UsageError: training diverged.
+        KeyboardInterrupt: training was interrupted.
+    """
+    held_out = read_held_out(base, drafts, activated=jobs[0].settings.activated)
+    taught = _read_taught(base, drafts, jobs)
+    planned = [_PlannedDraft(*parts) for parts in zip(drafts, jobs, taught, held_out, strict=True)]
+    trained = _train_pass(base, planned, options)
+    for _ in range(options.passes - 1):
+        weak = [i for i, module in enumerate(trained) if module.not_stuck and module.recall < 1]
+        if not weak:
+            break
+        again = [
+            replace(planned[i], job=_stress_weak_passages(base, planned[i], trained[i]))
+            for i in weak
+        ]
+        for i, module in zip(weak, _train_pass(base, again, options), strict=True):
+            trained[i] = _keep_better(trained[i], module)
+    _score_held_out(base, trained, held_out)
+    return trained
+
+
+def _read_taught(
+    base: Base, drafts: Sequence[ModuleDraft], jobs: Sequence[Job]
+) -> list[QuestionSet]:
+    """Let the bare base read the examples of all drafts together."""
+    questions = prepare_questions(
+        base,
+        [example for draft in drafts for example in draft.examples],
+        prompts=[prompt for job in jobs for prompt in job.dataset.prompts],
+    )
+    ends = list(accumulate((len(draft.examples) for draft in drafts), initial=0))
+    return [questions.select(range(start, end)) for start, end in pairwise(ends)]
+
+
+def _train_pass(
+    base: Base, planned: Sequence[_PlannedDraft], options: WriteOptions
+) -> list[TrainedDraft]:
+    """Train all drafts once and measure them."""
+    jobs = [plan.job for plan in planned]
+    outcomes = train(base, jobs, on_step=options.on_step, on_round=options.on_round)
     for outcome in outcomes:
         if outcome.stopped == "diverged":
             raise UsageError(
@@ -146,66 +174,71 @@ def _fleet(
             )
     if len(outcomes) < len(jobs) or any(o.stopped == "interrupted" for o in outcomes):
         raise KeyboardInterrupt
-    adapters = [outcome.adapter for outcome in outcomes]
-    with loaded_fleet(base, adapters) as fleet:
-        of_taught = _evaluate(fleet, taught, drift=True)
-        of_held_out = _evaluate(fleet, held_out)
-    found = [TrainedDraft(o, evaluation) for o, evaluation in zip(outcomes, of_taught, strict=True)]
-    for trained, parcel, evaluation in zip(found, parcels, of_held_out, strict=True):
-        _judge(trained, parcel, evaluation)
-    return found
+    with loaded_fleet(base, [outcome.adapter for outcome in outcomes]) as fleet:
+        of_taught = _evaluate(fleet, [plan.taught for plan in planned], drift=True)
+        of_held_out = _evaluate(fleet, [plan.held_out for plan in planned])
+    modules = [TrainedDraft(*parts) for parts in zip(outcomes, of_taught, strict=True)]
+    for module, plan, evaluation in zip(modules, planned, of_held_out, strict=True):
+        _judge(module, plan.draft, evaluation)
+    return modules
 
 
 def _evaluate(
-    fleet: Fleet, sets: Sequence[QuestionSet], *, drift: bool = False
+    fleet: Fleet, question_sets: Sequence[QuestionSet], *, drift: bool = False
 ) -> list[Evaluation]:
     """Evaluate each slot's module on its own questions, all in shared batches."""
-    slots = [slot for slot, questions in enumerate(sets) for _ in range(len(questions))]
-    return evaluate_fleet(fleet, join_questions(sets), slots, drift=drift).by_slot(len(sets))
+    n_slots = len(question_sets)
+    slots = [slot for slot, questions in enumerate(question_sets) for _ in range(len(questions))]
+    evaluation = evaluate_fleet(fleet, join_questions(question_sets), slots, drift=drift)
+    return evaluation.by_slot(n_slots)
 
 
-def _judge(trained: TrainedDraft, parcel: ModuleDraft, held_out: Evaluation) -> None:
-    if not parcel.passages:
+def _judge(module: TrainedDraft, draft: ModuleDraft, held_out: Evaluation) -> None:
+    """Add the results of the draft's passages, if it has any."""
+    if not draft.passages:
         return
     gains = held_out.gains
-    trained.passage_results = judge_passages(parcel, trained.evaluation.after, gains)
+    module.passage_results = judge_passages(draft, module.evaluation.after, gains)
     gain = mean(gains)
-    exposures = trained.outcome.exposures
-    trained.passes = [TrainingPass(trained.recall, exposures, len(trained.not_stuck), gain)]
-    trained.held_out = {"questions": len(gains), "gain_nats": gain} if gains else None
+    exposures = module.outcome.exposures
+    module.passes = [TrainingPass(module.recall, exposures, len(module.not_stuck), gain)]
+    module.held_out = {"questions": len(gains), "gain_nats": gain} if gains else None
 
 
-def _stressed(base: Base, parcel: ModuleDraft, job: Job, trained: TrainedDraft) -> Job:
-    """The job with the examples of passages that did not stick twice in it."""
-    examples = parcel.examples
+def _stress_weak_passages(base: Base, plan: _PlannedDraft, module: TrainedDraft) -> Job:
+    """Return the job with the examples of passages that did not stick twice in it."""
+    examples, job = plan.draft.examples, plan.job
     weak = [
         examples[i]
-        for passage, verdict in zip(parcel.passages, trained.passage_results, strict=True)
-        if not verdict.has_stuck
+        for passage, result in zip(plan.draft.passages, module.passage_results, strict=True)
+        if not result.has_stuck
         for i in passage.examples
     ]
-    bare = replace(job.settings, protect_share=0.0)  # guards are as they were
-    lessons = plan_job(base, [*examples, *weak], bare).dataset
-    return replace(job, dataset=replace(lessons, regularisation=job.dataset.regularisation))
+    unprotected = replace(job.settings, protect_share=0.0)  # the regularisation examples stay
+    dataset = plan_job(base, [*examples, *weak], unprotected).dataset
+    return replace(job, dataset=replace(dataset, regularisation=job.dataset.regularisation))
 
 
-def _better(first: TrainedDraft, other: TrainedDraft) -> TrainedDraft:
-    """The one that recalls more, the first of two alike; it is told of both."""
-    wins = other.recall > first.recall
-    told = [TrainingPass(**{**asdict(one), "kept": one.kept and not wins}) for one in first.passes]
-    told += [TrainingPass(**{**asdict(one), "kept": wins}) for one in other.passes]
-    kept = other if wins else first
-    kept.passes = told
-    return kept
+def _keep_better(first: TrainedDraft, second: TrainedDraft) -> TrainedDraft:
+    """Return the module that recalls more, the first of equals, with the passes of both."""
+    wins = second.recall > first.recall
+    passes = [TrainingPass(**{**asdict(p), "kept": p.kept and not wins}) for p in first.passes]
+    passes += [TrainingPass(**{**asdict(p), "kept": wins}) for p in second.passes]
+    better = second if wins else first
+    better.passes = passes
+    return better
 
 
-def _answer(base: Base, found: Sequence[TrainedDraft], held_out: Sequence[QuestionSet]) -> None:
-    """Have held-out questions answered in words, by what is kept."""
+def _score_held_out(
+    base: Base, modules: Sequence[TrainedDraft], held_out: Sequence[QuestionSet]
+) -> None:
+    """Let the kept modules write out answers to held-out questions, and add their token F1."""
     if not any(map(len, held_out)):
         return
-    with loaded_fleet(base, [one.outcome.adapter for one in found]) as fleet:
+    with loaded_fleet(base, [module.outcome.adapter for module in modules]) as fleet:
         scores = score_written_answers(base, fleet, held_out)
-    for one, (bare, own) in zip(found, scores, strict=True):
-        if one.held_out is not None:
-            f1 = {"written": len(own), "token_f1_bare": mean(bare), "token_f1": mean(own)}
-            one.held_out.update(f1)
+    for module, (bare, own) in zip(modules, scores, strict=True):
+        if module.held_out is not None:
+            module.held_out.update(
+                {"written": len(own), "token_f1_bare": mean(bare), "token_f1": mean(own)}
+            )

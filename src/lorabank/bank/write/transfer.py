@@ -1,8 +1,9 @@
 """Export and import: a module as a PEFT folder and back.
 
-The folder holds what PEFT reads, and beside it our record, the examples and the keys, so that a
-module keeps its sources and its way of being found. A folder somebody else wrote comes in as it is:
-LoRA of this base, found by the passages given with it. Nothing that can run code is read.
+The folder holds what PEFT reads, and beside it our record, the examples and the keys, so that an
+imported module still has its sources and is found by the same texts. A folder of somebody else is
+imported as it is: LoRA of this base, found by the passages given with it. Nothing that can run code
+is read.
 """
 
 import json
@@ -47,7 +48,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "held_out": (dict, type(None)),
     "passes": list,
 }
-"""What is taken over of a module's record."""
+"""Fields of a module's record that an import takes over, with their types."""
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 
 
@@ -55,7 +56,8 @@ def export_module(store: Store, version: Version, folder: Path) -> None:
     """Write a version as a folder that PEFT loads.
 
     Raises:
-        UsageError: the folder is not empty. StorageError: it cannot be written.
+        UsageError: the folder is not empty.
+        StorageError: it cannot be written.
     """
     check_output_folder(folder)
     names = [name for name in (TENSORS, CONFIG, EXAMPLES, DOCUMENTS) if name in version.files]
@@ -84,35 +86,36 @@ def import_module(
     replace: bool = False,
     texts: Sequence[str] = (),
 ) -> Version:
-    """Take a PEFT folder into a store.
+    """Import a PEFT folder as a module.
 
-    Args: name: None for the folder's own.
+    Args:
+        name: name of the module; None for the folder's name.
 
     Raises:
-        AdapterError: not LoRA, not of this base, a pickle in it.
-        UsageError: the name is taken or cannot be, or a source is held elsewhere.
+        AdapterError: not LoRA, of another base model, or with a pickle in it.
+        UsageError: the name is taken or not allowed, or another module holds one of its sources.
     """
     chosen = check_name(folder.absolute().name if name is None else name)
     draft = read_module(folder, base, texts=texts)
     with store.writing(what=f"import {chosen}"[:80]) as tx:
-        for held in draft.sources:
-            holders = store.holders(source_sha256=held.sha256)
+        for source in draft.sources:
+            holders = store.holders(source_sha256=source.sha256)
             if others := [module for module, _ in holders if module != chosen]:
                 raise UsageError(
-                    f"source {held.name} is already held by module {others[0]!r}; "
+                    f"source {source.name} is already held by module {others[0]!r}; "
                     "forget it there first"
                 )
         return tx.put(chosen, draft, replace=replace)
 
 
 def read_module(folder: Path, base: Base, *, texts: Sequence[str] = ()) -> Draft:
-    """What a folder holds, checked against the base, ready to be put into a bank.
+    """Read a folder and check it against the base.
 
     Raises:
-        AdapterError: no LoRA folder, of another base, with a pickle in it, or damaged.
+        AdapterError: not a LoRA folder, of another base model, with a pickle in it, or damaged.
     """
     if not folder.is_dir():
-        raise AdapterError(f"{folder} is no folder; give one that PEFT's save_pretrained wrote")
+        raise AdapterError(f"{folder} is not a folder; give one that PEFT's save_pretrained wrote")
     if pickles := sorted(p.name for p in folder.rglob("*") if p.suffix.lower() in _PICKLES):
         raise AdapterError(
             f"{folder} holds {pickles[0]}, a pickle, which can run code when read; save it as "
@@ -120,30 +123,30 @@ def read_module(folder: Path, base: Base, *, texts: Sequence[str] = ()) -> Draft
         )
     adapter = load_adapter(folder, base)
     if not all(bool(t.isfinite().all()) for pair in adapter.weights.values() for t in pair):
-        raise AdapterError(f"{folder / TENSORS} holds numbers that are none (nan or inf)")
-    described = _read_description(folder)
+        raise AdapterError(f"{folder / TENSORS} contains NaN or infinity; export it again")
+    description = _read_description(folder)
     files: dict[str, bytes | Path] = {name: folder / name for name in (TENSORS, CONFIG)}
     files[SPECTRA] = encode_spectra(base, adapter.weights, scale=adapter.alpha / adapter.r)
-    for name in (RECORD, EXAMPLES, DOCUMENTS) if described.sources else (RECORD,):
+    for name in (RECORD, EXAMPLES, DOCUMENTS) if description.sources else (RECORD,):
         if (folder / name).is_file():
             files[name] = folder / name
     return Draft(
         files=files,
         record={
-            **described.record,
+            **description.record,
             "r": adapter.r,
             "activated": adapter.activated,
             "adapter_bytes": (folder / TENSORS).stat().st_size,
             "imported": True,
         },
-        sources=described.sources,
-        keys=[*described.keys, *(Key("text", text) for text in texts)],
+        sources=description.sources,
+        keys=[*description.keys, *(Key("text", text) for text in texts)],
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Description:
-    """What `module.json` says; nothing for a folder that has none."""
+    """The content of `module.json`; empty for a folder without that file."""
 
     record: dict[str, Any]
     sources: list[Source]
@@ -157,24 +160,26 @@ def _read_description(folder: Path) -> _Description:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         record = {name: value for name, value in content["record"].items() if name in _KINDS}
-        told = _Description(
+        description = _Description(
             record,
             [Source(*source) for source in content["sources"]],
             [Key(*key) for key in content["keys"]],
         )
         values = [(_KINDS[name], value) for name, value in record.items()]
-        values += [(int, source.n_examples) for source in told.sources]
-        values += [(str, text) for source in told.sources for text in (source.name, source.sha256)]
-        values += [(str, text) for key in told.keys for text in (key.kind, key.text)]
-        if wrong := [value for kind, value in values if not isinstance(value, kind)]:
-            raise TypeError(f"{wrong[0]!r} is of the wrong kind")
-        if told.sources and (folder / EXAMPLES).is_file():
-            draft_from_jsonl("", told.sources, (folder / EXAMPLES).read_bytes())
-        if told.sources and (folder / DOCUMENTS).is_file():
+        values += [(int, source.n_examples) for source in description.sources]
+        values += [
+            (str, text) for source in description.sources for text in (source.name, source.sha256)
+        ]
+        values += [(str, text) for key in description.keys for text in (key.kind, key.text)]
+        if invalid := [value for kind, value in values if not isinstance(value, kind)]:
+            raise TypeError(f"{invalid[0]!r} has the wrong type")
+        if description.sources and (folder / EXAMPLES).is_file():
+            draft_from_jsonl("", description.sources, (folder / EXAMPLES).read_bytes())
+        if description.sources and (folder / DOCUMENTS).is_file():
             decode_documents((folder / DOCUMENTS).read_bytes())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AdapterError(
             f"{path}, {EXAMPLES} and {DOCUMENTS} do not describe a module "
             f"({type(error).__name__}: {error}); remove {MODULE} to import without them"
         ) from None
-    return told
+    return description

@@ -1,7 +1,7 @@
-"""Writing: parcels into modules, all of them in one fleet, measured, then committed together.
+"""Writing: drafts become modules, trained in one fleet, measured, then committed together.
 
 The bank's writer lock is held from before the first step, so that nobody takes the name or the
-source meanwhile; readers go on with what there is. A killed write leaves the bank as it was.
+source meanwhile; readers continue with the present modules. A killed write changes nothing.
 """
 
 import shutil
@@ -15,7 +15,7 @@ from typing import Any
 from lorabank.bank.route.spectral_keys import SPECTRA, encode_spectra
 from lorabank.bank.write.drafts import EXAMPLES, ModuleDraft
 from lorabank.bank.write.stored_text import DOCUMENTS, encode_documents
-from lorabank.bank.write.training import TrainedDraft, train_drafts
+from lorabank.bank.write.training import TrainedDraft, WriteOptions, train_drafts
 from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, Adapter, save_adapter
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.measurement import Measurement, measure_adapter
@@ -23,7 +23,6 @@ from lorabank.engine.learn import facts_hash, plan_job, trainable_parameters, ve
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.regularisation import regularisation_examples
 from lorabank.engine.training.settings import TrainSettings
-from lorabank.engine.training.train import OnRound, OnStep
 from lorabank.errors import UsageError
 from lorabank.store.names import check_name
 from lorabank.store.records import Draft, Version
@@ -41,49 +40,50 @@ class WriteReport(Measurement):
     module: str
     version: int
     passages: int = 0
-    """Measured apart; 0 where the examples were given as such."""
+    """Number of passages that are measured one by one; 0 where examples were given as such."""
     not_stuck: tuple[dict[str, Any], ...] = ()
-    """Those passages of it that did not stick, as `passages.Verdict` has them."""
+    """Passages that did not stick, each with the fields of `passages.PassageResult`."""
     held_out: dict[str, Any] | None = None
-    """How many questions were held out, by how many nats per token their answers gained on the bare
-    model, and the token F1 of those answered in words; None where none were."""
+    """Number of held-out questions, the nats per token their answers gained on the bare model, and
+    the token F1 of the answers that were written out; None where no question was held out."""
     passes: tuple[dict[str, Any], ...] = ()
-    """What each training of it came to, as `training.Pass` has it."""
+    """Trainings of the module, each with the fields of `training.TrainingPass`."""
 
 
-def plan_jobs(base: Base, parcels: Sequence[ModuleDraft], settings: TrainSettings) -> list[Job]:
-    """Render every parcel, refusing what cannot be trained.
+def plan_jobs(base: Base, drafts: Sequence[ModuleDraft], settings: TrainSettings) -> list[Job]:
+    """Encode the examples of every draft, refusing what cannot be trained.
 
     Raises:
-        UsageError: two parcels of one name, a setting that does not fit, a variant of PEFT's own.
+        UsageError: two drafts of one name, a setting that does not fit, a variant of PEFT's own.
     """
-    names = [parcel.name for parcel in parcels]
-    if doubled := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"two modules would be called {doubled[0]!r}; give each its own name")
+    names = [draft.name for draft in drafts]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"two modules would be called {repeated[0]!r}; give each its own name")
     if settings.through_peft:
         raise UsageError(f"a bank holds plain LoRA, got --variant {settings.variant}")
-    guards = regularisation_examples(base) if settings.protect_share else []
+    regularisation = regularisation_examples(base) if settings.protect_share else []
     return [
-        plan_job(base, p.examples, settings, name=p.name, regularisation=guards) for p in parcels
+        plan_job(base, draft.examples, settings, name=draft.name, regularisation=regularisation)
+        for draft in drafts
     ]
 
 
-def check_free(store: Store, parcels: Sequence[ModuleDraft], *, replace: bool) -> None:
-    """Refuse names that are taken or cannot be, and sources another module holds.
+def check_free(store: Store, drafts: Sequence[ModuleDraft], *, replace: bool) -> None:
+    """Refuse names that are taken or not allowed, and sources that another module holds.
 
     Raises:
-        UsageError: says which module holds it.
+        UsageError: names the module that holds it.
     """
     taken = set(store.names())
-    for parcel in parcels:
-        name = check_name(parcel.name)
+    for draft in drafts:
+        name = check_name(draft.name)
         if name in taken and not replace:
-            held = store.current(name)
+            current = store.current(name)
             raise UsageError(
-                f"module {name!r} exists (version {held.number}, since {held.created_at}); "
+                f"module {name!r} exists (version {current.number}, since {current.created_at}); "
                 "add --replace for a new version, or give another name"
             )
-        for source in parcel.sources:
+        for source in draft.sources:
             others = [m for m, _ in store.holders(source_sha256=source.sha256) if m != name]
             if others:
                 raise UsageError(
@@ -93,76 +93,52 @@ def check_free(store: Store, parcels: Sequence[ModuleDraft], *, replace: bool) -
 
 
 def write_all(
-    store: Store,
-    base: Base,
-    parcels: Sequence[ModuleDraft],
-    *,
-    settings: TrainSettings,
-    replace: bool = False,
-    passes: int = 1,
-    on_step: OnStep | None = None,
-    on_round: OnRound | None = None,
+    store: Store, base: Base, drafts: Sequence[ModuleDraft], options: WriteOptions
 ) -> list[WriteReport]:
-    """Train every parcel in one fleet and commit all of them, or none.
-
-    Args:
-        passes: trainings at most, where passages did not stick (training.py).
+    """Train every draft in one fleet and commit all of them, or none.
 
     Raises:
-        UsageError: a parcel that cannot be written, or a job that diverged.
+        UsageError: a draft that cannot be written, or a job that diverged.
         KeyboardInterrupt: the training was interrupted; nothing was written.
     """
-    if not parcels:
+    if not drafts:
         return []
-    jobs = plan_jobs(base, parcels, settings)
-    check_free(store, parcels, replace=replace)
-    with store.writing(what=f"write {', '.join(p.name for p in parcels)[:80]}") as tx:
-        check_free(store, parcels, replace=replace)  # again, nobody else can write now
-        return train_and_commit(
-            store,
-            tx,
-            base,
-            parcels,
-            jobs,
-            replace=replace,
-            passes=passes,
-            on_step=on_step,
-            on_round=on_round,
-        )
+    jobs = plan_jobs(base, drafts, options.settings)
+    check_free(store, drafts, replace=options.replace)
+    with store.writing(what=f"write {', '.join(draft.name for draft in drafts)[:80]}") as tx:
+        check_free(store, drafts, replace=options.replace)  # again: now nobody else can write
+        return train_and_commit(store, tx, base, drafts, jobs, options)
 
 
 def train_and_commit(
     store: Store,
     tx: Transaction,
     base: Base,
-    parcels: Sequence[ModuleDraft],
+    drafts: Sequence[ModuleDraft],
     jobs: Sequence[Job],
-    *,
-    replace: bool,
-    passes: int = 1,
-    on_step: OnStep | None = None,
-    on_round: OnRound | None = None,
+    options: WriteOptions,
 ) -> list[WriteReport]:
-    """The part of a write that happens under the lock."""
+    """Train, measure and commit; the part of a write that happens under the lock."""
     started = time.perf_counter()
-    found = train_drafts(base, parcels, jobs, passes=passes, on_step=on_step, on_round=on_round)
+    modules = train_drafts(base, drafts, jobs, options)
     seconds = time.perf_counter() - started
     staging = Path(tempfile.mkdtemp(prefix=".partial-write-", dir=store.path))
     try:
         reports = []
-        for i, (parcel, trained) in enumerate(zip(parcels, found, strict=True)):
-            report = _report(base, parcel, trained, seconds)
-            draft = _draft(staging / str(i), base, parcel, trained.outcome, report)
-            version = tx.put(parcel.name, draft, replace=replace)
-            reports.append(_as_written(parcel, report, version))
+        for i, (draft, trained) in enumerate(zip(drafts, modules, strict=True)):
+            values = _report_values(base, draft, trained, seconds)
+            stored = _stage(staging / str(i), base, draft, trained.outcome, values)
+            version = tx.put(draft.name, stored, replace=options.replace)
+            reports.append(_report(draft, values, version))
         return reports
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _report(
-    base: Base, parcel: ModuleDraft, trained: TrainedDraft, seconds: float
+def _report_values(
+    base: Base, draft: ModuleDraft, trained: TrainedDraft, seconds: float
 ) -> dict[str, Any]:
+    """Return the report as it is stored in the module's record."""
     measurement = measure_adapter(
         trained.evaluation,
         trained.outcome,
@@ -173,50 +149,51 @@ def _report(
     del measured["adapter_bytes"], measured["known_before"], measured["known_after"]
     return {
         **measured,
-        "passages": len(parcel.passages),
-        "not_stuck": [verdict.as_json() for verdict in trained.not_stuck],
+        "passages": len(draft.passages),
+        "not_stuck": [result.as_json() for result in trained.not_stuck],
         "held_out": trained.held_out,
-        "passes": [asdict(one) for one in trained.passes],
+        "passes": [asdict(training_pass) for training_pass in trained.passes],
     }
 
 
-def _draft(
-    folder: Path, base: Base, parcel: ModuleDraft, outcome: Outcome, report: dict[str, Any]
+def _stage(
+    folder: Path, base: Base, draft: ModuleDraft, outcome: Outcome, values: dict[str, Any]
 ) -> Draft:
-    job, s = outcome.job, outcome.job.settings
+    """Write the module's files into a folder and describe them to the store."""
+    job, settings = outcome.job, outcome.job.settings
     record = {
         "base": {"name": base.info.name, "sha256": base.info.sha256},
-        "settings": s.as_json(),
-        "report": report,
-        "facts_sha256": facts_hash(parcel.examples),
+        "settings": settings.as_json(),
+        "report": values,
+        "facts_sha256": facts_hash(draft.examples),
         "versions": versions(base),
     }
-    adapter = Adapter(outcome.weights, job.saved_r, job.saved_alpha, s.activated, record)
-    n_bytes = save_adapter(folder, adapter, base=base, dropout=s.dropout)
-    (folder / EXAMPLES).write_bytes(parcel.as_jsonl())
+    adapter = Adapter(outcome.weights, job.saved_r, job.saved_alpha, settings.activated, record)
+    n_bytes = save_adapter(folder, adapter, base=base, dropout=settings.dropout)
+    (folder / EXAMPLES).write_bytes(draft.as_jsonl())
     scale = job.saved_alpha / job.saved_r
-    kept = {DOCUMENTS: encode_documents(parcel.documents)} if parcel.documents else {}
+    documents = {DOCUMENTS: encode_documents(draft.documents)} if draft.documents else {}
     return Draft(
         files={
-            **kept,
+            **documents,
             **{name: folder / name for name in (TENSORS, CONFIG, RECORD, EXAMPLES)},
             SPECTRA: encode_spectra(base, outcome.weights, scale=scale),
         },
         record={
-            **report,
-            "r": s.r,
-            "activated": s.activated,
+            **values,
+            "r": settings.r,
+            "activated": settings.activated,
             "adapter_bytes": n_bytes,
         },
-        sources=parcel.sources,
-        keys=parcel.keys,
+        sources=draft.sources,
+        keys=draft.keys,
     )
 
 
-def _as_written(parcel: ModuleDraft, report: dict[str, Any], version: Version) -> WriteReport:
-    lists = {name: tuple(report[name]) for name in ("missing", "not_stuck", "passes")}
+def _report(draft: ModuleDraft, values: dict[str, Any], version: Version) -> WriteReport:
+    lists = {name: tuple(values[name]) for name in ("missing", "not_stuck", "passes")}
     return WriteReport(
-        module=parcel.name,
+        module=draft.name,
         version=version.number,
-        **{**report, **lists, "adapter_bytes": version.record["adapter_bytes"]},
+        **{**values, **lists, "adapter_bytes": version.record["adapter_bytes"]},
     )
