@@ -8,28 +8,36 @@ import pytest
 from lorabank.bank.answer.answers import Answer, ScoredCandidate
 from lorabank.bank.route.routers import Candidate
 from lorabank.bank.write.drafts import ModuleDraft, draft_from_examples
-from lorabank.bench.bank import ask_everything, count_misses, make_parcels, new_bank, time_writes
+from lorabank.bench.bank_recall import (
+    ask_everything,
+    count_misses,
+    make_drafts,
+    new_bank,
+    time_writes,
+)
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.candidates import DraftReply
 from lorabank.engine.training.settings import TrainSettings
 from lorabank.tasks.examples import from_pair
 
 TINY = TrainSettings(r=4, alpha=8.0, lr=1e-2, exposures=200, batch_size=4)
-TRACE = DraftReply((), True, "", 0.0, 0.0, 0.0, 0.0)
+DRAFT_REPLY = DraftReply((), True, "", 0.0, 0.0, 0.0, 0.0)
 FACT = from_pair("What is the phone number of Hagu Padi?", "123-456-7890")
 
 
-def answer(kind: str, module: str | None, text: str, *heard: str) -> Answer:
-    few = tuple(ScoredCandidate(Candidate(name, 1.0), 1, (), TRACE, 0.5) for name in heard)
-    return Answer(FACT.question, text, kind, module, 1, None, 0.5, few)
+def answer(kind: str, module: str | None, text: str, *names: str) -> Answer:
+    candidates = tuple(
+        ScoredCandidate(Candidate(name, 1.0), 1, (), DRAFT_REPLY, 0.5) for name in names
+    )
+    return Answer(FACT.question, text, kind, module, 1, None, 0.5, candidates)
 
 
-def test_parcels_are_one_book_in_order(tmp_path: Path):
-    parcels = make_parcels(tmp_path, 3, 4)
-    assert [parcel.name for parcel in parcels] == ["book-00", "book-01", "book-02"]
-    questions = [example.question for parcel in parcels for example in parcel.examples]
+def test_drafts_are_one_book_in_order(tmp_path: Path):
+    drafts = make_drafts(tmp_path, 3, 4)
+    assert [draft.name for draft in drafts] == ["book-00", "book-01", "book-02"]
+    questions = [example.question for draft in drafts for example in draft.examples]
     assert len(set(questions)) == 12
-    whole = make_parcels(tmp_path / "whole", 1, 12)[0]
+    whole = make_drafts(tmp_path / "whole", 1, 12)[0]
     assert [example.question for example in whole.examples] == questions
 
 
@@ -51,27 +59,27 @@ def test_a_fact_is_lost_in_one_place(found: Answer, lost: str | None):
 
 
 def test_a_bank_that_lost_a_module_shows_it(tiny: Base, tmp_path: Path):
-    parcels = make_parcels(tmp_path / "books", 3, 4)
+    drafts = make_drafts(tmp_path / "books", 3, 4)
     with new_bank(tmp_path / "bank", tiny, embeds=False) as bank:
-        bank.write_all(parcels, settings=TINY)
-        whole = ask_everything(bank, parcels, unknown=12, alone=2)
+        bank.write_all(drafts, settings=TINY)
+        whole = ask_everything(bank, drafts, unknown=12, alone=2)
         assert whole["recall_oracle"] == 1.0
         assert whole["recall_routed"] == 1.0
         assert whole["router"] == {"top1": 1.0, "top3": 1.0}
         assert sum(whole["unknown"].values()) == 12
         assert whole["unknown_handled"] == 1 - whole["unknown"]["module"] / 12
-        other = with_other_answers(parcels[1])
+        other = with_other_answers(drafts[1])
         bank.write_all([other], settings=TINY, replace=True)
-        altered = ask_everything(bank, parcels, unknown=12, alone=1)
+        altered = ask_everything(bank, drafts, unknown=12, alone=1)
     assert altered["recall_oracle"] == pytest.approx(8 / 12)
     assert altered["misses_of_oracle"] == {"wrong_module": 0, "gate_closed": 0, "read_wrong": 4}
     assert altered["recall_routed"] <= altered["recall_oracle"]
     assert sum(altered["misses"].values()) == round(12 * (1 - altered["recall_routed"]))
 
 
-def with_other_answers(parcel: ModuleDraft) -> ModuleDraft:
-    backwards = [replace(example, answer=example.answer[::-1]) for example in parcel.examples]
-    return draft_from_examples(parcel.name, backwards, source="backwards")
+def with_other_answers(draft: ModuleDraft) -> ModuleDraft:
+    backwards = [replace(example, answer=example.answer[::-1]) for example in draft.examples]
+    return draft_from_examples(draft.name, backwards, source="backwards")
 
 
 def test_both_ways_of_writing_end_at_the_same_weights(tiny: Base):

@@ -9,7 +9,7 @@ from lorabank.bench import pairs as timing
 from lorabank.bench.benches import BENCHES, run_bench
 from lorabank.bench.limit import run_bare
 from lorabank.bench.pairs import Timed, largest_gap, run_pairs
-from lorabank.bench.peer import Peer
+from lorabank.bench.peer import Peer, PeerAdapter
 from lorabank.bench.reading import FIRM, HALF
 from lorabank.bench.setup import ALWAYS_ON, book, long_book, start_weights
 from lorabank.bench.writing import UNTIL_98
@@ -74,7 +74,7 @@ def plan(base: Base, settings: TrainSettings = QUICK, facts: int = 12) -> Job:
 )
 def test_peer_trains_to_our_losses(tiny: Base, settings: TrainSettings):
     job = plan(tiny, settings)
-    peer = Peer(tiny, r=settings.r, alpha=settings.alpha, activated=settings.activated)
+    peer = Peer(tiny, PeerAdapter(settings.r, settings.alpha, activated=settings.activated))
     theirs = peer.train(job, start_weights(tiny, job))
     ours = train(tiny, [job])[0]
     assert largest_gap([e.loss for e in ours.curve], theirs.losses) < 1e-4
@@ -86,7 +86,7 @@ def test_peer_recalls_what_we_recall(tiny: Base, activated: bool):
     settings = replace(QUICK, exposures=80, until_recall=0.4, activated=activated)
     job = plan(tiny, settings, facts=6)
     outcome = train(tiny, [job])[0]
-    peer = Peer(tiny, r=QUICK.r, alpha=QUICK.alpha, activated=activated)
+    peer = Peer(tiny, PeerAdapter(QUICK.r, QUICK.alpha, activated=activated))
     peer.load(outcome.weights)
     verdicts = peer.recall(job.dataset.prompts)
     assert any(verdicts)
@@ -103,7 +103,7 @@ def reading_of(base: Base, outcome: Outcome) -> list:
 def test_peer_stops_when_recall_is_proven(tiny: Base):
     settings = replace(QUICK, lr=2e-2, exposures=60, until_recall=1.0)
     job = plan(tiny, settings, facts=4)
-    outcome = Peer(tiny, r=8, alpha=16).train(job, start_weights(tiny, job))
+    outcome = Peer(tiny, PeerAdapter(8, 16)).train(job, start_weights(tiny, job))
     assert outcome.recall == 1.0
     assert outcome.exposures < 60
 
@@ -111,7 +111,7 @@ def test_peer_stops_when_recall_is_proven(tiny: Base):
 def test_peer_leaves_the_base_alone(tiny: Base):
     before = {name: p.clone() for name, p in tiny.model.named_parameters()}
     job = plan(tiny)
-    Peer(tiny, r=8, alpha=16).train(job, start_weights(tiny, job))
+    Peer(tiny, PeerAdapter(8, 16)).train(job, start_weights(tiny, job))
     after = dict(tiny.model.named_parameters())
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], p) for name, p in before.items())
@@ -121,7 +121,7 @@ def test_mixed_batch_gives_each_row_its_own_adapter(tiny: Base):
     settings = replace(QUICK, lr=2e-2)
     jobs = [plan_job(tiny, book(2, seed=i), settings, name=NAMES[i]) for i in range(2)]
     outcomes = train(tiny, jobs)
-    peer = Peer(tiny, r=8, alpha=16, names=NAMES)
+    peer = Peer(tiny, PeerAdapter(8, 16), names=NAMES)
     prompts = [probe.prompt_ids for job in jobs for probe in job.dataset.prompts] * 2
     owners = [0, 0, 1, 1, 1, 1, 0, 0]
     with Fleet(tiny, paths=jobs[0].paths, r=8, width=2) as fleet:

@@ -62,7 +62,9 @@ def embedder() -> Embedder:
 @pytest.mark.real
 def test_bench_counts_hits_of_every_stage(tiny: Base, data: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LORABANK_DATA", str(data))
-    result = routing.bench_routing(tiny, pairs=1, reread=2, modules=4, timed=2)
+    result = routing.bench_routing(
+        tiny, pairs=1, sizes=routing.RoutingSizes(reread=2, modules=4, timed=2)
+    )
     assert result["squad_top1"] == result["squad_top5"] == result["paperqa_top1"] == 1.0
     assert (result["squad_modules"], result["squad_questions"]) == (3, 3)
     assert (result["paperqa_modules"], result["paperqa_questions"]) == (3, 90)

@@ -1,6 +1,6 @@
 """The bench of synthesis: both sides write the same, and the requests are all different."""
 
-from lorabank.bench.synthesise import bench_synthesise, make_requests
+from lorabank.bench.local_generation import GenerationSizes, bench_synthesise, make_requests
 from lorabank.engine.backbone.base import Base
 
 
@@ -12,7 +12,9 @@ def test_requests_are_alike_in_length_and_different_in_text():
 
 
 def test_both_sides_write_the_same_texts(tiny: Base):
-    result = bench_synthesise(tiny, pairs=1, requests=3, new_tokens=4, rows=2)
+    result = bench_synthesise(
+        tiny, pairs=1, sizes=GenerationSizes(requests=3, new_tokens=4, rows=2)
+    )
     assert result["equal"] is True
     assert result["differing"] == result["differing_float32"] == []
     assert result["tokens_written"] > 0

@@ -1,45 +1,57 @@
-"""All benches by name, and the one JSON object each gives."""
+"""All benches by name. Each returns one JSON object."""
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from lorabank.bench.bank import bench_bank
-from lorabank.bench.caching import bench_activated, bench_prefix
-from lorabank.bench.context import bench_context
-from lorabank.bench.distill import bench_distill
+from lorabank.bench.bank_recall import BankSizes, bench_bank
+from lorabank.bench.caching import ActivatedSizes, PrefixSizes, bench_activated, bench_prefix
+from lorabank.bench.context import ContextSizes, bench_context
+from lorabank.bench.distill import DistillSizes, bench_distill
+from lorabank.bench.local_generation import GenerationSizes, bench_synthesise
 from lorabank.bench.pairs import describe_machine, today
-from lorabank.bench.policy import bench_policy
-from lorabank.bench.reading import bench_generate, bench_recall
-from lorabank.bench.routing import bench_routing
+from lorabank.bench.policy_score import PolicySizes, bench_policy
+from lorabank.bench.reading import GenerateSizes, RecallSizes, bench_generate, bench_recall
+from lorabank.bench.routing import RoutingSizes, bench_routing
 from lorabank.bench.setup import warm_up
-from lorabank.bench.synthesise import bench_synthesise
-from lorabank.bench.writing import bench_fleet, bench_train
+from lorabank.bench.writing import FleetSizes, TrainSizes, bench_fleet, bench_train
 from lorabank.engine.backbone.base import Base
 
-BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
-    "train": bench_train,
-    "recall": bench_recall,
-    "fleet": bench_fleet,
-    "prefix": bench_prefix,
-    "activated": bench_activated,
-    "generate": bench_generate,
-    "bank": bench_bank,
-    "routing": bench_routing,
-    "context": bench_context,
-    "policy": bench_policy,
-    "distill": bench_distill,
-    "synthesise": bench_synthesise,
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A bench: the function that runs it and the dataclass of its sizes."""
+
+    run: Callable[..., dict[str, Any]]
+    sizes: type[Any]
+
+
+BENCHES: dict[str, Bench] = {
+    "train": Bench(bench_train, TrainSizes),
+    "recall": Bench(bench_recall, RecallSizes),
+    "fleet": Bench(bench_fleet, FleetSizes),
+    "prefix": Bench(bench_prefix, PrefixSizes),
+    "activated": Bench(bench_activated, ActivatedSizes),
+    "generate": Bench(bench_generate, GenerateSizes),
+    "bank": Bench(bench_bank, BankSizes),
+    "routing": Bench(bench_routing, RoutingSizes),
+    "context": Bench(bench_context, ContextSizes),
+    "policy": Bench(bench_policy, PolicySizes),
+    "distill": Bench(bench_distill, DistillSizes),
+    "synthesise": Bench(bench_synthesise, GenerationSizes),
 }
 
 
 def run_bench(base: Base, name: str, *, pairs: int, **sizes: Any) -> dict[str, Any]:
-    """Run one bench; `sizes` are what it takes beyond its defaults.
+    """Run one bench and return its JSON object.
 
-    The machine is described first: how busy it is with other work counts before the run.
+    Args:
+        sizes: fields of the bench's sizes that differ from their defaults.
     """
-    machine, started = describe_machine(base), time.perf_counter()
+    bench, started = BENCHES[name], time.perf_counter()
+    machine = describe_machine(base)  # before the run: it says how busy other work keeps it
     warm_up(base)
-    result = BENCHES[name](base, pairs=pairs, **sizes)
+    result = bench.run(base, pairs=pairs, sizes=bench.sizes(**sizes))
     seconds = time.perf_counter() - started
     return {**result, "machine": machine, "date": today(), "bench_seconds": seconds}

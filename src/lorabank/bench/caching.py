@@ -1,7 +1,7 @@
-"""Benches of what is computed once: layers below the lowest adapter, prompts before the header.
+"""Benches of two caches: the layers below the lowest adapter, and the prompt before the header.
 
-Ours against ours with that one cache off. The caches are empty when a run starts, so a run pays
-for filling them.
+The peer is our own engine with that one cache off. The caches are empty when a run starts, so a
+run pays for filling them.
 """
 
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from lorabank.bench.pairs import Pairs, Side, StepClock, Timed, largest_gap, report, run_pairs
-from lorabank.bench.setup import ALWAYS_ON, book, empty_shelves, long_book
+from lorabank.bench.setup import ALWAYS_ON, book, empty_caches, long_book
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.backbone.caches import Reuse
 from lorabank.engine.learn import plan_job
@@ -26,6 +26,11 @@ _EQUAL_NOTE = (
     "the shape of a batch shows in the last bits and training carries them on"
 )
 _LONG_EXPOSURES = 3
+_ACTIVATED_NOTE = (
+    "seconds are of all steps, filling the cache included; with the long prompt "
+    f"{_LONG_EXPOSURES} exposures were run and the rest extrapolated from those after "
+    "the first; steady_ratio leaves the first exposure out"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +42,31 @@ class Training:
     """Seconds of each."""
 
     def seconds_over(self, exposures: int) -> float:
-        """Of so many passes over the examples, extrapolated from the passes after the first."""
+        """Return the seconds of so many exposures, extrapolated from those after the first."""
         n = self.outcome.job.steps_per_epoch
         return sum(self.steps[:n]) + (exposures - 1) * n * self.steady_step_s
 
     @property
     def steady_step_s(self) -> float:
-        """Once the caches are full."""
+        """Return the median seconds of a step once the caches are full."""
         return median(self.steps[self.outcome.job.steps_per_epoch :])
 
 
-def bench_prefix(
-    base: Base,
-    *,
-    pairs: int = 3,
-    facts: int = 32,
-    exposures: int = 24,
-    last: tuple[int, int] = (4, 10),
-) -> dict[str, Any]:
-    """Adapters in the last layers only: with the lower layers' output kept, and without."""
-    n = n_layers(base.linears)
-    last = (min(last[0], n), min(last[1], n))
+@dataclass(frozen=True, slots=True)
+class PrefixSizes:
+    """The sizes of the bench of the layers below the lowest adapter."""
+
+    facts: int = 32
+    exposures: int = 24
+    last: tuple[int, int] = (4, 10)
+    """Two numbers of last layers that are adapted."""
+
+
+def bench_prefix(base: Base, *, pairs: int = 3, sizes: PrefixSizes | None = None) -> dict[str, Any]:
+    """Time adapters in the last layers only, with the lower layers' output cached and without."""
+    sizes = sizes or PrefixSizes()
+    facts, exposures, n = sizes.facts, sizes.exposures, n_layers(base.linears)
+    last = (min(sizes.last[0], n), min(sizes.last[1], n))
 
     def run(count: int) -> Pairs[Training, Training]:
         settings = replace(
@@ -70,55 +79,63 @@ def bench_prefix(
         off = Reuse(layers=False)
         return run_pairs(training(base, job, Reuse()), training(base, job, off), n=pairs)
 
-    few, many = run(last[0]), run(last[1])
-    gaps = [loss_gap(few), loss_gap(many)]
+    fewer, more = run(last[0]), run(last[1])
+    gaps = [loss_gap(fewer), loss_gap(more)]
     exact = max(
         _exact_gap(base, book(facts), ran.ours[-1].result.outcome.job, Reuse(layers=False))
-        for ran in (few, many)
+        for ran in (fewer, more)
     )
     return report(
         "prefix",
         base,
-        few,
+        fewer,
         equal=exact <= _SAME_LOSS,
         equal_note=_EQUAL_NOTE,
         largest_loss_difference_float32=exact,
-        ratio_last10=many.ratio,
-        pairs_last10=many.as_json(),
+        ratio_last10=more.ratio,
+        pairs_last10=more.as_json(),
         layers=[n, *last],
         largest_loss_difference=max(gaps),
-        tokens_per_s=[_tokens_per_s(side) for side in (few.ours, many.ours)],
-        tokens_per_s_without=[_tokens_per_s(side) for side in (few.theirs, many.theirs)],
-        steady_ratio=steady_ratio(few),
-        steady_ratio_last10=steady_ratio(many),
+        tokens_per_s=[_tokens_per_s(side) for side in (fewer.ours, more.ours)],
+        tokens_per_s_without=[_tokens_per_s(side) for side in (fewer.theirs, more.theirs)],
+        steady_ratio=steady_ratio(fewer),
+        steady_ratio_last10=steady_ratio(more),
         facts=facts,
         exposures=exposures,
         note="seconds are of all steps, filling the cache included; steady_ratio leaves it out",
     )
 
 
-def bench_activated(
-    base: Base,
-    *,
-    pairs: int = 3,
-    batch: int = 32,
-    exposures: int = 12,
-    long_prompt: int = 512,
-    long_batch: int | None = None,
-) -> dict[str, Any]:
-    """Activated adapters: with the prompts' keys and values kept, and without.
+@dataclass(frozen=True, slots=True)
+class ActivatedSizes:
+    """The sizes of the bench of cached prompts."""
 
-    Args:
-        long_batch: examples a batch with the long prompt; None for `batch` on a GPU and a
-            quarter of it on a CPU, where a whole one without the cache takes some 20 GB.
-    """
+    batch: int = 32
+    exposures: int = 12
+    long_prompt: int = 512
+    """Number of tokens of the long prompts."""
+    long_batch: int | None = None
+    """Number of examples in a batch with the long prompt; None for `batch` on a GPU and a quarter
+    of it on a CPU, where a whole one without the cache takes some 20 GB."""
+
+    def long_batch_on(self, device: str) -> int:
+        """Return the number of examples in a batch with the long prompt on a device."""
+        return self.long_batch or (self.batch if device == "cuda" else max(1, self.batch // 4))
+
+
+def bench_activated(
+    base: Base, *, pairs: int = 3, sizes: ActivatedSizes | None = None
+) -> dict[str, Any]:
+    """Time activated adapters with the prompts' keys and values cached, and without."""
+    sizes = sizes or ActivatedSizes()
+    batch, exposures = sizes.batch, sizes.exposures
     settings = replace(
         SOUND, activated=True, batch_size=batch, exposures=exposures, until_recall=None
     )
     short_job = plan_job(base, book(batch), settings)
     short = _pairs(base, short_job, n=pairs)
-    size = long_batch or (batch if base.device.type == "cuda" else max(1, batch // 4))
-    long_examples = long_book(base, size, prompt_tokens=long_prompt)
+    size = sizes.long_batch_on(base.device.type)
+    long_examples = long_book(base, size, prompt_tokens=sizes.long_prompt)
     long_job = plan_job(
         base,
         long_examples,
@@ -127,17 +144,17 @@ def bench_activated(
     long = _pairs(base, long_job, n=pairs, exposures=exposures)
     gaps = [loss_gap(short), loss_gap(long)]
     off = Reuse(prompts=False)
-    exact = max(
+    exact_gaps = [
         _exact_gap(base, book(batch), short_job, off),
         _exact_gap(base, long_examples, long_job, off),
-    )
+    ]
     return report(
         "activated",
         base,
         short,
-        equal=exact <= _SAME_LOSS,
+        equal=max(exact_gaps) <= _SAME_LOSS,
         equal_note=_EQUAL_NOTE,
-        largest_loss_difference_float32=exact,
+        largest_loss_difference_float32=max(exact_gaps),
         ratio_512=long.ratio,
         pairs_512=long.as_json(),
         largest_loss_difference=max(gaps),
@@ -152,28 +169,24 @@ def bench_activated(
         batch=batch,
         batch_512=size,
         exposures=exposures,
-        note=(
-            "seconds are of all steps, filling the cache included; with the long prompt "
-            f"{_LONG_EXPOSURES} exposures were run and the rest extrapolated from those after "
-            "the first; steady_ratio leaves the first exposure out"
-        ),
+        note=_ACTIVATED_NOTE,
     )
 
 
 def _pairs(
     base: Base, job: Job, *, n: int, exposures: int | None = None
 ) -> Pairs[Training, Training]:
-    """With the prompt cache and without it."""
+    """Run training with the prompt cache and without it."""
     with_cache = training(base, job, Reuse(), exposures=exposures)
     without = training(base, job, Reuse(prompts=False), exposures=exposures)
     return run_pairs(with_cache, without, n=n)
 
 
 def training(base: Base, job: Job, reuse: Reuse, *, exposures: int | None = None) -> Side[Training]:
-    """A side that trains a job; its seconds are of the steps only, over `exposures` if given."""
+    """Return a side that trains a job and counts the steps' seconds, over `exposures` if given."""
 
     def run() -> Timed[Training]:
-        empty_shelves(base)
+        empty_caches(base)
         clock = StepClock()
         outcome = train(base, [job], reuse=reuse, on_step=clock)[0]
         training = Training(outcome, tuple(clock.steps))
@@ -184,6 +197,7 @@ def training(base: Base, job: Job, reuse: Reuse, *, exposures: int | None = None
 
 
 def loss_gap(ran: Pairs[Training, Training]) -> float:
+    """Return the largest difference of the two sides' losses in the last pair."""
     ours, theirs = (
         [epoch.loss for epoch in side[-1].result.outcome.curve] for side in (ran.ours, ran.theirs)
     )
@@ -191,7 +205,7 @@ def loss_gap(ran: Pairs[Training, Training]) -> float:
 
 
 def _exact_gap(base: Base, examples: list[Example], job: Job, off: Reuse) -> float:
-    """How far the losses of a short run in float32 are apart with a cache and without it."""
+    """Return the largest gap of losses of a short float32 run with a cache and without it."""
     exact = load_info(base.info, dtype="float32", device=base.device.type)
     count, exposures = _EXACT
     short = plan_job(exact, examples[:count], replace(job.settings, exposures=exposures))
@@ -203,6 +217,7 @@ def _exact_gap(base: Base, examples: list[Example], job: Job, off: Reuse) -> flo
 
 
 def steady_ratio(ran: Pairs[Training, Training]) -> float:
+    """Return the median ratio of the seconds of a step once the caches are full."""
     return median(
         without.result.steady_step_s / with_cache.result.steady_step_s
         for with_cache, without in zip(ran.ours, ran.theirs, strict=True)
@@ -214,5 +229,5 @@ def _tokens_per_s(side: tuple[Timed[Training], ...]) -> float:
 
 
 def _prompt_tokens(job: Job) -> float:
-    probes = job.dataset.prompts
-    return sum(len(probe.prompt_ids) for probe in probes) / len(probes)
+    prompts = job.dataset.prompts
+    return sum(len(prompt.prompt_ids) for prompt in prompts) / len(prompts)

@@ -1,4 +1,4 @@
-"""The frozen limit: what no training through this base can be faster than.
+"""The frozen limit: the speed that no training through this base can exceed.
 
 A step of LoRA training has to run the base forward and carry the gradient back through all its
 layers to the lowest adapter. Doing only that, with no adapter, optimiser or bookkeeping, on the
@@ -24,9 +24,10 @@ from lorabank.engine.training.train import train
 def measure_shares(
     base: Base, *, batch_size: int, steps: int, rounds: int, peer: Peer
 ) -> dict[str, Any]:
-    """Our and the peer's always-on training as shares of the frozen limit, same batches.
+    """Measure our and the peer's always-on training as shares of the frozen limit.
 
-    Tokens are those of the rows; `run` has the padding in it, which all three run alike.
+    All three run the same batches. Tokens are those of the rows; `run_per_step` counts padding
+    too.
     """
     # The first step of each run is left out: it has the start-up in it.
     job = plan_job(
@@ -62,14 +63,14 @@ def measure_shares(
 
 
 def run_bare(base: Base, batch: Batch) -> None:
-    """Forward, and gradients of every linear layer's input, through the bare base."""
+    """Run the bare base forward, and backward to the input of every linear layer."""
     embedded = base.model.get_input_embeddings()(batch.input_ids).requires_grad_()  # (R, T, d)
     logits = base.logits_at(batch.rows, batch.columns, inputs_embeds=embedded, use_cache=False)
     F.cross_entropy(logits.float(), batch.targets).backward()  # type: ignore[no-untyped-call]
 
 
 def _batches(base: Base, job: Job) -> list[Batch]:
-    """What training will see, in its order."""
+    """Return the batches that training will use, in order."""
     progress = Progress(job)
     return [
         training_batch([job.dataset.examples[i] for i in progress.next_batch()], device=base.device)

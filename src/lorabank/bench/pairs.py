@@ -1,8 +1,8 @@
-"""Two ways of doing the same thing, timed side by side on one machine.
+"""Two implementations of the same work, timed side by side on one machine.
 
-A machine's speed drifts (other processes, heat), so the two run alternately and each pair is
-judged by itself; who goes first changes from pair to pair. What is reported is the median of the
-pairs' ratios, and all of them.
+A machine's speed drifts (other processes, heat), so the two run alternately, each pair gives one
+ratio, and the side that goes first changes from pair to pair. The report has the median of the
+ratios, and all of them.
 """
 
 import logging
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Timed(Generic[T]):
-    """What a side made, and how long it took by its own account."""
+    """The result of one run of a side, and its seconds."""
 
     seconds: float
     result: T
@@ -48,9 +48,9 @@ class Pairs(Generic[A, B]):
 
     @property
     def ratio(self) -> float:
-        """Median over the pairs of the peer's seconds over ours."""
+        """Return the median over the pairs of the peer's seconds over ours."""
         return median(
-            peer.seconds / mine.seconds for mine, peer in zip(self.ours, self.theirs, strict=True)
+            peer.seconds / own.seconds for own, peer in zip(self.ours, self.theirs, strict=True)
         )
 
     @property
@@ -63,13 +63,13 @@ class Pairs(Generic[A, B]):
 
     def as_json(self) -> list[dict[str, float]]:
         return [
-            {"ours_s": mine.seconds, "peer_s": peer.seconds}
-            for mine, peer in zip(self.ours, self.theirs, strict=True)
+            {"ours_s": own.seconds, "peer_s": peer.seconds}
+            for own, peer in zip(self.ours, self.theirs, strict=True)
         ]
 
 
 def timed(work: Callable[[], T]) -> Side[T]:
-    """A side that is timed from its first line to its last."""
+    """Return a side that runs `work` and is timed from its start to its end."""
 
     def run() -> Timed[T]:
         started = now()
@@ -80,14 +80,14 @@ def timed(work: Callable[[], T]) -> Side[T]:
 
 
 def now() -> float:
-    """Seconds on the clock, after everything asked of a GPU is done."""
+    """Return the clock in seconds, after all pending work of a GPU is done."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def run_pairs(ours: Side[A], theirs: Side[B], *, n: int, warm: bool = False) -> Pairs[A, B]:
-    """Both sides `n` times, alternating.
+    """Run both sides `n` times, alternating.
 
     Args:
         warm: run each once before, uncounted; for work so short that a first run's page faults
@@ -95,25 +95,29 @@ def run_pairs(ours: Side[A], theirs: Side[B], *, n: int, warm: bool = False) -> 
     """
     if warm:
         ours(), theirs()
-    mine: list[Timed[A]] = []
-    peers: list[Timed[B]] = []
+    our_runs: list[Timed[A]] = []
+    peer_runs: list[Timed[B]] = []
     for i in range(n):
         if i % 2:
-            peers.append(theirs())
-            mine.append(ours())
+            peer_runs.append(theirs())
+            our_runs.append(ours())
         else:
-            mine.append(ours())
-            peers.append(theirs())
+            our_runs.append(ours())
+            peer_runs.append(theirs())
         _log.info(
-            "pair %d of %d: %.3f s, peer %.3f s", i + 1, n, mine[-1].seconds, peers[-1].seconds
+            "pair %d of %d: %.3f s, peer %.3f s",
+            i + 1,
+            n,
+            our_runs[-1].seconds,
+            peer_runs[-1].seconds,
         )
-    return Pairs(tuple(mine), tuple(peers))
+    return Pairs(tuple(our_runs), tuple(peer_runs))
 
 
 class StepClock:
-    """When each training step ended; give it as `on_step`.
+    """A clock of training steps, to be given as `on_step`.
 
-    Times training without what surrounds it: a final recall check, putting adapters on.
+    It times training without what surrounds it, such as a final recall check.
     """
 
     def __init__(self) -> None:
@@ -125,12 +129,12 @@ class StepClock:
 
     @property
     def seconds(self) -> float:
-        """From the start to the end of the last step."""
+        """Return the seconds from the start to the end of the last step."""
         return self.ends[-1] - self.started
 
     @property
     def steps(self) -> list[float]:
-        """Seconds of each step; the first has the start-up in it."""
+        """Return the seconds of each step; those of the first include the start-up."""
         return [
             end - start for start, end in zip([self.started, *self.ends], self.ends, strict=False)
         ]
@@ -139,7 +143,7 @@ class StepClock:
 def report(
     bench: str, base: Base, pairs: Pairs[Any, Any], *, equal: bool, **more: Any
 ) -> dict[str, Any]:
-    """The one JSON object of a bench."""
+    """Return the JSON object of a bench."""
     return {
         "bench": bench,
         "ratio": pairs.ratio,
@@ -151,7 +155,7 @@ def report(
 
 
 def describe_machine(base: Base) -> dict[str, Any]:
-    """What the numbers were measured on; `busy_cores` of other work, so call it before the run."""
+    """Return what the numbers are measured on; call it before the run, to see other work."""
     cuda = base.device.type == "cuda"
     return {
         "cpu": _cpu(),
@@ -174,7 +178,7 @@ def today() -> str:
 
 
 def largest_gap(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Largest difference between two series of the same length; NaN counts as a gap."""
+    """Return the largest difference of two series of one length; NaN counts as infinity."""
     gaps = [abs(a - b) for a, b in zip(ours, theirs, strict=True)]
     return max((gap if gap == gap else float("inf") for gap in gaps), default=0.0)
 

@@ -2,8 +2,8 @@
 
 Adapters from `get_peft_model`, batches padded on the right with labels of -100 where no loss is
 taken, `model(**batch).loss`, torch's fused AdamW on the adapter's weights, `model.generate` in
-large left-padded batches to ask. It loads the base by itself, so that nothing of our engine's is
-in it, with eager attention, which is a fifth faster than sdpa on short rows on a CPU. It starts
+large left-padded batches to ask. It loads the base by itself, so that it uses nothing of our
+engine, with eager attention, which is a fifth faster than sdpa on short rows on a CPU. It starts
 from the adapter weights it is given, sees the same examples in the same order at the same learning
 rate, and decides when to check recall by the same rule: what differs is how the work is done.
 """
@@ -29,14 +29,24 @@ ROWS = 32  # asked at once; 16 to 100 take about the same time on a CPU
 
 @dataclass(frozen=True, slots=True)
 class PeerOutcome:
-    """What came of a training."""
+    """The result of one training."""
 
     recall: float | None
-    """As last checked by generating; None if it never was."""
+    """Recall at the last check by generation; None if it was never checked."""
     steps: int
     exposures: float
     losses: tuple[float, ...]
-    """Mean nats per token with loss, epoch by epoch."""
+    """Mean loss of each epoch, in nats per token that carries loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAdapter:
+    """The shape of the peer's adapters."""
+
+    r: int
+    alpha: float
+    dropout: float = 0.0
+    activated: bool = False
 
 
 @final
@@ -46,22 +56,19 @@ class Peer:
     def __init__(
         self,
         base: Base,
+        adapter: PeerAdapter,
         *,
-        r: int,
-        alpha: float,
-        dropout: float = 0.0,
         names: Sequence[str] = ("default",),
-        activated: bool = False,
         attention: str = "eager",
     ):
-        self.chat, self.device = base.chat, base.device
+        self.chat, self.device, alpha = base.chat, base.device, adapter.alpha
         config = LoraConfig(
-            r=r,
+            r=adapter.r,
             lora_alpha=int(alpha) if alpha == int(alpha) else alpha,
-            lora_dropout=dropout,
+            lora_dropout=adapter.dropout,
             target_modules="all-linear",
             task_type="CAUSAL_LM",
-            alora_invocation_tokens=base.chat.header_ids() if activated else None,
+            alora_invocation_tokens=base.chat.header_ids() if adapter.activated else None,
         )
         model: Any = AutoModelForCausalLM.from_pretrained(
             base.info.path, dtype=base.dtype, attn_implementation=attention, local_files_only=True
@@ -86,8 +93,8 @@ class Peer:
             for path, pair in weights.items()
             for letter, tensor in zip("AB", pair, strict=True)
         }
-        found = set_peft_model_state_dict(self.model, tensors, adapter_name=name)
-        assert not found.unexpected_keys
+        loaded = set_peft_model_state_dict(self.model, tensors, adapter_name=name)
+        assert not loaded.unexpected_keys
 
     def train(
         self, job: Job, start: Weights, *, on_step: Callable[[Progress], None] | None = None
@@ -126,7 +133,7 @@ class Peer:
         return PeerOutcome(recall, progress.steps, progress.exposures, losses)
 
     def loss(self, rows: Sequence[EncodedExample]) -> tuple[Tensor, int]:
-        """Mean loss of a batch, and how many of its rows are right in every token with loss."""
+        """Return a batch's mean loss, and in how many rows every token with loss is right."""
         batch = self._collate(rows)
         output = self.model(**batch, use_cache=False)
         labels = batch["labels"][:, 1:]
@@ -136,17 +143,17 @@ class Peer:
             wrong[counts] = output.logits[:, :-1][counts].argmax(-1) != labels[counts]
         return output.loss, len(rows) - int(wrong.any(1).sum())
 
-    def recall(self, probes: Sequence[EvaluationPrompt], *, rows: int = ROWS) -> list[bool]:
-        """Whether greedy decoding writes each answer, token for token."""
+    def recall(self, prompts: Sequence[EvaluationPrompt], *, rows: int = ROWS) -> list[bool]:
+        """Return for each prompt whether greedy decoding writes its answer, token for token."""
         training = self.model.training
         self.model.eval()
-        verdicts = [False] * len(probes)
-        order = sorted(range(len(probes)), key=lambda i: len(probes[i].prompt_ids))
+        verdicts = [False] * len(prompts)
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].prompt_ids))
         for start in range(0, len(order), rows):
             indices = order[start : start + rows]
-            answers = [probes[i].answer_ids for i in indices]
+            answers = [prompts[i].answer_ids for i in indices]
             written = self._generate(
-                [probes[i].prompt_ids for i in indices],
+                [prompts[i].prompt_ids for i in indices],
                 max_new_tokens=max(len(answer) for answer in answers),
             )
             for i, answer, row in zip(indices, answers, written, strict=True):
@@ -157,7 +164,7 @@ class Peer:
     def generate(
         self, prompts: Sequence[Sequence[int]], *, names: Sequence[str], max_new_tokens: int
     ) -> list[str]:
-        """The reply to each prompt, each with the adapter named for it, in one mixed batch."""
+        """Return the reply to each prompt by the adapter named for it, in one mixed batch."""
         written = self._generate(prompts, max_new_tokens=max_new_tokens, adapter_names=list(names))
         return [self.chat.decode(self._until_stop(row)) for row in written]
 
@@ -184,7 +191,7 @@ class Peer:
         return list(row[:end])
 
     def _collate(self, rows: Sequence[EncodedExample]) -> dict[str, Tensor]:
-        """Rows padded at their end to the longest, as transformers' own collators do."""
+        """Pad rows on the right to the longest, as transformers' own collators do."""
         width = max(len(row.token_ids) for row in rows)
         parts: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": [], "labels": []}
         for row in rows:

@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 from lorabank.bench.pairs import report, run_pairs, timed
-from lorabank.bench.peer import ROWS, Peer
-from lorabank.bench.setup import ALWAYS_ON, book, empty_shelves
+from lorabank.bench.peer import ROWS, Peer, PeerAdapter
+from lorabank.bench.setup import ALWAYS_ON, book, empty_caches
 from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.inference.answer_readings import read_answers
@@ -18,7 +18,7 @@ from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Outcome
 from lorabank.engine.training.settings import SOUND, TrainSettings
 from lorabank.engine.training.train import train
-from lorabank.tasks.examples import from_pair
+from lorabank.tasks.examples import Example, from_pair
 
 HALF = replace(SOUND, batch_size=16, until_recall=0.4)
 FIRM = replace(ALWAYS_ON, r=4, alpha=8.0, batch_size=2, exposures=32, until_recall=None)
@@ -27,30 +27,38 @@ _ONE_BY_ONE = 20
 _OTHER_ROWS = 16  # a second batch size for the peer, to see where it disagrees with itself
 
 
-def bench_recall(
-    base: Base, *, pairs: int = 3, facts: int = 200, settings: TrainSettings = HALF
-) -> dict[str, Any]:
-    """Which facts a half-learned adapter recalls: one reading pass against generating all.
+@dataclass(frozen=True, slots=True)
+class RecallSizes:
+    """The sizes of the bench of recall."""
+
+    facts: int = 200
+    settings: TrainSettings = HALF
+
+
+def bench_recall(base: Base, *, pairs: int = 3, sizes: RecallSizes | None = None) -> dict[str, Any]:
+    """Time finding which facts a half-learned adapter recalls: one reading pass against generation.
 
     Half-learned facts are often a coin's toss between two tokens, and bfloat16 rounds by the
     shape of the batch, so even the peer changes its mind when asked in other batches. `equal` is
     therefore about float32, where a verdict is the same in any batch; how many verdicts differ in
     the dtype that was timed stands beside it, for us and for the peer against itself.
     """
+    sizes = sizes or RecallSizes()
+    facts, settings = sizes.facts, sizes.settings
     _log.info("half-learning %d facts", facts)
     job = plan_job(base, book(facts), settings)
     outcome = train(base, [job])[0]
     with _both_asking(base, outcome) as (ours, theirs):
 
         def cold() -> list[bool]:
-            empty_shelves(base)
+            empty_caches(base)
             return ours()
 
         other = theirs(_OTHER_ROWS)
         ran = run_pairs(timed(cold), timed(theirs), n=pairs)
         warm_s = median(timed(ours)().seconds for _ in range(pairs))  # prompts kept, as in training
         one_by_one_s = timed(lambda: theirs(1, first=_ONE_BY_ONE))().seconds / _ONE_BY_ONE
-    mine, peers = ran.ours[-1].result, ran.theirs[-1].result
+    our_verdicts, peer_verdicts = ran.ours[-1].result, ran.theirs[-1].result
     exact = load_info(base.info, dtype="float32", device=base.device.type)
     with _both_asking(exact, outcome) as (ours, theirs):
         unequal = _differing(ours(), theirs())
@@ -61,11 +69,11 @@ def bench_recall(
         equal=not unequal,
         equal_note="same verdict on every fact in float32, asked once, untimed",
         facts=facts,
-        recall=sum(mine) / facts,
-        peer_recall=sum(peers) / facts,
+        recall=sum(our_verdicts) / facts,
+        peer_recall=sum(peer_verdicts) / facts,
         differing_float32=unequal,
-        differing=_differing(mine, peers),
-        peer_differing_from_itself=_differing(other, peers),
+        differing=_differing(our_verdicts, peer_verdicts),
+        peer_differing_from_itself=_differing(other, peer_verdicts),
         ratio_prompts_kept=ran.theirs_s / warm_s,
         ratio_one_by_one=one_by_one_s * facts / ran.ours_s,
         one_by_one_note=f"{_ONE_BY_ONE} facts generated one at a time, the rest extrapolated",
@@ -80,84 +88,101 @@ def bench_recall(
 def _both_asking(
     base: Base, outcome: Outcome
 ) -> Iterator[tuple[Callable[[], list[bool]], Callable[..., list[bool]]]]:
-    """Our way and the peer's of asking one adapter for all its facts."""
-    s, probes = outcome.job.settings, outcome.job.dataset.prompts
-    peer = Peer(base, r=s.r, alpha=s.alpha, activated=s.activated)
+    """Yield our function and the peer's that ask one adapter for all its facts."""
+    s, prompts = outcome.job.settings, outcome.job.dataset.prompts
+    peer = Peer(base, PeerAdapter(s.r, s.alpha, activated=s.activated))
     peer.load(outcome.weights)
     with loaded_fleet(base, [outcome.adapter]) as fleet:
 
         def ours() -> list[bool]:
-            readings = read_answers(base, probes, fleet=fleet, slots=[0] * len(probes))
+            readings = read_answers(base, prompts, fleet=fleet, slots=[0] * len(prompts))
             return [reading.recalled for reading in readings]
 
         def theirs(rows: int = ROWS, first: int | None = None) -> list[bool]:
-            return peer.recall(probes[:first], rows=rows)
+            return peer.recall(prompts[:first], rows=rows)
 
         yield ours, theirs
 
 
+@dataclass(frozen=True, slots=True)
+class GenerateSizes:
+    """The sizes of the bench of generation."""
+
+    adapters: int = 16
+    prompts: int = 32
+    new_tokens: int = 16
+    settings: TrainSettings = FIRM
+
+    @property
+    def owners(self) -> list[int]:
+        """Return the adapter that answers each prompt."""
+        return [i % self.adapters for i in range(self.prompts)]
+
+
 def bench_generate(
-    base: Base,
-    *,
-    pairs: int = 3,
-    adapters: int = 16,
-    prompts: int = 32,
-    new_tokens: int = 16,
-    settings: TrainSettings = FIRM,
+    base: Base, *, pairs: int = 3, sizes: GenerateSizes | None = None
 ) -> dict[str, Any]:
-    """Replies of many adapters in one mixed batch, against PEFT's `adapter_names`.
+    """Time replies of many adapters in one mixed batch, against PEFT's `adapter_names`.
 
     Each adapter has learnt the answers to its own prompts first, each a number and half of
     another, so that a reply is longer than what is asked for and sure of every token.
     """
-    facts = book(2 * prompts)
-    examples = [
-        from_pair(fact.question, f"{fact.answer}-{more.answer[:7]}")
-        for fact, more in zip(facts[:prompts], facts[prompts:], strict=True)
-    ]
-    owners = [i % adapters for i in range(prompts)]
+    sizes = sizes or GenerateSizes()
+    adapters, settings, owners = sizes.adapters, sizes.settings, sizes.owners
+    examples = _long_answers(sizes.prompts)
     jobs = [
         plan_job(base, examples[i::adapters], replace(settings, seed=i), name=f"adapter-{i}")
         for i in range(adapters)
     ]
-    _log.info("learning %d answers in %d adapters", prompts, adapters)
+    _log.info("learning %d answers in %d adapters", sizes.prompts, adapters)
     outcomes = train(base, jobs)
     names = [job.name for job in jobs]
     s = settings
-    peer = Peer(base, r=s.r, alpha=s.alpha, names=names)
-    asked = [base.chat.prompt_ids(example.prompt) for example in examples]
+    peer = Peer(base, PeerAdapter(s.r, s.alpha), names=names)
+    prompt_ids = [base.chat.prompt_ids(example.prompt) for example in examples]
     for name, outcome in zip(names, outcomes, strict=True):
         peer.load(outcome.weights, name=name)
     with loaded_fleet(base, [outcome.adapter for outcome in outcomes]) as fleet:
         ran = run_pairs(
             timed(
-                lambda: generate(base, asked, fleet=fleet, slots=owners, max_new_tokens=new_tokens)
+                lambda: generate(
+                    base, prompt_ids, fleet=fleet, slots=owners, max_new_tokens=sizes.new_tokens
+                )
             ),
             timed(
                 lambda: peer.generate(
-                    asked, names=[names[i] for i in owners], max_new_tokens=new_tokens
+                    prompt_ids, names=[names[i] for i in owners], max_new_tokens=sizes.new_tokens
                 )
             ),
             n=pairs,
             warm=True,
         )
-    mine, theirs = ran.ours[-1].result, ran.theirs[-1].result
-    differences = _differing(mine, theirs)
+    our_texts, peer_texts = ran.ours[-1].result, ran.theirs[-1].result
+    differences = _differing(our_texts, peer_texts)
     return report(
         "generate",
         base,
         ran,
         equal=not differences,
-        prompts=prompts,
+        prompts=sizes.prompts,
         adapters=adapters,
-        new_tokens=new_tokens,
-        different_texts=len(set(mine)),
+        new_tokens=sizes.new_tokens,
+        different_texts=len(set(our_texts)),
         differing_prompts=differences,
         recall=[outcome.recall for outcome in outcomes],
-        ours_prompts_per_s=prompts / ran.ours_s,
-        peer_prompts_per_s=prompts / ran.theirs_s,
+        ours_prompts_per_s=sizes.prompts / ran.ours_s,
+        peer_prompts_per_s=sizes.prompts / ran.theirs_s,
         settings=settings.as_json(),
     )
+
+
+def _long_answers(n: int) -> list[Example]:
+    """Return facts whose answers are a number and half of another."""
+    facts = book(2 * n)
+    return [
+        from_pair(fact.question, f"{fact.answer}-{other.answer[:7]}")
+        for fact, other in zip(facts[:n], facts[n:], strict=True)
+    ]
 
 
 def _differing(ours: Sequence[object], theirs: Sequence[object]) -> list[int]:

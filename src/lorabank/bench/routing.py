@@ -1,16 +1,17 @@
 """Bench of text routing: how often the right module comes first, and how long finding it takes.
 
-SQuAD: every passage a module known by its text alone, its questions as people wrote them, twenty
-passages of an article side by side. PaperQA: every paper a module known by its introduction and
-its training questions, the evaluation questions without the number of their paper. Speed: ten
-thousand modules cut from the passages. What is measured is what a bank does (bank/texts.py): the
-same keys, index and reranker.
+SQuAD: every passage is a module known by its text alone, asked the questions that people wrote,
+with twenty passages of one article side by side. PaperQA: every paper is a module known by its
+introduction and its training questions, asked the evaluation questions without the number of the
+paper. Speed: ten thousand modules cut from the passages. Keys, index and reranker are those of a
+bank (bank/route/text_index.py).
 """
 
 import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import median, quantiles
@@ -30,53 +31,61 @@ from lorabank.tasks.datasets.squad import Passage, read_passages
 _log = logging.getLogger(__name__)
 _WINDOW = range(2, 7)  # sentences in a module of the timed index
 Key = tuple[str, str, str]
-Asked = list[tuple[str, str]]
-"""(the right module, question)."""
+RoutedQuestions = list[tuple[str, str]]
+"""Pairs of the right module and a question."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingSizes:
+    """The sizes of the bench of routing."""
+
+    data: Path | None = None
+    """Folder with `squad` and `paperqa`; None for the one that LORABANK_DATA names."""
+    reread: int = 500
+    """Number of SQuAD questions that the base reranks, evenly drawn; the embedder reranks all."""
+    modules: int = 10_000
+    """Number of modules in the timed index."""
+    timed: int = 100
+    """Number of questions that are timed."""
 
 
 def bench_routing(
     base: Base,
     *,
     pairs: int = 3,
-    data: Path | None = None,
-    reread: int = 500,
-    modules: int = 10_000,
-    timed: int = 100,
+    sizes: RoutingSizes | None = None,
 ) -> dict[str, Any]:
-    """Accuracy on both data sets, by each method, and the time of one question.
+    """Measure the accuracy on both data sets by each method, and the time of one question.
 
     Args:
-        pairs: how often each timed question is asked.
-        data: with `squad` and `paperqa` in it; by default what LORABANK_DATA names.
-        reread: SQuAD questions that the base rereads, evenly drawn; the embedder rereads all.
-        modules: in the timed index.
-        timed: questions to time.
+        pairs: number of times that each timed question is asked.
 
     Raises:
         UsageError: no data folder.
     """
-    folder = data or data_folder()
+    sizes = sizes or RoutingSizes()
+    folder = sizes.data or data_folder()
     passages = read_passages(folder / "squad" / "passages.jsonl")
     embedder = load_embedder()
-    squad = _squad(base, embedder, passages, reread=reread)
+    squad = _squad(base, embedder, passages, reread=sizes.reread)
     paperqa = _paperqa(embedder, folder / "paperqa")
     questions = [example.question for passage in passages for example in passage.questions]
-    some = [questions[i * len(questions) // timed] for i in range(timed)]
+    timed_questions = [questions[i * len(questions) // sizes.timed] for i in range(sizes.timed)]
     return {
         "bench": "routing",
         **squad,
         **paperqa,
-        **_speed(embedder, passages, some, modules=modules, rounds=pairs),
+        **_speed(embedder, passages, timed_questions, modules=sizes.modules, rounds=pairs),
         "embedder": embedder.name,
         "base": {"name": base.info.name, "sha256": base.info.sha256},
     }
 
 
 def data_folder() -> Path:
-    """Where LORABANK_DATA says the data lies.
+    """Return the folder that LORABANK_DATA names.
 
     Raises:
-        UsageError: it says nothing, or what it names does not hold both sets.
+        UsageError: it is not set, or its folder does not hold both data sets.
     """
     named = os.environ.get(DATA)
     if not named:
@@ -92,17 +101,19 @@ def data_folder() -> Path:
 
 
 def make_index(keys: Sequence[Key], embedder: Embedder) -> TextIndex:
-    """As a bank makes it of its modules' keys."""
+    """Make an index of modules' keys, as a bank does."""
     pieces = split_into_passages(keys)
     parts = [(sentence.context, sentence.start, sentence.end) for sentence in pieces.sentences]
     return TextIndex(pieces, vectors=embedder.embed_parts(parts))
 
 
-def hit_rate(found: Sequence[Sequence[SearchHit]], asked: Asked, *, k: int = 1) -> float:
-    """Share of questions whose module is among the first `k`."""
+def hit_rate(
+    hits_of: Sequence[Sequence[SearchHit]], questions: RoutedQuestions, *, k: int = 1
+) -> float:
+    """Return the share of questions whose module is among the first `k` hits."""
     hits = [
-        right in [each.name for each in few[:k]]
-        for few, (right, _) in zip(found, asked, strict=True)
+        right in [hit.name for hit in ranked[:k]]
+        for ranked, (right, _) in zip(hits_of, questions, strict=True)
     ]
     return sum(hits) / len(hits)
 
@@ -111,32 +122,33 @@ def _squad(
     base: Base, embedder: Embedder, passages: Sequence[Passage], *, reread: int
 ) -> dict[str, Any]:
     index = make_index([(f"{p.id:05}", "text", p.text) for p in passages], embedder)
-    asked = [(f"{p.id:05}", example.question) for p in passages for example in p.questions]
-    found = {m: _route(index, embedder, asked, m) for m in ("bm25", "dense", "hybrid")}
-    first = found["hybrid"]
-    _log.info("squad: top-1 %.3f; reading candidates again", hit_rate(first, asked))
-    questions = [question for _, question in asked]
+    pairs = [(f"{p.id:05}", example.question) for p in passages for example in p.questions]
+    ranked = {m: _route(index, embedder, pairs, m) for m in ("bm25", "dense", "hybrid")}
+    first = ranked["hybrid"]
+    _log.info("squad: top-1 %.3f; reranking candidates", hit_rate(first, pairs))
+    questions = [question for _, question in pairs]
     by_tokens = Reranker(embedder).rerank(questions, first)
-    n = min(reread, len(asked))
-    places = [i * len(asked) // n for i in range(n)]
-    some = [asked[i] for i in places]
-    by_both = Reranker(embedder, base).rerank([q for _, q in some], [first[i] for i in places])
+    n = min(reread, len(pairs))
+    places = [i * len(pairs) // n for i in range(n)]
+    sampled = [pairs[i] for i in places]
+    sampled_questions = [question for _, question in sampled]
+    by_both = Reranker(embedder, base).rerank(sampled_questions, [first[i] for i in places])
     return {
-        "squad_top1": hit_rate(first, asked),
-        "squad_top5": hit_rate(first, asked, k=5),
-        "squad_top20": hit_rate(first, asked, k=N_CANDIDATES),
-        "squad_reranked_top1": hit_rate(by_both, some),
+        "squad_top1": hit_rate(first, pairs),
+        "squad_top5": hit_rate(first, pairs, k=5),
+        "squad_top20": hit_rate(first, pairs, k=N_CANDIDATES),
+        "squad_reranked_top1": hit_rate(by_both, sampled),
         "squad_reranked_questions": n,
         "squad_reranked_same_questions": {
-            "hybrid": hit_rate([first[i] for i in places], some),
-            "tokens": hit_rate([by_tokens[i] for i in places], some),
+            "hybrid": hit_rate([first[i] for i in places], sampled),
+            "tokens": hit_rate([by_tokens[i] for i in places], sampled),
         },
-        "squad_tokens_top1": hit_rate(by_tokens, asked),
-        "squad_tokens_top5": hit_rate(by_tokens, asked, k=5),
-        "squad_bm25_top1": hit_rate(found["bm25"], asked),
-        "squad_dense_top1": hit_rate(found["dense"], asked),
+        "squad_tokens_top1": hit_rate(by_tokens, pairs),
+        "squad_tokens_top5": hit_rate(by_tokens, pairs, k=5),
+        "squad_bm25_top1": hit_rate(ranked["bm25"], pairs),
+        "squad_dense_top1": hit_rate(ranked["dense"], pairs),
         "squad_modules": len(passages),
-        "squad_questions": len(asked),
+        "squad_questions": len(pairs),
     }
 
 
@@ -144,22 +156,22 @@ def _paperqa(embedder: Embedder, folder: Path) -> dict[str, Any]:
     papers = read_papers(folder)
     keys = [(str(paper.id), "text", paper.introduction) for paper in papers]
     keys += [(str(p.id), "question", example.question) for p in papers for example in p.train]
-    asked = [(str(paper.id), example.question) for paper in papers for example in paper.test]
+    pairs = [(str(paper.id), example.question) for paper in papers for example in paper.test]
     index = make_index(keys, embedder)
-    found = {m: _route(index, embedder, asked, m) for m in ("bm25", "dense", "hybrid")}
+    ranked = {m: _route(index, embedder, pairs, m) for m in ("bm25", "dense", "hybrid")}
     return {
-        "paperqa_top1": hit_rate(found["hybrid"], asked),
-        "paperqa_bm25_top1": hit_rate(found["bm25"], asked),
-        "paperqa_dense_top1": hit_rate(found["dense"], asked),
+        "paperqa_top1": hit_rate(ranked["hybrid"], pairs),
+        "paperqa_bm25_top1": hit_rate(ranked["bm25"], pairs),
+        "paperqa_dense_top1": hit_rate(ranked["dense"], pairs),
         "paperqa_modules": len(papers),
-        "paperqa_questions": len(asked),
+        "paperqa_questions": len(pairs),
     }
 
 
 def _route(
-    index: TextIndex, embedder: Embedder, asked: Asked, method: str
+    index: TextIndex, embedder: Embedder, pairs: RoutedQuestions, method: str
 ) -> list[list[SearchHit]]:
-    questions = [question for _, question in asked]
+    questions = [question for _, question in pairs]
     return [
         index.search(question, vector, k=N_CANDIDATES, method=method)
         for question, vector in zip(questions, embedder.embed(questions), strict=True)
@@ -196,7 +208,7 @@ def _speed(
 
 
 def _windows(passages: Sequence[Passage]) -> Iterator[str]:
-    """Runs of a few sentences in a passage; they overlap, so that there are enough."""
+    """Yield runs of a few sentences of a passage; they overlap, so that there are enough."""
     for passage in passages:
         spans = sentence_spans(passage.text)
         for n in _WINDOW:

@@ -1,4 +1,4 @@
-"""What the benches have in common: facts to learn, equal starts, nothing kept from before."""
+"""Shared parts of the benches: facts to learn, equal starting weights, empty caches."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def book(size: int, *, seed: int = 0) -> list[Example]:
 
 
 def long_book(base: Base, size: int, *, prompt_tokens: int) -> list[Example]:
-    """Phone-book examples whose prompts are filled up with other entries, no two alike."""
+    """Return phone-book examples whose prompts are filled up with other entries, all distinct."""
     filler = book(size * prompt_tokens // 16 + 1, seed=1)
     lines = [f"{example.question} {example.answer}\n" for example in filler]
     examples = []
@@ -42,19 +42,19 @@ def long_book(base: Base, size: int, *, prompt_tokens: int) -> list[Example]:
 
 
 def start_weights(base: Base, job: Job) -> Weights:
-    """The weights a job's adapter starts from, for the peer to start from too."""
+    """Return the weights a job's adapter starts from, so that the peer can start from them too."""
     s = job.settings
     fleet = Fleet(base, paths=job.paths, r=s.r)
     fleet.initialise(0, s, job.paths)
     return fleet.extract(0, r=s.r, paths=job.paths)
 
 
-def empty_shelves(base: Base) -> None:
-    """Forget what the base has computed, so that a run pays for what it uses."""
+def empty_caches(base: Base) -> None:
+    """Empty the caches of the base, so that a run pays for all that it uses."""
     base.prompt_cache, base.layer_input_cache = new_prompt_cache(), new_layer_input_cache()
     base.teacher_cache, base.document_cache = new_teacher_cache(), new_document_cache()
 
 
 def warm_up(base: Base) -> None:
-    """Train a little, so that no side pays for reading the weights from disk for the first time."""
+    """Train a little, so that no side pays for reading the weights from disk the first time."""
     train(base, [plan_job(base, book(8), replace(ALWAYS_ON, exposures=1, until_recall=None))])

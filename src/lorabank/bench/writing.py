@@ -1,6 +1,6 @@
 """Benches of training: to proven recall against plain PEFT, and a fleet against one by one."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lorabank.bench.limit import measure_shares
 from lorabank.bench.pairs import Pairs, StepClock, report, run_pairs, timed
-from lorabank.bench.peer import Peer, PeerOutcome
-from lorabank.bench.setup import book, empty_shelves, start_weights
+from lorabank.bench.peer import Peer, PeerAdapter, PeerOutcome
+from lorabank.bench.setup import book, empty_caches, start_weights
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Weights
 from lorabank.engine.learn import plan_job
@@ -24,37 +24,49 @@ SAME_MOVE = 0.05  # of the way a weight has gone; Adam turns a gradient's last b
 UNTIL_98 = replace(SOUND, r=8, until_recall=0.98)
 
 
+@dataclass(frozen=True, slots=True)
+class TrainSizes:
+    """The sizes of the bench of training."""
+
+    facts: int = 96
+    settings: TrainSettings = UNTIL_98
+    limit_batches: tuple[int, ...] = (4, 8, 16)
+    """Batch sizes whose share of the frozen limit is measured."""
+    limit_steps: int = 5
+    paper_steps: int = 5
+    """Number of steps of the paper's recipe that are timed."""
+
+
 def bench_train(
     base: Base,
     *,
     pairs: int = 3,
-    facts: int = 96,
-    settings: TrainSettings = UNTIL_98,
-    limit_batches: tuple[int, ...] = (4, 8, 16),
-    limit_steps: int = 5,
-    paper_steps: int = 5,
+    sizes: TrainSizes | None = None,
 ) -> dict[str, Any]:
-    """Wall time until recall is proven, ours against plain PEFT.
+    """Time training until recall is proven, ours against plain PEFT.
 
     The peer's adapter is always on. Ours is as `settings` have it; if that is activated, one
     more run of ours with an always-on adapter is timed, for the comparison like with like.
     """
-    examples = book(facts)
+    sizes = sizes or TrainSizes()
+    settings = sizes.settings
+    examples = book(sizes.facts)
     job = plan_job(base, examples, settings)
     plain = plan_job(base, examples, replace(settings, activated=False))
-    peer, start = Peer(base, r=settings.r, alpha=settings.alpha), start_weights(base, plain)
+    peer = Peer(base, PeerAdapter(settings.r, settings.alpha))
+    start = start_weights(base, plain)
 
     def ours() -> Outcome:
-        empty_shelves(base)
+        empty_caches(base)
         return train(base, [job])[0]
 
     ran = run_pairs(timed(ours), timed(lambda: peer.train(plain, start)), n=pairs)
     always_on = timed(lambda: train(base, [plain])[0])() if settings.activated else ran.ours[-1]
     goal = settings.until_recall or 0.0
-    paper_s = _paper_step_s(base, examples, steps=paper_steps)
+    paper_s = _paper_step_s(base, examples, steps=sizes.paper_steps)
     shares = [
-        measure_shares(base, batch_size=size, steps=limit_steps, rounds=pairs, peer=peer)
-        for size in limit_batches
+        measure_shares(base, batch_size=size, steps=sizes.limit_steps, rounds=pairs, peer=peer)
+        for size in sizes.limit_batches
     ]
     return report(
         "train",
@@ -62,7 +74,7 @@ def bench_train(
         ran,
         equal=_reached(ran, goal),
         goal=goal,
-        facts=facts,
+        facts=sizes.facts,
         ours=_our_side([run.result for run in ran.ours]),
         peer=_peer_side([run.result for run in ran.theirs]),
         ratio_always_on=ran.theirs_s / always_on.seconds,
@@ -70,26 +82,38 @@ def bench_train(
         paper_ratio=paper_s * (PAPER.steps or 0) / ran.ours_s,
         paper_step_s=paper_s,
         paper_note=(
-            f"step time is the mean of {paper_steps} measured steps of the paper recipe in plain "
-            f"PEFT; its {PAPER.steps:,} steps are extrapolated from it, not run"
+            f"step time is the mean of {sizes.paper_steps} measured steps of the paper recipe in "
+            f"plain PEFT; its {PAPER.steps:,} steps are extrapolated from it, not run"
         ),
         frozen_limit_share=shares,
         settings=settings.as_json(),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class FleetSizes:
+    """The sizes of the bench of fleets."""
+
+    adapters: int = 16
+    facts: int = 8
+    """Number of facts of each adapter."""
+    exposures: int = 3
+    settings: TrainSettings = SOUND
+
+
 def bench_fleet(
     base: Base,
     *,
     pairs: int = 3,
-    adapters: int = 16,
-    facts: int = 8,
-    exposures: int = 3,
-    settings: TrainSettings = SOUND,
+    sizes: FleetSizes | None = None,
 ) -> dict[str, Any]:
-    """Many adapters at once against the same adapters one after the other, both ours."""
+    """Time many adapters at once against the same adapters one after the other, both ours."""
+    sizes = sizes or FleetSizes()
+    adapters, facts, exposures = sizes.adapters, sizes.facts, sizes.exposures
     examples = book(adapters * facts)
-    fixed = replace(settings, r=4, alpha=8.0, batch_size=4, exposures=exposures, until_recall=None)
+    fixed = replace(
+        sizes.settings, r=4, alpha=8.0, batch_size=4, exposures=exposures, until_recall=None
+    )
     jobs = [
         plan_job(
             base,
@@ -101,19 +125,19 @@ def bench_fleet(
     ]
 
     def together() -> list[Outcome]:
-        empty_shelves(base)
+        empty_caches(base)
         return train(base, jobs, width=adapters)
 
     def one_by_one() -> list[Outcome]:
-        empty_shelves(base)
+        empty_caches(base)
         return [train(base, [job])[0] for job in jobs]
 
     ran = run_pairs(timed(together), timed(one_by_one), n=pairs)
     ours, alone = ran.ours[-1].result, ran.theirs[-1].result
     loss_gap = max(
-        abs(mine.loss / theirs.loss - 1)
+        abs(own.loss / peer.loss - 1)
         for a, b in zip(ours, alone, strict=True)
-        for mine, theirs in zip(a.curve, b.curve, strict=True)
+        for own, peer in zip(a.curve, b.curve, strict=True)
     )
     apart = torch.cat([gaps(a.weights, b.weights) for a, b in zip(ours, alone, strict=True)])
     moved = torch.cat([gaps(a.weights, start_weights(base, a.job)) for a in alone])
@@ -137,7 +161,7 @@ def bench_fleet(
 
 
 def gaps(ours: Weights, theirs: Weights) -> Tensor:
-    """(P,) how far each number of one adapter is from the other's."""
+    """Return (P,) the absolute difference of each number of two adapters."""
     return torch.cat(
         [
             (a - b).abs().flatten()
@@ -148,10 +172,10 @@ def gaps(ours: Weights, theirs: Weights) -> Tensor:
 
 
 def _paper_step_s(base: Base, examples: list[Example], *, steps: int) -> float:
-    """Seconds a step of the paper's recipe takes in plain PEFT, after a first one."""
+    """Return the seconds of a step of the paper's recipe in plain PEFT, after a first one."""
     job = plan_job(base, examples, replace(PAPER, steps=steps + 1))
     s = job.settings
-    peer, clock = Peer(base, r=s.r, alpha=s.alpha, dropout=s.dropout), StepClock()
+    peer, clock = Peer(base, PeerAdapter(s.r, s.alpha, dropout=s.dropout)), StepClock()
     peer.train(job, start_weights(base, job), on_step=clock)
     return fmean(clock.steps[1:])
 

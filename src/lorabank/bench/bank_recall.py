@@ -1,8 +1,8 @@
-"""Bench of the bank from end to end: phone books in modules, and nobody says which one to ask.
+"""Bench of the bank from end to end: phone books in modules, asked without naming a module.
 
 Every fact is asked as a user would, then with an oracle in place of routing and gate; names that
-are in no book are asked too. What is timed in pairs is one fleet write of all modules against the
-same modules written one after the other.
+are in no book are asked too. The pairs time one fleet write of all modules against the same modules
+written one after the other.
 """
 
 import csv
@@ -10,7 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
 from tempfile import TemporaryDirectory
@@ -22,7 +22,7 @@ from lorabank.bank.route.routers import Oracle
 from lorabank.bank.write.drafts import ModuleDraft, draft_from_files
 from lorabank.bank.write.write import WriteReport, plan_jobs
 from lorabank.bench.pairs import Pairs, Side, Timed, report, run_pairs, timed
-from lorabank.bench.setup import book, empty_shelves, start_weights
+from lorabank.bench.setup import book, empty_caches, start_weights
 from lorabank.bench.writing import SAME_MOVE, gaps
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Weights
@@ -36,38 +36,38 @@ _log = logging.getLogger(__name__)
 _EVERY_S = 30.0  # between two lines about a long write
 
 
-def bench_bank(
-    base: Base,
-    *,
-    pairs: int = 3,
-    modules: int = 16,
-    facts: int = 48,
-    unknown: int = 96,
-    alone: int = 24,
-    timed_facts: int = 12,
-    timed_exposures: int = 3,
-    settings: TrainSettings = SOUND,
-    embeds: bool = True,
-) -> dict[str, Any]:
-    """Recall with and without an oracle, what becomes of unknown names, and how fast a write is.
+@dataclass(frozen=True, slots=True)
+class BankSizes:
+    """The sizes of the bench of the bank."""
 
-    Args:
-        facts: of each module that is asked.
-        unknown: questions about names nobody was taught.
-        alone: questions timed one by one.
-        timed_facts: of each module in the timed writes, which are smaller: each is done
-            2 * `pairs` times.
-        timed_exposures: of each fact in those, fixed, so that both sides do the same steps.
-        embeds: False routes by words alone.
-    """
+    modules: int = 16
+    facts: int = 48
+    """Number of facts in each module."""
+    unknown: int = 96
+    """Number of questions about names that no module was taught."""
+    alone: int = 24
+    """Number of questions that are timed one by one."""
+    timed_facts: int = 12
+    """Number of facts in each module of the timed writes, which happen twice for each pair."""
+    timed_exposures: int = 3
+    """Number of exposures in the timed writes, fixed so that both sides take the same steps."""
+    settings: TrainSettings = SOUND
+    embeds: bool = True
+    """Whether questions are routed by embeddings too, not by words alone."""
+
+
+def bench_bank(base: Base, *, pairs: int = 3, sizes: BankSizes | None = None) -> dict[str, Any]:
+    """Measure recall with and without an oracle, unknown names, and how fast a write is."""
+    sizes = sizes or BankSizes()
+    modules, facts, settings = sizes.modules, sizes.facts, sizes.settings
     with TemporaryDirectory(prefix="lorabank-bench-") as folder:
-        parcels = make_parcels(Path(folder) / "books", modules, facts)
-        with new_bank(Path(folder) / "bank", base, embeds=embeds) as bank:
+        drafts = make_drafts(Path(folder) / "books", modules, facts)
+        with new_bank(Path(folder) / "bank", base, embeds=sizes.embeds) as bank:
             _log.info("writing %d modules of %d facts", modules, facts)
-            write = timed(lambda: bank.write_all(parcels, settings=settings, on_round=_Ticker()))()
-            asked = ask_everything(bank, parcels, unknown=unknown, alone=alone)
-    quick = replace(settings, exposures=timed_exposures, until_recall=None)
-    ran, difference = time_writes(base, modules, timed_facts, settings=quick, n=pairs)
+            write = timed(lambda: bank.write_all(drafts, settings=settings, on_round=_Ticker()))()
+            answers = ask_everything(bank, drafts, unknown=sizes.unknown, alone=sizes.alone)
+    quick = replace(settings, exposures=sizes.timed_exposures, until_recall=None)
+    ran, difference = time_writes(base, modules, sizes.timed_facts, settings=quick, n=pairs)
     return report(
         "bank",
         base,
@@ -76,30 +76,31 @@ def bench_bank(
         equal_note=f"the same weights within {SAME_MOVE:.0%} of the way they have gone",
         fleet_write_ratio=ran.ratio,
         fleet_write_note=(
-            f"{modules} modules of {timed_facts} facts, {timed_exposures} exposures each whatever "
-            "is recalled, measured and committed: seconds one after the other over one fleet's"
+            f"{modules} modules of {sizes.timed_facts} facts, {sizes.timed_exposures} exposures "
+            "each whatever is recalled, measured and committed: seconds one after the other over "
+            "one fleet's"
         ),
         mean_weight_difference_of_movement=difference,
         modules=modules,
         facts_each=facts,
-        **asked,
-        **_as_written(write),
+        **answers,
+        **_write_summary(write),
         settings=settings.as_json(),
     )
 
 
-def make_parcels(folder: Path, modules: int, facts: int) -> list[ModuleDraft]:
-    """One phone book, cut into a file for each module."""
+def make_drafts(folder: Path, modules: int, facts: int) -> list[ModuleDraft]:
+    """Write one phone book into a file for each module, and return the modules' drafts."""
     folder.mkdir(parents=True, exist_ok=True)
-    examples, parcels = book(modules * facts), []
+    examples, drafts = book(modules * facts), []
     for i in range(modules):
         path = folder / f"book-{i:02}.csv"
         with path.open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(("prompt", "answer"))
             rows.writerows((e.question, e.answer) for e in examples[i * facts : (i + 1) * facts])
-        parcels.append(draft_from_files(path.stem, [path]))
-    return parcels
+        drafts.append(draft_from_files(path.stem, [path]))
+    return drafts
 
 
 def new_bank(path: Path, base: Base, *, embeds: bool) -> Bank:
@@ -107,7 +108,7 @@ def new_bank(path: Path, base: Base, *, embeds: bool) -> Bank:
 
 
 class _Ticker:
-    """Says now and then how far a write is."""
+    """A progress callback that logs a line now and then."""
 
     def __init__(self) -> None:
         self.due = time.monotonic() + _EVERY_S
@@ -120,10 +121,10 @@ class _Ticker:
 
 
 def ask_everything(
-    bank: Bank, parcels: Sequence[ModuleDraft], *, unknown: int, alone: int
+    bank: Bank, drafts: Sequence[ModuleDraft], *, unknown: int, alone: int
 ) -> dict[str, Any]:
-    """What a written bank answers, by what goes wrong, and how long it takes."""
-    taught = [(parcel.name, example) for parcel in parcels for example in parcel.examples]
+    """Ask a written bank for everything; return recall, the causes of misses, and seconds."""
+    taught = [(draft.name, example) for draft in drafts for example in draft.examples]
     module_of = {example.question: name for name, example in taught}
     questions = list(module_of)
     # Names are drawn without repeats, so at most every known one is among these once.
@@ -133,27 +134,27 @@ def ask_everything(
     _log.info("calibrating the gate")
     gate = timed(bank.gate)()
     _log.info("asking for %d facts", len(questions))
-    empty_shelves(bank.base)
+    empty_caches(bank.base)
     routed = timed(lambda: bank.ask_all(questions))()
     _log.info("asking about %d unknown names", unknown)
-    empty_shelves(bank.base)
+    empty_caches(bank.base)
     foreign = timed(lambda: bank.ask_all(strangers))()
     _log.info("asking again with an oracle")
-    empty_shelves(bank.base)
+    empty_caches(bank.base)
     oracle = Oracle(module_of, bank.texts)
-    told = timed(lambda: bank.ask_all(questions, router=oracle, gated=False, n_candidates=1))()
+    by_oracle = timed(lambda: bank.ask_all(questions, router=oracle, gated=False, n_candidates=1))()
     _log.info("asking %d one by one", alone)
-    few = questions[:: max(1, len(questions) // alone)][:alone]
-    alone_s = [_ask_alone(bank, question) for question in few]
+    sampled = questions[:: max(1, len(questions) // alone)][:alone]
+    alone_s = [_ask_alone(bank, question) for question in sampled]
     kinds = Counter(answer.kind for answer in foreign.result)
     return {
         "recall_routed": _recall(taught, routed.result),
-        "recall_oracle": _recall(taught, told.result),
+        "recall_oracle": _recall(taught, by_oracle.result),
         "unknown_handled": 1 - kinds["module"] / unknown,
         "misses": count_misses(taught, routed.result),
-        "misses_of_oracle": count_misses(taught, told.result),
+        "misses_of_oracle": count_misses(taught, by_oracle.result),
         "unknown": {kind: kinds[kind] for kind in ("abstained", "bare", "module")},
-        "router": {f"top{k}": _found(taught, routed.result, k) for k in (1, 3)},
+        "router": {f"top{k}": _router_hits(taught, routed.result, k) for k in (1, 3)},
         "gate": {
             "false_activations": gate.result.false_activations if gate.result else None,
             "misses": gate.result.misses if gate.result else None,
@@ -168,14 +169,14 @@ def ask_everything(
             "calibrate": gate.seconds,
             "ask_routed": routed.seconds,
             "ask_unknown": foreign.seconds,
-            "ask_oracle": told.seconds,
+            "ask_oracle": by_oracle.seconds,
         },
     }
 
 
 def _ask_alone(bank: Bank, question: str) -> float:
-    """Seconds; its prompt is read anew, the adapters are in memory already."""
-    empty_shelves(bank.base)
+    """Return the seconds of one question whose prompt is not cached; the adapters are in memory."""
+    empty_caches(bank.base)
     return timed(lambda: bank.ask(question))().seconds
 
 
@@ -186,10 +187,10 @@ def _recall(taught: Sequence[tuple[str, Example]], answers: Sequence[Answer]) ->
     )
 
 
-def _found(taught: Sequence[tuple[str, Example]], answers: Sequence[Answer], k: int) -> float:
-    """How often the right module is among the first `k` that were named."""
+def _router_hits(taught: Sequence[tuple[str, Example]], answers: Sequence[Answer], k: int) -> float:
+    """Return how often the right module is among the first `k` candidates."""
     return fmean(
-        name in [heard.candidate.module for heard in answer.candidates[:k]]
+        name in [scored.candidate.module for scored in answer.candidates[:k]]
         for (name, _), answer in zip(taught, answers, strict=True)
     )
 
@@ -197,7 +198,7 @@ def _found(taught: Sequence[tuple[str, Example]], answers: Sequence[Answer], k: 
 def count_misses(
     taught: Sequence[tuple[str, Example]], answers: Sequence[Answer]
 ) -> dict[str, int]:
-    """Facts that were not recalled, by where they were lost."""
+    """Count the facts that were not recalled, by the stage where they were lost."""
     counts = dict.fromkeys(("wrong_module", "gate_closed", "read_wrong"), 0)
     for (name, example), answer in zip(taught, answers, strict=True):
         if not phonebook.is_recalled(example.answer, answer.text):
@@ -208,11 +209,11 @@ def count_misses(
 def _lost(module: str, answer: Answer) -> str:
     if answer.kind == "module":
         return "read_wrong" if answer.module == module else "wrong_module"
-    heard = [heard.candidate.module for heard in answer.candidates]
-    return "gate_closed" if module in heard else "wrong_module"
+    candidates = [scored.candidate.module for scored in answer.candidates]
+    return "gate_closed" if module in candidates else "wrong_module"
 
 
-def _as_written(write: Timed[list[WriteReport]]) -> dict[str, Any]:
+def _write_summary(write: Timed[list[WriteReport]]) -> dict[str, Any]:
     reports = write.result
     return {
         "recall_written": fmean(report.recall for report in reports),
@@ -227,25 +228,27 @@ def _as_written(write: Timed[list[WriteReport]]) -> dict[str, Any]:
 def time_writes(
     base: Base, modules: int, facts: int, *, settings: TrainSettings, n: int
 ) -> tuple[Pairs[list[Weights], list[Weights]], float]:
-    """`Bank.write_all` against a `Bank.write` for each module, every time into a new bank.
+    """Time `Bank.write_all` against a `Bank.write` for each module, each time into a new bank.
 
-    Returns: the pairs; how far apart the weights end, as a share of the way they went.
+    Returns: the pairs, and how far apart the weights end as a share of how far they moved.
     """
     with TemporaryDirectory(prefix="lorabank-bench-") as folder:
-        parcels = make_parcels(Path(folder), modules, facts)
-        files = {parcel.name: Path(folder) / parcel.sources[0].name for parcel in parcels}
+        drafts = make_drafts(Path(folder), modules, facts)
+        files = {draft.name: Path(folder) / draft.sources[0].name for draft in drafts}
 
         def together(bank: Bank) -> None:
-            read = [draft_from_files(name, [file]) for name, file in files.items()]
-            bank.write_all(read, settings=settings)
+            drafts = [draft_from_files(name, [file]) for name, file in files.items()]
+            bank.write_all(drafts, settings=settings)
 
         def one_by_one(bank: Bank) -> None:
             for name, file in files.items():
                 bank.write(name, [file], settings=settings)
 
         ran = run_pairs(_into_new_bank(base, together), _into_new_bank(base, one_by_one), n=n)
-    first = start_weights(base, plan_jobs(base, parcels[:1], settings)[0])
-    start = {path: (a.cpu(), b.cpu()) for path, (a, b) in first.items()}  # of all, by one seed
+    first = start_weights(base, plan_jobs(base, drafts[:1], settings)[0])
+    start = {
+        path: (a.cpu(), b.cpu()) for path, (a, b) in first.items()
+    }  # the same for all modules: one seed
     ours, alone = ran.ours[-1].result, ran.theirs[-1].result
     apart = fmean(float(gaps(a, b).mean()) for a, b in zip(ours, alone, strict=True))
     moved = fmean(float(gaps(weights, start).mean()) for weights in alone)
@@ -253,10 +256,10 @@ def time_writes(
 
 
 def _into_new_bank(base: Base, write: Callable[[Bank], None]) -> Side[list[Weights]]:
-    """A side that writes and gives the adapters, by name of their modules."""
+    """Return a side that writes a bank and gives its adapters by the names of their modules."""
 
     def run() -> Timed[list[Weights]]:
-        empty_shelves(base)
+        empty_caches(base)
         with (
             TemporaryDirectory(prefix="lorabank-bench-") as folder,
             new_bank(Path(folder) / "bank", base, embeds=False) as bank,

@@ -1,7 +1,7 @@
 """Bench of synthesis: the local generator's batches against `model.generate`, one by one."""
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,46 +22,59 @@ _EXACT = 8  # requests that are written once more in float32
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class GenerationSizes:
+    """The sizes of the bench of synthesis."""
+
+    requests: int = 32
+    new_tokens: int = 48
+    rows: int = ROWS
+    """Number of rows in a batch."""
+
+
 def bench_synthesise(
-    base: Base, *, pairs: int = 3, requests: int = 32, new_tokens: int = 48, rows: int = ROWS
+    base: Base, *, pairs: int = 3, sizes: GenerationSizes | None = None
 ) -> dict[str, Any]:
-    """Greedy replies to requests as synthesis makes them, about passages of a phone book.
+    """Time greedy replies to requests as synthesis makes them, about passages of a phone book.
 
     bfloat16 rounds by the shape of the batch, so a near tie may fall the other way; `equal` is
-    therefore about float32, where a row is the same in any company.
+    therefore about float32, where a row is the same in any batch.
     """
-    asked = make_requests(requests, new_tokens)
+    sizes = sizes or GenerationSizes()
+    requests, new_tokens, rows = sizes.requests, sizes.new_tokens, sizes.rows
+    requests_made = make_requests(requests, new_tokens)
     ran = run_pairs(
-        timed(lambda: ours(base, asked, rows=rows)),
-        timed(lambda: one_by_one(base, asked)),
+        timed(lambda: ours(base, requests_made, rows=rows)),
+        timed(lambda: one_by_one(base, requests_made)),
         n=pairs,
     )
-    mine, theirs = ran.ours[-1].result, ran.theirs[-1].result
+    our_replies, peer_replies = ran.ours[-1].result, ran.theirs[-1].result
     _log.info("the same in float32")
     exact = load_info(base.info, dtype="float32", device=base.device.type)
-    few = asked[:_EXACT]
-    unequal = _differing(ours(exact, few, rows=rows), one_by_one(exact, few))
-    n_tokens = sum(n for _, n in theirs)
+    first_requests = requests_made[:_EXACT]
+    unequal = _differing(ours(exact, first_requests, rows=rows), one_by_one(exact, first_requests))
+    n_tokens = sum(n for _, n in peer_replies)
     return report(
         "synthesise",
         base,
         ran,
         equal=not unequal,
-        equal_note=f"same text of the first {len(few)} requests in float32, untimed",
+        equal_note=f"same text of the first {len(first_requests)} requests in float32, untimed",
         differing_float32=unequal,
-        differing=_differing(mine, theirs),
+        differing=_differing(our_replies, peer_replies),
         requests=requests,
         rows=rows,
         new_tokens=new_tokens,
-        prompt_tokens=sum(len(base.chat.prompt_ids(one.messages)) for one in asked) / requests,
+        prompt_tokens=sum(len(base.chat.prompt_ids(request.messages)) for request in requests_made)
+        / requests,
         tokens_written=n_tokens,
-        ours_tokens_per_s=sum(n for _, n in mine) / ran.ours_s,
+        ours_tokens_per_s=sum(n for _, n in our_replies) / ran.ours_s,
         peer_tokens_per_s=n_tokens / ran.theirs_s,
     )
 
 
 def make_requests(n: int, new_tokens: int) -> list[Request]:
-    """Greedy requests of all kinds, each about a passage of its own."""
+    """Return greedy requests of all kinds, each about a passage of its own."""
     book = phonebook.build(n * _LINES, seed=0)
     made = []
     for i in range(n):
@@ -75,18 +88,18 @@ def make_requests(n: int, new_tokens: int) -> list[Request]:
 
 
 def ours(base: Base, requests: list[Request], *, rows: int) -> list[tuple[str, int]]:
-    """Text and tokens of each reply, in the order of the requests."""
+    """Return text and number of tokens of each reply, in the order of the requests."""
     replies = LocalGenerator(base, rows=rows).complete(requests)
-    found = {}
+    replies_by_request = {}
     for reply in replies:
         assert reply.finish is not Finish.FAILED, reply.reason
-        found[reply.request] = reply.text, reply.completion_tokens
-    return [found[request] for request in requests]
+        replies_by_request[reply.request] = reply.text, reply.completion_tokens
+    return [replies_by_request[request] for request in requests]
 
 
 @torch.inference_mode()
 def one_by_one(base: Base, requests: list[Request]) -> list[tuple[str, int]]:
-    """The same through transformers' own decoding."""
+    """Return the same through transformers' own decoding."""
     stops = sorted(stop_ids(base))
     written = []
     for request in requests:
@@ -105,5 +118,5 @@ def one_by_one(base: Base, requests: list[Request]) -> list[tuple[str, int]]:
     return written
 
 
-def _differing(mine: list[tuple[str, int]], theirs: list[tuple[str, int]]) -> list[int]:
-    return [i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if a[0] != b[0]]
+def _differing(ours: list[tuple[str, int]], theirs: list[tuple[str, int]]) -> list[int]:
+    return [i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a[0] != b[0]]
