@@ -197,6 +197,20 @@ def test_a_redirect_takes_the_key_nowhere(server: Server):
         assert not other.asked
 
 
+def test_a_malformed_key_is_refused_and_not_shown(server: Server):
+    for key in ("sk-secret\n", "sk-secret\u2019"):
+        with pytest.raises(UsageError, match="OPENAI_API_KEY must consist of") as caught:
+            Endpoint("m", base_url=server.url, key=key)
+        assert "secret" not in str(caught.value)
+
+
+def test_half_a_surrogate_pair_in_a_prompt_is_sent(server: Server):
+    server.write = lambda _: "Fine."
+    odd = Request((Message("user", "Say \ud83d"),), max_tokens=20)
+    next(endpoint(server).complete([odd]))
+    assert server.asked[0]["messages"][0]["content"] == "Say \ud83d"
+
+
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, server: Server):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)

@@ -1,10 +1,10 @@
-"""Any endpoint that speaks OpenAI's chat completions, over plain HTTP.
+"""A generator behind any server that offers OpenAI's chat completions API.
 
-Where it is and its key come from OPENAI_BASE_URL and OPENAI_API_KEY. Several workers ask at once.
-What may pass (429, 5xx, a lost connection, a reply that is not JSON) is tried again after a wait
-that doubles, with jitter so that workers do not come back together; a Retry-After is kept to, by
-all of them, as the limit is the key's. What will not pass ends the request; a wrong key or model,
-and an endpoint that no longer answers anything, end the run.
+OPENAI_BASE_URL and OPENAI_API_KEY give its address and key. Several workers send requests at once.
+What may pass (429, 5xx, a lost connection, a reply that is not JSON) is retried after a wait that
+doubles, with jitter so that workers do not come back together. A Retry-After holds for all workers,
+because the limit is the key's. A request that cannot succeed fails alone; a wrong key or model, or
+a server that no longer answers at all, ends the run.
 """
 
 import logging
@@ -19,7 +19,10 @@ from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any, final
 
+import httpx2
+
 from lorabank.errors import UnavailableError, UsageError
+from lorabank.synthesis import wire
 from lorabank.synthesis.generators import (
     Finish,
     Reply,
@@ -27,33 +30,37 @@ from lorabank.synthesis.generators import (
     estimate_prompt_tokens,
     estimate_tokens,
 )
-from lorabank.synthesis.wire import Answer, Wire
+from lorabank.synthesis.wire import HttpReply
 
 WORKERS = 8
 _OPENAI = "https://api.openai.com/v1"
-_OPTIONAL = ("response_format", "seed", "temperature", "top_p", "max_tokens")
-_UNKNOWN = re.compile(r"unsupported|unknown|unrecogni|not (?:support|permit|allow)", re.IGNORECASE)
-_FINAL = {
+_OPTIONAL_SETTINGS = ("response_format", "seed", "temperature", "top_p", "max_tokens")
+_UNKNOWN_SETTING = re.compile(
+    r"unsupported|unknown|unrecogni|not (?:support|permit|allow)", re.IGNORECASE
+)
+_FINAL_STATUSES = {
     401: "does not take the key",
     403: "does not take the key",
     404: "has no such model or path",
 }
-_LOST = 3  # requests in a row that fail after all their retries: nobody is there
+_MAX_LOST = 3  # requests in a row that fail after all their retries: the server is gone
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long a request is worth."""
+    """Limits on the time and the tries that one request may take."""
 
     timeout_s: float = 180.0
-    """For a connection, and for each part of a reply."""
+    """Limit for connecting, and for each part of a response."""
     retries: int = 5
+    """Tries after the first."""
     first_wait_s: float = 1.0
+    """Wait before the first retry; each later one waits twice as long."""
     most_wait_s: float = 120.0
-    """A longer Retry-After ends the run: better told than waited for."""
+    """Longest wait. A server that asks for a longer one ends the run."""
     limited_s: float = 600.0
-    """For so long being limited (429) does not count as a try."""
+    """Seconds for which a 429 does not count as a try."""
 
 
 @final
@@ -72,14 +79,15 @@ class Endpoint:
         workers: int = WORKERS,
         retry_policy: RetryPolicy | None = None,
     ):
-        """Nothing is sent yet.
+        """Check the settings; nothing is sent yet.
 
         Args:
             base_url: None for OPENAI_BASE_URL, or else OpenAI's own.
             key: None for OPENAI_API_KEY.
 
         Raises:
-            UsageError: no model, no key for OpenAI's own endpoint, a URL that is none.
+            UsageError: no model, a malformed URL, a malformed key, or no key for OpenAI's own
+                server.
         """
         base_url = base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI
         key = key or os.environ.get("OPENAI_API_KEY") or None
@@ -89,103 +97,112 @@ class Endpoint:
             raise UsageError(
                 "OPENAI_API_KEY is not set; set it, or OPENAI_BASE_URL for an endpoint of your own"
             )
-        self._patience = retry_policy or RetryPolicy()
-        self._wire = Wire(base_url, key, timeout_s=self._patience.timeout_s)
+        if key is not None and not (key.isascii() and key.isprintable()):
+            # An HTTP library would refuse it too, with the key in its message.
+            raise UsageError(
+                "OPENAI_API_KEY must consist of printable ASCII characters, got others, such as a "
+                "line break; copy the key again"
+            )
+        self._policy = retry_policy or RetryPolicy()
+        self._base_url, self._key = wire.check_base_url(base_url), key
         self._model, self._workers = model, workers
-        self._without: set[str] = set()
-        self._n_lost: int | None = None  # in a row; None until something was answered
-        self.name = f"openai:{model}@{self._wire.shown}"
+        self._rejected_settings: set[str] = set()
+        self._n_lost: int | None = None  # in a row; None until the server has answered once
+        self.name = f"openai:{model}@{self._base_url}"
 
     def complete(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        """Replies as they come.
+        """Yield replies in the order in which they arrive.
 
         Raises:
-            UsageError: the endpoint does not take the key, or has no such model.
-            UnavailableError: it has stopped answering, or will not for long. What was in flight is
-                yielded first.
+            UsageError: the server does not take the key, or has no such model.
+            UnavailableError: it has stopped answering, or asks for a long wait. Replies to the
+                requests in flight are yielded first.
         """
-        waiting, run, n_out = iter(requests), _Run(), 0
-        end: Exception | None = None
+        waiting, n_in_flight = iter(requests), 0
+        failure: Exception | None = None
+        client = wire.open_client(self._key, timeout_s=self._policy.timeout_s)
+        queues = _WorkQueues(client)
         try:
             for request in islice(waiting, self._workers):
-                Thread(target=self._work, args=(run,), daemon=True).start()
-                run.inbox.put(request)
-                n_out += 1
-            while n_out:
-                outcome = run.outbox.get()
-                n_out -= 1
+                Thread(target=self._work, args=(queues,), daemon=True).start()
+                queues.inbox.put(request)
+                n_in_flight += 1
+            while n_in_flight:
+                outcome = queues.outbox.get()
+                n_in_flight -= 1
                 if isinstance(outcome, Exception):
-                    end = end or outcome
+                    failure = failure or outcome
                 else:
                     yield outcome
-                if end is not None:
-                    run.stop.set()
+                if failure is not None:
+                    queues.stop.set()
                     continue
                 for request in islice(waiting, 1):
-                    run.inbox.put(request)
-                    n_out += 1
-            if end is not None:
-                raise end
+                    queues.inbox.put(request)
+                    n_in_flight += 1
+            if failure is not None:
+                raise failure
         finally:
-            run.stop.set()
+            queues.stop.set()
             for _ in range(self._workers):
-                run.inbox.put(None)
+                queues.inbox.put(None)
+            client.close()
 
-    def _work(self, run: "_Run") -> None:
-        while (request := run.inbox.get()) is not None:
+    def _work(self, queues: "_WorkQueues") -> None:
+        while (request := queues.inbox.get()) is not None:
             try:
-                run.outbox.put(self._ask(request, run))
-            except Exception as error:  # whatever it is, the thread that waits for us raises it
-                run.outbox.put(error)
+                queues.outbox.put(self._answer(request, queues))
+            except Exception as error:  # raised again by the thread that reads the outbox
+                queues.outbox.put(error)
 
-    def _ask(self, request: Request, run: "_Run") -> Reply:
-        patience, wait_s, tries = self._patience, self._patience.first_wait_s, 0
-        give_up = time.monotonic() + patience.limited_s
+    def _answer(self, request: Request, queues: "_WorkQueues") -> Reply:
+        policy, wait_s, n_tries = self._policy, self._policy.first_wait_s, 0
+        limited_until = time.monotonic() + policy.limited_s
         while True:
-            run.wait_for_others()
-            if run.stop.is_set():
+            queues.wait_for_rate_limit()
+            if queues.stop.is_set():
                 return Reply(request, "", Finish.FAILED, reason="the run ended first")
             body = self._body(request)
-            answer = self._wire.post("chat/completions", body)
-            reply = _read(request, answer.body) if answer.status == 200 else None
+            answer = wire.post(queues.client, f"{self._base_url}/chat/completions", body)
+            reply = _read_completion(request, answer.body) if answer.status == 200 else None
             if reply is not None:
                 self._n_lost = 0
                 return reply
-            if self._left_out(answer, body):
+            if self._drop_rejected_setting(answer, body):
                 continue
-            self._end_if_final(answer)
-            why = answer.why or f"not a chat reply: {answer.body!r:.200}"
-            tries += answer.status != 429 or time.monotonic() > give_up
-            if not answer.may_pass:
-                return Reply(request, "", Finish.FAILED, reason=why)
-            if tries > patience.retries:
-                return self._lost(request, why)
-            run.wait(wait_s, told_s=answer.retry_after_s)
-            wait_s = min(2 * wait_s, patience.most_wait_s)
+            self._raise_if_final(answer)
+            reason = answer.reason or f"not a chat reply: {answer.body!r:.200}"
+            n_tries += answer.status != 429 or time.monotonic() > limited_until
+            if not answer.is_retryable:
+                return Reply(request, "", Finish.FAILED, reason=reason)
+            if n_tries > policy.retries:
+                return self._give_up(request, reason)
+            queues.wait(wait_s, retry_after_s=answer.retry_after_s)
+            wait_s = min(2 * wait_s, policy.most_wait_s)
 
-    def _lost(self, request: Request, why: str) -> Reply:
-        """A failed reply; the end if nothing was ever answered, or too many were lost in a row."""
-        if self._n_lost is None or self._n_lost + 1 >= _LOST:
-            raise self._gone(why)
+    def _give_up(self, request: Request, reason: str) -> Reply:
+        """Return a failed reply; raise if the server never answered or lost several in a row."""
+        if self._n_lost is None or self._n_lost + 1 >= _MAX_LOST:
+            raise self._unavailable(reason)
         self._n_lost += 1
-        return Reply(request, "", Finish.FAILED, reason=why)
+        return Reply(request, "", Finish.FAILED, reason=reason)
 
-    def _end_if_final(self, answer: Answer) -> None:
-        """Raise what no other request would fare better with."""
-        if 300 <= answer.status < 400 or answer.status in (401, 403, 404):
-            what = _FINAL.get(answer.status, "is somewhere else")
+    def _raise_if_final(self, answer: HttpReply) -> None:
+        """Raise if every other request would fail in the same way."""
+        if 300 <= answer.status < 400 or answer.status in _FINAL_STATUSES:
+            problem = _FINAL_STATUSES.get(answer.status, "is somewhere else")
             raise UsageError(
-                f"{self.name} {what}: {answer.why}; check OPENAI_API_KEY, OPENAI_BASE_URL and the "
-                "model's name"
+                f"{self.name} {problem}: {answer.reason}; check OPENAI_API_KEY, OPENAI_BASE_URL "
+                "and the model's name"
             )
-        told_s = answer.retry_after_s or 0.0
-        if answer.is_out_of_money or told_s > self._patience.most_wait_s:
-            after = f" (to be asked again in {told_s:.0f} s)" if told_s else ""
-            raise self._gone(answer.why + after)
+        retry_after_s = answer.retry_after_s or 0.0
+        if answer.is_out_of_quota or retry_after_s > self._policy.most_wait_s:
+            wait = f" (to be asked again in {retry_after_s:.0f} s)" if retry_after_s else ""
+            raise self._unavailable(answer.reason + wait)
 
-    def _gone(self, why: str) -> UnavailableError:
+    def _unavailable(self, reason: str) -> UnavailableError:
         return UnavailableError(
-            f"{self.name} does not answer: {why}; what was finished is kept, run the same again "
+            f"{self.name} does not answer: {reason}; what was finished is kept, run the same again "
             "to go on"
         )
 
@@ -200,45 +217,50 @@ class Endpoint:
         }
         if request.as_json:
             body["response_format"] = {"type": "json_object"}
-        if "max_tokens" in self._without:
+        if "max_tokens" in self._rejected_settings:
             body["max_completion_tokens"] = request.max_tokens
-        return {key: value for key, value in body.items() if key not in self._without}
+        return {key: value for key, value in body.items() if key not in self._rejected_settings}
 
-    def _left_out(self, answer: Answer, body: dict[str, Any]) -> bool:
-        """Whether the endpoint named a setting it does not know, which is not sent again."""
-        if answer.status != 400 or not _UNKNOWN.search(answer.why):
+    def _drop_rejected_setting(self, answer: HttpReply, body: dict[str, Any]) -> bool:
+        """Return whether the server named a setting it does not know, which is not sent again."""
+        if answer.status != 400 or not _UNKNOWN_SETTING.search(answer.reason):
             return False
-        named = [key for key in _OPTIONAL if key in body and re.search(rf"\b{key}\b", answer.why)]
-        for key in set(named[:1]) - self._without:
+        named = [
+            key
+            for key in _OPTIONAL_SETTINGS
+            if key in body and re.search(rf"\b{key}\b", answer.reason)
+        ]
+        for key in set(named[:1]) - self._rejected_settings:
             _log.warning("%s does not take %s; going on without", self.name, key)
-            self._without.add(key)
+            self._rejected_settings.add(key)
         return bool(named)
 
 
-class _Run:
-    """What the workers of one run share."""
+class _WorkQueues:
+    """What the worker threads of one run share: requests, outcomes, client and rate limit."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: httpx2.Client) -> None:
+        self.client = client
         self.inbox: SimpleQueue[Request | None] = SimpleQueue()
         self.outbox: SimpleQueue[Reply | Exception] = SimpleQueue()
         self.stop = Event()
         self._not_before = 0.0
 
-    def wait(self, seconds: float, *, told_s: float | None) -> None:
-        """Before the next try; what the server told holds for all workers."""
-        if told_s:
-            self._not_before = max(self._not_before, time.monotonic() + told_s)
+    def wait(self, seconds: float, *, retry_after_s: float | None) -> None:
+        """Wait before the next try; a wait the server asked for holds for all workers."""
+        if retry_after_s:
+            self._not_before = max(self._not_before, time.monotonic() + retry_after_s)
         else:
             self.stop.wait(seconds * random.uniform(0.5, 1.0))
 
-    def wait_for_others(self) -> None:
-        left = self._not_before - time.monotonic()
-        if left > 0:
-            self.stop.wait(left + random.uniform(0, 0.1 * left))
+    def wait_for_rate_limit(self) -> None:
+        seconds = self._not_before - time.monotonic()
+        if seconds > 0:
+            self.stop.wait(seconds + random.uniform(0, 0.1 * seconds))
 
 
-def _read(request: Request, body: Any) -> Reply | None:
-    """The reply in a chat completion; None if it is none."""
+def _read_completion(request: Request, body: Any) -> Reply | None:
+    """Return the reply in a chat completion; None if the body is not a completion."""
     try:
         choice = body["choices"][0]
         message, finish = choice["message"], choice.get("finish_reason")
@@ -251,7 +273,7 @@ def _read(request: Request, body: Any) -> Reply | None:
     if not isinstance(text, str):
         return None
     if refusal or finish == "content_filter":
-        why = str(refusal or "stopped by a content filter")
-        return Reply(request, text, Finish.REFUSED, prompt, completion, why)
+        reason = str(refusal or "stopped by a content filter")
+        return Reply(request, text, Finish.REFUSED, prompt, completion, reason)
     ended = Finish.LENGTH if finish == "length" else Finish.STOP
     return Reply(request, text, ended, prompt, completion)

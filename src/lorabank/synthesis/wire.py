@@ -1,122 +1,132 @@
-"""One JSON object posted, one got back, and in words what went wrong where one did not come.
+"""Posting JSON over HTTP with httpx2, and saying in words what went wrong when no JSON came back.
 
-Plain urllib: it knows proxies and certificates. Redirects are not followed, as they would take the
-key to somebody else.
+httpx2 brings connection reuse, proxies and certificates. Retrying is left to `endpoint.py`, where
+all workers share one limit. Redirects are not followed, because they would carry the key to another
+server.
 """
 
-import http.client
 import json
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, final
+from typing import Any
 from urllib.parse import urlsplit
+
+import httpx2
 
 from lorabank.errors import UsageError
 
-_MOST_BYTES = 16 << 20  # of one answer; a chat reply has some kilobytes
-_SHOWN = 200  # characters of an answer in a message
+_MAX_BYTES = 16 << 20  # of one response; a chat completion has some kilobytes
+_MAX_SHOWN = 200  # characters of a response in an error message
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back."""
+class HttpReply:
+    """A server's response to one request, or the reason why there is none."""
 
     status: int
-    """Of HTTP; 0 if there was no answer at all."""
+    """HTTP status; 200 for any success, 0 if no response arrived."""
     body: Any = None
-    why: str = ""
-    """What went wrong, in the server's words where it gave some."""
+    """Decoded JSON of a successful response."""
+    reason: str = ""
+    """What went wrong, in the server's own words where it sent any."""
     retry_after_s: float | None = None
-    """When the server wants to be asked again."""
+    """Seconds the server asked us to wait before the next request."""
 
     @property
-    def may_pass(self) -> bool:
-        """Whether asking the same again may help."""
+    def is_retryable(self) -> bool:
+        """Whether sending the same request again may succeed."""
         return self.status in (0, 200, 408, 409, 429) or self.status >= 500
 
     @property
-    def is_out_of_money(self) -> bool:
-        """Whether a 429 is about the account and not about the pace."""
-        return self.status == 429 and "insufficient_quota" in self.why
+    def is_out_of_quota(self) -> bool:
+        """Whether a 429 is about the account's money rather than the request rate."""
+        return self.status == 429 and "insufficient_quota" in self.reason
 
 
-@final
-class Wire:
-    """To one server."""
+def check_base_url(base_url: str) -> str:
+    """Return the URL without a trailing slash or query.
 
-    def __init__(self, base_url: str, key: str | None, *, timeout_s: float):
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            raise UsageError(
-                f"OPENAI_BASE_URL must be http(s)://host[:port]/path without a user, "
-                f"got {parts.scheme or 'no scheme'}://{parts.hostname or ''}{parts.path}"
-            )
-        self.shown = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-        self._key, self._timeout_s = key, timeout_s
-        self._opener = urllib.request.build_opener(_NoRedirect)
-
-    def post(self, path: str, body: dict[str, Any]) -> Answer:
-        request = urllib.request.Request(
-            f"{self.shown}/{path}",
-            data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json", "User-Agent": "lorabank"},
+    Raises:
+        UsageError: it is not an HTTP URL, or it contains a user name.
+    """
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise UsageError(
+            f"OPENAI_BASE_URL must be http(s)://host[:port]/path without a user, "
+            f"got {parts.scheme or 'no scheme'}://{parts.hostname or ''}{parts.path}"
         )
-        if self._key:
-            request.add_header("Authorization", f"Bearer {self._key}")
-        try:
-            with self._opener.open(request, timeout=self._timeout_s) as response:
-                raw = response.read(_MOST_BYTES)
-        except urllib.error.HTTPError as error:
-            with error:
-                return _refusal(error)
-        except TimeoutError:
-            return Answer(0, why=f"no answer within {self._timeout_s:g} s")
-        except (OSError, http.client.HTTPException) as error:
-            return Answer(0, why=_cause(error))
-        try:
-            return Answer(200, json.loads(raw))
-        except ValueError:
-            return Answer(200, why=f"an answer that is not JSON: {_shown(raw)}")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None
+def open_client(key: str | None, *, timeout_s: float) -> httpx2.Client:
+    """Return a client that any number of threads may use at once.
 
-
-def _refusal(error: urllib.error.HTTPError) -> Answer:
-    try:
-        raw = error.read(_MOST_BYTES)
-    except (OSError, http.client.HTTPException):
-        raw = b""
-    return Answer(
-        error.code,
-        why=f"HTTP {error.code}: {_shown(raw) or error.reason}",
-        retry_after_s=_seconds(error.headers.get("Retry-After")),
+    Args:
+        key: sent as a bearer token; None sends no Authorization header.
+        timeout_s: limit for connecting and for each part of a response.
+    """
+    headers = {"Content-Type": "application/json", "User-Agent": "lorabank"}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    return httpx2.Client(
+        headers=headers,
+        timeout=httpx2.Timeout(timeout_s, pool=None),
+        limits=httpx2.Limits(max_connections=None),
+        follow_redirects=False,
     )
 
 
-def _seconds(retry_after: str | None) -> float | None:
-    """Of a Retry-After, which is a number of seconds or a date."""
-    if not retry_after:
+def post(client: httpx2.Client, url: str, body: dict[str, Any]) -> HttpReply:
+    """Send a JSON object and return what came back; network failures are replies too."""
+    try:
+        # As ASCII: half of a surrogate pair in a text has no UTF-8 form.
+        with client.stream("POST", url, content=json.dumps(body)) as response:
+            raw = _read(response)
+            if not response.is_success:
+                words = _shorten(raw) or response.reason_phrase
+                return HttpReply(
+                    response.status_code,
+                    reason=f"HTTP {response.status_code}: {words}",
+                    retry_after_s=_parse_retry_after(response.headers.get("Retry-After")),
+                )
+    except httpx2.TimeoutException:
+        return HttpReply(0, reason=f"no answer within {client.timeout.read:g} s")
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        return HttpReply(0, reason=f"no answer: {error or type(error).__name__}")
+    try:
+        return HttpReply(200, json.loads(raw))
+    except ValueError:
+        return HttpReply(200, reason=f"an answer that is not JSON: {_shorten(raw)}")
+
+
+def _read(response: httpx2.Response) -> bytes:
+    """Return the body up to the size limit; of an error's body, as much as arrived."""
+    raw = bytearray()
+    try:
+        for part in response.iter_bytes():
+            raw += part
+            if len(raw) > _MAX_BYTES:
+                break
+    except httpx2.HTTPError:
+        if response.is_success:
+            raise
+    return bytes(raw[:_MAX_BYTES])
+
+
+def _parse_retry_after(value: str | None) -> float | None:
+    """Return seconds from a Retry-After header, which holds a number of seconds or a date."""
+    if not value:
         return None
     try:
-        return max(0.0, float(retry_after))
+        return max(0.0, float(value))
     except ValueError:
         pass
     try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None
 
 
-def _cause(error: Exception) -> str:
-    reason = getattr(error, "reason", error)
-    return f"no answer: {reason or type(error).__name__}"
-
-
-def _shown(raw: bytes) -> str:
-    return " ".join(raw.decode("utf-8", "replace").split())[:_SHOWN]
+def _shorten(raw: bytes) -> str:
+    return " ".join(raw.decode("utf-8", "replace").split())[:_MAX_SHOWN]
