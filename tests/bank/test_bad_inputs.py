@@ -25,7 +25,7 @@ from lorabank.engine.models.registry import find_model
 from lorabank.engine.models.tiny import build_tiny
 from lorabank.errors import AdapterError, DataError, LorabankError, UsageError
 from lorabank.store import schema
-from lorabank.store.blobs import kept
+from lorabank.store.blobs import stored_blobs
 from lorabank.tasks.examples import Example, from_pair
 
 from .conftest import TINY
@@ -36,11 +36,13 @@ def state(bank: Bank) -> dict[str, Any]:
     store = bank.store
     return {
         "versions": [v for name in store.names() for v in store.versions(name)],
-        "currents": store.currents(),
+        "currents": store.current_versions(),
         "keys": store.all_keys(),
         "history": store.history(),
         "generation": store.generation,
-        "files": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in kept(store.path)},
+        "files": {
+            p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in stored_blobs(store.path)
+        },
         "damage": store.verify(),
     }
 

@@ -43,7 +43,7 @@ def test_a_large_bank_opens_in_less_than_a_second_and_lists_its_modules(large: S
     started = time.perf_counter()
     with Store.open(large.path) as store:
         opened = time.perf_counter()
-        versions = store.currents()
+        versions = store.current_versions()
     assert opened - started < 1
     assert [v.module for v in versions] == [f"module {number:05}" for number in range(N)]
 

@@ -32,7 +32,7 @@ def test_nothing_asked_was_taught_but_what_modules_know():
     taught = {
         question.text
         for text in chronicles
-        for question in chronicle_questions.ask(text, "single", 24, seed=0)
+        for question in chronicle_questions.draw_questions(text, "single", 24, seed=0)
     }
     assert not taught & {item.question for item in by_place[TEXT]}
     assert not set(known) & {item.question for item in by_place[NEITHER]}

@@ -19,7 +19,7 @@ from lorabank.engine.inference.generate import generate
 from lorabank.errors import UsageError
 from lorabank.tasks.synthetic import chronicle
 
-DOCUMENTS = [chronicle.text(chronicle.build(500, seed=s, count=lambda t: 2 * len(t)))[:180]
+DOCUMENTS = [chronicle.render_text(chronicle.build(500, seed=s, count=lambda t: 2 * len(t)))[:180]
              for s in range(2)]  # fmt: skip
 QUESTIONS = ("Who built it?", "When did the rising of Muhamere begin, and who led it?", "Why?")
 
@@ -188,7 +188,7 @@ def test_a_long_document_read_in_parts_is_the_one_read_whole(
 
 def test_the_real_model_in_its_own_precision(real: Base):
     """Bfloat16 has ties, so likelihoods are compared and not texts."""
-    document = chronicle.text(chronicle.build(500, seed=3))
+    document = chronicle.render_text(chronicle.build(500, seed=3))
     asked = [with_context(real, document, question) for question in QUESTIONS]
     answer = tuple(real.chat.answer_ids("The rising of Muhamere"))
     probes = [EvaluationPrompt(one.ids, answer, "", ends_turn=True) for one in asked]

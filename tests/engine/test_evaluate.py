@@ -64,7 +64,7 @@ def test_bits_and_gains_are_differences_to_the_bare_base(tiny: Base, outcomes: l
 
 
 def test_bits_of_a_phone_number_are_at_most_its_entropy(tiny: Base):
-    facts = [from_pair(phonebook.question(f), f.number) for f in phonebook.build(2, seed=0)]
+    facts = [from_pair(phonebook.render_question(f), f.number) for f in phonebook.build(2, seed=0)]
     (outcome,) = train(tiny, [plan_job(tiny, facts, QUICK)])
     found = evaluate(tiny, outcome.adapter, facts)
     assert all(reading.bits > phonebook.BITS_PER_FACT for reading in found.before)

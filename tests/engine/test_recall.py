@@ -84,7 +84,9 @@ def test_company_in_a_batch_changes_nothing(half: Half):
 def test_half_learned_phonebook_on_the_real_model():
     # In bfloat16 two logits are often equal, and which wins depends on the batch's shape.
     real = load_base("smollm2-135m", dtype="float32", device="cpu")
-    examples = [from_pair(phonebook.question(f), f.number) for f in phonebook.build(8, seed=3)]
+    examples = [
+        from_pair(phonebook.render_question(f), f.number) for f in phonebook.build(8, seed=3)
+    ]
     settings = replace(SOUND, until_recall=0.3, exposures=30, batch_size=4)
     job = plan_job(real, examples, settings)
     outcome = train(real, [job])[0]

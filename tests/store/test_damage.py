@@ -11,7 +11,7 @@ import pytest
 
 from lorabank.errors import AdapterError, StorageError
 from lorabank.store import schema
-from lorabank.store.blobs import BLOBS, kept
+from lorabank.store.blobs import BLOBS, stored_blobs
 from lorabank.store.records import BaseIdentity, Draft, Key, Source
 from lorabank.store.store import Store
 
@@ -89,7 +89,7 @@ def test_what_is_lost_depends_on_the_version(bank: Path):
 
 
 def test_a_damaged_page_is_found_or_refused_and_costs_no_file(bank: Path, tmp_path: Path):
-    files = {path.name for path in kept(bank)}
+    files = {path.name for path in stored_blobs(bank)}
     size = (bank / schema.DATABASE).stat().st_size
     rng = random.Random(5)
     said = set()
@@ -109,7 +109,7 @@ def test_a_damaged_page_is_found_or_refused_and_costs_no_file(bank: Path, tmp_pa
             f"{copy / schema.DATABASE} cannot be opened as a bank",
         }
         said |= kinds
-        assert {path.name for path in kept(copy)} == files, page
+        assert {path.name for path in stored_blobs(copy)} == files, page
     assert {"database", "failed"} <= said
 
 
@@ -146,7 +146,7 @@ def test_nothing_is_swept_on_the_word_of_a_damaged_database(
     bank: Path, caplog: pytest.LogCaptureFixture
 ):
     """A wiped index of hashes would make every file look like nobody's."""
-    files = {path.name for path in kept(bank)}
+    files = {path.name for path in stored_blobs(bank)}
     with sqlite3.connect(bank / schema.DATABASE) as db:
         (root,) = db.execute(
             "SELECT rootpage FROM sqlite_master WHERE name = 'files_by_hash'"
@@ -159,7 +159,7 @@ def test_nothing_is_swept_on_the_word_of_a_damaged_database(
     with Store.open(bank) as store:
         assert "damaged database; see lorabank verify" in caplog.text
         assert "database" in {damage.kind for damage in store.verify()}
-    assert {path.name for path in kept(bank)} == files
+    assert {path.name for path in stored_blobs(bank)} == files
 
 
 def test_strays_are_a_writers_while_one_is_at_work(bank: Path):

@@ -10,7 +10,7 @@ import pytest
 
 from lorabank.errors import AdapterError, UsageError
 from lorabank.store import schema
-from lorabank.store.blobs import BLOBS, kept
+from lorabank.store.blobs import BLOBS, stored_blobs
 from lorabank.store.records import BaseIdentity, Draft, Key, Source
 from lorabank.store.store import Store
 
@@ -37,7 +37,7 @@ def put(store: Store, name: str, content: bytes, *, replace: bool = False, sourc
 
 
 def files(store: Store) -> set[str]:
-    return {path.name for path in kept(store.path)}
+    return {path.name for path in stored_blobs(store.path)}
 
 
 def test_a_version_reads_back_whole(store: Store):
@@ -74,7 +74,7 @@ def test_forgetting_leaves_no_file_and_no_text(store: Store):
     assert len(removed) == 1  # the config is shared
     assert removed[0] not in files(store)
     assert store.names() == ["other"]
-    assert store.holders(source_sha256="q" * 64) == []
+    assert store.versions_from_source(source_sha256="q" * 64) == []
     everything = b"".join(p.read_bytes() for p in store.path.rglob("*") if p.is_file())
     assert b"who is q?" not in everything
     assert b"secret weights" not in everything

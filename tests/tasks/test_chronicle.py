@@ -8,16 +8,16 @@ from lorabank.errors import UsageError
 from lorabank.tasks.synthetic import chronicle, chronicle_lore
 from lorabank.tasks.synthetic.chronicle import (
     build,
-    chapter_text,
     count_words,
-    sentence,
-    text,
-    to_documents,
+    render_chapter,
+    render_chapters,
+    render_sentence,
+    render_text,
 )
-from lorabank.tasks.synthetic.chronicle_world import Date, Fact, chapters, draw_name
+from lorabank.tasks.synthetic.chronicle_world import ChronicleFact, Date, chapters, draw_name
 
 
-def all_facts(n_words: int, seed: int = 0) -> list[Fact]:
+def all_facts(n_words: int, seed: int = 0) -> list[ChronicleFact]:
     return [fact for chapter in build(n_words, seed=seed).chapters for fact in chapter.facts]
 
 
@@ -26,8 +26,8 @@ def all_facts(n_words: int, seed: int = 0) -> list[Fact]:
 
 def test_a_chapter_is_its_facts_rendered():
     first = build(1000, seed=0).chapters[0]
-    told = [chronicle_lore.OPENINGS[first.opening], *map(sentence, first.facts)]
-    heading, body = chapter_text(first).split("\n\n", 1)
+    told = [chronicle_lore.OPENINGS[first.opening], *map(render_sentence, first.facts)]
+    heading, body = render_chapter(first).split("\n\n", 1)
     assert heading == "Chapter 1. The year 301."
     assert body.replace("\n\n", " ") == " ".join(told)
 
@@ -35,24 +35,24 @@ def test_a_chapter_is_its_facts_rendered():
 def test_golden():
     # Pinned: a Python that draws otherwise would make other studies of the same seed.
     first, *_, last = build(1000, seed=0).chapters
-    assert sentence(first.facts[0]) == "Muhamere was known far and wide for its smoked eels."
-    assert sentence(last.facts[-1]) == "The teacher of Sogu Cena was Muzu Nari."
+    assert render_sentence(first.facts[0]) == "Muhamere was known far and wide for its smoked eels."
+    assert render_sentence(last.facts[-1]) == "The teacher of Sogu Cena was Muzu Nari."
 
 
 @pytest.mark.parametrize(
     ("fact", "told"),
     [
-        (Fact("Ada Bo", "trade", "cooper", 0), "By trade Ada Bo was a cooper."),
-        (Fact("the hunt of Pim", "leader", "Ada Bo", 0), "Ada Bo led the hunt of Pim."),
-        (Fact("the hunt of Pim", "length", "9 days", 0), "The hunt of Pim lasted 9 days."),
+        (ChronicleFact("Ada Bo", "trade", "cooper", 0), "By trade Ada Bo was a cooper."),
+        (ChronicleFact("the hunt of Pim", "leader", "Ada Bo", 0), "Ada Bo led the hunt of Pim."),
+        (ChronicleFact("the hunt of Pim", "length", "9 days", 0), "The hunt of Pim lasted 9 days."),
         (
-            Fact("Pim", "reeve", "Ada Bo", 2, Date(302, 1, 9)),
+            ChronicleFact("Pim", "reeve", "Ada Bo", 2, Date(302, 1, 9)),
             "Ada Bo was sworn in as reeve of Pim on 9 Icemonth 302.",
         ),
     ],
 )
-def test_sentences(fact: Fact, told: str):
-    assert sentence(fact) == told
+def test_sentences(fact: ChronicleFact, told: str):
+    assert render_sentence(fact) == told
 
 
 def test_no_two_people_towns_or_events_share_what_identifies_them():
@@ -101,7 +101,7 @@ def test_every_form_of_a_sentence_is_used():
 
 
 def test_no_word_after_a_begins_with_a_vowel():
-    assert not re.search(r"\ba [aeiou]", text(build(60_000, seed=0)))
+    assert not re.search(r"\ba [aeiou]", render_text(build(60_000, seed=0)))
 
 
 # Length, seeds
@@ -110,13 +110,13 @@ def test_no_word_after_a_begins_with_a_vowel():
 @pytest.mark.parametrize("n_words", [500, 1000, 2001, 20_000, 250_000])
 def test_length_is_met_up_to_two_sentences(n_words: int):
     made = build(n_words, seed=3)
-    assert n_words - 40 < count_words(text(made)) <= n_words
+    assert n_words - 40 < count_words(render_text(made)) <= n_words
     assert [chapter.number for chapter in made.chapters] == list(range(1, len(made.chapters) + 1))
 
 
 def test_length_is_in_what_is_counted():
     made = build(9000, seed=0, count=len)
-    assert 9000 - 200 < len(text(made)) <= 9000
+    assert 9000 - 200 < len(render_text(made)) <= 9000
 
 
 def test_a_shorter_chronicle_is_the_beginning_of_a_longer_one():
@@ -133,8 +133,8 @@ def test_same_seed_same_chronicle():
 
 def test_documents_are_the_chapters_of_the_text():
     made = build(1500, seed=0)
-    assert "\n\n".join(to_documents(made)) == text(made)
-    assert len(to_documents(made)) == len(made.chapters) > 8
+    assert "\n\n".join(render_chapters(made)) == render_text(made)
+    assert len(render_chapters(made)) == len(made.chapters) > 8
 
 
 @pytest.mark.parametrize("length", [0, 499, 250_001])
@@ -153,7 +153,7 @@ def test_counts_that_cannot_be_met_raise():
 def test_chapters_end_only_beyond_the_longest_chronicle():
     told = []
     with pytest.raises(UsageError, match="1,922 chapters"):
-        told.extend(map(chapter_text, chapters(random.Random(0))))
+        told.extend(map(render_chapter, chapters(random.Random(0))))
     assert sum(map(count_words, told)) > chronicle.MAX_LENGTH
 
 

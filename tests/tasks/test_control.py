@@ -3,38 +3,39 @@ from collections import Counter
 import pytest
 
 from lorabank.errors import UsageError
-from lorabank.tasks.control import irrelevant
+from lorabank.tasks.control import draw_irrelevant_modules
 
 MODULES = ("a", "b", "c", "d")
 QUESTIONS = [(f"Question {i}?", MODULES[i % 4]) for i in range(600)]
 
 
 def test_drawn_modules_are_never_the_own_one_and_every_other_about_as_often():
-    drawn = irrelevant(MODULES, QUESTIONS, seed=0)
+    drawn = draw_irrelevant_modules(MODULES, QUESTIONS, seed=0)
     pairs = Counter((own, other) for (_, own), other in zip(QUESTIONS, drawn, strict=True))
     assert set(pairs) == {(own, other) for own in MODULES for other in MODULES if own != other}
     assert all(30 <= times <= 70 for times in pairs.values())  # 50 expected, 3 sd are 17
 
 
 def test_seed_alone_changes_the_draw():
-    drawn = irrelevant(MODULES, QUESTIONS, seed=0)
-    assert irrelevant(MODULES, QUESTIONS, seed=0) == drawn
-    assert irrelevant(MODULES, QUESTIONS, seed=1) != drawn
+    drawn = draw_irrelevant_modules(MODULES, QUESTIONS, seed=0)
+    assert draw_irrelevant_modules(MODULES, QUESTIONS, seed=0) == drawn
+    assert draw_irrelevant_modules(MODULES, QUESTIONS, seed=1) != drawn
 
 
 def test_other_questions_do_not_change_the_draw():
     assert (
-        irrelevant(MODULES, QUESTIONS[5:9], seed=0) == irrelevant(MODULES, QUESTIONS, seed=0)[5:9]
+        draw_irrelevant_modules(MODULES, QUESTIONS[5:9], seed=0)
+        == draw_irrelevant_modules(MODULES, QUESTIONS, seed=0)[5:9]
     )
 
 
 def test_two_modules_leave_one_choice():
-    assert irrelevant([7, 8], [("Who?", 7), ("Where?", 8)], seed=0) == [8, 7]
+    assert draw_irrelevant_modules([7, 8], [("Who?", 7), ("Where?", 8)], seed=0) == [8, 7]
 
 
 def test_golden():
     # Pinned: a change of `random` or of the draw would shift every control measured before it.
-    assert irrelevant(MODULES, QUESTIONS[:6], seed=0) == ["d", "d", "d", "c", "b", "a"]
+    assert draw_irrelevant_modules(MODULES, QUESTIONS[:6], seed=0) == ["d", "d", "d", "c", "b", "a"]
 
 
 @pytest.mark.parametrize(
@@ -48,4 +49,4 @@ def test_golden():
 )
 def test_draw_that_cannot_be_made_raises(modules: list[str], says: str):
     with pytest.raises(UsageError, match=says):
-        irrelevant(modules, [("Who?", "a")], seed=0)
+        draw_irrelevant_modules(modules, [("Who?", "a")], seed=0)

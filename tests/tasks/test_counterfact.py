@@ -199,7 +199,7 @@ def test_missing_file_raises(tmp_path: Path):
 
 
 def test_slice_with_its_master_is_complete(tmp_path: Path):
-    path = write_slice(tmp_path, [counterfact.statement(EDIT)], [EDIT.subject])
+    path = write_slice(tmp_path, [counterfact.render_statement(EDIT)], [EDIT.subject])
     assert counterfact.read_slice(path, [EDIT]) == (EDIT,)
 
 
@@ -222,7 +222,7 @@ def test_rows_that_cannot_be_split_are_counted(tmp_path: Path, row: str):
 
 
 def test_rows_outside_the_master_are_counted(tmp_path: Path):
-    rows = [counterfact.statement(EDIT), "Bo is Dutch", "Bo is French"]
+    rows = [counterfact.render_statement(EDIT), "Bo is Dutch", "Bo is French"]
     path = write_slice(tmp_path, rows, [EDIT.subject, "Bo", "Bo"])
     with pytest.raises(DataError, match=r"2 of 3 rows not in the master .*; first: 'Bo is Dutch'"):
         counterfact.read_slice(path, [EDIT])
@@ -263,7 +263,7 @@ def test_published_slices_are_split_and_put_together_again(load: str, n_rows: in
     with path.open(newline="", encoding="utf-8") as file:
         texts = [row["text"] for row in csv.DictReader(file)]
     assert len(texts) == n_rows
-    assert [counterfact.statement(edit) for edit in edits] == texts
+    assert [counterfact.render_statement(edit) for edit in edits] == texts
     assert edits[1] == Edit("Macau", "In Macau, an official language is", "French")
     # What putting together cannot show: that no split cuts through a target. A cut would leave an
     # ending that no other row has; the few endings seen once have been read, one by one.

@@ -1,9 +1,16 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lorabank.errors import DataError
-from lorabank.tasks.examples import Example, Message, from_pair, read_examples
+from lorabank.tasks.examples import (
+    Example,
+    Message,
+    examples_from,
+    from_pair,
+    read_examples,
+)
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:
@@ -74,3 +81,42 @@ def test_bad_files_are_named_with_their_lines(
 def test_missing_file(tmp_path: Path):
     with pytest.raises(DataError, match="no such file"):
         read_examples(tmp_path / "none.csv")
+
+
+def test_facts_in_memory_may_be_pairs_dicts_or_examples():
+    messages = [{"role": "user", "content": "When?"}, {"role": "assistant", "content": "At noon"}]
+    facts = [
+        ("Who?", "Ada"),
+        {"prompt": "Where?", "answer": "Oslo"},
+        {"messages": messages},
+        from_pair("Why?", "Because"),
+    ]
+    assert examples_from(iter(facts), name="team") == [
+        from_pair("Who?", "Ada"),
+        from_pair("Where?", "Oslo"),
+        from_pair("When?", "At noon"),
+        from_pair("Why?", "Because"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ([], "team: there are no facts"),
+        ("facts.csv", "team: facts must be a list of .* got one str"),
+        ({"prompt": "a", "answer": "b"}, "team: facts must be a list of .* got one dict"),
+        ([("a", "b"), ("a", "b", "c")], "team, example 2: must be an Example .* of type tuple"),
+        ([("a", 7)], "team, example 1: must be an Example"),
+        ([("a", "b"), 7], "team, example 2: must be an Example .* got '7' of type int"),
+        ([Example((), "b")], "team, example 1: must be an Example with at least one message"),
+        ([{"prompt": "a"}], 'team, example 1: needs "prompt" and "answer" as text'),
+        ([{"messages": []}], "team, example 1: messages must be objects"),
+        ([("a", "b"), (" ", "c")], "team, example 2: the prompt is empty"),
+        ([("a", "b"), ("c", "")], "team, example 2: the answer is empty"),
+        ([("a", "b"), ("c", "d"), ("a", "b")], r"repeats example 1 \(example 3\)"),
+        ([("a", "b"), from_pair("a", "x")], r"contradicts example 1 \(example 2\); keep one"),
+    ],
+)
+def test_bad_facts_in_memory_are_named_with_their_numbers(facts: Any, message: str):
+    with pytest.raises(DataError, match=message):
+        examples_from(facts, name="team")

@@ -5,8 +5,8 @@ import pytest
 
 from lorabank.errors import DataError
 from lorabank.tasks.datasets import locomo
-from lorabank.tasks.datasets.locomo import Question
-from lorabank.tasks.datasets.long_documents import NOT_SAID
+from lorabank.tasks.datasets.locomo import LocomoQuestion
+from lorabank.tasks.datasets.long_documents import NOT_MENTIONED
 from lorabank.tasks.scoring.locomo_scores import score, score_as_published
 
 TURNS: list[dict[str, object]] = [
@@ -139,8 +139,8 @@ def test_half_downloaded(tmp_path: Path):
         locomo.read_conversations(path)
 
 
-def asked(category: int, answer: str | None) -> Question:
-    return Question("What?", category, answer, None, (), ())
+def asked(category: int, answer: str | None) -> LocomoQuestion:
+    return LocomoQuestion("What?", category, answer, None, (), ())
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def asked(category: int, answer: str | None) -> Question:
         (1, "pottery, camping", "pottery, camping, tennis, chess", 1, 2 / 3),
         (3, "Yes; she likes it", "yes", 1, 1),
         (3, "Yes; she likes it", "Yes; she likes it", 2 / 5, 1),
-        (5, None, NOT_SAID, 1, 1),
+        (5, None, NOT_MENTIONED, 1, 1),
         (5, None, "I don't know.", 0, 1),
         (5, None, "Not mentioned, but probably a dog.", 1, 0),
         (5, None, "a dog", 0, 0),

@@ -14,10 +14,10 @@ from lorabank.tasks.synthetic import chronicle, chronicle_questions
 
 def test_a_chronicle_with_its_questions():
     told = chronicle.build(600, seed=3)
-    known = chronicle_questions.ask(told, chronicle_questions.SINGLE, 2, seed=0)
-    unknown = chronicle_questions.ask(told, chronicle_questions.UNANSWERABLE, 1, seed=0)
+    known = chronicle_questions.draw_questions(told, chronicle_questions.SINGLE, 2, seed=0)
+    unknown = chronicle_questions.draw_questions(told, chronicle_questions.UNANSWERABLE, 1, seed=0)
     document = longdoc.from_chronicle(told, [*known, *unknown])
-    assert (document.name, document.text) == ("chronicle-3", chronicle.text(told))
+    assert (document.name, document.text) == ("chronicle-3", chronicle.render_text(told))
     assert [one.kind for one in document.questions] == ["single", "single", "unanswerable"]
     for one, question in zip(document.questions, known, strict=False):
         assert one.answers == (question.answer,)
@@ -29,7 +29,9 @@ def test_a_chronicle_with_its_questions():
 
 def test_a_book_with_its_questions():
     book = nqa.Book("b1", 9, "Ada left.", "Ada left for Rome.")
-    document = longdoc.from_narrativeqa(book, [nqa.Question("Who left?", ("Ada", "Ada B."))])
+    document = longdoc.from_narrativeqa(
+        book, [nqa.NarrativeQuestion("Who left?", ("Ada", "Ada B."))]
+    )
     assert (document.name, document.text) == ("b1", "Ada left for Rome.")
     assert document.questions[0].answers == ("Ada", "Ada B.")
     assert document.questions[0].prompt.endswith("Question: Who left?")
@@ -37,19 +39,19 @@ def test_a_book_with_its_questions():
 
 def test_an_article_with_its_questions():
     options = ("Ada", "Bo", "Cy", "Di")
-    asked = quality.Question("Who left?", options, "C", True)
+    asked = quality.QualityQuestion("Who left?", options, "C", True)
     document = longdoc.from_quality(quality.Article(7, "Cy left.", (asked,)))
     prompt = quality.to_example(asked).question
     assert document.name == "article_7"
     assert document.questions == (LongQuestion(prompt, ("C",), options, "hard"),)
-    assert longdoc.choose("Who left?", options) == prompt
+    assert longdoc.format_choices("Who left?", options) == prompt
 
 
 @pytest.mark.parametrize(
     ("reply", "refuses"),
     [
-        (longdoc.NOT_SAID, True),
-        (chronicle_questions.NOT_SAID, True),
+        (longdoc.NOT_MENTIONED, True),
+        (chronicle_questions.NOT_STATED, True),
         ("I don't know.", True),
         ("That has not been mentioned.", True),
         ("The conversation doesn’t say what she ate.", True),
@@ -68,9 +70,9 @@ def test_is_refusal(reply: str, refuses: bool):
 
 
 def test_doubles_are_named():
-    longdoc.refuse_doubles("f.json", "id", ["a", "b"])
+    longdoc.refuse_duplicates("f.json", "id", ["a", "b"])
     with pytest.raises(DataError, match=r"f\.json: id 'a' stands twice"):
-        longdoc.refuse_doubles("f.json", "id", ["a", "b", "a"])
+        longdoc.refuse_duplicates("f.json", "id", ["a", "b", "a"])
 
 
 def test_a_file_cut_anywhere_is_called_half_downloaded(tmp_path: Path):

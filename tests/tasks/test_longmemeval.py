@@ -5,7 +5,7 @@ import pytest
 
 from lorabank.errors import DataError, UsageError
 from lorabank.tasks.datasets import longmemeval
-from lorabank.tasks.datasets.longmemeval import N_QUESTIONS, Question
+from lorabank.tasks.datasets.longmemeval import N_QUESTIONS, LongMemEvalQuestion
 from lorabank.tasks.scoring import longmemeval_judge as judge
 
 CHATS: list[list[dict[str, object]]] = [
@@ -35,7 +35,7 @@ def write(folder: Path, rows: object) -> Path:
     return path
 
 
-def read_one(folder: Path, **changed: object) -> Question:
+def read_one(folder: Path, **changed: object) -> LongMemEvalQuestion:
     [found] = longmemeval.read_questions(write(folder, [record(**changed)]), is_other=True)
     return found
 

@@ -7,7 +7,7 @@ import pytest
 
 from lorabank.errors import DataError, UsageError
 from lorabank.tasks.datasets import narrativeqa
-from lorabank.tasks.datasets.narrativeqa import Book, Question
+from lorabank.tasks.datasets.narrativeqa import Book, NarrativeQuestion
 from lorabank.tasks.examples import from_pair
 
 RAW_TEXT = "GUTENBERG EBOOK ADA ***\n\nAda met Bo."
@@ -100,8 +100,8 @@ def test_questions_are_found_by_the_whole_id(tmp_path: Path):
     write(tmp_path, [{"question": "Where?", "answers": ["Oslo"]}], "doc_a12_eval.jsonl")
     books = [Book("a12", 1, "s", "t"), Book("a1", 1, "s", "t")]
     assert narrativeqa.read_questions_about(tmp_path, books) == {
-        "a12": [Question("Where?", ("Oslo",))],
-        "a1": [Question("Who?", ("Ada", "Bo"))],
+        "a12": [NarrativeQuestion("Where?", ("Oslo",))],
+        "a1": [NarrativeQuestion("Who?", ("Ada", "Bo"))],
     }
     with pytest.raises(DataError, match=r"doc_a_eval\.jsonl: no such file"):
         narrativeqa.read_questions_about(tmp_path, [Book("a", 1, "s", "t")])
@@ -131,7 +131,7 @@ def test_no_questions_raise(tmp_path: Path):
 
 
 def test_examples_take_the_first_answer():
-    (example,) = narrativeqa.to_examples([Question("Who?", ("Ada", "Bo"))])
+    (example,) = narrativeqa.to_examples([NarrativeQuestion("Who?", ("Ada", "Bo"))])
     assert example == from_pair("Give only the answer, in a few words.\nQuestion: Who?", "Ada")
 
 
@@ -140,8 +140,12 @@ def test_examples_take_the_first_answer():
 
 def test_rouge_is_the_mean_over_books_of_the_best_answers():
     asked = {
-        "a": [Question("?", ("the cat", "cats")), Question("?", ("x",)), Question("?", ("a b",))],
-        "b": [Question("?", ("planned",))],
+        "a": [
+            NarrativeQuestion("?", ("the cat", "cats")),
+            NarrativeQuestion("?", ("x",)),
+            NarrativeQuestion("?", ("a b",)),
+        ],
+        "b": [NarrativeQuestion("?", ("planned",))],
     }
     replies = {"a": ["cats", "y", "a c"], "b": ["planning"]}
     # Of a: 1 (the second answer), 0, 1/2. Of b: 0, as stems are not taken.
@@ -158,7 +162,7 @@ def test_rouge_is_the_mean_over_books_of_the_best_answers():
     ],
 )
 def test_a_missing_reply_is_not_scored_0(replies: dict[str, list[str]], says: str):
-    asked = {name: [Question("?", ("x",))] for name in "ab"}
+    asked = {name: [NarrativeQuestion("?", ("x",))] for name in "ab"}
     with pytest.raises(UsageError, match=says):
         narrativeqa.rouge_as_published(replies, asked)
 

@@ -7,7 +7,7 @@ import pytest
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import read_examples
 from lorabank.tasks.synthetic import phonebook
-from lorabank.tasks.synthetic.phonebook import Fact
+from lorabank.tasks.synthetic.phonebook import PhonebookEntry
 
 
 def test_same_seed_same_book():
@@ -28,15 +28,15 @@ def test_largest_book_has_distinct_names_and_numbers():
 def test_golden():
     # Pinned so that a Python upgrade which changes `random` shows up here, not as a shifted curve.
     assert phonebook.build(2, seed=0) == (
-        Fact("Kimu Gugu", "519-017-5311"),
-        Fact("Pece Nape", "660-012-6488"),
+        PhonebookEntry("Kimu Gugu", "519-017-5311"),
+        PhonebookEntry("Pece Nape", "660-012-6488"),
     )
 
 
 def test_bits_are_those_of_ten_random_digits():
     assert pytest.approx(math.log2(10**10)) == phonebook.BITS_PER_FACT
-    assert phonebook.bits("519-017-5311") == phonebook.BITS_PER_FACT
-    assert phonebook.bits("Paris") is None
+    assert phonebook.entropy_bits("519-017-5311") == phonebook.BITS_PER_FACT
+    assert phonebook.entropy_bits("Paris") is None
 
 
 @pytest.mark.parametrize(

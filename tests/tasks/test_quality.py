@@ -7,7 +7,7 @@ import pytest
 
 from lorabank.errors import DataError, UsageError
 from lorabank.tasks.datasets import quality
-from lorabank.tasks.datasets.quality import Accuracy, Article, Question
+from lorabank.tasks.datasets.quality import Accuracy, Article, QualityQuestion
 from lorabank.tasks.examples import from_pair
 
 OPTIONS = ["Ada", "Bo", "Cy", "Di"]
@@ -39,10 +39,13 @@ def test_articles_are_read_by_number(folder: Path):
         Article(
             0,
             "Ada left.",
-            (Question("Who?", options, "C", True), Question("Why?", options, "A", False)),
+            (
+                QualityQuestion("Who?", options, "C", True),
+                QualityQuestion("Why?", options, "A", False),
+            ),
         ),
-        Article(2, "Cy left.", (Question("Where?", options, "B", True),)),
-        Article(10, "Bo left.", (Question("When?", options, "D", True),)),
+        Article(2, "Cy left.", (QualityQuestion("Where?", options, "B", True),)),
+        Article(10, "Bo left.", (QualityQuestion("When?", options, "D", True),)),
     ]
 
 
@@ -161,7 +164,7 @@ def test_an_altered_article_is_seen_by_its_checksum(folder: Path):
 
 
 def test_example_shows_the_options_by_letter():
-    assert quality.to_example(Question("Who?", tuple(OPTIONS), "C", True)) == from_pair(
+    assert quality.to_example(QualityQuestion("Who?", tuple(OPTIONS), "C", True)) == from_pair(
         "Who?\nA: Ada\nB: Bo\nC: Cy\nD: Di\n"
         "Reply with the letter of the correct option and nothing else.",
         "C",
@@ -177,7 +180,7 @@ def test_accuracy_is_the_mean_over_articles(folder: Path):
 
 
 def test_without_hard_questions_there_is_no_hard_accuracy():
-    easy = Article(0, "x", (Question("?", tuple(OPTIONS), "A", False),))
+    easy = Article(0, "x", (QualityQuestion("?", tuple(OPTIONS), "A", False),))
     assert quality.accuracy([easy], [["A"]]) == Accuracy(1, None)
 
 

@@ -39,7 +39,7 @@ def altered(key: str, **change: int) -> dict[str, object]:
     [(8, 4, [2, 2, 2, 2]), (7, 3, [3, 2, 2]), (5, 5, [1] * 5), (5, 1, [5]), (11, 4, [3, 3, 3, 2])],
 )
 def test_cut_is_a_partition_in_order(n: int, n_sectors: int, lengths: list[int]):
-    parts = sectors.cut(range(n), n_sectors)
+    parts = sectors.split_evenly(range(n), n_sectors)
     assert [len(part) for part in parts] == lengths
     assert [thing for part in parts for thing in part] == list(range(n))
 
@@ -47,7 +47,7 @@ def test_cut_is_a_partition_in_order(n: int, n_sectors: int, lengths: list[int])
 @pytest.mark.parametrize("n_sectors", [0, -1, 4])
 def test_cut_into_nothing_raises(n_sectors: int):
     with pytest.raises(UsageError, match=rf"must be 1\.\.3, .*, got {n_sectors}"):
-        sectors.cut("abc", n_sectors)
+        sectors.split_evenly("abc", n_sectors)
 
 
 def test_built_sectors_hold_the_same_book_however_it_is_cut():
@@ -55,7 +55,7 @@ def test_built_sectors_hold_the_same_book_however_it_is_cut():
     assert [len(part) for part in many] == [6] * 16
     assert [e for part in many for e in part] == [e for part in few for e in part]
     fact = phonebook.build(96, seed=3)[7]
-    assert many[1][1] == from_pair(phonebook.question(fact), fact.number)
+    assert many[1][1] == from_pair(phonebook.render_question(fact), fact.number)
     assert sectors.build(96, 16, seed=4) != many
 
 

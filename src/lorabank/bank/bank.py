@@ -293,7 +293,7 @@ class Bank:
 
     def modules(self) -> list[Version]:
         """Return the current version of every module."""
-        return self.store.currents()
+        return self.store.current_versions()
 
     def show(self, name: str) -> list[Version]:
         """Return all versions of a module, oldest first."""

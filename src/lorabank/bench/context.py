@@ -114,8 +114,8 @@ def _prompts(base: Base, n_tokens: int, n_questions: int) -> Prompts:
         return len(base.chat.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     document = chronicle.build(n_tokens, seed=0, count=count)
-    text = chronicle.text(document)
-    questions = chronicle_questions.ask(document, SINGLE, n_questions, seed=0)
+    text = chronicle.render_text(document)
+    questions = chronicle_questions.draw_questions(document, SINGLE, n_questions, seed=0)
     return [with_context(base, text, question.text, room=_NEW_TOKENS) for question in questions]
 
 

@@ -107,7 +107,9 @@ def draw(base: Base, n: int, *, context_tokens: int) -> DistillationSet:
     return examples_set
 
 
-def _page(base: Base, entries: Iterator[phonebook.Fact], n_tokens: int) -> Iterator[phonebook.Fact]:
+def _page(
+    base: Base, entries: Iterator[phonebook.PhonebookEntry], n_tokens: int
+) -> Iterator[phonebook.PhonebookEntry]:
     """Yield entries until the page is full."""
     for fact in entries:
         n_tokens -= len(base.chat.tokenizer(f"{_line(fact)}\n")["input_ids"])
@@ -116,7 +118,7 @@ def _page(base: Base, entries: Iterator[phonebook.Fact], n_tokens: int) -> Itera
         yield fact
 
 
-def _line(fact: phonebook.Fact) -> str:
+def _line(fact: phonebook.PhonebookEntry) -> str:
     return f"{fact.name}: {fact.number}"
 
 

@@ -160,10 +160,12 @@ def draw_questions(content: BankContent, each: int) -> list[PlacedQuestion]:
         questions.append(PlacedQuestion(NEITHER, labelled))
     for i, text in enumerate(content.chronicles):
         name = f"chronicle-{number}-{i}"
-        for single in chronicle_questions.ask(text, SINGLE, _TAUGHT + each, seed=0)[_TAUGHT:]:
+        for single in chronicle_questions.draw_questions(text, SINGLE, _TAUGHT + each, seed=0)[
+            _TAUGHT:
+        ]:
             labelled = LabelledQuestion(single.text, single.answer, name)
             questions.append(PlacedQuestion(TEXT, labelled))
-        for untold in chronicle_questions.ask(text, UNANSWERABLE, each, seed=0):
+        for untold in chronicle_questions.draw_questions(text, UNANSWERABLE, each, seed=0):
             questions.append(PlacedQuestion(NEITHER, LabelledQuestion(untold.text, None, name)))
     return questions
 
@@ -226,7 +228,7 @@ def _write(bank: Bank, content: BankContent, settings: TrainSettings) -> None:
 
 
 def _chronicle_draft(name: str, text: Chronicle) -> ModuleDraft:
-    questions = chronicle_questions.ask(text, SINGLE, _TAUGHT, seed=0)
+    questions = chronicle_questions.draw_questions(text, SINGLE, _TAUGHT, seed=0)
     document = _document(f"{name}.md", text)
     examples = chronicle_questions.to_examples(questions)
     draft = draft_from_examples(name, examples, source=document.name)
@@ -235,7 +237,7 @@ def _chronicle_draft(name: str, text: Chronicle) -> ModuleDraft:
 
 def _document(name: str, text: Chronicle) -> Document:
     """Return a chronicle as a document with a heading for each chapter."""
-    chapters = [f"# {chapter}" for chapter in chronicle.to_documents(text)]
+    chapters = [f"# {chapter}" for chapter in chronicle.render_chapters(text)]
     return document_from_text(name, "\n\n".join(chapters), is_markdown=True)
 
 

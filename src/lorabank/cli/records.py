@@ -26,7 +26,7 @@ def list_(bank: BankPath = DEFAULT_BANK, json: Json = False) -> None:
     from lorabank.store.store import Store
 
     with Store.open(bank) as store:
-        versions, base = store.currents(), store.base
+        versions, base = store.current_versions(), store.base
     if json:
         print_json({"base": base.name, "modules": [_row(version) for version in versions]})
         return

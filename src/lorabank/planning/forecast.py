@@ -114,7 +114,7 @@ def demand_of(base: Base, examples: Sequence[Example]) -> Demand:
     probes = [encode_prompt(base.chat, e.prompt, e.answer, activated=False) for e in examples]
     readings = read_answers(base, probes)
     bits = sum(
-        phonebook.bits(example.answer) or reading.bits
+        phonebook.entropy_bits(example.answer) or reading.bits
         for example, reading in zip(examples, readings, strict=True)
     )
     return Demand(len(examples), sum(len(probe.answer_ids) for probe in probes), bits)

@@ -29,7 +29,7 @@ def blob_path(folder: Path, sha256: str) -> Path:
     return folder / BLOBS / sha256[:2] / sha256
 
 
-class Batch:
+class StagedFiles:
     """Files to be kept, under names nobody looks for until they land.
 
     One that never lands leaves its `.partial-` files to whoever opens the bank next.
@@ -57,7 +57,7 @@ class Batch:
         self._parts[digest.hexdigest()] = Path(name)
         return digest.hexdigest()
 
-    def land(self) -> None:
+    def commit(self) -> None:
         """Sync everything and give it its name, over a copy there may be, which may be damaged.
 
         Raises:
@@ -82,25 +82,25 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def kept(folder: Path) -> Iterator[Path]:
+def stored_blobs(folder: Path) -> Iterator[Path]:
     """Every file there is, by name."""
     for shelf in sorted((folder / BLOBS).glob("*")):
         yield from sorted(shelf.glob("*"))
 
 
-def partials(folder: Path) -> list[Path]:
+def partial_files(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{PARTIAL}*"))
 
 
-def unwanted(folder: Path, wanted: Set[str]) -> list[Path]:
+def unreferenced_blobs(folder: Path, wanted: Set[str]) -> list[Path]:
     """Files no version has.
 
     Only the holder of the lock may ask: what another writer has landed, nobody wants yet.
     """
-    return [path for path in kept(folder) if path.name not in wanted]
+    return [path for path in stored_blobs(folder) if path.name not in wanted]
 
 
-def remove(paths: Iterable[Path]) -> None:
+def remove_files(paths: Iterable[Path]) -> None:
     """Remove files, and shelves that are empty then."""
     for path in paths:
         if path.is_dir():

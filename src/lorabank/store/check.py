@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorabank.store import reads
-from lorabank.store.blobs import blob_path, partials, sha256_of, unwanted
+from lorabank.store.blobs import blob_path, partial_files, sha256_of, unreferenced_blobs
 from lorabank.store.lock import locked_if_free
 from lorabank.store.schema import DATABASE
 from lorabank.store.seal import broken_seals
@@ -92,10 +92,10 @@ def _of_leftovers(folder: Path, db: sqlite3.Connection) -> list[Damage]:
     with locked_if_free(folder) as is_held:
         if not is_held:
             return []
-        unused = unwanted(folder, reads.read_hashes(db))
+        unused = unreferenced_blobs(folder, reads.read_hashes(db))
         return [
             *(Damage("unused", None, None, path.name, lost) for path in unused),
-            *(Damage("unfinished", None, None, path.name, lost) for path in partials(folder)),
+            *(Damage("unfinished", None, None, path.name, lost) for path in partial_files(folder)),
         ]
 
 

@@ -7,7 +7,7 @@ from lorabank.errors import UsageError
 MOST = 200  # characters
 
 
-def composed(name: str) -> str:
+def normalise_name(name: str) -> str:
     """Unicode's composed form, so that a name is found however its accents were typed."""
     return unicodedata.normalize("NFC", name)
 
@@ -18,7 +18,7 @@ def check_name(name: str) -> str:
     Raises:
         UsageError: empty, too long, with a slash, a leading dot, or characters nobody sees.
     """
-    whole = composed(name)
+    whole = normalise_name(name)
     why = None
     if not whole.strip():
         why = "is empty"

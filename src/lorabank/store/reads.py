@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from lorabank.errors import StorageError, UsageError
-from lorabank.store.names import composed
+from lorabank.store.names import normalise_name
 from lorabank.store.records import Event, Key, Source, Version
 
 _VERSIONS = (
@@ -21,18 +21,18 @@ def read_names(db: sqlite3.Connection) -> list[str]:
 
 
 def is_module(db: sqlite3.Connection, name: str) -> bool:
-    found = db.execute("SELECT 1 FROM modules WHERE name = ?", (composed(name),))
+    found = db.execute("SELECT 1 FROM modules WHERE name = ?", (normalise_name(name),))
     return found.fetchone() is not None
 
 
-def read_currents(db: sqlite3.Connection) -> list[Version]:
+def read_current_versions(db: sqlite3.Connection) -> list[Version]:
     return [_version(row) for row in db.execute(f"{_VERSIONS} WHERE v.id = m.current ORDER BY 2")]
 
 
 def read_current(db: sqlite3.Connection, name: str) -> Version:
     """Raises: UsageError: no such module."""
     where = f"{_VERSIONS} WHERE v.id = m.current AND m.name = ?"
-    row = db.execute(where, (composed(name),)).fetchone()
+    row = db.execute(where, (normalise_name(name),)).fetchone()
     if row is None:
         raise UsageError(f"no module is called {name!r} here; lorabank list names what there is")
     return _version(row)
@@ -41,7 +41,7 @@ def read_current(db: sqlite3.Connection, name: str) -> Version:
 def read_versions(db: sqlite3.Connection, name: str) -> list[Version]:
     """Raises: UsageError: no such module."""
     where = f"{_VERSIONS} WHERE m.name = ? ORDER BY v.number"
-    rows = db.execute(where, (composed(name),)).fetchall()
+    rows = db.execute(where, (normalise_name(name),)).fetchall()
     if not rows:
         read_current(db, name)
     return [_version(row) for row in rows]
@@ -73,7 +73,9 @@ def read_all_keys(db: sqlite3.Connection) -> Iterator[tuple[str, int, Key]]:
         yield name, number, Key(kind, text)
 
 
-def read_holders(db: sqlite3.Connection, column: str, value: str) -> list[tuple[str, int]]:
+def read_versions_from_source(
+    db: sqlite3.Connection, column: str, value: str
+) -> list[tuple[str, int]]:
     """Versions, current or not, with a source; `column` is sha256 or name."""
     return db.execute(
         "SELECT DISTINCT m.name, v.number FROM sources s JOIN versions v ON v.id = s.version "
@@ -86,7 +88,7 @@ def read_history(db: sqlite3.Connection, name: str | None) -> list[Event]:
     rows = db.execute(
         "SELECT at, what, module, version, details FROM events "
         "WHERE ?1 IS NULL OR module = ?1 ORDER BY id",
-        (None if name is None else composed(name),),
+        (None if name is None else normalise_name(name),),
     )
     return [
         Event(at, what, module, version, json.loads(details))

@@ -103,7 +103,7 @@ def connect(folder: Path) -> sqlite3.Connection:
     return db
 
 
-def make(path: Path) -> sqlite3.Connection:
+def create_database(path: Path) -> sqlite3.Connection:
     """A new database, empty of modules."""
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA journal_mode = WAL")
@@ -111,7 +111,7 @@ def make(path: Path) -> sqlite3.Connection:
     return db
 
 
-def empty_log(db: sqlite3.Connection, *, patience_s: float = _BUSY_S) -> bool:
+def truncate_log(db: sqlite3.Connection, *, patience_s: float = _BUSY_S) -> bool:
     """Bring the write-ahead log into the database and leave nothing in it; whether that was done.
 
     Until then what was deleted still stands in the log or in the database's old pages. Readers in

@@ -25,7 +25,14 @@ from typing import TypeVar
 
 from lorabank.errors import AdapterError, StorageError, UsageError
 from lorabank.store import reads, schema
-from lorabank.store.blobs import PARTIAL, blob_path, partials, remove, storage_errors, unwanted
+from lorabank.store.blobs import (
+    PARTIAL,
+    blob_path,
+    partial_files,
+    remove_files,
+    storage_errors,
+    unreferenced_blobs,
+)
 from lorabank.store.check import Damage, find_damage, has_whole_pages
 from lorabank.store.lock import locked, locked_if_free, now
 from lorabank.store.records import BaseIdentity, Event, Key, Version
@@ -61,7 +68,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             staging = Path(tempfile.mkdtemp(prefix=".new-bank-", dir=path.parent))
             try:
-                db = schema.make(staging / schema.DATABASE)
+                db = schema.create_database(staging / schema.DATABASE)
                 told = {"base": json.dumps([base.name, base.sha256]), "generation": "0"}
                 db.executemany("INSERT INTO meta VALUES (?, ?)", told.items())
                 db.execute(
@@ -97,7 +104,7 @@ class Store:
             if is_held:
                 try:
                     store._read(lambda db: _tidy(path, db))
-                    store._read(lambda db: schema.empty_log(db, patience_s=0))
+                    store._read(lambda db: schema.truncate_log(db, patience_s=0))
                 except StorageError as error:  # what can be read is read all the same
                     _log.warning("%s was not tidied up: %s", path, error)
         return store
@@ -123,9 +130,9 @@ class Store:
     def names(self) -> list[str]:
         return self._read(reads.read_names)
 
-    def currents(self) -> list[Version]:
+    def current_versions(self) -> list[Version]:
         """The current version of every module, by name."""
-        return self._read(reads.read_currents)
+        return self._read(reads.read_current_versions)
 
     def current(self, name: str) -> Version:
         """Raises: UsageError: no such module."""
@@ -151,12 +158,12 @@ class Store:
         """What was done, oldest first."""
         return self._read(lambda db: reads.read_history(db, name))
 
-    def holders(
+    def versions_from_source(
         self, *, source_sha256: str | None = None, source_name: str | None = None
     ) -> list[tuple[str, int]]:
         """Versions, current or not, that were written from a source: (module, number)."""
         column, value = ("sha256", source_sha256) if source_sha256 else ("name", source_name or "")
-        return self._read(lambda db: reads.read_holders(db, column, value))
+        return self._read(lambda db: reads.read_versions_from_source(db, column, value))
 
     def path_of(self, version: Version, file: str) -> Path:
         """Where a version's file lies. Raises: AdapterError: the version has no such file."""
@@ -206,7 +213,7 @@ class Store:
                 tx = Transaction(self.path, db)
                 try:
                     yield tx
-                    tx.files.land()
+                    tx.files.commit()
                     with _database_errors(self.path):
                         if db.total_changes > before:
                             db.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
@@ -217,7 +224,7 @@ class Store:
                     _tidy(self.path, db)
                     raise
                 _tidy(self.path, db)
-                if tx.has_forgotten and not schema.empty_log(db):
+                if tx.has_forgotten and not schema.truncate_log(db):
                     _log.warning(
                         "%s: what was forgotten is still in the database's log, held there by a "
                         "reader; it goes when the bank is next opened",
@@ -242,12 +249,12 @@ def _tidy(path: Path, db: sqlite3.Connection) -> None:
     """
     with storage_errors(path):
         # Those one level down are a reader's, of what is derived: one at work makes it again.
-        remove([*partials(path), *path.glob(f"*/{PARTIAL}*")])
-        left = unwanted(path, reads.read_hashes(db))
+        remove_files([*partial_files(path), *path.glob(f"*/{PARTIAL}*")])
+        left = unreferenced_blobs(path, reads.read_hashes(db))
         if left and not has_whole_pages(db):
             _log.warning("%s has a damaged database; see lorabank verify", path)
             return
-        remove(left)
+        remove_files(left)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.errors import UsageError
-from lorabank.store.blobs import Batch
+from lorabank.store.blobs import StagedFiles
 from lorabank.store.lock import now
 from lorabank.store.names import check_name
 from lorabank.store.reads import is_module, read_current, read_names, read_version, read_versions
@@ -20,7 +20,7 @@ class Transaction:
 
     def __init__(self, folder: Path, db: sqlite3.Connection):
         self._db = db
-        self.files = Batch(folder)
+        self.files = StagedFiles(folder)
         self.has_forgotten = False
 
     def put(self, name: str, draft: Draft, *, replace: bool = False) -> Version:

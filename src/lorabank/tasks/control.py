@@ -14,7 +14,9 @@ from lorabank.errors import UsageError
 M = TypeVar("M", bound=Hashable)
 
 
-def irrelevant(modules: Sequence[M], questions: Sequence[tuple[str, M]], *, seed: int) -> list[M]:
+def draw_irrelevant_modules(
+    modules: Sequence[M], questions: Sequence[tuple[str, M]], *, seed: int
+) -> list[M]:
     """For each question a module other than its own, every other one as likely.
 
     The draw depends on the seed, the question and the modules, not on what else is asked: all arms

@@ -1,9 +1,10 @@
-"""Examples: what to learn and what to ask, as (prompt, answer) pairs read from CSV or JSONL.
+"""Examples: the facts to learn and to ask for, as pairs of a prompt and its answer.
 
-A prompt is a list of messages that ends with the user's turn; the answer is the reply that is
-taught and asked for. Everything that would make recall meaningless (an empty answer, the same
-prompt twice, one prompt with two answers) is refused here, with line numbers, before any model
-is loaded.
+Every fact enters the package here: `read_examples` reads a CSV or JSONL file, `examples_from`
+takes facts that are in memory. A prompt is a list of messages that ends with the user's turn, and
+the answer is the reply that the model is trained to give. Empty texts, repeated prompts and
+prompts with two answers would make recall meaningless, so they are refused before any model is
+loaded; the message names the line or the item.
 """
 
 import csv
@@ -11,13 +12,14 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lorabank.errors import DataError
 from lorabank.tasks.datasets import fields
 from lorabank.tasks.synthetic import phonebook
 
 ROLES = ("system", "user", "assistant")
-_SHOWN = 3  # problems named in one message
+_MAX_PROBLEMS = 3  # problems that one error message names
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,137 +32,177 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One thing to know: asked with `prompt`, answered with `answer`."""
+    """One fact: a prompt to ask it with and the answer to it."""
 
     prompt: tuple[Message, ...]
     answer: str
 
     @property
     def question(self) -> str:
-        """The user's last turn, which is the whole prompt in the usual case."""
+        """The user's last turn, which is usually the whole prompt."""
         return self.prompt[-1].content
 
 
+ExampleLike = Example | tuple[str, str] | Mapping[str, Any]
+"""A fact as callers may write it: an example, a (prompt, answer) pair, or a JSONL line's fields."""
+
+
 def from_pair(prompt: str, answer: str) -> Example:
+    """Return the example whose prompt is one user's turn."""
     return Example((Message("user", prompt),), answer)
 
 
-ExampleLike = Example | tuple[str, str] | Mapping[str, object]
-"""An example as callers may write it: (prompt, answer), or the fields of a JSONL line."""
+def from_phonebook(entries: tuple[phonebook.PhonebookEntry, ...]) -> list[Example]:
+    """Return one example for each entry of a phone book."""
+    return [from_pair(phonebook.render_question(entry), entry.number) for entry in entries]
 
 
-def as_examples(items: Iterable[ExampleLike]) -> list[Example]:
-    """Return examples from `Example`s, (prompt, answer) pairs and dicts, in order.
+def as_examples(facts: Iterable[ExampleLike]) -> list[Example]:
+    """Return examples from examples, pairs and dicts, in the order given.
+
+    Facts may repeat and the list may be empty, as when a model is only asked: `examples_from` has
+    the checks for facts to learn.
 
     Raises:
-        DataError: an item of another form, or with an empty prompt or answer.
+        DataError: an item has another form, or an empty prompt or answer.
     """
-    return [_as_example(f"example {number}", item) for number, item in enumerate(items, start=1)]
+    return [_parse_fact(f"example {number}", fact) for number, fact in enumerate(facts, start=1)]
 
 
-def _as_example(where: str, item: ExampleLike) -> Example:
-    if isinstance(item, Example):
-        return _checked(where, item)
-    if isinstance(item, Mapping):
-        return _checked(where, _from_record(where, item))
-    if len(item) != 2 or not all(isinstance(part, str) for part in item):
+def examples_from(facts: Iterable[ExampleLike], *, name: str) -> list[Example]:
+    """Return the examples to learn from facts in memory, checked like those of a file.
+
+    Args:
+        facts: examples, (prompt, answer) pairs, or dicts with the keys of a JSONL line: `prompt`
+            and `answer`, or `messages`.
+        name: what error messages call the facts, such as the name of their module.
+
+    Raises:
+        DataError: there are no facts, or items have another form, are empty, repeated, or
+            contradict each other; the message names the items, which count from 1.
+    """
+    if isinstance(facts, str | bytes | Mapping):
         raise DataError(
-            f"{where}: must be an Example, a (prompt, answer) pair of text or a dict; got {item!r}"
+            f"{name}: facts must be a list of (prompt, answer) pairs, dicts or examples, "
+            f"got one {type(facts).__name__}; put it into a list, or read a file with read_examples"
         )
-    return _checked(where, from_pair(*item))
-
-
-def from_phonebook(book: tuple[phonebook.Fact, ...]) -> list[Example]:
-    return [from_pair(phonebook.question(fact), fact.number) for fact in book]
-
-
-def read_examples(path: Path) -> list[Example]:
-    """Examples from a `.csv` or `.jsonl` file, in file order.
-
-    A CSV has the columns `prompt` and `answer`, or is one of the published phone-book slices
-    (one column `text`). A JSONL line is `{"prompt": …, "answer": …}` or `{"messages": […]}`
-    whose last message is the assistant's.
-
-    Raises:
-        DataError: not a file, not UTF-8, no columns, or lines that are empty, doubled or
-            contradict each other; the message names the lines.
-    """
-    suffix = path.suffix.lower()
-    if suffix == ".csv":
-        numbered = list(_from_csv(path))
-    elif suffix in (".jsonl", ".ndjson"):
-        numbered = list(_from_jsonl(path))
-    else:
-        raise DataError(f"{path}: facts must be a .csv or .jsonl file, got {suffix or 'no suffix'}")
+    numbered = [
+        (number, _parse_fact(f"{name}, example {number}", fact))
+        for number, fact in enumerate(facts, start=1)
+    ]
     if not numbered:
-        raise DataError(f"{path}: no examples in it; give one row or line for each")
-    _refuse_clashes(path, numbered)
+        raise DataError(f"{name}: there are no facts; give at least one")
+    _refuse_repeated_prompts(name, "example", numbered)
     return [example for _, example in numbered]
 
 
-def _from_csv(path: Path) -> Iterator[tuple[int, Example]]:
+def read_examples(path: Path) -> list[Example]:
+    """Read the examples of a `.csv` or `.jsonl` file, in file order.
+
+    A CSV file has the columns `prompt` and `answer`, or it is one of the published phone-book
+    slices (one column, `text`). A JSONL line is `{"prompt": …, "answer": …}` or
+    `{"messages": […]}`, whose last message is the assistant's.
+
+    Raises:
+        DataError: the file is missing, is not UTF-8, lacks its columns, or has lines that are
+            empty, repeated, or contradict each other; the message names the lines.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        numbered = list(_read_csv(path))
+    elif suffix in (".jsonl", ".ndjson"):
+        numbered = list(_read_jsonl(path))
+    else:
+        raise DataError(f"{path}: facts must be a .csv or .jsonl file, got {suffix or 'no suffix'}")
+    if not numbered:
+        raise DataError(f"{path}: no examples in it; write one row or line for each")
+    for line, example in numbered:
+        _refuse_empty_texts(f"{path}, line {line}", example)
+    _refuse_repeated_prompts(str(path), "line", numbered)
+    return [example for _, example in numbered]
+
+
+def _read_csv(path: Path) -> Iterator[tuple[int, Example]]:
+    """Yield (line number, example) for each row of a CSV file."""
     reader = csv.DictReader(io.StringIO(fields.read_text(path), newline=""), strict=True)
-    columns = [name.strip() for name in reader.fieldnames or []]
+    columns = [column.strip() for column in reader.fieldnames or []]
     reader.fieldnames = columns
     if columns == ["text"]:
-        yield from _from_slice(path, reader)
+        yield from _read_phonebook_slice(path, reader)
         return
-    if missing := [name for name in ("prompt", "answer") if name not in columns]:
+    if missing := [column for column in ("prompt", "answer") if column not in columns]:
         raise DataError(
             f"{path}: needs the columns prompt,answer; {' and '.join(missing)} not among "
             f"{','.join(columns) or 'none'}; name them in line 1"
         )
-    start = reader.line_num + 1
-    for row in _rows(path, reader):
+    line = reader.line_num + 1
+    for row in _read_rows(path, reader):
         if None in row:
             raise DataError(
-                f"{path}, line {start}: more fields than columns; quote a field that holds a comma"
+                f"{path}, line {line}: more fields than columns; quote a field that holds a comma"
             )
-        example = from_pair(row["prompt"] or "", row["answer"] or "")
-        yield start, _checked(f"{path}, line {start}", example)
-        start = reader.line_num + 1  # a quoted field may span lines
+        yield line, from_pair(row["prompt"] or "", row["answer"] or "")
+        line = reader.line_num + 1  # a quoted field may span lines
 
 
-def _rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[dict[str | None, str]]:
+def _read_rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[dict[str | None, str]]:
     try:
         yield from reader
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: not a CSV row: {error}") from None
 
 
-def _from_slice(path: Path, reader: "csv.DictReader[str]") -> Iterator[tuple[int, Example]]:
-    for row in _rows(path, reader):
+def _read_phonebook_slice(
+    path: Path, reader: "csv.DictReader[str]"
+) -> Iterator[tuple[int, Example]]:
+    for row in _read_rows(path, reader):
         line = reader.line_num
-        fact = phonebook.read_line(row["text"])
-        if fact is None:
+        entry = phonebook.read_line(row["text"])
+        if entry is None:
             raise DataError(
                 f"{path}, line {line}: a file with the one column text must be a phone-book slice "
                 "(Question: What is the phone number of …? Answer: ddd-ddd-dddd); "
-                "for other facts give the columns prompt,answer"
+                "for other facts name the columns prompt,answer"
             )
-        yield line, from_pair(phonebook.question(fact), fact.number)
+        yield line, from_pair(phonebook.render_question(entry), entry.number)
 
 
-def _from_jsonl(path: Path) -> Iterator[tuple[int, Example]]:
+def _read_jsonl(path: Path) -> Iterator[tuple[int, Example]]:
     for line, record in fields.read_lines(path):
-        where = f"{path}, line {line}"
-        yield line, _checked(where, _from_record(where, record))
+        yield line, _parse_record(f"{path}, line {line}", record)
 
 
-def _from_record(where: str, record: Mapping[str, object]) -> Example:
+def _parse_fact(where: str, fact: object) -> Example:
+    """Return the example that an item from memory stands for."""
+    if isinstance(fact, Example) and fact.prompt:
+        example = fact
+    elif isinstance(fact, Mapping):
+        example = _parse_record(where, fact)
+    elif isinstance(fact, tuple | list) and [isinstance(part, str) for part in fact] == [True] * 2:
+        example = from_pair(*fact)
+    else:
+        raise DataError(
+            f"{where}: must be an Example with at least one message, a (prompt, answer) pair of "
+            f"text or a dict, got {str(fact)[:40]!r} of type {type(fact).__name__}"
+        )
+    _refuse_empty_texts(where, example)
+    return example
+
+
+def _parse_record(where: str, record: Mapping[str, object]) -> Example:
     if "messages" in record:
-        return _from_messages(where, record["messages"])
+        return _parse_messages(where, record["messages"])
     prompt, answer = record.get("prompt"), record.get("answer")
     if not isinstance(prompt, str) or not isinstance(answer, str):
         raise DataError(
             f'{where}: needs "prompt" and "answer" as text, or "messages"; '
-            f"got the keys {', '.join(record) or 'none'}"
+            f"got the keys {', '.join(map(str, record)) or 'none'}"
         )
     return from_pair(prompt, answer)
 
 
-def _from_messages(where: str, raw: object) -> Example:
-    turns = raw if isinstance(raw, list) else []
+def _parse_messages(where: str, value: object) -> Example:
+    turns = value if isinstance(value, list | tuple) else []
     messages = [
         Message(turn["role"], turn["content"])
         for turn in turns
@@ -171,30 +213,35 @@ def _from_messages(where: str, raw: object) -> Example:
     roles = [message.role for message in messages]
     if len(messages) != len(turns) or len(roles) < 2 or roles[-2:] != ["user", "assistant"]:
         raise DataError(
-            f"{where}: messages must be objects with role ({'|'.join(ROLES)}) and "
-            "content, the last two from user and assistant"
+            f"{where}: messages must be objects with role ({'|'.join(ROLES)}) and content, "
+            "the last two from user and assistant"
         )
     return Example(tuple(messages[:-1]), messages[-1].content)
 
 
-def _checked(where: str, example: Example) -> Example:
-    for what, text in (("prompt", example.question), ("answer", example.answer)):
+def _refuse_empty_texts(where: str, example: Example) -> None:
+    for field, text in (("prompt", example.question), ("answer", example.answer)):
         if not text.strip():
-            raise DataError(f"{where}: the {what} is empty; fill it in or leave it out")
-    return example
+            raise DataError(f"{where}: the {field} is empty; write it or remove the fact")
 
 
-def _refuse_clashes(path: Path, numbered: list[tuple[int, Example]]) -> None:
+def _refuse_repeated_prompts(source: str, unit: str, numbered: list[tuple[int, Example]]) -> None:
+    """Raise a DataError if two examples have the same prompt.
+
+    Args:
+        unit: what the numbers count, "line" or "example".
+    """
     first: dict[tuple[Message, ...], tuple[int, str]] = {}
-    clashes = []
-    for line, example in numbered:
-        seen_line, seen_answer = first.setdefault(example.prompt, (line, example.answer))
-        if seen_line != line:
-            same = seen_answer == example.answer
-            clashes.append(f"{'repeats' if same else 'contradicts'} line {seen_line} (line {line})")
-    if clashes:
-        more = f" and {len(clashes) - _SHOWN} more" if len(clashes) > _SHOWN else ""
+    problems = []
+    for number, example in numbered:
+        first_number, first_answer = first.setdefault(example.prompt, (number, example.answer))
+        if first_number != number:
+            verb = "repeats" if first_answer == example.answer else "contradicts"
+            problems.append(f"{verb} {unit} {first_number} ({unit} {number})")
+    if problems:
+        n_more = len(problems) - _MAX_PROBLEMS
+        more = f" and {n_more} more" if n_more > 0 else ""
         raise DataError(
-            f"{path}: each prompt may stand once; {'; '.join(clashes[:_SHOWN])}{more}; "
-            "keep one line of each"
+            f"{source}: each prompt may occur only once; {'; '.join(problems[:_MAX_PROBLEMS])}"
+            f"{more}; keep one {unit} of each"
         )

@@ -154,7 +154,7 @@ def calibrate_text_gate(reader: ModuleReader, excerpts: Excerpts) -> Gate | None
 
 def _sample(reader: ModuleReader) -> list[Example]:
     """Examples of modules with documents, the same of each, in an order that only the bank sets."""
-    versions = [v for v in reader.store.currents() if {DOCUMENTS, EXAMPLES} <= set(v.files)]
+    versions = [v for v in reader.store.current_versions() if {DOCUMENTS, EXAMPLES} <= set(v.files)]
     rng = random.Random(f"evidence/{len(versions)}")
     sampled: list[Example] = []
     for version in versions:

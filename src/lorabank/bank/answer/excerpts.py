@@ -156,7 +156,7 @@ class Excerpts:
     def _documents(self) -> dict[str, tuple[str, Document]]:
         """By hash: the module that keeps it, and the document."""
         found: dict[str, tuple[str, Document]] = {}
-        for version in self.texts.store.currents():
+        for version in self.texts.store.current_versions():
             for document in load_documents(self.texts.store, version):
                 found.setdefault(document.sha256, (version.module, document))
         return found

@@ -127,7 +127,7 @@ class SpectralRouter:
         store = self.reader.store
         generation = store.generation
         if generation != self._generation:
-            versions = store.currents()
+            versions = store.current_versions()
             self._names = [version.module for version in versions]
             self._stacked = self._stack(versions) if versions else None
             self._generation = generation

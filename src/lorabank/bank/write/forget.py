@@ -25,7 +25,7 @@ from lorabank.engine.encoding.dataset import encode_dataset
 from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.errors import AdapterError, UsageError
 from lorabank.store.blobs import blob_path
-from lorabank.store.names import composed
+from lorabank.store.names import normalise_name
 from lorabank.store.records import Version
 from lorabank.store.store import Store
 from lorabank.store.transaction import Transaction
@@ -92,7 +92,7 @@ def forget(reader: ModuleReader, texts: ModuleTexts, what: str) -> ForgetReport:
     """
     store = reader.store
     with store.writing(what=f"forget {what}"[:80]) as tx:
-        if composed(what) in store.names():
+        if normalise_name(what) in store.names():
             title, losses = f"module {what}", [_lose_module(reader, store.current(what))]
         else:
             title, losses = f"source {what}", _lose_source(reader, what)
@@ -159,7 +159,9 @@ def _lose_module(reader: ModuleReader, version: Version) -> _Loss:
 def _lose_source(reader: ModuleReader, source: str) -> list[_Loss]:
     """Return what each module that holds a source loses with it."""
     store = reader.store
-    holders = store.holders(source_sha256=source) or store.holders(source_name=source)
+    holders = store.versions_from_source(source_sha256=source) or store.versions_from_source(
+        source_name=source
+    )
     if not holders:
         raise UsageError(
             f"nothing called {source!r} is held here: no module and no source; "

@@ -99,7 +99,7 @@ def import_module(
     draft = read_module(folder, base, texts=texts)
     with store.writing(what=f"import {chosen}"[:80]) as tx:
         for source in draft.sources:
-            holders = store.holders(source_sha256=source.sha256)
+            holders = store.versions_from_source(source_sha256=source.sha256)
             if others := [module for module, _ in holders if module != chosen]:
                 raise UsageError(
                     f"source {source.name} is already held by module {others[0]!r}; "

@@ -84,7 +84,9 @@ def check_free(store: Store, drafts: Sequence[ModuleDraft], *, replace: bool) ->
                 "add --replace for a new version, or give another name"
             )
         for source in draft.sources:
-            others = [m for m, _ in store.holders(source_sha256=source.sha256) if m != name]
+            others = [
+                m for m, _ in store.versions_from_source(source_sha256=source.sha256) if m != name
+            ]
             if others:
                 raise UsageError(
                     f"source {source.name} is already held by module {others[0]!r}; "

@@ -287,6 +287,6 @@ def gains(questions: QuestionSet, readings: Sequence[AnswerReading]) -> tuple[fl
 
 
 def _bits_stored(example: Example, before: AnswerReading, after: AnswerReading) -> float:
-    entropy = phonebook.bits(example.answer)
+    entropy = phonebook.entropy_bits(example.answer)
     prior = before.bits if entropy is None else min(before.bits, entropy)
     return max(0.0, prior - after.bits)

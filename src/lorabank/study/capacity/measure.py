@@ -99,7 +99,7 @@ def describe(
     values, job = lot.cell.values, outcome.job
     before, after = evaluation.before, evaluation.after
     entropy = [
-        phonebook.bits(example.answer) or reading.bits
+        phonebook.entropy_bits(example.answer) or reading.bits
         for example, reading in zip(lot.examples, before, strict=True)
     ]
     left = [max(0.0, h - reading.bits) for h, reading in zip(entropy, after, strict=True)]

@@ -24,7 +24,7 @@ from lorabank.study.documents.axes import CHUNK, DOCUMENT, MERGED, NONE, way_of
 from lorabank.study.documents.exam import Exam, Put, put_as
 from lorabank.study.folder import FORMAT
 from lorabank.study.modules.merges import length, merged
-from lorabank.tasks.control import irrelevant
+from lorabank.tasks.control import draw_irrelevant_modules
 from lorabank.tasks.scoring.text_metrics import rouge_l, token_f1
 
 _METRICS = {"token_f1": token_f1, "rouge_l": rouge_l}
@@ -124,7 +124,9 @@ def seats_of(exam: Exam, values: Mapping[str, Any]) -> Seats:
     own = exam.own
     if values["random"]:
         pairs = list(zip(exam.questions, own, strict=True))
-        own = irrelevant(range(len(exam.library.longs)), pairs, seed=int(values["seed"]))
+        own = draw_irrelevant_modules(
+            range(len(exam.library.longs)), pairs, seed=int(values["seed"])
+        )
     if way == DOCUMENT:
         return Seats(exam.library.whole(), tuple(own))
     k = int(values["k"]) if way == MERGED else 1

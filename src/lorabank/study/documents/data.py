@@ -27,7 +27,7 @@ from lorabank.tasks.datasets import fields, gutenberg
 from lorabank.tasks.datasets.long_documents import LongDocument
 from lorabank.tasks.examples import Example, from_pair
 from lorabank.tasks.synthetic import chronicle, chronicle_questions
-from lorabank.tasks.synthetic.chronicle_questions import MULTI, SINGLE, TEMPORAL, Question
+from lorabank.tasks.synthetic.chronicle_questions import MULTI, SINGLE, TEMPORAL, ChronicleQuestion
 
 Count = Callable[[str], int]
 _PASSAGE_TOKENS = 128  # of a text that is taught word for word
@@ -112,19 +112,19 @@ def _chronicles(values: Mapping[str, Any], count: Count) -> list[Long]:
     for number in range(int(values["documents"])):
         seed = int(values["seed"]) * 100 + number
         told = chronicle.build(length, seed=seed, count=scaled)
-        document = document_from_text(f"chronicle-{seed}", chronicle.text(told))
-        taught = chronicle_questions.ask(told, SINGLE, seed=seed)
+        document = document_from_text(f"chronicle-{seed}", chronicle.render_text(told))
+        taught = chronicle_questions.draw_questions(told, SINGLE, seed=seed)
         known = {one.text for one in taught}
         asks: list[Asked] = []
         for kind in (SINGLE, MULTI, TEMPORAL):
-            drawn = chronicle_questions.ask(told, kind, seed=seed + _WORDINGS)
+            drawn = chronicle_questions.draw_questions(told, kind, seed=seed + _WORDINGS)
             others = [one for one in drawn if one.text not in known]
             asks += map(_asked, others[: int(values["questions"])])
         found.append(Long(document, tuple(map(_asked, taught)), tuple(asks)))
     return found
 
 
-def _asked(question: Question) -> Asked:
+def _asked(question: ChronicleQuestion) -> Asked:
     (example,) = chronicle_questions.to_examples([question])
     return Asked(example, question.kind, question.evidence)
 

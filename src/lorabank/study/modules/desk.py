@@ -13,7 +13,7 @@ from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import AnswerReading
 from lorabank.engine.inference.generate import generate
 from lorabank.study.modules.library import Library
-from lorabank.tasks.control import irrelevant
+from lorabank.tasks.control import draw_irrelevant_modules
 from lorabank.tasks.scoring.text_metrics import bleu, rouge_l, token_f1
 
 RECALL, GAIN = "recall", "gain"
@@ -70,7 +70,7 @@ class Desk:
             (question.example.question, own)
             for question, own in zip(self.library.questions, self.own, strict=True)
         ]
-        return irrelevant(range(len(self.library.names)), asked, seed=seed)
+        return draw_irrelevant_modules(range(len(self.library.names)), asked, seed=seed)
 
     def written(self, slots: Slots, new_tokens: int) -> dict[str, float]:
         """Text scores of answers written out greedily, means over questions."""

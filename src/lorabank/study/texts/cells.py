@@ -25,7 +25,7 @@ from lorabank.study.capacity.measure import code_hash
 from lorabank.study.folder import FORMAT
 from lorabank.study.spec import CellSpec, StudySpec
 from lorabank.study.texts.data import Text
-from lorabank.tasks.control import irrelevant
+from lorabank.tasks.control import draw_irrelevant_modules
 from lorabank.tasks.examples import Example
 from lorabank.tasks.scoring.text_metrics import rouge_l, token_f1
 
@@ -95,7 +95,7 @@ def _others(exam: Exam, seed: int) -> list[int]:
     """For each question a document it is not of."""
     asked = [example.question for text in exam.texts for example in text.asks]
     pairs = list(zip(asked, exam.own, strict=True))
-    return irrelevant(range(len(exam.texts)), pairs, seed=seed)
+    return draw_irrelevant_modules(range(len(exam.texts)), pairs, seed=seed)
 
 
 def _taught(

@@ -147,11 +147,11 @@ def _chronicle(n: int) -> list[Text]:
     texts = []
     for seed in range(n):
         told = chronicle.build(chronicle.MIN_LENGTH, seed=seed, count=_size)
-        drawn = chronicle_questions.ask(told, chronicle_questions.SINGLE, seed=seed)
+        drawn = chronicle_questions.draw_questions(told, chronicle_questions.SINGLE, seed=seed)
         pairs = chronicle_questions.to_examples(drawn)
         asks, given = tuple(pairs[:_CHRONICLE_ASKED]), tuple(pairs[_CHRONICLE_ASKED:])
         name = f"Chronicle {seed + 1}"
-        texts.append(Text(name, name, chronicle.text(told), asks, given))
+        texts.append(Text(name, name, chronicle.render_text(told), asks, given))
     return texts
 
 

@@ -106,7 +106,7 @@ def read_slice(path: Path, master: Sequence[Edit] | None = None) -> tuple[Edit, 
         edits = [_split(subject, text) for subject, text in rows]
         fault = "cannot be split into prompt and target; give the master file"
     else:
-        known = {(edit.subject, statement(edit)): edit for edit in master}
+        known = {(edit.subject, render_statement(edit)): edit for edit in master}
         edits = [known.get(row) for row in rows]
         fault = "not in the master file; give the counterfact.json the slice was cut from"
     lost = [text for (_, text), edit in zip(rows, edits, strict=True) if edit is None]
@@ -115,7 +115,7 @@ def read_slice(path: Path, master: Sequence[Edit] | None = None) -> tuple[Edit, 
     return tuple(edit for edit in edits if edit is not None)
 
 
-def statement(edit: Edit) -> str:
+def render_statement(edit: Edit) -> str:
     """The false statement as the paper trains on it: no full stop."""
     return f"{edit.prompt} {edit.target_new}"
 

@@ -44,7 +44,7 @@ def read_books(path: Path, *, is_other: bool = False) -> list[LongDocument]:
         book, question = _read_question(where, raw)
         books.setdefault(book, []).append(question)
         ids.append(str(fields.whole_number(where, raw, "id")))
-    longdoc.refuse_doubles(path, "id", ids)
+    longdoc.refuse_duplicates(path, "id", ids)
     kinds = {question.kind for questions in books.values() for question in questions}
     if len(kinds) != 1:
         raise DataError(
@@ -103,7 +103,7 @@ def _read_question(where: str, raw: dict[str, object]) -> tuple[str, LongQuestio
     book, asked = fields.text(where, raw, "context"), fields.text(where, raw, "input")
     options, answers = fields.texts(where, raw, "options"), _read_answers(where, raw)
     if not options:
-        return book, LongQuestion(longdoc.ask(asked), answers, (), QA)
+        return book, LongQuestion(longdoc.format_question(asked), answers, (), QA)
     if len(options) != len(LETTERS):
         raise DataError(
             f"{where}: options must be {len(LETTERS)} texts or none, got {len(options)}"
@@ -115,7 +115,7 @@ def _read_question(where: str, raw: dict[str, object]) -> tuple[str, LongQuestio
         raise DataError(
             f"{where}: answer must be one option and its letter {letter}, got {answers}"
         )
-    return book, LongQuestion(longdoc.choose(asked, options), (letter,), options, CHOICE)
+    return book, LongQuestion(longdoc.format_choices(asked, options), (letter,), options, CHOICE)
 
 
 def _read_answers(where: str, raw: dict[str, object]) -> tuple[str, ...]:

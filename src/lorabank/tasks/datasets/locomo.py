@@ -33,7 +33,7 @@ _TURN_ID = re.compile(r"D:?(\d+):(\d+)")  # one is written D:11:26, one D30:05
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class LocomoTurn:
     """What one of the two says at a time."""
 
     id: str
@@ -45,17 +45,17 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class LocomoSession:
     """One sitting."""
 
     number: int
     date: str
     """As the file writes it, "1:56 pm on 8 May, 2023"."""
-    turns: tuple[Turn, ...]
+    turns: tuple[LocomoTurn, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class LocomoQuestion:
     """What is asked, and what is known about it."""
 
     question: str
@@ -76,8 +76,8 @@ class Conversation:
 
     id: str
     speakers: tuple[str, str]
-    sessions: tuple[Session, ...]
-    questions: tuple[Question, ...]
+    sessions: tuple[LocomoSession, ...]
+    questions: tuple[LocomoQuestion, ...]
 
 
 def read_conversations(path: Path, *, is_other: bool = False) -> list[Conversation]:
@@ -93,7 +93,7 @@ def read_conversations(path: Path, *, is_other: bool = False) -> list[Conversati
     """
     checksums.verify(path.parent)
     found = [_read_conversation(where, raw) for where, raw in fields.records(path, "conversation")]
-    longdoc.refuse_doubles(path, "sample_id", (one.id for one in found))
+    longdoc.refuse_duplicates(path, "sample_id", (one.id for one in found))
     if not is_other:
         had = Counter(question.category for one in found for question in one.questions)
         if len(found) != N_CONVERSATIONS or had != N_QUESTIONS:
@@ -114,18 +114,18 @@ def to_document(conversation: Conversation) -> LongDocument:
     return LongDocument(conversation.id, title, text, tuple(map(_to_long, conversation.questions)))
 
 
-def _to_long(one: Question) -> LongQuestion:
+def _to_long(one: LocomoQuestion) -> LongQuestion:
     hint = "Work dates out from those of the conversations." if one.category == 2 else ""
-    prompt = longdoc.ask(one.question, hint)
+    prompt = longdoc.format_question(one.question, hint)
     answers = () if one.answer is None else (one.answer,)
     return LongQuestion(prompt, answers, (), CATEGORIES[one.category], one.evidence)
 
 
-def _session_text(session: Session) -> str:
+def _session_text(session: LocomoSession) -> str:
     return "\n".join([f"Conversation of {session.date}", *map(_turn_text, session.turns)])
 
 
-def _turn_text(turn: Turn) -> str:
+def _turn_text(turn: LocomoTurn) -> str:
     picture = f" [sends a picture: {turn.caption}]" if turn.caption else ""
     return f"{turn.speaker}: {turn.text}{picture}"
 
@@ -136,7 +136,7 @@ def _read_conversation(where: str, raw: object) -> Conversation:
     said = fields.field(where, raw, "conversation")
     sessions = _read_sessions(f"{where}, conversation", said)
     ids = [turn.id for session in sessions for turn in session.turns]
-    longdoc.refuse_doubles(where, "dia_id", ids)
+    longdoc.refuse_duplicates(where, "dia_id", ids)
     speakers = (fields.text(where, said, "speaker_a"), fields.text(where, said, "speaker_b"))
     questions = tuple(
         _read_question(at, one, set(ids)) for at, one in fields.items(where, raw, "qa")
@@ -144,7 +144,7 @@ def _read_conversation(where: str, raw: object) -> Conversation:
     return Conversation(name, speakers, sessions, questions)
 
 
-def _read_sessions(where: str, said: object) -> tuple[Session, ...]:
+def _read_sessions(where: str, said: object) -> tuple[LocomoSession, ...]:
     """By number. Dates without a session, or with an empty one, say nothing."""
     if not isinstance(said, dict):
         raise DataError(f"{where}: must be a JSON object, got {str(said)[:40]}")
@@ -154,7 +154,7 @@ def _read_sessions(where: str, said: object) -> tuple[Session, ...]:
     if not numbers:
         raise DataError(f"{where}: must have session_1, session_2, …, has no session")
     return tuple(
-        Session(
+        LocomoSession(
             n,
             fields.text(where, said, f"session_{n}_date_time"),
             tuple(_read_turn(at, turn) for at, turn in fields.items(where, said, f"session_{n}")),
@@ -163,10 +163,10 @@ def _read_sessions(where: str, said: object) -> tuple[Session, ...]:
     )
 
 
-def _read_turn(where: str, raw: object) -> Turn:
+def _read_turn(where: str, raw: object) -> LocomoTurn:
     captioned = isinstance(raw, dict) and raw.get("blip_caption")
     said = fields.field(where, raw, "text")
-    return Turn(
+    return LocomoTurn(
         fields.text(where, raw, "dia_id"),
         fields.text(where, raw, "speaker"),
         "" if captioned and said == "" else fields.text(where, raw, "text"),  # a picture alone
@@ -174,14 +174,14 @@ def _read_turn(where: str, raw: object) -> Turn:
     )
 
 
-def _read_question(where: str, raw: object, turns: set[str]) -> Question:
+def _read_question(where: str, raw: object, turns: set[str]) -> LocomoQuestion:
     category = fields.whole_number(where, raw, "category")
     if category not in CATEGORIES:
         raise DataError(f"{where}: category must be 1..{max(CATEGORIES)}, got {category}")
     is_adversarial = category == ADVERSARIAL
     has_answer = isinstance(raw, dict) and "answer" in raw
     ids = [(one, _turn_ids(one)) for one in _cited(where, raw)]
-    return Question(
+    return LocomoQuestion(
         fields.text(where, raw, "question"),
         category,
         fields.text_or_number(where, raw, "answer") if has_answer or not is_adversarial else None,

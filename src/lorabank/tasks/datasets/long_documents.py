@@ -14,7 +14,7 @@ from lorabank.errors import DataError
 from lorabank.tasks.datasets import narrativeqa, quality
 from lorabank.tasks.synthetic import chronicle, chronicle_questions
 
-NOT_SAID = "Not mentioned in the text."  # "not mentioned" is what LoCoMo's score looks for
+NOT_MENTIONED = "Not mentioned in the text."  # "not mentioned" is what LoCoMo's score looks for
 
 _REFUSAL = re.compile(
     r"(?:\bnot|\bnever|n[’']t) (?:\w+ ){0,2}(?:mentioned|stated|specified|provided|discussed|"
@@ -66,18 +66,20 @@ def is_refusal(reply: str) -> bool:
     return found is not None and not _BUT.search(reply, found.end())
 
 
-def ask(question: str, hint: str = "") -> str:
+def format_question(question: str, hint: str = "") -> str:
     """A question in words that want a short answer or `NOT_SAID`."""
-    task = f"Give only the answer, in a few words; if the text does not say, reply: {NOT_SAID}"
+    task = f"Give only the answer, in a few words; if the text does not say, reply: {NOT_MENTIONED}"
     return "\n".join(filter(None, [task, hint, f"Question: {question}"]))
 
 
-def choose(question: str, options: Sequence[str]) -> str:
+def format_choices(question: str, options: Sequence[str]) -> str:
     """A question with four options, asked as `quality` asks."""
-    return quality.to_example(quality.Question(question, tuple(options), "A", False)).question
+    return quality.to_example(
+        quality.QualityQuestion(question, tuple(options), "A", False)
+    ).question
 
 
-def refuse_doubles(where: object, what: str, names: Iterable[str]) -> None:
+def refuse_duplicates(where: object, what: str, names: Iterable[str]) -> None:
     """Nothing, if no name is twice among them.
 
     Raises:
@@ -91,20 +93,24 @@ def refuse_doubles(where: object, what: str, names: Iterable[str]) -> None:
 
 
 def from_chronicle(
-    told: chronicle.Chronicle, questions: Sequence[chronicle_questions.Question]
+    told: chronicle.Chronicle, questions: Sequence[chronicle_questions.ChronicleQuestion]
 ) -> LongDocument:
     asked = tuple(
         LongQuestion(
-            ask(one.text), () if one.answer is None else (one.answer,), (), one.kind, one.evidence
+            format_question(one.text),
+            () if one.answer is None else (one.answer,),
+            (),
+            one.kind,
+            one.evidence,
         )
         for one in questions
     )
     name = f"chronicle-{told.seed}"
-    return LongDocument(name, f"Chronicle {told.seed}", chronicle.text(told), asked)
+    return LongDocument(name, f"Chronicle {told.seed}", chronicle.render_text(told), asked)
 
 
 def from_narrativeqa(
-    book: narrativeqa.Book, questions: Sequence[narrativeqa.Question]
+    book: narrativeqa.Book, questions: Sequence[narrativeqa.NarrativeQuestion]
 ) -> LongDocument:
     examples = narrativeqa.to_examples(questions)
     asked = tuple(

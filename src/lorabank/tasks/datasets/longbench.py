@@ -31,7 +31,7 @@ _BARE = re.compile(r"The correct answer is ([A-D])")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class LongBenchQuestion:
     """One question with its text, which others may share."""
 
     id: str
@@ -46,7 +46,7 @@ class Question:
     context: str
 
 
-def read_questions(path: Path, *, is_other: bool = False) -> list[Question]:
+def read_questions(path: Path, *, is_other: bool = False) -> list[LongBenchQuestion]:
     """The questions of the file, in file order.
 
     Args:
@@ -59,7 +59,7 @@ def read_questions(path: Path, *, is_other: bool = False) -> list[Question]:
     """
     checksums.verify(path.parent)
     questions = [_read_question(where, raw) for where, raw in fields.records(path, "question")]
-    longdoc.refuse_doubles(path, "_id", (one.id for one in questions))
+    longdoc.refuse_duplicates(path, "_id", (one.id for one in questions))
     if not is_other:
         had = Counter(one.length for one in questions) + Counter(
             one.difficulty for one in questions
@@ -74,9 +74,9 @@ def read_questions(path: Path, *, is_other: bool = False) -> list[Question]:
     return questions
 
 
-def to_documents(questions: Sequence[Question]) -> list[LongDocument]:
+def to_documents(questions: Sequence[LongBenchQuestion]) -> list[LongDocument]:
     """Each text once, with the questions about it; it is named after the first of them."""
-    about: dict[str, list[Question]] = {}
+    about: dict[str, list[LongBenchQuestion]] = {}
     for one in questions:
         about.setdefault(one.context, []).append(one)
     return [
@@ -97,7 +97,7 @@ def letter_as_published(reply: str) -> str | None:
 
 
 def accuracy(
-    questions: Sequence[Question], chosen: Sequence[str | None], *, guessed: bool = False
+    questions: Sequence[LongBenchQuestion], chosen: Sequence[str | None], *, guessed: bool = False
 ) -> dict[str, float]:
     """Share right, 0..1, overall and for each difficulty and length there is.
 
@@ -124,21 +124,21 @@ def accuracy(
     return {group: fmean(scores) for group, scores in groups.items()}
 
 
-def _to_long(one: Question) -> LongQuestion:
+def _to_long(one: LongBenchQuestion) -> LongQuestion:
     return LongQuestion(_asked(one), (one.answer,), one.options, one.domain)
 
 
-def _asked(one: Question) -> str:
+def _asked(one: LongBenchQuestion) -> str:
     """Asks for the sentence that the published score reads, as a letter alone counts as nothing."""
     options = [f"{letter}: {text}" for letter, text in zip("ABCD", one.options, strict=True)]
     form = 'Reply with one sentence, "The correct answer is (X)", with its letter in place of X.'
     return "\n".join([one.question, *options, form])
 
 
-def _read_question(where: str, raw: object) -> Question:
+def _read_question(where: str, raw: object) -> LongBenchQuestion:
     if isinstance(raw, dict) and "choice_A" not in raw and "answers" in raw:
         raise DataError(f"{where}: a record of the first LongBench; take data.json of LongBench v2")
-    return Question(
+    return LongBenchQuestion(
         fields.text(where, raw, "_id"),
         fields.text(where, raw, "domain"),
         fields.text(where, raw, "sub_domain"),

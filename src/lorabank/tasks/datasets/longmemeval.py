@@ -40,7 +40,7 @@ _ROLES = ("user", "assistant")
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class LongMemEvalTurn:
     """What is said at a time."""
 
     role: str
@@ -50,17 +50,17 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class LongMemEvalSession:
     """One chat. In 13 histories of S one stands twice, at two dates."""
 
     id: str
     date: str
     """"2023/05/30 (Tue) 21:56"."""
-    turns: tuple[Turn, ...]
+    turns: tuple[LongMemEvalTurn, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class LongMemEvalQuestion:
     """What is asked, with the history it is asked about."""
 
     id: str
@@ -69,7 +69,7 @@ class Question:
     answer: str
     """For a preference what a good reply heeds; for what was never told why it has no answer."""
     date: str
-    sessions: tuple[Session, ...]
+    sessions: tuple[LongMemEvalSession, ...]
     """By date."""
     evidence: tuple[str, ...]
     """Ids of sessions."""
@@ -79,7 +79,7 @@ class Question:
         return self.id.endswith(ABSTENTION)
 
 
-def read_questions(path: Path, *, is_other: bool = False) -> list[Question]:
+def read_questions(path: Path, *, is_other: bool = False) -> list[LongMemEvalQuestion]:
     """The questions of a file, in file order.
 
     Args:
@@ -93,7 +93,7 @@ def read_questions(path: Path, *, is_other: bool = False) -> list[Question]:
     """
     checksums.verify(path.parent)
     questions = [_read_question(where, raw) for where, raw in fields.records(path, "question")]
-    longdoc.refuse_doubles(path, "question_id", (one.id for one in questions))
+    longdoc.refuse_duplicates(path, "question_id", (one.id for one in questions))
     if not is_other:
         had = Counter(one.type for one in questions)
         if had != N_QUESTIONS:
@@ -105,26 +105,26 @@ def read_questions(path: Path, *, is_other: bool = False) -> list[Question]:
     return questions
 
 
-def to_document(one: Question) -> LongDocument:
+def to_document(one: LongMemEvalQuestion) -> LongDocument:
     """The history, chats with their dates, and the one question about it."""
     text = "\n\n".join(map(_session_text, one.sessions))
-    prompt = longdoc.ask(one.question, f"Today is {one.date}.")
+    prompt = longdoc.format_question(one.question, f"Today is {one.date}.")
     answers = () if one.is_abstention else (one.answer,)
     asked = LongQuestion(prompt, answers, (), one.type, one.evidence)
     return LongDocument(one.id, f"Chats before {one.date}", text, (asked,))
 
 
-def _session_text(session: Session) -> str:
+def _session_text(session: LongMemEvalSession) -> str:
     turns = [f"{turn.role.title()}: {turn.text}" for turn in session.turns]
     return "\n".join([f"Chat of {session.date}", *turns])
 
 
-def _read_question(where: str, raw: object) -> Question:
+def _read_question(where: str, raw: object) -> LongMemEvalQuestion:
     name, kind = fields.text(where, raw, "question_id"), fields.text(where, raw, "question_type")
     where = f"{where} ({name})"
     if kind not in N_QUESTIONS:
         raise DataError(f"{where}: question_type must be {', '.join(N_QUESTIONS)}, got {kind!r}")
-    question = Question(
+    question = LongMemEvalQuestion(
         name,
         kind,
         fields.text(where, raw, "question"),
@@ -142,7 +142,7 @@ def _read_question(where: str, raw: object) -> Question:
     return question
 
 
-def _read_sessions(where: str, raw: object) -> tuple[Session, ...]:
+def _read_sessions(where: str, raw: object) -> tuple[LongMemEvalSession, ...]:
     ids, dates = (fields.texts(where, raw, f"haystack_{k}") for k in ("session_ids", "dates"))
     chats = fields.items(where, raw, "haystack_sessions")
     if not len(ids) == len(dates) == len(chats):
@@ -151,25 +151,27 @@ def _read_sessions(where: str, raw: object) -> tuple[Session, ...]:
             f"ids and {len(dates)} dates"
         )
     sessions = [
-        Session(name, _date(at, date), _read_turns(at, chat))
+        LongMemEvalSession(name, _date(at, date), _read_turns(at, chat))
         for name, date, (at, chat) in zip(ids, dates, chats, strict=True)
     ]
     return tuple(sorted(sessions, key=lambda one: one.date))
 
 
-def _read_turns(where: str, chat: object) -> tuple[Turn, ...]:
+def _read_turns(where: str, chat: object) -> tuple[LongMemEvalTurn, ...]:
     if not isinstance(chat, list):
         raise DataError(f"{where}: must be a list of turns, got {str(chat)[:40]}")
     return tuple(_read_turn(f"{where}, turn {i}", turn) for i, turn in enumerate(chat, start=1))
 
 
-def _read_turn(where: str, raw: object) -> Turn:
+def _read_turn(where: str, raw: object) -> LongMemEvalTurn:
     role, said = fields.text(where, raw, "role"), fields.field(where, raw, "content")
     if role not in _ROLES:
         raise DataError(f"{where}: role must be {' or '.join(_ROLES)}, got {role!r}")
     if not isinstance(said, str):
         raise DataError(f"{where}: content must be text, got {str(said)[:40]}")
-    return Turn(role, said.strip(), isinstance(raw, dict) and raw.get("has_answer") is True)
+    return LongMemEvalTurn(
+        role, said.strip(), isinstance(raw, dict) and raw.get("has_answer") is True
+    )
 
 
 def _date(where: str, text: str) -> str:

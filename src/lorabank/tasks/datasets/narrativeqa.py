@@ -31,7 +31,7 @@ class Book:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class NarrativeQuestion:
     """What is asked, and every answer that counts as right."""
 
     question: str
@@ -61,7 +61,7 @@ def read_books(path: Path, *, as_published: bool = False) -> list[Book]:
     return [Book(b.id, b.n_raw_tokens, b.summary, gutenberg.clean(b.text)) for b in books]
 
 
-def read_questions(path: Path) -> list[Question]:
+def read_questions(path: Path) -> list[NarrativeQuestion]:
     """The questions of one file, in file order.
 
     Raises:
@@ -79,18 +79,18 @@ def read_questions(path: Path) -> list[Question]:
         if question in asked:
             raise DataError(f"{where}: asks what line {asked[question]} asks; keep one of the two")
         asked[question] = line
-        questions.append(Question(question, answers))
+        questions.append(NarrativeQuestion(question, answers))
     if not questions:
         raise DataError(f"{path}: no questions in it; give one line for each")
     return questions
 
 
-def read_questions_about(folder: Path, books: Sequence[Book]) -> dict[str, list[Question]]:
+def read_questions_about(folder: Path, books: Sequence[Book]) -> dict[str, list[NarrativeQuestion]]:
     """Of each book its questions, by the whole of its id: part of one may fit another book."""
     return {book.id: read_questions(folder / f"doc_{book.id}_eval.jsonl") for book in books}
 
 
-def to_examples(questions: Sequence[Question]) -> list[Example]:
+def to_examples(questions: Sequence[NarrativeQuestion]) -> list[Example]:
     """Each question, asked for its answer alone, with the first of its answers."""
     return [
         from_pair(
@@ -101,7 +101,7 @@ def to_examples(questions: Sequence[Question]) -> list[Example]:
 
 
 def rouge_as_published(
-    replies: Mapping[str, Sequence[str]], questions: Mapping[str, Sequence[Question]]
+    replies: Mapping[str, Sequence[str]], questions: Mapping[str, Sequence[NarrativeQuestion]]
 ) -> float:
     """ROUGE-L without stems, the best answer counting: mean over books of their means, times 100.
 
@@ -117,7 +117,9 @@ def rouge_as_published(
     return 100 * fmean(_mean_of_book(i, replies[i], asked) for i, asked in questions.items())
 
 
-def _mean_of_book(book_id: str, replies: Sequence[str], questions: Sequence[Question]) -> float:
+def _mean_of_book(
+    book_id: str, replies: Sequence[str], questions: Sequence[NarrativeQuestion]
+) -> float:
     if not questions or len(replies) != len(questions):
         raise UsageError(
             f"book {book_id} must have one reply to each of its questions, one at least, got "

@@ -22,7 +22,7 @@ N_ARTICLES, N_QUESTIONS = 115, 2086
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class QualityQuestion:
     """One question with its four options."""
 
     question: str
@@ -38,7 +38,7 @@ class Article:
 
     number: int
     text: str
-    questions: tuple[Question, ...]
+    questions: tuple[QualityQuestion, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def read_articles(path: Path, *, is_part: bool = False) -> list[Article]:
     return articles
 
 
-def to_example(question: Question) -> Example:
+def to_example(question: QualityQuestion) -> Example:
     """Asked for the letter alone."""
     options = [f"{of}: {text}" for of, text in zip(LETTERS, question.options, strict=True)]
     task = "Reply with the letter of the correct option and nothing else."
@@ -155,7 +155,7 @@ def _article(number: int, text: str, asked: Iterable[tuple[str, object]]) -> Art
     return Article(number, text, tuple(_read_question(where, raw) for where, raw in asked))
 
 
-def _read_question(where: str, raw: object) -> Question:
+def _read_question(where: str, raw: object) -> QualityQuestion:
     question, options = fields.text(where, raw, "question"), fields.texts(where, raw, "options")
     if len(options) != len(LETTERS):
         raise DataError(f"{where}: options must be {len(LETTERS)} texts, got {len(options)}")
@@ -165,4 +165,4 @@ def _read_question(where: str, raw: object) -> Question:
     is_hard = fields.field(where, raw, "hard")
     if not isinstance(is_hard, bool):
         raise DataError(f"{where}: hard must be true or false, got {is_hard!r}")
-    return Question(question, options, LETTERS[answer], is_hard)
+    return QualityQuestion(question, options, LETTERS[answer], is_hard)

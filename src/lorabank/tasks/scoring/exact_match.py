@@ -21,7 +21,7 @@ def is_same_text(answer: str, reply: str) -> bool:
 
 def is_right_as_published(answer: str, reply: str) -> bool:
     """As the reference evaluators judge: phone numbers by digits, other answers by first line."""
-    if phonebook.bits(answer) is not None:
+    if phonebook.entropy_bits(answer) is not None:
         return phonebook.is_recalled_as_published(answer, reply)
     return is_same_text(answer, reply.strip().split("\n")[0])
 

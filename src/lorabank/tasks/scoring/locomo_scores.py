@@ -17,7 +17,7 @@ from collections.abc import Callable
 from statistics import fmean
 
 from lorabank.errors import UnavailableError
-from lorabank.tasks.datasets.locomo import ADVERSARIAL, Question
+from lorabank.tasks.datasets.locomo import ADVERSARIAL, LocomoQuestion
 from lorabank.tasks.datasets.long_documents import is_refusal
 
 MULTI_HOP, OPEN_DOMAIN = 1, 3
@@ -27,7 +27,7 @@ _DROPPED = re.compile(r"\b(a|an|the|and)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def score_as_published(reply: str, question: Question) -> float:
+def score_as_published(reply: str, question: LocomoQuestion) -> float:
     """0..1; the mean over all questions is reported, and that over each category."""
     if question.category == ADVERSARIAL:
         return float(any(phrase in reply.lower() for phrase in _REFUSALS))
@@ -37,7 +37,7 @@ def score_as_published(reply: str, question: Question) -> float:
     return _f1(reply, _without_reason(answer) if question.category == OPEN_DOMAIN else answer)
 
 
-def score(reply: str, question: Question) -> float:
+def score(reply: str, question: LocomoQuestion) -> float:
     """0..1, on the same questions.
 
     A reply to a multi-hop question pays for parts that are not in the answer: F1 of what is found

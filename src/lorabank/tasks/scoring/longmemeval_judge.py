@@ -12,7 +12,7 @@ from statistics import fmean
 
 from lorabank.errors import UsageError
 from lorabank.tasks.datasets.long_documents import is_refusal
-from lorabank.tasks.datasets.longmemeval import PREFERENCE, Question
+from lorabank.tasks.datasets.longmemeval import PREFERENCE, LongMemEvalQuestion
 from lorabank.tasks.scoring import text_metrics
 
 _WHOLE = (
@@ -41,7 +41,7 @@ ABSTENTION_RUBRIC = (
 _VERDICT = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
 
 
-def prompt(reply: str, question: Question) -> str:
+def prompt(reply: str, question: LongMemEvalQuestion) -> str:
     """What to ask the judge, who is to say yes or no."""
     rubric = ABSTENTION_RUBRIC if question.is_abstention else RUBRICS[question.type]
     return (
@@ -61,7 +61,9 @@ def is_right(verdict: str) -> bool | None:
     return found[1].lower() == "yes" if found else None
 
 
-def accuracy(questions: Sequence[Question], rights: Sequence[bool | None]) -> dict[str, float]:
+def accuracy(
+    questions: Sequence[LongMemEvalQuestion], rights: Sequence[bool | None]
+) -> dict[str, float]:
     """Share right of what was judged, 0..1.
 
     Returns: "overall", "by_type" (the mean of the types' shares), "abstention" if such were judged,
@@ -89,7 +91,7 @@ def accuracy(questions: Sequence[Question], rights: Sequence[bool | None]) -> di
     return means | ({"abstention": fmean(abstained)} if abstained else {}) | shares
 
 
-def token_f1(reply: str, question: Question) -> float | None:
+def token_f1(reply: str, question: LongMemEvalQuestion) -> float | None:
     """0..1 without a judge; not published.
 
     What was never told is right if refused. None for a preference, whose reference is no answer.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from lorabank.errors import UsageError
 from lorabank.tasks.synthetic import chronicle_lore as lore
-from lorabank.tasks.synthetic.chronicle_world import Chapter, Fact, chapters
+from lorabank.tasks.synthetic.chronicle_world import Chapter, ChronicleFact, chapters
 
 MIN_LENGTH, MAX_LENGTH = 500, 250_000  # of whatever is counted; at least a few chapters of it
 
@@ -62,7 +62,7 @@ def build(length: int, *, seed: int, count: Callable[[str], int] = count_words) 
     return Chronicle(seed, tuple(told))
 
 
-def sentence(fact: Fact) -> str:
+def render_sentence(fact: ChronicleFact) -> str:
     """The fact as its chapter tells it."""
     if fact.relation == lore.REEVE:
         form = lore.REEVE_STATEMENTS[fact.form]
@@ -72,25 +72,25 @@ def sentence(fact: Fact) -> str:
     return told[0].upper() + told[1:]
 
 
-def chapter_text(chapter: Chapter) -> str:
-    told = [lore.OPENINGS[chapter.opening], *map(sentence, chapter.facts)]
+def render_chapter(chapter: Chapter) -> str:
+    told = [lore.OPENINGS[chapter.opening], *map(render_sentence, chapter.facts)]
     paragraphs = [" ".join(told[i : i + _SENTENCES]) for i in range(0, len(told), _SENTENCES)]
     return "\n\n".join([f"Chapter {chapter.number}. The year {chapter.year}.", *paragraphs])
 
 
-def text(chronicle: Chronicle) -> str:
-    return "\n\n".join(to_documents(chronicle))
+def render_text(chronicle: Chronicle) -> str:
+    return "\n\n".join(render_chapters(chronicle))
 
 
-def to_documents(chronicle: Chronicle) -> list[str]:
+def render_chapters(chronicle: Chronicle) -> list[str]:
     """The text of each chapter, of chapter 1 first."""
-    return [chapter_text(chapter) for chapter in chronicle.chapters]
+    return [render_chapter(chapter) for chapter in chronicle.chapters]
 
 
 def _cut_to(chapter: Chapter, left: int, count: Callable[[str], int]) -> tuple[Chapter, int]:
     """The chapter without the last facts that do not fit in `left`, and its size."""
     while True:
-        size = count(f"\n\n{chapter_text(chapter)}")  # as it stands in the whole
+        size = count(f"\n\n{render_chapter(chapter)}")  # as it stands in the whole
         if size <= left or not chapter.facts:
             return chapter, size
         chapter = replace(chapter, facts=chapter.facts[:-1])

@@ -15,7 +15,7 @@ PERSON, PLACE, EVENT = "person", "place", "event"
 
 
 @dataclass(frozen=True, slots=True)
-class Relation:
+class ChronicleRelation:
     """What may be said of a subject once: {s} is the subject, {v} the value."""
 
     id: str
@@ -32,7 +32,7 @@ class Relation:
 
 
 _RELATIONS = (
-    Relation(
+    ChronicleRelation(
         "birthplace",
         PERSON,
         (
@@ -44,7 +44,7 @@ _RELATIONS = (
         PLACE,
         "the town where {s} was born",
     ),
-    Relation(
+    ChronicleRelation(
         "birth_year",
         PERSON,
         (
@@ -54,7 +54,7 @@ _RELATIONS = (
         ),
         ("In which year was {s} born?", "What was the year of birth of {s}?"),
     ),
-    Relation(
+    ChronicleRelation(
         "trade",
         PERSON,
         (
@@ -64,7 +64,7 @@ _RELATIONS = (
         ),
         ("What was the trade of {s}?", "By what trade did {s} live?"),
     ),
-    Relation(
+    ChronicleRelation(
         "teacher",
         PERSON,
         (
@@ -76,7 +76,7 @@ _RELATIONS = (
         PERSON,
         "the teacher of {s}",
     ),
-    Relation(
+    ChronicleRelation(
         "keepsake",
         PERSON,
         (
@@ -87,7 +87,7 @@ _RELATIONS = (
         ("What did {s} carry everywhere?", "What was the keepsake of {s}?"),
         reverse="Who carried a {v} everywhere?",
     ),
-    Relation(
+    ChronicleRelation(
         "home",
         PERSON,
         (
@@ -99,7 +99,7 @@ _RELATIONS = (
         PLACE,
         "the town where {s} settled",
     ),
-    Relation(
+    ChronicleRelation(
         "river",
         PLACE,
         (
@@ -110,7 +110,7 @@ _RELATIONS = (
         ("On which river does {s} stand?", "Which river runs past {s}?"),
         reverse="Which town stands on the river {v}?",
     ),
-    Relation(
+    ChronicleRelation(
         "product",
         PLACE,
         (
@@ -120,7 +120,7 @@ _RELATIONS = (
         ),
         ("For which goods was {s} known?", "What did traders buy in {s}?"),
     ),
-    Relation(
+    ChronicleRelation(
         "founder",
         PLACE,
         (
@@ -132,7 +132,7 @@ _RELATIONS = (
         PERSON,
         "the founder of {s}",
     ),
-    Relation(
+    ChronicleRelation(
         "date",
         EVENT,
         (
@@ -142,7 +142,7 @@ _RELATIONS = (
         ),
         ("On what date did {s} begin?", "What was the first day of {s}?"),
     ),
-    Relation(
+    ChronicleRelation(
         "leader",
         EVENT,
         (
@@ -154,7 +154,7 @@ _RELATIONS = (
         PERSON,
         "the leader of {s}",
     ),
-    Relation(
+    ChronicleRelation(
         "length",
         EVENT,
         (
@@ -164,7 +164,7 @@ _RELATIONS = (
         ),
         ("How long did {s} last?", "How many days did {s} take?"),
     ),
-    Relation(
+    ChronicleRelation(
         "cost",
         EVENT,
         (

@@ -15,19 +15,19 @@ from itertools import chain, pairwise, zip_longest
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import Example, from_pair
 from lorabank.tasks.synthetic import chronicle_lore as lore
-from lorabank.tasks.synthetic.chronicle import Chronicle, sentence
-from lorabank.tasks.synthetic.chronicle_lore import REEVE, RELATIONS, Relation
-from lorabank.tasks.synthetic.chronicle_world import Date, Fact, draw_name
+from lorabank.tasks.synthetic.chronicle import Chronicle, render_sentence
+from lorabank.tasks.synthetic.chronicle_lore import REEVE, RELATIONS, ChronicleRelation
+from lorabank.tasks.synthetic.chronicle_world import ChronicleFact, Date, draw_name
 
 SINGLE, MULTI, TEMPORAL, UNANSWERABLE = "single", "multi", "temporal", "unanswerable"
 KINDS = (SINGLE, MULTI, TEMPORAL, UNANSWERABLE)
-NOT_SAID = "The chronicle does not say."
+NOT_STATED = "The chronicle does not say."
 
 _STRANGERS = 0.25  # for each person named
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ChronicleQuestion:
     """One thing to ask, and what is known about it."""
 
     kind: str
@@ -44,23 +44,25 @@ class Question:
 class _Told:
     """What a chronicle says, to look up."""
 
-    chapter: dict[Fact, int]
-    of: dict[str, dict[str, Fact]]
+    chapter: dict[ChronicleFact, int]
+    of: dict[str, dict[str, ChronicleFact]]
     """Subject -> relation -> fact."""
-    reeves: dict[str, list[Fact]]
+    reeves: dict[str, list[ChronicleFact]]
     """Seat -> who became its reeve, the first first."""
     named: dict[str, str]
     """Everyone and everything -> PERSON, PLACE or EVENT."""
     years: range
 
-    def question(self, kind: str, text: str, answer: str, facts: Sequence[Fact]) -> Question:
+    def question(
+        self, kind: str, text: str, answer: str, facts: Sequence[ChronicleFact]
+    ) -> ChronicleQuestion:
         chapters = tuple(self.chapter[fact] for fact in facts)
-        return Question(kind, text, answer, chapters, tuple(map(sentence, facts)))
+        return ChronicleQuestion(kind, text, answer, chapters, tuple(map(render_sentence, facts)))
 
 
-def ask(
+def draw_questions(
     chronicle: Chronicle, kind: str, n_questions: int | None = None, *, seed: int
-) -> list[Question]:
+) -> list[ChronicleQuestion]:
     """Questions of one kind, none twice; all there are if no number is given.
 
     Fewer are the first of more with the same seed.
@@ -85,10 +87,10 @@ def ask(
     return found[:n_questions]
 
 
-def to_examples(questions: Sequence[Question]) -> list[Example]:
+def to_examples(questions: Sequence[ChronicleQuestion]) -> list[Example]:
     """To train on or probe with; what is not said is answered so."""
     return [
-        from_pair(one.text, NOT_SAID if one.answer is None else one.answer) for one in questions
+        from_pair(one.text, NOT_STATED if one.answer is None else one.answer) for one in questions
     ]
 
 
@@ -110,7 +112,7 @@ def _look_up(chronicle: Chronicle) -> _Told:
     return told
 
 
-def _single(told: _Told, rng: random.Random) -> Iterator[Question]:
+def _single(told: _Told, rng: random.Random) -> Iterator[ChronicleQuestion]:
     for fact in _facts(told):
         relation = RELATIONS[fact.relation]
         yield told.question(SINGLE, _wording(relation, fact.subject, rng), fact.value, [fact])
@@ -118,7 +120,7 @@ def _single(told: _Told, rng: random.Random) -> Iterator[Question]:
             yield told.question(SINGLE, relation.reverse.format(v=fact.value), fact.subject, [fact])
 
 
-def _multi(told: _Told, rng: random.Random) -> Iterator[Question]:
+def _multi(told: _Told, rng: random.Random) -> Iterator[ChronicleQuestion]:
     for facts in _chains(told):
         for last in told.of.get(facts[-1].value, {}).values():
             text = _wording(RELATIONS[last.relation], _described(facts), rng)
@@ -127,7 +129,7 @@ def _multi(told: _Told, rng: random.Random) -> Iterator[Question]:
                 yield told.question(MULTI, text, last.value, path)
 
 
-def _temporal(told: _Told, rng: random.Random) -> Iterator[Question]:
+def _temporal(told: _Told, rng: random.Random) -> Iterator[ChronicleQuestion]:
     for one, other in _pairs(told, rng):
         text = f"Which came first, {one.subject} or {other.subject}?"
         first = min((one, other), key=_date)
@@ -147,7 +149,7 @@ def _temporal(told: _Told, rng: random.Random) -> Iterator[Question]:
                 yield told.question(TEMPORAL, text, one.value, [one, other])
 
 
-def _unanswerable(told: _Told, rng: random.Random) -> list[Question]:
+def _unanswerable(told: _Told, rng: random.Random) -> list[ChronicleQuestion]:
     """A mix, one of each sort in turn while there are any."""
     sorts = [
         list(sort(told, rng)) for sort in (_untold, _broken, _no_event, _no_stranger, _no_reeve)
@@ -155,7 +157,7 @@ def _unanswerable(told: _Told, rng: random.Random) -> list[Question]:
     for texts in sorts:
         rng.shuffle(texts)
     mixed = chain.from_iterable(zip_longest(*sorts))
-    return [Question(UNANSWERABLE, text, None) for text in mixed if text is not None]
+    return [ChronicleQuestion(UNANSWERABLE, text, None) for text in mixed if text is not None]
 
 
 def _untold(told: _Told, rng: random.Random) -> Iterator[str]:
@@ -196,11 +198,11 @@ def _no_reeve(told: _Told, rng: random.Random) -> Iterator[str]:
             yield f"Who was reeve of {place} in the year {rng.choice(told.years)}?"
 
 
-def _facts(told: _Told) -> Iterator[Fact]:
+def _facts(told: _Told) -> Iterator[ChronicleFact]:
     return (fact for facts in told.of.values() for fact in facts.values())
 
 
-def _chains(told: _Told) -> Iterator[list[Fact]]:
+def _chains(told: _Told) -> Iterator[list[ChronicleFact]]:
     """One fact or more, each on the value of the one before, the last value a person or place."""
     for fact in _facts(told):
         if RELATIONS[fact.relation].value:
@@ -210,7 +212,7 @@ def _chains(told: _Told) -> Iterator[list[Fact]]:
                     yield [fact, then]  # and the last fact: three at most
 
 
-def _described(facts: Sequence[Fact]) -> str:
+def _described(facts: Sequence[ChronicleFact]) -> str:
     """The value at the end of a chain, by the subject at its beginning."""
     name = facts[0].subject
     for fact in facts:
@@ -218,14 +220,14 @@ def _described(facts: Sequence[Fact]) -> str:
     return name
 
 
-def _pairs(told: _Told, rng: random.Random) -> Iterator[tuple[Fact, Fact]]:
+def _pairs(told: _Told, rng: random.Random) -> Iterator[tuple[ChronicleFact, ChronicleFact]]:
     """Beginnings of events, each with another of another year; no two twice."""
     dates = [fact for fact in _facts(told) if fact.relation == "date"]
     rng.shuffle(dates)
     return pairwise(dates)
 
 
-def _date(fact: Fact) -> Date:
+def _date(fact: ChronicleFact) -> Date:
     assert fact.date is not None  # events and reeves have one
     return fact.date
 
@@ -234,14 +236,14 @@ def _named(told: _Told, kind: str) -> list[str]:
     return [name for name, its_kind in told.named.items() if its_kind == kind]
 
 
-def _relations_of(kind: str) -> list[Relation]:
+def _relations_of(kind: str) -> list[ChronicleRelation]:
     return [relation for relation in RELATIONS.values() if relation.subject == kind]
 
 
-def _missing(told: _Told, name: str) -> list[Relation]:
+def _missing(told: _Told, name: str) -> list[ChronicleRelation]:
     known = told.of.get(name, {})
     return [one for one in _relations_of(told.named[name]) if one.id not in known]
 
 
-def _wording(relation: Relation, subject: str, rng: random.Random) -> str:
+def _wording(relation: ChronicleRelation, subject: str, rng: random.Random) -> str:
     return rng.choice(relation.questions).format(s=subject)

@@ -36,7 +36,7 @@ class Date:
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class ChronicleFact:
     """One sentence: of each subject a relation is told once, except who became reeve of a town."""
 
     subject: str
@@ -54,7 +54,7 @@ class Chapter:
 
     number: int  # from 1
     opening: int
-    facts: tuple[Fact, ...]
+    facts: tuple[ChronicleFact, ...]
 
     @property
     def year(self) -> int:
@@ -77,7 +77,7 @@ class _World:
     reeves: dict[str, set[str]] = field(default_factory=dict)  # of a seat, all so far
     events: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
-    untold: list[Fact] = field(default_factory=list)
+    untold: list[ChronicleFact] = field(default_factory=list)
 
 
 def chapters(rng: random.Random) -> Iterator[Chapter]:
@@ -93,8 +93,8 @@ def chapters(rng: random.Random) -> Iterator[Chapter]:
             )
         number += 1
         year = FIRST_YEAR - 1 + number
-        now: list[Fact] = []
-        later: list[Fact] = []
+        now: list[ChronicleFact] = []
+        later: list[ChronicleFact] = []
         for _ in range(_FIRST_TOWNS if number == 1 else number % 2):
             _tell_first(world, _new_place(world), now, later)
         for _ in range(_PEOPLE):
@@ -109,19 +109,21 @@ def chapters(rng: random.Random) -> Iterator[Chapter]:
         yield Chapter(number, rng.randrange(len(lore.OPENINGS)), tuple(now))
 
 
-def _tell_first(world: _World, facts: list[Fact], now: list[Fact], later: list[Fact]) -> None:
+def _tell_first(
+    world: _World, facts: list[ChronicleFact], now: list[ChronicleFact], later: list[ChronicleFact]
+) -> None:
     first, *rest = _kept(world.rng, facts) or facts
     now.append(first)
     later += rest
 
 
-def _kept(rng: random.Random, facts: list[Fact]) -> list[Fact]:
+def _kept(rng: random.Random, facts: list[ChronicleFact]) -> list[ChronicleFact]:
     kept = [fact for fact in facts if rng.random() < _KEPT]
     rng.shuffle(kept)
     return kept
 
 
-def _new_place(world: _World) -> list[Fact]:
+def _new_place(world: _World) -> list[ChronicleFact]:
     rng = world.rng
     place = _new_name(
         world, lambda: "".join(rng.sample(lore.SYLLABLES, k=2)).title() + rng.choice(lore.SUFFIXES)
@@ -137,7 +139,7 @@ def _new_place(world: _World) -> list[Fact]:
     return facts
 
 
-def _new_person(world: _World, year: int) -> list[Fact]:
+def _new_person(world: _World, year: int) -> list[ChronicleFact]:
     rng = world.rng
     person, born = _new_name(world, lambda: draw_name(rng)), year - rng.randint(18, 50)
     facts = [
@@ -153,7 +155,7 @@ def _new_person(world: _World, year: int) -> list[Fact]:
     return facts
 
 
-def _new_event(world: _World, year: int) -> list[Fact]:
+def _new_event(world: _World, year: int) -> list[ChronicleFact]:
     rng = world.rng
     while (event := f"the {rng.choice(lore.EVENTS)} of {rng.choice(world.places)}") in world.events:
         pass
@@ -167,7 +169,7 @@ def _new_event(world: _World, year: int) -> list[Fact]:
     ]
 
 
-def _new_reeve(world: _World, year: int) -> Fact:
+def _new_reeve(world: _World, year: int) -> ChronicleFact:
     """Someone who has not ruled that town before: else who came next would have two answers."""
     rng = world.rng
     seat = rng.choice(list(world.reeves))
@@ -177,14 +179,14 @@ def _new_reeve(world: _World, year: int) -> Fact:
     return replace(_fact(rng, seat, lore.REEVE, person), date=_day(rng, year))
 
 
-def _pop_any(world: _World) -> Fact:
+def _pop_any(world: _World) -> ChronicleFact:
     last, i = len(world.untold) - 1, world.rng.randrange(len(world.untold))
     world.untold[i], world.untold[last] = world.untold[last], world.untold[i]
     return world.untold.pop()
 
 
-def _fact(rng: random.Random, subject: str, relation: str, value: str) -> Fact:
-    return Fact(subject, relation, value, rng.randrange(3))
+def _fact(rng: random.Random, subject: str, relation: str, value: str) -> ChronicleFact:
+    return ChronicleFact(subject, relation, value, rng.randrange(3))
 
 
 def _living(world: _World) -> tuple[str, int]:

@@ -26,14 +26,14 @@ _LINE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class PhonebookEntry:
     """One line of the book. Texts are rendered from it, never parsed back into it."""
 
     name: str
     number: str  # "ddd-ddd-dddd"
 
 
-def build(size: int, *, seed: int) -> tuple[Fact, ...]:
+def build(size: int, *, seed: int) -> tuple[PhonebookEntry, ...]:
     """Draw `size` facts, no name and no number twice.
 
     A smaller book is a prefix of a larger one with the same seed: the points of a capacity
@@ -47,20 +47,20 @@ def build(size: int, *, seed: int) -> tuple[Fact, ...]:
     # One stream each: from a shared one, drawing more names would shift every number.
     names = _distinct(size, _name, random.Random(f"name/{seed}"))
     numbers = _distinct(size, _number, random.Random(f"number/{seed}"))
-    return tuple(map(Fact, names, numbers))
+    return tuple(map(PhonebookEntry, names, numbers))
 
 
-def question(fact: Fact) -> str:
+def render_question(fact: PhonebookEntry) -> str:
     return f"What is the phone number of {fact.name}?"
 
 
-def read_line(text: str) -> Fact | None:
+def read_line(text: str) -> PhonebookEntry | None:
     """The fact in one row of a published slice, or None if the row is something else."""
     match = _LINE.fullmatch(text.strip())
-    return Fact(match["name"], match["number"]) if match else None
+    return PhonebookEntry(match["name"], match["number"]) if match else None
 
 
-def bits(answer: str) -> float | None:
+def entropy_bits(answer: str) -> float | None:
     """Entropy of an answer that is a phone number, None of any other."""
     return BITS_PER_FACT if re.fullmatch(_NUMBER, answer.strip()) else None
 

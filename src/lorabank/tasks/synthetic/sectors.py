@@ -18,7 +18,7 @@ from lorabank.tasks.synthetic import phonebook
 T = TypeVar("T")
 
 
-def cut(things: Sequence[T], n_sectors: int) -> list[tuple[T, ...]]:
+def split_evenly(things: Sequence[T], n_sectors: int) -> list[tuple[T, ...]]:
     """Runs of `things` in order, the longer ones first; together they are `things`.
 
     Raises:
@@ -40,7 +40,7 @@ def build(n_facts: int, n_sectors: int, *, seed: int) -> list[tuple[Example, ...
     Raises:
         UsageError: a size no phone book has, or more sectors than facts.
     """
-    return cut(from_phonebook(phonebook.build(n_facts, seed=seed)), n_sectors)
+    return split_evenly(from_phonebook(phonebook.build(n_facts, seed=seed)), n_sectors)
 
 
 def read_sectors(path: Path) -> list[tuple[Example, ...]]:
