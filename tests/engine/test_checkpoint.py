@@ -13,10 +13,11 @@ import torch
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.learn import plan_job
 from lorabank.engine.models.registry import find_model
+from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.jobs import Job, Outcome, Progress
 from lorabank.engine.training.progress import FleetProgress
 from lorabank.engine.training.settings import PAPER, SOUND
-from lorabank.engine.training.train import train
+from lorabank.engine.training.train import FleetSettings, train
 from lorabank.errors import StorageError, UsageError
 from lorabank.tasks.examples import from_pair
 
@@ -31,8 +32,8 @@ base = here.load(Path(sys.argv[1]))
 def stop(progress):
     if progress.done == 2 and progress.jobs[2].exposures > 1:
         os.kill(os.getpid(), signal.SIGKILL)
-here.train(base, here.jobs_of_all_kinds(base), width=2, on_round=stop,
-           checkpoint=Path(sys.argv[2]), checkpoint_every_s=0.0)
+here.train(base, here.jobs_of_all_kinds(base), fleet_settings=here.FleetSettings(2),
+           checkpoint=here.CheckpointSettings(Path(sys.argv[2]), every_s=0.0), on_round=stop)
 """
 
 
@@ -87,19 +88,25 @@ def test_a_killed_run_goes_on_and_ends_the_same(tiny: Base, tmp_path: Path):
     seen: list[FleetProgress] = []
     base = load(tiny.info.path)
     resumed = train(
-        base, jobs_of_all_kinds(base), checkpoint=folder, checkpoint_every_s=0, on_round=seen.append
+        base,
+        jobs_of_all_kinds(base),
+        checkpoint=CheckpointSettings(folder, every_s=0),
+        on_round=seen.append,
     )
     assert seen[0].done >= 1  # it did not start over
     assert not folder.exists()
     base = load(tiny.info.path)
     jobs = jobs_of_all_kinds(base)
-    assert_same(resumed, [replace(o, job=o.job) for o in train(base, jobs, width=2)])
+    assert_same(
+        resumed,
+        [replace(o, job=o.job) for o in train(base, jobs, fleet_settings=FleetSettings(width=2))],
+    )
 
 
 @pytest.mark.parametrize("at", [1, 5, 10, 16])
 def test_cut_anywhere_it_ends_the_same(tiny: Base, tmp_path: Path, at: int):
     jobs, rounds = jobs_of_all_kinds(tiny), 0
-    whole = train(tiny, jobs, width=3)
+    whole = train(tiny, jobs, fleet_settings=FleetSettings(width=3))
 
     def cut(_: FleetProgress) -> None:
         nonlocal rounds
@@ -109,9 +116,23 @@ def test_cut_anywhere_it_ends_the_same(tiny: Base, tmp_path: Path, at: int):
 
     base = load(tiny.info.path)
     with pytest.raises(Cut):
-        train(base, jobs, width=3, checkpoint=tmp_path, checkpoint_every_s=0, on_round=cut)
+        train(
+            base,
+            jobs,
+            fleet_settings=FleetSettings(width=3),
+            checkpoint=CheckpointSettings(tmp_path, every_s=0),
+            on_round=cut,
+        )
     base = load(tiny.info.path)
-    assert_same(train(base, jobs, width=3, checkpoint=tmp_path), whole)
+    assert_same(
+        train(
+            base,
+            jobs,
+            fleet_settings=FleetSettings(width=3),
+            checkpoint=CheckpointSettings(tmp_path),
+        ),
+        whole,
+    )
 
 
 def test_progress_survives_a_file(tiny: Base):
@@ -133,7 +154,13 @@ def half_way(base: Base, jobs: Sequence[Job], folder: Path) -> None:
             raise Cut
 
     with pytest.raises(Cut):
-        train(base, jobs, width=2, checkpoint=folder, checkpoint_every_s=0, on_round=cut)
+        train(
+            base,
+            jobs,
+            fleet_settings=FleetSettings(width=2),
+            checkpoint=CheckpointSettings(folder, every_s=0),
+            on_round=cut,
+        )
 
 
 def test_a_checkpoint_of_others_is_refused_with_what_differs(tiny: Base, tmp_path: Path):
@@ -142,19 +169,24 @@ def test_a_checkpoint_of_others_is_refused_with_what_differs(tiny: Base, tmp_pat
     faster = replace(jobs[1], settings=replace(jobs[1].settings, lr=0.01))
     other = plan_job(tiny, [from_pair("a", "b")], jobs[0].settings, name="job 0")
     for changed, says in [
-        (jobs[:4], "5 jobs there, 4 here"),
-        ([jobs[0], faster, *jobs[2:]], "job 'job 1' has lr 0.005 there, 0.01 here"),
-        ([other, *jobs[1:]], "job 'job 0' has other lessons"),
-        ([replace(jobs[0], name="x"), *jobs[1:]], "job 1 is 'job 0' there, 'x' here"),
+        (jobs[:4], "it has 5 jobs, this run 4"),
+        ([jobs[0], faster, *jobs[2:]], "its job 'job 1' has lr 0.005, here it is 0.01"),
+        ([other, *jobs[1:]], "its job 'job 0' has other examples"),
+        ([replace(jobs[0], name="x"), *jobs[1:]], "its job 1 is 'job 0', here it is 'x'"),
         ([jobs[0], replace(jobs[1], paths=jobs[1].paths[:3]), *jobs[2:]], "has other layers"),
     ]:
         with pytest.raises(UsageError, match=f"is of another run: .*{says}"):
-            train(tiny, changed, checkpoint=tmp_path)
-    with pytest.raises(UsageError, match=r"--width 4: the checkpoint is of width 2"):
-        train(tiny, jobs, width=4, checkpoint=tmp_path)
+            train(tiny, changed, checkpoint=CheckpointSettings(tmp_path))
+    with pytest.raises(UsageError, match=r"--width 4: the checkpoint was made with width 2"):
+        train(
+            tiny,
+            jobs,
+            fleet_settings=FleetSettings(width=4),
+            checkpoint=CheckpointSettings(tmp_path),
+        )
     tiny.info = replace(tiny.info, sha256="f" * 64)
-    with pytest.raises(UsageError, match=r"base [0-9a-f]{12} there, f{12} here"):
-        train(tiny, jobs, checkpoint=tmp_path)
+    with pytest.raises(UsageError, match=r"it has base [0-9a-f]{12}, this run f{12}"):
+        train(tiny, jobs, checkpoint=CheckpointSettings(tmp_path))
 
 
 def test_a_damaged_checkpoint_is_said_to_be_one(tiny: Base, tmp_path: Path):
@@ -163,13 +195,13 @@ def test_a_damaged_checkpoint_is_said_to_be_one(tiny: Base, tmp_path: Path):
     state = tmp_path / "fleet.safetensors"
     state.write_bytes(state.read_bytes()[:-100])
     with pytest.raises(StorageError, match=r"cannot be read: .*remove the folder to start over"):
-        train(tiny, jobs, checkpoint=tmp_path)
+        train(tiny, jobs, checkpoint=CheckpointSettings(tmp_path))
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tiny: Base, tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot write the checkpoint"):
-        train(tiny, jobs_of_all_kinds(tiny), checkpoint=tmp_path / "file")
+    with pytest.raises(StorageError, match="cannot write"):
+        train(tiny, jobs_of_all_kinds(tiny), checkpoint=CheckpointSettings(tmp_path / "file"))
 
 
 def test_ctrl_c_leaves_the_checkpoint_and_the_end_leaves_others_files(tiny: Base, tmp_path: Path):
@@ -180,8 +212,8 @@ def test_ctrl_c_leaves_the_checkpoint_and_the_end_leaves_others_files(tiny: Base
         if progress.steps == 4:
             raise KeyboardInterrupt
 
-    stopped = train(tiny, jobs, checkpoint=tmp_path, checkpoint_every_s=0, on_step=stop)
+    stopped = train(tiny, jobs, checkpoint=CheckpointSettings(tmp_path, every_s=0), on_step=stop)
     assert stopped[0].stopped == "interrupted"
     assert (tmp_path / "fleet.safetensors").exists()
-    assert train(tiny, jobs, checkpoint=tmp_path)[0].stopped == "budget"
+    assert train(tiny, jobs, checkpoint=CheckpointSettings(tmp_path))[0].stopped == "budget"
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

@@ -19,7 +19,7 @@ from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.progress import FleetProgress, render
 from lorabank.engine.training.recompute import recomputing
 from lorabank.engine.training.settings import PAPER, SOUND, TrainSettings
-from lorabank.engine.training.train import fleet_loss, train
+from lorabank.engine.training.train import FleetSettings, fleet_loss, train
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import from_pair
 
@@ -49,7 +49,7 @@ def test_dropout_is_a_jobs_own(tiny: Base):
         planned(tiny, "none", n=9),
         planned(tiny, "paper", replace(PAPER, steps=8, lr=1e-3, batch_size=2)),
     ]
-    together = train(tiny, jobs, width=2)
+    together = train(tiny, jobs, fleet_settings=FleetSettings(width=2))
     for job, outcome in zip(jobs, together, strict=True):
         assert_close(outcome, train(tiny, [job])[0], atol=1e-4)
     bare = train(tiny, [replace(jobs[0], settings=replace(QUICK, dropout=0.0))])[0]
@@ -101,7 +101,7 @@ def test_a_job_that_diverges_leaves_the_others_alone(tiny: Base, bad: float):
     count = sum(lessons.dataset.examples[0].loss_mask)
     ill = with_first_lesson(lessons, loss_weights=(bad,) * count)
     late = planned(tiny, "late", replace(QUICK, seed=3), n=4)
-    outcomes = train(tiny, [healthy, ill, late], width=2)
+    outcomes = train(tiny, [healthy, ill, late], fleet_settings=FleetSettings(width=2))
     assert [outcome.stopped for outcome in outcomes] == ["budget", "diverged", "budget"]
     assert_close(outcomes[0], train(tiny, [healthy])[0], atol=1e-5)
     assert_close(outcomes[2], train(tiny, [late])[0], atol=1e-5)
@@ -163,7 +163,10 @@ def test_gradient_checkpointing_gives_the_same_gradients(
 
 def test_gradient_checkpointing_trains_the_same(tiny: Base):
     jobs = [planned(tiny, "a"), planned(tiny, "b", replace(QUICK, seed=1), n=4)]
-    plain, checkpointed = (train(tiny, jobs, gradient_checkpointing=on) for on in (False, True))
+    plain, checkpointed = (
+        train(tiny, jobs, fleet_settings=FleetSettings(gradient_checkpointing=on))
+        for on in (False, True)
+    )
     for one, other in zip(plain, checkpointed, strict=True):
         assert_close(one, other, atol=1e-4)
 
@@ -171,7 +174,7 @@ def test_gradient_checkpointing_trains_the_same(tiny: Base):
 def test_progress_of_the_whole_fleet(tiny: Base):
     jobs = [planned(tiny, name, n=n) for name, n in (("long", 8), ("b", 4), ("c", 4))]
     seen: list[FleetProgress] = []
-    train(tiny, jobs, width=2, on_round=seen.append)
+    train(tiny, jobs, fleet_settings=FleetSettings(width=2), on_round=seen.append)
     first, last = seen[0], seen[-1]
     assert (first.done, first.running, first.waiting) == (0, 2, 1)
     assert (last.done, last.running, last.waiting) == (3, 0, 0)

@@ -11,17 +11,18 @@ from torch import Tensor
 
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.backbone.caches import REUSE_ALL, Reuse, new_teacher_cache
-from lorabank.engine.backbone.head import TargetNats
 from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.fleet import Fleet, Weights
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.models.registry import find_model
-from lorabank.engine.training import distillation as teacher
+from lorabank.engine.training.checkpoint import CheckpointSettings
+from lorabank.engine.training.distillation_loss import TeacherDivergence
 from lorabank.engine.training.jobs import Job, Outcome, Progress
 from lorabank.engine.training.progress import FleetProgress
 from lorabank.engine.training.recompute import recomputing
 from lorabank.engine.training.settings import PAPER, SOUND
-from lorabank.engine.training.train import fleet_loss, train
+from lorabank.engine.training.teacher_targets import prefill_targets
+from lorabank.engine.training.train import FleetSettings, fleet_loss, train
 from lorabank.errors import DataError, UsageError
 from lorabank.lora import distillation as distil
 from lorabank.lora.shapes import layer_of
@@ -144,7 +145,7 @@ def assert_plain_gradients(base: Base, jobs: Sequence[Job], reuse: Reuse, recomp
             list(range(len(jobs))),
             chosen,
             objectives=[job.objective for job in jobs],
-            asks=[job.teacher_request for job in jobs],
+            teacher_requests=[job.teacher_request for job in jobs],
         )
         result.losses.sum().backward()
         fleet.theta.copy_(fleet.grad)
@@ -183,7 +184,7 @@ def test_so_they_are_where_only_upper_layers_are_adapted(tiny: Base):
 
 def test_so_they_are_where_logits_are_more_than_the_heads_product(tiny: Base):
     tiny.model.config.logit_scale = 1.0  # a model that has such a field is read by its logits
-    assert not tiny._has_plain_head
+    assert not tiny.has_plain_head
     assert_plain_gradients(tiny, mixed_jobs(tiny), REUSE_ALL, recompute=False)
 
 
@@ -198,7 +199,7 @@ def test_a_head_taken_in_pieces_has_the_slope_of_the_whole(k: int):
     logits = F.linear(hidden, weight, bias)
     wanted = distil.kl_divergence(logits.log_softmax(-1), said)
     (slope,) = torch.autograd.grad((wanted * each).sum(), hidden)
-    nats, hits = TargetNats.apply(hidden, weight, None, bias, targets, said)  # type: ignore[no-untyped-call]
+    nats, hits = TeacherDivergence.apply(hidden, weight, None, bias, targets, said)  # type: ignore[no-untyped-call]
     (ours,) = torch.autograd.grad((nats * each).sum(), hidden)
     torch.testing.assert_close(nats, wanted)
     torch.testing.assert_close(ours, slope, atol=1e-5, rtol=1e-5)
@@ -228,7 +229,7 @@ def outcomes_agree(ours: Outcome, theirs: Outcome, *, atol: float) -> None:
 
 def test_teachers_are_heard_once_for_all_epochs_and_adapters(tiny: Base):
     jobs = [replace(planned(tiny, replace(DISTIL, r=r), n=6), name=f"r {r}") for r in (2, 5)]
-    train(tiny, jobs, width=1)
+    train(tiny, jobs, fleet_settings=FleetSettings(width=1))
     assert tiny.teacher_cache.n_computed == 6
     train(tiny, [planned(tiny, replace(DISTIL, teacher_k=9), n=6)])  # asks for something else
     assert tiny.teacher_cache.n_computed == 12
@@ -244,7 +245,7 @@ def test_a_document_is_read_once_for_all_its_lessons(tiny: Base):
 
     with Fleet(tiny, paths=job.paths, r=8) as fleet:
         hook = tiny.model.get_input_embeddings().register_forward_hook(count)
-        teacher.prefill_targets(fleet, job.dataset.training_rows, job.teacher_request)
+        prefill_targets(fleet, job.dataset.training_rows, job.teacher_request)
         hook.remove()
     rows = [
         len(row.teacher_prompt_ids) + len(row.token_ids) - row.answer_start
@@ -258,7 +259,7 @@ def test_a_document_is_read_once_for_all_its_lessons(tiny: Base):
 def test_neither_keeping_nor_losing_what_was_said_changes_what_is_learnt(tiny: Base, settings):
     job = planned(tiny, settings, n=7)
     kept = train(tiny, [job])[0]
-    without = train(tiny, [job], reuse=Reuse(teachers=False))[0]
+    without = train(tiny, [job], fleet_settings=FleetSettings(reuse=Reuse(teachers=False)))[0]
     tiny.teacher_cache = new_teacher_cache(max_bytes=tiny.teacher_cache.n_bytes // 3)
     bounded = train(tiny, [job])[0]
     assert tiny.teacher_cache.n_computed > len(job.dataset.training_rows)
@@ -304,7 +305,10 @@ def test_protection_keeps_ordinary_replies_as_they_were(tiny: Base):
         with Fleet(tiny, paths=guarded.paths, r=8) as fleet:
             fleet.load(0, outcome.weights, alpha=settings.alpha, activated=True)
             loss = fleet_loss(
-                fleet, [0], [guarded.dataset.regularisation], asks=[guarded.teacher_request]
+                fleet,
+                [0],
+                [guarded.dataset.regularisation],
+                teacher_requests=[guarded.teacher_request],
             )
         assert loss.hits.tolist() == [0]  # a guard is no example, however well it is said
         return loss.losses.item(), outcome.recall
@@ -329,8 +333,8 @@ def test_a_run_that_was_cut_goes_on_to_the_same_result(tiny_folder: Path, tmp_pa
     base = load()
     job = planned(base, settings, n=6)
     with pytest.raises(RuntimeError, match="cut"):
-        train(base, [job], checkpoint=tmp_path / "c", checkpoint_every_s=0, on_round=cut)
-    resumed = train(load(), [job], checkpoint=tmp_path / "c")[0]
+        train(base, [job], checkpoint=CheckpointSettings(tmp_path / "c", every_s=0), on_round=cut)
+    resumed = train(load(), [job], checkpoint=CheckpointSettings(tmp_path / "c"))[0]
     outcomes_agree(resumed, whole, atol=0)
 
 

@@ -21,7 +21,7 @@ from lorabank.engine.inference.generate import Group, Sampling, decode, generate
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.settings import SOUND
-from lorabank.engine.training.train import fleet_loss, train
+from lorabank.engine.training.train import FleetSettings, fleet_loss, train
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import Message, from_pair
 
@@ -143,7 +143,7 @@ def test_padding_of_smaller_adapters_stays_zero(tiny: Base):
 @pytest.mark.parametrize("width", [None, 2], ids=["all at once", "two at a time"])
 def test_twenty_steps_later_the_weights_agree(tiny: Base, width: int | None):
     jobs = mixed_jobs(tiny)
-    together = train(tiny, jobs, width=width)
+    together = train(tiny, jobs, fleet_settings=FleetSettings(width=width))
     for job, outcome in zip(jobs, together, strict=True):
         assert outcome.job is job
         alone = train(tiny, [job])[0]

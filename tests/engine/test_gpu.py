@@ -12,7 +12,7 @@ from lorabank.engine.inference.generate import generate
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.models.registry import find_model
 from lorabank.engine.training.settings import settings_for
-from lorabank.engine.training.train import fleet_loss, train
+from lorabank.engine.training.train import FleetSettings, fleet_loss, train
 from lorabank.tasks.examples import from_pair
 
 pytestmark = [
@@ -46,7 +46,7 @@ def test_a_fleet_learns_is_read_and_speaks(tiny_folder: Path):
     jobs = [
         plan_job(base, EXAMPLES, settings_for("sound", r=r, lr=5e-3), name=f"r={r}") for r in (4, 8)
     ]
-    outcomes = train(base, jobs, gradient_checkpointing=True)
+    outcomes = train(base, jobs, fleet_settings=FleetSettings(gradient_checkpointing=True))
     assert [one.stopped for one in outcomes] == ["recalled", "recalled"]
     with Fleet(base, paths=jobs[0].paths, r=8, width=2) as fleet:
         for slot, one in enumerate(outcomes):

@@ -11,6 +11,7 @@ from lorabank.engine.encoding.batches import batches_by_length
 from lorabank.engine.evaluation.drift import measure_drift
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import learn, plan_job
+from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.jobs import Job, Progress
 from lorabank.engine.training.settings import PAPER, SOUND, settings_for
 from lorabank.engine.training.train import train
@@ -228,10 +229,13 @@ def test_a_plateau_ends_where_nothing_is_left_to_learn(tiny: Base):
 def test_a_kept_checkpoint_gives_the_outcomes_again(tiny: Base, tmp_path: Path):
     settings = settings_for("sound", exposures=3)
     job = plan_job(tiny, EXAMPLES[:4], settings)
-    first = train(tiny, [job], checkpoint=tmp_path / "kept", keep_checkpoint=True)[0]
+    first = train(tiny, [job], checkpoint=CheckpointSettings(tmp_path / "kept", keep=True))[0]
     steps: list[Progress] = []
     again = train(
-        tiny, [job], checkpoint=tmp_path / "kept", keep_checkpoint=True, on_step=steps.append
+        tiny,
+        [job],
+        checkpoint=CheckpointSettings(tmp_path / "kept", keep=True),
+        on_step=steps.append,
     )[0]
     assert not steps
     assert again.curve == first.curve

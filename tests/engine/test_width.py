@@ -27,7 +27,7 @@ def planned(base: Base, *, n: int = 4, question: str = "What?", **changes: objec
 
 
 @pytest.mark.parametrize(
-    ("free", "n_jobs", "asked", "width"),
+    ("free", "n_jobs", "requested", "width"),
     [
         (100, 12, None, 12),  # all fit
         (10, 12, None, 6),  # 70% of 10, less the finished
@@ -36,22 +36,22 @@ def planned(base: Base, *, n: int = 4, question: str = "What?", **changes: objec
     ],
 )
 def test_width_is_what_was_asked_for_or_what_fits(
-    free: int, n_jobs: int, asked: int | None, width: int
+    free: int, n_jobs: int, requested: int | None, width: int
 ):
-    assert choose_width(NEED, free_bytes=free * GIB, n_jobs=n_jobs, asked=asked) == width
+    assert choose_width(NEED, free_bytes=free * GIB, n_jobs=n_jobs, requested=requested) == width
 
 
 @pytest.mark.parametrize(
-    ("free", "asked", "says"),
+    ("free", "requested", "says"),
     [
         (10, 8, r"a fleet of 8 takes 9\.0 GiB, 10\.0 GiB is free.*--width 6 would fit"),
         (2, None, r"not even one adapter fits: it takes 2\.0 GiB"),
         (10, 0, "--width must be at least 1, got 0"),
     ],
 )
-def test_a_width_that_does_not_fit_is_refused(free: int, asked: int | None, says: str):
+def test_a_width_that_does_not_fit_is_refused(free: int, requested: int | None, says: str):
     with pytest.raises(UsageError, match=says):
-        choose_width(NEED, free_bytes=free * GIB, n_jobs=12, asked=asked)
+        choose_width(NEED, free_bytes=free * GIB, n_jobs=12, requested=requested)
 
 
 def test_more_rows_longer_rows_and_higher_ranks_need_more(tiny: Base):

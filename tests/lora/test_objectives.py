@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lorabank.errors import UsageError
-from lorabank.lora import objectives
+from lorabank.lora import memft, objectives
 from lorabank.lora.objectives import Objective
 
 LN2 = math.log(2)
@@ -59,7 +59,7 @@ def loop_weights(o: Objective, nats: list[float], wrong: list[bool], row: list[i
 def test_weights_equal_the_formula(objective: Objective, seed: int):
     nats, wrong, row = ragged(seed)
     wanted = loop_weights(objective, nats.tolist(), wrong.tolist(), row.tolist())
-    got = objectives.token_weights(objective, nats, wrong, row)
+    got = memft.token_weights(objective, nats, wrong, row)
     torch.testing.assert_close(got, torch.tensor(wanted), rtol=1e-5, atol=1e-7)
 
 
@@ -75,14 +75,14 @@ def test_window_by_hand():
     wrong = torch.tensor([False, True, False, True, False, False, False, False, False])
     row = torch.tensor([4, 4, 4, 4, 4, 4, 9, 9, 9])  # any numbers, the last row without mistakes
     wanted = [1, 1, math.exp(-0.5), math.exp(-1), 0.01, 0.01, 1, 1, 1]
-    got = objectives.token_weights(o, hard, wrong, row)
+    got = memft.token_weights(o, hard, wrong, row)
     torch.testing.assert_close(got, torch.tensor(wanted))
 
 
 def test_threshold_itself_counts_as_learned():
     nats = torch.tensor([LN2 - 1e-4, LN2 + 1e-4])
     row, wrong = torch.zeros(2, dtype=torch.long), torch.zeros(2, dtype=torch.bool)
-    got = objectives.token_weights(Objective("memft-threshold"), nats, wrong, row)
+    got = memft.token_weights(Objective("memft-threshold"), nats, wrong, row)
     assert got.tolist() == [0, 1]
 
 
@@ -90,8 +90,8 @@ def test_threshold_itself_counts_as_learned():
 def test_weights_carry_no_gradient_and_no_tokens_is_fine(name: str):
     nats, wrong, row = ragged(0)
     o = objectives.parse(name)
-    assert not objectives.token_weights(o, nats.requires_grad_(), wrong, row).requires_grad
-    assert objectives.token_weights(o, nats[:0], wrong[:0], row[:0]).shape == (0,)
+    assert not memft.token_weights(o, nats.requires_grad_(), wrong, row).requires_grad
+    assert memft.token_weights(o, nats[:0], wrong[:0], row[:0]).shape == (0,)
 
 
 def test_each_job_of_a_batch_has_its_own_objective():
@@ -103,27 +103,18 @@ def test_each_job_of_a_batch_has_its_own_objective():
     ]
     nats, wrong, row = ragged(1)
     owner = row  # one row for each job
-    got = objectives.fleet_weights(jobs, nats, wrong, row, owner)
+    got = memft.fleet_weights(jobs, nats, wrong, row, owner)
     for i, job in enumerate(jobs):
         mine = owner == i
-        alone = objectives.token_weights(job, nats[mine], wrong[mine], row[mine])
+        alone = memft.token_weights(job, nats[mine], wrong[mine], row[mine])
         torch.testing.assert_close(got[mine], alone, rtol=0, atol=0)
 
 
-def test_extra_weights_multiply_in():
-    nats, wrong, row = ragged(2)
-    jobs, owner = [Objective(), Objective("memft-window")], row // 2
-    extra = torch.rand(len(row))
-    plain = objectives.fleet_weights(jobs, nats, wrong, row, owner)
-    got = objectives.fleet_weights(jobs, nats, wrong, row, owner, extra)
-    torch.testing.assert_close(got, plain * extra)
-
-
-def test_weighted_means_equal_the_formula():
+def test_mean_by_adapter_equal_the_formula():
     nats, wrong, row = ragged(3)
     owner = (row + 1) % 3  # jobs of several rows, not in order
-    weights = objectives.token_weights(Objective("memft-window"), nats, wrong, row)
-    got = objectives.weighted_means(nats, weights, owner, 3)
+    weights = memft.token_weights(Objective("memft-window"), nats, wrong, row)
+    got = objectives.mean_by_adapter(nats, weights, owner, 3)
     for job in range(3):
         mine = [i for i in range(len(row)) if owner[i] == job]
         over = sum(float(weights[i]) * float(nats[i]) for i in mine)
@@ -133,8 +124,8 @@ def test_weighted_means_equal_the_formula():
 
 def test_cross_entropy_is_the_plain_mean():
     nats, wrong, row = ragged(4)
-    weights = objectives.fleet_weights([Objective()] * 4, nats, wrong, row, row)
-    got = objectives.weighted_means(nats, weights, row, 4)
+    weights = memft.fleet_weights([Objective()] * 4, nats, wrong, row, row)
+    got = objectives.mean_by_adapter(nats, weights, row, 4)
     wanted = torch.stack([nats[row == i].mean() for i in range(4)])
     torch.testing.assert_close(got, wanted)
 
@@ -149,8 +140,8 @@ def test_a_job_that_learned_all_gets_no_gradient():
     owner = torch.tensor([0, 0, 1, 1])
     wrong = torch.zeros(4, dtype=torch.bool)
     jobs = [Objective("memft-threshold")] * 2
-    weights = objectives.fleet_weights(jobs, nats + 1e-3, wrong, owner, owner)
-    losses = objectives.weighted_means(nats, weights, owner, 2)
+    weights = memft.fleet_weights(jobs, nats + 1e-3, wrong, owner, owner)
+    losses = objectives.mean_by_adapter(nats, weights, owner, 2)
     losses.sum().backward()
     assert losses[0] == 0
     assert logits.grad is not None
@@ -163,8 +154,8 @@ def test_a_job_that_diverged_stays_alone():
     owner = torch.tensor([0, 1, 0, 2])
     jobs = [Objective("memft-window"), Objective("memft-threshold"), Objective()]
     wrong = torch.zeros(4, dtype=torch.bool)
-    weights = objectives.fleet_weights(jobs, nats, wrong, torch.arange(4), owner)
-    assert objectives.weighted_means(nats, weights, owner, 3).isfinite().tolist() == [
+    weights = memft.fleet_weights(jobs, nats, wrong, torch.arange(4), owner)
+    assert objectives.mean_by_adapter(nats, weights, owner, 3).isfinite().tolist() == [
         True,
         False,
         False,
@@ -180,8 +171,8 @@ def test_a_gradient_in_company_is_the_gradient_alone():
 
     def gradient(keep: Tensor, fleet: list[Objective], number: Tensor) -> Tensor:
         leaf = nats[keep].clone().requires_grad_()
-        weights = objectives.fleet_weights(fleet, leaf, wrong[keep], row[keep], number)
-        objectives.weighted_means(leaf, weights, number, len(fleet)).sum().backward()
+        weights = memft.fleet_weights(fleet, leaf, wrong[keep], row[keep], number)
+        objectives.mean_by_adapter(leaf, weights, number, len(fleet)).sum().backward()
         assert leaf.grad is not None
         return leaf.grad
 

@@ -15,7 +15,7 @@ from lorabank.engine.backbone.caches import Reuse
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.settings import SOUND
-from lorabank.engine.training.train import train
+from lorabank.engine.training.train import FleetSettings, train
 from lorabank.lora.shapes import n_layers
 from lorabank.tasks.examples import Example
 
@@ -188,7 +188,7 @@ def training(base: Base, job: Job, reuse: Reuse, *, exposures: int | None = None
     def run() -> Timed[Training]:
         empty_caches(base)
         clock = StepClock()
-        outcome = train(base, [job], reuse=reuse, on_step=clock)[0]
+        outcome = train(base, [job], fleet_settings=FleetSettings(reuse=reuse), on_step=clock)[0]
         training = Training(outcome, tuple(clock.steps))
         seconds = clock.seconds if exposures is None else training.seconds_over(exposures)
         return Timed(seconds, training)
@@ -210,7 +210,10 @@ def _exact_gap(base: Base, examples: list[Example], job: Job, off: Reuse) -> flo
     count, exposures = _EXACT
     short = plan_job(exact, examples[:count], replace(job.settings, exposures=exposures))
     ours, theirs = (
-        [epoch.loss for epoch in train(exact, [short], reuse=reuse)[0].curve]
+        [
+            epoch.loss
+            for epoch in train(exact, [short], fleet_settings=FleetSettings(reuse=reuse))[0].curve
+        ]
         for reuse in (Reuse(), off)
     )
     return largest_gap(ours, theirs)

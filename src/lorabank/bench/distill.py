@@ -18,7 +18,7 @@ from lorabank.engine.backbone.caches import REUSE_ALL, Reuse
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.settings import SOUND, TrainSettings
-from lorabank.engine.training.train import train
+from lorabank.engine.training.train import FleetSettings, train
 from lorabank.tasks.examples import Example, from_pair
 from lorabank.tasks.synthetic import phonebook
 
@@ -130,5 +130,6 @@ def _exact_gap(base: Base, examples_set: DistillationSet, settings: TrainSetting
     losses = []
     for reuse in (REUSE_ALL, _WITHOUT):
         empty_caches(exact)
-        losses.append([epoch.loss for epoch in train(exact, [job], reuse=reuse)[0].curve])
+        outcome = train(exact, [job], fleet_settings=FleetSettings(reuse=reuse))[0]
+        losses.append([epoch.loss for epoch in outcome.curve])
     return largest_gap(*losses)

@@ -16,7 +16,7 @@ from lorabank.engine.fleet.fleet import Weights
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Outcome
 from lorabank.engine.training.settings import PAPER, SOUND, TrainSettings
-from lorabank.engine.training.train import train
+from lorabank.engine.training.train import FleetSettings, train
 from lorabank.tasks.examples import Example
 
 _SAME = 0.02  # of a loss; what bfloat16 leaves between two shapes of batch
@@ -126,7 +126,7 @@ def bench_fleet(
 
     def together() -> list[Outcome]:
         empty_caches(base)
-        return train(base, jobs, width=adapters)
+        return train(base, jobs, fleet_settings=FleetSettings(width=adapters))
 
     def one_by_one() -> list[Outcome]:
         empty_caches(base)

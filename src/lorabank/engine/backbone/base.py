@@ -4,7 +4,6 @@ The base is loaded from a folder `find_model` gave, kept in eval mode and never 
 are put around its linear layers by `fleet.py` and taken off again.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -23,12 +22,12 @@ from lorabank.engine.backbone.caches import (
     new_prompt_cache,
     new_teacher_cache,
 )
-from lorabank.engine.backbone.head import TargetNats
+from lorabank.engine.backbone.head import TokenNll
 from lorabank.engine.backbone.prefill import KeyValues
 from lorabank.engine.encoding.chat import Chat
 from lorabank.engine.models.registry import ModelInfo, find_model
 from lorabank.errors import ModelError, UsageError
-from lorabank.lora.distillation import TeacherTargets, kl_divergence
+from lorabank.lora.distillation import TeacherTargets
 from lorabank.lora.shapes import Shape
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -111,85 +110,62 @@ class Base:
             hook.remove()
 
     def token_nll(
-        self,
-        rows: Tensor,
-        columns: Tensor,
-        targets: Tensor,
-        *,
-        taught: Sequence[tuple[Tensor, TeacherTargets]] = (),
-        **inputs: Any,
+        self, rows: Tensor, columns: Tensor, targets: Tensor, **inputs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Surprise of chosen tokens, and whether each was the most likely one.
+        """Return the cross-entropy of chosen tokens, and whether each was the most likely one.
 
         Args:
-            rows, columns: (N,) where in the (B, T) input to read; targets: (N,) tokens.
-            taught: which of the N positions have a teacher, and what it says there; they get
-                the divergence from it for a surprise.
+            rows, columns: (N,) where in the (B, T) input to read.
+            targets: (N,) token ids.
             inputs: passed to the model.
 
         Returns:
             (N,) nats, differentiable, and (N,) bool.
         """
-        head = self.model.get_output_embeddings()
-        if not self._has_plain_head:
+        if not self.has_plain_head:
             logits = self.logits_at(rows, columns, **inputs)
-            nats = F.cross_entropy(logits.float(), targets, reduction="none")
-            for at, said in taught:
-                log_q = F.log_softmax(logits[at], dim=-1, dtype=torch.float32)
-                nats = nats.index_copy(0, at, kl_divergence(log_q, said))
-            return nats, logits.argmax(-1) == targets
-        caught: list[Tensor] = []
+            nll = F.cross_entropy(logits.float(), targets, reduction="none")
+            return nll, logits.argmax(-1) == targets
+        hidden = self.hidden_at(rows, columns, **inputs)  # (N, d)
+        return TokenNll.apply(hidden, *self.head_weights(hidden), targets)  # type: ignore[no-any-return,no-untyped-call]
 
-        def catch(hidden: Tensor) -> Tensor:
-            caught.append(hidden[rows, columns])  # (N, d)
+    def hidden_at(self, rows: Tensor, columns: Tensor, **inputs: Any) -> Tensor:
+        """Return (N, d) what enters the head at chosen positions; the head is not run."""
+        captured: list[Tensor] = []
+
+        def capture(hidden: Tensor) -> Tensor:
+            captured.append(hidden[rows, columns])  # (N, d)
             return hidden[:1, :1]  # taken for logits that nobody reads
 
-        head.forward = catch
+        head = self.model.get_output_embeddings()
+        head.forward = capture
         try:
             self.model(**inputs)
         finally:
             del head.forward
-        (hidden,) = caught
-        transposed = self._head_transposed if hidden.requires_grad else None
+        return captured[0]
 
-        def surprise(
-            hidden: Tensor, targets: Tensor, said: TeacherTargets | None
-        ) -> tuple[Tensor, Tensor]:
-            weights = head.weight, transposed, head.bias
-            return TargetNats.apply(hidden, *weights, targets, said)  # type: ignore[no-any-return,no-untyped-call]
+    def head_weights(self, hidden: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return the head's weight (V, d), its transpose and its bias (V,).
 
-        if not taught:
-            return surprise(hidden, targets, None)
-        nats, hits = hidden.new_zeros(len(targets), dtype=torch.float32), targets < 0
-        for at, heard in _with_the_rest(taught, len(targets)):
-            some_nats, some_hits = surprise(hidden[at], targets[at], heard)
-            nats, hits = nats.index_copy(0, at, some_nats), hits.index_copy(0, at, some_hits)
-        return nats, hits
+        The transpose is None where `hidden` needs no gradient or the copy saves no time.
+        """
+        head = self.model.get_output_embeddings()
+        return head.weight, self._head_transposed if hidden.requires_grad else None, head.bias
 
     @cached_property
     def _head_transposed(self) -> Tensor | None:
-        """(d, V) the head's weight for its gradient, kept where that saves a fifth: on a CPU."""
+        """Copy (d, V) of the head's weight for its gradient; it saves a fifth on a CPU only."""
         weight: Tensor = self.model.get_output_embeddings().weight
         return weight.t().contiguous() if weight.device.type == "cpu" else None
 
     @property
-    def _has_plain_head(self) -> bool:
-        """Whether logits are the head's product and nothing else."""
+    def has_plain_head(self) -> bool:
+        """Whether logits are the product of the head and nothing else."""
         config = self.model.config.get_text_config(decoder=True)
         changes = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
         head = self.model.get_output_embeddings()
         return type(head) is nn.Linear and not any(getattr(config, k, None) for k in changes)
-
-
-def _with_the_rest(
-    taught: Sequence[tuple[Tensor, TeacherTargets]], n: int
-) -> list[tuple[Tensor, TeacherTargets | None]]:
-    """Positions with a teacher, and those of the n that have none, if any."""
-    alone = torch.ones(n, dtype=torch.bool, device=taught[0][0].device)
-    for at, _ in taught:
-        alone[at] = False
-    rest = alone.nonzero()[:, 0]
-    return [*taught, (rest, None)] if len(rest) else [*taught]
 
 
 def load_base(

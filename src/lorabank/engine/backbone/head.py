@@ -1,10 +1,10 @@
-"""How surprising a token is, without ever holding all logits.
+"""Cross-entropy of chosen tokens, computed from hidden states a few positions at a time.
 
 The language-model head of a small model costs as much as a third of its layers, and its logits
-are the largest tensor of a training step: N positions times 49,152 words in float32 are written
-and read four times over. Here they exist a few rows at a time, and what training needs of them
-(the surprise of the target or the divergence from a teacher, whether the target was the most
-likely word, the gradient that flows back into the hidden state) is all that stays.
+are the largest tensor of a training step: N positions times 49,152 words in float32, written and
+read four times over. Here only `CHUNK` positions of them exist at a time. What training needs of
+them stays: the loss of each token, whether its target was the most likely word, and the gradient
+that flows back into the hidden state, which is computed in the forward pass.
 """
 
 from typing import Any
@@ -13,20 +13,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lorabank.lora.distillation import TeacherTargets, kl_divergence, kl_gradient
-
-_ROWS = 128  # of logits at a time: 25 MB in float32, about what a cache holds
+CHUNK = 128  # positions at a time: 25 MB of float32 logits, about what a cache holds
 
 
-class TargetNats(torch.autograd.Function):
-    """(hidden (N, d), weight (V, d), transposed, bias, targets (N,), said) -> nats, hits (N,).
+class TokenNll(torch.autograd.Function):
+    """Negative log-likelihood of target tokens, differentiable in the hidden states.
 
-    `transposed` is None or (d, V), the weight laid out so that the gradient's product runs at the
-    forward's rate; `bias` is (V,) or None.
+    Args:
+        hidden: (N, d) what enters the head.
+        weight: (V, d) the head's weight.
+        transposed: (d, V) the same weight laid out so that the gradient's product runs at the
+            forward's rate, or None.
+        bias: (V,) or None.
+        targets: (N,) token ids.
 
-    `nats` is -log softmax(hidden @ weight')[target], or with a teacher in `said` the divergence
-    from it, differentiable in `hidden`; `hits` says where argmax picks the target, the first of
-    equals as argmax does.
+    Returns:
+        (N,) -log softmax(hidden @ weight')[target] in nats, and (N,) bool, whether argmax picks
+        the target.
     """
 
     @staticmethod
@@ -37,44 +40,54 @@ class TargetNats(torch.autograd.Function):
         transposed: Tensor | None,
         bias: Tensor | None,
         targets: Tensor,
-        said: TeacherTargets | None,
     ) -> tuple[Tensor, Tensor]:
-        wants_grad = hidden.requires_grad
-        d_hidden = torch.empty_like(hidden) if wants_grad else None  # (N, d) of nats in hidden
-        nats = torch.empty(len(hidden), device=hidden.device)
+        d_hidden = torch.empty_like(hidden) if hidden.requires_grad else None  # (N, d)
+        nll = torch.empty(len(hidden), device=hidden.device)
         hits = torch.empty(len(hidden), dtype=torch.bool, device=hidden.device)
-        for start in range(0, len(hidden), _ROWS):
-            some = slice(start, start + _ROWS)
-            logits = F.linear(hidden[some], weight, bias)  # (n, V)
+        for start in range(0, len(hidden), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            target = targets[chunk, None]  # (n, 1)
+            logits = F.linear(hidden[chunk], weight, bias)  # (n, V)
             log_p = F.log_softmax(logits, dim=-1, dtype=torch.float32)
-            target = targets[some, None]
-            wanted = log_p.gather(-1, target)  # (n, 1)
-            nats[some] = -wanted[:, 0] if said is None else kl_divergence(log_p, said[some])
-            hits[some] = _is_first_top(logits, log_p, wanted, target)
-            if d_hidden is not None:
-                if said is None:
-                    d = log_p.exp_().scatter_add_(-1, target, torch.full_like(wanted, -1))
-                else:
-                    d = kl_gradient(log_p, said[some])
-                d = d.to(weight.dtype)  # (n, V) of nats in logits
-                d_hidden[some] = d @ weight if transposed is None else F.linear(d, transposed)
+            target_log_p = log_p.gather(-1, target)  # (n, 1)
+            nll[chunk] = -target_log_p[:, 0]
+            hits[chunk] = is_first_argmax(logits, log_p, target)
+            if d_hidden is not None:  # softmax minus one-hot, pulled back through the head
+                d_logits = log_p.exp_().scatter_add_(-1, target, torch.full_like(target_log_p, -1))
+                d_hidden[chunk] = gradient_in_hidden(d_logits, weight, transposed)
         ctx.save_for_backward(d_hidden)
         ctx.mark_non_differentiable(hits)
-        return nats, hits
+        return nll, hits
 
     @staticmethod
-    def backward(ctx: Any, d_nats: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, d_nll: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         (d_hidden,) = ctx.saved_tensors
-        return d_hidden * d_nats[:, None].to(d_hidden.dtype), None, None, None, None, None
+        return d_hidden * d_nll[:, None].to(d_hidden.dtype), None, None, None, None
 
 
-def _is_first_top(logits: Tensor, log_p: Tensor, wanted: Tensor, target: Tensor) -> Tensor:
-    """(n,) whether argmax picks the target; argmax itself is slow, so only ties ask it."""
+def gradient_in_hidden(d_logits: Tensor, weight: Tensor, transposed: Tensor | None) -> Tensor:
+    """Return the (n, d) gradient in the hidden states from the (n, V) one in the logits."""
+    d_logits = d_logits.to(weight.dtype)
+    return d_logits @ weight if transposed is None else F.linear(d_logits, transposed)
+
+
+def is_first_argmax(logits: Tensor, log_p: Tensor, target: Tensor) -> Tensor:
+    """Return (n,) bool: whether argmax of each row picks its target, the first of equals.
+
+    argmax over a vocabulary is slow, so the best of the other words is compared first and argmax
+    is called only on ties.
+
+    Args:
+        logits: (n, V) in the model's dtype.
+        log_p: (n, V) their log-softmax in float32; changed in between and restored.
+        target: (n, 1) token ids.
+    """
+    target_log_p = log_p.gather(-1, target)  # (n, 1)
     log_p.scatter_(-1, target, float("-inf"))
-    top = log_p.amax(-1)  # (n,) the best of the others
-    log_p.scatter_(-1, target, wanted)
-    hit = wanted[:, 0] >= top
-    tied = wanted[:, 0] == top
-    if bool(tied.any()):
-        hit[tied] = logits[tied].argmax(-1) == target[tied, 0]
-    return hit
+    best_other = log_p.amax(-1)  # (n,)
+    log_p.scatter_(-1, target, target_log_p)
+    hits = target_log_p[:, 0] >= best_other
+    is_tie = target_log_p[:, 0] == best_other
+    if bool(is_tie.any()):
+        hits[is_tie] = logits[is_tie].argmax(-1) == target[is_tie, 0]
+    return hits

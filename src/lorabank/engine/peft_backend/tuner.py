@@ -24,8 +24,8 @@ from lorabank.engine.encoding.batches import training_batch
 from lorabank.engine.inference.answer_readings import read_answers, recall_share
 from lorabank.engine.peft_backend.wrapped import peft_config, set_training, wrapped
 from lorabank.engine.training.jobs import Job, Outcome, Progress, check_dataset
+from lorabank.engine.training.train import TokenLosses, adapter_losses
 from lorabank.errors import UsageError
-from lorabank.lora.objectives import fleet_weights, weighted_means
 
 State = dict[str, Tensor]
 """The trained tensors, by their names in PEFT's model."""
@@ -142,13 +142,10 @@ class _Training:
         logits = self.base.logits_at(
             batch.rows, batch.columns, input_ids=batch.input_ids, use_cache=False
         )  # (N, V)
-        nats = F.cross_entropy(logits.float(), batch.targets, reduction="none")  # (N,)
-        wrong = logits.argmax(-1) != batch.targets  # (N,)
-        owner = torch.zeros_like(batch.rows)
-        weights = fleet_weights(
-            [self.job.objective], nats.detach(), wrong, batch.rows, owner, extra=batch.weights
-        )
-        loss = weighted_means(nats, weights, owner, 1)[0]
+        nll = F.cross_entropy(logits.float(), batch.targets, reduction="none")  # (N,)
+        hits = logits.argmax(-1) == batch.targets  # (N,)
+        tokens = TokenLosses(nll, hits, batch.rows, batch.weights)
+        loss = adapter_losses(tokens, torch.zeros_like(batch.rows), [self.job.objective])[0]
         if not math.isfinite(loss.item()):
             return None
         self.optimiser.zero_grad()
@@ -162,7 +159,7 @@ class _Training:
         return progress.record(
             examples=len(lessons),
             tokens=sum(len(lesson.token_ids) for lesson in lessons),
-            hits=len(lessons) - len(set(batch.rows[wrong].tolist())),
+            hits=int(tokens.is_right(len(lessons)).sum()),
             loss=loss.item(),
         )
 

@@ -1,20 +1,19 @@
-"""A fleet half-way, on disk: enough to go on as if nothing had happened.
+"""A half-way fleet on disk, complete enough that training resumes to the same result.
 
 A folder holds `fleet.safetensors`, all that changes from step to step, and one
-`done-<number>.safetensors` for each finished job, written once. Numbers and texts stand as JSON in
-the files' own headers; nothing is pickled. A file appears whole or not at all: it is filled under
-another name, forced to the disk and renamed, and the fleet's comes last, naming those it needs.
+`done-<number>.safetensors` for each finished job, written once. Numbers and texts are JSON in the
+files' own headers; nothing is pickled. Each file is written atomically, and the fleet's comes
+last, because it names the others.
 
-The fleet's file also says what the jobs were, so that a checkpoint of others is refused.
+The fleet's file also records the jobs, so that a checkpoint of other jobs is refused.
 """
 
 import hashlib
 import json
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,41 +25,55 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Weights
 from lorabank.engine.training.jobs import Epoch, Job, Outcome
 from lorabank.errors import StorageError, UsageError
+from lorabank.files import atomic_path, storage_errors
 
-FORMAT = 1
+FORMAT = 2
 _FLEET = "fleet.safetensors"
-_FAIR = 20  # saving for finished jobs takes at most a twentieth of the time
+_LEAST_TIMES_COST = 20  # saving for finished jobs takes at most a twentieth of the time
 State = tuple[dict[str, Any], dict[str, Tensor]]
-"""What is JSON, and the tensors by name."""
+"""A record of what JSON can hold, and tensors by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSettings:
+    """Where and how often a run is saved."""
+
+    folder: Path
+    """Folder of the checkpoint; made if it is missing."""
+    every_s: float = 60.0
+    """Seconds between two saves; 0 to save after every step."""
+    keep: bool = False
+    """Keep the checkpoint of a finished run: the same call then returns its outcomes at once."""
 
 
 class Checkpoint:
-    """The folder of one `train` call, saved to at least every `every_s` seconds; 0: always.
+    """The folder that one `train` call saves to and resumes from.
 
     Raises:
-        StorageError: it cannot be made.
+        StorageError: the folder cannot be made.
     """
 
-    def __init__(self, folder: Path, base: Base, jobs: Sequence[Job], *, every_s: float):
-        self.folder, self.jobs, self.every_s = folder, jobs, every_s
+    def __init__(self, settings: CheckpointSettings, base: Base, jobs: Sequence[Job]):
+        self.settings, self.folder, self.jobs = settings, settings.folder, jobs
         self.identity = _identity(base, jobs)
         self._written: set[int] = set()
-        self._saved_at, self._took_s = time.monotonic(), 0.0
-        with _storage(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        self._saved_at, self._save_s = time.monotonic(), 0.0
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
 
     def load(self) -> tuple[State, dict[int, Outcome]] | None:
-        """The state last saved and the jobs that were done; None if nothing was.
+        """Return the state last saved and the outcomes by job index; None if nothing was saved.
 
         Raises:
-            UsageError: it is of other jobs; says what differs. StorageError: it cannot be read.
+            UsageError: the checkpoint is of other jobs; the message says what differs.
+            StorageError: it cannot be read.
         """
         if not (self.folder / _FLEET).exists():
             return None
         record, tensors = _read(self.folder / _FLEET)
         if difference := _difference(record["identity"], self.identity):
             raise UsageError(
-                f"--checkpoint {self.folder} is of another run: {difference}; "
+                f"the checkpoint in {self.folder} is of another run: {difference}; "
                 "repeat that run, give another folder or remove this one"
             )
         self._written = set(record["done"])
@@ -68,32 +81,41 @@ class Checkpoint:
         return (record["state"], tensors), outcomes
 
     def is_due(self, *, has_finished: bool) -> bool:
-        """Whether to save now: when it is time, or a job is done and saving is cheap enough."""
-        since = time.monotonic() - self._saved_at
-        return since >= self.every_s or (has_finished and since > _FAIR * self._took_s)
+        """Return whether to save now.
 
-    def save(
-        self, state: dict[str, Any], tensors: dict[str, Tensor], outcomes: Mapping[int, Outcome]
-    ) -> None:
+        Args:
+            has_finished: a job has just finished; it is then saved early if that is cheap enough.
+        """
+        elapsed = time.monotonic() - self._saved_at
+        is_cheap = elapsed > _LEAST_TIMES_COST * self._save_s
+        return elapsed >= self.settings.every_s or (has_finished and is_cheap)
+
+    def save(self, state: State, outcomes: Mapping[int, Outcome]) -> None:
         """Replace what was saved.
 
         Raises:
-            StorageError: it cannot be written; what was saved before still stands.
+            StorageError: it cannot be written; what was saved before is still there.
         """
         started = time.monotonic()
-        with _storage(self.folder):
-            for number in outcomes.keys() - self._written:
-                _write(self._done(number), *_parts(outcomes[number]))
-                self._written.add(number)
-            record = {"identity": self.identity, "done": list(outcomes), "state": state}
-            _write(self.folder / _FLEET, record, tensors)
+        for number in outcomes.keys() - self._written:
+            _write(self._done(number), *_outcome_parts(outcomes[number]))
+            self._written.add(number)
+        record, tensors = state
+        whole = {"identity": self.identity, "done": list(outcomes), "state": record}
+        _write(self.folder / _FLEET, whole, tensors)
         self._saved_at = time.monotonic()
-        self._took_s = self._saved_at - started
+        self._save_s = self._saved_at - started
 
-    def remove(self) -> None:
-        """Leave nothing of ours; the folder goes too if that empties it."""
-        with _storage(self.folder):
-            for pattern in (_FLEET, "done-*.safetensors", "*.safetensors.part"):
+    def close(self, state: State, outcomes: Mapping[int, Outcome]) -> None:
+        """End a run that is complete: save it if the settings keep it, else remove its files.
+
+        The folder is removed too if that leaves it empty.
+        """
+        if self.settings.keep:
+            self.save(state, outcomes)
+            return
+        with storage_errors(self.folder):
+            for pattern in (_FLEET, "done-*.safetensors", ".*.safetensors.*.part"):
                 for path in self.folder.glob(pattern):
                     path.unlink()
             with suppress(OSError):
@@ -104,8 +126,8 @@ class Checkpoint:
 
 
 def _identity(base: Base, jobs: Sequence[Job]) -> dict[str, Any]:
-    """What makes a run this run, as JSON gives it back."""
-    whole = {
+    """Return what tells this run from others, as JSON gives it back."""
+    identity = {
         "format": FORMAT,
         "base": base.info.sha256,
         "dtype": base.precision,
@@ -114,35 +136,35 @@ def _identity(base: Base, jobs: Sequence[Job]) -> dict[str, Any]:
                 "name": job.name,
                 "settings": job.settings.as_json(),
                 "layers": list(job.paths),
-                "lessons": hashlib.sha256(repr(job.dataset).encode()).hexdigest(),
+                "examples": hashlib.sha256(repr(job.dataset).encode()).hexdigest(),
             }
             for job in jobs
         ],
     }
-    return json.loads(json.dumps(whole))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(identity))  # type: ignore[no-any-return]
 
 
-def _difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
-    """The first thing that differs, in words."""
+def _difference(saved: dict[str, Any], current: dict[str, Any]) -> str | None:
+    """Return the first difference of two identities in words, None if they are equal."""
     for key in ("format", "base", "dtype"):
-        if there[key] != here[key]:
-            return f"{key} {str(there[key])[:12]} there, {str(here[key])[:12]} here"
-    if len(there["jobs"]) != len(here["jobs"]):
-        return f"{len(there['jobs'])} jobs there, {len(here['jobs'])} here"
-    for number, (old, new) in enumerate(zip(there["jobs"], here["jobs"], strict=True), start=1):
+        if saved[key] != current[key]:
+            return f"it has {key} {str(saved[key])[:12]}, this run {str(current[key])[:12]}"
+    if len(saved["jobs"]) != len(current["jobs"]):
+        return f"it has {len(saved['jobs'])} jobs, this run {len(current['jobs'])}"
+    for number, (old, new) in enumerate(zip(saved["jobs"], current["jobs"], strict=True), start=1):
         if old["name"] != new["name"]:
-            return f"job {number} is {old['name']!r} there, {new['name']!r} here"
+            return f"its job {number} is {old['name']!r}, here it is {new['name']!r}"
         for key in sorted(old["settings"].keys() | new["settings"].keys()):
-            a, b = old["settings"].get(key), new["settings"].get(key)
-            if a != b:
-                return f"job {new['name']!r} has {key} {a} there, {b} here"
-        for key in ("layers", "lessons"):
+            old_value, new_value = old["settings"].get(key), new["settings"].get(key)
+            if old_value != new_value:
+                return f"its job {new['name']!r} has {key} {old_value}, here it is {new_value}"
+        for key in ("layers", "examples"):
             if old[key] != new[key]:
-                return f"job {new['name']!r} has other {key}"
+                return f"its job {new['name']!r} has other {key}"
     return None
 
 
-def _parts(outcome: Outcome) -> State:
+def _outcome_parts(outcome: Outcome) -> State:
     record = {
         "stopped": outcome.stopped,
         "recall": outcome.recall,
@@ -166,17 +188,9 @@ def _outcome(job: Job, record: dict[str, Any], tensors: dict[str, Tensor]) -> Ou
 
 
 def _write(path: Path, record: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    part = path.with_name(f"{path.name}.part")
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, part, metadata={"record": json.dumps(record)})
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(contiguous, temporary, metadata={"record": json.dumps(record)})
 
 
 def _read(path: Path) -> State:
@@ -188,12 +202,3 @@ def _read(path: Path) -> State:
         raise StorageError(
             f"{path} cannot be read: {error}; remove the folder to start over"
         ) from None
-
-
-@contextmanager
-def _storage(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise StorageError(f"cannot write the checkpoint {folder}: {why}") from None

@@ -48,15 +48,16 @@ class MemoryNeed:
         return max(0, (int(free_bytes * _SHARE) - self.done_bytes) // self.seat_bytes)
 
 
-def choose_width(need: MemoryNeed, *, free_bytes: int, n_jobs: int, asked: int | None) -> int:
+def choose_width(need: MemoryNeed, *, free_bytes: int, n_jobs: int, requested: int | None) -> int:
     """How many adapters train at once: as many as asked for, or as fit.
 
     Raises:
-        UsageError: `asked` is below 1 or does not fit (names what does), or not even one fits.
+        UsageError: `requested` is below 1, or the fleet does not fit into memory; the message
+            says what would fit.
     """
-    if asked is not None and asked < 1:
-        raise UsageError(f"--width must be at least 1, got {asked}")
-    fits, width = need.seats_in(free_bytes), min(n_jobs, asked or n_jobs)
+    if requested is not None and requested < 1:
+        raise UsageError(f"--width must be at least 1, got {requested}")
+    fits, width = need.seats_in(free_bytes), min(n_jobs, requested or n_jobs)
     takes = f"{need.bytes_at(width) / _GIB:.1f} GiB"
     free = f"{free_bytes / _GIB:.1f} GiB is free, of which {_SHARE:.0%} may be used"
     if not fits:
@@ -64,7 +65,7 @@ def choose_width(need: MemoryNeed, *, free_bytes: int, n_jobs: int, asked: int |
             f"not even one adapter fits: it takes {need.bytes_at(1) / _GIB:.1f} GiB, {free}; "
             "lower --batch-size or --r, or turn gradient checkpointing on"
         )
-    if asked is not None and width > fits:
+    if requested is not None and width > fits:
         raise UsageError(f"a fleet of {width} takes {takes}, {free}; --width {fits} would fit")
     return min(width, fits)
 

@@ -1,4 +1,4 @@
-"""AdamW over a whole fleet: one matrix, one row per adapter, each with its own rate and clock."""
+"""AdamW for a whole fleet: one matrix with a row, learning rate and step count for each adapter."""
 
 import torch
 from torch import Tensor
@@ -8,9 +8,9 @@ EPS = 1e-8
 
 
 class FleetAdamW:
-    """Decoupled-decay Adam (arXiv:1711.05101) with torch's defaults, row by row.
+    """AdamW (arXiv:1711.05101) with torch's defaults, applied row by row.
 
-    Rows never mix: clipping uses each row's own norm, and a row that sits out a step keeps its
+    Rows never mix: clipping uses each row's own norm, and a row that is not updated keeps its
     moments and its step count.
     """
 
@@ -21,7 +21,7 @@ class FleetAdamW:
         self.steps = [0] * len(theta)
 
     def restart(self, slot: int) -> None:
-        """Forget a slot's history: a new job sits there."""
+        """Reset a slot's moments and step count for a new job."""
         self.first[slot].zero_()
         self.second[slot].zero_()
         self.steps[slot] = 0
@@ -34,16 +34,17 @@ class FleetAdamW:
         lr: float,
         weight_decay: float,
         clip: float,
-        moves: Tensor | None = None,
+        trainable_mask: Tensor | None = None,
     ) -> float:
-        """Update one slot from its gradient; returns the gradient's norm before clipping.
+        """Update one slot from its gradient and return the gradient's norm before clipping.
 
         Args:
-            moves: (P,) 1 where numbers train, 0 where they stay; None for all.
+            clip: largest norm of the gradient; 0 for no limit.
+            trainable_mask: (P,) 1 for weights that train, 0 for frozen ones; None if all train.
         """
         theta, grad = self.theta[slot], self.grad[slot]
-        if moves is not None:
-            grad.mul_(moves)
+        if trainable_mask is not None:
+            grad.mul_(trainable_mask)
         norm = float(torch.linalg.vector_norm(grad))
         if clip and norm > clip:
             grad.mul_(clip / (norm + 1e-6))  # as torch.nn.utils.clip_grad_norm_
@@ -54,6 +55,6 @@ class FleetAdamW:
         bias = (1 - BETAS[0] ** self.steps[slot], 1 - BETAS[1] ** self.steps[slot])
         scale = (second / bias[1]).sqrt_().add_(EPS)
         if weight_decay:
-            theta.mul_(1 - lr * weight_decay * (1 if moves is None else moves))
+            theta.mul_(1 - lr * weight_decay * (1 if trainable_mask is None else trainable_mask))
         theta.addcdiv_(first, scale, value=-lr / bias[0])
         return norm

@@ -1,7 +1,7 @@
-"""Who sits where in a fleet: jobs sit down in their order, and a seat that empties is taken.
+"""Which job trains in which slot of a fleet: jobs start in their order as slots become free.
 
-A seat joins a job's progress to its row of the fleet and of the optimiser, and keeps the best
-state the job has been in.
+A training slot joins a job's progress to its row of the fleet and of the optimiser, and holds the
+best state the job has been in.
 """
 
 import logging
@@ -12,29 +12,31 @@ from typing import Any
 
 from torch import Tensor
 
+from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.dropout import Dropout
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import read_answers, recall_share
-from lorabank.engine.training import distillation as teacher
 from lorabank.engine.training.checkpoint import State
 from lorabank.engine.training.jobs import Job, Outcome, Progress
 from lorabank.engine.training.optimiser import FleetAdamW
+from lorabank.engine.training.teacher_targets import prefill_targets
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class TrainingSlot:
-    """A job in a slot."""
+    """A slot of the fleet with the job that trains in it."""
 
-    slot: int
-    number: int
-    """Of the job."""
+    index: int
+    """Number of the slot in the fleet."""
+    job_index: int
+    """Number of the job among all jobs."""
     progress: Progress
     best: Tensor | None = None
     """(P,) its row of the fleet when it was best; None for the initial one."""
     best_recall: float = -1.0
-    """Verified; -1 where the best is known by its epoch only."""
+    """Recall of `best`, verified; -1 where the best is known by its epoch's numbers only."""
 
     @property
     def job(self) -> Job:
@@ -42,127 +44,165 @@ class TrainingSlot:
 
     @property
     def dropout(self) -> Dropout:
-        """Of the coming step."""
+        """Dropout of the coming step."""
         return Dropout(self.job.settings.dropout, self.job.settings.seed, self.progress.steps)
+
+    def rows(self, batch: Sequence[int]) -> list[EncodedExample]:
+        """Return the rows of a step: a batch of examples, then the regularisation due with it."""
+        dataset, regularisation = self.job.dataset, self.progress.next_regularisation(len(batch))
+        return [
+            *(dataset.examples[i] for i in batch),
+            *(dataset.regularisation[i] for i in regularisation),
+        ]
 
 
 class SlotScheduler:
-    """The seats of a fleet, the jobs that wait and those that are done."""
+    """The slots of a fleet, the jobs that wait for one and the outcomes of those finished."""
 
     def __init__(self, fleet: Fleet, jobs: Sequence[Job]):
         self.fleet, self.jobs = fleet, jobs
         self.optimiser = FleetAdamW(fleet.theta, fleet.grad)
-        self.running: dict[int, TrainingSlot] = {}  # by slot
-        self.outcomes: dict[int, Outcome] = {}  # by number
+        self.running: dict[int, TrainingSlot] = {}
+        """Training slots by their index."""
+        self.outcomes: dict[int, Outcome] = {}
+        """Outcomes by job index."""
         self.n_started = 0
 
-    def start_next(self, slot: int) -> None:
-        """Seat the next job that waits, if any."""
-        if self.n_started == len(self.jobs):
-            return
-        job = self.jobs[self.n_started]
-        self.fleet.initialise(slot, job.settings, job.paths)
-        self._warm(job)
-        self.optimiser.restart(slot)
-        self.running[slot] = TrainingSlot(slot, self.n_started, Progress(job))
-        self.n_started += 1
+    def fill_free_slots(self) -> None:
+        """Start waiting jobs in the slots where none is running."""
+        for index in range(self.fleet.width):
+            if index not in self.running:
+                self._start_next(index)
 
-    def _warm(self, job: Job) -> None:
-        """Put on the base's shelves what they keep of a job's rows."""
-        self.fleet.prefill(job.dataset.training_rows)
-        teacher.prefill_targets(self.fleet, job.dataset.training_rows, job.teacher_request)
-
-    def update(self, seat: TrainingSlot) -> bool:
-        """Apply a slot's gradient; whether it was a number."""
+    def update(self, slot: TrainingSlot) -> bool:
+        """Clip a slot's gradient and apply it; return whether its norm was finite."""
         norm = self.optimiser.step(
-            seat.slot,
-            lr=seat.progress.lr(),
-            weight_decay=seat.job.settings.weight_decay,
-            clip=seat.job.settings.clip,
-            moves=self.fleet.trainable_masks.get(seat.slot),
+            slot.index,
+            lr=slot.progress.lr(),
+            weight_decay=slot.job.settings.weight_decay,
+            clip=slot.job.settings.clip,
+            trainable_mask=self.fleet.trainable_masks.get(slot.index),
         )
         return math.isfinite(norm)
 
-    def recall(self, seat: TrainingSlot) -> float:
-        """Share of its examples that the job recalls now, by a pass over all."""
-        probes, slots = seat.job.dataset.prompts, [seat.slot] * len(seat.job.dataset.prompts)
-        return recall_share(read_answers(self.fleet.base, probes, fleet=self.fleet, slots=slots))
+    def end_epoch(self, slot: TrainingSlot) -> None:
+        """Verify recall if it may have reached its goal, save the best state, finish a done job."""
+        progress, goal = slot.progress, slot.job.settings.until_recall
+        if progress.may_be_recalled:
+            recall = self._recall(slot)
+            if recall > slot.best_recall:
+                self._save_best(slot, recall)
+            if goal is not None and recall >= goal:
+                self.finish(slot, "recalled")
+                return
+        if progress.is_converged or progress.is_spent:
+            self.finish(slot, "converged" if progress.is_converged else "budget")
+        elif slot.best_recall < 0 and progress.has_improved:
+            self._save_best(slot, -1.0)
 
-    def save_best(self, seat: TrainingSlot, recall: float) -> None:
-        """Remember the state as it is, unless it holds what is no number."""
-        row = self.fleet.theta[seat.slot].clone()
-        if bool(row.isfinite().all()):
-            seat.best, seat.best_recall = row, recall
+    def finish(self, slot: TrainingSlot, stopped: str) -> None:
+        """Record the outcome of a job and start the next one in its slot.
 
-    def finish(self, seat: TrainingSlot, stopped: str) -> None:
-        """Leave with the better of the best state and, if it is sound, the last."""
+        The outcome has the better of the best state and, if that is finite, the last one.
+
+        Args:
+            stopped: why the job ends, as in `Outcome.stopped`.
+        """
         if stopped == "diverged":
-            self._go_back(seat)
-        recall = seat.best_recall if stopped == "recalled" else self.recall(seat)
-        if recall < seat.best_recall:
-            self._go_back(seat)
-        job, progress = seat.job, seat.progress
-        self.outcomes[seat.number] = Outcome(
+            self._restore_best(slot)
+        recall = slot.best_recall if stopped == "recalled" else self._recall(slot)
+        if recall < slot.best_recall:
+            self._restore_best(slot)
+        job, progress = slot.job, slot.progress
+        self.outcomes[slot.job_index] = Outcome(
             job=job,
-            weights=self.fleet.extract(seat.slot, r=job.saved_r, paths=job.paths),
+            weights=self.fleet.extract(slot.index, r=job.saved_r, paths=job.paths),
             stopped=stopped,
-            recall=max(recall, seat.best_recall),
+            recall=max(recall, slot.best_recall),
             steps=progress.steps,
             exposures=progress.exposures,
             trained_tokens=progress.tokens,
             curve=tuple(progress.curve),
         )
         _log.info("%s: %s after %d steps", job.name, stopped, progress.steps)
-        del self.running[seat.slot]
+        del self.running[slot.index]
         if stopped != "interrupted":
-            self.start_next(seat.slot)
-
-    def _go_back(self, seat: TrainingSlot) -> None:
-        if seat.best is None:
-            self.fleet.initialise(seat.slot, seat.job.settings, seat.job.paths)
-        else:
-            self.fleet.theta[seat.slot].copy_(seat.best)
+            self._start_next(slot.index)
 
     def state(self) -> State:
-        """All that the steps to come depend on, besides the jobs and what is done."""
-        seats = [
+        """Return all that the coming steps depend on, besides the jobs and the outcomes."""
+        slots = [
             {
-                "slot": seat.slot,
-                "number": seat.number,
-                "progress": seat.progress.as_json(),
-                "updates": self.optimiser.steps[seat.slot],
-                "best_recall": seat.best_recall,
+                "slot": slot.index,
+                "job": slot.job_index,
+                "progress": slot.progress.as_json(),
+                "updates": self.optimiser.steps[slot.index],
+                "best_recall": slot.best_recall,
             }
-            for seat in self.running.values()
+            for slot in self.running.values()
         ]
-        numbers: dict[str, Any] = {
+        record: dict[str, Any] = {
             "width": self.fleet.width,
-            "n_sat": self.n_started,
-            "seats": seats,
+            "n_started": self.n_started,
+            "slots": slots,
         }
-        best = {f"best.{s.slot}": s.best for s in self.running.values() if s.best is not None}
-        return numbers, {**self._matrices(), **best}
+        best = {f"best.{s.index}": s.best for s in self.running.values() if s.best is not None}
+        return record, {**self._matrices(), **best}
 
     def restore(self, saved: State, outcomes: dict[int, Outcome]) -> None:
-        """Be where `state` was taken."""
-        numbers, tensors = saved
-        self.outcomes, self.n_started = outcomes, numbers["n_sat"]
-        for job in self.jobs[: self.n_started]:  # again in the order they sat down in
-            self._warm(job)
-        for there in numbers["seats"]:
-            slot, job = there["slot"], self.jobs[there["number"]]
-            self.fleet.initialise(slot, job.settings, job.paths)
-            self.optimiser.steps[slot] = there["updates"]
-            best = tensors.get(f"best.{slot}")
-            self.running[slot] = TrainingSlot(
-                slot,
-                there["number"],
-                Progress.from_json(job, there["progress"]),
+        """Return to where `state` was taken."""
+        record, tensors = saved
+        self.outcomes, self.n_started = outcomes, record["n_started"]
+        for job in self.jobs[: self.n_started]:  # in the order they started, as caches depend on it
+            self._prefill(job)
+        for slot in record["slots"]:
+            index, job = slot["slot"], self.jobs[slot["job"]]
+            self.fleet.initialise(index, job.settings, job.paths)
+            self.optimiser.steps[index] = slot["updates"]
+            best = tensors.get(f"best.{index}")
+            self.running[index] = TrainingSlot(
+                index,
+                slot["job"],
+                Progress.from_json(job, slot["progress"]),
                 None if best is None else best.to(self.fleet.theta.device),
-                there["best_recall"],
+                slot["best_recall"],
             )
         for name, matrix in self._matrices().items():
             matrix.copy_(tensors[name])
+
+    def _start_next(self, index: int) -> None:
+        """Start the next waiting job in a slot, if there is one."""
+        if self.n_started == len(self.jobs):
+            return
+        job = self.jobs[self.n_started]
+        self.fleet.initialise(index, job.settings, job.paths)
+        self._prefill(job)
+        self.optimiser.restart(index)
+        self.running[index] = TrainingSlot(index, self.n_started, Progress(job))
+        self.n_started += 1
+
+    def _prefill(self, job: Job) -> None:
+        """Fill the base's caches with what the job's rows need."""
+        self.fleet.prefill(job.dataset.training_rows)
+        prefill_targets(self.fleet, job.dataset.training_rows, job.teacher_request)
+
+    def _recall(self, slot: TrainingSlot) -> float:
+        """Return the share of its examples that the job recalls now, by a pass over all."""
+        prompts = slot.job.dataset.prompts
+        slots = [slot.index] * len(prompts)
+        return recall_share(read_answers(self.fleet.base, prompts, fleet=self.fleet, slots=slots))
+
+    def _save_best(self, slot: TrainingSlot, recall: float) -> None:
+        """Copy the slot's state as its best, unless it contains NaN or infinity."""
+        row = self.fleet.theta[slot.index].clone()
+        if bool(row.isfinite().all()):
+            slot.best, slot.best_recall = row, recall
+
+    def _restore_best(self, slot: TrainingSlot) -> None:
+        if slot.best is None:
+            self.fleet.initialise(slot.index, slot.job.settings, slot.job.paths)
+        else:
+            self.fleet.theta[slot.index].copy_(slot.best)
 
     def _matrices(self) -> dict[str, Tensor]:
         optimiser = self.optimiser

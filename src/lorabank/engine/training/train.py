@@ -1,16 +1,20 @@
-"""Training: jobs take seats in a fleet and leave them when they are done.
+"""The training loop: adapters of many jobs learn at once, each in a slot of a fleet.
 
-Each step takes one batch from every seated job, runs the base once over all of them, and gives
-each adapter the gradient of its own mean loss: the same it would get alone. Recall during an
-epoch comes free with the loss; when it is near the goal it is verified by a pass of its own.
-Rows that have a teacher bring its word with them, so one step may hold jobs of every objective.
+`Trainer.step` is one step, in numbered parts: draw a batch for every slot (1), pad the rows into
+batches (2), run the base over them with each row's adapter (3), take each adapter's mean
+cross-entropy (4, `adapter_losses`), add what a job asks for beyond that (5), go backward (6),
+update each adapter by its own gradient (7), count, check recall and finish jobs (8). An adapter
+gets the same gradient in company that it would get alone.
+
+Optional terms are in files of their own: `distillation_loss.py` for rows with a teacher, which
+regularisation examples are too, and `lora/memft.py` for token weights.
 """
 
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -21,264 +25,292 @@ from lorabank.engine.backbone.memory import free_bytes
 from lorabank.engine.encoding.batches import passes_by_length, training_batch
 from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.training import distillation as teacher
-from lorabank.engine.training.checkpoint import Checkpoint, State
-from lorabank.engine.training.distillation import TeacherRequest
+from lorabank.engine.training import distillation_loss
+from lorabank.engine.training.checkpoint import Checkpoint, CheckpointSettings, State
 from lorabank.engine.training.jobs import Job, Outcome, Progress, check_jobs
 from lorabank.engine.training.memory_budget import choose_width, measure_memory
 from lorabank.engine.training.progress import FleetProgress, fleet_progress
 from lorabank.engine.training.recompute import recomputing
 from lorabank.engine.training.scheduler import SlotScheduler, TrainingSlot
+from lorabank.engine.training.teacher_targets import TeacherRequest
 from lorabank.errors import UsageError
-from lorabank.lora.objectives import Objective, fleet_weights, weighted_means
+from lorabank.lora import memft
+from lorabank.lora.objectives import Objective, mean_by_adapter
 
 OnStep = Callable[[Progress], None]
 OnRound = Callable[[FleetProgress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSettings:
+    """How the jobs share a machine; what they learn does not depend on it."""
+
+    width: int | None = None
+    """Number of adapters that train at once; None for as many as memory holds."""
+    reuse: Reuse = REUSE_ALL
+    """What of the base's computations is cached."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of holding them."""
 
 
 def train(
     base: Base,
     jobs: Sequence[Job],
     *,
-    width: int | None = None,
-    reuse: Reuse = REUSE_ALL,
+    fleet_settings: FleetSettings = FleetSettings(),
+    checkpoint: CheckpointSettings | None = None,
     on_step: OnStep | None = None,
     on_round: OnRound | None = None,
-    checkpoint: Path | None = None,
-    checkpoint_every_s: float = 60.0,
-    keep_checkpoint: bool = False,
-    gradient_checkpointing: bool = False,
 ) -> list[Outcome]:
-    """Train every job; outcomes in job order.
+    """Train every job and return the outcomes in job order.
 
-    Ctrl-C ends all seated jobs with the best they have; jobs that never sat are left out. A job
-    whose loss or gradient is no longer a number ends alone, with its last good state.
+    Ctrl-C ends all running jobs with the best state they have; jobs that never started are left
+    out. A job whose loss or gradient is not finite ends alone, with its last good state.
 
     Args:
-        width: how many adapters train at once; None for as many as memory holds.
-        reuse: what may be computed once and kept; the numbers are the same either way.
-        on_step: called after each step of each job; on_round: after a step of all that sit.
-        checkpoint: a folder to save to on the way. If it holds a part of this very run, that is
-            where training goes on, to the same result; once all is done it is removed.
-        checkpoint_every_s: 0 saves after every round.
-        keep_checkpoint: leave it, all done, to whoever has yet to use the outcomes; the same call
-            then gives them at once.
-        gradient_checkpointing: compute activations twice rather than hold them.
+        checkpoint: where to save on the way. If the folder holds a part of this very run,
+            training resumes from there, to the same result.
+        on_step: called after each step of each job.
+        on_round: called after a step of all running jobs.
 
     Raises:
-        UsageError: a job that cannot be trained, a fleet that does not fit, a checkpoint of
-            another run. StorageError: the checkpoint cannot be written or read.
+        UsageError: a job cannot be trained, the fleet does not fit into memory, or the checkpoint
+            is of another run.
+        StorageError: the checkpoint cannot be written or read.
     """
     if not jobs:
         return []
     check_jobs(base, jobs)
-    folder = None
-    if checkpoint:
-        folder = Checkpoint(checkpoint, base, jobs, every_s=checkpoint_every_s)
+    folder = Checkpoint(checkpoint, base, jobs) if checkpoint else None
     saved = folder.load() if folder else None
-    need = measure_memory(base, jobs, reuse=reuse, recompute=gradient_checkpointing)
-    seats = choose_width(
-        need,
+    width, reuse = fleet_settings.width, fleet_settings.reuse
+    recompute = fleet_settings.gradient_checkpointing
+    width = choose_width(
+        measure_memory(base, jobs, reuse=reuse, recompute=recompute),
         free_bytes=free_bytes(base.device),
         n_jobs=len(jobs),
-        asked=_same_width(saved[0], width, len(jobs)) if saved else width,
+        requested=_saved_width(saved[0], width, len(jobs)) if saved else width,
     )
     paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
     r = max(job.saved_r for job in jobs)
     with (
-        Fleet(base, paths=paths, r=r, width=seats, reuse=reuse) as fleet,
-        recomputing(fleet, is_on=gradient_checkpointing),
+        Fleet(base, paths=paths, r=r, width=width, reuse=reuse) as fleet,
+        recomputing(fleet, is_on=recompute),
     ):
-        seated = SlotScheduler(fleet, jobs)
+        scheduler = SlotScheduler(fleet, jobs)
         if saved:
-            seated.restore(*saved)
-        return _Trainer(seated, on_step, on_round).run(folder, keep=keep_checkpoint)
+            scheduler.restore(*saved)
+        return Trainer(scheduler, on_step=on_step, on_round=on_round).run(folder)
 
 
-def _same_width(saved: State, asked: int | None, n_jobs: int) -> int:
-    """The width to go on with: who sits beside whom shows in the last bits."""
-    width: int = saved[0]["width"]
-    if asked is not None and min(asked, n_jobs) != width:
-        raise UsageError(f"--width {asked}: the checkpoint is of width {width}; go on with that")
+def _saved_width(state: State, requested: int | None, n_jobs: int) -> int:
+    """Return the checkpoint's width: which rows share a batch shows in the last bits."""
+    width: int = state[0]["width"]
+    if requested is not None and min(requested, n_jobs) != width:
+        raise UsageError(
+            f"--width {requested}: the checkpoint was made with width {width}; "
+            f"resume with --width {width}, or leave the option out"
+        )
     return width
 
 
-class _Trainer:
-    def __init__(self, seats: SlotScheduler, on_step: OnStep | None, on_round: OnRound | None):
-        self.seats, self.on_step, self.on_round = seats, on_step, on_round
-        self.tokens, self.started = 0, time.monotonic()
+class Trainer:
+    """A run of steps over the slots of a fleet until every job is done."""
 
-    def run(self, checkpoint: Checkpoint | None, *, keep: bool) -> list[Outcome]:
-        seats, outcomes = self.seats, self.seats.outcomes
+    def __init__(
+        self, scheduler: SlotScheduler, *, on_step: OnStep | None, on_round: OnRound | None
+    ):
+        self.scheduler, self.on_step, self.on_round = scheduler, on_step, on_round
+        self.n_tokens, self.started_at = 0, time.monotonic()
+
+    def run(self, checkpoint: Checkpoint | None) -> list[Outcome]:
+        """Step until no job is left, saving a checkpoint now and then."""
+        scheduler, outcomes = self.scheduler, self.scheduler.outcomes
         try:
-            for slot in range(seats.fleet.width):
-                if slot not in seats.running:
-                    seats.start_next(slot)
-            while seats.running:
-                n_done = len(outcomes)
-                self._step(list(seats.running.values()))
+            scheduler.fill_free_slots()
+            while scheduler.running:
+                n_finished = len(outcomes)
+                self.step(list(scheduler.running.values()))
                 if self.on_round:
-                    self.on_round(self._report())
-                if checkpoint and checkpoint.is_due(has_finished=len(outcomes) > n_done):
-                    checkpoint.save(*seats.state(), outcomes)
-            if checkpoint and keep:
-                checkpoint.save(*seats.state(), outcomes)
-            elif checkpoint:
-                checkpoint.remove()
-        except KeyboardInterrupt:  # a checkpoint stays: the same call goes on from there
-            for seat in list(seats.running.values()):
-                seats.finish(seat, "interrupted")
-        return [outcomes[number] for number in sorted(outcomes)]
+                    self.on_round(self._progress())
+                if checkpoint and checkpoint.is_due(has_finished=len(outcomes) > n_finished):
+                    checkpoint.save(scheduler.state(), outcomes)
+            if checkpoint:
+                checkpoint.close(scheduler.state(), outcomes)
+        except KeyboardInterrupt:  # the checkpoint stays, so that the same call resumes
+            for slot in list(scheduler.running.values()):
+                scheduler.finish(slot, "interrupted")
+        return [outcomes[index] for index in sorted(outcomes)]
 
-    def _step(self, seats: list[TrainingSlot]) -> None:
-        fleet = self.seats.fleet
-        batches = [seat.progress.next_batch() for seat in seats]
-        chosen = [
-            [seat.job.dataset.examples[i] for i in batch]
-            + [
-                seat.job.dataset.regularisation[i]
-                for i in seat.progress.next_regularisation(len(batch))
-            ]
-            for seat, batch in zip(seats, batches, strict=True)
-        ]
+    def step(self, slots: list[TrainingSlot]) -> None:
+        """Train every running job on its next batch."""
+        fleet = self.scheduler.fleet
+        # 1. Draw a batch of examples for each slot, and the regularisation examples due with it.
+        batches = [slot.progress.next_batch() for slot in slots]
+        rows = [slot.rows(batch) for slot, batch in zip(slots, batches, strict=True)]
+        # 2. to 5. Run the base over all rows; a loss for each adapter.
         fleet.grad.zero_()
-        with fleet.dropout_applied({seat.slot: seat.dropout for seat in seats}):
+        with fleet.dropout_applied({slot.index: slot.dropout for slot in slots}):
             result = fleet_loss(
                 fleet,
-                [seat.slot for seat in seats],
-                chosen,
-                objectives=[seat.job.objective for seat in seats],
-                asks=[seat.job.teacher_request for seat in seats],
+                [slot.index for slot in slots],
+                rows,
+                objectives=[slot.job.objective for slot in slots],
+                teacher_requests=[slot.job.teacher_request for slot in slots],
             )
+        # 6. Backward. Adapters share no weights, so the sum gives each its own gradient.
         result.losses.sum().backward()  # type: ignore[no-untyped-call]
         losses, hits = result.losses.tolist(), result.hits.tolist()
-        tokens = [sum(len(row.token_ids) for row in rows) for rows in chosen]
-        self.tokens += sum(tokens)
-        for seat, batch, loss, hit, count in zip(seats, batches, losses, hits, tokens, strict=True):
-            if not (math.isfinite(loss) and self.seats.update(seat)):
-                self.seats.finish(seat, "diverged")
+        for i, slot in enumerate(slots):
+            n_tokens = sum(len(row.token_ids) for row in rows[i])
+            self.n_tokens += n_tokens
+            # 7. Clip each adapter's gradient and update it by AdamW.
+            if not (math.isfinite(losses[i]) and self.scheduler.update(slot)):
+                self.scheduler.finish(slot, "diverged")
                 continue
-            closed = seat.progress.record(examples=len(batch), tokens=count, hits=hit, loss=loss)
+            # 8. Count the step. At the end of an epoch check recall; finish the job if it is done.
+            ends_epoch = slot.progress.record(
+                examples=len(batches[i]), tokens=n_tokens, hits=hits[i], loss=losses[i]
+            )
             if self.on_step:
-                self.on_step(seat.progress)
-            if closed or seat.progress.is_spent:
-                self._judge(seat)
+                self.on_step(slot.progress)
+            if ends_epoch or slot.progress.is_spent:
+                self.scheduler.end_epoch(slot)
 
-    def _judge(self, seat: TrainingSlot) -> None:
-        """Decide at the end of an epoch whether a job is done, and keep its best state."""
-        progress, goal = seat.progress, seat.job.settings.until_recall
-        if progress.may_be_recalled:
-            recall = self.seats.recall(seat)
-            if recall > seat.best_recall:
-                self.seats.save_best(seat, recall)
-            if goal is not None and recall >= goal:
-                self.seats.finish(seat, "recalled")
-                return
-        if progress.is_converged or progress.is_spent:
-            self.seats.finish(seat, "converged" if progress.is_converged else "budget")
-        elif seat.best_recall < 0 and progress.has_improved:
-            self.seats.save_best(seat, -1.0)
-
-    def _report(self) -> FleetProgress:
+    def _progress(self) -> FleetProgress:
         return fleet_progress(
-            self.seats.jobs,
-            {seat.number: seat.progress for seat in self.seats.running.values()},
-            self.seats.outcomes,
-            tokens_per_s=self.tokens / (time.monotonic() - self.started),
+            self.scheduler.jobs,
+            {slot.job_index: slot.progress for slot in self.scheduler.running.values()},
+            self.scheduler.outcomes,
+            tokens_per_s=self.n_tokens / (time.monotonic() - self.started_at),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class FleetLoss:
-    """One step's forward pass over a batch from each seat."""
+    """What one step's forward pass gives for each adapter."""
 
     losses: Tensor
-    """(E,) each adapter's own mean loss, nats per token that carries loss."""
+    """(E,) mean loss of each adapter's own tokens, in nats."""
     hits: Tensor
-    """(E,) examples, guards left out, of which every such token was already the most likely one."""
+    """(E,) number of examples, regularisation left out, whose tokens were all most likely."""
 
 
 def fleet_loss(
     fleet: Fleet,
-    slots: list[int],
-    chosen: Sequence[Sequence[EncodedExample]],
+    slots: Sequence[int],
+    rows_by_slot: Sequence[Sequence[EncodedExample]],
     *,
     objectives: Sequence[Objective] | None = None,
-    asks: Sequence[TeacherRequest] | None = None,
+    teacher_requests: Sequence[TeacherRequest] | None = None,
 ) -> FleetLoss:
-    """Loss of each slot's adapter on its own lessons, in one pass over the base.
+    """Return the loss of each slot's adapter on its own rows: parts 2 to 5 of a step.
 
-    In several where rows differ so much in length that padding would cost more than a pass.
+    Args:
+        slots: E slots of the fleet.
+        rows_by_slot: the rows to train on, for each of the E slots.
+        objectives: for each slot; None for cross-entropy.
+        teacher_requests: what to compare with teachers, for each slot; None for the defaults.
     """
-    device, n = fleet.base.device, len(slots)
-    lessons = [row for rows in chosen for row in rows]
-    whose = [i for i, rows in enumerate(chosen) for _ in rows]
-    asks, objectives = asks or [TeacherRequest()] * n, objectives or [Objective()] * n
-    read = _read(fleet, lessons, [slots[i] for i in whose], [asks[i] for i in whose])
-    owner = torch.tensor(whose, device=device)  # (R,)
-    wrong = (~read.hits).int()
-    misses = torch.zeros(len(owner), dtype=torch.int, device=device)
-    counts = torch.tensor([not lesson.is_regularisation for lesson in lessons], device=device)
-    right = (misses.index_add_(0, read.rows, wrong) == 0) & counts  # (R,)
-    ruled = owner[read.rows]  # (N,) by which objective
-    if len(read.taught):  # a teacher's word counts alike on every token, whatever else is learnt by
-        objectives = [*objectives, Objective("distil")]
-        ruled = ruled.index_fill(0, read.taught, n)
-    weights = fleet_weights(
-        objectives, read.nats.detach(), wrong.bool(), read.rows, ruled, extra=read.weights
-    )  # (N,)
-    losses = weighted_means(read.nats, weights, owner[read.rows], n)
-    return FleetLoss(losses, torch.bincount(owner[right], minlength=n))
+    n, device = len(slots), fleet.base.device
+    rows = list(chain.from_iterable(rows_by_slot))
+    adapters = [i for i, own_rows in enumerate(rows_by_slot) for _ in own_rows]  # of each row
+    requests = teacher_requests or [TeacherRequest()] * n
+    parts = []
+    for indices in _passes(fleet, rows):
+        # 2. Pad the rows of a pass into a batch.
+        batch_rows = [rows[i] for i in indices]
+        batch = training_batch(batch_rows, device=device, omit_prefixes=fleet.reuse.prompts)
+        row_slots = [slots[adapters[i]] for i in indices]
+        # 3. Run the base with each row's adapter: cross-entropy of every token of the answers.
+        # 5. Where a row has a teacher, the divergence from it takes its place.
+        is_taught = None
+        if any(row.teacher_prompt_ids for row in batch_rows):
+            row_requests = [requests[adapters[i]] for i in indices]
+            losses, hits, is_taught = distillation_loss.token_losses(
+                fleet, batch, row_slots, batch_rows, row_requests
+            )
+        else:
+            losses, hits = fleet.token_nll(batch, row_slots)
+        row_index = torch.tensor(indices, device=device)[batch.rows]
+        parts.append(TokenLosses(losses, hits, row_index, batch.weights, is_taught))
+    tokens = parts[0] if len(parts) == 1 else _concatenate(parts)
+    adapter_of_row = torch.tensor(adapters, device=device)  # (R,)
+    adapter = adapter_of_row[tokens.rows]  # (N,)
+    losses = adapter_losses(tokens, adapter, objectives or [Objective()] * n)
+    right = tokens.is_right(len(rows))
+    right &= torch.tensor([not row.is_regularisation for row in rows], device=device)
+    return FleetLoss(losses, torch.bincount(adapter_of_row[right], minlength=n))
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
-    """The N positions of all rows that carry loss; a row's are consecutive and in order."""
+class TokenLosses:
+    """The N answer tokens of a step; those of a row are consecutive and in order."""
 
-    nats: Tensor
+    losses: Tensor
+    """(N,) nats: cross-entropy, or the divergence from a teacher."""
     hits: Tensor
+    """(N,) bool, whether the token was the most likely one."""
     rows: Tensor
-    """(N,) the lesson each is of."""
-    weights: Tensor | None
-    taught: Tensor
-    """(M,) which of the N have a teacher."""
+    """(N,) index of the row each token is of."""
+    weights: Tensor | None = None
+    """(N,) weights that the examples bring; None for 1 each."""
+    is_taught: Tensor | None = None
+    """(N,) bool, whether the loss is the divergence from a teacher; None for no token."""
+
+    def is_right(self, n_rows: int) -> Tensor:
+        """Return (R,) bool, whether all tokens of a row were the most likely ones."""
+        misses = torch.zeros(n_rows, dtype=torch.int, device=self.rows.device)
+        return misses.index_add_(0, self.rows, (~self.hits).int()) == 0
 
 
-def _read(
-    fleet: Fleet,
-    lessons: Sequence[EncodedExample],
-    slots: Sequence[int],
-    asks: Sequence[TeacherRequest],
-) -> _Read:
-    """Every lesson with its slot's adapter, those of like length together."""
-    device, split = fleet.base.device, fleet.reuse.prompts
-    lengths = [len(row.token_ids) - (row.adapter_start if split else 0) for row in lessons]
-    # What dropout draws depends on the batch a row is in.
-    passes = [list(range(len(lessons)))] if fleet.has_dropout else passes_by_length(lengths)
-    parts, first = [], 0
-    for some in passes:
-        mine = [lessons[i] for i in some]
-        batch = training_batch(mine, device=device, omit_prefixes=split)
-        taught = teacher.batch_targets(fleet, batch, mine, [asks[i] for i in some])
-        nats, hits = teacher.nats_at(fleet, batch, [slots[i] for i in some], taught)
-        at = [one.positions + first for one in taught]
-        rows = torch.tensor(some, device=device)[batch.rows]
-        none = batch.rows.new_zeros(0)
-        parts.append(_Read(nats, hits, rows, batch.weights, torch.cat([none, *at])))
-        first += len(rows)
-    return parts[0] if len(parts) == 1 else _joined(parts)
+def adapter_losses(tokens: TokenLosses, adapter: Tensor, objectives: Sequence[Objective]) -> Tensor:
+    """Return each adapter's loss: the mean over its tokens, parts 4 and 5 of a step.
+
+    Args:
+        adapter: (N,) the adapter each token trains, 0..E-1.
+        objectives: for each of E adapters.
+
+    Returns:
+        (E,) nats.
+    """
+    # 4. Cross-entropy: every token counts the same.
+    weights = torch.ones_like(tokens.losses)
+    # 5. MemFT: tokens count by what is left to learn of them, except where a teacher is followed.
+    if any(objective.weighs_tokens for objective in objectives):
+        weights = memft.fleet_weights(objectives, tokens.losses, ~tokens.hits, tokens.rows, adapter)
+        if tokens.is_taught is not None:
+            weights = weights.masked_fill(tokens.is_taught, 1.0)
+    # 5. Weights of single examples or tokens, where a dataset has them.
+    if tokens.weights is not None:
+        weights = weights * tokens.weights.float()
+    return mean_by_adapter(tokens.losses, weights, adapter, len(objectives))
 
 
-def _joined(parts: Sequence[_Read]) -> _Read:
-    weights = None
+def _passes(fleet: Fleet, rows: Sequence[EncodedExample]) -> list[list[int]]:
+    """Return the indices of rows that are run together: those of similar length."""
+    if fleet.has_dropout:  # the masks drawn depend on the batch a row is in
+        return [list(range(len(rows)))]
+    split = fleet.reuse.prompts
+    return passes_by_length(
+        [len(row.token_ids) - (row.adapter_start if split else 0) for row in rows]
+    )
+
+
+def _concatenate(parts: Sequence[TokenLosses]) -> TokenLosses:
+    weights = is_taught = None
     if any(part.weights is not None for part in parts):
         weights = torch.cat(
-            [torch.ones_like(p.nats) if p.weights is None else p.weights for p in parts]
+            [torch.ones_like(p.losses) if p.weights is None else p.weights for p in parts]
         )
-    return _Read(
-        torch.cat([part.nats for part in parts]),
+    if any(part.is_taught is not None for part in parts):
+        is_taught = torch.cat(
+            [torch.zeros_like(p.hits) if p.is_taught is None else p.is_taught for p in parts]
+        )
+    return TokenLosses(
+        torch.cat([part.losses for part in parts]),
         torch.cat([part.hits for part in parts]),
         torch.cat([part.rows for part in parts]),
         weights,
-        torch.cat([part.taught for part in parts]),
+        is_taught,
     )

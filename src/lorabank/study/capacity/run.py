@@ -9,8 +9,9 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.drift import observe_behaviour
 from lorabank.engine.evaluation.evaluate import evaluate_wrapped
 from lorabank.engine.peft_backend.tuner import Tuned, applied, train_with_peft
+from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.jobs import Outcome
-from lorabank.engine.training.train import train
+from lorabank.engine.training.train import FleetSettings, train
 from lorabank.study.capacity.measure import cost_of, describe, measure, questions_of
 from lorabank.study.capacity.prepare import PreparedCell, prepare
 from lorabank.study.plan import FleetPlan
@@ -48,10 +49,8 @@ def run_fleet(
     outcomes = train(
         base,
         [lot.job for lot in lots],
-        width=min(spec.width, len(lots)),
-        checkpoint=where,
-        checkpoint_every_s=every_s,
-        keep_checkpoint=True,
+        fleet_settings=FleetSettings(width=min(spec.width, len(lots))),
+        checkpoint=CheckpointSettings(where, every_s=every_s, keep=True),
         on_round=lambda progress: say(progress.line),
     )
     if len(outcomes) < len(lots) or any(one.stopped == "interrupted" for one in outcomes):

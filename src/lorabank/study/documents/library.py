@@ -18,6 +18,7 @@ from lorabank.engine.adapters.adapter import Adapter
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.caches import new_layer_input_cache, new_prompt_cache
 from lorabank.engine.learn import facts_hash, plan_job, trainable_parameters
+from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.settings import lr_for, settings_for
 from lorabank.engine.training.train import OnRound, train
@@ -167,9 +168,7 @@ def _trained(
     outcomes = train(
         base,
         jobs,
-        checkpoint=folder / "checkpoint",
-        checkpoint_every_s=every_s,
-        keep_checkpoint=True,
+        checkpoint=CheckpointSettings(folder / "checkpoint", every_s=every_s, keep=True),
         on_round=on_round,
     )
     if len(outcomes) < len(jobs) or any(one.stopped == "interrupted" for one in outcomes):

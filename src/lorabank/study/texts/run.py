@@ -16,6 +16,7 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.caches import new_layer_input_cache, new_prompt_cache
 from lorabank.engine.evaluation.evaluate import prepare_questions
 from lorabank.engine.learn import plan_job
+from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.regularisation import regularisation_examples
 from lorabank.engine.training.settings import TrainSettings, settings_for
@@ -57,8 +58,7 @@ def run_fleet(
         outcomes = train(
             base,
             jobs,
-            checkpoint=where / cell.name,
-            checkpoint_every_s=every_s,
+            checkpoint=CheckpointSettings(where / cell.name, every_s=every_s),
             on_round=_telling(cell.name, say),
         )
         if len(outcomes) < len(jobs) or any(one.stopped == "interrupted" for one in outcomes):

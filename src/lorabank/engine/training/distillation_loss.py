@@ -1,0 +1,178 @@
+"""The optional loss of rows that have a teacher: divergence from it instead of cross-entropy.
+
+The training loop calls this only for batches in which a row has a teacher. Other rows of such a
+batch keep their cross-entropy, so jobs of every objective can share a step. A regularisation
+example is a row whose teacher read the same prompt: it keeps the adapter where the base is.
+
+    loss of a token = KL(teacher || student) + hidden_weight * relative distance of hidden states
+                      (lora/distillation.py, after arXiv:2503.08727)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.backbone.head import CHUNK, TokenNll, gradient_in_hidden, is_first_argmax
+from lorabank.engine.backbone.layer_access import capturing_layer_outputs, decoder_layers
+from lorabank.engine.encoding.batches import Batch
+from lorabank.engine.encoding.dataset import EncodedExample
+from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.training.teacher_targets import TeacherRequest, compute_targets
+from lorabank.lora.distillation import (
+    TeacherTargets,
+    concatenate_targets,
+    kl_divergence,
+    kl_gradient,
+    relative_l1,
+)
+
+
+def token_losses(
+    fleet: Fleet,
+    batch: Batch,
+    slots: Sequence[int],
+    examples: Sequence[EncodedExample],
+    requests: Sequence[TeacherRequest],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the loss of a batch's N positions: the divergence where there is a teacher.
+
+    Args:
+        slots: the fleet slot of each row.
+        examples: the batch's R rows, one of them with a teacher.
+        requests: what each row's job compares with a teacher.
+
+    Returns:
+        (N,) nats, differentiable; (N,) bool, whether the target was the most likely token; (N,)
+        bool, whether the position has a teacher.
+    """
+    taught = _taught_positions(fleet, batch, examples, requests)
+    with_hidden = [part for part in taught if part.targets.hidden is not None]
+    n_layers = len(decoder_layers(fleet.base.model))
+    lowest = min((part.request.from_layer for part in with_hidden), default=n_layers)
+    layers = range(lowest, n_layers)
+    is_taught = torch.zeros_like(batch.rows, dtype=torch.bool)
+    for part in taught:
+        is_taught[part.positions] = True
+    with (
+        fleet.batch_inputs(batch, slots) as inputs,
+        capturing_layer_outputs(fleet.base.model, layers, batch.rows, batch.columns) as outputs,
+    ):
+        losses, hits = _divergences(fleet.base, batch, taught, ~is_taught, inputs)
+    for part in with_hidden:
+        assert part.targets.hidden is not None
+        student = torch.stack(
+            [outputs[i][part.positions] for i in layers if i >= part.request.from_layer], dim=1
+        )  # (n, L, d)
+        distance = part.request.hidden_weight * relative_l1(student, part.targets.hidden)
+        losses = losses.index_add(0, part.positions, distance)
+    return losses, hits, is_taught
+
+
+@dataclass(frozen=True, slots=True)
+class _TaughtPositions:
+    """Positions of a batch that have a teacher, under one request, and the teacher's targets."""
+
+    request: TeacherRequest
+    positions: Tensor
+    """(n,) indices into the batch's N positions."""
+    targets: TeacherTargets
+
+
+def _taught_positions(
+    fleet: Fleet,
+    batch: Batch,
+    examples: Sequence[EncodedExample],
+    requests: Sequence[TeacherRequest],
+) -> list[_TaughtPositions]:
+    """Return the teachers' targets for a batch, an entry for each distinct request."""
+    rows_by_request: dict[TeacherRequest, list[int]] = {}
+    for row, (example, request) in enumerate(zip(examples, requests, strict=True)):
+        if example.teacher_prompt_ids:
+            rows_by_request.setdefault(request.for_example(example), []).append(row)
+    indices = torch.arange(len(batch.rows), device=batch.rows.device)
+    positions = torch.split(indices, batch.positions_per_row)
+    return [
+        _TaughtPositions(
+            request,
+            torch.cat([positions[row] for row in rows]),
+            concatenate_targets(compute_targets(fleet, [examples[row] for row in rows], request)),
+        )
+        for request, rows in rows_by_request.items()
+    ]
+
+
+def _divergences(
+    base: Base,
+    batch: Batch,
+    taught: Sequence[_TaughtPositions],
+    is_untaught: Tensor,
+    inputs: dict[str, Any],
+) -> tuple[Tensor, Tensor]:
+    """Return the losses without hidden states, and hits; logits exist whole only if they must."""
+    if not base.has_plain_head:
+        logits = base.logits_at(batch.rows, batch.columns, **inputs)  # (N, V)
+        losses = F.cross_entropy(logits.float(), batch.targets, reduction="none")
+        for part in taught:
+            log_q = F.log_softmax(logits[part.positions], dim=-1, dtype=torch.float32)
+            losses = losses.index_copy(0, part.positions, kl_divergence(log_q, part.targets))
+        return losses, logits.argmax(-1) == batch.targets
+    hidden = base.hidden_at(batch.rows, batch.columns, **inputs)  # (N, d)
+    weights = base.head_weights(hidden)
+    losses = hidden.new_zeros(len(hidden), dtype=torch.float32)
+    hits = torch.zeros_like(batch.targets, dtype=torch.bool)
+    for part in taught:
+        at = part.positions
+        divergence, is_hit = TeacherDivergence.apply(  # type: ignore[no-untyped-call]
+            hidden[at], *weights, batch.targets[at], part.targets
+        )
+        losses, hits = losses.index_copy(0, at, divergence), hits.index_copy(0, at, is_hit)
+    at = is_untaught.nonzero()[:, 0]
+    if len(at):
+        nll, is_hit = TokenNll.apply(hidden[at], *weights, batch.targets[at])  # type: ignore[no-untyped-call]
+        losses, hits = losses.index_copy(0, at, nll), hits.index_copy(0, at, is_hit)
+    return losses, hits
+
+
+class TeacherDivergence(torch.autograd.Function):
+    """Divergence from a teacher's targets, differentiable in the hidden states.
+
+    The arguments are those of `TokenNll`, then the teacher's targets at the N positions. Returns
+    (N,) divergence in nats, and (N,) bool, whether argmax picks the target token.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        transposed: Tensor | None,
+        bias: Tensor | None,
+        targets: Tensor,
+        teacher: TeacherTargets,
+    ) -> tuple[Tensor, Tensor]:
+        d_hidden = torch.empty_like(hidden) if hidden.requires_grad else None  # (N, d)
+        divergence = torch.empty(len(hidden), device=hidden.device)
+        hits = torch.empty(len(hidden), dtype=torch.bool, device=hidden.device)
+        for start in range(0, len(hidden), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            logits = F.linear(hidden[chunk], weight, bias)  # (n, V)
+            log_q = F.log_softmax(logits, dim=-1, dtype=torch.float32)
+            divergence[chunk] = kl_divergence(log_q, teacher[chunk])
+            hits[chunk] = is_first_argmax(logits, log_q, targets[chunk, None])
+            if d_hidden is not None:
+                d_logits = kl_gradient(log_q, teacher[chunk])  # (n, V)
+                d_hidden[chunk] = gradient_in_hidden(d_logits, weight, transposed)
+        ctx.save_for_backward(d_hidden)
+        ctx.mark_non_differentiable(hits)
+        return divergence, hits
+
+    @staticmethod
+    def backward(ctx: Any, d_divergence: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        (d_hidden,) = ctx.saved_tensors
+        d_hidden = d_hidden * d_divergence[:, None].to(d_hidden.dtype)
+        return d_hidden, None, None, None, None, None
