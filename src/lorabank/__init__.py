@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from lorabank.bank.bank import Bank as Bank
     from lorabank.engine.adapters.merging import merge_adapters as merge_adapters
     from lorabank.engine.backbone.base import load_base as load_base
+    from lorabank.engine.evaluation.evaluate import evaluate as evaluate
     from lorabank.engine.learn import learn as learn
+    from lorabank.engine.recall import recall as recall
     from lorabank.engine.training.settings import TrainSettings as TrainSettings
     from lorabank.tasks.examples import Example as Example
 

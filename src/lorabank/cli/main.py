@@ -38,9 +38,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("quickstart")(quickstart.run)
-app.command("learn")(learn.run)
-app.command("recall")(recall.run)
+app.command("quickstart")(command(quickstart.run))
+app.command("learn")(command(learn.run))
+app.command("recall")(command(recall.run))
 app.command("plan")(plan.run)
 app.command("init")(bank.init)
 app.command("write")(write.run)

@@ -1,13 +1,14 @@
-"""`lorabank quickstart`: the main job once, on a real model, start to finish."""
+"""`lorabank quickstart`: facts into an adapter on a real model, from start to finish."""
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lorabank.cli.learn import answer
+from lorabank.cli.learn import print_report
 from lorabank.cli.output import (
     DEFAULT_BASE,
     BaseName,
@@ -22,19 +23,25 @@ if TYPE_CHECKING:
     from lorabank.engine.backbone.base import Base
     from lorabank.tasks.examples import Example
 
-_ASKED = 3
+_N_SHOWN = 3  # questions whose answers are printed
+_NEW_TOKENS = 24
 
 
-def run(
-    facts: Annotated[int, typer.Option(help="Phone-book entries to write.")] = 24,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuickstartOptions:
+    """The options of `lorabank quickstart`."""
+
+    facts: Annotated[int, typer.Option(help="Number of phone-book entries to write.")] = 24
     out: Annotated[
         Path | None, typer.Option(help="Folder for the adapter; by default a new one in out/.")
-    ] = None,
-    base: BaseName = DEFAULT_BASE,
-    seed: Annotated[int, typer.Option(help="Of the book and the training.")] = 0,
-    device: Device = None,
-    json: Json = False,
-) -> None:
+    ] = None
+    base: BaseName = DEFAULT_BASE
+    seed: Annotated[int, typer.Option(help="Seed of the book and the training.")] = 0
+    device: Device = None
+    json: Json = False
+
+
+def run(options: QuickstartOptions) -> None:
     """Write invented phone numbers into an adapter on a real model and ask for them.
 
     Example: lorabank quickstart --facts 24
@@ -48,52 +55,51 @@ def run(
     from lorabank.tasks.synthetic import phonebook
 
     started = time.perf_counter()
-    out = out or _free_folder()
+    out = options.out or _free_folder()
     check_output_folder(out)
-    examples = from_phonebook(phonebook.build(facts, seed=seed))
-    info = find_model(base, progress=status)
+    examples = from_phonebook(phonebook.build(options.facts, seed=options.seed))
+    info = find_model(options.base, progress=status)
     status(f"{info.name}: {info.parameters:,} parameters, from {info.source}")
-    model = load_info(info, device=device)
-    asked = examples[:_ASKED]
-    before = _ask(model, asked, None)
-    status(f"writing {facts} invented phone-book entries into a LoRA adapter …")
+    base = load_info(info, device=options.device)
+    shown = examples[:_N_SHOWN]
+    before = _replies(base, shown, None)
+    status(f"writing {options.facts} invented phone-book entries into a LoRA adapter …")
+    settings = settings_for("sound", seed=options.seed)
     with training_bar() as on_step:
-        report = learn(
-            model, examples, out=out, settings=settings_for("sound", seed=seed), on_step=on_step
-        )
-    after = _ask(model, asked, out)
-    if json:
+        report = learn(base, examples, out=out, settings=settings, on_step=on_step)
+    after = _replies(base, shown, out)
+    if options.json:
         answers = [
-            {"question": e.question, "answer": e.answer, "before": b, "after": a}
-            for e, b, a in zip(asked, before, after, strict=True)
+            {"question": e.question, "answer": e.answer, "before": bare, "after": adapted}
+            for e, bare, adapted in zip(shown, before, after, strict=True)
         ]
-        total = time.perf_counter() - started
-        print_json({**report.as_json(), "total_seconds": total, "answers": answers})
+        total_s = time.perf_counter() - started
+        print_json({**report.as_json(), "total_seconds": total_s, "answers": answers})
         return
-    for example, old, new in zip(asked, before, after, strict=True):
+    for example, bare, adapted in zip(shown, before, after, strict=True):
         print(f"{example.question}  (is {example.answer})")
-        print(f"  bare model: {old}\n  with adapter: {new}")
+        print(f"  bare model: {bare}\n  with adapter: {adapted}")
     print()
-    answer(report, as_json=False)
-    print(_elsewhere(str(info.path), out))
+    print_report(report, as_json=False)
+    print(_peft_instructions(str(info.path), out))
 
 
-def _ask(model: "Base", examples: "list[Example]", adapter: Path | None) -> list[str]:
-    """Real greedy generation, with the adapter as it was saved."""
+def _replies(base: "Base", examples: "list[Example]", adapter: Path | None) -> list[str]:
+    """Return what greedy decoding writes, with the adapter as it was saved or without one."""
     from lorabank.engine.adapters.adapter import load_adapter
     from lorabank.engine.adapters.loaded_fleet import loaded_fleet
     from lorabank.engine.inference.generate import generate
 
-    prompts = [model.chat.prompt_ids(example.prompt) for example in examples]
+    prompts = [base.chat.prompt_ids(example.prompt) for example in examples]
     if adapter is None:
-        return generate(model, prompts, max_new_tokens=24)
-    with loaded_fleet(model, [load_adapter(adapter, model)]) as fleet:
+        return generate(base, prompts, max_new_tokens=_NEW_TOKENS)
+    with loaded_fleet(base, [load_adapter(adapter, base)]) as fleet:
         slots = [0] * len(prompts)
-        return generate(model, prompts, fleet=fleet, slots=slots, max_new_tokens=24)
+        return generate(base, prompts, fleet=fleet, slots=slots, max_new_tokens=_NEW_TOKENS)
 
 
 def _free_folder() -> Path:
-    """out/quickstart, or the first of out/quickstart-2, -3, … that is free."""
+    """Return out/quickstart, or the first of out/quickstart-2, -3, … that is free."""
     number = 1
     while True:
         folder = Path("out") / ("quickstart" if number == 1 else f"quickstart-{number}")
@@ -102,7 +108,7 @@ def _free_folder() -> Path:
         number += 1
 
 
-def _elsewhere(base_path: str, adapter: Path) -> str:
+def _peft_instructions(base_path: str, adapter: Path) -> str:
     return f"""
 Load it elsewhere, with PEFT alone:
   import peft, transformers

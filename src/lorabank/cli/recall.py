@@ -1,5 +1,6 @@
 """`lorabank recall`: ask an adapter for every fact of a file."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -8,22 +9,26 @@ import typer
 from lorabank.cli.output import DEFAULT_BASE, Device, Json, Quantize, print_json
 
 
-def run(
-    adapter: Annotated[Path, typer.Argument(help="Adapter folder.")],
-    facts: Annotated[Path, typer.Argument(help="CSV or JSONL, as for learn.")],
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallOptions:
+    """The options of `lorabank recall`."""
+
+    adapter: Annotated[Path, typer.Argument(help="Folder of the adapter.")]
+    facts: Annotated[Path, typer.Argument(help="CSV or JSONL, as for learn.")]
     base: Annotated[
-        str | None,
-        typer.Option(help="Base model; by default the one the adapter names."),
-    ] = None,
+        str | None, typer.Option(help="Base model; by default the one the adapter names.")
+    ] = None
     score: Annotated[
         str | None,
         typer.Option(help="tokens (exact), text (case and spacing aside) or published."),
-    ] = None,
-    device: Device = None,
-    quantize: Quantize = None,
-    json: Json = False,
-) -> None:
-    """Share of facts that greedy decoding with the adapter reproduces, and which it does not.
+    ] = None
+    device: Device = None
+    quantize: Quantize = None
+    json: Json = False
+
+
+def run(options: RecallOptions) -> None:
+    """Print the share of facts that greedy decoding reproduces, and the facts that it does not.
 
     Example: lorabank recall out/facts facts.csv
     """
@@ -32,14 +37,13 @@ def run(
     from lorabank.engine.recall import choose_score, recall
     from lorabank.tasks.examples import read_examples
 
-    record = read_record(adapter)
-    score = choose_score(record, score)  # refuse a wrong one before a base is loaded
-    examples = read_examples(facts)
-    model = load_base(
-        base or record.get("base", {}).get("name", DEFAULT_BASE), device=device, quantize=quantize
-    )
-    report = recall(model, adapter, examples, score=score)
-    if json:
+    record = read_record(options.adapter)
+    score = choose_score(record, options.score)  # refuse a wrong one before a base is loaded
+    examples = read_examples(options.facts)
+    name = options.base or record.get("base", {}).get("name", DEFAULT_BASE)
+    base = load_base(name, device=options.device, quantize=options.quantize)
+    report = recall(base, options.adapter, examples, score=score)
+    if options.json:
         print_json(report.as_json())
         return
     n_recalled = report.facts - len(report.missing)
