@@ -13,7 +13,6 @@ NOT_YET = (
     "bank",
     "cli",
     "engine/adapters",
-    "engine/backbone",
     "engine/encoding",
     "engine/evaluation",
     "engine/fleet",

@@ -168,7 +168,7 @@ def test_scores_in_parts_are_those_of_one_piece(tiny: Base, monkeypatch: pytest.
     answer = tuple(tiny.chat.answer_ids("Nebo"))
     probes = [EvaluationPrompt(one.ids, answer, "Nebo", ends_turn=True) for one in asked]
     whole = read_answers(tiny, probes, prefix=[one.prefix for one in asked])
-    monkeypatch.setattr(attention, "_MOST_SCORES", 4 * asked[0].prefix * 7)
+    monkeypatch.setattr(attention, "_MAX_SCORES", 4 * asked[0].prefix * 7)
     parts = read_answers(tiny, probes, prefix=[one.prefix for one in asked])
     assert [r.bits for r in parts] == pytest.approx([r.bits for r in whole], abs=1e-4)
 

@@ -61,7 +61,7 @@ def test_many_rows_after_one_document_go_in_parts(
     rows = token_rows(*[4] * 5, start=document, seed=1)
     whole = prefill_prompts(tiny.model, rows)
     tokens_run.clear()
-    monkeypatch.setattr(prompts, "_FILL_TOKENS", 2 * 68)
+    monkeypatch.setattr(prompts, "_PASS_TOKENS", 2 * 68)
     parts = prefill_prompts(tiny.model, rows)
     assert tokens_run == [64, 8, 8, 4]
     assert largest_difference(parts, whole) < 1e-5

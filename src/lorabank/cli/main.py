@@ -65,8 +65,6 @@ app.add_typer(study.app, name="study")
 def main() -> None:
     """Run the command line; every deliberate error ends here."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    # Imported by PEFT where it is installed, it misses a kernel that nobody here asked for.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         app()
     except LorabankError as error:

@@ -1,7 +1,7 @@
-"""A base model in memory: frozen, in the fastest exact dtype this machine has.
+"""A base model in memory: frozen, and in the dtype in which this machine multiplies fastest.
 
-The base is loaded from a folder `find_model` gave, kept in eval mode and never changed; adapters
-are put around its linear layers by `fleet.py` and taken off again.
+The base is loaded from a folder that `find_model` returns. It stays in eval mode and is never
+changed. `fleet.py` puts adapters around its linear layers and takes them off again.
 """
 
 from dataclasses import dataclass, field
@@ -35,22 +35,22 @@ DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 @dataclass(eq=False)
 class Base:
-    """A loaded base model with its tokenizer and record."""
+    """A loaded base model with its tokenizer and the caches of what it has computed."""
 
     info: ModelInfo
     model: Any
-    """A transformers causal LM, frozen, in eval mode."""
+    """Causal language model of transformers, frozen and in eval mode."""
     chat: Chat
     prompt_cache: LruCache[KeyValues] = field(default_factory=new_prompt_cache)
-    """Keys and values of prompts as the bare model reads them."""
+    """Keys and values of prompts under the bare model."""
     document_cache: LruCache[Any] = field(default_factory=new_document_cache)
-    """Caches of documents that questions go on from, as the bare model reads them."""
+    """KV caches of documents that precede questions, under the bare model."""
     layer_input_cache: LruCache[Tensor] = field(default_factory=new_layer_input_cache)
     """Hidden states that enter the lowest adapted layer."""
     teacher_cache: LruCache[TeacherTargets] = field(default_factory=new_teacher_cache)
-    """What the bare model says with a document before it."""
+    """Predictions of the bare model with a document in its context."""
     quantized: str | None = None
-    """`4bit`, or None for weights as they are."""
+    """Kind of quantization, `4bit` or None."""
 
     @property
     def device(self) -> torch.device:
@@ -62,7 +62,7 @@ class Base:
 
     @property
     def precision(self) -> str:
-        """In what its numbers are, as records have it: `bfloat16`, `bfloat16 4bit`."""
+        """Return dtype and quantization as records have them: `bfloat16` or `bfloat16 4bit`."""
         dtype = str(self.dtype).removeprefix("torch.")
         return f"{dtype} {self.quantized}" if self.quantized else dtype
 
@@ -72,7 +72,7 @@ class Base:
 
     @cached_property
     def linears(self) -> dict[str, Shape]:
-        """Path and (out, in) of every linear layer an adapter may go on: all but the head."""
+        """Return path and (out, in) of all linear layers except the head."""
         head = self.model.get_output_embeddings()
         return {
             path: (module.out_features, module.in_features)
@@ -81,20 +81,20 @@ class Base:
         }
 
     def weight(self, path: str) -> Tensor:
-        """(out, in) float32 copy of a linear layer's frozen weight."""
+        """Return an (out, in) float32 copy of a linear layer's frozen weight."""
         module = self.model.get_submodule(path)
-        weight: Tensor = getattr(module, "linear", module).weight  # a fleet may sit around it
+        weight: Tensor = getattr(module, "linear", module).weight  # a fleet may have wrapped it
         return weight.detach().float()
 
     def logits_at(self, rows: Tensor, columns: Tensor, **inputs: Any) -> Tensor:
-        """Logits at chosen positions only.
+        """Return the logits at chosen positions only.
 
-        The head of a small model costs as much as all its layers; a row of a phone book needs
-        it at a dozen positions. What the architecture does to logits afterwards still happens.
+        The head of a small model costs as much as all its layers, and a fact needs it at a dozen
+        positions. What the architecture does to logits after the head is still done.
 
         Args:
-            rows, columns: (N,) where in the (B, T) input to read.
-            inputs: passed to the model.
+            rows, columns: (N,) positions in the (B, T) input.
+            inputs: passed on to the model.
 
         Returns:
             (N, vocabulary), in the model's dtype.
@@ -175,15 +175,16 @@ def load_base(
     device: str | None = None,
     quantize: str | None = None,
 ) -> Base:
-    """The base model by name, Hugging Face id, folder or GGUF file, ready to be read.
+    """Load the base model of a name, Hugging Face id, folder or GGUF file.
 
     Args:
-        dtype: `bfloat16` or `float32`; None for bfloat16 where the machine computes in it.
-        device: `cpu` or `cuda`; None for cuda where there is one.
-        quantize: `4bit` for NF4 weights in the blocks (bitsandbytes); None for weights as they are.
+        dtype: `bfloat16` or `float32`; None for bfloat16 where the hardware computes in it.
+        device: `cpu` or `cuda`; None for cuda where there is a GPU.
+        quantize: `4bit` for NF4 weights in the decoder's linear layers (bitsandbytes), or None.
 
     Raises:
-        ModelError: unknown or unusable. UnavailableError: it would have to be fetched, but cannot.
+        ModelError: the model is unknown or unusable.
+        UnavailableError: the model has to be fetched and cannot be.
     """
     fourbit.check_quantize(quantize)
     return load_info(find_model(name), dtype=dtype, device=device, quantize=quantize)
@@ -196,14 +197,14 @@ def load_info(
     device: str | None = None,
     quantize: str | None = None,
 ) -> Base:
-    """As `load_base`, for a model already found."""
+    """Load the base model in a folder that `find_model` returned; arguments as for `load_base`."""
     transformers_logging.disable_progress_bar()  # the commands draw their own
     fourbit.check_quantize(quantize)
-    where = pick_device(device)
-    number = DTYPES[dtype] if dtype else native_dtype(where)
-    packing = fourbit.quantization_arguments(where, number) if quantize else {}
+    chosen_device = pick_device(device)
+    chosen_dtype = DTYPES[dtype] if dtype else native_dtype(chosen_device)
+    arguments = fourbit.quantization_arguments(chosen_device, chosen_dtype) if quantize else {}
     model = AutoModelForCausalLM.from_pretrained(
-        info.path, dtype=number, local_files_only=True, **packing
+        info.path, dtype=chosen_dtype, local_files_only=True, **arguments
     )
     if quantize:
         fourbit.replace_packed_layers(model)
@@ -211,25 +212,31 @@ def load_info(
         model.set_attn_implementation(attention.NAME)
     tokenizer = AutoTokenizer.from_pretrained(info.path, local_files_only=True)
     model.requires_grad_(False).eval()
-    if not quantize:  # there already, and transformers lets nobody move it
-        model.to(where)
+    if not quantize:  # a quantised model is on its device already, and cannot be moved
+        model.to(chosen_device)
     head = model.get_output_embeddings()
     if head is None:
         raise ModelError(f"{info.name} has no language-model head; give a causal LM")
-    head.register_forward_pre_hook(_in_one_piece)
+    head.register_forward_pre_hook(_make_contiguous)
     return Base(info, model, Chat(tokenizer), quantized=quantize)
 
 
-def _in_one_piece(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The last column of (R, T, d) is not contiguous, and torch would copy the head R times.
+def _make_contiguous(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Copy the head's input (R, T, d) into contiguous memory.
 
-    With one row it calls itself contiguous, but has the strides of what it was cut from, and is
-    copied nonetheless.
+    The last column of the hidden states is not contiguous, and torch would copy the head's weight
+    R times. With one row the column counts as contiguous but has the strides of the whole, and the
+    weight is copied as well.
     """
     return (args[0].clone(memory_format=torch.contiguous_format), *args[1:])
 
 
 def pick_device(device: str | None) -> str:
+    """Return `cpu` or `cuda`; for None, cuda if torch sees a GPU.
+
+    Raises:
+        UsageError: another name, or cuda where torch sees no GPU.
+    """
     if device not in (None, "cpu", "cuda"):
         raise UsageError(f"--device must be cpu or cuda, got {device!r}")
     if device == "cuda" and not torch.cuda.is_available():
@@ -238,7 +245,10 @@ def pick_device(device: str | None) -> str:
 
 
 def native_dtype(device: str) -> torch.dtype:
-    """bfloat16 where the hardware multiplies in it (twice as fast on AVX512-BF16), else float32."""
+    """Return bfloat16 where the hardware multiplies in it, else float32.
+
+    On a CPU with AVX512-BF16 it is twice as fast as float32.
+    """
     if device == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32

@@ -1,9 +1,9 @@
-"""A base in four bits: NF4 through bitsandbytes, so that 8B parameters take 5 GB and not 16.
+"""A base model in four bits (NF4 of bitsandbytes), where 8B parameters take 5 GB instead of 16.
 
-Only the blocks' linear layers are quantised, with their scales quantised again (arXiv:2305.14314);
-embeddings, norms and the head stay as they are. A layer keeps its packed weight and unpacks it for
-each product, forward and backward. bitsandbytes' own layer is not used: on a CPU it repacks its
-weight at the first inference, after which nothing else can read it.
+The linear layers of the decoder are quantised, and their scales are quantised again
+(arXiv:2305.14314). Embeddings, norms and the head are not. A layer stores its packed weight and
+unpacks it for each product, forward and backward. The layer of bitsandbytes is not used, because
+on a CPU it repacks its weight at the first inference, and then nothing else can read it.
 """
 
 from typing import Any, final
@@ -20,7 +20,7 @@ _EXTRA = "install lorabank[4bit], which brings bitsandbytes"
 
 @final
 class FourBitLinear(nn.Module):
-    """A frozen linear layer whose weight is packed; reads like nn.Linear."""
+    """A frozen linear layer with a packed weight that can be used like nn.Linear."""
 
     def __init__(self, packed: Tensor, state: Any, bias: Tensor | None, shape: tuple[int, int]):
         super().__init__()
@@ -30,7 +30,7 @@ class FourBitLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """(out, in), unpacked anew each time, in the dtype the model computes in."""
+        """Unpack the (out, in) weight into the dtype of the model; done again on each access."""
         from bitsandbytes.functional import dequantize_4bit
 
         return dequantize_4bit(self._packed, self._state)  # type: ignore[no-any-return]
@@ -44,10 +44,11 @@ class FourBitLinear(nn.Module):
 
 
 def check_quantize(name: str | None) -> None:
-    """Refuse a way of quantising that there is not, or not here.
+    """Refuse a kind of quantization that does not exist or is not installed.
 
     Raises:
-        UsageError: an unknown name. UnavailableError: bitsandbytes is not installed.
+        UsageError: the name is unknown.
+        UnavailableError: bitsandbytes is not installed.
     """
     if name is None:
         return
@@ -60,7 +61,7 @@ def check_quantize(name: str | None) -> None:
 
 
 def quantization_arguments(device: str, dtype: torch.dtype) -> dict[str, Any]:
-    """What `from_pretrained` needs to quantise while it loads."""
+    """Return the arguments with which `from_pretrained` quantises while it loads."""
     from transformers import BitsAndBytesConfig
 
     config = BitsAndBytesConfig(
@@ -73,7 +74,7 @@ def quantization_arguments(device: str, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def replace_packed_layers(model: nn.Module) -> None:
-    """Put our layers in the place of bitsandbytes'."""
+    """Replace the quantised layers of bitsandbytes by ours."""
     import bitsandbytes
 
     for path, module in list(model.named_modules()):

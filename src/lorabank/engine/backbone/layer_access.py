@@ -11,24 +11,24 @@ import torch
 from torch import Tensor, nn
 
 
-class _Reached(Exception):
-    """Ends a forward pass at the layer whose input was wanted."""
+class _LayerReached(Exception):
+    """A signal that ends a forward pass at the layer whose input is read."""
 
 
 @torch.no_grad()
 def read_layer_input(model: Any, layer: int, **inputs: Any) -> Tensor:
-    """(R, T, d) what enters `layer`; the layers above are not run."""
-    caught: list[Tensor] = []
+    """Return the (R, T, d) hidden states that enter `layer`, at which the pass is stopped."""
+    states: list[Tensor] = []
 
-    def catch(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
-        caught.append(args[0] if args else kwargs["hidden_states"])
-        raise _Reached
+    def record_and_stop(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
+        states.append(args[0] if args else kwargs["hidden_states"])
+        raise _LayerReached
 
-    hook = decoder_layers(model)[layer].register_forward_pre_hook(catch, with_kwargs=True)
+    hook = decoder_layers(model)[layer].register_forward_pre_hook(record_and_stop, with_kwargs=True)
     try:
         model(**inputs)
-    except _Reached:
-        return caught[0]
+    except _LayerReached:
+        return states[0]
     finally:
         hook.remove()
     raise AssertionError("the layer was never reached")
@@ -38,19 +38,23 @@ def read_layer_input(model: Any, layer: int, **inputs: Any) -> Tensor:
 def capturing_layer_outputs(
     model: Any, layers: Sequence[int], rows: Tensor, columns: Tensor
 ) -> Iterator[dict[int, Tensor]]:
-    """Layer -> (N, d) what it puts out at chosen positions, filled by the forward pass inside."""
-    seen: dict[int, Tensor] = {}
+    """Yield layer -> (N, d) output at chosen positions, filled by the forward pass in the block.
 
-    def watch(layer: int) -> Callable[..., None]:
+    Args:
+        rows, columns: (N,) positions in the (R, T) input.
+    """
+    outputs: dict[int, Tensor] = {}
+
+    def recorder(layer: int) -> Callable[..., None]:
         def hook(_: nn.Module, __: tuple[Any, ...], out: Any) -> None:
-            seen[layer] = (out[0] if isinstance(out, tuple) else out)[rows, columns]
+            outputs[layer] = (out[0] if isinstance(out, tuple) else out)[rows, columns]
 
         return hook
 
-    there = decoder_layers(model)
-    hooks = [there[layer].register_forward_hook(watch(layer)) for layer in layers]
+    modules = decoder_layers(model)
+    hooks = [modules[layer].register_forward_hook(recorder(layer)) for layer in layers]
     try:
-        yield seen
+        yield outputs
     finally:
         for hook in hooks:
             hook.remove()
@@ -58,7 +62,7 @@ def capturing_layer_outputs(
 
 @contextmanager
 def starting_at_layer(model: Any, layer: int, hidden: Tensor) -> Iterator[None]:
-    """Forward passes inside skip the layers below `layer` and enter it with `hidden`."""
+    """Let forward passes in the block skip the layers below `layer` and enter it with `hidden`."""
 
     def enter(
         _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any]
@@ -67,16 +71,16 @@ def starting_at_layer(model: Any, layer: int, hidden: Tensor) -> Iterator[None]:
             return (hidden, *args[1:]), kwargs
         return args, {**kwargs, "hidden_states": hidden}
 
-    lower = list(decoder_layers(model))[:layer]
+    lower_layers = list(decoder_layers(model))[:layer]
     hook = decoder_layers(model)[layer].register_forward_pre_hook(enter, with_kwargs=True)
-    for block in lower:
-        block.forward = _pass_through
+    for module in lower_layers:
+        module.forward = _pass_through
     try:
         yield
     finally:
         hook.remove()
-        for block in lower:
-            del block.forward
+        for module in lower_layers:
+            del module.forward
 
 
 def _pass_through(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -84,5 +88,5 @@ def _pass_through(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
 
 
 def decoder_layers(model: Any) -> Any:
-    """The decoder's layers, in order."""
+    """Return the decoder's layers in order."""
     return model.get_decoder().layers

@@ -1,4 +1,4 @@
-"""How much memory could be had."""
+"""Free memory of the machine or of a GPU."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ _LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # cgroup v2, v1
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that could be had now, within the limit of the control group if there is one."""
+    """Return the memory that can be allocated now, within the limit of the control group."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

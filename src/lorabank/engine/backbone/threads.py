@@ -1,9 +1,9 @@
-"""How torch's threads wait for each other, chosen by how busy the machine is at the start.
+"""The choice of how torch's threads wait for each other, by the load of the machine at the start.
 
-Between two operators OpenMP's threads either spin or sleep. Spinning is the faster way on an idle
-machine (SmolLM2-135M training step on 2 cores: 0.93 s against 1.5 s asleep) and the slower one
-beside another busy process (2.9 s against 1.7 s): the spinning thread takes the core its partner
-needs. See docs/LOG.md.
+Between two operators OpenMP's threads either spin or sleep. On an idle machine spinning is faster
+(a training step of SmolLM2-135M on 2 cores takes 0.93 s, against 1.5 s asleep). Beside another busy
+process it is slower (2.9 s against 1.7 s), because the spinning thread occupies a core that another
+thread needs. See docs/LOG.md.
 """
 
 import os
@@ -13,13 +13,13 @@ from pathlib import Path
 
 _STAT = Path("/proc/stat")
 _SAMPLE_S = 0.1
-_BUSY_CORES = 0.3  # of other processes; below this nobody is hurt by spinning
+_BUSY_CORES = 0.3  # load of other processes up to which spinning does no harm
 
 
 def choose_openmp_wait_policy() -> None:
-    """Let threads sleep if others need the cores. What the user set in OMP_WAIT_POLICY wins.
+    """Let threads sleep if other processes need the cores, unless the user set OMP_WAIT_POLICY.
 
-    Without effect once torch is imported: the OpenMP runtime reads its settings only once.
+    This has no effect once torch is imported, as the OpenMP runtime reads its settings only once.
     """
     if "OMP_WAIT_POLICY" in os.environ or "torch" in sys.modules or not _STAT.exists():
         return
@@ -29,7 +29,7 @@ def choose_openmp_wait_policy() -> None:
 
 
 def busy_cores() -> float:
-    """How many cores' worth of work the rest of the machine does right now."""
+    """Return how many cores are busy now, measured over a tenth of a second."""
     work, total = _ticks()
     time.sleep(_SAMPLE_S)
     later_work, later_total = _ticks()
@@ -38,7 +38,7 @@ def busy_cores() -> float:
 
 
 def _ticks() -> tuple[int, int]:
-    """Busy and all clock ticks since boot, over all cores."""
+    """Return the busy and the total clock ticks since boot, over all cores."""
     fields = [int(field) for field in _STAT.read_text().split("\n", 1)[0].split()[1:9]]
     idle = fields[3] + fields[4]  # idle and waiting for input or output
     return sum(fields) - idle, sum(fields)
