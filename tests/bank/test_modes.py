@@ -8,7 +8,7 @@ from lorabank.bank.answer.modes import MODES
 from lorabank.bank.answer.with_text import NOTHING_FOUND
 from lorabank.bank.bank import Bank
 from lorabank.bank.write.drafts import draft_from_examples
-from lorabank.engine.inference.document_prefix import with_context
+from lorabank.engine.inference.document_prefix import prompt_with_document
 from lorabank.engine.inference.generate import generate
 from lorabank.errors import DataError, UsageError
 from lorabank.retrieval.documents import document_from_text
@@ -46,7 +46,7 @@ def test_text_ways_say_what_the_model_says_to_that_prompt(library: Bank):
     document = found[0].chunk.document
     contexts = {"rag": passages, "icl": document.text}
     for mode, context in contexts.items():
-        prompt = with_context(base, context, QUESTION, room=N)
+        prompt = prompt_with_document(base, context, QUESTION, room=N)
         answer = library.ask(QUESTION, mode=mode, max_new_tokens=N)
         assert answer.prompt_tokens == len(prompt.ids)
         assert [answer.text] == generate(base, [prompt.ids], max_new_tokens=N)
@@ -57,7 +57,7 @@ def test_text_ways_say_what_the_model_says_to_that_prompt(library: Bank):
 def test_the_module_reads_the_text_too(library: Bank):
     base = library.base
     (found,) = library.excerpts.search([QUESTION])
-    prompt = with_context(base, found[0].chunk.document.text, QUESTION, room=N)
+    prompt = prompt_with_document(base, found[0].chunk.document.text, QUESTION, room=N)
     with library.reader.loaded_fleet([library.store.current("rolls")]) as fleet:
         want = generate(base, [prompt.ids], fleet=fleet, slots=[0], max_new_tokens=N)
     assert [library.ask(QUESTION, mode="adapter+icl", max_new_tokens=N).text] == want

@@ -15,7 +15,7 @@ from lorabank.bank.write.drafts import draft_from_examples
 from lorabank.engine.adapters.adapter import TENSORS
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.drift import ORDINARY
-from lorabank.engine.inference.activations import Inputs, capture, question_ids
+from lorabank.engine.inference.activations import LayerInputs, capture_layer_inputs, encode_question
 from lorabank.errors import UsageError
 from lorabank.lora.spectra import Spectrum
 from lorabank.store.records import Draft
@@ -34,8 +34,8 @@ def questions(book: list[Example]) -> list[str]:
 
 def brute_force(bank: Bank, method: str, question: str) -> dict[str, float]:
     """A module's mean score over the question's last tokens, its product formed whole."""
-    ids = question_ids(bank.base.chat, question)
-    x = capture(bank.base, [ids], [SITE], n_tokens=16).states[SITE]
+    ids = encode_question(bank.base.chat, question)
+    x = capture_layer_inputs(bank.base, [ids], [SITE], n_tokens=16).states[SITE]
     found = {}
     for version in bank.modules():
         adapter = bank.reader.load_adapters([version])[0]
@@ -179,9 +179,9 @@ def spectrum_of(r: int, n: int, seed: int) -> Spectrum:
     return Spectrum(torch.rand(r, generator=rng).sort(descending=True).values, v)
 
 
-def inputs_of(states: dict[str, Tensor], owner: list[int]) -> Inputs:
+def inputs_of(states: dict[str, Tensor], owner: list[int]) -> LayerInputs:
     whose = torch.tensor(owner)
-    return Inputs(whose, torch.bincount(whose), states)
+    return LayerInputs(whose, torch.bincount(whose), states)
 
 
 def test_modules_with_other_layers_and_ranks_are_scored_over_those_they_have():

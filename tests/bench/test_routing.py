@@ -11,7 +11,7 @@ from lorabank.bench import routing
 from lorabank.bench.routing import data_folder, hit_rate
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.embedder import Embedder, load_embedder
-from lorabank.engine.inference.reranker import Reranker, likelihoods
+from lorabank.engine.inference.reranker import Reranker, question_log_likelihoods
 from lorabank.errors import DataError, UsageError
 from lorabank.retrieval.index import SearchHit
 from lorabank.tasks.examples import Message
@@ -101,7 +101,9 @@ def test_likelihood_is_that_of_one_plain_pass(tiny: Base):
         ("The sky is blue.", "Is it?"),
         ("Rain falls.", "Does rain fall on me?"),
     ]
-    for (passage, question), found in zip(pairs, likelihoods(tiny, pairs), strict=True):
+    for (passage, question), found in zip(
+        pairs, question_log_likelihoods(tiny, pairs), strict=True
+    ):
         request = f"Write a question that is answered in this passage.\n\n{passage}"
         prompt = tiny.chat.prompt_ids([Message("user", request)])
         answer = tiny.chat.answer_ids(question)[:-1]
@@ -112,7 +114,7 @@ def test_likelihood_is_that_of_one_plain_pass(tiny: Base):
 
 def test_a_passage_longer_than_the_context_is_refused(tiny: Base):
     with pytest.raises(DataError, match="do not fit"):
-        likelihoods(tiny, [("word " * tiny.max_tokens, "What?")])
+        question_log_likelihoods(tiny, [("word " * tiny.max_tokens, "What?")])
 
 
 @pytest.mark.real

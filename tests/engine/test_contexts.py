@@ -14,8 +14,8 @@ from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference import document_prefix as contexts
 from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.engine.inference.candidates import probe_candidates
-from lorabank.engine.inference.document_prefix import in_groups, with_context
-from lorabank.engine.inference.generate import generate
+from lorabank.engine.inference.document_prefix import group_by_document, prompt_with_document
+from lorabank.engine.inference.generate import GenerationOptions, generate
 from lorabank.errors import UsageError
 from lorabank.tasks.synthetic import chronicle
 
@@ -24,9 +24,12 @@ DOCUMENTS = [chronicle.render_text(chronicle.build(500, seed=s, count=lambda t: 
 QUESTIONS = ("Who built it?", "When did the rising of Muhamere begin, and who led it?", "Why?")
 
 
-def prompts_of(base: Base) -> list[contexts.Prompt]:
+def prompts_of(base: Base) -> list[contexts.DocumentPrompt]:
     """Questions on the two documents in turn."""
-    return [with_context(base, DOCUMENTS[i % 2], q, room=16) for i, q in enumerate(QUESTIONS * 2)]
+    return [
+        prompt_with_document(base, DOCUMENTS[i % 2], q, room=16)
+        for i, q in enumerate(QUESTIONS * 2)
+    ]
 
 
 def with_adapters(fleet: Fleet, *, activated: tuple[bool, ...]) -> None:
@@ -53,8 +56,8 @@ def test_a_prefix_is_the_document_whatever_is_asked(tiny: Base):
 
 def test_what_does_not_fit_says_by_how_much(tiny: Base):
     with pytest.raises(UsageError, match=r"[\d,]+ more than .* takes \(512\); .*--with rag"):
-        with_context(tiny, "word " * 400, "Why?")
-    one = with_context(tiny, "word " * 50, "Why?", room=8)
+        prompt_with_document(tiny, "word " * 400, "Why?")
+    one = prompt_with_document(tiny, "word " * 50, "Why?", room=8)
     assert len(one.ids) + 8 <= tiny.max_tokens
 
 
@@ -62,9 +65,9 @@ def test_the_bare_model_writes_and_reads_the_same(tiny: Base):
     asked = prompts_of(tiny)
     rows, prefix = [one.ids for one in asked], [one.prefix for one in asked]
     alone = [generate(tiny, [row], max_new_tokens=8)[0] for row in rows]
-    assert generate(tiny, rows, max_new_tokens=8, prefix=prefix) == alone
+    assert generate(tiny, rows, max_new_tokens=8, options=GenerationOptions(prefix=prefix)) == alone
     assert tiny.document_cache.n_computed == 2
-    assert generate(tiny, rows, max_new_tokens=8, prefix=prefix) == alone
+    assert generate(tiny, rows, max_new_tokens=8, options=GenerationOptions(prefix=prefix)) == alone
     assert tiny.document_cache.n_computed == 2  # kept from call to call
     probes = [
         EvaluationPrompt(row, tuple(tiny.chat.answer_ids("Nebo")), "Nebo", ends_turn=True)
@@ -99,7 +102,12 @@ def test_adapters_write_read_and_are_heard_the_same(tiny: Base, activated: tuple
             for row, slot in zip(rows, slots, strict=True)
         ]
         assert len(set(alone)) > 1
-        assert generate(tiny, rows, **given, max_new_tokens=8, prefix=prefix) == alone
+        assert (
+            generate(
+                tiny, rows, **given, max_new_tokens=8, options=GenerationOptions(prefix=prefix)
+            )
+            == alone
+        )
         ours, theirs = (
             read_answers(tiny, probes, **given, prefix=prefix),
             read_answers(tiny, probes, **given),
@@ -113,7 +121,7 @@ def test_adapters_write_read_and_are_heard_the_same(tiny: Base, activated: tuple
         for a, b in zip(mine, other, strict=True):
             assert (a.entropy, a.divergence) == pytest.approx((b.entropy, b.divergence), abs=1e-4)
     bare = [generate(tiny, [row], max_new_tokens=8)[0] for row in rows]
-    assert generate(tiny, rows, max_new_tokens=8, prefix=prefix) == bare  # the base's own is clean
+    assert generate(tiny, rows, max_new_tokens=8, options=GenerationOptions(prefix=prefix)) == bare
 
 
 def as_copies(base: Base) -> None:
@@ -126,7 +134,7 @@ def test_rows_are_bounded_by_what_each_of_them_holds(tiny: Base, monkeypatch: py
     rows = [(*range(40), i) for i in range(5)] + [(7, 7, 7)]
 
     def sizes() -> list[int]:
-        found = list(in_groups(tiny, rows, [40] * 5 + [0], extra=29))
+        found = list(group_by_document(tiny, rows, [40] * 5 + [0], extra=29))
         assert sorted(i for _, places in found for i in places) == list(range(6))
         return [len(places) for _, places in found]
 
@@ -144,7 +152,7 @@ def test_with_a_copy_for_each_row_all_is_the_same(tiny: Base):
     ]
 
     def found() -> tuple[list[str], list[float]]:
-        texts = generate(tiny, rows, max_new_tokens=8, prefix=prefix)
+        texts = generate(tiny, rows, max_new_tokens=8, options=GenerationOptions(prefix=prefix))
         return texts, [reading.bits for reading in read_answers(tiny, probes, prefix=prefix)]
 
     texts, bits = found()
@@ -176,7 +184,7 @@ def test_scores_in_parts_are_those_of_one_piece(tiny: Base, monkeypatch: pytest.
 def test_a_long_document_read_in_parts_is_the_one_read_whole(
     tiny: Base, monkeypatch: pytest.MonkeyPatch
 ):
-    tokens = with_context(tiny, "word " * 60, "Why?", room=8).ids
+    tokens = prompt_with_document(tiny, "word " * 60, "Why?", room=8).ids
     whole = prompts.prefill_prefix(tiny.model, tokens)
     monkeypatch.setattr(prompts, "_PART_TOKENS", 50)
     parts = prompts.prefill_prefix(tiny.model, tokens)
@@ -189,7 +197,7 @@ def test_a_long_document_read_in_parts_is_the_one_read_whole(
 def test_the_real_model_in_its_own_precision(real: Base):
     """Bfloat16 has ties, so likelihoods are compared and not texts."""
     document = chronicle.render_text(chronicle.build(500, seed=3))
-    asked = [with_context(real, document, question) for question in QUESTIONS]
+    asked = [prompt_with_document(real, document, question) for question in QUESTIONS]
     answer = tuple(real.chat.answer_ids("The rising of Muhamere"))
     probes = [EvaluationPrompt(one.ids, answer, "", ends_turn=True) for one in asked]
     ours = read_answers(real, probes, prefix=[one.prefix for one in asked])

@@ -17,7 +17,13 @@ from lorabank.engine.encoding import batches as rows
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.fleet.fused_projections import FusedProjections, share_storage
 from lorabank.engine.inference.answer_readings import read_answers, recall_share
-from lorabank.engine.inference.generate import Group, Sampling, decode, generate
+from lorabank.engine.inference.generate import (
+    DecodingBatch,
+    GenerationOptions,
+    Sampling,
+    decode,
+    generate,
+)
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.settings import SOUND
@@ -186,8 +192,8 @@ def test_reading_and_writing_with_an_adapter_per_row(tiny: Base, reuse: Reuse):
             prompts,
             fleet=fleet,
             slots=slots,
-            adapter_scales=[0.0] * len(slots),
             max_new_tokens=6,
+            options=GenerationOptions(adapter_scales=[0.0] * len(slots)),
         )
         for i, (probe, slot) in enumerate(zip(probes, slots, strict=True)):
             alone = read_answers(tiny, [probe], fleet=fleet, slots=[slot])[0]
@@ -216,7 +222,7 @@ def test_layers_of_one_input_asked_together_say_what_they_say_apart(
         for may_join in (FusedProjections.is_worth_fusing, property(lambda _: False)):
             monkeypatch.setattr(FusedProjections, "is_worth_fusing", may_join)
             seen: list[Tensor] = []
-            group = Group([tuple(p) for p in prompts], fleet, slots, None)
+            group = DecodingBatch([tuple(p) for p in prompts], fleet, slots, None)
             list(decode(tiny, group, 4, lambda logits: logits.argmax(-1), seen.append))
             found.append(torch.stack(seen))
     assert any(layer.fused for layer in fleet._built[0][3:4])
@@ -240,18 +246,20 @@ def test_sampling_follows_its_seed_and_streams_what_it_writes(tiny: Base):
     prompts = [tiny.chat.prompt_ids(from_pair(q, a).prompt) for q, a in facts(4)]
     streamed: dict[int, list[int]] = {}
     warm = Sampling(temperature=1.5, top_p=0.9, seed=3)
-    texts = generate(
-        tiny,
-        prompts,
-        sampling=warm,
-        max_new_tokens=8,
-        on_token=lambda row, token: streamed.setdefault(row, []).append(token),
+    streaming = GenerationOptions(
+        sampling=warm, on_token=lambda row, token: streamed.setdefault(row, []).append(token)
     )
-    assert texts == generate(tiny, prompts, sampling=warm, max_new_tokens=8)
-    assert texts != generate(tiny, prompts, sampling=replace(warm, seed=4), max_new_tokens=8)
+    texts = generate(tiny, prompts, max_new_tokens=8, options=streaming)
+
+    def sampled(sampling: Sampling) -> list[str]:
+        options = GenerationOptions(sampling=sampling)
+        return generate(tiny, prompts, max_new_tokens=8, options=options)
+
+    assert texts == sampled(warm)
+    assert texts != sampled(replace(warm, seed=4))
     assert [tiny.chat.decode(streamed[i]) for i in range(4)] == texts
     cold = Sampling(temperature=1.0, top_p=1e-9)
-    assert generate(tiny, prompts, sampling=cold) == generate(tiny, prompts)
+    assert sampled(cold) == generate(tiny, prompts, max_new_tokens=8)
 
 
 def test_temperature_zero_is_not_sampling():

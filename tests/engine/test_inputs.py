@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.inference.activations import capture, question_ids
+from lorabank.engine.inference.activations import capture_layer_inputs, encode_question
 from lorabank.errors import DataError, UsageError
 from lorabank.tasks.examples import Message
 
@@ -13,8 +13,8 @@ QUESTIONS = ("Who?", "What is the phone number of Hagu Padi?", "Why is that so?"
 
 
 def test_equals_what_the_layers_see_when_each_prompt_is_read_alone(tiny: Base):
-    prompts = [question_ids(tiny.chat, question) for question in QUESTIONS]
-    found = capture(tiny, prompts, [FIRST, SECOND], n_tokens=6)
+    prompts = [encode_question(tiny.chat, question) for question in QUESTIONS]
+    found = capture_layer_inputs(tiny, prompts, [FIRST, SECOND], n_tokens=6)
     for i, prompt in enumerate(prompts):
         with torch.no_grad():
             hidden = tiny.model(
@@ -24,36 +24,36 @@ def test_equals_what_the_layers_see_when_each_prompt_is_read_alone(tiny: Base):
         mine = found.states[FIRST][found.owner == i]
         assert len(mine) == found.counts[i] == min(6, len(prompt))
         torch.testing.assert_close(mine, first[-6:], rtol=1e-5, atol=1e-5)
-        alone = capture(tiny, [prompt], [SECOND], n_tokens=6)
+        alone = capture_layer_inputs(tiny, [prompt], [SECOND], n_tokens=6)
         torch.testing.assert_close(
             found.states[SECOND][found.owner == i], alone.states[SECOND], rtol=1e-5, atol=1e-5
         )
 
 
 def test_nothing_stays_on_the_base(tiny: Base):
-    capture(tiny, [[1, 2, 3]], [FIRST], n_tokens=2)
+    capture_layer_inputs(tiny, [[1, 2, 3]], [FIRST], n_tokens=2)
     assert not tiny.model.get_submodule(FIRST)._forward_pre_hooks
 
 
 def test_the_mean_of_a_prompt_is_over_its_own_tokens(tiny: Base):
-    found = capture(tiny, [[5, 6, 7], [8]], [FIRST], n_tokens=2)
-    means = found.per_prompt(found.states[FIRST])
+    found = capture_layer_inputs(tiny, [[5, 6, 7], [8]], [FIRST], n_tokens=2)
+    means = found.mean_per_prompt(found.states[FIRST])
     for i in range(2):
         torch.testing.assert_close(means[i], found.states[FIRST][found.owner == i].mean(0))
 
 
 def test_a_question_ends_before_the_end_of_its_turn(tiny: Base):
-    ids = question_ids(tiny.chat, "Who is there?")
+    ids = encode_question(tiny.chat, "Who is there?")
     assert tiny.chat.tokenizer.decode(ids).endswith("Who is there?")
     assert tiny.chat.prompt_ids([Message("user", "Who is there?")])[: len(ids)] == ids
 
 
 def test_what_cannot_be_read(tiny: Base):
     with pytest.raises(UsageError, match=r"model.nothing is no linear layer of"):
-        capture(tiny, [[1]], ["model.nothing"], n_tokens=1)
+        capture_layer_inputs(tiny, [[1]], ["model.nothing"], n_tokens=1)
     with pytest.raises(UsageError, match="at least 1 token of each prompt has to be read, got 0"):
-        capture(tiny, [[1]], [FIRST], n_tokens=0)
+        capture_layer_inputs(tiny, [[1]], [FIRST], n_tokens=0)
     with pytest.raises(DataError, match="a question of 513 tokens does not fit"):
-        capture(tiny, [[1] * 513], [FIRST], n_tokens=1)
+        capture_layer_inputs(tiny, [[1] * 513], [FIRST], n_tokens=1)
     with pytest.raises(DataError, match="a question of 0 tokens does not fit"):
-        capture(tiny, [[]], [FIRST], n_tokens=1)
+        capture_layer_inputs(tiny, [[]], [FIRST], n_tokens=1)

@@ -24,8 +24,8 @@ from lorabank.bench.pairs import Timed, now, report, run_pairs, timed
 from lorabank.bench.setup import book, empty_caches
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.inference.candidates import probe_candidates
-from lorabank.engine.inference.document_prefix import Prompt, with_context
-from lorabank.engine.inference.generate import generate, stop_ids
+from lorabank.engine.inference.document_prefix import DocumentPrompt, prompt_with_document
+from lorabank.engine.inference.generate import GenerationOptions, generate, stop_ids
 from lorabank.engine.training.settings import SOUND
 from lorabank.store.records import Version
 from lorabank.tasks.examples import Message
@@ -37,7 +37,7 @@ _PROBED = 8  # tokens of a candidate's draft
 _MODULES = 4
 _EXACT = 3  # questions answered in float32, on a shorter document
 _MADE = replace(SOUND, exposures=1, until_recall=None)
-Prompts = list[Prompt]
+Prompts = list[DocumentPrompt]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,9 @@ def bench_context(
     def together() -> list[str]:
         empty_caches(base)
         ids, prefix = [prompt.ids for prompt in prompts], [prompt.prefix for prompt in prompts]
-        return generate(base, ids, prefix=prefix, max_new_tokens=_NEW_TOKENS)
+        return generate(
+            base, ids, max_new_tokens=_NEW_TOKENS, options=GenerationOptions(prefix=prefix)
+        )
 
     ran = run_pairs(timed(ours), peer, n=pairs)
     at_once = timed(together)()
@@ -116,16 +118,19 @@ def _prompts(base: Base, n_tokens: int, n_questions: int) -> Prompts:
     document = chronicle.build(n_tokens, seed=0, count=count)
     text = chronicle.render_text(document)
     questions = chronicle_questions.draw_questions(document, SINGLE, n_questions, seed=0)
-    return [with_context(base, text, question.text, room=_NEW_TOKENS) for question in questions]
+    return [
+        prompt_with_document(base, text, question.text, room=_NEW_TOKENS) for question in questions
+    ]
 
 
-def _answer(base: Base, prompt: Prompt) -> str:
-    (reply,) = generate(base, [prompt.ids], max_new_tokens=_NEW_TOKENS, prefix=[prompt.prefix])
+def _answer(base: Base, prompt: DocumentPrompt) -> str:
+    options = GenerationOptions(prefix=[prompt.prefix])
+    (reply,) = generate(base, [prompt.ids], max_new_tokens=_NEW_TOKENS, options=options)
     return reply
 
 
 @torch.no_grad()
-def _plain_answer(base: Base, prompt: Prompt) -> str:
+def _plain_answer(base: Base, prompt: DocumentPrompt) -> str:
     """Return the reply through transformers' own decoding, which reads the whole prompt."""
     ids = torch.tensor([prompt.ids], device=base.device)
     stops = sorted(stop_ids(base))

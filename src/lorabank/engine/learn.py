@@ -205,7 +205,7 @@ def _measured(
         with applied(base, outcome):
             evaluation = evaluate_wrapped(base, questions, bare)
     else:
-        n_parameters = trainable_parameters(base, outcome.job)
+        n_parameters = count_trainable(base, outcome.job)
         with loaded_fleet(base, [outcome.adapter]) as fleet:
             slots = [0] * len(questions)
             evaluation = evaluate_fleet(fleet, questions, slots, drift=True, known=True)
@@ -237,8 +237,8 @@ def _save(
             if key not in ("adapter", "adapter_bytes")  # of the folder, which may move
         },
         "curve": [asdict(epoch) for epoch in outcome.curve],
-        "facts_sha256": facts_hash(examples),
-        "versions": versions(base),
+        "facts_sha256": hash_examples(examples),
+        "versions": software_versions(base),
     }
     if isinstance(outcome, Tuned):
         return save_tuned(out, base, outcome, record=record)
@@ -246,7 +246,7 @@ def _save(
     return save_adapter(out, adapter, base=base, dropout=s.dropout)
 
 
-def trainable_parameters(base: Base, job: Job) -> int:
+def count_trainable(base: Base, job: Job) -> int:
     """How many numbers of the adapter train."""
     shapes = [base.linears[path] for path in job.paths]
     if job.settings.variant == "frozen-a":
@@ -254,12 +254,12 @@ def trainable_parameters(base: Base, job: Job) -> int:
     return count_parameters(shapes, job.settings.r)
 
 
-def facts_hash(examples: Sequence[Example]) -> str:
+def hash_examples(examples: Sequence[Example]) -> str:
     text = json.dumps([asdict(example) for example in examples], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def versions(base: Base) -> dict[str, str]:
+def software_versions(base: Base) -> dict[str, str]:
     """Of all that shows in the numbers, dtype and device among it."""
     return {
         "lorabank": __version__,

@@ -10,7 +10,7 @@ from itertools import groupby, islice
 from typing import final
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.inference.generate import Sampling, generate
+from lorabank.engine.inference.generate import GenerationOptions, Sampling, generate
 from lorabank.errors import UsageError
 from lorabank.synthesis.generators import Finish, Reply, Request
 
@@ -58,14 +58,14 @@ class LocalGenerator:
         def count(row: int, _: int) -> None:
             n_written[row] += 1
 
+        sampling = None
+        if first.temperature:
+            sampling = Sampling(first.temperature, first.top_p, first.seed)
         texts = generate(
             self._base,
             [prompt for _, prompt in fits],
             max_new_tokens=first.max_tokens,
-            sampling=Sampling(first.temperature, first.top_p, first.seed)
-            if first.temperature
-            else None,
-            on_token=count,
+            options=GenerationOptions(sampling=sampling, on_token=count),
         )
         for (request, prompt), text, n in zip(fits, texts, n_written, strict=True):
             finish = Finish.LENGTH if n >= request.max_tokens else Finish.STOP

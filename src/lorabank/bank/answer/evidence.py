@@ -28,7 +28,7 @@ from lorabank.bank.write.drafts import EXAMPLES
 from lorabank.bank.write.stored_text import DOCUMENTS
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.embedder import Embedder
-from lorabank.engine.inference.reranker import token_likelihoods
+from lorabank.engine.inference.reranker import question_token_log_likelihoods
 from lorabank.retrieval.indexed_texts import sentence_spans
 from lorabank.retrieval.terms import stem, stop_word_stems
 from lorabank.tasks.examples import Example
@@ -92,7 +92,7 @@ def weigh_evidence(
         if some
         for text in ("", *(one.text for one in some))
     )
-    nats = dict(zip(pairs, token_likelihoods(reader.base, list(pairs)), strict=True))
+    nats = dict(zip(pairs, question_token_log_likelihoods(reader.base, list(pairs)), strict=True))
     weighed: list[Evidence | None] = []
     for question, some in zip(questions, few, strict=True):
         if not some:

@@ -109,7 +109,7 @@ def candidate_features(
                 trace.entropy,
                 trace.divergence,
                 trace.mean_nats,
-                trace.most_nats,
+                trace.max_nats,
                 bare.mean_nats,
             )
         ),

@@ -20,7 +20,7 @@ from lorabank.bank.answer.gate import Gate
 from lorabank.bank.answer.modes import AskOptions, check_questions
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.state import BankState
-from lorabank.engine.inference.generate import generate
+from lorabank.engine.inference.generate import GenerationOptions, generate
 from lorabank.store.records import Version
 
 ON_TOPIC = 1 / 3
@@ -119,8 +119,10 @@ def _finish(
                 prompts,
                 fleet=fleet,
                 slots=[loaded_names.index(name) if name else 0 for name in names],
-                adapter_scales=[float(choices[i].kind == "module") for i in unfinished],
                 max_new_tokens=n_tokens,
+                options=GenerationOptions(
+                    adapter_scales=[float(choices[i].kind == "module") for i in unfinished]
+                ),
             )
     else:
         replies = generate(reader.base, prompts, max_new_tokens=n_tokens)

@@ -16,8 +16,8 @@ from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.routers import Candidate
 from lorabank.bank.state import BankState
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.inference.document_prefix import Prompt, with_context
-from lorabank.engine.inference.generate import OnToken, generate
+from lorabank.engine.inference.document_prefix import DocumentPrompt, prompt_with_document
+from lorabank.engine.inference.generate import GenerationOptions, OnToken, generate
 from lorabank.errors import DataError, UsageError
 from lorabank.tasks.examples import Message
 
@@ -29,7 +29,7 @@ NO_MODULE = "no module fits: answered by the bare model"
 class _PreparedQuestion:
     """A question as it is given to the model."""
 
-    prompt: Prompt
+    prompt: DocumentPrompt
     used: str
     """Mode it is answered in, one of MODES."""
     candidate: Candidate | None = None
@@ -114,7 +114,7 @@ def _prepare(
 
 def build_prompt(
     base: Base, question: str, excerpts: Sequence[Excerpt], text_mode: str, max_new_tokens: int
-) -> tuple[Prompt, tuple[Citation, ...]]:
+) -> tuple[DocumentPrompt, tuple[Citation, ...]]:
     """Build the prompt of a question and cite the text in it.
 
     Args:
@@ -133,22 +133,22 @@ def build_prompt(
                 f"a question of {len(ids):,} tokens does not fit: {base.info.name} takes "
                 f"{base.max_tokens:,} with {max_new_tokens} for the answer; shorten it"
             )
-        return Prompt(tuple(ids), 0), ()
+        return DocumentPrompt(tuple(ids), 0), ()
     if text_mode == RAG:
         return _build_passages_prompt(base, question, excerpts, max_new_tokens)
     document = excerpts[0].chunk.document
-    prompt = with_context(base, document.text, question, room=max_new_tokens)
+    prompt = prompt_with_document(base, document.text, question, room=max_new_tokens)
     return prompt, (Citation(document.name, "", 0, len(document.text)),)
 
 
 def _build_passages_prompt(
     base: Base, question: str, excerpts: Sequence[Excerpt], max_new_tokens: int
-) -> tuple[Prompt, tuple[Citation, ...]]:
+) -> tuple[DocumentPrompt, tuple[Citation, ...]]:
     """Put as many of the passages as fit before the question, the best first."""
     for n in range(len(excerpts), 0, -1):
         context = "\n\n".join(excerpt.text for excerpt in excerpts[:n])
         try:
-            prompt = with_context(base, context, question, room=max_new_tokens)
+            prompt = prompt_with_document(base, context, question, room=max_new_tokens)
         except UsageError:
             if n == 1:
                 raise
@@ -180,8 +180,7 @@ def _generate(
                 reader.base,
                 prompts,
                 max_new_tokens=max_new_tokens,
-                on_token=on_row_token,
-                prefix=prefix,
+                options=GenerationOptions(prefix=prefix, on_token=on_row_token),
             )
         else:
             slot_of = {name: slot for slot, name in enumerate(versions)}
@@ -191,10 +190,12 @@ def _generate(
                     prompts,
                     fleet=fleet,
                     slots=[slot_of[routed[i][0].module] if routed[i] else 0 for i in indices],
-                    adapter_scales=[float(bool(routed[i])) for i in indices],
                     max_new_tokens=max_new_tokens,
-                    on_token=on_row_token,
-                    prefix=prefix,
+                    options=GenerationOptions(
+                        adapter_scales=[float(bool(routed[i])) for i in indices],
+                        prefix=prefix,
+                        on_token=on_row_token,
+                    ),
                 )
         for i, text in zip(indices, replies, strict=True):
             texts[i] = text

@@ -25,7 +25,7 @@ from lorabank.bank.route.spectral_keys import read_spectra
 from lorabank.bank.route.stacked_spectra import StackedSpectra, stack_spectra
 from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.engine.evaluation.drift import ORDINARY
-from lorabank.engine.inference.activations import Inputs, capture, question_ids
+from lorabank.engine.inference.activations import LayerInputs, capture_layer_inputs, encode_question
 from lorabank.errors import UsageError
 from lorabank.lora import lag
 from lorabank.store.records import Version
@@ -94,7 +94,7 @@ class SpectralRouter:
             ]
         return routed
 
-    def _scores(self, stacked: StackedSpectra, inputs: Inputs, k: int) -> dict[str, Tensor]:
+    def _scores(self, stacked: StackedSpectra, inputs: LayerInputs, k: int) -> dict[str, Tensor]:
         """(Q, modules) of each kind, the one that decides last."""
         if self.method != "lag":
             return {self.method: stacked.scores(self.method, inputs)}
@@ -117,10 +117,10 @@ class SpectralRouter:
             for i in order
         ]
 
-    def _inputs(self, questions: Sequence[str], paths: Sequence[str]) -> Inputs:
+    def _inputs(self, questions: Sequence[str], paths: Sequence[str]) -> LayerInputs:
         base = self.reader.base
-        prompts = [question_ids(base.chat, question) for question in questions]
-        return capture(base, prompts, paths, n_tokens=self.n_tokens)
+        prompts = [encode_question(base.chat, question) for question in questions]
+        return capture_layer_inputs(base, prompts, paths, n_tokens=self.n_tokens)
 
     def _current(self) -> StackedSpectra | None:
         """The spectra of the bank's present generation; None for an empty bank."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from lorabank.engine.inference.activations import Inputs
+from lorabank.engine.inference.activations import LayerInputs
 from lorabank.lora import arrow, spectr
 from lorabank.lora.spectra import Spectrum
 
@@ -47,14 +47,14 @@ class StackedSpectra:
     def __init__(self, sites: Sequence[Site], n_modules: int):
         self.sites, self.n_modules = sites, n_modules
         self.paths = [site.path for site in sites]
-        self._background: Inputs | None = None
+        self._background: LayerInputs | None = None
         self._moments: dict[tuple[str, str], Tensor] = {}
 
-    def set_background(self, background: Inputs) -> None:
+    def set_background(self, background: LayerInputs) -> None:
         """Give scores from now on in standard deviations from those of a background's prompts."""
         self._background = background
 
-    def scores(self, method: str, inputs: Inputs, some: Tensor | None = None) -> Tensor:
+    def scores(self, method: str, inputs: LayerInputs, some: Tensor | None = None) -> Tensor:
         """A module's mean over the tokens of a prompt and the module's sites.
 
         Args:
@@ -71,7 +71,7 @@ class StackedSpectra:
             rows = site.rows if some is None else site.rows[some]
             here = rows >= 0
             chosen = None if some is None else rows[here]
-            found = inputs.per_prompt(site.scores(method, inputs.states[site.path], chosen))
+            found = inputs.mean_per_prompt(site.scores(method, inputs.states[site.path], chosen))
             if self._background is not None:
                 mean, spread = self._moments_of(site, method, self._background, rows[here])
                 found = (found - mean) / spread
@@ -79,14 +79,14 @@ class StackedSpectra:
             n_sites += here
         return total / n_sites.clamp(min=1)
 
-    def _moments_of(self, site: Site, method: str, background: Inputs, rows: Tensor) -> Tensor:
+    def _moments_of(self, site: Site, method: str, background: LayerInputs, rows: Tensor) -> Tensor:
         """(2, rows) mean and spread on the background, computed once for each module."""
         known = self._moments.setdefault(
             (site.path, method), torch.full((2, len(site.s)), torch.nan, device=rows.device)
         )
         new = rows[known[0, rows].isnan()]
         if len(new):
-            found = background.per_prompt(
+            found = background.mean_per_prompt(
                 site.scores(method, background.states[site.path], new)
             )  # (P, new)
             known[:, new] = torch.stack([found.mean(0), found.std(0).clamp(min=_TINY)])

@@ -14,7 +14,7 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.evaluate import QuestionSet, prepare_questions
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import AnswerReading
-from lorabank.engine.inference.generate import generate
+from lorabank.engine.inference.generate import GenerationOptions, generate
 from lorabank.tasks.scoring.text_metrics import token_f1
 
 MOST_WRITTEN = 64
@@ -128,8 +128,8 @@ def score_written_answers(
         prompts + prompts,
         fleet=fleet,
         slots=[slot for slot, _ in chosen] * 2,
-        adapter_scales=[0.0] * len(prompts) + [1.0] * len(prompts),
         max_new_tokens=min(longest + _EXTRA_TOKENS, _MOST_TOKENS),
+        options=GenerationOptions(adapter_scales=[0.0] * len(prompts) + [1.0] * len(prompts)),
     )
     scores = [
         token_f1(reply, prompt.answer)

@@ -19,7 +19,7 @@ from lorabank.bank.write.training import TrainedDraft, WriteOptions, train_draft
 from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, Adapter, save_adapter
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.measurement import Measurement, measure_adapter
-from lorabank.engine.learn import facts_hash, plan_job, trainable_parameters, versions
+from lorabank.engine.learn import count_trainable, hash_examples, plan_job, software_versions
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.regularisation import regularisation_examples
 from lorabank.engine.training.settings import TrainSettings
@@ -144,7 +144,7 @@ def _report_values(
     measurement = measure_adapter(
         trained.evaluation,
         trained.outcome,
-        trainable_parameters=trainable_parameters(base, trained.outcome.job),
+        trainable_parameters=count_trainable(base, trained.outcome.job),
         seconds=seconds,
     )
     measured = measurement.as_json()
@@ -167,8 +167,8 @@ def _stage(
         "base": {"name": base.info.name, "sha256": base.info.sha256},
         "settings": settings.as_json(),
         "report": values,
-        "facts_sha256": facts_hash(draft.examples),
-        "versions": versions(base),
+        "facts_sha256": hash_examples(draft.examples),
+        "versions": software_versions(base),
     }
     adapter = Adapter(outcome.weights, job.saved_r, job.saved_alpha, settings.activated, record)
     n_bytes = save_adapter(folder, adapter, base=base, dropout=settings.dropout)

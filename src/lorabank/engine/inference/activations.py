@@ -22,7 +22,7 @@ _BATCH_TOKENS = 4096  # in one forward pass
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class LayerInputs:
     """Hidden states of N tokens."""
 
     owner: Tensor
@@ -32,13 +32,13 @@ class Inputs:
     states: dict[str, Tensor]
     """Path of a linear layer -> (N, n) float32."""
 
-    def per_prompt(self, values: Tensor) -> Tensor:
+    def mean_per_prompt(self, values: Tensor) -> Tensor:
         """(N, E) of tokens -> (P, E), the mean over each prompt's tokens."""
         total = values.new_zeros(len(self.counts), values.shape[1])
         return total.index_add_(0, self.owner, values) / self.counts[:, None]
 
 
-def question_ids(chat: Chat, question: str) -> list[int]:
+def encode_question(chat: Chat, question: str) -> list[int]:
     """The prompt up to the end of the question: without the end of its turn and the header."""
     ids = chat.prompt_ids([Message("user", question)])
     if chat.has_template and chat.end_of_turn_id in ids:
@@ -47,9 +47,9 @@ def question_ids(chat: Chat, question: str) -> list[int]:
 
 
 @torch.no_grad()
-def capture(
+def capture_layer_inputs(
     base: Base, prompts: Sequence[Sequence[int]], paths: Sequence[str], *, n_tokens: int
-) -> Inputs:
+) -> LayerInputs:
     """What enters the linear layers `paths` at the last `n_tokens` of each prompt, or all it has.
 
     Raises:
@@ -70,7 +70,7 @@ def capture(
         for path, states in _read(base, read, paths, kept).items():
             parts[path].append(states)
     whose = torch.tensor(owner, device=base.device)
-    return Inputs(
+    return LayerInputs(
         whose,
         torch.bincount(whose, minlength=len(prompts)),
         {path: torch.cat(states) for path, states in parts.items()},

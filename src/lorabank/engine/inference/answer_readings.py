@@ -18,7 +18,11 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.batches import batches_by_length, evaluation_batch
 from lorabank.engine.encoding.dataset import EvaluationPrompt
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.document_prefix import in_groups, read_document, shareable
+from lorabank.engine.inference.document_prefix import (
+    group_by_document,
+    read_document,
+    shareable_prefix,
+)
 from lorabank.engine.inference.generate import generate
 
 MAX_TOKENS = 2048  # in one forward pass; more gains nothing on a CPU
@@ -59,7 +63,7 @@ def read_answers(
     """
     readings: list[AnswerReading | None] = [None] * len(prompts)
     with torch.no_grad():  # not inference mode: what lands on the shelves is trained on later
-        for document, indices in _batches(base, prompts, shareable(prefix, fleet, slots)):
+        for document, indices in _batches(base, prompts, shareable_prefix(prefix, fleet, slots)):
             seats = None if slots is None else [slots[i] for i in indices]
             some = [prompts[i] for i in indices]
             found = (
@@ -110,7 +114,7 @@ def _batches(
 ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
     """Probes that are read together, and the document they go on from."""
     rows = [(*probe.prompt_ids, *probe.answer_ids) for probe in probes]
-    for document, places in in_groups(base, rows, shared or [0] * len(rows)):
+    for document, places in group_by_document(base, rows, shared or [0] * len(rows)):
         if document:
             yield document, places
             continue
@@ -142,7 +146,7 @@ def _after(
         if fleet is None or slots is None
         else fleet.assigned(slots, adapter_mask=batch.adapter_mask)
     )
-    with seated, before.shown():
+    with seated, before.visible():
         nats, hits = base.token_nll(
             batch.rows,
             batch.columns,

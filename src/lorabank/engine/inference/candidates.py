@@ -16,8 +16,8 @@ from torch import Tensor
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.document_prefix import most_rows
-from lorabank.engine.inference.generate import Group, decode, stop_ids
+from lorabank.engine.inference.document_prefix import max_rows
+from lorabank.engine.inference.generate import DecodingBatch, decode, stop_ids
 from lorabank.errors import DataError
 
 _MOST_ROWS = 64  # decoded together; each costs a row of the vocabulary in float32 and its cache
@@ -40,7 +40,7 @@ class DraftReply:
     """KL of the first token's distribution from the bare model's, nats; 0 for the bare model."""
     mean_nats: float
     """Surprise per token written, the end of the turn included."""
-    most_nats: float
+    max_nats: float
     """Of the least likely of them."""
 
 
@@ -109,7 +109,7 @@ def _whole_prompts(
     groups: list[list[tuple[int, int]]] = [[]]
     for i, slot in sorted(rows, key=lambda row: documents[row[0]]):
         document = documents[i]
-        most = most_rows(base, len(document), longest) if document else _MOST_ROWS
+        most = max_rows(base, len(document), longest) if document else _MOST_ROWS
         there = groups[-1]
         is_other = bool(there) and documents[there[0][0]] != document
         if slot == BARE and (is_other or len(there) >= min(most, _MOST_ROWS)):
@@ -128,7 +128,7 @@ def _traces(
 ) -> list[DraftReply]:
     order = sorted(range(len(rows)), key=lambda j: rows[j][1])  # an adapter's rows side by side
     seated = [rows[j][1] for j in order]
-    group = Group(
+    group = DecodingBatch(
         [tuple(prompts[j]) for j in order],
         fleet if any(slot != BARE for slot in seated) else None,
         [max(0, slot) for slot in seated],
@@ -166,7 +166,7 @@ def _traces(
             entropy=first[place][0],
             divergence=max(0.0, first[place][1]),
             mean_nats=math.fsum(nats[place]) / len(nats[place]),
-            most_nats=max(nats[place]),
+            max_nats=max(nats[place]),
         )
         for place in range(len(order))
     ]

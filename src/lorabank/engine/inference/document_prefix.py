@@ -29,7 +29,7 @@ _OTHERS = ("a", "0")  # questions whose prompts part where the document has ende
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class DocumentPrompt:
     """Tokens up to and including the assistant's header."""
 
     ids: tuple[int, ...]
@@ -37,7 +37,9 @@ class Prompt:
     """How many of the first are the document's, whatever is asked."""
 
 
-def with_context(base: Base, context: str, question: str, *, room: int = 64) -> Prompt:
+def prompt_with_document(
+    base: Base, context: str, question: str, *, room: int = 64
+) -> DocumentPrompt:
     """A question put with a document, or with passages one after the other.
 
     Args:
@@ -59,7 +61,7 @@ def with_context(base: Base, context: str, question: str, *, room: int = 64) -> 
         if any(token != other for other in rest):
             break
         prefix += 1
-    return Prompt(ids, min(prefix, len(ids) - 1))
+    return DocumentPrompt(ids, min(prefix, len(ids) - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,12 @@ class DocumentCache:
         """Tokens of it that are in the cache."""
         return 0 if self.layers else self.n_tokens
 
-    def shown(self) -> AbstractContextManager[None]:
+    def visible(self) -> AbstractContextManager[None]:
         """Forward passes inside see it before their rows."""
         return document_prefix(self.layers) if self.layers else nullcontext()
 
 
-def in_groups(
+def group_by_document(
     base: Base, prompts: Sequence[Tokens], prefix: Sequence[int], *, extra: int = 0
 ) -> Iterator[tuple[Tokens, list[int]]]:
     """Prompts that go on from one document, as many as may be held at once: (document, places).
@@ -98,18 +100,18 @@ def in_groups(
             yield document, some
             continue
         longest = max(len(prompts[place]) for place in some) + extra
-        step = most_rows(base, len(document), longest)
+        step = max_rows(base, len(document), longest)
         for start in range(0, len(some), step):
             yield document, some[start : start + step]
 
 
-def most_rows(base: Base, n_document: int, n_tokens: int) -> int:
+def max_rows(base: Base, n_document: int, n_tokens: int) -> int:
     """How many rows of so many tokens, a document among them, a forward pass may hold."""
     held = n_tokens - n_document if supports_document_prefix(base.model) else n_tokens
     return max(1, HELD_TOKENS // held)
 
 
-def shareable(
+def shareable_prefix(
     prefix: Sequence[int] | None, fleet: Fleet | None, slots: Sequence[int] | None
 ) -> list[int] | None:
     """Of each row the tokens of its document that the bare base may read for it."""

@@ -82,7 +82,7 @@ class Embedder:
                 out[i] /= np.linalg.norm(out[i])
         return out
 
-    def tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
+    def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         """What each text is made of, without the marks at its ends; vectors of length 1."""
         found: dict[int, TokenVectors] = {}
         for place, read in self._read(texts):

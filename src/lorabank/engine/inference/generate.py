@@ -1,9 +1,9 @@
-"""Generation, many prompts at once, each row with its own adapter.
+"""Generation of many prompts at once, each row with its own adapter.
 
-Everything is padded on the left so that all rows write their next token in the same column; keys
-and values of what was read are kept. Under an activated adapter the part of a prompt before the
-assistant's header is read by the bare base, so it comes from the base's shelf. A row ends with
-the model's end-of-turn token.
+Rows are padded on the left, so that all of them write their next token in the same column, and
+their keys and values are cached. Under an activated adapter the bare base reads the part of a
+prompt before the assistant's header, so this part comes from the base's prompt cache. A row ends
+with the model's end-of-turn token.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,35 +20,49 @@ from lorabank.engine.encoding.batches import batches_by_length
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.document_prefix import (
     DocumentCache,
-    in_groups,
+    group_by_document,
     read_document,
-    shareable,
+    shareable_prefix,
 )
 from lorabank.errors import UsageError
 
-_MAX_TOKENS = 4096  # of prompts read at once
+_MAX_TOKENS = 4096  # tokens of prompts in one forward pass
 OnToken = Callable[[int, int], None]
-"""(prompt's number, token) as soon as it is written."""
-Watch = Callable[[Tensor], None]
-"""Shown the (R, V) logits of every column before its tokens are picked."""
+"""Called with (index of the prompt, token) as soon as a token is written."""
+OnLogits = Callable[[Tensor], None]
+"""Called with the (R, V) logits of every column before its tokens are picked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is drawn, where it is not simply the most likely one."""
+    """How tokens are drawn at random."""
 
     temperature: float = 1.0
     top_p: float = 1.0
-    """Draw from the smallest set of tokens that holds this much probability."""
+    """Tokens are drawn from the smallest set that holds this much probability."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be drawn from."""
+        """Refuse values that no token can be drawn with."""
         if self.temperature <= 0 or not 0 < self.top_p <= 1:
             raise UsageError(
                 "temperature must be above 0 and top_p above 0, at most 1; got "
-                f"{self.temperature} and {self.top_p}; for greedy give no sampling"
+                f"{self.temperature} and {self.top_p}; for greedy decoding give no sampling"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationOptions:
+    """Less usual choices of `generate`; sequences have an entry for each prompt."""
+
+    adapter_scales: Sequence[float] | None = None
+    """Factor on each prompt's adapter; 0 is the bare model."""
+    prefix: Sequence[int] | None = None
+    """How many first tokens of each prompt are a document (document_prefix.py), which the bare
+    base reads once and caches. Replies are the same without. Always-on adapters ignore it."""
+    sampling: Sampling | None = None
+    """None for greedy decoding."""
+    on_token: OnToken | None = None
 
 
 def generate(
@@ -57,48 +71,41 @@ def generate(
     *,
     fleet: Fleet | None = None,
     slots: Sequence[int] | None = None,
-    adapter_scales: Sequence[float] | None = None,
     max_new_tokens: int = 64,
-    sampling: Sampling | None = None,
-    on_token: OnToken | None = None,
-    prefix: Sequence[int] | None = None,
+    options: GenerationOptions = GenerationOptions(),
 ) -> list[str]:
-    """The reply to each prompt, without special tokens.
+    """Return the reply to each prompt, without special tokens.
 
     Args:
         prompts: token ids up to and including the assistant's header.
         fleet: the entered fleet, if there is one around the base.
-        slots: one for each prompt; None for the bare model.
-        strength: factor on each prompt's adapter; 0 is the bare model.
-        sampling: None for greedy.
-        on_token: told each token as soon as it is written.
-        prefix: how many first tokens of each prompt are a document (contexts.py), read once and
-            kept; the answers are the same without. Adapters that are always on ignore it.
+        slots: slot of the adapter that answers each prompt; None for the bare model.
     """
     written: list[list[int]] = [[] for _ in prompts]
-    pick = _picker(sampling, base.device)
+    pick = _picker(options.sampling, base.device)
     rows = [tuple(prompt) for prompt in prompts]
-    seats = slots if fleet is not None and slots is not None else None
-    shared = shareable(prefix, fleet, seats) or [0] * len(rows)
+    used_slots = slots if fleet is not None and slots is not None else None
+    shared = shareable_prefix(options.prefix, fleet, used_slots) or [0] * len(rows)
     for document, indices in _batches(base, rows, shared, max_new_tokens):
         if slots is not None:
             indices.sort(key=slots.__getitem__)  # rows of one adapter side by side
-        group = Group(
+        scales = options.adapter_scales
+        batch = DecodingBatch(
             [rows[i] for i in indices],
-            None if seats is None else fleet,
+            None if used_slots is None else fleet,
             [slots[i] for i in indices] if slots else [],
-            [adapter_scales[i] for i in indices] if adapter_scales else None,
+            [scales[i] for i in indices] if scales else None,
             document,
         )
-        for row, token in decode(base, group, max_new_tokens, pick):
+        for row, token in decode(base, batch, max_new_tokens, pick):
             written[indices[row]].append(token)
-            if on_token:
-                on_token(indices[row], token)
+            if options.on_token:
+                options.on_token(indices[row], token)
     return [base.chat.decode(row) for row in written]
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class DecodingBatch:
     """Prompts that are decoded together."""
 
     prompts: list[tuple[int, ...]]
@@ -106,47 +113,69 @@ class Group:
     slots: list[int]
     adapter_scales: list[float] | None
     document: tuple[int, ...] = ()
-    """What all of them begin with, to be read by the bare base and kept."""
+    """Tokens all prompts begin with, which the bare base reads once and caches."""
 
-    def seated(self, on: Tensor | None) -> AbstractContextManager[None]:
+    def adapters_assigned(self, adapter_mask: Tensor | None) -> AbstractContextManager[None]:
+        """Let each row meet its adapter in the forward passes of the block."""
         if self.fleet is None:
             return nullcontext()
-        return self.fleet.assigned(self.slots, adapter_scales=self.adapter_scales, adapter_mask=on)
+        return self.fleet.assigned(
+            self.slots, adapter_scales=self.adapter_scales, adapter_mask=adapter_mask
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _FirstPass:
+    """Inputs of the forward pass that reads what is not cached yet."""
+
+    cache: DynamicCache
+    """Keys and values of what is cached; empty where nothing is."""
+    attention_mask: Tensor
+    """(R, C + T) over the C cached tokens and the T to read."""
+    input_ids: Tensor
+    """(R, T) tokens to read."""
+    adapter_mask: Tensor | None
+    """(R, T, 1) tokens on which the adapters are on; None for all."""
 
 
 @torch.no_grad()
 def decode(
     base: Base,
-    group: Group,
+    batch: DecodingBatch,
     max_new_tokens: int,
     pick: Callable[[Tensor], Tensor],
-    watch: Watch | None = None,
+    on_logits: OnLogits | None = None,
 ) -> Iterator[tuple[int, int]]:
-    """Yield (row, token) until every row has ended or written `max_new_tokens`."""
+    """Yield (row, token) until every row has ended or written `max_new_tokens`.
+
+    Args:
+        pick: (R, V) logits -> (R,) tokens.
+    """
     device = base.device
-    before = None
-    if group.document:
-        before = read_document(base, group.document, len(group.prompts), group.fleet)
-    cache, mask, ids, on = _start(base, group, before)
-    positions = (mask.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
-    if before:
-        positions = positions + before.n_tokens - before.n_cached
+    document = None
+    if batch.document:
+        document = read_document(base, batch.document, len(batch.prompts), batch.fleet)
+    first = _first_pass(base, batch, document)
+    ids, attention_mask = first.input_ids, first.attention_mask
+    positions = (attention_mask.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
+    if document:
+        positions = positions + document.n_tokens - document.n_cached
     stops = torch.tensor(sorted(stop_ids(base)), device=device)
     done = torch.zeros(len(ids), dtype=torch.bool, device=device)
-    with group.seated(on):
+    with batch.adapters_assigned(first.adapter_mask):
         for _ in range(max_new_tokens):
-            # Nothing of this pass is kept for training, so torch need not follow what it writes to.
-            with torch.inference_mode(), before.shown() if before else nullcontext():
+            # Nothing of this pass is used in training, so torch need not track what it writes to.
+            with torch.inference_mode(), document.visible() if document else nullcontext():
                 logits = base.model(
                     input_ids=ids,
-                    attention_mask=mask,
+                    attention_mask=attention_mask,
                     position_ids=positions,
-                    past_key_values=cache,
+                    past_key_values=first.cache,
                     use_cache=True,
                     logits_to_keep=1,
                 ).logits[:, -1]  # (R, V)
-            if watch:
-                watch(logits)
+            if on_logits:
+                on_logits(logits)
             ids = pick(logits)[:, None]  # (R, 1)
             done |= torch.isin(ids[:, 0], stops)
             for row, token in enumerate(ids[:, 0].masked_fill(done, -1).tolist()):
@@ -154,81 +183,82 @@ def decode(
                     yield row, token
             if bool(done.all()):
                 return
-            mask = torch.cat([mask, mask.new_ones(len(ids), 1)], dim=1)
+            ones = attention_mask.new_ones(len(ids), 1)
+            attention_mask = torch.cat([attention_mask, ones], dim=1)
             positions = positions[:, -1:] + 1
-            if group.fleet is not None:
-                group.fleet.assignment.adapter_mask = None  # what is written comes after the header
+            if batch.fleet is not None:
+                batch.fleet.assignment.adapter_mask = None  # replies come after the header
 
 
 def _batches(
     base: Base, rows: Sequence[tuple[int, ...]], shared: Sequence[int], max_new_tokens: int
 ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
-    """Rows that are decoded together, and the document they go on from."""
-    for document, places in in_groups(base, rows, shared, extra=max_new_tokens):
+    """Yield the document that rows go on from, and the indices of rows to decode together."""
+    for document, indices in group_by_document(base, rows, shared, extra=max_new_tokens):
         if document:
-            yield document, places
+            yield document, indices
             continue
-        for some in batches_by_length([len(rows[i]) for i in places], max_tokens=_MAX_TOKENS):
-            yield (), [places[i] for i in some]
+        lengths = [len(rows[i]) for i in indices]
+        for positions in batches_by_length(lengths, max_tokens=_MAX_TOKENS):
+            yield (), [indices[position] for position in positions]
 
 
-def _start(
-    base: Base, group: Group, before: DocumentCache | None
-) -> tuple[DynamicCache, Tensor, Tensor, Tensor | None]:
-    """What is read already, the attention mask over it and the rest, the rest, where it is on."""
-    fleet, device = group.fleet, base.device
-    cuts = [0] * len(group.prompts)
-    if fleet is not None and any(fleet.activated[slot] for slot in group.slots):
+def _first_pass(base: Base, batch: DecodingBatch, document: DocumentCache | None) -> _FirstPass:
+    """Prepare the first pass: what the bare base may read comes from its caches where this pays."""
+    fleet, device = batch.fleet, base.device
+    starts = [0] * len(batch.prompts)  # index of the first token on which a row's adapter is on
+    if fleet is not None and any(fleet.activated[slot] for slot in batch.slots):
         header = len(base.chat.header_ids())
-        cuts = [
+        starts = [
             len(prompt) - header if fleet.activated[slot] else 0
-            for prompt, slot in zip(group.prompts, group.slots, strict=True)
+            for prompt, slot in zip(batch.prompts, batch.slots, strict=True)
         ]
-    if before:
-        return _after_document(base, group, before, cuts)
-    if fleet is None or not any(cuts) or not _pays(base, group, cuts):
-        ids, mask = _left_padded(group.prompts, device)
-        starts = ids.shape[1] - torch.tensor(
-            [len(p) - cut for p, cut in zip(group.prompts, cuts, strict=True)], device=device
-        )
-        on = torch.arange(ids.shape[1], device=device) >= starts[:, None]
-        return DynamicCache(), mask, ids, on[..., None] if any(cuts) else None
-    entries = fleet.prompt_key_values([p[:cut] for p, cut in zip(group.prompts, cuts, strict=True)])
+    if document:
+        return _first_pass_after_document(base, batch, document, starts)
+    if fleet is None or not any(starts) or not _is_prefill_worthwhile(base, batch, starts):
+        ids, mask = _left_padded(batch.prompts, device)
+        adapter_mask = _adapter_mask(batch, starts, ids) if any(starts) else None
+        return _FirstPass(DynamicCache(), mask, ids, adapter_mask)
+    pairs = list(zip(batch.prompts, starts, strict=True))
+    entries = fleet.prompt_key_values([prompt[:start] for prompt, start in pairs])
     cache, lengths = padded_cache(entries)
     longest = max(lengths)
-    read = (
+    cached = (
         torch.arange(longest, device=device)
         >= longest - torch.tensor(lengths, device=device)[:, None]
-    )  # (R, P)
-    ids, mask = _left_padded([p[cut:] for p, cut in zip(group.prompts, cuts, strict=True)], device)
-    return cache, torch.cat([read.long(), mask], dim=1), ids, None
+    )  # (R, C)
+    ids, mask = _left_padded([prompt[start:] for prompt, start in pairs], device)
+    return _FirstPass(cache, torch.cat([cached.long(), mask], dim=1), ids, None)
 
 
-def _pays(base: Base, group: Group, cuts: Sequence[int]) -> bool:
-    """Whether to read prompts before the rest: for several rows alike, or where they are kept."""
-    if group.fleet is None or not group.fleet.reuse.prompts:
+def _is_prefill_worthwhile(base: Base, batch: DecodingBatch, starts: Sequence[int]) -> bool:
+    """Return whether prompts should be read apart: where rows share one, or one is cached."""
+    if batch.fleet is None or not batch.fleet.reuse.prompts:
         return False
-    starts = [prompt[:cut] for prompt, cut in zip(group.prompts, cuts, strict=True) if cut]
-    return len(set(starts)) < len(starts) or any(start in base.prompt_cache for start in starts)
+    prefixes = [prompt[:n] for prompt, n in zip(batch.prompts, starts, strict=True) if n]
+    is_shared = len(set(prefixes)) < len(prefixes)
+    return is_shared or any(prefix in base.prompt_cache for prefix in prefixes)
 
 
-def _after_document(
-    base: Base, group: Group, before: DocumentCache, cuts: Sequence[int]
-) -> tuple[DynamicCache, Tensor, Tensor, Tensor | None]:
-    """As `_start`, of rows that go on from a document."""
-    device = base.device
-    ids, mask = _left_padded([prompt[before.n_tokens :] for prompt in group.prompts], device)
-    whole = torch.cat([mask.new_ones(len(ids), before.n_cached), mask], dim=1)
-    if not any(cuts):
-        return before.cache, whole, ids, None
-    tails = [len(prompt) - cut for prompt, cut in zip(group.prompts, cuts, strict=True)]
-    starts = ids.shape[1] - torch.tensor(tails, device=device)
-    on = torch.arange(ids.shape[1], device=device) >= starts[:, None]
-    return before.cache, whole, ids, on[..., None]
+def _first_pass_after_document(
+    base: Base, batch: DecodingBatch, document: DocumentCache, starts: Sequence[int]
+) -> _FirstPass:
+    ids, mask = _left_padded([prompt[document.n_tokens :] for prompt in batch.prompts], base.device)
+    whole = torch.cat([mask.new_ones(len(ids), document.n_cached), mask], dim=1)
+    adapter_mask = _adapter_mask(batch, starts, ids) if any(starts) else None
+    return _FirstPass(document.cache, whole, ids, adapter_mask)
+
+
+def _adapter_mask(batch: DecodingBatch, starts: Sequence[int], ids: Tensor) -> Tensor:
+    """Return (R, T, 1): which of the left-padded tokens each row's adapter is on for."""
+    n_tokens, device = ids.shape[1], ids.device
+    tails = [len(prompt) - start for prompt, start in zip(batch.prompts, starts, strict=True)]
+    first = n_tokens - torch.tensor(tails, device=device)
+    return (torch.arange(n_tokens, device=device) >= first[:, None])[..., None]
 
 
 def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids and attention mask, both (R, T)."""
+    """Return ids and attention mask, both (R, T)."""
     width = max(len(prompt) for prompt in prompts)
     ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=device)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)

@@ -36,9 +36,9 @@ class Reranker:
         self, questions: Sequence[str], found: Sequence[Sequence[SearchHit]]
     ) -> list[list[SearchHit]]:
         """Each question's candidates, the best first."""
-        asked = self.embedder.tokens(questions)
+        asked = self.embedder.embed_tokens(questions)
         passages = list(dict.fromkeys(each.passage for few in found for each in few))
-        tokens = dict(zip(passages, self.embedder.tokens(passages), strict=True))
+        tokens = dict(zip(passages, self.embedder.embed_tokens(passages), strict=True))
         likely = self._likely(questions, found)
         return [
             rerank_hits(
@@ -57,11 +57,11 @@ class Reranker:
         if self.base is None:
             return []
         pairs = [(e.passage, q) for q, few in zip(questions, found, strict=True) for e in few]
-        flat = np.array(likelihoods(self.base, pairs))
+        flat = np.array(question_log_likelihoods(self.base, pairs))
         return np.split(flat, np.cumsum([len(few) for few in found])[:-1])
 
 
-def likelihoods(base: Base, pairs: Sequence[tuple[str, str]]) -> list[float]:
+def question_log_likelihoods(base: Base, pairs: Sequence[tuple[str, str]]) -> list[float]:
     """Nats, at most 0: the log-probability that a passage has the bare base ask a question.
 
     Args: pairs: (passage, question).
@@ -69,11 +69,13 @@ def likelihoods(base: Base, pairs: Sequence[tuple[str, str]]) -> list[float]:
     Raises:
         DataError: a passage and a question longer than the base's context.
     """
-    return [sum(nats) for nats in token_likelihoods(base, pairs)]
+    return [sum(nats) for nats in question_token_log_likelihoods(base, pairs)]
 
 
 @torch.no_grad()
-def token_likelihoods(base: Base, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
+def question_token_log_likelihoods(
+    base: Base, pairs: Sequence[tuple[str, str]]
+) -> list[list[float]]:
     """The same token by token: of `base.chat.answer_ids(question)` less the end of the turn.
 
     Raises:

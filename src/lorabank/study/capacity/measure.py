@@ -31,7 +31,7 @@ from lorabank.engine.evaluation.evaluate import (
 )
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import AnswerReading, score_replies
-from lorabank.engine.learn import facts_hash, trainable_parameters, versions
+from lorabank.engine.learn import count_trainable, hash_examples, software_versions
 from lorabank.engine.training.jobs import Epoch, Outcome
 from lorabank.lora.shapes import layer_of
 from lorabank.study.capacity.prepare import PreparedCell
@@ -69,7 +69,7 @@ def measure(
                     evaluations[slot],
                     published=_published(base, lot, readings, fleet, seat),
                     edits=_edits(base, lot, fleet, slot),
-                    parameters=trainable_parameters(base, one.job),
+                    parameters=count_trainable(base, one.job),
                     adapter=[tensor for pair in one.weights.values() for tensor in pair],
                     cost=costs[slot],
                 )
@@ -147,10 +147,10 @@ def describe(
         ],
         "hashes": {
             "model": base.info.sha256,
-            "data": facts_hash(lot.examples),
+            "data": hash_examples(lot.examples),
             "code": code_hash(),
         },
-        "versions": versions(base),
+        "versions": software_versions(base),
         "cost": dict(cost),
     }
 

@@ -17,8 +17,8 @@ from lorabank.engine.evaluation.drift import kl_to_base
 from lorabank.engine.evaluation.evaluate import gains
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import AnswerReading
-from lorabank.engine.inference.generate import generate
-from lorabank.engine.learn import facts_hash, versions
+from lorabank.engine.inference.generate import GenerationOptions, generate
+from lorabank.engine.learn import hash_examples, software_versions
 from lorabank.study.capacity.measure import code_hash
 from lorabank.study.documents.axes import CHUNK, DOCUMENT, MERGED, NONE, way_of
 from lorabank.study.documents.exam import Exam, Put, put_as
@@ -95,10 +95,10 @@ def provenance(exam: Exam) -> dict[str, Any]:
         "format": FORMAT,
         "hashes": {
             "model": exam.base.info.sha256,
-            "data": facts_hash([one.example for one in exam.asked]),
+            "data": hash_examples([one.example for one in exam.asked]),
             "code": code_hash(),
         },
-        "versions": versions(exam.base),
+        "versions": software_versions(exam.base),
     }
 
 
@@ -196,8 +196,8 @@ def _replies(
         [one.probe.prompt_ids for one in puts],
         fleet=fleet,
         slots=slots,
-        prefix=[one.prefix for one in puts],
         max_new_tokens=int(new_tokens or 0),
+        options=GenerationOptions(prefix=[one.prefix for one in puts]),
     )
 
 

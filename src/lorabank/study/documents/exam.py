@@ -16,7 +16,7 @@ from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_prompt
 from lorabank.engine.evaluation.evaluate import QuestionSet, prepare_questions
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import AnswerReading, read_answers
-from lorabank.engine.inference.document_prefix import with_context
+from lorabank.engine.inference.document_prefix import prompt_with_document
 from lorabank.engine.inference.embedder import Embedder, load_embedder
 from lorabank.retrieval.index import TextIndex
 from lorabank.retrieval.indexed_texts import split_into_passages
@@ -88,7 +88,7 @@ class Exam:
         if text != ICL:
             context = "\n\n".join(self.library.chunks[document][c].text for c in found)
         room = len(plain.answer_ids)
-        prompt = with_context(self.base, context, example.question, room=room)
+        prompt = prompt_with_document(self.base, context, example.question, room=room)
         header = len(chat.header_ids()) if self.activated else len(prompt.ids)
         on_from = len(prompt.ids) - header
         return Put(

@@ -24,7 +24,7 @@ from lorabank.engine.adapters.adapter import Adapter, load_adapter, save_adapter
 from lorabank.engine.adapters.loaded_fleet import fleet_of, load_slot
 from lorabank.engine.backbone.caches import new_prompt_cache
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.generate import Group, decode, stop_ids
+from lorabank.engine.inference.generate import DecodingBatch, decode, stop_ids
 from lorabank.errors import UsageError
 from lorabank.study.documents.axes import CHUNK, DOCUMENT, ICL, MERGED, NONE, way_of
 from lorabank.study.documents.cells import kind_of, provenance, told_of
@@ -166,7 +166,7 @@ class _Way:
         # An adapter that is always on has to read the document itself.
         is_shared = bool(self.values["kept"]) and (fleet is None or fleet.activated[slot])
         document = prompt[: put.prefix] if is_shared else ()
-        group = Group([prompt], fleet, [] if fleet is None else [slot], None, document)
+        group = DecodingBatch([prompt], fleet, [] if fleet is None else [slot], None, document)
         with nullcontext() if fleet is None else fleet:
             return [time.perf_counter() for _ in decode(base, group, n, pick)]
 

@@ -17,7 +17,7 @@ from typing import Any
 from lorabank.engine.adapters.adapter import Adapter
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.caches import new_layer_input_cache, new_prompt_cache
-from lorabank.engine.learn import facts_hash, plan_job, trainable_parameters
+from lorabank.engine.learn import count_trainable, hash_examples, plan_job
 from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.settings import lr_for, settings_for
@@ -197,6 +197,6 @@ def _told(base: Base, outcomes: Sequence[Outcome], parts: Sequence[Part]) -> dic
         "tokens_trained": sum(one.trained_tokens for one in outcomes),
         "taught_loss": fmean(end.loss for end in ends) if ends else None,
         "taught_recall": fmean(end.seen_recall for end in ends) if ends else None,
-        "trainable_parameters": sum(trainable_parameters(base, one.job) for one in outcomes),
-        "taught_sha256": facts_hash([example for part in parts for example in part.examples]),
+        "trainable_parameters": sum(count_trainable(base, one.job) for one in outcomes),
+        "taught_sha256": hash_examples([example for part in parts for example in part.examples]),
     }

@@ -15,7 +15,7 @@ from lorabank.bank.route.routers import Oracle, Router, TextRouter, routing_accu
 from lorabank.bank.route.spectral_router import SpectralRouter
 from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.inference.answer_readings import AnswerReading
-from lorabank.engine.learn import facts_hash, versions
+from lorabank.engine.learn import hash_examples, software_versions
 from lorabank.study.capacity.measure import code_hash
 from lorabank.study.folder import FORMAT
 from lorabank.study.modules.desk import RECALL, Desk
@@ -74,10 +74,10 @@ def measure_cell(desk: Desk, cell: CellSpec, study: str) -> dict[str, Any]:
         },
         "hashes": {
             "model": base.info.sha256,
-            "data": facts_hash([question.example for question in questions]),
+            "data": hash_examples([question.example for question in questions]),
             "code": code_hash(),
         },
-        "versions": versions(base),
+        "versions": software_versions(base),
     }
 
 

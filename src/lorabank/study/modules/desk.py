@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from lorabank.engine.evaluation.evaluate import evaluate_fleet, gains, prepare_questions
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import AnswerReading
-from lorabank.engine.inference.generate import generate
+from lorabank.engine.inference.generate import GenerationOptions, generate
 from lorabank.study.modules.library import Library
 from lorabank.tasks.control import draw_irrelevant_modules
 from lorabank.tasks.scoring.text_metrics import bleu, rouge_l, token_f1
@@ -83,8 +83,8 @@ class Desk:
                 prompts,
                 fleet=fleet,
                 slots=seats,
-                adapter_scales=strength,
                 max_new_tokens=new_tokens,
+                options=GenerationOptions(adapter_scales=strength),
             )
         golds = [prompt.answer for prompt in self.questions.prompts]
         pairs = list(zip(replies, golds, strict=True))

@@ -19,7 +19,7 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.evaluate import QuestionSet, evaluate_fleet
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
-from lorabank.engine.learn import facts_hash, trainable_parameters, versions
+from lorabank.engine.learn import count_trainable, hash_examples, software_versions
 from lorabank.engine.training.jobs import Outcome
 from lorabank.study.capacity.measure import code_hash
 from lorabank.study.folder import FORMAT
@@ -71,7 +71,7 @@ def measure_cell(
         "n_questions": len(exam.questions),
         "texts": {name: fmean(found) for name, found in texts.items() if name != "place"},
         **_taught(base, lessons, outcomes),
-        "trainable_parameters": sum(trainable_parameters(base, job) for job in jobs),
+        "trainable_parameters": sum(count_trainable(base, job) for job in jobs),
         "kl_to_base_nats": fmean(drift.kl_to_base_nats for drift in control.drift),
         "per_question": {
             "document": list(exam.own),
@@ -83,11 +83,11 @@ def measure_cell(
         },
         "hashes": {
             "model": base.info.sha256,
-            "data": facts_hash([example for text in exam.texts for example in text.asks]),
-            "taught": facts_hash(examples),
+            "data": hash_examples([example for text in exam.texts for example in text.asks]),
+            "taught": hash_examples(examples),
             "code": code_hash(),
         },
-        "versions": versions(base),
+        "versions": software_versions(base),
     }
 
 
