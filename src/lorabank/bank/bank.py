@@ -33,7 +33,7 @@ from lorabank.bank.write import forget as forgetting
 from lorabank.bank.write import transfer
 from lorabank.bank.write import write as writing
 from lorabank.bank.write.document_drafts import DocumentDrafts, DraftOptions
-from lorabank.bank.write.drafts import ModuleDraft, draft_from_files
+from lorabank.bank.write.drafts import Facts, ModuleDraft, draft_from_facts
 from lorabank.bank.write.forget import ForgetReport
 from lorabank.bank.write.training import WriteOptions
 from lorabank.bank.write.write import WriteReport
@@ -42,6 +42,7 @@ from lorabank.engine.models.registry import ModelInfo
 from lorabank.engine.training.settings import SOUND, TrainSettings
 from lorabank.engine.training.train import OnRound, OnStep
 from lorabank.errors import UsageError
+from lorabank.planning.plan import plan_rank
 from lorabank.retrieval.documents import Document
 from lorabank.store.check import Damage
 from lorabank.store.records import BaseIdentity, Event, Version
@@ -131,24 +132,28 @@ class Bank:
     def write(
         self,
         name: str,
-        files: Sequence[str | Path],
+        facts: Facts,
         *,
         settings: TrainSettings = SOUND,
         replace: bool = False,
         texts: Sequence[str] = (),
         on_step: OnStep | None = None,
     ) -> WriteReport:
-        """Write examples from files into one module.
+        """Write facts into one module.
 
         Args:
+            facts: a `.csv` or `.jsonl` file or several; or examples in memory: `Example`s,
+                (prompt, answer) pairs or dicts with `prompt` and `answer` or with `messages`.
+                Those in memory become one source, named `<name> (in memory)`.
             replace: write a new version of a module that exists; the old one stays until pruned.
             texts: passages by which the module can be found, besides its questions.
 
         Raises:
             UsageError: a name that is taken or not allowed, a source another module holds.
-            DataError: a file that cannot be read.
+            DataError: a file that cannot be read, or an example that is empty, repeated or
+                contradicts another one.
         """
-        draft = draft_from_files(name, [Path(file) for file in files], texts=texts)
+        draft = draft_from_facts(name, facts, texts=texts)
         return self.write_all([draft], settings=settings, replace=replace, on_step=on_step)[0]
 
     def write_all(
@@ -177,7 +182,7 @@ class Bank:
         *,
         generator: Generator | None = None,
         options: DraftOptions | None = None,
-        settings: TrainSettings = SOUND,
+        settings: TrainSettings | None = None,
         replace: bool = False,
     ) -> list[WriteReport]:
         """Write documents into a module or several: examples are made of them and trained on.
@@ -185,6 +190,8 @@ class Bank:
         Args:
             files: Markdown, text, HTML, PDF, or folders of them.
             generator: writes the examples; None for the base model itself.
+            settings: None for our recipe at the smallest rank that is predicted to recall 98 % of
+                the fullest module.
 
         Raises:
             DataError: a file that cannot be read.
@@ -198,6 +205,9 @@ class Bank:
             planned = documents.check_documents(name, sources, options)
             writing.check_free(self.store, planned, replace=False)
         drafts = self.make_drafts(name, sources, generator=generator, options=options)
+        if settings is None:
+            with self._busy:
+                settings = plan_rank(self.base, drafts.fullest.examples, SOUND).settings
         return self.write_all(
             drafts.modules, settings=settings, replace=replace, passes=options.passes
         )

@@ -96,14 +96,9 @@ def import_(
 
 
 def open_bank(path: Path, device: str | None) -> "Bank":
-    """Return the bank in a folder, with its base model loaded."""
     from lorabank.bank.bank import Bank
-    from lorabank.engine.backbone.base import load_base
-    from lorabank.store.store import Store
 
-    with Store.open(path) as store:
-        name = store.base.name
-    return Bank.open(path, base=load_base(name, device=device))
+    return Bank.open(path, device=device)
 
 
 def passage(path: Path) -> str:

@@ -110,7 +110,7 @@ def run(options: LearnOptions) -> None:
     from lorabank.engine.backbone.base import load_base
     from lorabank.engine.learn import learn
     from lorabank.errors import UsageError
-    from lorabank.planning.forecast import foresee
+    from lorabank.planning.plan import forecast_write
     from lorabank.tasks.examples import read_examples
 
     out = options.out
@@ -125,7 +125,7 @@ def run(options: LearnOptions) -> None:
         shown = examples[: options.show_tokens]
         _print_tokens(base, shown, options.recipe, as_json=options.json)
         return
-    forecast = foresee(base, examples, settings)
+    forecast = forecast_write(base, examples, settings)
     with training_bar() as on_step:
         report = learn(base, examples, out=out, settings=settings, on_step=on_step)
     print_report(report, as_json=options.json, forecast=forecast)

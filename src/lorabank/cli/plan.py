@@ -9,6 +9,7 @@ from lorabank.cli.output import DEFAULT_BASE, BaseName, Device, Json, print_json
 
 if TYPE_CHECKING:
     from lorabank.planning.forecast import Forecast
+    from lorabank.tasks.examples import Example
 
 
 def run(
@@ -32,49 +33,46 @@ def run(
     """
     from lorabank.engine.backbone.base import load_base
     from lorabank.errors import DataError
-    from lorabank.planning.forecast import demand_of, demand_of_text, forecast
+    from lorabank.planning.forecast import PlanOptions
+    from lorabank.planning.plan import plan
     from lorabank.study.capacity.condense import measured_for
     from lorabank.tasks.examples import read_examples
 
-    is_text = what.suffix in (".txt", ".md")
-    text, examples = "", []
-    if is_text:
+    facts: str | list[Example]
+    if what.suffix in (".txt", ".md"):
         try:
-            text = what.read_text("utf-8")
+            facts = what.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{what}: cannot be read: {error}") from None
     else:
-        examples = read_examples(what)
+        facts = read_examples(what)
+    options = PlanOptions(recall, r, layers, target_modules)
     model = load_base(base, device=device)
-    measured = measured_for(model, results)
-    demand = demand_of_text(model, text) if is_text else demand_of(model, examples)
-    told = forecast(
-        model, demand, measured, goal=recall, r=r, layers=layers, target_modules=target_modules
-    )
+    forecast = plan(model, facts, options, capacity=measured_for(model, results))
     if json:
-        print_json(told.as_json())
+        print_json(forecast.as_json())
     else:
-        print(summary(told))
+        print(summary(forecast))
 
 
-def summary(told: "Forecast") -> str:
-    """The forecast for people."""
-    demand = told.demand
-    each = "" if told.modules == 1 else " in each"
-    band = f"{told.recall_low:.1%} to {told.recall_high:.1%}"
+def summary(forecast: "Forecast") -> str:
+    """Return the forecast as lines of text."""
+    demand = forecast.demand
+    each = "" if forecast.modules == 1 else " in each"
+    band = f"{forecast.recall_low:.1%} to {forecast.recall_high:.1%}"
     lines = [
         ("to write", f"{demand.examples} examples, {demand.tokens:,} tokens"),
-        ("bits demanded", f"{demand.bits:,.0f} ({told.bits_per_parameter:.2g} per parameter)"),
-        ("rank", f"{told.r}, {told.placement}: {told.parameters:,} parameters{each}"),
-        ("modules", f"{told.modules}, {told.adapter_bytes:,} bytes"),
+        ("bits demanded", f"{demand.bits:,.0f} ({forecast.bits_per_parameter:.2g} per parameter)"),
+        ("rank", f"{forecast.r}, {forecast.placement}: {forecast.parameters:,} parameters{each}"),
+        ("modules", f"{forecast.modules}, {forecast.adapter_bytes:,} bytes"),
         (
             "predicted recall",
-            f"{told.recall:.1%} ({band})",
+            f"{forecast.recall:.1%} ({band})",
         ),
-        ("exposures per fact", f"{told.exposures_per_fact:.0f} to convergence"),
+        ("exposures per fact", f"{forecast.exposures_per_fact:.0f} to convergence"),
     ]
-    if told.seconds is not None:
-        lines.append(("time", f"about {told.seconds:.0f} s on two CPU cores"))
-    if told.extrapolated:
+    if forecast.seconds is not None:
+        lines.append(("time", f"about {forecast.seconds:.0f} s on two CPU cores"))
+    if forecast.extrapolated:
         lines.append(("note", "the demand lies outside of what was measured; the law is stretched"))
     return "\n".join(f"{name:<22}{value}" for name, value in lines)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -126,9 +125,9 @@ def run(
         generator, formats, workers, chunk_tokens, modules, held_out, passes, skip_failed, no_text,
         encoding, limit_mb, refused,
     )  # fmt: skip
-    settings_at = partial(
-        settings_for,
+    settings = settings_for(
         "sound",
+        r=r,
         lr=lr,
         exposures=exposures,
         until_recall=until_recall,
@@ -137,7 +136,7 @@ def run(
         layers=layers,
         seed=seed,
     )
-    training = Training(settings_at(r=r), None if r else settings_at, replace)
+    training = Training(settings, r is None, lr is not None, replace)
     paths = [Path(name), *(files or [])] if each else list(files or [])
     if not _are_documents(paths):
         given = [flag for flag, value in asdict(options).items() if value is not None]

@@ -4,7 +4,7 @@ What can be refused is refused before the base is loaded; what was made is told 
 begins, and which passages did not stick after it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,14 +16,11 @@ from lorabank.cli.synthesise import outcome_rows, reply_line
 if TYPE_CHECKING:
     from lorabank.bank.write.document_drafts import DocumentDrafts, DraftOptions
     from lorabank.bank.write.write import WriteReport
-    from lorabank.engine.backbone.base import Base
     from lorabank.engine.training.settings import TrainSettings
     from lorabank.planning.forecast import Forecast
     from lorabank.retrieval.documents import Document
 
 _PASSES = 2
-_GOAL = 0.98  # predicted recall; below it a larger rank is taken
-_RANKS = (16, 32, 64)
 _SHOWN = 10  # passages that did not stick
 
 
@@ -50,8 +47,10 @@ class Training:
     """How it is to be trained and put into the bank."""
 
     settings: "TrainSettings"
-    at: "Callable[..., TrainSettings] | None"
-    """The same at another rank (`r=`); None where the rank was given."""
+    plans_rank: bool
+    """Whether the rank of documents' modules is planned, because none was given."""
+    keeps_lr: bool
+    """Whether a learning rate was given."""
     replace: bool
 
 
@@ -70,6 +69,7 @@ def write_documents(
     Raises:
         LorabankError: whatever could not be done; the bank is what it was before.
     """
+    from lorabank.planning.plan import RankPlan, forecast_write, plan_rank
     from lorabank.synthesis.inputs import generator_for
     from lorabank.synthesis.results import write_lines
 
@@ -85,7 +85,12 @@ def write_documents(
             write_lines(options.refused, map(asdict, material.synthesis.refused))
         if not json:
             print(_made(material, options.refused), flush=True)
-        settings, forecast = _planned(opened.base, material, training)
+        examples, settings = material.fullest.examples, training.settings
+        if training.plans_rank:
+            planned = plan_rank(opened.base, examples, settings, keeps_lr=training.keeps_lr)
+        else:
+            planned = RankPlan(settings, forecast_write(opened.base, examples, settings))
+        settings, forecast = planned.settings, planned.forecast
         if not json:
             print(_plan(material, settings, forecast), flush=True)
         reports = opened.write_all(
@@ -175,24 +180,6 @@ def _checked(
         if not training.replace:  # what is replaced may have been dealt out in another way
             check_free(store, planned, replace=False)
     return making, documents
-
-
-def _planned(
-    base: "Base", material: "DocumentDrafts", training: Training
-) -> "tuple[TrainSettings, Forecast | None]":
-    """Settings with a rank that should do for the fullest module, and what is foreseen of it."""
-    from lorabank.planning.forecast import foresee
-
-    fullest = max((parcel.examples for parcel in material.modules), key=len)
-    settings = training.settings
-    forecast = foresee(base, fullest, settings)
-    for r in _RANKS if training.at else ():
-        if forecast is None or forecast.recall >= _GOAL:
-            break
-        assert training.at is not None
-        settings = training.at(r=r)
-        forecast = foresee(base, fullest, settings)
-    return settings, forecast
 
 
 def _made(material: "DocumentDrafts", refused: Path | None) -> str:

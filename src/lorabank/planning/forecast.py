@@ -1,9 +1,9 @@
-"""From what is to be written to the adapter it needs: the capacity law turned round.
+"""The adapter that a load needs: the capacity law, inverted.
 
-A study measured how recall falls with the bits demanded of each trainable parameter. What a load
-demands is what the bare model does not know of it, -log2 p of the answers (33.2 bits for a phone
-number, whatever the model guesses). The smallest rank whose predicted recall reaches the goal is
-the plan; where no rank does, the load is split over several modules.
+A study measured how recall falls with the bits demanded of each trainable parameter. A load demands
+what the bare model does not know of it, -log2 p of the answers (33.2 bits for a phone number,
+whatever the model guesses). The smallest rank whose predicted recall reaches the goal is forecast;
+where no rank reaches it, the load is split over several modules.
 """
 
 import json
@@ -16,29 +16,35 @@ from typing import Any
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_prompt
 from lorabank.engine.inference.answer_readings import read_answers
-from lorabank.engine.learn import block_numbers
-from lorabank.engine.training.settings import TrainSettings
 from lorabank.errors import DataError, UsageError
 from lorabank.lora.shapes import choose, count_parameters, n_layers, parse_layers
 from lorabank.planning.cost import FACT_TOKENS, FLOPS_PER_SECOND, facts_flops, read_shape
-from lorabank.planning.law import Point, RecallLaw, fit_recall_law, recall_band
+from lorabank.planning.law import (
+    CapacityPoint,
+    RecallLaw,
+    estimate_recall_interval,
+    fit_recall_law,
+)
 from lorabank.tasks.examples import Example
 from lorabank.tasks.synthetic import phonebook
 
+GOAL = 0.98
+"""Share of facts that a plan aims to have recalled."""
 _MEASURED = resources.files("lorabank.planning") / "measured"
 _RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
 _CHUNK = 256  # tokens of a document that are read at once
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """A base model's capacity as studies found it: of each load the longest trained cells."""
+class MeasuredCapacity:
+    """The capacity of a base model as studies measured it."""
 
     base: str
     sha256: str
     exposures_per_fact: float
-    """Mean of these cells."""
-    points: tuple[Point, ...]
+    """Mean over the cells."""
+    points: tuple[CapacityPoint, ...]
+    """Cells, of each load those that were trained longest."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -46,82 +52,100 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What is to be written."""
+    """A load: facts or a document that is to be written."""
 
     examples: int
     tokens: int
+    """Number of tokens in the answers."""
     bits: float
+    """Bits that the bare model does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """What a plan aims at, and which part of it is fixed beforehand.
+
+    Raises:
+        UsageError: a goal that is not between 0 and 1.
+    """
+
+    goal: float = GOAL
+    """Share of the facts that should be recalled."""
+    r: int | None = None
+    """Rank to forecast for; None for the smallest that reaches the goal."""
+    layers: str = "all"
+    """Blocks to adapt, such as `last-10` (lora/shapes.py)."""
+    target_modules: str = "all-linear"
+    """PEFT's module names, separated by commas, or `all-linear`, `attention`, `ffn`."""
+    splits: bool = True
+    """Whether a load that is too large for one module is split over several."""
+
+    def __post_init__(self) -> None:
+        """Check the goal."""
+        if not 0 < self.goal < 1:
+            raise UsageError(f"--recall must be above 0 and below 1, got {self.goal}")
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a write will come to."""
+    """The adapters that a load needs, and what training them should give and cost."""
 
     demand: Demand
     r: int
     modules: int
-    """Adapters the load is split over."""
+    """Number of adapters the load is split over."""
     placement: str
+    """Adapted layers, in words."""
     parameters: int
-    """Of one module."""
+    """Number of trainable parameters of one module."""
     bits_per_parameter: float
-    """Demanded of each, in one module."""
+    """Bits demanded of each parameter of a module."""
     recall: float
+    """Predicted recall."""
     recall_low: float
+    """Lower end of its 95 % interval."""
     recall_high: float
+    """Upper end of its 95 % interval."""
     adapter_bytes: int
-    """Of all modules, in float32."""
+    """Size of all modules in float32."""
     exposures_per_fact: float
+    """Exposures after which the measured cells had converged."""
     seconds: float | None
-    """On two CPU cores, one module after the other; None where the model's config is unusual."""
+    """Training time on two CPU cores, one module after the other; None where the model's config
+    is unusual."""
     extrapolated: bool
-    """Whether the demand lies outside of what was measured."""
+    """Whether the demand per parameter lies outside of what was measured."""
     measured_on: str
+    """Name of the base model that was measured."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def shipped(base: Base) -> Measured | None:
-    """The capacity of this base as it comes with the package, if it does."""
+def load_shipped_capacity(base: Base) -> MeasuredCapacity | None:
+    """Return the capacity of this base that comes with the package; None if there is none."""
     for file in _MEASURED.iterdir():
         if file.name.endswith(".json"):
             raw = json.loads(file.read_text("utf-8"))
             if raw["sha256"] == base.info.sha256:
-                points = tuple(Point(**point) for point in raw.pop("points"))
-                return Measured(points=points, **raw)
+                points = tuple(CapacityPoint(**point) for point in raw.pop("points"))
+                return MeasuredCapacity(points=points, **raw)
     return None
 
 
-def foresee(base: Base, examples: Sequence[Example], settings: TrainSettings) -> Forecast | None:
-    """What a write with these settings should come to; None where nothing was measured for it."""
-    measured = shipped(base)
-    if measured is None or settings.recipe != "sound" or settings.variant != "lora":
-        return None
-    blocks = block_numbers(base, settings.layers)
-    return forecast(
-        base,
-        demand_of(base, examples),
-        measured,
-        r=settings.r,
-        layers="all" if blocks is None else ",".join(map(str, blocks)),
-        target_modules=",".join(settings.target_modules),
-    )
-
-
-def demand_of(base: Base, examples: Sequence[Example]) -> Demand:
-    """What facts demand: the bare model's surprise at each answer, 33.2 for a phone number."""
-    probes = [encode_prompt(base.chat, e.prompt, e.answer, activated=False) for e in examples]
-    readings = read_answers(base, probes)
+def measure_demand(base: Base, examples: Sequence[Example]) -> Demand:
+    """Measure the demand of facts: the bits of each answer for the bare model, or its entropy."""
+    prompts = [encode_prompt(base.chat, e.prompt, e.answer, activated=False) for e in examples]
+    readings = read_answers(base, prompts)
     bits = sum(
         phonebook.entropy_bits(example.answer) or reading.bits
         for example, reading in zip(examples, readings, strict=True)
     )
-    return Demand(len(examples), sum(len(probe.answer_ids) for probe in probes), bits)
+    return Demand(len(examples), sum(len(prompt.answer_ids) for prompt in prompts), bits)
 
 
-def demand_of_text(base: Base, text: str) -> Demand:
-    """What a document demands word by word: the bare model's surprise at it, in pieces.
+def measure_text_demand(base: Base, text: str) -> Demand:
+    """Measure the demand of a document word by word: its bits for the bare model, in pieces.
 
     Raises:
         DataError: an empty document.
@@ -130,56 +154,50 @@ def demand_of_text(base: Base, text: str) -> Demand:
     if len(ids) < 2:
         raise DataError("the document is empty; give one with text in it")
     pieces = [ids[i : i + _CHUNK + 1] for i in range(0, len(ids) - 1, _CHUNK)]
-    probes = [
+    prompts = [
         EvaluationPrompt((piece[0],), tuple(piece[1:]), "", ends_turn=False) for piece in pieces
     ]
-    bits = sum(reading.bits for reading in read_answers(base, probes))
-    return Demand(len(probes), len(ids) - 1, bits)
+    bits = sum(reading.bits for reading in read_answers(base, prompts))
+    return Demand(len(prompts), len(ids) - 1, bits)
 
 
 def forecast(
-    base: Base,
-    demand: Demand,
-    measured: Measured,
-    *,
-    goal: float = 0.98,
-    r: int | None = None,
-    layers: str = "all",
-    target_modules: str = "all-linear",
+    base: Base, demand: Demand, capacity: MeasuredCapacity, options: PlanOptions
 ) -> Forecast:
-    """The smallest rank that should recall `goal` of a demand, or what `r` should.
+    """Forecast the smallest rank that should recall the goal, or what a given rank should recall.
 
     Raises:
-        UsageError: a goal outside 0..1, a placement this base lacks, too few measured cells.
+        UsageError: a placement this base lacks, or too few measured cells.
     """
-    if not 0 < goal < 1:
-        raise UsageError(f"--recall must be above 0 and below 1, got {goal}")
-    law = fit_recall_law(measured.points)
-    chosen = None if layers == "all" else parse_layers(layers, n_layers(base.linears))
-    paths = choose(base.linears, target_modules.split(","), chosen)
+    law = fit_recall_law(capacity.points)
+    is_everywhere = options.layers == "all"
+    blocks = None if is_everywhere else parse_layers(options.layers, n_layers(base.linears))
+    paths = choose(base.linears, options.target_modules.split(","), blocks)
     shapes = [base.linears[path] for path in paths]
-    room = min(min(shape) for shape in shapes)
-    ranks = [r] if r else [rank for rank in _RANKS if rank <= room]
-    rank, modules = _fit(law, demand, shapes, ranks, goal)
-    parameters = count_parameters(shapes, rank)
-    load = demand.bits / modules / parameters
-    low, high = recall_band(measured.points, load)
-    loads = [point.demand for point in measured.points]
+    largest_rank = min(min(shape) for shape in shapes)
+    ranks = [options.r] if options.r else [rank for rank in _RANKS if rank <= largest_rank]
+    rank, n_modules = _fit(law, demand, shapes, ranks, options.goal)
+    n_modules = n_modules if options.splits else 1
+    n_parameters = count_parameters(shapes, rank)
+    load = demand.bits / n_modules / n_parameters
+    low, high = estimate_recall_interval(capacity.points, load)
+    measured_loads = [point.demand for point in capacity.points]
+    blocks_name = "all blocks" if is_everywhere else options.layers
     return Forecast(
         demand=demand,
         r=rank,
-        modules=modules,
-        placement=f"{target_modules} in {'all blocks' if layers == 'all' else layers}",
-        parameters=parameters,
+        modules=n_modules,
+        placement=f"{options.target_modules} in {blocks_name}",
+        parameters=n_parameters,
         bits_per_parameter=load,
         recall=law.predict(load),
         recall_low=low,
         recall_high=high,
-        adapter_bytes=4 * parameters * modules,
-        exposures_per_fact=measured.exposures_per_fact,
-        seconds=_seconds(base, demand, measured, layers),
-        extrapolated=not min(loads) <= load <= max(loads),
-        measured_on=measured.base,
+        adapter_bytes=4 * n_parameters * n_modules,
+        exposures_per_fact=capacity.exposures_per_fact,
+        seconds=_estimate_seconds(base, demand, capacity, options.layers),
+        extrapolated=not min(measured_loads) <= load <= max(measured_loads),
+        measured_on=capacity.base,
     )
 
 
@@ -190,19 +208,21 @@ def _fit(
     ranks: Sequence[int],
     goal: float,
 ) -> tuple[int, int]:
-    """Rank and number of modules; more than one only where the largest rank is not enough."""
+    """Return rank and number of modules; several only where the largest rank is not enough."""
     for rank in ranks:
         if law.predict(demand.bits / count_parameters(shapes, rank)) >= goal:
             return rank, 1
-    holds = law.load_for(goal) * count_parameters(shapes, ranks[-1])
-    return ranks[-1], min(demand.examples, math.ceil(demand.bits / holds))
+    bits_per_module = law.invert(goal) * count_parameters(shapes, ranks[-1])
+    return ranks[-1], min(demand.examples, math.ceil(demand.bits / bits_per_module))
 
 
-def _seconds(base: Base, demand: Demand, measured: Measured, layers: str) -> float | None:
-    """Return how long training takes; None where the model's config is unusual."""
+def _estimate_seconds(
+    base: Base, demand: Demand, capacity: MeasuredCapacity, layers: str
+) -> float | None:
+    """Estimate how long training takes; None where the model's config is unusual."""
     shape = read_shape(base.info.path)
     if shape is None:
         return None
-    exposures = max(1, round(measured.exposures_per_fact))
+    exposures = max(1, round(capacity.exposures_per_fact))
     seconds = facts_flops(shape, demand.examples * exposures, layers=layers) / FLOPS_PER_SECOND
     return seconds * demand.tokens / demand.examples / FACT_TOKENS

@@ -21,7 +21,7 @@ _FAR = 700.0  # nearly the largest x of which exp(x) is a float
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class CapacityPoint:
     """One measured cell.
 
     Raises:
@@ -73,28 +73,6 @@ class LossLaw:
         """Drop of the loss in nats per answer token."""
         return float(self.C * r**self.a * tokens**-self.b + self.b0)
 
-    def rank_for(self, loss_drop: float, tokens: float) -> float:
-        """The rank at which the loss drops so far, r* = ((dL - b0) l^b / C)^(1/a); not rounded.
-
-        Raises:
-            UsageError: no rank reaches it under this law.
-        """
-        law = f"C={self.C:.3g}, a={self.a:.3g}, b={self.b:.3g}, b0={self.b0:.3g}"
-        if loss_drop <= self.b0:
-            raise UsageError(
-                f"a loss drop of {loss_drop:.3g} nats is had at any rank under this law ({law}); "
-                "ask for more than b0"
-            )
-        if self.C > 0 and self.a > 0:
-            share = math.log(loss_drop - self.b0) - math.log(self.C)
-            log_r = (share + self.b * math.log(tokens)) / self.a
-            if log_r < _FAR:
-                return math.exp(log_r)
-        raise UsageError(
-            f"no rank reaches a loss drop of {loss_drop:.3g} nats at {tokens:,.0f} tokens under "
-            f"this law ({law}); ask for less, or for fewer tokens"
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class RecallLaw:
@@ -110,7 +88,7 @@ class RecallLaw:
         steps = self.slope * math.log(bits_per_parameter / self.midpoint)
         return 1 / (1 + math.exp(min(steps, _FAR)))
 
-    def load_for(self, recall: float) -> float:
+    def invert(self, recall: float) -> float:
         """Bits demanded per parameter at which recall is that.
 
         Raises:
@@ -121,7 +99,7 @@ class RecallLaw:
         return float(self.midpoint * (1 / recall - 1) ** (1 / self.slope))
 
 
-def fit_loss_law(points: Sequence[Point]) -> LossLaw:
+def fit_loss_law(points: Sequence[CapacityPoint]) -> LossLaw:
     """Least squares with a soft loss, best of several starts; a and b in 0..3.
 
     Over a narrow range of ranks and loads C, a and b0 trade off against each other: the
@@ -162,7 +140,7 @@ def fit_loss_law(points: Sequence[Point]) -> LossLaw:
     return LossLaw(float(np.exp(scale) * typical**b), float(a), float(b), float(b0))
 
 
-def fit_recall_law(points: Sequence[Point]) -> RecallLaw:
+def fit_recall_law(points: Sequence[CapacityPoint]) -> RecallLaw:
     """Least squares over midpoint and slope (0.1..50), best of several starts.
 
     Raises:
@@ -177,12 +155,12 @@ def fit_recall_law(points: Sequence[Point]) -> RecallLaw:
     return _fit_recall(points, [RecallLaw(m, slope) for m in middles for slope in (1.0, 4.0)])
 
 
-def held_out_error(
-    points: Sequence[Point],
-    fit: Callable[[Sequence[Point]], Any] = fit_recall_law,
-    predict: Callable[[Any, Point], float] = lambda law, point: law.predict(point.demand),
-    actual: Callable[[Point], float] = lambda point: point.recall,
-    groups: Callable[[Point], Hashable] = lambda point: point.group,
+def measure_held_out_error(
+    points: Sequence[CapacityPoint],
+    fit: Callable[[Sequence[CapacityPoint]], Any] = fit_recall_law,
+    predict: Callable[[Any, CapacityPoint], float] = lambda law, point: law.predict(point.demand),
+    actual: Callable[[CapacityPoint], float] = lambda point: point.recall,
+    groups: Callable[[CapacityPoint], Hashable] = lambda point: point.group,
 ) -> float:
     """Mean absolute error on settings the fit has not seen, one left out at a time.
 
@@ -207,8 +185,8 @@ def held_out_error(
     return float(np.mean(errors))
 
 
-def recall_band(
-    points: Sequence[Point],
+def estimate_recall_interval(
+    points: Sequence[CapacityPoint],
     bits_per_parameter: float,
     *,
     level: float = 0.95,
@@ -229,7 +207,7 @@ def recall_band(
         raise UsageError(f"level must be between 0 and 1, rounds above 0, got {level}, {rounds}")
     law, rng = fit_recall_law(points), np.random.default_rng(seed)
     scatter = np.array([point.recall - law.predict(point.demand) for point in points])
-    groups: dict[Hashable, list[Point]] = {}
+    groups: dict[Hashable, list[CapacityPoint]] = {}
     for point in points:
         groups.setdefault(point.group, []).append(point)
     whole, drawn = list(groups.values()), list[float]()
@@ -243,7 +221,7 @@ def recall_band(
     return float(low), float(high)
 
 
-def _fit_recall(points: Sequence[Point], starts: Sequence[RecallLaw]) -> RecallLaw:
+def _fit_recall(points: Sequence[CapacityPoint], starts: Sequence[RecallLaw]) -> RecallLaw:
     logs, recall = np.log([p.demand for p in points]), np.array([p.recall for p in points])
 
     def residuals(x: Any) -> Any:  # x: log midpoint, log slope
@@ -256,12 +234,12 @@ def _fit_recall(points: Sequence[Point], starts: Sequence[RecallLaw]) -> RecallL
     return RecallLaw(float(midpoint), float(slope))
 
 
-def _is_flat(points: Sequence[Point]) -> bool:
+def _is_flat(points: Sequence[CapacityPoint]) -> bool:
     """Whether recall is 1, or 0, throughout: any midpoint far enough away would fit."""
     return {point.recall for point in points} in ({0.0}, {1.0})
 
 
-def _check(points: Sequence[Point]) -> None:
+def _check(points: Sequence[CapacityPoint]) -> None:
     groups = len({point.group for point in points})
     if groups < _FEWEST_GROUPS:
         raise UsageError(

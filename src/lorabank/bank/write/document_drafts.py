@@ -83,6 +83,11 @@ class DocumentDrafts:
     synthesis: SynthesisOutcome
     """What the generator made, what was refused, and which examples contradicted each other."""
 
+    @property
+    def fullest(self) -> ModuleDraft:
+        """Return the module with the most examples, by which the rank is planned."""
+        return max(self.modules, key=lambda module: len(module.examples))
+
 
 @dataclass(frozen=True, slots=True)
 class _PassageExamples:

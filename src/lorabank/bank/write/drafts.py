@@ -7,7 +7,7 @@ already holds it. A module is found by its questions and by the passages given w
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,19 @@ from lorabank.errors import DataError, UsageError
 from lorabank.retrieval.documents import Document
 from lorabank.store.names import check_name
 from lorabank.store.records import Key, Source
-from lorabank.tasks.examples import Example, Message, read_examples
+from lorabank.tasks.examples import (
+    Example,
+    ExampleLike,
+    Message,
+    examples_from,
+    read_examples,
+)
 
 EXAMPLES = "examples.jsonl"
 """File of a version that holds the examples it was trained on."""
+
+Facts = str | Path | Iterable[str | Path | ExampleLike]
+"""What `Bank.write` takes: a file, several files, or examples in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,34 @@ class ModuleDraft:
         return "".join(f"{line}\n" for line in lines).encode()
 
 
+def draft_from_facts(name: str, facts: Facts, *, texts: Sequence[str] = ()) -> ModuleDraft:
+    """Return a draft of files, or of examples in memory.
+
+    Args:
+        facts: a `.csv` or `.jsonl` file or several; or `Example`s, (prompt, answer) pairs and dicts
+            with the keys of a JSONL line.
+
+    Raises:
+        UsageError: no facts, files together with examples, or a name that is not allowed.
+        DataError: a file that cannot be read, or an example that is empty, repeated, or
+            contradicts another one; names the line or the item.
+    """
+    if isinstance(facts, Mapping):
+        raise UsageError("facts must be a list of dicts, got one dict; put it into a list")
+    items = [facts] if isinstance(facts, str | Path) else list(facts)
+    files = [item for item in items if isinstance(item, str | Path)]
+    examples = [item for item in items if not isinstance(item, str | Path)]
+    if not examples:
+        return draft_from_files(name, [Path(file) for file in files], texts=texts)
+    if files:
+        raise UsageError(
+            f"write takes files or examples in memory, not both; got {len(files)} files, "
+            f"{str(files[0])[:60]!r} among them, and {len(examples)} examples"
+        )
+    checked = examples_from(examples, name=name)
+    return draft_from_examples(name, checked, source=f"{name} (in memory)", texts=texts)
+
+
 def draft_from_files(name: str, files: Sequence[Path], *, texts: Sequence[str] = ()) -> ModuleDraft:
     """Return a draft of one or more files of examples.
 
@@ -103,7 +140,9 @@ def draft_from_files(name: str, files: Sequence[Path], *, texts: Sequence[str] =
         DataError: a file that cannot be read, the same content twice, or one question in two files.
     """
     if not files:
-        raise UsageError("there is nothing to write: give at least one .csv or .jsonl file")
+        raise UsageError(
+            "there is nothing to write: give at least one .csv or .jsonl file, or examples"
+        )
     parts = [DraftSource(*_read(path)) for path in files]
     draft = ModuleDraft(check_name(name), tuple(parts), tuple(texts))
     _refuse_duplicates(draft)

@@ -39,7 +39,7 @@ def recall_law(groups: Sequence[Group]) -> Figure | LeftOut:
     points = [law_point(cell) for one in shown for cell in one.cells]
     try:
         fitted = law.fit_recall_law(points)
-        error = law.held_out_error(points)
+        error = law.measure_held_out_error(points)
     except UsageError as reason:
         return LeftOut(name, title, f"{budget}: {reason}")
     x = value_axis("bits demanded per parameter", [_demanded(g) for g in shown])
@@ -69,9 +69,9 @@ def recall_law(groups: Sequence[Group]) -> Figure | LeftOut:
     )
 
 
-def law_point(cell: Cell) -> law.Point:
+def law_point(cell: Cell) -> law.CapacityPoint:
     """A cell as the fits take it."""
-    return law.Point(
+    return law.CapacityPoint(
         parameters=cell["trainable_parameters"],
         r=cell["r"],
         bits=cell["bits_demanded"],

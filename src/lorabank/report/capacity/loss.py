@@ -26,7 +26,7 @@ def loss_law(groups: Sequence[Group]) -> Figure | LeftOut:
     points = [law_point(cell) for one in shown for cell in one.cells]
     try:
         fitted = law.fit_loss_law(points)
-        error = law.held_out_error(
+        error = law.measure_held_out_error(
             points,
             law.fit_loss_law,
             lambda found, p: found.predict(p.r, p.tokens),

@@ -5,27 +5,22 @@ from typing import Any
 
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
-from lorabank.planning.forecast import Measured, shipped
-from lorabank.planning.law import Point
+from lorabank.planning.forecast import MeasuredCapacity
+from lorabank.planning.law import CapacityPoint
+from lorabank.planning.plan import require_capacity
 from lorabank.study.folder import StudyFolder
 
 
-def measured_for(base: Base, results: Path | None) -> Measured:
+def measured_for(base: Base, results: Path | None) -> MeasuredCapacity:
     """Return the measured capacity of a base: from a results folder, else from the package.
 
     Raises:
         UsageError: the capacity of this base has not been measured.
     """
-    measured = condense(StudyFolder(results)) if results else shipped(base)
-    if measured is not None:
-        return measured
-    raise UsageError(
-        f"the capacity of {base.info.name} has not been measured; "
-        f"lorabank study run capacity --base {base.info.name}, then plan with --results FOLDER"
-    )
+    return condense(StudyFolder(results)) if results else require_capacity(base)
 
 
-def condense(*folders: StudyFolder) -> Measured:
+def condense(*folders: StudyFolder) -> MeasuredCapacity:
     """Return the points of all plain LoRA cells, of each load those that were trained longest.
 
     Raises:
@@ -44,7 +39,7 @@ def condense(*folders: StudyFolder) -> Measured:
         longest[key] = max(longest.get(key, 0.0), cell["exposures_per_fact"])
     chosen = [cell for cell in cells if cell["exposures_per_fact"] == longest[_setting(cell)]]
     points = tuple(
-        Point(
+        CapacityPoint(
             parameters=cell["trainable_parameters"],
             r=cell["r"],
             bits=cell["bits_demanded"],
@@ -56,7 +51,7 @@ def condense(*folders: StudyFolder) -> Measured:
     )
     first, exposures = chosen[0], [cell["exposures_per_fact"] for cell in chosen]
     mean_exposures = sum(exposures) / len(exposures)
-    return Measured(first["spec"]["base"], first["hashes"]["model"], mean_exposures, points)
+    return MeasuredCapacity(first["spec"]["base"], first["hashes"]["model"], mean_exposures, points)
 
 
 def _setting(cell: dict[str, Any]) -> tuple[int, int, str]:

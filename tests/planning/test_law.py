@@ -5,32 +5,32 @@ import pytest
 
 from lorabank.errors import UsageError
 from lorabank.planning.law import (
+    CapacityPoint,
     LossLaw,
-    Point,
     RecallLaw,
+    estimate_recall_interval,
     fit_loss_law,
     fit_recall_law,
-    held_out_error,
-    recall_band,
+    measure_held_out_error,
 )
 
 RECALL, LOSS = RecallLaw(0.2, 3.0), LossLaw(20.0, 0.4, 0.5, 0.3)
 
 
-def cells(noise: float, seed: int = 0) -> list[Point]:
+def cells(noise: float, seed: int = 0) -> list[CapacityPoint]:
     rng = np.random.default_rng(seed)
     points = []
     for r in (1, 2, 4, 8):
         for facts in (24, 48, 96, 192, 384):
             for _ in range(3):
-                point = Point(r * 20_000, r, facts * 33.2, facts * 13, 0.0, 0.0)
+                point = CapacityPoint(r * 20_000, r, facts * 33.2, facts * 13, 0.0, 0.0)
                 recall = RECALL.predict(point.demand) + noise * rng.standard_normal()
                 drop = LOSS.predict(r, facts * 13) + noise * rng.standard_normal()
                 points.append(replace(point, recall=float(np.clip(recall, 0, 1)), loss_drop=drop))
     return points
 
 
-def four_settings(points: list[Point]) -> list[Point]:
+def four_settings(points: list[CapacityPoint]) -> list[CapacityPoint]:
     """Rank 1 at all loads but the second: recall from nearly 1 to nearly 0."""
     return [point for point in points if point.r == 1 and point.tokens != 48 * 13]
 
@@ -61,19 +61,9 @@ def test_a_failed_run_does_not_drag_the_loss_law():
 
 
 def test_inverses_go_back():
-    assert RECALL.predict(RECALL.load_for(0.9)) == pytest.approx(0.9)
-    assert LOSS.rank_for(LOSS.predict(5, 1000), 1000) == pytest.approx(5)
+    assert RECALL.predict(RECALL.invert(0.9)) == pytest.approx(0.9)
     with pytest.raises(UsageError, match="between 0 and 1"):
-        RECALL.load_for(1.0)
-
-
-def test_rank_out_of_reach_is_refused():
-    with pytest.raises(UsageError, match="more than b0"):
-        LOSS.rank_for(0.2, 1000)
-    with pytest.raises(UsageError, match="no rank reaches"):
-        LossLaw(20.0, 0.0, 0.5, 0.3).rank_for(2.0, 1000)
-    with pytest.raises(UsageError, match="no rank reaches"):
-        LossLaw(1.0, 1e-3, 0.5, 0.0).rank_for(10.0, 1000)
+        RECALL.invert(1.0)
 
 
 def test_recall_far_out_is_0_or_1():
@@ -83,9 +73,9 @@ def test_recall_far_out_is_0_or_1():
 
 
 def test_held_out_error_grows_with_what_the_law_does_not_say():
-    assert held_out_error(cells(0.0)) < 0.01
-    assert held_out_error(cells(0.1)) > 0.03
-    exact = held_out_error(
+    assert measure_held_out_error(cells(0.0)) < 0.01
+    assert measure_held_out_error(cells(0.1)) > 0.03
+    exact = measure_held_out_error(
         cells(0.0), fit_loss_law, lambda law, p: law.predict(p.r, p.tokens), lambda p: p.loss_drop
     )
     assert exact < 0.05
@@ -97,13 +87,15 @@ def test_what_is_left_out_together_is_never_fitted():
     def fit(points):
         left.append({1, 2, 4, 8} - {point.r for point in points})
 
-    error = held_out_error(cells(0.0), fit, lambda _, p: p.recall + 0.25, groups=lambda p: p.r)
+    error = measure_held_out_error(
+        cells(0.0), fit, lambda _, p: p.recall + 0.25, groups=lambda p: p.r
+    )
     assert left == [{1}, {2}, {4}, {8}]
     assert error == pytest.approx(0.25)
 
 
 def test_band_holds_the_truth_and_about_as_many_new_cells_as_it_says():
-    low, high = recall_band(cells(0.05), 0.2, rounds=60)
+    low, high = estimate_recall_interval(cells(0.05), 0.2, rounds=60)
     assert low < 0.5 < high < low + 0.4
     rng = np.random.default_rng(9)
     new = 0.5 + 0.05 * rng.standard_normal(500)
@@ -112,12 +104,14 @@ def test_band_holds_the_truth_and_about_as_many_new_cells_as_it_says():
 
 def test_band_is_repeatable_within_0_and_1_and_wider_for_fewer_settings():
     points = cells(0.1)
-    assert recall_band(points, 0.1, rounds=20) == recall_band(points, 0.1, rounds=20)
-    assert recall_band(points, 1e-4, rounds=20)[1] == 1.0
-    assert recall_band(points, 1e3, rounds=20)[0] == 0.0
+    assert estimate_recall_interval(points, 0.1, rounds=20) == estimate_recall_interval(
+        points, 0.1, rounds=20
+    )
+    assert estimate_recall_interval(points, 1e-4, rounds=20)[1] == 1.0
+    assert estimate_recall_interval(points, 1e3, rounds=20)[0] == 0.0
     exact = four_settings(cells(0.0))
     tilted = [replace(p, recall=p.recall * (0.8 if p.tokens < 2000 else 1)) for p in exact]
-    low, high = recall_band(tilted, 0.15, rounds=60)
+    low, high = estimate_recall_interval(tilted, 0.15, rounds=60)
     assert high - low > 0.05
 
 
@@ -128,17 +122,17 @@ def test_what_cannot_be_fitted_is_refused():
     with pytest.raises(UsageError, match="larger loads"):
         fit_recall_law([replace(point, recall=1.0) for point in some])
     with pytest.raises(UsageError, match="smaller loads"):
-        recall_band([replace(point, recall=0.0) for point in some], 0.1)
+        estimate_recall_interval([replace(point, recall=0.0) for point in some], 0.1)
     with pytest.raises(UsageError, match="two ranks"):
         fit_loss_law([point for point in some if point.r == 2])
     with pytest.raises(UsageError, match="were the losses measured"):
         fit_loss_law([replace(point, loss_drop=0.0) for point in some])
     with pytest.raises(UsageError, match="left out: a law needs at least 4 settings"):
-        held_out_error(four_settings(some))
+        measure_held_out_error(four_settings(some))
     with pytest.raises(UsageError, match="none"):
-        held_out_error([])
+        measure_held_out_error([])
     with pytest.raises(UsageError, match="level must be"):
-        recall_band(some, 0.1, level=1.0)
+        estimate_recall_interval(some, 0.1, level=1.0)
 
 
 def test_points_that_cannot_be_are_refused():
