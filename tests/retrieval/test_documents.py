@@ -273,7 +273,7 @@ def test_a_megabyte_takes_less_than_five_seconds(tmp_path: Path, name: str):
     else:
         raw = "".join(f"<div><p>{line.format(i)}</p></div>" for i in range(11_000)).encode()
     assert len(raw) > 1_000_000
-    began = time.perf_counter()
+    began = time.process_time()
     document = read(tmp_path, name, raw)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert line.format(10_999) in document.text

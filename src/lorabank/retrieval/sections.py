@@ -1,22 +1,33 @@
-"""The parts of a document's text: headings and what stands under them, and paragraphs.
+"""Sections of a document's text (a heading and what stands under it) and paragraphs.
 
-A section runs from its heading to the next one, whatever that one's level is, so that the sections
-of a text lie side by side and leave nothing out. Markdown keeps its text as it is and is only
-looked through; a reader of another format hands over blocks, which are put together here.
+A section runs from its heading to the next heading of any level, so the sections of a text lie side
+by side and leave nothing out. Markdown keeps its text as it is; markdown-it-py says which lines are
+headings or code. A reader of another format hands over blocks, which are joined to a text here.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from markdown_it import MarkdownIt
 
 Span = tuple[int, int]
-HeadingMark = tuple[int, int, str]  # where a heading begins, its level, its words
 
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
-_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$")
-_UNDERLINE = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
-_NO_TITLE = re.compile(r"\s*(?:[#>|+*-]|\d+[.)]\s|$)|(?: {4}|\t)")
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|\{#[^}]*\}\s*$")
+_BLOCK_PARSER = MarkdownIt("commonmark").disable("inline")
+_INLINE_PARSER = MarkdownIt("commonmark")
+_MAX_PARSED = 1000  # characters of a heading; the inline parser takes quadratic time on some text
+
+
+class HeadingMark(NamedTuple):
+    """A heading in a text."""
+
+    start: int
+    """Offset of the heading's first line."""
+    level: int
+    """1 for the topmost headings."""
+    words: str
+    """Heading without its markup."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +35,7 @@ class Section:
     """A heading and the text under it, up to the next heading."""
 
     headings: tuple[str, ...]
-    """From the outermost to its own; none for what stands before the first."""
+    """Headings from the outermost to its own; none for what stands before the first heading."""
     start: int
     end: int
 
@@ -39,20 +50,20 @@ class Block:
 
     text: str
     level: int = 0
-    """1 for the topmost headings, 0 for what is none."""
+    """1 for the topmost headings, 0 for what is not a heading."""
     kind: str = ""
-    """Neighbours of one kind, `row` or `item`, are lines of one table or list."""
+    """`row` or `item`: neighbours of one kind are lines of one table or list."""
 
 
 def join_blocks(blocks: Sequence[Block]) -> tuple[str, list[HeadingMark]]:
-    """The text of all blocks, and its headings."""
+    """Return the text of all blocks, and its headings."""
     parts: list[str] = []
     marks: list[HeadingMark] = []
     length, kind = 0, ""
     for block in blocks:
         gap = "" if not parts else "\n" if block.kind and block.kind == kind else "\n\n"
         if block.level:
-            marks.append((length + len(gap), block.level, block.text))
+            marks.append(HeadingMark(length + len(gap), block.level, block.text))
         parts += [gap, block.text]
         length += len(gap) + len(block.text)
         kind = block.kind
@@ -60,71 +71,80 @@ def join_blocks(blocks: Sequence[Block]) -> tuple[str, list[HeadingMark]]:
 
 
 def sections_at_headings(text: str, marks: Sequence[HeadingMark]) -> tuple[Section, ...]:
-    """The sections the headings divide a text into."""
-    first = marks[0][0] if marks else len(text)
-    found = [Section((), 0, first)] if text[:first].strip() else []
-    above: list[tuple[int, str]] = []
-    ends = [*(start for start, _, _ in marks), len(text)][1:]
-    for (start, level, heading), end in zip(marks, ends, strict=True):
-        above = [*(pair for pair in above if pair[0] < level), (level, heading)]
-        found.append(Section(tuple(words for _, words in above), start, end))
-    return tuple(found)
+    """Return the sections into which the headings divide a text."""
+    first = marks[0].start if marks else len(text)
+    sections = [Section((), 0, first)] if text[:first].strip() else []
+    path: list[HeadingMark] = []  # the heading at hand and those above it
+    ends = [*(mark.start for mark in marks), len(text)][1:]
+    for mark, end in zip(marks, ends, strict=True):
+        path = [*(outer for outer in path if outer.level < mark.level), mark]
+        sections.append(Section(tuple(heading.words for heading in path), mark.start, end))
+    return tuple(sections)
 
 
 def markdown_headings(text: str) -> list[HeadingMark]:
-    """The headings of a Markdown text, `# so` or underlined, but for those in code."""
-    marks: list[HeadingMark] = []
-    before, last = "", ""  # the two lines above, where they are not code
-    last_start = 0
-    for start, end, is_code in _lines(text):
-        line = "" if is_code else text[start:end]
-        if heading := _HEADING.match(line):
-            marks.append((start, len(heading[1]), _plain(heading[2])))
-        elif (under := _UNDERLINE.match(line)) and not before and not _NO_TITLE.match(last):
-            marks.append((last_start, 1 if under[1][0] == "=" else 2, _plain(last)))
-        before, last, last_start = last.strip(), line, start
-    return [mark for mark in marks if mark[2]]
+    """Return the headings of a Markdown text, but not those in quotations and lists."""
+    references: dict[str, Any] = {}
+    starts = [start for start, _ in _line_spans(text, 0, len(text))]
+    marks = []
+    for token, content in pairwise(_BLOCK_PARSER.parse(text, references)):
+        if token.type == "heading_open" and token.level == 0 and token.map:
+            words = _plain_words(content.content, references)
+            if words:
+                marks.append(HeadingMark(starts[token.map[0]], int(token.tag[1:]), words))
+    return marks
 
 
 def paragraph_spans(text: str, start: int, end: int) -> list[Span]:
-    """What blank lines divide; code between fences is one, blank lines or not."""
-    found: list[Span] = []
+    """Return the parts that blank lines divide; fenced code is one part, blank lines or not."""
+    code_lines = {
+        line
+        for token in _BLOCK_PARSER.parse(text[start:end])
+        if token.type == "fence" and token.map
+        for line in range(*token.map)
+    }
+    spans: list[Span] = []
     is_open = was_code = False
-    for a, b, is_code in _lines(text, start, end):
-        if not is_code and not text[a:b].strip():
+    for number, (line_start, line_end) in enumerate(_line_spans(text, start, end)):
+        is_code = number in code_lines
+        if not is_code and not text[line_start:line_end].strip():
             is_open = False
         elif is_open and is_code == was_code:
-            found[-1] = (found[-1][0], b)
+            spans[-1] = (spans[-1][0], line_end)
         else:
-            found.append((a, b))
+            spans.append((line_start, line_end))
             is_open = True
         was_code = is_code
-    return [strip_span(text, a, b) for a, b in found]
+    return [strip_span(text, *span) for span in spans]
 
 
 def strip_span(text: str, start: int, end: int) -> Span:
-    """The same without the white space around it."""
+    """Return the span without the white space at both of its ends."""
     part = text[start:end]
     return start + len(part) - len(part.lstrip()), start + len(part.rstrip())
 
 
-def _lines(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, bool]]:
-    """Where each line begins and ends, and whether it is code between fences, or a fence."""
-    end = len(text) if end is None else end
-    fence = ""
+def _line_spans(text: str, start: int, end: int) -> Iterator[Span]:
+    """Yield where each line begins and ends, without its line break."""
     while start < end:
-        stop = text.find("\n", start, end)
-        stop = end if stop < 0 else stop
-        match = _FENCE.match(text, start, stop)
-        if not fence:
-            fence = match[1] if match else ""
-            yield start, stop, bool(fence)
-        else:
-            yield start, stop, True
-            if match and match[1].startswith(fence) and not match[2].strip():
-                fence = ""
-        start = stop + 1
+        line_end = text.find("\n", start, end)
+        line_end = end if line_end < 0 else line_end
+        yield start, line_end
+        start = line_end + 1
 
 
-def _plain(heading: str) -> str:
-    return re.sub(r"[*`]|\\(?=\W)", "", _LINK.sub(r"\1", heading)).strip()
+def _plain_words(markup: str, references: dict[str, Any]) -> str:
+    """Return a heading's words without markup, links and a `{#name}` at its end."""
+    if markup.endswith("}"):
+        words, mark, _ = markup.rpartition("{#")
+        markup = words if mark else markup
+    if len(markup) > _MAX_PARSED:
+        return " ".join(markup.split())
+    parts = _INLINE_PARSER.parseInline(markup, references)[0].children or []
+    return "".join(_words_of_token(part.type, part.content) for part in parts).strip()
+
+
+def _words_of_token(kind: str, content: str) -> str:
+    if kind in ("softbreak", "hardbreak"):
+        return " "
+    return content if kind in ("text", "code_inline", "image") else ""
