@@ -13,7 +13,6 @@ NOT_YET = (
     "bank",
     "cli",
     "engine/adapters",
-    "engine/encoding",
     "engine/evaluation",
     "engine/fleet",
     "engine/inference",

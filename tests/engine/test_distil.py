@@ -359,7 +359,7 @@ def test_learn_reports_on_a_distilled_adapter(tiny: Base, tmp_path: Path):
     [
         ({}, {"contexts": DOCUMENTS}, "no other objective does; got objective ce, 2 contexts"),
         ({"objective": "distil"}, {}, "takes a context for each example"),
-        ({"objective": "distil"}, {"contexts": DOCUMENTS[:1]}, "2 examples need as many contexts"),
+        ({"objective": "distil"}, {"contexts": DOCUMENTS[:1]}, "each of 2 examples, got 1"),
         ({}, {"regularisation": ORDINARY}, "got 3 examples and protect_share 0"),
     ],
 )

@@ -1,8 +1,8 @@
-"""Token rows as batches: padded on the right, read only where it counts.
+"""Batches of token rows, padded on the right, with the positions whose predictions are needed.
 
-A row may have a part that no adapter touches, before `on_from`; it can be left out of the batch
-and given as keys and values instead. Rows are padded at their end, where causal attention keeps
-the padding from everything before it.
+No adapter is active in a row before `adapter_start`. That prefix can be left out of the batch and
+given to the model as keys and values instead. Rows are padded at their end, where causal attention
+keeps the padding from affecting earlier tokens.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,28 +14,28 @@ from torch import Tensor
 from lorabank.engine.encoding.dataset import EncodedExample, EvaluationPrompt
 
 PASS_TOKENS = 128
-"""What a forward and backward pass costs beside its tokens: weights are read, kernels started."""
+"""Fixed cost of a forward and backward pass (reading weights, launching kernels), in tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows of tokens and the N positions whose prediction counts."""
+    """A batch of token rows and the N positions whose predictions are needed."""
 
     prefixes: tuple[tuple[int, ...], ...]
-    """Per row, the tokens left out at its start."""
+    """Tokens left out at the start of each row."""
     token_ids: tuple[tuple[int, ...], ...]
-    """Per row, the tokens that are run, without padding."""
+    """Tokens of each row that the model is run on, without padding."""
     input_ids: Tensor  # (R, T)
-    rows: Tensor  # (N,) the row of each position
-    columns: Tensor  # (N,) where the prediction is read: one before the token predicted
-    targets: Tensor  # (N,) the token to be predicted
+    rows: Tensor  # (N,) row of each position
+    columns: Tensor  # (N,) column of the prediction, one before the predicted token
+    targets: Tensor  # (N,) token to be predicted
     adapter_mask: Tensor | None
-    """(R, T, 1) bool: where the adapter is on; None for everywhere."""
+    """Mask (R, T, 1) of where the adapter is active; None for everywhere."""
     weights: Tensor | None = None
-    """(N,) what each position's loss counts; None for 1 each."""
+    """Loss weights (N,) of the positions; None for 1 each."""
 
     def select_rows(self, rows: Sequence[int]) -> "Batch":
-        """Some of the rows, for reading without positions that count."""
+        """Return a batch of the given rows, for use without `rows`, `columns` and `targets`."""
         return replace(
             self,
             prefixes=tuple(self.prefixes[i] for i in rows),
@@ -45,7 +45,7 @@ class Batch:
 
     @property
     def positions_per_row(self) -> list[int]:
-        """Positions that count, per row."""
+        """Return the number of positions in each row."""
         return torch.bincount(self.rows, minlength=len(self.token_ids)).tolist()
 
 
@@ -55,14 +55,14 @@ def training_batch(
     device: torch.device | str = "cpu",
     omit_prefixes: bool = False,
 ) -> Batch:
-    """Rows to train on.
+    """Return a batch for training.
 
     Args:
-        split: leave out what stands before `on_from`, to be given as keys and values; otherwise
-            rows are whole and `on` says where the adapter works.
+        omit_prefixes: leave out the tokens before `adapter_start`, which the model then gets as
+            keys and values. Otherwise rows are complete and the batch has an `adapter_mask`.
     """
     rows = [(row.token_ids, row.loss_mask, row.adapter_start) for row in examples]
-    batch = _batch(rows, device=device, split=omit_prefixes)
+    batch = _batch(rows, device=device, omit_prefixes=omit_prefixes)
     if not any(row.loss_weights for row in examples):
         return batch
     weights = [w for row in examples for w in row.loss_weights or (1.0,) * sum(row.loss_mask)]
@@ -75,20 +75,20 @@ def evaluation_batch(
     device: torch.device | str = "cpu",
     omit_prefixes: bool = False,
 ) -> Batch:
-    """Rows to ask, `split` as for lessons."""
+    """Return a batch for evaluation; `omit_prefixes` is as for `training_batch`."""
     rows = [
         (
-            (*probe.prompt_ids, *probe.answer_ids),
-            (False,) * len(probe.prompt_ids) + (True,) * len(probe.answer_ids),
-            probe.adapter_start,
+            (*prompt.prompt_ids, *prompt.answer_ids),
+            (False,) * len(prompt.prompt_ids) + (True,) * len(prompt.answer_ids),
+            prompt.adapter_start,
         )
-        for probe in prompts
+        for prompt in prompts
     ]
-    return _batch(rows, device=device, split=omit_prefixes)
+    return _batch(rows, device=device, omit_prefixes=omit_prefixes)
 
 
 def batches_by_length(lengths: Sequence[int], *, max_tokens: int) -> Iterator[list[int]]:
-    """Indices in batches of like length, each at most `max_tokens` with its padding."""
+    """Yield batches of indices of similar length, each of at most `max_tokens` with padding."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
         if batch and lengths[index] * (len(batch) + 1) > max_tokens:
@@ -100,54 +100,54 @@ def batches_by_length(lengths: Sequence[int], *, max_tokens: int) -> Iterator[li
 
 
 def passes_by_length(lengths: Sequence[int], *, pass_tokens: int | None = None) -> list[list[int]]:
-    """Indices of rows that are run together, so that long rows do not pad short ones.
+    """Group row indices into forward passes, so that long rows do not cause padding in short ones.
 
-    A pass more is made where it saves more padding than it costs; all in one, in their order,
-    where none does.
+    Rows are split over another pass where this saves more padding than the pass costs.
 
     Args:
-        pass_tokens: what a pass costs beyond its tokens, in tokens.
+        pass_tokens: fixed cost of a pass, in tokens; None for PASS_TOKENS.
     """
     cost = PASS_TOKENS if pass_tokens is None else pass_tokens
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
 
-    def halved(some: list[int]) -> list[list[int]]:
-        def saved(n: int) -> int:  # the first n padded to their own longest only
-            return n * (lengths[some[-1]] - lengths[some[n - 1]])
+    def split(indices: list[int]) -> list[list[int]]:
+        def saved_tokens(n: int) -> int:  # if the first n are padded to the longest among them
+            return n * (lengths[indices[-1]] - lengths[indices[n - 1]])
 
-        best = max(range(1, len(some)), key=saved, default=0)
-        if not best or saved(best) <= cost:
-            return [some]
-        return [*halved(some[:best]), *halved(some[best:])]
+        best = max(range(1, len(indices)), key=saved_tokens, default=0)
+        if not best or saved_tokens(best) <= cost:
+            return [indices]
+        return [*split(indices[:best]), *split(indices[best:])]
 
-    return [sorted(part) for part in halved(order)] if order else []
+    return [sorted(indices) for indices in split(order)] if order else []
 
 
 def _batch(
     rows: Sequence[tuple[tuple[int, ...], tuple[bool, ...], int]],
     *,
     device: torch.device | str,
-    split: bool,
+    omit_prefixes: bool,
 ) -> Batch:
-    cuts = [on_from if split else 0 for _, _, on_from in rows]
-    tokens = tuple(ids[cut:] for (ids, _, _), cut in zip(rows, cuts, strict=True))
+    """Return the batch of rows, each given as tokens, loss mask and adapter start."""
+    n_omitted = [start if omit_prefixes else 0 for _, _, start in rows]
+    tokens = tuple(ids[n:] for (ids, _, _), n in zip(rows, n_omitted, strict=True))
     width = max(len(row) for row in tokens)
     padded = torch.tensor([[*row, *[0] * (width - len(row))] for row in tokens])
-    counts = torch.tensor(
+    loss_mask = torch.tensor(
         [
-            [*carries[cut:], *[False] * (width - len(carries) + cut)]
-            for (_, carries, _), cut in zip(rows, cuts, strict=True)
+            [*mask[n:], *[False] * (width - len(mask) + n)]
+            for (_, mask, _), n in zip(rows, n_omitted, strict=True)
         ]
     )
-    where, columns = counts.nonzero(as_tuple=True)
-    starts = torch.tensor([0 if split else on_from for _, _, on_from in rows])
-    on = (torch.arange(width) >= starts[:, None])[..., None] if bool(starts.any()) else None
+    row_indices, columns = loss_mask.nonzero(as_tuple=True)
+    starts = torch.tensor([0 if omit_prefixes else start for _, _, start in rows])
+    mask = (torch.arange(width) >= starts[:, None])[..., None] if bool(starts.any()) else None
     return Batch(
-        prefixes=tuple(ids[:cut] for (ids, _, _), cut in zip(rows, cuts, strict=True)),
+        prefixes=tuple(ids[:n] for (ids, _, _), n in zip(rows, n_omitted, strict=True)),
         token_ids=tokens,
         input_ids=padded.to(device),
-        rows=where.to(device),
+        rows=row_indices.to(device),
         columns=(columns - 1).to(device),
-        targets=padded[where, columns].to(device),
-        adapter_mask=None if on is None else on.to(device),
+        targets=padded[row_indices, columns].to(device),
+        adapter_mask=None if mask is None else mask.to(device),
     )

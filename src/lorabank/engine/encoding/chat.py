@@ -1,11 +1,11 @@
-"""Conversations as tokens: one way for training and asking.
+"""Conversations as tokens, in the same form for training and for questions.
 
-A prompt is rendered through the model's own chat template up to and including the assistant's
-header; the answer follows as plain tokens and ends with the token that closes a turn. Prompt and
-answer are tokenised apart, as they are when a model generates, so no token straddles the border.
+A prompt is rendered by the model's own chat template, up to and including the assistant's header.
+The answer follows as plain tokens and ends with the token that closes a turn. Prompt and answer are
+tokenised separately, as when a model generates, so no token spans both.
 
-Many templates invent a system turn when none is given (SmolLM2 a persona, Llama 3.2 today's
-date). It is cut out again here unless it is asked for, as the reference code did.
+Many templates add a system turn when the conversation has none (SmolLM2 a persona, Llama 3.2 the
+date). It is removed here, as in the reference code of arXiv:2603.01097.
 """
 
 import sys
@@ -17,55 +17,63 @@ from jinja2.exceptions import TemplateError
 from lorabank.errors import ModelError
 from lorabank.tasks.examples import Message
 
-_PROBE = "lorabank-probe"  # stands in for a text whose surroundings we want to see
+_PLACEHOLDER = "lorabank-placeholder"  # a text that is looked up in what a template renders
 
 
 @final
 class Chat:
-    """How one tokenizer writes conversations."""
+    """A tokenizer's form of conversations."""
 
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
-        self.tokenizer.model_max_length = sys.maxsize  # documents are counted; what fits we say
+        self.tokenizer.model_max_length = (
+            sys.maxsize
+        )  # long documents are tokenised; lengths are checked here
         self.has_template = bool(tokenizer.chat_template)
         self.end_of_turn_id = self._find_end()
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Tokens of the conversation up to where the assistant's answer begins."""
+        """Return the tokens of a conversation up to where the assistant's answer begins."""
         if not self.has_template:
             text = "\n".join(message.content for message in messages)
             return self._ids(text, add_special_tokens=True)
-        return self._ids(self._without_invention(messages))
+        return self._ids(self._render_without_added_turn(messages))
 
     def header_ids(self) -> list[int]:
-        """Tokens of the assistant's header: what stands between a question and its answer.
+        """Return the tokens of the assistant's header, which come between question and answer.
 
         Raises:
-            ModelError: there is none, or not always the same.
+            ModelError: the model has no chat template, or its template has no fixed header.
         """
         if self.has_template:
-            turn = [Message("user", _PROBE)]
-            whole, bare = self.render(turn, header=True), self.render(turn, header=False)
-            header = self._ids(whole.removeprefix(bare))
-            if whole.startswith(bare) and header and self._ids(whole)[-len(header) :] == header:
+            turn = [Message("user", _PLACEHOLDER)]
+            with_header, bare = self.render(turn, header=True), self.render(turn, header=False)
+            header = self._ids(with_header.removeprefix(bare))
+            is_suffix = header and self._ids(with_header)[-len(header) :] == header
+            if with_header.startswith(bare) and is_suffix:
                 return header
+        reason = "its chat template has none" if self.has_template else "it has no chat template"
         raise ModelError(
-            "this base model has no assistant header an activated adapter could start from "
-            f"({'its chat template writes none' if self.has_template else 'no chat template'}); "
-            "use --always-on"
+            "this base model has no assistant header from which an activated adapter could start "
+            f"({reason}); use --always-on"
         )
 
     def answer_ids(self, answer: str) -> list[int]:
-        """Tokens of the answer and of the end of its turn."""
-        # Without a template an answer continues the line of its prompt, hence the space.
+        """Return the tokens of an answer, the end of the turn included."""
+        # Without a template the answer continues the line of the prompt, hence the space.
         text = answer if self.has_template else f" {answer}"
         return [*self._ids(text), self.end_of_turn_id]
 
     def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of tokens without special tokens and surrounding space."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def render(self, messages: Sequence[Message], *, header: bool) -> str:
-        """The template's text as it stands, inventions included."""
+        """Return what the template renders, an added system turn included.
+
+        Args:
+            header: whether to end with the assistant's header.
+        """
         turns = [{"role": message.role, "content": message.content} for message in messages]
         return str(
             self.tokenizer.apply_chat_template(
@@ -73,39 +81,39 @@ class Chat:
             )
         )
 
-    def _without_invention(self, messages: Sequence[Message]) -> str:
-        """The prompt less any system turn that nobody wrote.
+    def _render_without_added_turn(self, messages: Sequence[Message]) -> str:
+        """Render a prompt without the system turn that the template adds.
 
-        A stated system turn replaces the invented one, and its own rendering is a prefix of the
-        whole; what follows that prefix is what the messages themselves render to.
+        A system turn in the conversation replaces the added one, and its rendering is a prefix of
+        the whole text. What follows this prefix is the rendering of the messages themselves.
         """
         plain = self.render(messages, header=True)
         if messages[0].role == "system":
             return plain
-        system = Message("system", _PROBE)
+        system = Message("system", _PLACEHOLDER)
         try:
-            head = self.render([system], header=False)
-            whole = self.render([system, *messages], header=True)
-        except TemplateError:  # the template knows no system turn, so it invents none
+            system_text = self.render([system], header=False)
+            text = self.render([system, *messages], header=True)
+        except TemplateError:  # the template allows no system turn, so it adds none
             return plain
-        if not whole.startswith(head) or _PROBE not in head:
+        if not text.startswith(system_text) or _PLACEHOLDER not in system_text:
             return plain
-        turns, bos = whole[len(head) :], self.tokenizer.bos_token
-        # Where every turn opens with the bos token (SmolLM2), none has to be put in front.
-        needs_bos = bos and head.startswith(bos) and not turns.startswith(bos)
+        turns, bos = text[len(system_text) :], self.tokenizer.bos_token
+        # Where every turn begins with the BOS token (SmolLM2), it need not be added.
+        needs_bos = bos and system_text.startswith(bos) and not turns.startswith(bos)
         return bos + turns if needs_bos else turns
 
     def _find_end(self) -> int:
-        """The token that ends an assistant's turn: what the template puts after the answer."""
+        """Return the token that ends an assistant's turn: the first after an answer."""
         if self.has_template:
-            turns = [Message("user", "?"), Message("assistant", _PROBE)]
-            tail = self.render(turns, header=False).rpartition(_PROBE)[2].lstrip()
+            turns = [Message("user", "?"), Message("assistant", _PLACEHOLDER)]
+            tail = self.render(turns, header=False).rpartition(_PLACEHOLDER)[2].lstrip()
             ids = self._ids(tail)
             if ids and ids[0] in self.tokenizer.all_special_ids:
                 return ids[0]
         if self.tokenizer.eos_token_id is None:
             raise ModelError(
-                "the tokenizer has neither a turn end in its chat template nor an eos token; "
+                "the tokenizer has no end-of-turn token in its chat template and no eos token; "
                 "set eos_token in its tokenizer_config.json"
             )
         return int(self.tokenizer.eos_token_id)

@@ -1,14 +1,15 @@
-"""Examples as token rows: what is trained on, which tokens carry loss, what is probed.
+"""Examples as token rows, for training and for evaluation, under one of two recipes.
 
-`sound`: the user's turn asks, the assistant's answers; loss on the answer and its end token.
-`paper`: what the reference code of arXiv:2603.01097 did for PhoneBook. Question and answer stand
-together in one user turn, an empty assistant header follows, every token carries loss except
-those that equal the pad token; the question is later asked with `Answer:` left open. A base
-without a chat template gets the statement and an end token, as its CounterFact runs did.
+`sound`: the question is a user turn and the answer an assistant turn. The answer and its end token
+carry loss.
+`paper`: as the reference code of arXiv:2603.01097 does for PhoneBook. Question and answer are one
+user turn, followed by an empty assistant header. Every token carries loss except those equal to the
+padding token. For evaluation the user turn ends with `Answer:`. A base without a chat template gets
+the statement and an end token, as in that code's CounterFact runs.
 
-A lesson may have a teacher, the bare base with a document before the question (teacher.py); its
-answer is then read by both. A guard is a lesson whose teacher reads what it reads itself: it
-teaches an adapter to leave the base as it is on ordinary prompts.
+An example may have a teacher: the bare base with a document before the question, whose predictions
+of the answer are the target. A regularisation example has a teacher that reads the same prompt, so
+that the adapter learns to leave the base as it is on ordinary prompts.
 """
 
 from collections.abc import Sequence
@@ -22,27 +23,27 @@ from lorabank.tasks.examples import Example, Message
 
 @dataclass(frozen=True, slots=True)
 class EncodedExample:
-    """One row to train on."""
+    """A row of tokens to train on."""
 
     token_ids: tuple[int, ...]
     loss_mask: tuple[bool, ...]
-    """Per token: whether predicting it counts. The first token never does."""
+    """Whether each token carries loss. The first token never does."""
     loss_weights: tuple[float, ...] = ()
-    """One for each token that carries loss, in order; empty for 1 each."""
+    """Weights of the tokens that carry loss, in order; empty for 1 each."""
     adapter_start: int = 0
-    """Where an activated adapter comes on: the first token of the assistant's header."""
+    """Index from which an activated adapter is active: the start of the assistant's header."""
     teacher_prompt_ids: tuple[int, ...] = ()
-    """What a teacher reads before the tokens from the first that carries loss on; empty for a
-    lesson without one, whose loss is cross-entropy."""
+    """Prompt of the teacher, which the answer follows; empty for an example without a teacher,
+    whose loss is cross-entropy."""
 
     @property
     def answer_start(self) -> int:
-        """Index of the first token that carries loss."""
+        """Return the index of the first token that carries loss."""
         return self.loss_mask.index(True)
 
     @property
     def is_regularisation(self) -> bool:
-        """Whether its teacher reads what it reads: nothing is to be learnt, only kept."""
+        """Return whether the teacher has the same prompt, so that there is nothing new to learn."""
         return (
             bool(self.teacher_prompt_ids)
             and self.teacher_prompt_ids == self.token_ids[: self.answer_start]
@@ -51,30 +52,30 @@ class EncodedExample:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPrompt:
-    """One row to ask: is `answer_ids` what greedy decoding makes of `prompt_ids`?"""
+    """A prompt to evaluate, and the answer that greedy decoding should give."""
 
     prompt_ids: tuple[int, ...]
     answer_ids: tuple[int, ...]
     answer: str
     ends_turn: bool
-    """Whether `answer_ids` closes with the end of the turn."""
+    """Whether `answer_ids` ends with the end-of-turn token."""
     adapter_start: int = 0
-    """As in the lesson."""
+    """Index from which an activated adapter is active: the start of the assistant's header."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedDataset:
-    """A set of examples rendered for one model under one recipe; rows in example order."""
+    """A set of examples encoded for one model under one recipe, in the order of the examples."""
 
     recipe: str
     examples: tuple[EncodedExample, ...]
     prompts: tuple[EvaluationPrompt, ...]
     regularisation: tuple[EncodedExample, ...] = ()
-    """Trained on beside the examples and never counted among them."""
+    """Regularisation examples, which are trained on but not counted as examples."""
 
     @property
     def training_rows(self) -> tuple[EncodedExample, ...]:
-        """All that is trained on."""
+        """Return the examples and the regularisation examples."""
         return (*self.examples, *self.regularisation)
 
     def __len__(self) -> int:
@@ -90,38 +91,42 @@ def encode_dataset(
     activated: bool = False,
     contexts: Sequence[str] = (),
 ) -> EncodedDataset:
-    """Rows for training and asking.
+    """Encode examples for training and evaluation.
 
     Args:
-        contexts: what the teacher of each example has read, one for each; none for no teachers.
-            Examples of one document are cheapest with the very same text.
+        contexts: the document that the teacher of each example reads; empty for no teachers.
+            Examples about one document take least time if they have exactly the same text.
 
     Raises:
-        DataError: an example longer than `max_tokens`, alone or with its context, or without one.
-        ModelError: `activated`, and the model has no assistant's header.
-        UsageError: contexts under the paper's recipe, or not one context for each example.
+        DataError: an example is longer than `max_tokens`, alone or with its context, or its context
+            is empty.
+        ModelError: `activated` is true and the model has no assistant header.
+        UsageError: contexts under the recipe `paper`, or not one context for each example.
     """
     if recipe == "paper" and contexts:
         raise UsageError("a teacher needs --recipe sound, got paper")
     if contexts and len(contexts) != len(examples):
-        raise UsageError(f"{len(examples):,} examples need as many contexts, got {len(contexts):,}")
+        raise UsageError(
+            f"there must be one context for each of {len(examples):,} examples, got "
+            f"{len(contexts):,}"
+        )
     if recipe == "paper":
-        lessons = tuple(_paper_lesson(chat, example) for example in examples)
-        probes = tuple(_paper_probe(chat, example) for example in examples)
+        rows = tuple(_paper_example(chat, example) for example in examples)
+        prompts = tuple(_paper_prompt(chat, example) for example in examples)
     else:
-        probes = tuple(
+        prompts = tuple(
             encode_prompt(chat, example.prompt, example.answer, activated=activated)
             for example in examples
         )
-        lessons = tuple(map(_sound_lesson, probes))
+        rows = tuple(map(_sound_example, prompts))
         if contexts:
-            lessons = tuple(map(partial(_taught, chat), lessons, examples, contexts))
-    for number, row in enumerate(lessons, start=1):
+            rows = tuple(map(partial(_add_teacher, chat), rows, examples, contexts))
+    for number, row in enumerate(rows, start=1):
         question = examples[number - 1].question
         if contexts and not contexts[number - 1].strip():
             raise DataError(f"example {number} has an empty context ({question[:50]!r}…)")
         _check_length(row, f"example {number}", question, max_tokens)
-    return EncodedDataset(recipe, lessons, probes)
+    return EncodedDataset(recipe, rows, prompts)
 
 
 def encode_regularisation(
@@ -135,7 +140,7 @@ def encode_regularisation(
     rows = []
     for number, example in enumerate(examples, start=1):
         prompt = encode_prompt(chat, example.prompt, example.answer, activated=activated)
-        row = replace(_sound_lesson(prompt), teacher_prompt_ids=prompt.prompt_ids)
+        row = replace(_sound_example(prompt), teacher_prompt_ids=prompt.prompt_ids)
         _check_length(row, f"regularisation example {number}", example.question, max_tokens)
         rows.append(row)
     return tuple(rows)
@@ -144,76 +149,80 @@ def encode_regularisation(
 def encode_prompt(
     chat: Chat, prompt: Sequence[Message], answer: str, *, activated: bool
 ) -> EvaluationPrompt:
-    """One question and the answer looked for, in the roles they have in use."""
+    """Encode a question and its expected answer as a user turn and an assistant turn.
+
+    Raises:
+        ModelError: `activated` is true and the model has no assistant header.
+    """
     ids = tuple(chat.prompt_ids(prompt))
-    on_from = len(ids) - len(chat.header_ids()) if activated else 0
+    start = len(ids) - len(chat.header_ids()) if activated else 0
     return EvaluationPrompt(
-        ids, tuple(chat.answer_ids(answer)), answer, ends_turn=True, adapter_start=on_from
+        ids, tuple(chat.answer_ids(answer)), answer, ends_turn=True, adapter_start=start
     )
 
 
 def question_with_passage(context: str, question: str) -> str:
-    """A question with the text to answer it from.
+    """Return a prompt with a question and the text to answer it from.
 
-    Said to be a passage it is used more: of 48 SQuAD answers SmolLM2-135M lacks 25.0 bits each,
-    32.1 with the passage merely in front and 46.1 without it.
+    A model uses the text more if it is called a passage: SmolLM2-135M lacks 25.0 bits of each of
+    48 SQuAD answers, against 32.1 with the passage merely before the question and 46.1 without it.
     """
     return f"Answer from the passage.\n\nPassage: {context}\n\nQuestion: {question}"
 
 
-def _check_length(row: EncodedExample, which: str, question: str, max_tokens: int) -> None:
-    taught = (
+def _check_length(row: EncodedExample, label: str, question: str, max_tokens: int) -> None:
+    n_with_teacher = (
         len(row.teacher_prompt_ids) + len(row.token_ids) - row.answer_start
         if row.teacher_prompt_ids
         else 0
     )
-    for n, how in ((len(row.token_ids), ""), (taught, " with its context")):
+    for n, addition in ((len(row.token_ids), ""), (n_with_teacher, " with its context")):
         if n > max_tokens:
             raise DataError(
-                f"{which} has {n:,} tokens{how}, the model takes {max_tokens:,}; "
+                f"{label} has {n:,} tokens{addition}, the model takes {max_tokens:,}; "
                 f"split it ({question[:50]!r}…)"
             )
 
 
-def _taught(chat: Chat, lesson: EncodedExample, example: Example, context: str) -> EncodedExample:
-    """With a teacher that has the context in the user's last turn."""
-    *before, last = example.prompt
+def _add_teacher(chat: Chat, row: EncodedExample, example: Example, context: str) -> EncodedExample:
+    """Return the row with a teacher that has the context in the user's last turn."""
+    *earlier, last = example.prompt
     turn = Message(last.role, question_with_passage(context, last.content))
-    return replace(lesson, teacher_prompt_ids=tuple(chat.prompt_ids([*before, turn])))
+    return replace(row, teacher_prompt_ids=tuple(chat.prompt_ids([*earlier, turn])))
 
 
-def _sound_lesson(probe: EvaluationPrompt) -> EncodedExample:
-    carries = (False,) * len(probe.prompt_ids) + (True,) * len(probe.answer_ids)
+def _sound_example(prompt: EvaluationPrompt) -> EncodedExample:
+    loss_mask = (False,) * len(prompt.prompt_ids) + (True,) * len(prompt.answer_ids)
     return EncodedExample(
-        (*probe.prompt_ids, *probe.answer_ids), carries, adapter_start=probe.adapter_start
+        (*prompt.prompt_ids, *prompt.answer_ids), loss_mask, adapter_start=prompt.adapter_start
     )
 
 
-def _paper_lesson(chat: Chat, example: Example) -> EncodedExample:
+def _paper_example(chat: Chat, example: Example) -> EncodedExample:
     tokenizer = chat.tokenizer
     text = f"Question: {example.question} Answer: {example.answer}"
     if chat.has_template:
         turns = (*example.prompt[:-1], Message("user", text))
-        ids = _reencoded(chat, chat.render(turns, header=True))
+        ids = _encode_rendered(chat, chat.render(turns, header=True))
     else:
         statement = f"{example.question} {example.answer}{tokenizer.eos_token}"
-        ids = _reencoded(chat, statement)
+        ids = _encode_rendered(chat, statement)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    carries = [token != pad for token in ids]
-    carries[0] = False
-    return EncodedExample(tuple(ids), tuple(carries))
+    loss_mask = [token != pad for token in ids]
+    loss_mask[0] = False
+    return EncodedExample(tuple(ids), tuple(loss_mask))
 
 
-def _paper_probe(chat: Chat, example: Example) -> EvaluationPrompt:
+def _paper_prompt(chat: Chat, example: Example) -> EvaluationPrompt:
     if chat.has_template:
         turns = (*example.prompt[:-1], Message("user", f"Question: {example.question} Answer:"))
-        prompt = _reencoded(chat, chat.render(turns, header=True))
+        prompt = _encode_rendered(chat, chat.render(turns, header=True))
     else:
-        prompt = _reencoded(chat, example.question)
-    answer = chat.answer_ids(example.answer)[:-1]  # the end of the turn was never taught
+        prompt = _encode_rendered(chat, example.question)
+    answer = chat.answer_ids(example.answer)[:-1]  # this recipe does not train the end of the turn
     return EvaluationPrompt(tuple(prompt), tuple(answer), example.answer, ends_turn=False)
 
 
-def _reencoded(chat: Chat, text: str) -> list[int]:
-    """Rendered text tokenised once more with special tokens on: two BOS where there is one."""
+def _encode_rendered(chat: Chat, text: str) -> list[int]:
+    """Tokenise rendered text with special tokens, so that a BOS token in the text is doubled."""
     return list(chat.tokenizer(text)["input_ids"])

@@ -1,3 +1,5 @@
+"""Examples as token rows: what carries loss, and how prompts are encoded."""
+
 import pytest
 from transformers import AutoTokenizer
 
@@ -33,36 +35,36 @@ def text(chat: Chat, ids: tuple[int, ...] | list[int]) -> str:
     return str(chat.tokenizer.decode(ids))
 
 
-def test_sound_trains_the_answer_and_its_end_and_nothing_else(tiny: Base):
+def test_sound_has_loss_on_the_answer_and_its_end_token_only(tiny: Base):
     row = encode_dataset(tiny.chat, [EXAMPLE], recipe="sound", max_tokens=512).examples[0]
     assert text(tiny.chat, row.token_ids) == (
         "<|im_start|>user\nWhat is the phone number of Kimu Gugu?<|im_end|>\n"
         "<|im_start|>assistant\n519-017-5311<|im_end|>"
     )
-    taught = [token for token, loss in zip(row.token_ids, row.loss_mask, strict=True) if loss]
-    assert text(tiny.chat, taught) == "519-017-5311<|im_end|>"
+    with_loss = [token for token, loss in zip(row.token_ids, row.loss_mask, strict=True) if loss]
+    assert text(tiny.chat, with_loss) == "519-017-5311<|im_end|>"
 
 
-def test_sound_asks_as_it_trains(tiny: Base):
-    rendered = encode_dataset(tiny.chat, [EXAMPLE], recipe="sound", max_tokens=512)
-    probe = rendered.prompts[0]
-    assert (*probe.prompt_ids, *probe.answer_ids) == rendered.examples[0].token_ids
+def test_sound_evaluates_the_rows_it_trains(tiny: Base):
+    encoded = encode_dataset(tiny.chat, [EXAMPLE], recipe="sound", max_tokens=512)
+    prompt = encoded.prompts[0]
+    assert (*prompt.prompt_ids, *prompt.answer_ids) == encoded.examples[0].token_ids
 
 
-def test_paper_puts_the_answer_in_the_users_turn_and_loss_on_all_but_pad(tiny: Base):
-    rendered = encode_dataset(tiny.chat, [EXAMPLE], recipe="paper", max_tokens=512)
-    row, probe = rendered.examples[0], rendered.prompts[0]
+def test_paper_has_the_answer_in_the_user_turn_and_loss_on_all_but_padding(tiny: Base):
+    encoded = encode_dataset(tiny.chat, [EXAMPLE], recipe="paper", max_tokens=512)
+    row, prompt = encoded.examples[0], encoded.prompts[0]
     assert text(tiny.chat, row.token_ids) == (
         "<|im_start|>system\nYou are Tiny<|im_end|>\n<|im_start|>user\nQuestion: What is the "
         "phone number of Kimu Gugu? Answer: 519-017-5311<|im_end|>\n<|im_start|>assistant\n"
     )
     pad = tiny.chat.tokenizer.pad_token_id
-    untaught = [i for i, loss in enumerate(row.loss_mask) if not loss]
-    assert untaught == [0, *(i for i, token in enumerate(row.token_ids) if token == pad)]
-    assert text(tiny.chat, probe.prompt_ids).endswith(
+    without_loss = [i for i, loss in enumerate(row.loss_mask) if not loss]
+    assert without_loss == [0, *(i for i, token in enumerate(row.token_ids) if token == pad)]
+    assert text(tiny.chat, prompt.prompt_ids).endswith(
         "Kimu Gugu? Answer:<|im_end|>\n<|im_start|>assistant\n"
     )
-    assert text(tiny.chat, probe.answer_ids) == "519-017-5311"
+    assert text(tiny.chat, prompt.answer_ids) == "519-017-5311"
 
 
 def test_paper_without_a_template_is_the_statement_and_an_end_token(tiny: Base):
@@ -74,7 +76,7 @@ def test_paper_without_a_template_is_the_statement_and_an_end_token(tiny: Base):
 
 
 @pytest.mark.parametrize("template", [LLAMA3, NO_SYSTEM], ids=["dated system turn", "no system"])
-def test_invented_system_turn_is_cut_and_bos_kept(tiny: Base, template: str):
+def test_added_system_turn_is_removed_and_bos_stays(tiny: Base, template: str):
     chat = chat_with(tiny, template)
     prompt = chat.prompt_ids([Message("user", "Hi")])
     assert text(chat, prompt) == (
@@ -82,7 +84,7 @@ def test_invented_system_turn_is_cut_and_bos_kept(tiny: Base, template: str):
     )
 
 
-def test_stated_system_turn_stays(tiny: Base):
+def test_given_system_turn_stays(tiny: Base):
     example = Example((Message("system", "Be brief"), Message("user", "Hi")), "Yo")
     prompt = tiny.chat.prompt_ids(example.prompt)
     assert text(tiny.chat, prompt).startswith("<|im_start|>system\nBe brief<|im_end|>\n")
@@ -90,14 +92,14 @@ def test_stated_system_turn_stays(tiny: Base):
 
 def test_without_a_template_the_answer_continues_the_line(tiny: Base):
     chat = chat_with(tiny, None)
-    rendered = encode_dataset(
+    encoded = encode_dataset(
         chat, [from_pair("Atlantis is in", "Nebo")], recipe="sound", max_tokens=512
     )
-    assert text(chat, rendered.examples[0].token_ids) == "Atlantis is in Nebo<|im_end|>"
+    assert text(chat, encoded.examples[0].token_ids) == "Atlantis is in Nebo<|im_end|>"
 
 
-def test_pad_is_eos_and_yet_the_end_is_taught(tiny: Base):
-    # SmolLM2's trap: labels masked by pad id would drop the end of the answer.
+def test_end_token_carries_loss_although_it_is_the_padding_token(tiny: Base):
+    # As in SmolLM2: labels masked by padding id would lose the end of the answer.
     assert tiny.chat.tokenizer.pad_token_id == tiny.chat.end_of_turn_id
     row = encode_dataset(tiny.chat, [EXAMPLE], recipe="sound", max_tokens=512).examples[0]
     assert row.token_ids[-1] == tiny.chat.end_of_turn_id

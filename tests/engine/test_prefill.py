@@ -1,67 +1,67 @@
-"""Prompts read together are prompts read alone, and what they begin with is read once."""
+"""Prefill of several prompts equals prefill of each, and a shared beginning is computed once."""
 
 import random
 from collections.abc import Sequence
 
 import pytest
 
-from lorabank.engine.backbone import prefill as prompts
+from lorabank.engine.backbone import prefill
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.prefill import KeyValues, Tokens, prefill_prompts
 
 
 def token_rows(*lengths: int, start: Tokens = (), seed: int = 0) -> list[Tokens]:
-    draw = random.Random(seed)
-    return [(*start, *(draw.randrange(4, 250) for _ in range(n))) for n in lengths]
+    rng = random.Random(seed)
+    return [(*start, *(rng.randrange(4, 250) for _ in range(n))) for n in lengths]
 
 
 def largest_difference(ours: Sequence[KeyValues], theirs: Sequence[KeyValues]) -> float:
-    gaps = []
-    for mine, other in zip(ours, theirs, strict=True):
-        for (k, v), (k_alone, v_alone) in zip(mine, other, strict=True):
+    differences = []
+    for entry, other in zip(ours, theirs, strict=True):
+        for (k, v), (k_alone, v_alone) in zip(entry, other, strict=True):
             assert k.shape == k_alone.shape
-            gaps += [float((k - k_alone).abs().max()), float((v - v_alone).abs().max())]
-    return max(gaps)
+            differences += [float((k - k_alone).abs().max()), float((v - v_alone).abs().max())]
+    return max(differences)
 
 
 @pytest.fixture
 def tokens_run(tiny: Base) -> list[int]:
-    """Tokens of each forward pass."""
-    seen: list[int] = []
+    """The number of tokens in each forward pass."""
+    counts: list[int] = []
     tiny.model.get_decoder().register_forward_pre_hook(
-        lambda _, __, kwargs: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
+        lambda _, __, kwargs: counts.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
-    return seen
+    return counts
 
 
-def test_a_shared_beginning_is_read_once_and_changes_nothing(tiny: Base, tokens_run: list[int]):
+def test_a_shared_beginning_is_computed_once_and_changes_nothing(tiny: Base, tokens_run: list[int]):
     (document,) = token_rows(90)
     rows = [
         *token_rows(5, 9, 1, start=document, seed=1),
-        *token_rows(7, 60, seed=2),  # of another kind, one long and one short
-        document,  # all of it is what the others begin with
+        *token_rows(7, 60, seed=2),  # unrelated, one short and one long
+        document,  # the shared beginning alone
     ]
     alone = [prefill_prompts(tiny.model, [row])[0] for row in rows]
     tokens_run.clear()
     together = prefill_prompts(tiny.model, rows)
     assert largest_difference(together, alone) < 1e-5
-    assert tokens_run == [89, 4 * 10, 2 * 60]  # the document once, what follows, the others
+    assert tokens_run == [89, 4 * 10, 2 * 60]  # the document, what follows it, the unrelated rows
 
 
-def test_short_beginnings_are_not_split_off(tiny: Base, tokens_run: list[int]):
+def test_short_shared_beginnings_are_not_computed_apart(tiny: Base, tokens_run: list[int]):
     (start,) = token_rows(20)
     prefill_prompts(tiny.model, token_rows(6, 6, start=start, seed=1))
     assert tokens_run == [2 * 26]
 
 
-def test_many_rows_after_one_document_go_in_parts(
+def test_many_rows_after_one_document_are_computed_in_parts(
     tiny: Base, tokens_run: list[int], monkeypatch: pytest.MonkeyPatch
 ):
     (document,) = token_rows(64)
     rows = token_rows(*[4] * 5, start=document, seed=1)
     whole = prefill_prompts(tiny.model, rows)
     tokens_run.clear()
-    monkeypatch.setattr(prompts, "_PASS_TOKENS", 2 * 68)
+    monkeypatch.setattr(prefill, "_PASS_TOKENS", 2 * 68)
     parts = prefill_prompts(tiny.model, rows)
     assert tokens_run == [64, 8, 8, 4]
     assert largest_difference(parts, whole) < 1e-5
