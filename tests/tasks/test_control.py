@@ -43,8 +43,8 @@ def test_golden():
     [
         ([], "at least 2 modules to choose from, got 0"),
         (["a"], "at least 2 modules to choose from, got 1"),
-        (["a", "b", "a"], "each module may stand once, got 'a' twice"),
-        (["b", "c"], "'Who\\?' is of 'a', which is not among the modules"),
+        (["a", "b", "a"], "each module may be listed once, got 'a' twice"),
+        (["b", "c"], "'Who\\?' belongs to 'a', which is not among the modules"),
     ],
 )
 def test_draw_that_cannot_be_made_raises(modules: list[str], says: str):

@@ -145,7 +145,7 @@ def test_master_records_become_edits(tmp_path: Path):
         ("[{]", "line 1: not JSON"),
         ("{}", "must be a JSON list of records"),
         ("[]", "must be a JSON list of records"),
-        ("[1]", "record 1: requested_rewrite is missing"),
+        ("[1]", "record 1: must be a JSON object, got 1"),
         (b"\xff", "must be UTF-8"),
     ],
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.tasks.datasets.gutenberg import clean, clean_as_published
+from lorabank.tasks.datasets.gutenberg import clean
 
 HEAD = "The Project Gutenberg EBook of Ada\n\nTitle: Ada\n\n"
 TAIL = "\n\nThis file should be named ada.txt\nThe licence."
@@ -24,14 +24,13 @@ def test_either_marker_ends_what_is_not_the_book(stars: str, article: str):
         f"{stars}START OF {article} PROJECT GUTENBERG EBOOK ADA ***",
         f"{stars}END OF {article} PROJECT GUTENBERG EBOOK ADA ***",
     )
-    assert clean_as_published(book) == f"GUTENBERG EBOOK ADA ***\n\n\n{PUBLISHED}"
     assert clean(book) == CLEAN
 
 
 def test_clean_takes_what_was_cleaned_as_published_and_what_is_clean():
     start = "***START OF THE PROJECT GUTENBERG EBOOK ADA***"
     book = raw(start, "***END OF THE PROJECT GUTENBERG EBOOK ADA***")
-    assert clean(clean_as_published(book)) == clean(clean(book)) == CLEAN
+    assert clean(f"GUTENBERG EBOOK ADA ***\n\n\n{PUBLISHED}") == clean(clean(book)) == CLEAN
 
 
 @pytest.mark.parametrize(
@@ -60,22 +59,11 @@ def test_clean(text: str, cleaned: str):
     assert clean(text) == cleaned
 
 
-def test_as_published_keeps_the_last_pre():
-    assert clean_as_published("<pre>menu</pre><pre>Ada.</pre> foot") == "Ada."
-
-
-def test_published_clean_up_keeps_captions_and_credits():
-    assert clean_as_published("Produced by Cy\n\n[Illustration: x]") == (
-        "Produced by Cy\n\n[Illustration: x]"
-    )
-
-
 @pytest.mark.skipif("LORABANK_DATA" not in os.environ, reason="LORABANK_DATA is not set")
 def test_published_books_are_as_published_and_can_be_cleaned_more():
     path = Path(os.environ["LORABANK_DATA"]) / "long" / "gutenberg.jsonl"
     for line in path.read_text(encoding="utf-8").splitlines():
         text = json.loads(line)["normalized_text"]
-        assert clean_as_published(text) == text
         assert text.startswith("GUTENBERG EBOOK")
         cleaned = clean(text)
         assert clean(cleaned) == cleaned

@@ -6,8 +6,6 @@ import pytest
 
 from lorabank.errors import DataError
 from lorabank.tasks.datasets import infinitebench
-from lorabank.tasks.datasets.long_documents import LongQuestion
-from lorabank.tasks.scoring import letters
 
 OPTIONS = ["Ada", "Bo", "Walking Georgie", "A and B"]
 
@@ -35,7 +33,7 @@ def write(folder: Path, rows: Sequence[Mapping[str, object]]) -> Path:
 
 def test_questions_are_gathered_by_book(tmp_path: Path):
     path = write(tmp_path, [qa(0), qa(1, context="Bo stayed."), qa(2)])
-    books = infinitebench.read_books(path, is_other=True)
+    books = infinitebench.read_books(path, allow_other_version=True)
     assert [(book.name, book.text) for book in books] == [
         ("book-0", "Ada left for Rome."),
         ("book-1", "Bo stayed."),
@@ -48,7 +46,9 @@ def test_questions_are_gathered_by_book(tmp_path: Path):
     "answer", ["Walking Georgie", ["Walking Georgie"], ["Walking Georgie", "C"]]
 )
 def test_the_answer_to_a_choice_is_its_letter(tmp_path: Path, answer: object):
-    [book] = infinitebench.read_books(write(tmp_path, [choice(answer=answer)]), is_other=True)
+    [book] = infinitebench.read_books(
+        write(tmp_path, [choice(answer=answer)]), allow_other_version=True
+    )
     [question] = book.questions
     assert (question.answers, question.options) == (("C",), tuple(OPTIONS))
     assert question.prompt.startswith("Who left 0?\nA: Ada\nB: Bo\n")
@@ -69,7 +69,7 @@ def test_the_published_number_is_wanted(tmp_path: Path, n: int, row: object):
     [
         ([], "got no questions"),
         ([qa(), choice(1)], "four options, or all none, got choice and qa"),
-        ([qa(4), qa(4)], "id '4' stands twice"),
+        ([qa(4), qa(4)], "id '4' occurs twice"),
         ([qa(id="x")], "line 1: id must be 0 or more, got 'x'"),
         ([qa(context=" ")], "line 1: context must be text that is not empty"),
         ([qa(answer=[])], "answer must be a list that is not empty"),
@@ -82,43 +82,11 @@ def test_the_published_number_is_wanted(tmp_path: Path, n: int, row: object):
 )
 def test_bad_rows(tmp_path: Path, rows: list[dict[str, object]], message: str):
     with pytest.raises(DataError, match=message):
-        infinitebench.read_books(write(tmp_path, rows), is_other=True)
+        infinitebench.read_books(write(tmp_path, rows), allow_other_version=True)
 
 
 def test_half_downloaded(tmp_path: Path):
     path = write(tmp_path, [qa(0), qa(1)])
     path.write_text(path.read_text(encoding="utf-8")[:-40], encoding="utf-8")
     with pytest.raises(DataError, match=r"line 2: not JSON: .*half-downloaded"):
-        infinitebench.read_books(path, is_other=True)
-
-
-CHOICE = LongQuestion("Who?", ("C",), tuple(OPTIONS))
-
-
-@pytest.mark.parametrize(
-    ("reply", "published", "letter"),
-    [
-        ("C", True, "C"),
-        ("C. Walking Georgie", True, "C"),
-        ("Walking Georgie", True, "C"),
-        ("The answer is: C", True, "C"),
-        ("I think the answer is Walking Georgie.", True, None),
-        ("Surely, the option is C", True, "C"),
-        ("The answer is (C)", False, "C"),
-        ("Definitely (C).", False, "C"),
-        ("Clearly B", True, "B"),
-        ("It is option B, not C", False, None),
-        ("The answer is", False, None),
-        ("", False, None),
-    ],
-)
-def test_choices_as_published_and_as_meant(reply: str, published: bool, letter: str | None):
-    assert infinitebench.is_right_as_published(reply, CHOICE) is published
-    assert letters.letter(reply, OPTIONS) == letter
-
-
-def test_f1_as_published():
-    question = LongQuestion("Who?", ("The Hebrides", "an island"))
-    assert infinitebench.f1_as_published("On the Hebrides.", question) == pytest.approx(2 / 3)
-    assert infinitebench.f1_as_published("Rome", question) == 0
-    assert infinitebench.f1_as_published("", LongQuestion("Who?", ("The",))) == 0
+        infinitebench.read_books(path, allow_other_version=True)

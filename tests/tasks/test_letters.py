@@ -1,53 +1,62 @@
 import pytest
 
-from lorabank.tasks.scoring.letters import letter, letter_as_published
+from lorabank.tasks.scoring.letters import letter
 
 OPTIONS = ("A man in a hat", "He was captured", "Vitamin C", "Because of D")
 
 
 @pytest.mark.parametrize(
-    ("reply", "published", "meant"),
+    ("reply", "meant"),
     [
-        # Those of the published rule's description.
-        ("The answer is C", "A", "C"),
-        ("Correct: D", "C", "D"),
-        ("He was captured", "A", None),
-        ("Because…", "B", None),
+        # Examples from the description of the published rule, which misreads them.
+        ("The answer is C", "C"),
+        ("Correct: D", "D"),
+        ("He was captured", None),
+        ("Because…", None),
         # A letter by itself or at the beginning.
-        ("C", "C", "C"),
-        (" (c)\n", "C", "C"),
-        ("b.", "B", "B"),
-        ("C: He left with A", "C", "C"),
-        ("**B**. He left", "B", "B"),
-        ("Option D", "D", "D"),
-        ("Answer\nB", "A", "B"),
+        ("C", "C"),
+        (" (c)\n", "C"),
+        ("b.", "B"),
+        ("C: He left with A", "C"),
+        ("**B**. He left", "B"),
+        ("Option D", "D"),
+        ("Answer\nB", "B"),
         # Called the answer.
-        ("The correct answer is: D", "C", "D"),
-        ("the answer is c.", "A", "C"),
-        ("The best answer is (B), as A is too early", "B", "B"),
-        ("Option A is wrong; the answer is D", "A", "D"),
-        ("A is correct", "A", "A"),
-        ("The answer's C", "A", "C"),
-        ("The answer is A because he left", "A", "A"),
+        ("The correct answer is: D", "D"),
+        ("the answer is c.", "C"),
+        ("The best answer is (B), as A is too early", "B"),
+        ("Option A is wrong; the answer is D", "D"),
+        ("A is correct", "A"),
+        ("The answer's C", "C"),
+        ("The answer is A because he left", "A"),
+        ("The correct answer is (C).", "C"),
+        ("**The correct answer is C**", "C"),
+        ("The correct answer is Cy", None),
+        ("The correct answer is B? No. The correct answer is (C).", None),
+        ("The answer is: C", "C"),
+        ("Surely, the option is C", "C"),
+        ("Definitely (C).", "C"),
+        ("Clearly B", "B"),
+        ("It is option B, not C", None),
+        ("The answer is", None),
         # Alone.
-        ("I would say C", "D", "C"),
-        ("It is A.", "A", "A"),
+        ("I would say C", "C"),
+        ("It is A.", "A"),
         # Nothing, or nothing certain.
-        ("", "X", None),
-        ("no", "X", None),
-        ("A man left", "A", None),
-        ("The answer is A man", "A", None),
-        ("the answer is a man", "A", None),
-        ("A or B", "A", None),
-        ("Both B and D", "B", None),
-        ("The answer is not C", "A", None),
-        ("It isn't D", "D", None),
-        ("Neither A nor B but C", "A", None),
-        ("Plan-B, B-side, D.C., C's", "A", None),
+        ("", None),
+        ("no", None),
+        ("A man left", None),
+        ("The answer is A man", None),
+        ("the answer is a man", None),
+        ("A or B", None),
+        ("Both B and D", None),
+        ("The answer is not C", None),
+        ("It isn't D", None),
+        ("Neither A nor B but C", None),
+        ("Plan-B, B-side, D.C., C's", None),
     ],
 )
-def test_both_rules(reply: str, published: str, meant: str | None):
-    assert letter_as_published(reply) == published
+def test_letter_reads_what_a_reply_means(reply: str, meant: str | None):
     assert letter(reply) == meant
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.errors import DataError, UsageError
+from lorabank.errors import DataError
 from lorabank.tasks.datasets import longbench
 from lorabank.tasks.scoring import letters
 
@@ -43,7 +43,7 @@ def whole() -> list[dict[str, object]]:
 
 def test_questions_and_their_documents(tmp_path: Path):
     rows = [record("a"), record("b", context="Bo left.", answer="B"), record("c", length="long")]
-    questions = longbench.read_questions(write(tmp_path, rows), is_other=True)
+    questions = longbench.read_questions(write(tmp_path, rows), allow_other_version=True)
     assert [one.id for one in questions] == ["a", "b", "c"]
     assert questions[1].options == ("Ada", "Bo", "Cy", "Di")
     first, second = longbench.to_documents(questions)
@@ -62,14 +62,14 @@ def test_the_published_numbers_in_another_file(tmp_path: Path):
     path = write(tmp_path, whole())
     with pytest.raises(DataError, match=r"is not data\.json as published.*altered"):
         longbench.read_questions(path)
-    assert len(longbench.read_questions(path, is_other=True)) == 503
+    assert len(longbench.read_questions(path, allow_other_version=True)) == 503
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
         ([], "must be a JSON list of questions that is not empty"),
-        ([record(), record()], "_id 'a' stands twice"),
+        ([record(), record()], "_id 'a' occurs twice"),
         ([record(answer="E")], "question 1: answer must be A, B, C, D, got 'E'"),
         ([record(length="huge")], "length must be short, medium, long, got 'huge'"),
         ([record(difficulty="x")], "difficulty must be easy, hard, got 'x'"),
@@ -80,7 +80,7 @@ def test_the_published_numbers_in_another_file(tmp_path: Path):
 )
 def test_bad_records(tmp_path: Path, rows: object, message: str):
     with pytest.raises(DataError, match=message):
-        longbench.read_questions(write(tmp_path, rows), is_other=True)
+        longbench.read_questions(write(tmp_path, rows), allow_other_version=True)
 
 
 def test_half_downloaded(tmp_path: Path):
@@ -90,37 +90,9 @@ def test_half_downloaded(tmp_path: Path):
         longbench.read_questions(path)
 
 
-@pytest.mark.parametrize(
-    ("reply", "published", "right"),
-    [
-        ("The correct answer is (C).", "C", "C"),
-        ("**The correct answer is C**", "C", "C"),
-        ("The correct answer is Cy", "C", None),
-        ("The correct answer is B? No. The correct answer is (C).", "C", None),
-        ("The answer is C.", None, "C"),
-        ("C", None, "C"),
-        ("", None, None),
-    ],
-)
-def test_letters_as_published_and_as_meant(reply: str, published: str | None, right: str | None):
-    assert longbench.letter_as_published(reply) == published
-    assert letters.letter(reply) == right
-
-
-def test_accuracy(tmp_path: Path):
-    rows = [record("a"), record("b", length="long"), record("c", difficulty="hard")]
-    questions = longbench.read_questions(write(tmp_path, rows), is_other=True)
-    found = longbench.accuracy(questions, ["C", None, "A"])
-    assert found == {"overall": 1 / 3, "easy": 0.5, "hard": 0, "short": 0.5, "long": 0}
-    assert longbench.accuracy(questions, ["C", None, "A"], guessed=True)["long"] == 0.25
-    with pytest.raises(UsageError, match=r"each of 3 questions.*got 2"):
-        longbench.accuracy(questions, ["C", "A"])
-
-
-def test_the_prompt_asks_for_what_both_rules_read(tmp_path: Path):
-    questions = longbench.read_questions(write(tmp_path, [record()]), is_other=True)
+def test_the_prompt_asks_for_a_sentence_with_the_letter(tmp_path: Path):
+    questions = longbench.read_questions(write(tmp_path, [record()]), allow_other_version=True)
     prompt = longbench.to_documents(questions)[0].questions[0].prompt
-    asked = prompt.split('"')[1]
+    sentence = prompt.split('"')[1]
     for letter in "ABCD":
-        said = asked.replace("(X)", f"({letter})")
-        assert longbench.letter_as_published(said) == letters.letter(said) == letter
+        assert letters.letter(sentence.replace("(X)", f"({letter})")) == letter

@@ -9,28 +9,14 @@ from lorabank.tasks.datasets import checksums, fields, quality
 from lorabank.tasks.datasets import long_documents as longdoc
 from lorabank.tasks.datasets import narrativeqa as nqa
 from lorabank.tasks.datasets.long_documents import LongQuestion
-from lorabank.tasks.synthetic import chronicle, chronicle_questions
-
-
-def test_a_chronicle_with_its_questions():
-    told = chronicle.build(600, seed=3)
-    known = chronicle_questions.draw_questions(told, chronicle_questions.SINGLE, 2, seed=0)
-    unknown = chronicle_questions.draw_questions(told, chronicle_questions.UNANSWERABLE, 1, seed=0)
-    document = longdoc.from_chronicle(told, [*known, *unknown])
-    assert (document.name, document.text) == ("chronicle-3", chronicle.render_text(told))
-    assert [one.kind for one in document.questions] == ["single", "single", "unanswerable"]
-    for one, question in zip(document.questions, known, strict=False):
-        assert one.answers == (question.answer,)
-        assert question.text in one.prompt
-        assert all(sentence in document.text for sentence in one.evidence)
-        assert one.evidence == question.evidence
-    assert document.questions[2].answers == ()
 
 
 def test_a_book_with_its_questions():
-    book = nqa.Book("b1", 9, "Ada left.", "Ada left for Rome.")
+    book = nqa.Book(
+        doc_id="b1", token_count=9, summary="Ada left.", normalized_text="Ada left for Rome."
+    )
     document = longdoc.from_narrativeqa(
-        book, [nqa.NarrativeQuestion("Who left?", ("Ada", "Ada B."))]
+        book, [nqa.NarrativeQuestion(question="Who left?", answers=["Ada", "Ada B."])]
     )
     assert (document.name, document.text) == ("b1", "Ada left for Rome.")
     assert document.questions[0].answers == ("Ada", "Ada B.")
@@ -47,31 +33,9 @@ def test_an_article_with_its_questions():
     assert longdoc.format_choices("Who left?", options) == prompt
 
 
-@pytest.mark.parametrize(
-    ("reply", "refuses"),
-    [
-        (longdoc.NOT_MENTIONED, True),
-        (chronicle_questions.NOT_STATED, True),
-        ("I don't know.", True),
-        ("That has not been mentioned.", True),
-        ("The conversation doesn’t say what she ate.", True),
-        ("There is no information about that.", True),
-        ("This cannot be determined from the chats.", True),
-        ("Not mentioned, but probably a clarinet.", False),
-        ("It does not say; however, Ada likes pears.", False),
-        ("A clarinet", False),
-        ("She did not say goodbye.", False),
-        ("No", False),
-        ("", False),
-    ],
-)
-def test_is_refusal(reply: str, refuses: bool):
-    assert longdoc.is_refusal(reply) is refuses
-
-
 def test_doubles_are_named():
     longdoc.refuse_duplicates("f.json", "id", ["a", "b"])
-    with pytest.raises(DataError, match=r"f\.json: id 'a' stands twice"):
+    with pytest.raises(DataError, match=r"f\.json: id 'a' occurs twice"):
         longdoc.refuse_duplicates("f.json", "id", ["a", "b", "a"])
 
 
@@ -96,14 +60,14 @@ def test_records_are_a_list_that_is_not_empty(tmp_path: Path, content: str):
     path = tmp_path / "f.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match="must be a JSON list of questions that is not empty"):
-        fields.records(path, "question")
+        fields.read_records(path, "question")
 
 
 def test_a_published_file_is_known_by_its_hash(tmp_path: Path):
     path = tmp_path / "f.json"
     path.write_bytes(b"Ada")
     known = {"a9e6d7cc" + "0" * 56: "other"}  # not Ada's
-    with pytest.raises(DataError, match=r"is not other as published.*say is_other"):
+    with pytest.raises(DataError, match=r"is not other as published.*pass allow_other_version"):
         checksums.verify_published(path, known)
     digest = hashlib.sha256(b"Ada").hexdigest()
     assert checksums.verify_published(path, known | {digest: "first"}) == "first"

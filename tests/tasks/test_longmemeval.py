@@ -3,10 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.errors import DataError, UsageError
+from lorabank.errors import DataError
 from lorabank.tasks.datasets import longmemeval
 from lorabank.tasks.datasets.longmemeval import N_QUESTIONS, LongMemEvalQuestion
-from lorabank.tasks.scoring import longmemeval_judge as judge
 
 CHATS: list[list[dict[str, object]]] = [
     [{"role": "user", "content": "I moved to Rome.", "has_answer": True}],
@@ -36,7 +35,9 @@ def write(folder: Path, rows: object) -> Path:
 
 
 def read_one(folder: Path, **changed: object) -> LongMemEvalQuestion:
-    [found] = longmemeval.read_questions(write(folder, [record(**changed)]), is_other=True)
+    [found] = longmemeval.read_questions(
+        write(folder, [record(**changed)]), allow_other_version=True
+    )
     return found
 
 
@@ -84,21 +85,21 @@ def test_the_published_numbers_in_another_file(tmp_path: Path):
     message = r"is not longmemeval_oracle or longmemeval_s_cleaned or .* as published"
     with pytest.raises(DataError, match=message):
         longmemeval.read_questions(path)
-    assert len(longmemeval.read_questions(path, is_other=True)) == 500
+    assert len(longmemeval.read_questions(path, allow_other_version=True)) == 500
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([record(), record()], "question_id 'a' stands twice"),
+        ([record(), record()], "question_id 'a' occurs twice"),
         ([record(question_type="two_hop")], "question_type must be .*, got 'two_hop'"),
-        ([record(question_date="30 May")], "a date must be as 2023/05/30"),
+        ([record(question_date="30 May")], "question_date must be a date in the form 2023/05/30"),
         ([record(haystack_dates=["2023/05/20 (Sat) 10:00"])], "got 2 ids and 1 dates"),
         ([record(answer_session_ids=["s9"])], "answer session s9 is not in the history"),
-        ([record(haystack_sessions=[CHATS[0], "Hi"])], "sessions 2: must be a list of turns"),
+        ([record(haystack_sessions=[CHATS[0], "Hi"])], "sessions 2: must be a list"),
         (
             [record(haystack_sessions=[[], [{"role": "bot", "content": ""}]])],
-            "turn 1: role must be",
+            "sessions 2, item 1: role must be",
         ),
         ([record(haystack_sessions=[[], [{"role": "user"}]])], "content is missing"),
         ([record(answer=None)], "answer must be text that is not empty, got None"),
@@ -107,7 +108,7 @@ def test_the_published_numbers_in_another_file(tmp_path: Path):
 )
 def test_bad_files(tmp_path: Path, rows: object, message: str):
     with pytest.raises(DataError, match=message):
-        longmemeval.read_questions(write(tmp_path, rows), is_other=True)
+        longmemeval.read_questions(write(tmp_path, rows), allow_other_version=True)
 
 
 def test_half_downloaded(tmp_path: Path):
@@ -115,61 +116,3 @@ def test_half_downloaded(tmp_path: Path):
     path.write_text(path.read_text(encoding="utf-8")[:-30], encoding="utf-8")
     with pytest.raises(DataError, match=r"not JSON: .*half-downloaded"):
         longmemeval.read_questions(path)
-
-
-def test_the_judge_is_asked_by_type(tmp_path: Path):
-    assert set(judge.RUBRICS) == set(N_QUESTIONS)
-    prompts = {
-        judge.prompt("Paris", read_one(tmp_path, question_type=kind)) for kind in N_QUESTIONS
-    }
-    assert len(prompts) == 4  # three types have one rubric
-    for prompt in prompts:
-        assert "Where do I live?\nReference: Rome\nReply: Paris\n" in prompt
-    asked = judge.prompt("Paris", read_one(tmp_path, name="a_abs"))
-    assert judge.ABSTENTION_RUBRIC in asked
-
-
-@pytest.mark.parametrize(
-    ("verdict", "published", "right"),
-    [
-        ("yes", True, True),
-        ("**No**.", False, False),
-        ("No, I would not say yes.", True, False),
-        ("Yes, it names Rome", True, True),
-        ("I am not sure", False, None),
-        ("Nobody knows", False, None),
-        ("", False, None),
-    ],
-)
-def test_verdicts_as_published_and_as_meant(verdict: str, published: bool, right: bool | None):
-    assert judge.is_right_as_published(verdict) is published
-    assert judge.is_right(verdict) is right
-
-
-def test_accuracy_leaves_out_what_was_not_judged(tmp_path: Path):
-    kinds = ["multi-session", "multi-session", "multi-session", "temporal-reasoning"]
-    names = ["a", "b", "c_abs", "d"]
-    questions = [
-        read_one(tmp_path, name=name, question_type=kind)
-        for name, kind in zip(names, kinds, strict=True)
-    ]
-    found = judge.accuracy(questions, [True, None, False, True])
-    assert found == {
-        "overall": pytest.approx(2 / 3),
-        "by_type": 0.75,
-        "abstention": 0,
-        "multi-session": 0.5,
-        "temporal-reasoning": 1,
-    }
-    with pytest.raises(UsageError, match=r"each of 4 questions must have a verdict.*got 1"):
-        judge.accuracy(questions, [True])
-    with pytest.raises(UsageError, match="one verdict at least"):
-        judge.accuracy(questions, [None] * 4)
-
-
-def test_token_f1(tmp_path: Path):
-    assert judge.token_f1("In Rome.", read_one(tmp_path)) == pytest.approx(2 / 3)
-    never = read_one(tmp_path, name="a_abs")
-    assert judge.token_f1("You did not mention that, I don't know.", never) == 1
-    assert judge.token_f1("Rome", never) == 0
-    assert judge.token_f1("Rome", read_one(tmp_path, question_type=longmemeval.PREFERENCE)) is None

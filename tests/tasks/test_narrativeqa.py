@@ -18,19 +18,26 @@ def record(doc_id: str = "a1") -> dict[str, object]:
     return {"doc_id": doc_id, "token_count": 20, "summary": "They meet.", "normalized_text": text}
 
 
+def book(doc_id: str, n_tokens: int, summary: str, text: str) -> Book:
+    return Book(doc_id=doc_id, token_count=n_tokens, summary=summary, normalized_text=text)
+
+
+def asking(question: str, *answers: str) -> NarrativeQuestion:
+    return NarrativeQuestion.model_validate({"question": question, "answers": list(answers)})
+
+
 def write(folder: Path, records: list[object], name: str = "books.jsonl") -> Path:
     path = folder / name
     path.write_text("".join(f"{json.dumps(one)}\n" for one in records), encoding="utf-8")
     return path
 
 
-def test_books_are_cleaned_or_as_published(tmp_path: Path):
+def test_books_are_cleaned(tmp_path: Path):
     path = write(tmp_path, [record("a1"), record("a2")])
     assert narrativeqa.read_books(path) == [
-        Book("a1", 20, "They meet.", "Ada met Bo. a1"),
-        Book("a2", 20, "They meet.", "Ada met Bo. a2"),
+        book("a1", 20, "They meet.", "Ada met Bo. a1"),
+        book("a2", 20, "They meet.", "Ada met Bo. a2"),
     ]
-    assert narrativeqa.read_books(path, as_published=True)[0].text == f"{RAW_TEXT} a1"
 
 
 @pytest.mark.parametrize(
@@ -61,9 +68,9 @@ def test_missing_fields_are_named(tmp_path: Path, key: str):
 
 
 def test_books_may_stand_once(tmp_path: Path):
-    with pytest.raises(DataError, match="doc_id 'a1' stands 2 times"):
+    with pytest.raises(DataError, match="doc_id 'a1' occurs 2 times"):
         narrativeqa.read_books(write(tmp_path, [record(), record()]))
-    with pytest.raises(DataError, match=r"text 'GUTENBERG EBOOK ADA .* stands 2 times"):
+    with pytest.raises(DataError, match=r"text 'GUTENBERG EBOOK ADA .* occurs 2 times"):
         narrativeqa.read_books(write(tmp_path, [record(), record() | {"doc_id": "a2"}]))
 
 
@@ -98,13 +105,13 @@ def test_a_file_cut_off_between_lines_is_seen_by_its_checksum(tmp_path: Path, na
 def test_questions_are_found_by_the_whole_id(tmp_path: Path):
     write(tmp_path, [{"question": "Who?", "answers": ["Ada", " Bo "]}], "doc_a1_eval.jsonl")
     write(tmp_path, [{"question": "Where?", "answers": ["Oslo"]}], "doc_a12_eval.jsonl")
-    books = [Book("a12", 1, "s", "t"), Book("a1", 1, "s", "t")]
+    books = [book("a12", 1, "s", "t"), book("a1", 1, "s", "t")]
     assert narrativeqa.read_questions_about(tmp_path, books) == {
-        "a12": [NarrativeQuestion("Where?", ("Oslo",))],
-        "a1": [NarrativeQuestion("Who?", ("Ada", "Bo"))],
+        "a12": [asking("Where?", "Oslo")],
+        "a1": [asking("Who?", "Ada", "Bo")],
     }
     with pytest.raises(DataError, match=r"doc_a_eval\.jsonl: no such file"):
-        narrativeqa.read_questions_about(tmp_path, [Book("a", 1, "s", "t")])
+        narrativeqa.read_questions_about(tmp_path, [book("a", 1, "s", "t")])
 
 
 @pytest.mark.parametrize(
@@ -112,7 +119,7 @@ def test_questions_are_found_by_the_whole_id(tmp_path: Path):
     [
         ({"question": "Why?"}, "line 2: answers is missing"),
         ({"question": "Why?", "answers": []}, "line 2: answers must be a list that is not empty"),
-        ({"question": "Why?", "answers": "x"}, "line 2: answers must be a list of texts"),
+        ({"question": "Why?", "answers": "x"}, "line 2: answers must be a list that is not empty"),
         ({"question": "Why?", "answers": ["x", ""]}, "line 2: answers must be a list of texts"),
         ({"question": 1, "answers": ["x"]}, "line 2: question must be text"),
         ({"question": "Who?", "answers": ["x"]}, "line 2: asks what line 1 asks"),
@@ -131,7 +138,7 @@ def test_no_questions_raise(tmp_path: Path):
 
 
 def test_examples_take_the_first_answer():
-    (example,) = narrativeqa.to_examples([NarrativeQuestion("Who?", ("Ada", "Bo"))])
+    (example,) = narrativeqa.to_examples([asking("Who?", "Ada", "Bo")])
     assert example == from_pair("Give only the answer, in a few words.\nQuestion: Who?", "Ada")
 
 
@@ -141,11 +148,11 @@ def test_examples_take_the_first_answer():
 def test_rouge_is_the_mean_over_books_of_the_best_answers():
     asked = {
         "a": [
-            NarrativeQuestion("?", ("the cat", "cats")),
-            NarrativeQuestion("?", ("x",)),
-            NarrativeQuestion("?", ("a b",)),
+            asking("?", "the cat", "cats"),
+            asking("?", "x"),
+            asking("?", "a b"),
         ],
-        "b": [NarrativeQuestion("?", ("planned",))],
+        "b": [asking("?", "planned")],
     }
     replies = {"a": ["cats", "y", "a c"], "b": ["planning"]}
     # Of a: 1 (the second answer), 0, 1/2. Of b: 0, as stems are not taken.
@@ -162,7 +169,7 @@ def test_rouge_is_the_mean_over_books_of_the_best_answers():
     ],
 )
 def test_a_missing_reply_is_not_scored_0(replies: dict[str, list[str]], says: str):
-    asked = {name: [NarrativeQuestion("?", ("x",))] for name in "ab"}
+    asked = {name: [asking("?", "x")] for name in "ab"}
     with pytest.raises(UsageError, match=says):
         narrativeqa.rouge_as_published(replies, asked)
 

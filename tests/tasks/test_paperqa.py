@@ -65,7 +65,6 @@ def test_prefix_is_put_back_on_both_kinds_of_question(tmp_path: Path):
     folder = write(tmp_path, [paper(3)], {3: lessons("[Paper ID: 3] ")})
     (bare,) = paperqa.read_papers(folder)
     (prefixed,) = paperqa.read_papers(folder, with_prefix=True)
-    assert prefixed == paperqa.add_prefix(bare)
     assert prefixed.train[7] == from_pair("In the Paper ID 3, Train 7?", "So 7.")
     assert prefixed.test[29] == from_pair("In the Paper ID 3, Test 3.9?", "It is 9.")
     assert (prefixed.introduction, prefixed.levels) == (bare.introduction, bare.levels)
@@ -84,13 +83,16 @@ def test_papers_come_in_the_order_of_the_file(tmp_path: Path):
     [
         ([], r"paperQA.json: must be a JSON list of papers that is not empty"),
         ({"id": 0}, r"paperQA.json: must be a JSON list of papers"),
-        ([7], r"paperQA.json, paper 1: id is missing"),
-        ([paper(0) | {"id": "0"}], r"paper 1: id must be 0 or more, got '0'"),
+        ([7], r"paperQA.json, paper 1: must be a JSON object, got 7"),
+        ([paper(0) | {"id": "0"}], r"paper 1 \(id 0\): id must be 0 or more, got '0'"),
         ([paper(0) | {"title": " "}], r"paper 1 \(id 0\): title must be text that is not empty"),
         ([paper(0) | {"introduction": None}], r"paper 1 \(id 0\): introduction must be text"),
         ([paper(0) | {"QA": []}], r"paper 1 \(id 0\): QA must be a list that is not empty"),
-        ([paper(0) | {"QA": [{"level": True}]}], r"\(id 0\), QA 1: level must be 0 or more"),
-        ([paper(0), paper(0)], r"paperQA.json: id 0 stands 2 times"),
+        (
+            [paper(0) | {"QA": [{"question": "?", "answer": "A", "level": True}]}],
+            r"\(id 0\), QA 1: level must be 0 or more",
+        ),
+        ([paper(0), paper(0)], r"paperQA.json: id 0 occurs 2 times"),
     ],
 )
 def test_altered_papers_are_named(tmp_path: Path, papers: object, says: str):

@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_articles_are_read_by_number(folder: Path):
     options = tuple(OPTIONS)
-    assert quality.read_articles(folder, is_part=True) == [
+    assert quality.read_articles(folder, allow_other_version=True) == [
         Article(
             0,
             "Ada left.",
@@ -58,9 +58,9 @@ def test_rows_are_the_same_by_text(folder: Path, tmp_path: Path):
     ]
     path = tmp_path / "quality.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    read = quality.read_articles(path, is_part=True)
+    read = quality.read_articles(path, allow_other_version=True)
     assert [one.number for one in read] == [0, 1, 2]
-    of_folder = quality.read_articles(folder, is_part=True)
+    of_folder = quality.read_articles(folder, allow_other_version=True)
     by_text = {one.text: one.questions for one in of_folder}
     assert {one.text: one.questions for one in read} == by_text
 
@@ -98,7 +98,7 @@ def test_altered_questions_are_named_with_their_lines(
 ):
     write_article(folder, 2, "Cy left.", [record(), record("Why?") | change])
     with pytest.raises(DataError, match=rf"article_2\.jsonl, line 2: {says}"):
-        quality.read_articles(folder, is_part=True)
+        quality.read_articles(folder, allow_other_version=True)
 
 
 @pytest.mark.parametrize("key", ["question", "options", "answer", "hard"])
@@ -107,7 +107,7 @@ def test_missing_fields_are_named(folder: Path, key: str):
     del broken[key]
     write_article(folder, 2, "Cy left.", [broken])
     with pytest.raises(DataError, match=rf"article_2\.jsonl, line 1: {key} is missing"):
-        quality.read_articles(folder, is_part=True)
+        quality.read_articles(folder, allow_other_version=True)
 
 
 @pytest.mark.parametrize(
@@ -123,23 +123,23 @@ def test_missing_files_are_named(folder: Path, gone: str, says: str):
     path = folder / gone
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(DataError, match=says):
-        quality.read_articles(folder, is_part=True)
+        quality.read_articles(folder, allow_other_version=True)
 
 
 def test_other_faults_of_a_folder_are_named(folder: Path):
     (folder / "source" / "article_x.txt").write_text("?")
     with pytest.raises(DataError, match=r"article_x\.txt: must be article_, a number"):
-        quality.read_articles(folder, is_part=True)
+        quality.read_articles(folder, allow_other_version=True)
     (folder / "source" / "article_x.txt").unlink()
     write_article(folder, 2, "Bo left.", [record()])
     with pytest.raises(DataError, match="articles 2 and 10 are one text"):
-        quality.read_articles(folder, is_part=True)
+        quality.read_articles(folder, allow_other_version=True)
     write_article(folder, 2, " \n", [record()])
     with pytest.raises(DataError, match=r"article_2\.txt: must be the text of an article"):
-        quality.read_articles(folder, is_part=True)
+        quality.read_articles(folder, allow_other_version=True)
     write_article(folder, 2, "Cy left.", [])
     with pytest.raises(DataError, match=r"article_2\.jsonl: no questions in it"):
-        quality.read_articles(folder, is_part=True)
+        quality.read_articles(folder, allow_other_version=True)
 
 
 def test_missing_and_empty_files_raise(tmp_path: Path):
@@ -154,10 +154,10 @@ def test_an_altered_article_is_seen_by_its_checksum(folder: Path):
     path = folder / "source" / "article_2.txt"
     listed = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  source/article_2.txt\n"
     (folder / "SHA256SUMS").write_text(listed, encoding="utf-8")
-    assert len(quality.read_articles(folder, is_part=True)) == 3
+    assert len(quality.read_articles(folder, allow_other_version=True)) == 3
     path.write_text("Cy left for good.", encoding="utf-8")
     with pytest.raises(DataError, match=r"article_2\.txt: is not the file SHA256SUMS lists"):
-        quality.read_articles(folder, is_part=True)
+        quality.read_articles(folder, allow_other_version=True)
 
 
 # Asking and scoring
@@ -172,7 +172,7 @@ def test_example_shows_the_options_by_letter():
 
 
 def test_accuracy_is_the_mean_over_articles(folder: Path):
-    articles = quality.read_articles(folder, is_part=True)
+    articles = quality.read_articles(folder, allow_other_version=True)
     chosen = [["C", "B"], [None], ["D"]]  # half, none, all; of the hard ones all, none, all
     assert quality.accuracy(articles, chosen) == Accuracy(
         pytest.approx(1.5 / 3), pytest.approx(2 / 3)
@@ -186,7 +186,7 @@ def test_without_hard_questions_there_is_no_hard_accuracy():
 
 @pytest.mark.parametrize("chosen", [[], [["C", "A"], ["B"]], [["C"], ["B"], ["D"]]])
 def test_a_question_that_was_not_asked_is_not_wrong(folder: Path, chosen: list[list[str]]):
-    articles = quality.read_articles(folder, is_part=True)
+    articles = quality.read_articles(folder, allow_other_version=True)
     with pytest.raises(UsageError, match="each of 4 questions of 3 articles, one at least, must"):
         quality.accuracy(articles, chosen)
 

@@ -1,8 +1,8 @@
-"""Checksums: whether downloaded files are whole and as they were published.
+"""Checksums: check that downloaded files are whole and as they were published.
 
-A JSONL file cut off at the end of a line, or one word of a text changed, is a file like any other.
-Only a hash tells. Where `SHA256SUMS` lies beside the data, in the form `sha256sum` writes, every
-file it lists must be there and match.
+A JSONL file that ends early, at the end of a line, or a text with one changed word still parses;
+only a hash shows the damage. Where a folder has a file `SHA256SUMS`, in the form that `sha256sum`
+writes, every file it lists must exist and match.
 """
 
 import hashlib
@@ -18,10 +18,10 @@ _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
 
 
 def verify(folder: Path) -> bool:
-    """Whether `folder` has a list of checksums; if so, every file on it is as listed.
+    """Check the files of a folder; return whether the folder has a list of checksums.
 
     Raises:
-        DataError: a file is missing or differs, or the list cannot be read.
+        DataError: a listed file is missing or differs, or the list cannot be read.
     """
     path = folder / NAME
     if not path.exists():
@@ -29,38 +29,38 @@ def verify(folder: Path) -> bool:
     for line, row in enumerate(fields.read_text(path).splitlines(), start=1):
         if not row.strip():
             continue
-        found = _LINE.fullmatch(row)
-        if not found:
+        entry = _LINE.fullmatch(row)
+        if not entry:
             raise DataError(f"{path}, line {line}: must be a SHA-256 and a file name, got {row!r}")
-        file = folder / found[2]
+        file = folder / entry[2]
         if not file.is_file():
             raise DataError(f"{file}: no such file, but {NAME} lists it; download it again")
-        got = _sha256(file)
-        if got != found[1].lower():
+        digest, listed = _sha256(file), entry[1].lower()
+        if digest != listed:
             raise DataError(
-                f"{file}: is not the file {NAME} lists, SHA-256 {got[:12]}… in place of "
-                f"{found[1].lower()[:12]}…; it is half-downloaded, altered or of another version"
+                f"{file}: is not the file {NAME} lists, SHA-256 {digest[:12]}… in place of "
+                f"{listed[:12]}…; it is half-downloaded, altered or another version"
             )
     return True
 
 
 def verify_published(path: Path, published: Mapping[str, str]) -> str:
-    """Which of the published files this one is, byte for byte.
+    """Return the name of the published version that a file equals, byte for byte.
 
     Args:
-        published: SHA-256 -> name of the version.
+        published: name of each version, by its SHA-256.
 
     Raises:
-        DataError: it is none of them, or cannot be read.
+        DataError: the file is none of them, or cannot be read.
     """
-    got = _sha256(path)
-    if got not in published:
+    digest = _sha256(path)
+    if digest not in published:
         raise DataError(
             f"{path}: is not {' or '.join(published.values())} as published, its SHA-256 is "
-            f"{got[:12]}…; it is altered or of another version: download it again, or say "
-            "is_other to read it all the same"
+            f"{digest[:12]}…; it is altered or another version: download it again, or pass "
+            "allow_other_version to read it all the same"
         )
-    return published[got]
+    return published[digest]
 
 
 def _sha256(path: Path) -> str:

@@ -1,22 +1,39 @@
-"""Data files read field by field, so that a fault is named by its file, line and field.
+"""Published data files, read with errors that name the file, the record and the field.
 
-What a reader here hands on is what the file says, up to white space around a text. Nothing is
-filled in and nothing left out: a field that is missing, empty or of another type is a DataError.
-`where` is how a message begins: the file, and the line or record in it.
+`read_text`, `read_json`, `read_lines` and `read_records` read files. `parse` turns one record into
+a pydantic model whose fields have the types below. Texts lose the white space around them. Nothing
+else is changed or filled in: a field that is missing, empty or of another type is a DataError. The
+argument `where` begins each error message: the file, and the line or record in it.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from lorabank.errors import DataError
 
+_MAX_SHOWN = 60  # characters of a wrong value in an error message
+
+
+class Record(BaseModel):
+    """A record of a published file; keys that have no field are ignored."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+
 
 def read_text(path: Path) -> str:
-    """The whole file, a byte order mark at its beginning dropped.
+    """Return the text of a file, without a byte order mark at its beginning.
 
     Raises:
-        DataError: not a file, or not UTF-8; the message names the line.
+        DataError: the file is missing, or is not UTF-8; the message names the line.
     """
     try:
         return path.read_bytes().decode("utf-8-sig")
@@ -33,92 +50,173 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> object:
-    """The one JSON value of a file."""
+    """Return the JSON value of a file."""
     content = read_text(path)
     try:
         return json.loads(content)
     except json.JSONDecodeError as error:
-        raise _not_json(f"{path}, line {error.lineno}", content, error) from None
+        raise _json_error(f"{path}, line {error.lineno}", content, error) from None
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """(line, record) for each line of a JSONL file that is not blank."""
+    """Yield (line number, record) for each line of a JSONL file that is not blank."""
     # Not splitlines: JSON may have other line ends than \n inside a text.
-    for line, raw in enumerate(read_text(path).split("\n"), start=1):
-        if not raw.strip():
+    for line, content in enumerate(read_text(path).split("\n"), start=1):
+        if not content.strip():
             continue
         try:
-            record = json.loads(raw)
+            record = json.loads(content)
         except json.JSONDecodeError as error:
-            raise _not_json(f"{path}, line {line}", raw, error) from None
+            raise _json_error(f"{path}, line {line}", content, error) from None
         if not isinstance(record, dict):
-            raise DataError(f"{path}, line {line}: must be a JSON object, got {raw.strip()[:40]}")
+            raise DataError(
+                f"{path}, line {line}: must be a JSON object, got {content.strip()[:40]}"
+            )
         yield line, record
 
 
-def field(where: str, raw: object, *keys: str) -> object:
-    """What stands under `keys`, one inside the other."""
-    for depth, key in enumerate(keys, start=1):
-        if not isinstance(raw, dict) or key not in raw:
-            raise DataError(f"{where}: {'.'.join(keys[:depth])} is missing")
-        raw = raw[key]
-    return raw
-
-
-def text(where: str, raw: object, *keys: str) -> str:
-    """A text, without white space around it."""
-    found = field(where, raw, *keys)
-    if not isinstance(found, str) or not found.strip():
-        raise DataError(f"{where}: {'.'.join(keys)} must be text that is not empty, got {found!r}")
-    return found.strip()
-
-
-def texts(where: str, raw: object, key: str) -> tuple[str, ...]:
-    """A list of texts, which may be an empty list."""
-    found = field(where, raw, key)
-    if not isinstance(found, list) or not all(isinstance(t, str) and t.strip() for t in found):
-        raise DataError(f"{where}: {key} must be a list of texts, none of them empty")
-    return tuple(text.strip() for text in found)
-
-
-def text_or_number(where: str, raw: object, key: str) -> str:
-    """A text, or a number as text: published answers such as a year may stand without quotes."""
-    found = field(where, raw, key)
-    if isinstance(found, (int, float)) and not isinstance(found, bool):
-        return str(found)
-    return text(where, raw, key)
-
-
-def whole_number(where: str, raw: object, *keys: str) -> int:
-    """A count or an index: 0 or more."""
-    found = field(where, raw, *keys)
-    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
-        raise DataError(f"{where}: {'.'.join(keys)} must be 0 or more, got {found!r}")
-    return found
-
-
-def items(where: str, raw: object, key: str) -> list[tuple[str, object]]:
-    """(where, value) for each item of a list that is not empty; `where` counts from 1."""
-    found = field(where, raw, key)
-    if not isinstance(found, list) or not found:
-        raise DataError(f"{where}: {key} must be a list that is not empty, got {str(found)[:40]}")
-    return [(f"{where}, {key} {i}", item) for i, item in enumerate(found, start=1)]
-
-
-def records(path: Path, what: str) -> list[tuple[str, object]]:
-    """(where, value) for each item of a file that is one JSON list, not empty.
+def read_records(path: Path, noun: str) -> list[tuple[str, object]]:
+    """Return (where, value) for each item of a file that is one JSON list and not empty.
 
     Args:
-        what: the name of an item in messages, such as "question".
+        noun: what error messages call an item, such as "question".
     """
-    found = read_json(path)
-    if not isinstance(found, list) or not found:
-        raise DataError(f"{path}: must be a JSON list of {what}s that is not empty")
-    return [(f"{path}, {what} {i}", item) for i, item in enumerate(found, start=1)]
+    values = read_json(path)
+    if not isinstance(values, list) or not values:
+        raise DataError(f"{path}: must be a JSON list of {noun}s that is not empty")
+    return [(f"{path}, {noun} {number}", value) for number, value in enumerate(values, start=1)]
 
 
-def _not_json(where: str, content: str, error: json.JSONDecodeError) -> DataError:
+def parse(model: type[R], where: str, value: object) -> R:
+    """Return a record as its model.
+
+    Raises:
+        DataError: a field is missing or of another type; the message names the first such field.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise DataError(_explain(where, error.errors()[0])) from None
+
+
+def name_record(where: str, value: object, key: str) -> str:
+    """Return `where` with the record's own identifier added, if the record has one."""
+    identifier = value.get(key) if isinstance(value, dict) else None
+    return where if identifier is None else f"{where} ({key} {identifier})"
+
+
+def text(where: str, value: object, key: str) -> str:
+    """Return the text under a key, without white space around it."""
+    return _check_field(where, value, key, check_text)
+
+
+def texts(where: str, value: object, key: str) -> tuple[str, ...]:
+    """Return the list of texts under a key, which may be an empty list."""
+    return _check_field(where, value, key, _check_texts)
+
+
+def items(where: str, value: object, key: str) -> list[tuple[str, object]]:
+    """Return (where, item) for each item of the list under a key, which must not be empty."""
+    values = _check_field(where, value, key, _check_not_empty)
+    return [(f"{where}, {key} {number}", item) for number, item in enumerate(values, start=1)]
+
+
+def _check_field(where: str, value: object, key: str, check: Callable[[object], T]) -> T:
+    if not isinstance(value, dict) or key not in value:
+        raise DataError(f"{where}: {key} is missing")
+    try:
+        return check(value[key])
+    except PydanticCustomError as error:
+        raise DataError(f"{where}: {key} {error.message()}") from None
+
+
+def one_of(*allowed: str) -> AfterValidator:
+    """Return a pydantic validator that allows only some texts."""
+
+    def check(value: str) -> str:
+        if value not in allowed:
+            raise wrong(f"must be {', '.join(allowed)}", value)
+        return value
+
+    return AfterValidator(check)
+
+
+def wrong(rule: str, value: object) -> PydanticCustomError:
+    """Return the error for a value that breaks a rule, such as "must be 0 or more"."""
+    context = {"rule": rule, "value": repr(value)[:_MAX_SHOWN]}
+    return PydanticCustomError("wrong", "{rule}, got {value}", context)
+
+
+def check_text(value: object) -> str:
+    """Return a text without white space around it; a pydantic validator."""
+    if not isinstance(value, str) or not value.strip():
+        raise wrong("must be text that is not empty", value)
+    return value.strip()
+
+
+def _check_texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(t, str) and t.strip() for t in value):
+        raise wrong("must be a list of texts, none of them empty", value)
+    return tuple(t.strip() for t in value)
+
+
+def _check_text_or_number(value: object) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else check_text(value)
+
+
+def _check_whole_number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise wrong("must be 0 or more", value)
+    return value
+
+
+def _check_not_empty(value: object) -> list[object]:
+    if not isinstance(value, list) or not value:
+        raise wrong("must be a list that is not empty", value)
+    return value
+
+
+Text = Annotated[str, BeforeValidator(check_text)]
+"""A text that is not empty."""
+Texts = Annotated[tuple[str, ...], BeforeValidator(_check_texts)]
+"""A list of texts that are not empty; the list may be empty."""
+TextOrNumber = Annotated[str, BeforeValidator(_check_text_or_number)]
+"""A text, or a number as text: published answers such as a year may have no quotes."""
+WholeNumber = Annotated[int, BeforeValidator(_check_whole_number)]
+"""A count or an index: 0 or more."""
+NOT_EMPTY = BeforeValidator(_check_not_empty)
+"""A mark for a list of records that must not be empty."""
+IS_TRUE = BeforeValidator(lambda value: value is True)
+"""A mark for a flag that is false unless the file has it as true."""
+
+
+def _explain(where: str, error: ErrorDetails) -> str:
+    """Return pydantic's error as one line: where, which field, what is wrong, and what was found.
+
+    Items of lists count from 1, as lines do.
+    """
+    keys: list[str] = []
+    for part in error["loc"]:
+        if isinstance(part, int):
+            where, keys = f"{where}, {'.'.join(keys) or 'item'} {part + 1}", []
+        else:
+            keys.append(part)
+    value = repr(error["input"])[:_MAX_SHOWN]
+    problem = {
+        "missing": "is missing",
+        "model_type": f"must be a JSON object, got {value}",
+        "dict_type": f"must be a JSON object, got {value}",
+        "list_type": f"must be a list, got {value}",
+        "tuple_type": f"must be a list, got {value}",
+        "string_type": f"must be text, got {value}",
+        "bool_type": f"must be true or false, got {value}",
+    }.get(error["type"], error["msg"])
+    return f"{where}: {' '.join(['.'.join(keys), problem]).strip()}"
+
+
+def _json_error(where: str, content: str, error: json.JSONDecodeError) -> DataError:
     body = content.rstrip()
-    is_cut = error.pos >= len(body) or body[-1] not in "]}"
-    hint = "; it ends in the middle, as if half-downloaded: download it again" if is_cut else ""
-    return DataError(f"{where}: not JSON: {error.msg}{hint}")
+    is_truncated = error.pos >= len(body) or body[-1] not in "]}"
+    hint = "; it ends in the middle, as if half-downloaded: download it again"
+    return DataError(f"{where}: not JSON: {error.msg}{hint if is_truncated else ''}")

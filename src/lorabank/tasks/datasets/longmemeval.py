@@ -3,27 +3,31 @@
 A JSON list of 500 questions, each with its own history: `{question_id, question_type, question,
 answer, question_date, haystack_session_ids, haystack_dates, haystack_sessions,
 answer_session_ids}`; a turn is `{role, content}`, with `has_answer` where it is evidence. An id
-that ends in `_abs` asks what was never told. The files `longmemeval_oracle.json` (evidence alone),
-`longmemeval_s_cleaned.json` (115K tokens) and `longmemeval_m_cleaned.json` (500 chats) are on the
-Hugging Face hub, data set `xiaowu0162/longmemeval-cleaned`; the first S and M, without "cleaned",
-have chats that contradict the answers. From arXiv:2410.10813 (MIT). Judged in `longmemeval_judge`.
+that ends in `_abs` asks for something that the user never told. The files
+`longmemeval_oracle.json` (evidence alone), `longmemeval_s_cleaned.json` (115K tokens) and
+`longmemeval_m_cleaned.json` (500 chats) are on the Hugging Face hub, data set
+`xiaowu0162/longmemeval-cleaned`; the first S and M, without "cleaned", have chats that contradict
+the answers. From arXiv:2410.10813 (MIT).
 """
 
 import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from lorabank.errors import DataError
 from lorabank.tasks.datasets import checksums, fields
 from lorabank.tasks.datasets import long_documents as longdoc
+from lorabank.tasks.datasets.fields import Text, TextOrNumber, Texts
 from lorabank.tasks.datasets.long_documents import LongDocument, LongQuestion
 
-PREFERENCE = "single-session-preference"
 N_QUESTIONS = {
     "single-session-user": 70,
     "single-session-assistant": 56,
-    PREFERENCE: 30,
+    "single-session-preference": 30,
     "multi-session": 133,
     "temporal-reasoning": 133,
     "knowledge-update": 78,
@@ -36,104 +40,135 @@ PUBLISHED = {
 ABSTENTION = "_abs"
 
 _DATE = re.compile(r"\d{4}/\d\d/\d\d \(\w{3}\) \d\d:\d\d")  # sorts as text
-_ROLES = ("user", "assistant")
 
 
-@dataclass(frozen=True, slots=True)
-class LongMemEvalTurn:
-    """What is said at a time."""
+def _check_date(value: str) -> str:
+    if not _DATE.fullmatch(value):
+        raise fields.wrong("must be a date in the form 2023/05/30 (Tue) 21:56", value)
+    return value
 
-    role: str
-    text: str
+
+Date = Annotated[Text, AfterValidator(_check_date)]
+
+
+class LongMemEvalTurn(fields.Record):
+    """A message of a chat."""
+
+    role: Annotated[Text, fields.one_of("user", "assistant")]
+    text: Annotated[str, AfterValidator(str.strip)] = Field(alias="content")
     """Empty in a few turns of the published files."""
-    is_evidence: bool
+    is_evidence: Annotated[bool, fields.IS_TRUE] = Field(False, alias="has_answer")
 
 
 @dataclass(frozen=True, slots=True)
 class LongMemEvalSession:
-    """One chat. In 13 histories of S one stands twice, at two dates."""
+    """A chat. In 13 histories of the S file one chat occurs twice, at two dates."""
 
     id: str
     date: str
-    """"2023/05/30 (Tue) 21:56"."""
+    """In the form "2023/05/30 (Tue) 21:56"."""
     turns: tuple[LongMemEvalTurn, ...]
+
+
+class _Question(fields.Record):
+    question_id: Text
+    question_type: Annotated[Text, fields.one_of(*N_QUESTIONS)]
+    question: Text
+    answer: TextOrNumber
+    question_date: Date
+    haystack_session_ids: Texts
+    haystack_dates: list[Date]
+    haystack_sessions: Annotated[list[list[LongMemEvalTurn]], fields.NOT_EMPTY]
+    answer_session_ids: Texts
 
 
 @dataclass(frozen=True, slots=True)
 class LongMemEvalQuestion:
-    """What is asked, with the history it is asked about."""
+    """A question with the history it is asked about."""
 
     id: str
     type: str
     question: str
     answer: str
-    """For a preference what a good reply heeds; for what was never told why it has no answer."""
+    """For a preference, what a good reply respects; for an abstention, why there is no answer."""
     date: str
     sessions: tuple[LongMemEvalSession, ...]
-    """By date."""
+    """Chats of the history, by date."""
     evidence: tuple[str, ...]
-    """Ids of sessions."""
+    """Ids of the sessions that prove the answer."""
 
     @property
     def is_abstention(self) -> bool:
+        """Return whether the question asks for something that the user never told."""
         return self.id.endswith(ABSTENTION)
 
 
-def read_questions(path: Path, *, is_other: bool = False) -> list[LongMemEvalQuestion]:
-    """The questions of a file, in file order.
+def read_questions(path: Path, *, allow_other_version: bool = False) -> list[LongMemEvalQuestion]:
+    """Read the questions of a file, in file order.
 
     Args:
-        is_other: allow other than the published files, such as a part of one, or the first S and M.
+        allow_other_version: accept another file than those published, such as a part of one, or
+            the first S and M.
 
     Raises:
-        DataError: a file that cannot be read, is half-downloaded, altered or not as its checksum, a
-            field that is missing or none of its values, sessions without an id or a date each,
-            evidence that is not in the history, an id that stands twice, or other numbers of
-            questions.
+        DataError: the file cannot be read, is half-downloaded, altered or not as its checksum, a
+            field is missing or has a value it cannot have, a session lacks its id or date,
+            evidence is not in the history, an id occurs twice, or the numbers of questions differ
+            from those published.
     """
     checksums.verify(path.parent)
-    questions = [_read_question(where, raw) for where, raw in fields.records(path, "question")]
-    longdoc.refuse_duplicates(path, "question_id", (one.id for one in questions))
-    if not is_other:
-        had = Counter(one.type for one in questions)
-        if had != N_QUESTIONS:
+    questions = [_read_question(where, raw) for where, raw in fields.read_records(path, "question")]
+    longdoc.refuse_duplicates(path, "question_id", (question.id for question in questions))
+    if not allow_other_version:
+        counts = Counter(question.type for question in questions)
+        if counts != N_QUESTIONS:
             raise DataError(
-                f"{path}: must have {sum(N_QUESTIONS.values())} questions, {_listed(N_QUESTIONS)}, "
-                f"got {_listed(had)}; it is a part: download it again, or say is_other"
+                f"{path}: must have {sum(N_QUESTIONS.values())} questions, "
+                f"{_list_counts(N_QUESTIONS)}, got {_list_counts(counts)}; it is a part: download "
+                "it again, or pass allow_other_version"
             )
         checksums.verify_published(path, PUBLISHED)
     return questions
 
 
-def to_document(one: LongMemEvalQuestion) -> LongDocument:
-    """The history, chats with their dates, and the one question about it."""
-    text = "\n\n".join(map(_session_text, one.sessions))
-    prompt = longdoc.format_question(one.question, f"Today is {one.date}.")
-    answers = () if one.is_abstention else (one.answer,)
-    asked = LongQuestion(prompt, answers, (), one.type, one.evidence)
-    return LongDocument(one.id, f"Chats before {one.date}", text, (asked,))
+def to_document(question: LongMemEvalQuestion) -> LongDocument:
+    """Return the history as a text, chats with their dates, with the one question about it."""
+    text = "\n\n".join(map(_render_session, question.sessions))
+    prompt = longdoc.format_question(question.question, f"Today is {question.date}.")
+    answers = () if question.is_abstention else (question.answer,)
+    long_question = LongQuestion(prompt, answers, (), question.type, question.evidence)
+    return LongDocument(question.id, f"Chats before {question.date}", text, (long_question,))
 
 
-def _session_text(session: LongMemEvalSession) -> str:
+def _render_session(session: LongMemEvalSession) -> str:
     turns = [f"{turn.role.title()}: {turn.text}" for turn in session.turns]
     return "\n".join([f"Chat of {session.date}", *turns])
 
 
 def _read_question(where: str, raw: object) -> LongMemEvalQuestion:
-    name, kind = fields.text(where, raw, "question_id"), fields.text(where, raw, "question_type")
-    where = f"{where} ({name})"
-    if kind not in N_QUESTIONS:
-        raise DataError(f"{where}: question_type must be {', '.join(N_QUESTIONS)}, got {kind!r}")
+    where = fields.name_record(where, raw, "question_id")
+    record = fields.parse(_Question, where, raw)
+    ids, dates = record.haystack_session_ids, record.haystack_dates
+    chats = record.haystack_sessions
+    if not len(ids) == len(dates) == len(chats):
+        raise DataError(
+            f"{where}: each of {len(chats)} sessions must have an id and a date, got {len(ids)} "
+            f"ids and {len(dates)} dates"
+        )
+    sessions = [
+        LongMemEvalSession(session_id, date, tuple(turns))
+        for session_id, date, turns in zip(ids, dates, chats, strict=True)
+    ]
     question = LongMemEvalQuestion(
-        name,
-        kind,
-        fields.text(where, raw, "question"),
-        fields.text_or_number(where, raw, "answer"),
-        _date(where, fields.text(where, raw, "question_date")),
-        _read_sessions(where, raw),
-        fields.texts(where, raw, "answer_session_ids"),
+        record.question_id,
+        record.question_type,
+        record.question,
+        record.answer,
+        record.question_date,
+        tuple(sorted(sessions, key=lambda session: session.date)),
+        record.answer_session_ids,
     )
-    lost = set(question.evidence) - {session.id for session in question.sessions}
+    lost = set(question.evidence) - set(ids)
     if lost and not question.is_abstention:
         raise DataError(
             f"{where}: answer session {min(lost)} is not in the history; one of the two has been "
@@ -142,43 +177,5 @@ def _read_question(where: str, raw: object) -> LongMemEvalQuestion:
     return question
 
 
-def _read_sessions(where: str, raw: object) -> tuple[LongMemEvalSession, ...]:
-    ids, dates = (fields.texts(where, raw, f"haystack_{k}") for k in ("session_ids", "dates"))
-    chats = fields.items(where, raw, "haystack_sessions")
-    if not len(ids) == len(dates) == len(chats):
-        raise DataError(
-            f"{where}: each of {len(chats)} sessions must have an id and a date, got {len(ids)} "
-            f"ids and {len(dates)} dates"
-        )
-    sessions = [
-        LongMemEvalSession(name, _date(at, date), _read_turns(at, chat))
-        for name, date, (at, chat) in zip(ids, dates, chats, strict=True)
-    ]
-    return tuple(sorted(sessions, key=lambda one: one.date))
-
-
-def _read_turns(where: str, chat: object) -> tuple[LongMemEvalTurn, ...]:
-    if not isinstance(chat, list):
-        raise DataError(f"{where}: must be a list of turns, got {str(chat)[:40]}")
-    return tuple(_read_turn(f"{where}, turn {i}", turn) for i, turn in enumerate(chat, start=1))
-
-
-def _read_turn(where: str, raw: object) -> LongMemEvalTurn:
-    role, said = fields.text(where, raw, "role"), fields.field(where, raw, "content")
-    if role not in _ROLES:
-        raise DataError(f"{where}: role must be {' or '.join(_ROLES)}, got {role!r}")
-    if not isinstance(said, str):
-        raise DataError(f"{where}: content must be text, got {str(said)[:40]}")
-    return LongMemEvalTurn(
-        role, said.strip(), isinstance(raw, dict) and raw.get("has_answer") is True
-    )
-
-
-def _date(where: str, text: str) -> str:
-    if not _DATE.fullmatch(text):
-        raise DataError(f"{where}: a date must be as 2023/05/30 (Tue) 21:56, got {text!r}")
-    return text
-
-
-def _listed(counts: dict[str, int]) -> str:
+def _list_counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))

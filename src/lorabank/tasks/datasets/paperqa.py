@@ -1,12 +1,12 @@
-"""PaperQA: what a paper's introduction says, asked ten times at each of three levels.
+"""PaperQA: introductions of papers, with ten questions at each of three levels.
 
 A folder holds `paperQA.json` (papers, each with an introduction and 30 evaluation questions: 10 on
 stated facts, 10 on relations between them, 10 on the argument) and for each paper
 `paper_{id}_QA40.jsonl`, 40 pairs to train on, from another writer than the evaluation questions.
 
 The training questions begin with the number of their paper, and arXiv:2603.01097 puts it before
-the evaluation questions too, routed or not. That gives the right module away, so it is taken off
-here; `add_prefix` puts it back for a comparison with the published numbers.
+the evaluation questions too. The number gives the right module away, so it is removed here;
+`with_prefix` puts it back to compare with the published numbers.
 """
 
 import re
@@ -14,9 +14,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 from lorabank.errors import DataError
 from lorabank.tasks.datasets import fields
+from lorabank.tasks.datasets.fields import Text, WholeNumber
 from lorabank.tasks.examples import Example, Message, from_pair
 
 LEVELS = (1, 2, 3)
@@ -26,9 +28,25 @@ N_TRAIN = 40
 _PREFIX = re.compile(r"(?:In the Paper ID (\d+),|\[Paper ID: (\d+)\])\s*")  # natural, bracket
 
 
+class _Pair(fields.Record):
+    question: Text
+    answer: Text
+
+
+class _TestPair(_Pair):
+    level: WholeNumber
+
+
+class _Paper(fields.Record):
+    id: WholeNumber
+    title: Text
+    introduction: Text
+    QA: Annotated[list[_TestPair], fields.NOT_EMPTY]
+
+
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """One document with what to train on and what to ask."""
+    """A paper with what to train on and what to ask."""
 
     id: int
     title: str
@@ -36,42 +54,43 @@ class Paper:
     train: tuple[Example, ...]
     test: tuple[Example, ...]
     levels: tuple[int, ...]
-    """Of each test question: 1 recall, 2 comprehension, 3 logical structure."""
+    """Level of each test question: 1 recall, 2 comprehension, 3 logical structure."""
 
 
 def read_papers(folder: Path, *, with_prefix: bool = False) -> list[Paper]:
-    """The papers of a folder, in the order of `paperQA.json`.
+    """Read the papers of a folder, in the order of `paperQA.json`.
 
     Args:
         with_prefix: begin every question, of training and test, with its paper's number.
 
     Raises:
-        DataError: a file that is missing or not in its published form, a paper that stands twice,
-            other than 40 pairs or 10 questions a level, a training question of another paper, a
-            question that stands twice, or in training and test.
+        DataError: a file is missing or not in its published form, a paper occurs twice, a paper
+            has other than 40 pairs or 10 questions a level, a training question names another
+            paper, or a question occurs twice, or in training and test.
     """
     path = folder / "paperQA.json"
-    raw = fields.read_json(path)
-    if not isinstance(raw, list) or not raw:
-        raise DataError(f"{path}: must be a JSON list of papers that is not empty")
-    papers = [_read_paper(folder, f"{path}, paper {i}", one) for i, one in enumerate(raw, start=1)]
-    ids = Counter(paper.id for paper in papers)
-    if twice := [i for i, times in ids.items() if times > 1]:
-        raise DataError(f"{path}: id {twice[0]} stands {ids[twice[0]]} times; keep one paper of it")
+    papers = [_read_paper(folder, where, raw) for where, raw in fields.read_records(path, "paper")]
+    counts = Counter(paper.id for paper in papers)
+    if repeated := [paper_id for paper_id, times in counts.items() if times > 1]:
+        raise DataError(
+            f"{path}: id {repeated[0]} occurs {counts[repeated[0]]} times; keep one paper of it"
+        )
     for file in sorted(folder.glob("paper_*_QA40.jsonl")):
-        if file.name not in {_train_name(i) for i in ids}:
+        if file.name not in {_train_name(paper_id) for paper_id in counts}:
             raise DataError(f"{file}: its paper is not in {path.name}; the two must be of one set")
-    return [add_prefix(paper) for paper in papers] if with_prefix else papers
+    return list(map(_add_prefix, papers)) if with_prefix else papers
 
 
-def add_prefix(paper: Paper) -> Paper:
-    """The same paper, its number before every question, as published."""
+def _add_prefix(paper: Paper) -> Paper:
+    """Return the same paper with its number before every question, as published."""
     return replace(
-        paper, train=_prefixed(paper.id, paper.train), test=_prefixed(paper.id, paper.test)
+        paper,
+        train=_prefix_questions(paper.id, paper.train),
+        test=_prefix_questions(paper.id, paper.test),
     )
 
 
-def _prefixed(paper_id: int, examples: Iterable[Example]) -> tuple[Example, ...]:
+def _prefix_questions(paper_id: int, examples: Iterable[Example]) -> tuple[Example, ...]:
     return tuple(
         Example(
             (*e.prompt[:-1], Message("user", f"In the Paper ID {paper_id}, {e.question}")), e.answer
@@ -81,41 +100,49 @@ def _prefixed(paper_id: int, examples: Iterable[Example]) -> tuple[Example, ...]
 
 
 def _read_paper(folder: Path, where: str, raw: object) -> Paper:
-    paper_id = fields.whole_number(where, raw, "id")
-    where = f"{where} (id {paper_id})"
-    title, introduction = fields.text(where, raw, "title"), fields.text(where, raw, "introduction")
-    questions = fields.items(where, raw, "QA")
-    levels = tuple(fields.whole_number(at, one, "level") for at, one in questions)
+    where = fields.name_record(where, raw, "id")
+    record = fields.parse(_Paper, where, raw)
+    levels = tuple(pair.level for pair in record.QA)
     if Counter(levels) != dict.fromkeys(LEVELS, N_PER_LEVEL):
-        had = ", ".join(f"{n} of level {level}" for level, n in sorted(Counter(levels).items()))
+        counts = ", ".join(f"{n} of level {level}" for level, n in sorted(Counter(levels).items()))
         raise DataError(
-            f"{where}: QA must have {N_PER_LEVEL} questions of each level 1, 2, 3, got {had}"
+            f"{where}: QA must have {N_PER_LEVEL} questions of each level 1, 2, 3, got {counts}"
         )
-    asked: dict[str, str] = {}
-    test = tuple(_read_pair(at, one, paper_id, asked) for at, one in questions)
-    path = folder / _train_name(paper_id)
-    train = tuple(
-        _read_pair(f"{path}, line {line}", one, paper_id, asked)
-        for line, one in fields.read_lines(path)
+    first_places: dict[str, str] = {}
+    test = tuple(
+        _to_example(f"{where}, QA {number}", pair, record.id, first_places)
+        for number, pair in enumerate(record.QA, start=1)
     )
+    path = folder / _train_name(record.id)
+    train = []
+    for line, row in fields.read_lines(path):
+        pair = fields.parse(_Pair, f"{path}, line {line}", row)
+        train.append(_to_example(f"{path}, line {line}", pair, record.id, first_places))
     if len(train) != N_TRAIN:
-        raise DataError(f"{path}: must have {N_TRAIN} questions, got {len(train)}; take it whole")
-    return Paper(paper_id, title, introduction, train, test, levels)
+        raise DataError(
+            f"{path}: must have {N_TRAIN} questions, got {len(train)}; take the whole file"
+        )
+    return Paper(record.id, record.title, record.introduction, tuple(train), test, levels)
 
 
-def _read_pair(where: str, raw: object, paper_id: int, asked: dict[str, str]) -> Example:
-    """A pair without its prefix; `asked` is where each question of this paper stood first."""
-    question = fields.text(where, raw, "question")
-    if found := _PREFIX.match(question):
-        if int(found[1] or found[2]) != paper_id:
-            raise DataError(f"{where}: the question is of another paper: {found[0].strip()!r}")
-        question = question[found.end() :]
+def _to_example(where: str, pair: _Pair, paper_id: int, first_places: dict[str, str]) -> Example:
+    """Return a pair without its prefix.
+
+    Args:
+        first_places: where each question of this paper occurred first; this question is added.
+    """
+    question = pair.question
+    if prefix := _PREFIX.match(question):
+        if int(prefix[1] or prefix[2]) != paper_id:
+            raise DataError(f"{where}: the question is of another paper: {prefix[0].strip()!r}")
+        question = question[prefix.end() :]
     if not question:
         raise DataError(f"{where}: question is only its prefix; the file has been altered")
-    if question in asked:
-        raise DataError(f"{where}: asks what {asked[question]} asks: {question[:60]!r}; keep one")
-    asked[question] = where
-    return from_pair(question, fields.text(where, raw, "answer"))
+    if question in first_places:
+        first = first_places[question]
+        raise DataError(f"{where}: asks what {first} asks: {question[:60]!r}; keep one")
+    first_places[question] = where
+    return from_pair(question, pair.answer)
 
 
 def _train_name(paper_id: int) -> str:

@@ -4,7 +4,7 @@ Read from a folder, `source/article_{i}.txt` and `eval/article_{i}.jsonl` with `
 answer, hard}` on each line, or from one JSONL file of rows `{article, question, options, answer,
 hard}`, whose articles are numbered in the order of their texts. `answer` counts options from 0.
 From arXiv:2112.08608 (questions CC BY 4.0); the validation part has 115 articles and 2,086
-questions. Replies are read by `letters`, in the published way or a right one.
+questions. `letters.letter` reads which option a reply chooses.
 """
 
 from collections import Counter
@@ -12,29 +12,52 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Annotated
+
+from pydantic import AfterValidator, StrictBool
 
 from lorabank.errors import DataError, UsageError
 from lorabank.tasks.datasets import checksums, fields
+from lorabank.tasks.datasets.fields import Text, Texts, WholeNumber
 from lorabank.tasks.examples import Example, from_pair
 from lorabank.tasks.scoring.letters import LETTERS
 
 N_ARTICLES, N_QUESTIONS = 115, 2086
 
 
+def _check_options(options: tuple[str, ...]) -> tuple[str, ...]:
+    if len(options) != len(LETTERS):
+        raise fields.wrong(f"must be {len(LETTERS)} texts", len(options))
+    return options
+
+
+def _check_answer(answer: int) -> int:
+    if answer >= len(LETTERS):
+        raise fields.wrong(f"must be 0..{len(LETTERS) - 1}", answer)
+    return answer
+
+
+class _Question(fields.Record):
+    question: Text
+    options: Annotated[Texts, AfterValidator(_check_options)]
+    answer: Annotated[WholeNumber, AfterValidator(_check_answer)]
+    hard: StrictBool
+
+
 @dataclass(frozen=True, slots=True)
 class QualityQuestion:
-    """One question with its four options."""
+    """A question with its four options."""
 
     question: str
     options: tuple[str, ...]
     answer: str
-    """A letter."""
+    """Letter of the right option."""
     is_hard: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """One document."""
+    """An article with the questions about it."""
 
     number: int
     text: str
@@ -43,87 +66,92 @@ class Article:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Share right, 0..1: the mean over articles of theirs, as published."""
+    """Shares of right answers, 0..1: means over articles of each article's share, as published."""
 
     all: float
     hard: float | None
-    """Over articles that have a hard question; None if none has."""
+    """Mean over the articles that have a hard question; None if none has."""
 
 
-def read_articles(path: Path, *, is_part: bool = False) -> list[Article]:
-    """The articles of a folder or file, by number.
+def read_articles(path: Path, *, allow_other_version: bool = False) -> list[Article]:
+    """Read the articles of a folder or file, by number.
 
     Args:
-        is_part: allow other than the 115 articles and 2,086 questions of the validation part.
+        allow_other_version: accept other than the 115 articles and 2,086 questions of the
+            validation part.
 
     Raises:
-        DataError: a file that is missing, cannot be read or is not as its checksum, a field that is
-            missing or of another type, an answer that is no option, an article that stands twice,
-            or another number of articles or questions.
+        DataError: a file is missing, cannot be read or is not as its checksum, a field is missing
+            or of another type, an answer is not an option, an article occurs twice, or the numbers
+            of articles and questions differ from those published.
     """
     checksums.verify(path if path.is_dir() else path.parent)
-    articles = _from_folder(path) if path.is_dir() else _from_file(path)
+    articles = _read_folder(path) if path.is_dir() else _read_file(path)
     texts = Counter(article.text for article in articles)
-    if twice := [one.number for one in articles if texts[one.text] > 1]:
-        raise DataError(f"{path}: articles {twice[0]} and {twice[1]} are one text; keep one")
+    if repeated := [article.number for article in articles if texts[article.text] > 1]:
+        raise DataError(
+            f"{path}: articles {repeated[0]} and {repeated[1]} are one text; keep one of them"
+        )
     n_questions = sum(len(article.questions) for article in articles)
-    if not is_part and (len(articles), n_questions) != (N_ARTICLES, N_QUESTIONS):
+    is_whole = (len(articles), n_questions) == (N_ARTICLES, N_QUESTIONS)
+    if not allow_other_version and not is_whole:
         raise DataError(
             f"{path}: the validation part has {N_ARTICLES} articles and {N_QUESTIONS:,} questions, "
-            f"got {len(articles):,} and {n_questions:,}; download it again, or say is_part"
+            f"got {len(articles):,} and {n_questions:,}; download it again, or pass "
+            "allow_other_version"
         )
     return articles
 
 
 def to_example(question: QualityQuestion) -> Example:
-    """Asked for the letter alone."""
-    options = [f"{of}: {text}" for of, text in zip(LETTERS, question.options, strict=True)]
+    """Return the example that asks for the letter alone."""
+    options = [f"{letter}: {text}" for letter, text in zip(LETTERS, question.options, strict=True)]
     task = "Reply with the letter of the correct option and nothing else."
     return from_pair("\n".join([question.question, *options, task]), question.answer)
 
 
 def accuracy(articles: Sequence[Article], chosen: Sequence[Sequence[str | None]]) -> Accuracy:
-    """How many letters are right.
+    """Return the share of questions answered with the right letter.
 
     Args:
-        chosen: the letters of each article's replies, as either rule of `letters` reads them.
+        chosen: for each article, the letter that each reply chooses, None where it chooses none.
 
     Raises:
-        UsageError: no articles, or other than one letter for each question: a question that was
-            not asked is not one answered wrong.
+        UsageError: there are no articles, or the numbers of letters and questions differ: a
+            question that was not asked is not one that was answered wrong.
     """
-    wanted = [len(article.questions) for article in articles]
-    if not wanted or [len(letters) for letters in chosen] != wanted:
+    n_questions = [len(article.questions) for article in articles]
+    if not n_questions or [len(letters) for letters in chosen] != n_questions:
         raise UsageError(
-            f"each of {sum(wanted):,} questions of {len(wanted)} articles, one at least, must have "
-            f"a letter or None, got {sum(map(len, chosen)):,} for {len(chosen)} articles"
+            f"each of {sum(n_questions):,} questions of {len(articles)} articles, one at least, "
+            f"must have a letter or None, got {sum(map(len, chosen)):,} for {len(chosen)} articles"
         )
-    rights = [
-        [(one.is_hard, one.answer == letter) for one, letter in zip(a.questions, of, strict=True)]
-        for a, of in zip(articles, chosen, strict=True)
-    ]
-    hard = [right for of in rights if (right := [ok for is_hard, ok in of if is_hard])]
-    return Accuracy(_macro([[ok for _, ok in of] for of in rights]), _macro(hard) if hard else None)
+    all_shares, hard_shares = [], []
+    for article, letters in zip(articles, chosen, strict=True):
+        pairs = list(zip(article.questions, letters, strict=True))
+        all_shares.append(fmean(question.answer == letter for question, letter in pairs))
+        if hard := [question.answer == letter for question, letter in pairs if question.is_hard]:
+            hard_shares.append(fmean(hard))
+    return Accuracy(fmean(all_shares), fmean(hard_shares) if hard_shares else None)
 
 
-def _macro(rights: Iterable[Sequence[bool]]) -> float:
-    return fmean(fmean(of) for of in rights)
-
-
-def _from_folder(folder: Path) -> list[Article]:
-    numbers = _numbers(folder / "source", ".txt")
-    if numbers != (asked := _numbers(folder / "eval", ".jsonl")):
-        odd = min(set(numbers) ^ set(asked))
+def _read_folder(folder: Path) -> list[Article]:
+    numbers = _list_numbers(folder / "source", ".txt")
+    if unmatched := set(numbers) ^ set(_list_numbers(folder / "eval", ".jsonl")):
         raise DataError(
-            f"{folder}: source and eval must have the same articles, article {odd} is in one alone"
+            f"{folder}: source and eval must have the same articles, article {min(unmatched)} is "
+            "in one alone"
         )
     return [_read_article(folder, number) for number in numbers]
 
 
-def _numbers(folder: Path, suffix: str) -> list[int]:
+def _list_numbers(folder: Path, suffix: str) -> list[int]:
+    """Return the numbers of the articles that have a file in a folder, sorted."""
     names = [path.stem.removeprefix("article_") for path in folder.glob(f"article_*{suffix}")]
-    if odd := [name for name in names if not name.isdecimal()]:
-        raise DataError(f"{folder}/article_{odd[0]}{suffix}: must be article_, a number, {suffix}")
+    if wrong := [name for name in names if not name.isdecimal()]:
+        raise DataError(
+            f"{folder}/article_{wrong[0]}{suffix}: must be article_, a number, {suffix}"
+        )
     if not names:
         raise DataError(f"{folder}: no files article_0{suffix}, article_1{suffix}, … in it")
     return sorted(map(int, names))
@@ -134,35 +162,29 @@ def _read_article(folder: Path, number: int) -> Article:
     path = folder / "eval" / f"article_{number}.jsonl"
     if not (text := fields.read_text(source).strip()):
         raise DataError(f"{source}: must be the text of an article, is empty")
-    asked = [(f"{path}, line {line}", raw) for line, raw in fields.read_lines(path)]
-    if not asked:
-        raise DataError(f"{path}: no questions in it; give one line for each")
-    return _article(number, text, asked)
+    records = [(f"{path}, line {line}", raw) for line, raw in fields.read_lines(path)]
+    if not records:
+        raise DataError(f"{path}: no questions in it; write one line for each")
+    return _make_article(number, text, records)
 
 
-def _from_file(path: Path) -> list[Article]:
-    rows: dict[str, list[tuple[str, dict[str, object]]]] = {}
+def _read_file(path: Path) -> list[Article]:
+    by_text: dict[str, list[tuple[str, dict[str, object]]]] = {}
     for line, raw in fields.read_lines(path):
         where = f"{path}, line {line}"
-        rows.setdefault(fields.text(where, raw, "article"), []).append((where, raw))
-    if not rows:
-        raise DataError(f"{path}: no questions in it; give one line for each")
-    return [_article(number, text, rows[text]) for number, text in enumerate(sorted(rows))]
+        by_text.setdefault(fields.text(where, raw, "article"), []).append((where, raw))
+    if not by_text:
+        raise DataError(f"{path}: no questions in it; write one line for each")
+    return [
+        _make_article(number, text, by_text[text]) for number, text in enumerate(sorted(by_text))
+    ]
 
 
-def _article(number: int, text: str, asked: Iterable[tuple[str, object]]) -> Article:
-    """Its questions as they stand, if one should stand twice."""
-    return Article(number, text, tuple(_read_question(where, raw) for where, raw in asked))
+def _make_article(number: int, text: str, records: Iterable[tuple[str, object]]) -> Article:
+    """Return an article with its questions as they stand; one may occur twice."""
+    return Article(number, text, tuple(_read_question(where, raw) for where, raw in records))
 
 
 def _read_question(where: str, raw: object) -> QualityQuestion:
-    question, options = fields.text(where, raw, "question"), fields.texts(where, raw, "options")
-    if len(options) != len(LETTERS):
-        raise DataError(f"{where}: options must be {len(LETTERS)} texts, got {len(options)}")
-    answer = fields.whole_number(where, raw, "answer")
-    if answer >= len(options):
-        raise DataError(f"{where}: answer must be 0..{len(options) - 1}, got {answer}")
-    is_hard = fields.field(where, raw, "hard")
-    if not isinstance(is_hard, bool):
-        raise DataError(f"{where}: hard must be true or false, got {is_hard!r}")
-    return QualityQuestion(question, options, LETTERS[answer], is_hard)
+    record = fields.parse(_Question, where, raw)
+    return QualityQuestion(record.question, record.options, LETTERS[record.answer], record.hard)

@@ -1,89 +1,89 @@
 """SQuAD: Wikipedia passages, each with the questions people asked about it.
 
-A JSONL file, one passage a line: `{title, context, questions: [{question, answer}, …]}`, with `id`
-in the file of all passages and with `completions` in files of synthetic training texts, where a
-model was given the passage and asked for implications, rewrites or questions with answers of its
-own. Passages and questions from SQuAD 1.1 (arXiv:1606.05250, CC BY-SA 4.0), completions from
-SEAL (arXiv:2506.10943).
+A JSONL file, one passage a line: `{title, context, questions: [{question, answer}, …]}`. The file
+of all passages has an `id` on each line. Files of synthetic training texts have `completions`:
+texts that a model wrote when given the passage and asked for implications, rewrites, or questions
+with answers. Passages and questions from SQuAD 1.1 (arXiv:1606.05250, CC BY-SA 4.0), completions
+from SEAL (arXiv:2506.10943).
 """
 
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from lorabank.errors import DataError
 from lorabank.tasks.datasets import fields
+from lorabank.tasks.datasets.fields import Text, Texts, WholeNumber
 from lorabank.tasks.examples import Example, from_pair
+
+
+class _Pair(fields.Record):
+    question: Text
+    answer: Text
+
+
+class _Passage(fields.Record):
+    context: Text
+    questions: Annotated[list[_Pair], fields.NOT_EMPTY]
+    id: WholeNumber = -1  # not in files of completions
+    title: Text
+    completions: Texts = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One passage with its questions, and the texts written from it where the file has them."""
+    """A passage with its questions, and the texts written from it where the file has them."""
 
     id: int
-    """The file's; its place in the file, from 0, where the file gives none."""
+    """Id in the file; where the file has none, the passage's index in it, from 0."""
     title: str
-    """Of the article, which many passages share."""
+    """Title of the article, which many passages share."""
     text: str
     questions: tuple[Example, ...]
-    """As they stand: a question may come twice, with the same answer or another."""
+    """Questions as they stand: one may occur twice, with the same answer or another."""
     completions: tuple[str, ...] = ()
-    """What a model wrote, one text for each time it was asked."""
+    """Texts that a model wrote, one for each time it was asked."""
 
 
 def read_passages(path: Path) -> list[Passage]:
-    """The passages of a file, in file order.
+    """Read the passages of a file, in file order.
 
-    Files of completions give no ids, so theirs count places and mean other passages than the ids
-    of the file of all; match those by `text`.
+    Files of completions have no ids. Their indices are not the ids of the file of all passages;
+    match the two by `text`.
 
     Raises:
-        DataError: a file that cannot be read, a field that is missing or empty, an answer that its
-            passage does not contain, a passage or an id that stands twice.
+        DataError: the file cannot be read, a field is missing or empty, a passage does not contain
+            an answer, or a passage or an id occurs twice.
     """
     passages = [
-        _read_passage(place, f"{path}, line {line}", raw)
-        for place, (line, raw) in enumerate(fields.read_lines(path))
+        _read_passage(index, f"{path}, line {line}", raw)
+        for index, (line, raw) in enumerate(fields.read_lines(path))
     ]
     if not passages:
-        raise DataError(f"{path}: no passages in it; give one line for each")
+        raise DataError(f"{path}: no passages in it; write one line for each")
     ids = Counter(passage.id for passage in passages)
-    bodies = Counter(passage.text for passage in passages)
+    texts = Counter(passage.text for passage in passages)
     for passage in passages:
         if ids[passage.id] > 1:
-            raise DataError(f"{path}: id {passage.id} stands {ids[passage.id]} times; keep one")
-        if bodies[passage.text] > 1:
-            raise DataError(f"{path}: a passage stands twice: {passage.text[:60]!r}; keep one")
+            raise DataError(f"{path}: id {passage.id} occurs {ids[passage.id]} times; keep one")
+        if texts[passage.text] > 1:
+            raise DataError(f"{path}: a passage occurs twice: {passage.text[:60]!r}; keep one")
     return passages
 
 
-def gold_answers(passage: Passage) -> dict[str, tuple[str, ...]]:
-    """Each question once, in the order first asked, with every answer given to it.
-
-    To train on, where each prompt may stand once, take the first answer; to score, all of them.
-    """
-    found: dict[str, dict[str, None]] = {}
-    for example in passage.questions:
-        found.setdefault(example.question, {})[example.answer] = None
-    return {question: tuple(answers) for question, answers in found.items()}
-
-
-def _read_passage(place: int, where: str, raw: dict[str, object]) -> Passage:
-    context = fields.text(where, raw, "context")
-    questions = tuple(
-        from_pair(fields.text(at, one, "question"), fields.text(at, one, "answer"))
-        for at, one in fields.items(where, raw, "questions")
-    )
-    for n, example in enumerate(questions, start=1):
-        if example.answer not in context:  # every answer of SQuAD 1.1 is a span of its passage
+def _read_passage(index: int, where: str, raw: dict[str, object]) -> Passage:
+    record = fields.parse(_Passage, where, raw)
+    for number, pair in enumerate(record.questions, start=1):
+        if pair.answer not in record.context:  # every answer of SQuAD 1.1 is a span of its passage
             raise DataError(
-                f"{where}, questions {n}: the answer {example.answer[:60]!r} is not in the "
+                f"{where}, questions {number}: the answer {pair.answer[:60]!r} is not in the "
                 "context; one of the two has been altered"
             )
     return Passage(
-        fields.whole_number(where, raw, "id") if "id" in raw else place,
-        fields.text(where, raw, "title"),
-        context,
-        questions,
-        fields.texts(where, raw, "completions") if "completions" in raw else (),
+        record.id if "id" in raw else index,
+        record.title,
+        record.context,
+        tuple(from_pair(pair.question, pair.answer) for pair in record.questions),
+        record.completions,
     )

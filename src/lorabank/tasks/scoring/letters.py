@@ -1,8 +1,8 @@
-"""Letters: which option of a multiple-choice question a reply means.
+"""Letters: which option of a multiple-choice question a reply chooses.
 
-`letter_as_published` is the rule of arXiv:2603.01097's QuALITY scores: the first character that is
-one of a, b, c, d in either case. "The answer is C" is A to it, for the a of "answer". `letter`
-reads what is meant, and nothing where a reply does not say.
+The rule of arXiv:2603.01097 takes the first character that is one of a, b, c, d in either case, so
+that "The answer is C" chooses A, for the a of "answer". `letter` reads what the reply means, and
+returns None where that is not certain.
 """
 
 import re
@@ -25,36 +25,31 @@ _ALONE = re.compile(r"(?<![\w’'.-])([A-D])(?![\w’'-]|\.\w)")
 _ARTICLE = re.compile(r"\bA (?!(?:and|or|is|was|because|since|as)\b)(?=[a-z])")
 
 
-def letter_as_published(reply: str) -> str:
-    """A, B, C or D, whatever the reply says; X if it has none of these letters at all."""
-    return next((char.upper() for char in reply if char.upper() in LETTERS), "X")
-
-
 def letter(reply: str, options: Sequence[str] = ()) -> str | None:
-    """The letter of the option the reply names, or None if it names none, or several.
+    """Return the letter of the option that a reply chooses, or None if it names none or several.
 
-    In this order: a reply that is an option's text; a letter by itself or at the beginning; one
-    called the answer; the only capital that stands alone in a reply that denies nothing, where "A"
-    before a word is an article.
+    These rules are tried in order: the reply is an option's text; a letter by itself or at the
+    beginning; a letter called the answer; the only capital letter in a reply that denies nothing,
+    where "A" before a word is an article.
 
     Args:
-        options: their texts, of A first; without them a reply of words names none.
+        options: texts of the options, A first; without them no text chooses an option.
     """
-    texts, said = [_plain(option) for option in options], _plain(reply)
-    if said and texts.count(said) == 1:
-        return LETTERS[texts.index(said)]
-    if found := _BARE.fullmatch(reply) or _LEADING.match(reply):
-        return found[1].upper()
+    texts, normalised = [_normalise(option) for option in options], _normalise(reply)
+    if normalised and texts.count(normalised) == 1:
+        return LETTERS[texts.index(normalised)]
+    if match := _BARE.fullmatch(reply) or _LEADING.match(reply):
+        return match[1].upper()
     reply = _ARTICLE.sub(" ", reply)
-    if named := {one.upper() for one in (*_NAMED.findall(reply), *_JUDGED.findall(reply))}:
-        return _only(named)
-    return None if _DENIED.search(reply) else _only(_ALONE.findall(reply))
+    if named := {name.upper() for name in (*_NAMED.findall(reply), *_JUDGED.findall(reply))}:
+        return _single(named)
+    return None if _DENIED.search(reply) else _single(_ALONE.findall(reply))
 
 
-def _only(found: Iterable[str]) -> str | None:
-    distinct = set(found)
+def _single(letters: Iterable[str]) -> str | None:
+    distinct = set(letters)
     return distinct.pop() if len(distinct) == 1 else None
 
 
-def _plain(text: str) -> str:
+def _normalise(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))

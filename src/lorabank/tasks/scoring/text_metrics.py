@@ -1,12 +1,12 @@
-"""How close a reply is to the gold answer, 0..1, where exact recall asks too much.
+"""Text metrics: how close a reply is to the gold answer, 0..1, where exact match is too strict.
 
-BLEU and ROUGE-L as arXiv:2603.01097 scored PaperQA, where the mean over questions is reported.
-Token F1 and exact match as SQuAD does, arXiv:1606.05250. With several gold answers the best counts.
-A reply without words scores 0; if the gold answer has none either, BLEU and ROUGE-L are 0 still,
-token F1 and exact match 1, the rule of SQuAD 2.0, arXiv:1806.03822.
+BLEU and ROUGE-L follow arXiv:2603.01097 on PaperQA, which reports the mean over questions. Token F1
+and exact match follow SQuAD, arXiv:1606.05250. With several gold answers the best score counts. A
+reply without words scores 0. If the gold answer has no words either, BLEU and ROUGE-L are still 0,
+but token F1 and exact match are 1, the rule of SQuAD 2.0, arXiv:1806.03822.
 
-nltk and rouge-score come with lorabank[eval]; they are imported at the first score, as nltk brings
-all of scipy.stats.
+nltk and rouge-score come with lorabank[eval]. They are imported at the first score, because nltk
+imports all of scipy.stats.
 """
 
 import functools
@@ -19,7 +19,7 @@ from typing import Any
 from lorabank.errors import UnavailableError, UsageError
 
 Metric = Callable[[str, str | Sequence[str]], float]
-"""(reply, gold answer or answers) -> 0..1."""
+"""Function of (reply, gold answer or answers) that returns a score, 0..1."""
 
 _N_GRAMS = (0.25, 0.25, 0.25, 0.25)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -27,42 +27,43 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def bleu(reply: str, gold: str | Sequence[str]) -> float:
-    r"""Sentence BLEU of 1 to 4 words, smoothed by 0.1 where no run of words is shared.
+    r"""Return sentence BLEU of 1- to 4-grams, smoothed by 0.1 where no n-gram is shared.
 
-    Words are `\b\w+\b` in lower case. The smoothing also stands in for runs that a short reply
-    cannot have, so a right answer of one word scores .18, of two .32, of three .56: BLEU compares
-    replies to one question, not questions.
+    Words are `\b\w+\b` in lower case. The smoothing also applies to n-grams that a short reply
+    cannot have: a right answer of one word scores .18, of two .32, of three .56. Compare BLEU
+    between replies to one question, not between questions.
 
     Source: method 1 of Chen and Cherry, 2014 (nltk's `method1`).
     """
     score, smoothing = _bleu_scorer()
-    said = _words(reply)
-    return _best(lambda one: float(score([_words(one)], said, _N_GRAMS, smoothing)), gold)
+    words = _words(reply)
+    return _best(lambda answer: float(score([_words(answer)], words, _N_GRAMS, smoothing)), gold)
 
 
 def rouge_l(reply: str, gold: str | Sequence[str]) -> float:
-    """F of the longest common subsequence of words, those above three letters by their stems.
+    """Return the F score of the longest common subsequence of words.
 
-    Only a-z and 0-9 make words: a text in another script has none, and `café` is `caf`.
+    Words of more than three letters are compared by their stems. Words consist of a-z and 0-9: a
+    text in another script has none, and `café` is `caf`.
     """
     return _rouge_l(reply, gold, stems=True)
 
 
 def rouge_l_unstemmed(reply: str, gold: str | Sequence[str]) -> float:
-    """The same of words as they stand, as arXiv:2603.01097 scored NarrativeQA."""
+    """Return `rouge_l` of words without stemming, as arXiv:2603.01097 scored NarrativeQA."""
     return _rouge_l(reply, gold, stems=False)
 
 
 def token_f1(reply: str, gold: str | Sequence[str]) -> float:
-    """F of the words shared, as often as both have them, order ignored."""
-    said = _normalised(reply).split()
-    return _best(lambda one: _f1(said, _normalised(one).split()), gold)
+    """Return the F score of the words shared, counted as often as both have them, in any order."""
+    words = _normalise(reply).split()
+    return _best(lambda answer: _f1(words, _normalise(answer).split()), gold)
 
 
 def exact_match(reply: str, gold: str | Sequence[str]) -> float:
-    """1 if the texts are equal up to case, punctuation, articles and spacing, else 0."""
-    said = _normalised(reply)
-    return _best(lambda one: float(said == _normalised(one)), gold)
+    """Return 1 if the texts are equal up to case, punctuation, articles and spacing, else 0."""
+    normalised = _normalise(reply)
+    return _best(lambda answer: float(normalised == _normalise(answer)), gold)
 
 
 METRICS: dict[str, Metric] = {
@@ -83,22 +84,22 @@ def _best(score: Callable[[str], float], gold: str | Sequence[str]) -> float:
 
 def _rouge_l(reply: str, gold: str | Sequence[str], *, stems: bool) -> float:
     scorer = _rouge_scorer(stems)
-    return _best(lambda one: float(scorer.score(one, reply)["rougeL"].fmeasure), gold)
+    return _best(lambda answer: float(scorer.score(answer, reply)["rougeL"].fmeasure), gold)
 
 
 def _words(text: str) -> list[str]:
     return re.findall(r"\b\w+\b", text.lower())
 
 
-def _normalised(text: str) -> str:
+def _normalise(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
 
 
-def _f1(said: list[str], gold: list[str]) -> float:
-    if not said or not gold:
-        return float(said == gold)
-    n_shared = (Counter(said) & Counter(gold)).total()
-    return 2 * n_shared / (len(said) + len(gold))
+def _f1(words: list[str], gold_words: list[str]) -> float:
+    if not words or not gold_words:
+        return float(words == gold_words)
+    n_shared = (Counter(words) & Counter(gold_words)).total()
+    return 2 * n_shared / (len(words) + len(gold_words))
 
 
 @functools.cache
