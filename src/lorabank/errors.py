@@ -14,6 +14,9 @@ lines. `cli/main.py` prints it without a traceback and exits with code 2; anythi
 LorabankError is a bug of ours and keeps its traceback.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class LorabankError(Exception):
     """Base of every error this package raises on purpose."""
@@ -45,3 +48,16 @@ class UnavailableError(EnvironmentFailure):
 
 class StorageError(EnvironmentFailure):
     """Something that has to be written cannot be."""
+
+
+def did_you_mean(word: str, words: Iterable[str], *, n: int = 1, cutoff: float = 0.6) -> str:
+    """Return `; did you mean NAME?` for the known words nearest to a mistyped one.
+
+    Nothing near it makes an empty text.
+
+    Args:
+        n: how many near words are named at most.
+        cutoff: similarity from 0 to 1 below which a word is not near.
+    """
+    near = difflib.get_close_matches(word, list(words), n=n, cutoff=cutoff)
+    return f"; did you mean {' or '.join(near)}?" if near else ""

@@ -15,11 +15,13 @@ from lorabank.report.documents.answering import beside, ways
 from lorabank.report.documents.timings import break_even
 from lorabank.report.page import make_report, write_report
 from lorabank.retrieval.documents import document_from_text
-from lorabank.study.documents.axes import resolve
-from lorabank.study.documents.cells import seats_of
-from lorabank.study.documents.exam import Exam
+from lorabank.study.documents.axes import DocumentsAxes
 from lorabank.study.documents.library import open_library
+from lorabank.study.documents.measure import choose_adapters
+from lorabank.study.documents.reader import DocumentReader
 from lorabank.study.folder import StudyFolder
+from lorabank.study.migration import as_format_1, read_cell
+from lorabank.study.plan import FleetPlan, FleetRun
 from lorabank.study.run import run_study
 from lorabank.study.spec import list_studies, load_study
 
@@ -39,73 +41,89 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict]]:
         for name in STUDIES:
             folder = StudyFolder(tmp_path_factory.mktemp(name))
             run_study(load_study(name, preset="smoke"), folder)
-            found[name] = folder.cells()
+            found[name] = [as_format_1(cell) for cell in folder.cells()]
         return found
 
 
 @pytest.fixture(scope="module")
-def exam(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Exam:
+def reader(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> DocumentReader:
     tiny = load_base(str(tiny_folder), dtype="float32", device="cpu")
-    values = load_study("closed-book", preset="smoke").cells[0].values
-    where, kinds = tmp_path_factory.mktemp("library"), ("document", "chunk")
-    library = open_library(tiny, values, where, kinds=kinds, every_s=60, say=lambda _: None)
-    return Exam(tiny, library, activated=True)
+    spec = load_study("closed-book", preset="smoke")
+    cells = {cell.axes.adapter: cell for cell in spec.cells}
+    run = FleetRun(
+        base=tiny,
+        study=spec.name,
+        width=spec.width,
+        plan=FleetPlan(1, (cells["document"], cells["chunk"])),
+        missing=frozenset(),
+        folder=tmp_path_factory.mktemp("library"),
+        checkpoint_every_s=60,
+        report_progress=lambda _: None,
+    )
+    return DocumentReader(tiny, open_library(run), activated=True)
 
 
-def cell_of(exam: Exam, **more: object) -> dict:
-    given = load_study("closed-book", preset="smoke").cells[0].values
-    known = {key: value for key, value in given.items() if value is not None}
-    return resolve({**known, "router": "bm25", **more})
+def axes_with(**changes: object) -> DocumentsAxes:
+    """Axes of the smoke study, with some changed."""
+    axes = load_study("closed-book", preset="smoke").cells[0].axes
+    known = {name: value for name, value in axes.model_dump().items() if value is not None}
+    return DocumentsAxes.resolve({**known, "router": "bm25", **changes})
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_has_its_controls_at_full_size(name):
     assert set(list_studies()[name]["presets"]) == {"smoke", "cpu", "gpu"}
     for preset in ("cpu", "gpu"):
-        cells = [cell.values for cell in load_study(name, preset=preset).cells]
+        cells = [cell.axes for cell in load_study(name, preset=preset).cells]
         if name == "latency":
-            assert {one["activated"] for one in cells} == {True, False}
-            assert {one["kept"] for one in cells if one["text"] == "icl"} >= {True, False}
+            assert {axes.activated for axes in cells} == {True, False}
+            assert {axes.document_cached for axes in cells if axes.text == "icl"} >= {True, False}
             continue
-        with_adapter = {one["adapter"] for one in cells if not one["random"]} - {"none"}
-        assert {one["adapter"] for one in cells if one["random"]} == with_adapter
+        with_adapter = {axes.adapter for axes in cells if not axes.random} - {"none"}
+        assert {axes.adapter for axes in cells if axes.random} == with_adapter
 
 
-def test_chunk_adapters_together_are_as_large_as_the_documents(exam):
-    whole = exam.library.whole()
-    for document, chunks in enumerate(exam.library.chunks):
-        some = exam.library.of_chunks(document)
-        assert whole[document].r == len(chunks) * next(iter(some.values())).r
-        taught = exam.library.taught["chunk"].parts
-        there = {e.question for part in taught if part.document == document for e in part.examples}
-        own = exam.library.taught["document"].parts[document]
-        assert there <= {example.question for example in own.examples}
+def test_chunk_adapters_together_are_as_large_as_the_documents(reader):
+    library = reader.library
+    for document, chunks in enumerate(library.chunks):
+        adapters = library.chunk_adapters(document)
+        r = next(iter(adapters.values())).r
+        assert library.document_adapters()[document].r == len(chunks) * r
+        parts = [part for part in library.taught["chunk"].parts if part.document == document]
+        by_chunks = {example.question for part in parts for example in part.examples}
+        whole = library.taught["document"].parts[document]
+        assert by_chunks <= {example.question for example in whole.examples}
 
 
-def test_a_random_adapter_is_never_of_the_documents_own(exam):
+def test_a_random_adapter_is_never_of_the_documents_own(reader):
+    library = reader.library
     for adapter in ("document", "chunk"):
-        seats = seats_of(exam, cell_of(exam, adapter=adapter, random=True))
-        for i, place in enumerate(seats.places):
-            library, own = exam.library, exam.own[i]
-            mine = library.of_chunks(own).values() if adapter == "chunk" else [library.whole()[own]]
-            assert all(seats.adapters[place] is not one for one in mine)
+        answering = choose_adapters(reader, axes_with(adapter=adapter, random=True))
+        for document, chosen in zip(reader.document_of, answering.adapter_of, strict=True):
+            own = [library.document_adapters()[document]]
+            if adapter == "chunk":
+                own = list(library.chunk_adapters(document).values())
+            assert all(answering.adapters[chosen] is not other for other in own)
 
 
-def test_the_oracle_names_a_chunk_with_the_evidence_where_one_has_it(exam):
-    for i, asked in enumerate(exam.asked):
-        chunks = exam.library.chunks[exam.own[i]]
-        best = exam.rank(i, "oracle", range(len(chunks)))[0]
-        is_there = any(exam.is_right(i, c) for c in range(len(chunks)))
-        assert exam.is_right(i, best) == is_there, asked.example.question
+def test_the_oracle_names_a_chunk_with_the_evidence_where_one_has_it(reader):
+    search = reader.search
+    for i, question in enumerate(reader.questions):
+        chunks = range(len(reader.library.chunks[reader.document_of[i]]))
+        best = search.rank(i, "oracle", chunks)[0]
+        is_in_a_chunk = any(search.is_right(i, chunk) for chunk in chunks)
+        assert search.is_right(i, best) == is_in_a_chunk, question.example.question
 
 
-def test_reading_with_the_document_kept_changes_nothing(exam):
-    puts = [exam.put(i, "icl", []) for i in range(len(exam.asked))]
-    assert all(one.prefix > 100 for one in puts)
-    with loaded_fleet(exam.base, exam.library.whole()) as fleet:
-        kept = exam.read(puts, fleet, exam.own)
-        anew = exam.read([type(one)(one.probe, 0) for one in puts], fleet, exam.own)
-    assert [one.bits for one in kept] == pytest.approx([one.bits for one in anew], rel=1e-4)
+def test_a_cached_document_changes_no_reading(reader):
+    prompts = [reader.prompt(i, "icl", []) for i in range(len(reader.questions))]
+    assert all(prompt.n_prefix > 100 for prompt in prompts)
+    with loaded_fleet(reader.base, reader.library.document_adapters()) as fleet:
+        cached = reader.read(prompts, fleet, reader.document_of)
+        uncached = [type(prompt)(prompt.prompt, 0) for prompt in prompts]
+        read_whole = reader.read(uncached, fleet, reader.document_of)
+    bits = [reading.bits for reading in read_whole]
+    assert [reading.bits for reading in cached] == pytest.approx(bits, rel=1e-4)
 
 
 def test_a_merge_at_matched_norm_is_as_long_as_a_module(studies):
@@ -130,9 +148,9 @@ def test_a_study_that_was_stopped_reads_on_with_the_same_adapters(studies, tmp_p
     folder, spec = StudyFolder(tmp_path), load_study("hybrids", preset="smoke")
     folder.claim(spec)
     for cell in studies["hybrids"][::3]:
-        folder.write(cell)
+        folder.write(read_cell(cell, kind="documents"))
     run_study(spec, folder)
-    for cell in folder.cells():
+    for cell in map(as_format_1, folder.cells()):
         assert cell["per_question"] == whole[cell["name"]]["per_question"]
 
 
@@ -222,20 +240,22 @@ def test_two_cells_of_one_draw_are_refused(studies):
     ("given", "message"),
     [
         ({"random": True}, "random puts another document"),
-        ({"task": "books", "router": "oracle"}, "nobody knows where books has its answers"),
+        ({"task": "books", "router": "oracle"}, "not known where books has its answers"),
         ({"adapter": "chunks"}, "adapter takes none, document, chunk, merged, got 'chunks'"),
         ({"length": 100}, "length takes 350 to 1,000,000 tokens"),
     ],
 )
 def test_bad_axes(given, message):
     with pytest.raises(UsageError, match=message):
-        resolve(given)
+        DocumentsAxes.resolve(given)
 
 
-def test_a_document_that_does_not_fit_says_by_how_much(exam):
-    library = exam.library
-    long = library.longs[0]
-    longer = replace(long, document=document_from_text("long", long.document.text * 3))
-    grown = replace(library, longs=(longer, *library.longs[1:]))
+def test_a_document_that_does_not_fit_says_by_how_much(reader):
+    library = reader.library
+    first = library.documents[0]
+    text = document_from_text("long", first.document.text * 3)
+    longer = (replace(first, document=text), *library.documents[1:])
     with pytest.raises(UsageError, match=r"[\d,]+ more than .* takes \(512\); .*--with rag"):
-        Exam(exam.base, grown, activated=True).put(0, "icl", [])
+        DocumentReader(reader.base, replace(library, documents=longer), activated=True).prompt(
+            0, "icl", []
+        )

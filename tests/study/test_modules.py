@@ -1,6 +1,5 @@
 """Studies about modules on a random model: what a cell says follows from what was read."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,8 +7,9 @@ import pytest
 from lorabank.errors import UsageError
 from lorabank.report.page import make_report
 from lorabank.study.folder import StudyFolder
+from lorabank.study.migration import as_format_1
 from lorabank.study.run import run_study
-from lorabank.study.spec import from_json, load_study
+from lorabank.study.spec import load_study
 
 LEARNT = ["documents=3", "facts=4", "r=4", "lr=1e-2", "budget=60"]
 
@@ -23,7 +23,7 @@ def run(name: str, folder: Path, *changes: str) -> dict[str, dict]:
     """Cells by name."""
     spec = load_study(name, preset="smoke", changes=[*LEARNT, *changes])
     run_study(spec, StudyFolder(folder))
-    return {cell["name"]: cell for cell in StudyFolder(folder).cells()}
+    return {cell.name: as_format_1(cell) for cell in StudyFolder(folder).cells()}
 
 
 def only(cells: dict[str, dict], **values: object) -> dict:
@@ -87,7 +87,7 @@ def test_budgets_of_a_partition(tmp_path: Path):
     changes = ["budget=each,total", "steps=8", "batch_size=2", "documents=2", "lr=1e-3"]
     spec = load_study("partition", preset="smoke", changes=[*LEARNT, *changes, "modules=1,2"])
     run_study(spec, StudyFolder(tmp_path))
-    cells = {c["name"]: c for c in StudyFolder(tmp_path).cells()}
+    cells = {c.name: as_format_1(c) for c in StudyFolder(tmp_path).cells()}
     trained = {
         (budget, modules): only(cells, budget=budget, modules=modules)["examples_trained"]
         for budget in ("each", "total")
@@ -113,14 +113,13 @@ def test_killed_while_reading_it_goes_on_without_training(tmp_path: Path):
         with pytest.raises(KeyboardInterrupt):
             run_study(spec, study, on_line=stop)
     assert (study.checkpoint(1) / "bank").exists()
-    report = run_study(from_json(study.spec()), study)
+    report = run_study(study.study(), study)
     assert report.trained == 2
     assert not study.checkpoint(1).exists()
     for one in study.cells():
-        other = StudyFolder(tmp_path / "whole").read(one["name"])
+        other = StudyFolder(tmp_path / "whole").read(one.name)
         assert other is not None
-        one.pop("cost"), other.pop("cost")
-        assert json.dumps(one) == json.dumps(other)
+        assert one.model_dump_json(exclude={"cost"}) == other.model_dump_json(exclude={"cost"})
 
 
 @pytest.mark.parametrize(

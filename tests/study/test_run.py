@@ -62,22 +62,22 @@ def done(spec: StudySpec, tmp_path: Path) -> Path:
 
 
 def test_cells_hold_what_was_measured(spec: StudySpec, done: Path):
-    cells = {cell["name"]: cell for cell in StudyFolder(done).cells()}
+    cells = {cell.name: cell for cell in StudyFolder(done).cells()}
     assert set(cells) == {cell.name for cell in spec.cells}
     for cell in cells.values():
-        n = cell["facts"]
-        assert len(cell["per_fact"]["recalled"]) == len(cell["per_fact"]["bits"]) == n
-        assert cell["recall"] == sum(cell["per_fact"]["recalled"]) / n
-        assert cell["recall_published"] >= cell["recall"]
-        assert cell["bits_likelihood"] == pytest.approx(sum(cell["per_fact"]["bits"]), abs=1e-2)
-        assert cell["bits_demanded"] == pytest.approx(33.219 * n, rel=1e-3)
-        assert cell["bits_exact"] == pytest.approx(cell["recall"] * cell["bits_demanded"])
-        assert cell["exposures_per_fact"] == 40
-        assert cell["kl_to_base_nats"] > 0
-    whole = next(c for c in cells.values() if c["placement"].endswith("all blocks") and c["r"] == 8)
-    last = next(c for c in cells.values() if c["placement"].endswith("block 1") and c["r"] == 8)
-    assert whole["trainable_parameters"] == 2 * last["trainable_parameters"]
-    assert whole["loss_drop"] > 1  # nats a token: it has learnt
+        n = cell.axes.facts
+        assert len(cell.per_fact.recalled) == len(cell.per_fact.bits) == n
+        assert cell.recall == sum(cell.per_fact.recalled) / n
+        assert cell.recall_published >= cell.recall
+        assert cell.bits_likelihood == pytest.approx(sum(cell.per_fact.bits), abs=1e-2)
+        assert cell.bits_demanded == pytest.approx(33.219 * n, rel=1e-3)
+        assert cell.bits_exact == pytest.approx(cell.recall * cell.bits_demanded)
+        assert cell.exposures_per_fact == 40
+        assert cell.kl_to_base_nats > 0
+    whole = next(c for c in cells.values() if c.placement.endswith("all blocks") and c.axes.r == 8)
+    last = next(c for c in cells.values() if c.placement.endswith("block 1") and c.axes.r == 8)
+    assert whole.trainable_parameters == 2 * last.trainable_parameters
+    assert whole.loss_drop > 1  # nats a token: it has learnt
 
 
 def test_a_killed_study_goes_on_to_the_same_bytes(
@@ -98,7 +98,7 @@ def test_a_killed_study_goes_on_to_the_same_bytes(
         said.clear()
         with pytest.raises(KeyboardInterrupt):
             run_study(spec, StudyFolder(folder), on_line=stop_after(n), checkpoint_every_s=0.0)
-    first = {cell["name"] for cell in StudyFolder(folder).cells()}
+    first = {cell.name for cell in StudyFolder(folder).cells()}
     assert 0 < len(first) < len(spec.cells)
     before = {name: (folder / "cells" / f"{name}.json").stat().st_mtime_ns for name in first}
     report = run_study(spec, StudyFolder(folder))
@@ -153,9 +153,9 @@ def test_variants(tmp_path: Path, spec: StudySpec, variant: str):
     some = load_study(str(file), changes=changes)
     run_study(some, StudyFolder(tmp_path / variant))
     (cell,) = StudyFolder(tmp_path / variant).cells()
-    assert cell["variant"] == variant
-    assert cell["exposures_per_fact"] == 2
-    assert cell["activated"] is (variant != "dora")
+    assert cell.axes.variant == variant
+    assert cell.exposures_per_fact == 2
+    assert cell.axes.activated is (variant != "dora")
 
 
 @pytest.mark.parametrize("recipe", ["sound", "paper"])
@@ -166,20 +166,20 @@ def test_counterfact_cells_have_efficacy(tmp_path: Path, spec: StudySpec, recipe
     run_study(load_study(str(file), changes=changes), StudyFolder(tmp_path / "edits"))
     (cell,) = StudyFolder(tmp_path / "edits").cells()
     for score in ("efficacy", "efficacy_published", "paraphrase", "neighbourhood"):
-        assert 0 <= cell[score] <= 1
+        assert 0 <= getattr(cell.edits, score) <= 1
     if recipe == "sound":
-        assert cell["recall"] >= 0.5
-        assert cell["efficacy"] >= cell["recall"]  # recalled: no other target is likelier
+        assert cell.recall >= 0.5
+        assert cell.edits.efficacy >= cell.recall  # recalled: no other target is likelier
 
 
 def test_converged_cells_stop_by_themselves(tmp_path: Path, spec: StudySpec):
-    changes = ["exposures=converged", "most_exposures=2000", "facts=8", "r=2,8", "layers=all"]
+    changes = ["exposures=converged", "max_exposures=2000", "facts=8", "r=2,8", "layers=all"]
     file = tmp_path / "mine.toml"
     file.write_text(SPEC.split("[[preset")[0])
     run_study(load_study(str(file), changes=changes), StudyFolder(tmp_path / "converged"))
     for cell in StudyFolder(tmp_path / "converged").cells():
-        assert cell["stopped"] == "converged"
-        assert cell["exposures_per_fact"] < 2000
+        assert cell.stopped == "converged"
+        assert cell.exposures_per_fact < 2000
 
 
 def test_a_search_finds_the_crossing_of_the_grid(tmp_path: Path, spec: StudySpec):
@@ -192,7 +192,7 @@ def test_a_search_finds_the_crossing_of_the_grid(tmp_path: Path, spec: StudySpec
         study, StudyFolder(tmp_path / "search"), threshold=0.5, against=tmp_path / "grid"
     )
     (line,) = found["lines"]
-    grid = {c["facts"]: c["recall"] for c in StudyFolder(tmp_path / "grid").cells()}
+    grid = {c.axes.facts: c.recall for c in StudyFolder(tmp_path / "grid").cells()}
     assert min(grid.values()) < 0.5 < max(grid.values())
     assert found["trained"] <= 4 < found["grid"] == 8
     assert line["same_neighbours"] is True

@@ -6,8 +6,8 @@ import pytest
 
 from lorabank.errors import DataError, UsageError
 from lorabank.planning.cost import Shape
-from lorabank.study.capacity.axes import resolve
-from lorabank.study.plan import estimate, plan
+from lorabank.study.capacity.axes import CapacityAxes
+from lorabank.study.kinds import find_kind, plan_fleets
 from lorabank.study.spec import from_json, list_studies, load_study
 
 SPEC = """
@@ -39,14 +39,14 @@ def test_arms_multiply_with_the_axes_and_names_are_distinct(spec_file: Path):
     spec = load_study(str(spec_file))
     assert len(spec.cells) == 2 * 2 * 3 * 3
     assert len({cell.name for cell in spec.cells}) == len(spec.cells)
-    assert {cell.values["exposures"] for cell in spec.cells} == {10, 30, "paper"}
+    assert {cell.axes.exposures for cell in spec.cells} == {10, 30, "paper"}
     assert from_json(spec.as_json()) == spec
 
 
 def test_set_replaces_axes_in_every_arm(spec_file: Path):
     spec = load_study(str(spec_file), changes=["r=4", "exposures=5", "seed=7,8", "layers=0,1"])
-    assert {c.values["r"] for c in spec.cells} == {4}
-    assert {c.values["layers"] for c in spec.cells} == {"0,1"}
+    assert {c.axes.r for c in spec.cells} == {4}
+    assert {c.axes.layers for c in spec.cells} == {"0,1"}
     assert len(spec.cells) == 2 * 2
 
 
@@ -76,6 +76,20 @@ def test_unknown_axes_and_values_name_the_near_misses(spec_file: Path, change: s
     assert message in str(caught.value)
 
 
+def test_the_former_name_of_an_axis_is_accepted_and_replaced_by_the_present_one(spec_file: Path):
+    spec_file.write_text(SPEC.replace("layers =", "most_exposures = 50\nlayers ="))
+    changes = ["exposures=converged", "max_exposures=70"]
+    assert {
+        c.axes.max_exposures for c in load_study(str(spec_file), changes=changes[:1]).cells
+    } == {50}
+    (by_new, by_former) = (
+        load_study(str(spec_file), changes=[changes[0], change]).cells
+        for change in (changes[1], "most_exposures=70")
+    )
+    assert by_new == by_former
+    assert {cell.axes.max_exposures for cell in by_new} == {70}
+
+
 def test_unknown_studies_presets_and_files(tmp_path: Path):
     with pytest.raises(UsageError, match="did you mean capacity"):
         load_study("capacty")
@@ -90,39 +104,42 @@ def test_unknown_studies_presets_and_files(tmp_path: Path):
 
 
 def test_tokens_are_the_papers_loads():
-    assert [resolve({"tokens": t})["facts"] for t in (1000, 4000, 8000)] == [48, 192, 384]
+    assert [CapacityAxes.resolve({"tokens": t}).facts for t in (1000, 4000, 8000)] == [48, 192, 384]
     with pytest.raises(UsageError, match="without facts"):
-        resolve({"tokens": 1000, "facts": 3})
+        CapacityAxes.resolve({"tokens": 1000, "facts": 3})
     with pytest.raises(UsageError, match="needs a load"):
-        resolve({"r": 1})
+        CapacityAxes.resolve({"r": 1})
 
 
 def test_what_follows_from_the_recipe():
-    sound, paper = resolve({"facts": 8, "r": 4}), resolve({"facts": 8, "r": 4, "recipe": "paper"})
-    assert (sound["activated"], sound["alpha"], sound["lr"]) == (
+    sound, paper = (
+        CapacityAxes.resolve({"facts": 8, "r": 4}),
+        CapacityAxes.resolve({"facts": 8, "r": 4, "recipe": "paper"}),
+    )
+    assert (sound.activated, sound.alpha, sound.lr) == (
         True,
         8.0,
         pytest.approx(1.414e-3, rel=1e-3),
     )
-    assert (paper["activated"], paper["alpha"], paper["lr"]) == (False, 4.0, 5e-5)
-    assert resolve({"facts": 8, "variant": "dora"})["activated"] is False
+    assert (paper.activated, paper.alpha, paper.lr) == (False, 4.0, 5e-5)
+    assert CapacityAxes.resolve({"facts": 8, "variant": "dora"}).activated is False
 
 
 def test_every_study_of_the_package_loads_at_every_preset():
     for name, one in list_studies().items():
         for preset in one["presets"]:
             spec = load_study(name, preset=preset)
-            fleets = plan(spec)
+            fleets = plan_fleets(spec)
             planned = [cell.name for fleet in fleets for cell in fleet.cells]
             assert sorted(planned) == sorted(cell.name for cell in spec.cells)
 
 
 def test_cells_of_one_placement_share_fleets_the_longest_first(spec_file: Path):
     spec = load_study(str(spec_file), changes=["width=50"])
-    (fleet,) = plan(spec)
-    assert fleet.cells[0].values["exposures"] == "paper"
+    (fleet,) = plan_fleets(spec)
+    assert fleet.cells[0].axes.exposures == "paper"
     apart = load_study(str(spec_file), changes=["activated=true,false"])
-    assert {frozenset(c.values["activated"] for c in f.cells) for f in plan(apart)} == {
+    assert {frozenset(c.axes.activated for c in f.cells) for f in plan_fleets(apart)} == {
         frozenset({True}),
         frozenset({False}),
     }
@@ -132,7 +149,8 @@ def test_an_estimate_grows_with_layers_run_and_examples_seen(spec_file: Path):
     shape = Shape(hidden=576, ffn=1536, layers=30, vocabulary=49152, kv_share=1 / 3)
 
     def seconds(*changes: str) -> float:
-        return estimate(load_study(str(spec_file), changes=changes).cells, shape)
+        cells = load_study(str(spec_file), changes=changes).cells
+        return find_kind("capacity").estimate(cells, shape)
 
     assert seconds("exposures=20") == pytest.approx(2 * seconds("exposures=10"))
     assert seconds("layers=all") > 3 * seconds("layers=last-1")

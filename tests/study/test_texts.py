@@ -12,10 +12,11 @@ from lorabank.errors import UsageError
 from lorabank.report.page import make_report, write_report
 from lorabank.report.texts.taught import taught
 from lorabank.study.folder import StudyFolder
+from lorabank.study.migration import as_format_1
 from lorabank.study.run import run_study
 from lorabank.study.spec import list_studies, load_study
-from lorabank.study.texts.axes import AXES, resolve
-from lorabank.study.texts.data import make_lessons, read_texts
+from lorabank.study.texts.axes import TextsAxes
+from lorabank.study.texts.data import make_examples, read_texts
 
 STUDIES = ("formats", "mixtures", "base-scale", "generators", "objectives", "protection")
 
@@ -27,7 +28,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 def run(name: str, folder: Path, *changes: str) -> list[dict]:
     run_study(load_study(name, preset="smoke", changes=changes), StudyFolder(folder))
-    return StudyFolder(folder).cells()
+    return [as_format_1(cell) for cell in StudyFolder(folder).cells()]
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +45,8 @@ def test_every_study_has_an_arm_for_each_budget(name):
     assert set(list_studies()[name]["presets"]) == {"smoke", "cpu", "gpu"}
     for preset in ("cpu", "gpu"):
         cells = load_study(name, preset=preset).cells
-        assert {cell.values["budget"] for cell in cells} == {"exposures", "tokens", "steps"}
-    assert len({cell.values["lr"] for cell in load_study(name, preset="gpu").cells}) >= 3
+        assert {cell.axes.budget for cell in cells} == {"exposures", "tokens", "steps"}
+    assert len({cell.axes.lr for cell in load_study(name, preset="gpu").cells}) >= 3
 
 
 def test_a_budget_is_the_same_for_all_formats(formats):
@@ -99,10 +100,10 @@ def test_a_killed_study_goes_on_to_the_same_numbers(tmp_path, formats):
     folder = StudyFolder(tmp_path)
     spec = load_study("formats", preset="smoke", changes=["lr=5e-3,1e-2"])
     folder.claim(spec)
-    for cell in formats[1][::3]:
+    for cell in StudyFolder(formats[0]).cells()[::3]:
         folder.write(cell)
     run_study(spec, folder)
-    for cell in folder.cells():
+    for cell in map(as_format_1, folder.cells()):
         assert cell["per_question"] == whole[cell["name"]]["per_question"]
         assert cell["per_written"] == whole[cell["name"]]["per_written"]
 
@@ -152,29 +153,28 @@ def test_the_papers_numbers_stand_beside_paperqa(formats):
 )
 def test_bad_axes(given, message):
     with pytest.raises(UsageError, match=message):
-        resolve(given)
+        TextsAxes.resolve(given)
 
 
 def test_a_generator_that_there_is_not(tiny: Base):
-    values = resolve({"task": "chronicle", "formats": "qa:4", "generator": "gpt"})
+    values = TextsAxes.resolve({"task": "chronicle", "formats": "qa:4", "generator": "gpt"})
     with pytest.raises(UsageError, match="generator must be given, local, openai:MODEL or file"):
-        make_lessons(read_texts(values), values, tiny)
+        make_examples(read_texts(values), values, tiny)
 
 
 def test_a_format_that_is_not_given(tiny: Base):
-    values = resolve({"task": "chronicle", "formats": "summary:2"})
+    values = TextsAxes.resolve({"task": "chronicle", "formats": "summary:2"})
     with pytest.raises(UsageError, match="has no summary of it"):
-        make_lessons(read_texts(values), values, tiny)
+        make_examples(read_texts(values), values, tiny)
 
 
 @pytest.mark.skipif("LORABANK_DATA" not in os.environ, reason="LORABANK_DATA is not set")
 def test_published_texts_teach_nothing_that_is_asked(tiny: Base):
     for task, formats in (("paperqa", "original,qa:40"), ("squad", "implications:1,qa:10")):
-        values = resolve({"task": task, "formats": formats, "documents": 3})
+        values = TextsAxes.resolve({"task": task, "formats": formats, "documents": 3})
         texts = read_texts(values)
         asked = {example.question for text in texts for example in text.asks}
-        lessons = make_lessons(texts, values, tiny)
+        lessons = make_examples(texts, values, tiny)
         assert len(lessons) == 3
         assert all(len(some) > 2 for some in lessons)
         assert not asked & {example.question for some in lessons for example in some}
-    assert set(AXES) == set(values)

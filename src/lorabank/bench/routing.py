@@ -24,7 +24,7 @@ from lorabank.errors import UsageError
 from lorabank.retrieval.index import SearchHit, TextIndex
 from lorabank.retrieval.indexed_texts import sentence_spans, split_into_passages
 from lorabank.retrieval.rerank import N_CANDIDATES
-from lorabank.study.modules.library import DATA
+from lorabank.study.data_folder import DATA
 from lorabank.tasks.datasets.paperqa import read_papers
 from lorabank.tasks.datasets.squad import Passage, read_passages
 

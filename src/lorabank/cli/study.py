@@ -10,7 +10,7 @@ import typer
 from lorabank.cli.output import Device, Json, print_json, status
 
 if TYPE_CHECKING:
-    from lorabank.study.spec import StudySpec
+    from lorabank.study.plan import StudySpec
 
 app = typer.Typer(
     help="Studies: list, run, resume, report.", no_args_is_help=True, rich_markup_mode=None
@@ -83,10 +83,8 @@ def resume(folder: Folder, device: Device = None, json: Json = False) -> None:
     Example: lorabank study resume out/studies/capacity-smoke
     """
     from lorabank.study.folder import StudyFolder
-    from lorabank.study.spec import from_json
 
-    spec = from_json(StudyFolder(folder).spec())
-    _run(spec, folder, device=device, as_json=json)
+    _run(StudyFolder(folder).study(), folder, device=device, as_json=json)
 
 
 @app.command()
@@ -109,21 +107,24 @@ def report(
     from lorabank.report.page import write_report
     from lorabank.study.capacity.condense import condense
     from lorabank.study.folder import StudyFolder, write_json
+    from lorabank.study.migration import as_format_1
 
     studies = [StudyFolder(folder) for folder in folders]
-    specs = [study.spec() for study in studies]
-    wanted = [
-        (study, name) for study, spec in zip(studies, specs, strict=True) for name in spec["cells"]
+    specs = [study.study() for study in studies]
+    names = [
+        (study, cell.name)
+        for study, spec in zip(studies, specs, strict=True)
+        for cell in spec.cells
     ]
-    missing = [name for study, name in wanted if study.read(name) is None]
+    missing = [name for study, name in names if study.read(name) is None]
     if missing:
-        status(f"{len(missing)} of {len(wanted)} cells are missing, such as {missing[0]}")
+        status(f"{len(missing)} of {len(names)} cells are missing, such as {missing[0]}")
     cells = [cell for study in studies for cell in study.cells()]
     page = write_report(
-        cells,
+        [as_format_1(cell) for cell in cells],
         out or folders[0] / "report",
-        title=specs[0]["title"],
-        base=specs[0]["base"],
+        title=specs[0].title,
+        base=specs[0].base,
         search=studies[0].search(),
     )
     if points is not None:
@@ -172,13 +173,13 @@ def _run(
 def _show_plan(spec: "StudySpec", *, as_json: bool) -> None:
     from lorabank.engine.models.registry import find_model
     from lorabank.planning.cost import read_shape
-    from lorabank.study.plan import estimate, plan
+    from lorabank.study.kinds import find_kind, plan_fleets
 
     started = time.perf_counter()
-    fleets = plan(spec)
-    took = time.perf_counter() - started
+    fleets, kind = plan_fleets(spec), find_kind(spec.kind)
+    planning_s = time.perf_counter() - started
     shape = read_shape(find_model(spec.base).path)
-    seconds = [None if shape is None else estimate(fleet.cells, shape) for fleet in fleets]
+    seconds = [None if shape is None else kind.estimate(fleet.cells, shape) for fleet in fleets]
     total = None if shape is None else sum(s for s in seconds if s is not None)
     if as_json:
         print_json(
@@ -186,7 +187,7 @@ def _show_plan(spec: "StudySpec", *, as_json: bool) -> None:
                 **spec.as_json(),
                 "fleets": [[cell.name for cell in fleet.cells] for fleet in fleets],
                 "estimated_seconds": total,
-                "planned_in_seconds": took,
+                "planned_in_seconds": planning_s,
             }
         )
         return

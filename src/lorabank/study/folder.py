@@ -1,24 +1,26 @@
-"""A study's results on disk: one JSON per cell, whole or not there, and what study they are of.
+"""A study's results on disk: one JSON file per cell, written whole or not at all.
 
-study.json        the resolved spec, first of all
+study.json        the resolved spec, written first
 cells/NAME.json   one for each cell
-set-aside/        cell files that could not be read, as they were found
+set-aside/        cell files that could not be read, as they were
 fleets/N/         checkpoint of a fleet under way
-timings.json      seconds of each run of `study run`, and how many of them the engine had
+search.json       result of a search by bisection, if there was one
+timings.json      seconds of each run of `study run`, and the engine's part of them
 """
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lorabank.errors import StorageError, UsageError
-from lorabank.study.spec import StudySpec
-
-FORMAT = 1
-_NEEDED = {"format", "name", "spec", "seed", "hashes", "versions", "cost"}
+from lorabank.errors import DataError, UsageError
+from lorabank.files import storage_errors, write_atomically
+from lorabank.study.cells import Cell
+from lorabank.study.kinds import CAPACITY
+from lorabank.study.migration import read_cell
+from lorabank.study.plan import StudySpec
+from lorabank.study.spec import from_json
 
 
 class StudyFolder:
@@ -26,9 +28,11 @@ class StudyFolder:
 
     def __init__(self, path: Path):
         self.path = path
+        self._kind: str | None = None
 
     @property
     def cells_path(self) -> Path:
+        """Return the folder of the cell files."""
         return self.path / "cells"
 
     def claim(self, spec: StudySpec) -> None:
@@ -37,10 +41,9 @@ class StudyFolder:
         Raises:
             UsageError: it holds another study; says what differs. StorageError: not writable.
         """
-        here = json.loads(json.dumps(spec.as_json()))
         file = self.path / "study.json"
         if file.exists():
-            if difference := _difference(self.spec(), here):
+            if difference := _difference(self.study(), spec):
                 raise UsageError(
                     f"{self.path} holds results of another spec: {difference}; "
                     "name another folder with --out, or repeat that spec"
@@ -48,121 +51,124 @@ class StudyFolder:
             return
         if self.cells_path.exists() and any(self.cells_path.glob("*.json")):
             raise UsageError(f"{self.path} has cells but no study.json; name another with --out")
-        write_json(file, here)
+        write_json(file, spec.as_json())
 
-    def spec(self) -> dict[str, Any]:
-        """What `study.json` says.
+    def study(self) -> StudySpec:
+        """Return the study that the folder holds.
 
         Raises:
-            UsageError: there is none, or it cannot be read.
+            UsageError: there is no study.json, or it cannot be read.
         """
-        file = self.path / "study.json"
+        return from_json(self._study_json())
+
+    def read(self, name: str) -> Cell | None:
+        """Return a cell; None if it has no file, or one that cannot be read."""
         try:
-            found = json.loads(file.read_text("utf-8"))
-        except FileNotFoundError:
-            raise UsageError(
-                f"{self.path} holds no study (no study.json); name the folder study run wrote"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{file} cannot be read: {error}; restore it or start anew") from None
-        if not isinstance(found, dict) or "cells" not in found:
-            raise UsageError(f"{file} is not a study's; restore it or start anew")
-        return found
+            content = json.loads((self.cells_path / f"{name}.json").read_text("utf-8"))
+            cell = read_cell(content, kind=self._kind_of_cells())
+        except (OSError, ValueError, TypeError, AttributeError, DataError):
+            return None
+        return cell if cell.name == name else None
 
-    def read(self, name: str) -> dict[str, Any] | None:
-        """A cell; None if there is none that can be read."""
-        return _read(self.cells_path / f"{name}.json", name)
-
-    def cells(self) -> list[dict[str, Any]]:
-        """All cells that can be read, by name."""
-        found = [self.read(path.stem) for path in sorted(self.cells_path.glob("*.json"))]
-        return [cell for cell in found if cell is not None]
+    def cells(self) -> list[Cell]:
+        """Return all cells that can be read, by name."""
+        cells = [self.read(path.stem) for path in sorted(self.cells_path.glob("*.json"))]
+        return [cell for cell in cells if cell is not None]
 
     def set_aside(self, name: str) -> Path | None:
-        """Move a cell file that cannot be read out of the way; where to, or None if all is well."""
+        """Move a cell file that cannot be read out of the way.
+
+        Returns: where it is now, or None if there is no such file or it can be read.
+        """
         file = self.cells_path / f"{name}.json"
         if not file.exists() or self.read(name) is not None:
             return None
-        with _writing(self.path):
+        with storage_errors(self.path):
             (self.path / "set-aside").mkdir(exist_ok=True)
-            number, there = 1, self.path / "set-aside" / file.name
-            while there.exists():
+            number, destination = 1, self.path / "set-aside" / file.name
+            while destination.exists():
                 number += 1
-                there = there.with_name(f"{name}.{number}.json")
-            file.replace(there)
-        return there
+                destination = destination.with_name(f"{name}.{number}.json")
+            file.replace(destination)
+        return destination
 
-    def write(self, cell: Mapping[str, Any]) -> None:
-        write_json(self.cells_path / f"{cell['name']}.json", cell)
+    def write(self, cell: Cell) -> None:
+        """Write a cell's file.
+
+        Raises:
+            StorageError: the disk is full or the folder cannot be written.
+        """
+        write_json(self.cells_path / f"{cell.name}.json", cell.model_dump(mode="json"))
 
     def search(self) -> dict[str, Any] | None:
-        """What `search.json` says; None if nothing was searched for here."""
+        """Return the content of `search.json`; None if no search was done here."""
         with suppress(OSError, ValueError):
-            found: dict[str, Any] = json.loads((self.path / "search.json").read_text("utf-8"))
-            return found
+            content: dict[str, Any] = json.loads((self.path / "search.json").read_text("utf-8"))
+            return content
         return None
 
     def checkpoint(self, number: int) -> Path:
+        """Return the folder for the checkpoints of a fleet."""
         return self.path / "fleets" / str(number)
 
     def add_timing(self, timing: Mapping[str, Any]) -> None:
-        """Append to `timings.json`; one that cannot be read starts anew."""
+        """Append to `timings.json`; a file that cannot be read is replaced."""
         file, runs = self.path / "timings.json", []
         with suppress(OSError, ValueError):
             runs = list(json.loads(file.read_text("utf-8")))
         write_json(file, [*runs, dict(timing)])
 
+    def _kind_of_cells(self) -> str:
+        """Return the kind of the study, which cells of format 1 do not say."""
+        if self._kind is None:
+            self._kind = str(self._study_json().get("kind", CAPACITY))
+        return self._kind
+
+    def _study_json(self) -> dict[str, Any]:
+        file = self.path / "study.json"
+        try:
+            content = json.loads(file.read_text("utf-8"))
+        except FileNotFoundError:
+            raise UsageError(
+                f"{self.path} holds no study (no study.json); name the folder study run wrote"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{file} cannot be read: {error}; restore it or name another folder with --out"
+            ) from None
+        if not isinstance(content, dict) or "cells" not in content:
+            raise UsageError(
+                f"{file} does not describe a study; restore it or name another folder with --out"
+            )
+        return content
+
 
 def write_json(file: Path, value: Any) -> None:
-    """The whole file or, whatever happens, what was there before.
+    """Write a JSON file whole, or leave the one that is there.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the disk is full or the folder cannot be written.
     """
     text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
-    part = file.with_name(f".{file.name}.part")
-    with _writing(file.parent):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8") as stream:
-            stream.write(f"{text}\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(file)
+    write_atomically(file, f"{text}\n")
 
 
-def _read(file: Path, name: str) -> dict[str, Any] | None:
-    try:
-        cell = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
+def _difference(old: StudySpec, new: StudySpec) -> str | None:
+    """Return the first difference between the study in a folder and another one, in words."""
+    for key in ("name", "preset", "base", "dtype", "width"):
+        if getattr(old, key) != getattr(new, key):
+            return f"{key} {getattr(old, key)} there, {getattr(new, key)} here"
+    old_cells = {cell.name: cell.axes for cell in old.cells}
+    new_cells = {cell.name: cell.axes for cell in new.cells}
+    if old_cells == new_cells:
         return None
-    is_whole = isinstance(cell, dict) and cell.keys() >= _NEEDED and cell["name"] == name
-    return cell if is_whole else None
-
-
-def _difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
-    """The first thing that differs, in words."""
-    for key in ("study", "preset", "base", "dtype", "width"):
-        if there.get(key) != here[key]:
-            return f"{key} {there.get(key)} there, {here[key]} here"
-    old, new = there["cells"], here["cells"]
-    if old == new:
-        return None
-    gone, added = sorted(old.keys() - new.keys()), sorted(new.keys() - old.keys())
+    gone = sorted(old_cells.keys() - new_cells.keys())
+    added = sorted(new_cells.keys() - old_cells.keys())
     if gone and added:
-        a, b = old[gone[0]], new[added[0]]
-        keys = [key for key in b if a.get(key) != b[key]]
-        return ", ".join(f"{key} {a.get(key)} there, {b[key]} here" for key in keys)
+        before, after = old_cells[gone[0]].model_dump(), new_cells[added[0]].model_dump()
+        names = [name for name in after if before.get(name) != after[name]]
+        return ", ".join(f"{n} {before.get(n)} there, {after[n]} here" for n in names)
     if gone or added:
-        where = "there" if gone else "here"
-        return f"{len(gone or added)} cells only {where}, such as {(gone or added)[0]}"
+        place = "there" if gone else "here"
+        return f"{len(gone or added)} cells only {place}, such as {(gone or added)[0]}"
     return "a cell of the same name has other values"
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Errors of the disk as ours."""
-    try:
-        yield
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise StorageError(f"cannot write the study folder {folder}: {why}") from None

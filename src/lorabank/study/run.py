@@ -1,9 +1,9 @@
 """Running a study: what is missing, in fleets, each cell written as its fleet is done.
 
-Killed anywhere, the next run goes on: fleets whose cells are all there are passed over, the one
-under way goes on from its checkpoint, to the same numbers. A cell file that cannot be read is set
-aside and its whole fleet trained again, since in bfloat16 who sits beside whom shows in the last
-bits; the cells that were there are left as they are.
+A run that is killed is continued by the next one, to the same numbers: fleets whose cells all have
+results are passed over, the one under way goes on from its checkpoint. A cell file that cannot be
+read is set aside and its whole fleet trained again, since in bfloat16 the composition of a batch
+shows in the last bits; the fleet's other files are left as they are.
 """
 
 import shutil
@@ -15,13 +15,10 @@ from typing import Any
 from lorabank.engine.backbone.base import Base, load_base
 from lorabank.engine.backbone.caches import new_layer_input_cache, new_prompt_cache
 from lorabank.errors import UsageError
-from lorabank.study.capacity import run as capacity_run
-from lorabank.study.documents import run as context_run
+from lorabank.study.cells import Cell
 from lorabank.study.folder import StudyFolder
-from lorabank.study.modules import run as module_run
-from lorabank.study.plan import FleetPlan, plan
-from lorabank.study.spec import CAPACITY, CONTEXTS, MODULES, TEXTS, StudySpec
-from lorabank.study.texts import run as text_run
+from lorabank.study.kinds import find_kind, plan_fleets
+from lorabank.study.plan import FleetPlan, FleetRun, StudySpec
 
 OnLine = Callable[[str], None]
 _EVERY_S = 15.0  # between lines of progress
@@ -29,16 +26,17 @@ _EVERY_S = 15.0  # between lines of progress
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What one call of `run_study` did."""
+    """The outcome of one call of `run_study`."""
 
     cells: int
-    """Of the study."""
+    """Number of cells of the study."""
     trained: int
-    """Cells written now."""
+    """Number of cells that were written now."""
     set_aside: tuple[str, ...]
+    """Cell files that could not be read, where they are now."""
     seconds: float
     engine_seconds: float
-    """Of them, loading, training and reading."""
+    """Seconds of loading, training and reading."""
 
 
 def run_study(
@@ -50,113 +48,123 @@ def run_study(
     checkpoint_every_s: float = 60.0,
     whole: StudySpec | None = None,
 ) -> RunReport:
-    """Do what is missing of a study.
+    """Train and measure what is missing of a study.
 
     Args:
-        whole: the study that `spec` is a part of and that the folder belongs to, if it is one.
+        on_line: called with lines of progress.
+        whole: the study that the folder belongs to, where `spec` is a part of it.
 
     Raises:
-        UsageError: a folder of another spec or base, a cell this base cannot train.
-        KeyboardInterrupt: what was under way stands in its checkpoint.
+        UsageError: a folder of another spec or base, or a cell this base cannot train.
+        KeyboardInterrupt: training was interrupted; its checkpoint is kept for the next run.
     """
     started = time.perf_counter()
     folder.claim(whole or spec)
-    aside = [str(there) for cell in spec.cells if (there := folder.set_aside(cell.name))]
-    for file in aside:
+    unreadable = [folder.set_aside(cell.name) for cell in spec.cells]
+    set_aside = [str(file) for file in unreadable if file]
+    for file in set_aside:
         on_line(f"not readable, set aside and trained again: {file}")
-    fleets = plan(spec)
-    todo = [f for f in fleets if any(folder.read(cell.name) is None for cell in f.cells)]
+    fleets = plan_fleets(spec)
+    unfinished = [f for f in fleets if any(folder.read(cell.name) is None for cell in f.cells)]
     runner = _Runner(spec, folder, device, on_line, checkpoint_every_s)
-    for fleet in todo:
+    for fleet in unfinished:
         runner.run(fleet, len(fleets))
     shutil.rmtree(folder.path / "fleets", ignore_errors=True)
     seconds = time.perf_counter() - started
-    report = RunReport(len(spec.cells), runner.written, tuple(aside), seconds, runner.engine_s)
-    if todo:
+    if unfinished:
         folder.add_timing(
             {
-                "cells": runner.written,
+                "cells": runner.n_written,
                 "seconds": round(seconds, 2),
                 "engine_seconds": round(runner.engine_s, 2),
                 "engine_share": round(runner.engine_s / seconds, 4),
             }
         )
-    return report
+    return RunReport(
+        cells=len(spec.cells),
+        trained=runner.n_written,
+        set_aside=tuple(set_aside),
+        seconds=seconds,
+        engine_seconds=runner.engine_s,
+    )
 
 
 class _Runner:
+    """Runs fleets one after the other and writes their cells."""
+
     def __init__(
         self,
         spec: StudySpec,
         folder: StudyFolder,
         device: str | None,
         on_line: OnLine,
-        every: float,
+        checkpoint_every_s: float,
     ):
         self.spec, self.folder, self.device, self.on_line = spec, folder, device, on_line
-        self.every, self.engine_s, self.written = every, 0.0, 0
+        self.checkpoint_every_s = checkpoint_every_s
+        self.engine_s, self.n_written = 0.0, 0
         self._base: Base | None = None
-        self._name = ""
-        self._said = 0.0
+        self._base_name = ""
+        self._line_at = 0.0
 
     def base(self, name: str) -> Base:
-        """Loaded when the first fleet needs it, in the place of the one before."""
-        if self._base is None or self._name != name:
-            self._base = None  # first let go
+        """Return a base model, loaded in the place of the one before if that is another.
+
+        Raises:
+            UsageError: the folder has cells of this base from when its weights were others.
+        """
+        if self._base is None or self._base_name != name:
+            self._base = None  # free the memory first
             self._base = load_base(name, dtype=self.spec.dtype, device=self.device)
-            self._name = name
+            self._base_name = name
             for cell in self.folder.cells():
-                is_of_it = cell["spec"]["base"] == self._base.info.name
-                if is_of_it and cell["hashes"]["model"] != self._base.info.sha256:
+                is_of_base = cell.base == self._base.info.name
+                if is_of_base and cell.hashes.model != self._base.info.sha256:
                     raise UsageError(
                         f"{self.folder.path} has cells of a base with sha256 "
-                        f"{cell['hashes']['model'][:12]}…, {name} is now "
+                        f"{cell.hashes.model[:12]}…, {name} is now "
                         f"{self._base.info.sha256[:12]}…; name another folder with --out"
                     )
         return self._base
 
-    def run(self, fleet: FleetPlan, of: int) -> None:
-        started, n_before = time.perf_counter(), self.written
-        base = self.base(str(fleet.cells[0].values.get("base") or self.spec.base))
-        where = self.folder.checkpoint(fleet.number)
-        # In bfloat16 a kept prompt's last bits depend on what it was computed beside.
+    def run(self, fleet: FleetPlan[Any], n_fleets: int) -> None:
+        """Train and measure what is missing of a fleet."""
+        started, n_before = time.perf_counter(), self.n_written
+        title = f"fleet {fleet.number} of {n_fleets}"
+        base = self.base(getattr(fleet.first, "base", None) or self.spec.base)
+        # In bfloat16 the last bits of a cached prompt depend on what it was computed beside.
         base.prompt_cache, base.layer_input_cache = new_prompt_cache(), new_layer_input_cache()
-        wanted = {cell.name for cell in fleet.cells if self.folder.read(cell.name) is None}
-        cells = _RUNS[self.spec.kind](
-            base,
-            self.spec,
-            fleet,
-            where=where,
-            every_s=self.every,
-            wanted=wanted,
-            say=lambda text: self._say(f"fleet {fleet.number} of {of}: {text}"),
+        missing = {cell.name for cell in fleet.cells if self.folder.read(cell.name) is None}
+        fleet_run = FleetRun(
+            base=base,
+            study=self.spec.name,
+            width=self.spec.width,
+            plan=fleet,
+            missing=frozenset(missing),
+            folder=self.folder.checkpoint(fleet.number),
+            checkpoint_every_s=self.checkpoint_every_s,
+            report_progress=lambda text: self._report(f"{title}: {text}"),
         )
+        cells = find_kind(self.spec.kind).run_fleet(fleet_run)
         self.engine_s += time.perf_counter() - started
-        while (cell := self._timed(cells)) is not None:
-            if cell["name"] in wanted:
+        while (cell := self._next(cells)) is not None:
+            if cell.name in missing:
                 self.folder.write(cell)
-                self.written += 1
-        shutil.rmtree(where, ignore_errors=True)
-        took, n = time.perf_counter() - started, self.written - n_before
-        self.on_line(f"fleet {fleet.number} of {of}: {n} cells in {took:.0f} s")
+                self.n_written += 1
+        shutil.rmtree(fleet_run.folder, ignore_errors=True)
+        seconds, n_cells = time.perf_counter() - started, self.n_written - n_before
+        self.on_line(f"{title}: {n_cells} cells in {seconds:.0f} s")
 
-    def _timed(self, cells: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+    def _next(self, cells: Iterator[Cell]) -> Cell | None:
+        """Return the next cell of a fleet, None after the last, and count the engine's time."""
         started = time.perf_counter()
         try:
             return next(cells, None)
         finally:
             self.engine_s += time.perf_counter() - started
 
-    def _say(self, line: str) -> None:
+    def _report(self, line: str) -> None:
         now = time.monotonic()
-        if now - self._said >= _EVERY_S:
-            self._said = now
+        if now - self._line_at >= _EVERY_S:
+            self._line_at = now
             self.on_line(line)
-
-
-_RUNS = {
-    CAPACITY: capacity_run.run_fleet,
-    MODULES: module_run.run_fleet,
-    TEXTS: text_run.run_fleet,
-    CONTEXTS: context_run.run_fleet,
-}

@@ -15,98 +15,39 @@ An arm's keys stand for axes where they are lists, for fixed values where they a
 that come to the same cell are an error, so that nothing is trained twice.
 """
 
-import difflib
 import itertools
 import json
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from lorabank.errors import DataError, UsageError
-from lorabank.study.capacity import axes
-from lorabank.study.capacity.axes import Axis, Value
-from lorabank.study.documents import axes as context_axes
-from lorabank.study.modules import axes as module_axes
-from lorabank.study.texts import axes as text_axes
+from pydantic import ValidationError
+
+from lorabank.errors import DataError, UsageError, did_you_mean
+from lorabank.study.axes import Axes
+from lorabank.study.kinds import CAPACITY, find_kind
+from lorabank.study.plan import CellSpec, StudySpec
 
 _SPECS = resources.files("lorabank.study") / "specs"
-CAPACITY, MODULES, TEXTS, CONTEXTS = "capacity", "modules", "texts", "contexts"
-"""What cells are of: one adapter and what it holds, a bank's modules and how they serve, what
-documents are made into to train on, or long documents, known by adapters, read as text, or both."""
 _PRESET_KEYS = {"base", "dtype", "fixed", "axes", "arms", "width"}
-WIDTH = 24  # adapters trained at once, unless the spec says
-Resolve = Callable[[Mapping[str, Any]], dict[str, Value]]
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What the cells of a kind of study may vary."""
-
-    axes: Mapping[str, Axis]
-    resolve: Resolve
-    name: Callable[[Mapping[str, Value]], str]
-    """The beginning of a cell's name: what it has of its own, in short."""
-
-
-KINDS = {
-    CAPACITY: Kind(axes.AXES, axes.resolve, axes.short_name),
-    MODULES: Kind(module_axes.AXES, module_axes.resolve, module_axes.short_name),
-    TEXTS: Kind(text_axes.AXES, text_axes.resolve, text_axes.short_name),
-    CONTEXTS: Kind(context_axes.AXES, context_axes.resolve, context_axes.short_name),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class CellSpec:
-    """One run of a study, resolved."""
-
-    name: str
-    """Of its file: what it has of its own, in short."""
-    values: Mapping[str, Value]
-    """Every axis, in their order."""
-
-
-@dataclass(frozen=True, slots=True)
-class StudySpec:
-    """A study at one scale."""
-
-    name: str
-    title: str
-    kind: str
-    """One of KINDS."""
-    preset: str
-    base: str
-    dtype: str | None
-    """None for what the machine is fast in; the cells say which it was."""
-    width: int
-    cells: tuple[CellSpec, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """What makes a results folder this study's."""
-        return {
-            "study": self.name,
-            "title": self.title,
-            **({} if self.kind == CAPACITY else {"kind": self.kind}),  # as before there were kinds
-            "preset": self.preset,
-            "base": self.base,
-            "dtype": self.dtype,
-            "width": self.width,
-            "cells": {cell.name: dict(cell.values) for cell in self.cells},
-        }
+DEFAULT_WIDTH = 24
+"""Adapters trained at once, unless the spec has another number."""
 
 
 def list_studies() -> dict[str, dict[str, Any]]:
-    """The studies that come with the package: title and presets by name."""
-    found = {}
+    """Return the title and the presets of each study that comes with the package, by name."""
+    studies = {}
     for entry in sorted(_SPECS.iterdir(), key=lambda entry: entry.name):
         if entry.name.endswith(".toml"):
-            raw = tomllib.loads(entry.read_text("utf-8"))
-            found[raw["name"]] = {"title": raw["title"], "presets": list(raw["preset"])}
-    return found
+            content = tomllib.loads(entry.read_text("utf-8"))
+            studies[content["name"]] = {
+                "title": content["title"],
+                "presets": list(content["preset"]),
+            }
+    return studies
 
 
 def load_study(
@@ -116,160 +57,188 @@ def load_study(
     base: str | None = None,
     changes: Sequence[str] = (),
 ) -> StudySpec:
-    """A study by name or TOML file, at one preset, with some keys set anew.
+    """Return a study by its name or TOML file, at one preset.
 
     Args:
         preset: None for `cpu` or the only one.
+        base: replaces the base model of the preset.
         changes: `key=value`, or `key=v1,v2` for an axis; they hold in every arm.
 
     Raises:
-        UsageError: an unknown study, preset, axis or value, cells that collide.
+        UsageError: an unknown study, preset, axis or value, or two cells that are the same.
         DataError: a spec file that cannot be read.
     """
-    raw = _read(name)
-    kind_name = raw.get("kind", CAPACITY)
-    if kind_name not in KINDS:
-        raise UsageError(f"study {name}: kind must be {' or '.join(KINDS)}, got {kind_name!r}")
-    kind = KINDS[kind_name]
-    presets: dict[str, Any] = raw.get("preset", {})
-    chosen = preset or ("cpu" if "cpu" in presets else next(iter(presets), "cpu"))
-    if chosen not in presets:
-        near = difflib.get_close_matches(chosen, presets, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"study {name} has no preset {chosen!r}{hint} It has {', '.join(presets)}")
-    body = presets[chosen]
-    if strange := sorted(set(body) - _PRESET_KEYS):
-        near = difflib.get_close_matches(strange[0], _PRESET_KEYS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"preset {chosen} has an unknown key {strange[0]!r}{hint}")
-    anew = dict(_change(text) for text in changes)
-    width = anew.pop("width", body.get("width", WIDTH))
+    content = _read(name)
+    kind = find_kind(content.get("kind", CAPACITY))
+    chosen, body = _choose_preset(name, content.get("preset", {}), preset)
+    changed = dict(_parse_change(text) for text in changes)
+    width = changed.pop("width", body.get("width", DEFAULT_WIDTH))
     if not isinstance(width, int) or width < 1:
         raise UsageError(f"width takes a number of adapters, 1 or more, got {width!r}")
-    shared = {**body.get("fixed", {}), **body.get("axes", {})}
-    arms: list[dict[str, Any]] = body.get("arms", [{}])
-    may_meet = any(anew.keys() & arm.keys() for arm in arms)  # --set took their difference away
-    found: dict[str, dict[str, Value]] = {}
-    for number, arm in enumerate(arms, start=1):
-        for values in _product({**_without_rival(shared, arm), **arm}, anew, kind.resolve):
-            key = json.dumps(values, sort_keys=True)
-            if key in found and not may_meet:
-                raise UsageError(
-                    f"arm {number} of preset {chosen} comes to a cell that is there already: "
-                    f"{_short(values)}; let the arms differ"
-                )
-            found[key] = values
-    if not found:
-        raise UsageError(f"preset {chosen} has no cells; give its axes at least one value each")
-    cells = tuple(CellSpec(cell_name(values, kind), values) for values in found.values())
+    cells = _cells(body, changed, kind.axes, preset=chosen)
     return StudySpec(
-        name=raw["name"],
-        title=raw.get("title", raw["name"]),
-        kind=kind_name,
+        name=content["name"],
+        title=content.get("title", content["name"]),
+        kind=kind.name,
         preset=chosen,
         base=base or body.get("base", "smollm2-135m"),
         dtype=body.get("dtype"),
         width=width,
-        cells=_distinct(cells),
+        cells=tuple(_name_cells(cells)),
     )
 
 
-def from_json(told: Mapping[str, Any]) -> StudySpec:
-    """The spec that `as_json` told of.
+def from_json(content: Mapping[str, Any]) -> StudySpec:
+    """Return the study that a study.json describes, of any format.
 
     Raises:
-        UsageError: something is missing, or a cell is none.
+        UsageError: something is missing, or a cell has a value that is not allowed.
     """
     try:
-        kind = told.get("kind", CAPACITY)
+        kind = find_kind(content.get("kind", CAPACITY))
         cells = tuple(
-            CellSpec(name, {axis: values[axis] for axis in KINDS[kind].axes})
-            for name, values in told["cells"].items()
+            CellSpec(name, kind.axes.from_stored(values))
+            for name, values in content["cells"].items()
         )
         keys = ("title", "preset", "base", "dtype", "width")
         return StudySpec(
-            name=told["study"], kind=kind, cells=cells, **{key: told[key] for key in keys}
+            name=content["study"],
+            kind=kind.name,
+            cells=cells,
+            **{key: content[key] for key in keys},
         )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"study.json lacks {error}; it is of another version") from None
+    except (KeyError, TypeError, AttributeError, ValidationError) as error:
+        raise UsageError(f"study.json is incomplete or of another version: {error}") from None
 
 
-def cell_name(values: Mapping[str, Value], kind: Kind) -> str:
-    """Short and the same for the same cell: what is usually varied, then a mark for the rest."""
-    whole = json.dumps(values, sort_keys=True)
-    return f"{kind.name(values)}-{sha256(whole.encode()).hexdigest()[:6]}"
+def cell_name(axes: Axes) -> str:
+    """Return a short name that equal cells share: what is usually varied, and a hash of all."""
+    whole = json.dumps(axes.format_1(), sort_keys=True)
+    return f"{axes.short_name}-{sha256(whole.encode()).hexdigest()[:6]}"
 
 
 def _read(name: str) -> dict[str, Any]:
-    """The TOML of a study that comes with the package, or of a file."""
-    own = list_studies()
+    """Return the TOML of a study that comes with the package, or of a file."""
+    packaged = list_studies()
     path = Path(name)
-    if name in own:
-        text, where = (_SPECS / f"{name}.toml").read_text("utf-8"), name
+    if name in packaged:
+        text = (_SPECS / f"{name}.toml").read_text("utf-8")
     elif path.suffix == ".toml":
         try:
-            text, where = path.read_text("utf-8"), name
+            text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: cannot be read: {error}") from None
     else:
-        near = difflib.get_close_matches(name, own, n=1)
-        hint = f"; did you mean {near[0]}?" if near else "."
+        hint = did_you_mean(name, packaged) or "."
         raise UsageError(
-            f"no study {name!r}{hint} There are {', '.join(own)}, or give a .toml file"
+            f"no study {name!r}{hint} There are {', '.join(packaged)}, or give a .toml file"
         )
     try:
-        raw = tomllib.loads(text)
+        content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise DataError(f"{where}: not TOML: {error}") from None
-    if not isinstance(raw.get("name"), str) or not isinstance(raw.get("preset"), dict):
-        raise DataError(f"{where}: a spec needs name = … and a [preset.…]; see lorabank study list")
-    return raw
+        raise DataError(f"{name}: not TOML: {error}") from None
+    if not isinstance(content.get("name"), str) or not isinstance(content.get("preset"), dict):
+        raise DataError(f"{name}: a spec needs name = … and a [preset.…]; see lorabank study list")
+    return content
 
 
-def _change(text: str) -> tuple[str, Any]:
+def _choose_preset(
+    study: str, presets: Mapping[str, Any], name: str | None
+) -> tuple[str, dict[str, Any]]:
+    """Return the name and the content of a preset."""
+    chosen = name or ("cpu" if "cpu" in presets else next(iter(presets), "cpu"))
+    if chosen not in presets:
+        hint = did_you_mean(chosen, presets) or "."
+        raise UsageError(
+            f"study {study} has no preset {chosen!r}{hint} It has {', '.join(presets)}"
+        )
+    body: dict[str, Any] = presets[chosen]
+    if unknown := sorted(set(body) - _PRESET_KEYS):
+        hint = did_you_mean(unknown[0], _PRESET_KEYS)
+        raise UsageError(f"preset {chosen} has an unknown key {unknown[0]!r}{hint}")
+    return chosen, body
+
+
+def _parse_change(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip() or not value.strip():
         raise UsageError(f"--set takes key=value, got {text!r}")
     key = key.strip()
-    if key in ("layers", "target_modules"):  # whose commas are their own
+    if key in ("layers", "target_modules"):  # commas are part of their values
         return key, value.strip()
-    values = [_scalar(part.strip()) for part in value.split(",")]
+    values = [_parse_scalar(part.strip()) for part in value.split(",")]
     return key, values if len(values) > 1 else values[0]
 
 
-def _scalar(text: str) -> Any:
+def _parse_scalar(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
 
 
+def _cells(
+    body: Mapping[str, Any], changed: Mapping[str, Any], axes_class: type[Axes], *, preset: str
+) -> list[Axes]:
+    """Return the cells of all arms of a preset.
+
+    Raises:
+        UsageError: two arms come to the same cell though no change made them equal, or there is
+            no cell.
+    """
+    shared = _present_names({**body.get("fixed", {}), **body.get("axes", {})}, axes_class)
+    arms = [_present_names(arm, axes_class) for arm in body.get("arms", [{}])]
+    changed = _present_names(changed, axes_class)
+    may_coincide = any(changed.keys() & arm.keys() for arm in arms)
+    cells: dict[str, Axes] = {}
+    for number, arm in enumerate(arms, start=1):
+        values = {**_without_rival(shared, arm), **arm}
+        for axes in _product({**_without_rival(values, changed), **changed}, axes_class):
+            key = axes.model_dump_json()
+            if key in cells and not may_coincide:
+                raise UsageError(
+                    f"arm {number} of preset {preset} comes to a cell that is there already: "
+                    f"{axes.describe()}; let the arms differ"
+                )
+            cells[key] = axes
+    if not cells:
+        raise UsageError(f"preset {preset} has no cells; give its axes at least one value each")
+    return list(cells.values())
+
+
+def _present_names(values: Mapping[str, Any], axes_class: type[Axes]) -> dict[str, Any]:
+    return {axes_class.present_name(name): value for name, value in values.items()}
+
+
 def _without_rival(shared: Mapping[str, Any], arm: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts and tokens are two words for one axis: the later one counts."""
-    drop = {"facts": "tokens", "tokens": "facts"}
-    gone = {other for name, other in drop.items() if name in arm}
-    return {name: value for name, value in shared.items() if name not in gone}
+    """Return values without facts where tokens come later, and the reverse: they are one axis."""
+    rivals = {"facts": "tokens", "tokens": "facts"}
+    replaced = {rival for name, rival in rivals.items() if name in arm}
+    return {name: value for name, value in shared.items() if name not in replaced}
 
 
-def _product(
-    keys: Mapping[str, Any], anew: Mapping[str, Any], resolve: Resolve
-) -> list[dict[str, Value]]:
-    whole = {**_without_rival(keys, anew), **anew}
-    lists = [value if isinstance(value, list) else [value] for value in whole.values()]
-    return [resolve(dict(zip(whole, values, strict=True))) for values in itertools.product(*lists)]
+def _product(values: Mapping[str, Any], axes_class: type[Axes]) -> list[Axes]:
+    """Return a cell for each combination of the values of all axes."""
+    lists = [value if isinstance(value, list) else [value] for value in values.values()]
+    return [
+        axes_class.resolve(dict(zip(values, combination, strict=True)))
+        for combination in itertools.product(*lists)
+    ]
 
 
-def _distinct(cells: tuple[CellSpec, ...]) -> tuple[CellSpec, ...]:
-    names: dict[str, CellSpec] = {}
-    for cell in cells:
-        if cell.name in names:
+def _name_cells(cells: Sequence[Axes]) -> list[CellSpec[Any]]:
+    """Return cells with their names.
+
+    Raises:
+        UsageError: two different cells would have the same name.
+    """
+    by_name: dict[str, Axes] = {}
+    for axes in cells:
+        name = cell_name(axes)
+        if name in by_name:
             raise UsageError(
-                f"two cells would be named {cell.name}: {_short(names[cell.name].values)} and "
-                f"{_short(cell.values)}; change one of them a little"
+                f"two cells would be named {name}: {by_name[name].describe()} and "
+                f"{axes.describe()}; change one of them a little"
             )
-        names[cell.name] = cell
-    return cells
-
-
-def _short(values: Mapping[str, Value]) -> str:
-    return ", ".join(f"{k}={v}" for k, v in values.items() if v is not None)
+        by_name[name] = axes
+    return [CellSpec(name, axes) for name, axes in by_name.items()]

@@ -1,149 +1,118 @@
-"""The axes of a study: what a cell may vary, which values it takes, what it is if nobody says.
+"""The axes of capacity studies: one adapter, its data, its training."""
 
-An axis is checked on its own here; what only a base model can refuse (a layer it lacks, a rank
-above a layer's size) is refused when the cell is planned on it.
-"""
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from pydantic import Field
 
-from lorabank.engine.training.settings import PAPER, PEFT_PREFIX, RECIPE_NAMES, lr_for
+from lorabank.engine.training.settings import PAPER, PEFT_PREFIX
 from lorabank.errors import UsageError
 from lorabank.lora import objectives, variants
+from lorabank.study.axes import LAYERS, MAX_R, TARGET_MODULES, Axes, Text, lr_for_rank, satisfies
 from lorabank.tasks.datasets import counterfact
 from lorabank.tasks.synthetic import phonebook
 
-Value = str | int | float | bool | None
-TASKS = ("phonebook", "counterfact")
-CONVERGED, PAPER_STEPS = "converged", "paper"  # budgets that are not a number of exposures
+CONVERGED: Literal["converged"] = "converged"
+PAPER_STEPS: Literal["paper"] = "paper"
 TOKENS_PER_FACT = 1000 / 48
-"""Of a phone-book entry in the paper's files (48 entries are its 1K), to turn tokens to facts."""
-_MOST_R = 1024
+"""Tokens of a phone-book entry in the paper's files (48 entries are its 1K)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """One key of a cell."""
-
-    allowed: str
-    """In words."""
-    check: Callable[[Any], bool]
-    default: Value = None
+def is_peft_variant(variant: str) -> bool:
+    """Return whether PEFT trains a variant, as no fleet can."""
+    return variant == "dora" or variant.startswith(PEFT_PREFIX)
 
 
-def is_int(low: int, high: int) -> Callable[[Any], bool]:
-    return lambda v: isinstance(v, int) and not isinstance(v, bool) and low <= v <= high
+def _is_variant(value: str) -> bool:
+    return value in variants.VARIANTS or is_peft_variant(value)
 
 
-def is_number(low: float, high: float) -> Callable[[Any], bool]:
-    return lambda v: isinstance(v, int | float) and not isinstance(v, bool) and low < v <= high
+def _activated(axes: dict[str, Any]) -> bool:
+    return axes["recipe"] != "paper" and not is_peft_variant(axes["variant"])
 
 
-def is_one_of(*names: str) -> Callable[[Any], bool]:
-    return lambda v: v in names
+def _alpha(axes: dict[str, Any]) -> float:
+    return float(axes["r"] * (1 if axes["recipe"] == "paper" else 2))
 
 
-def is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+def _lr(axes: dict[str, Any]) -> float:
+    return PAPER.lr if axes["recipe"] == "paper" else lr_for_rank(axes)
 
 
-def _is_variant(value: Any) -> bool:
-    names = (*variants.VARIANTS, "dora")
-    return isinstance(value, str) and (value in names or value.startswith(PEFT_PREFIX))
+class CapacityAxes(Axes):
+    """A cell of a capacity study: one adapter that is taught facts and asked for them."""
 
+    former_names: ClassVar[Mapping[str, str]] = {"max_exposures": "most_exposures"}
 
-def _is_budget(value: Any) -> bool:
-    return value in (CONVERGED, PAPER_STEPS) or is_int(1, 100_000)(value)
+    task: Literal["phonebook", "counterfact"] = Field(
+        "phonebook", description="phonebook or counterfact"
+    )
+    source: Text = Field("built", description="a counterfact.json or slice.csv, or built")
+    facts: int = Field(ge=1, le=phonebook.MAX_SIZE, description=f"1 to {phonebook.MAX_SIZE:,}")
+    r: int = Field(8, ge=1, le=MAX_R, description=f"1 to {MAX_R}")
+    layers: Text = Field("all", description=LAYERS)
+    target_modules: Text = Field("all-linear", description=TARGET_MODULES)
+    variant: Annotated[str, satisfies(_is_variant)] = Field(
+        "lora", description=f"{', '.join(variants.VARIANTS)}, dora or peft:…"
+    )
+    objective: objectives.Name = Field("ce", description=", ".join(objectives.NAMES))
+    recipe: Literal["sound", "paper"] = Field("sound", description="sound or paper")
+    activated: bool = Field(default_factory=_activated, description="true or false")
+    exposures: Annotated[int, Field(ge=1, le=100_000)] | Literal["converged", "paper"] = Field(
+        CONVERGED, description=f"a number, {CONVERGED}, or {PAPER_STEPS} (1,500 steps)"
+    )
+    max_exposures: int | None = Field(
+        1000, ge=1, le=100_000, description="1 to 100,000: the end of converged"
+    )
+    batch_size: int = Field(8, ge=1, le=4096, description="1 to 4,096")
+    alpha: float = Field(
+        default_factory=_alpha,
+        gt=0,
+        le=1e6,
+        description="above 0; 2r by default, r in the paper's recipe",
+    )
+    lr: float = Field(
+        default_factory=_lr, gt=0, le=1, description="above 0, at most 1; the recipe's by default"
+    )
+    seed: int = Field(0, ge=0, le=2**31, description="0 or more")
 
+    @classmethod
+    def resolve(cls, values: Mapping[str, Any]) -> Self:
+        """Return a whole cell from the axes that a user gave; `tokens` may stand for `facts`.
 
-AXES: Mapping[str, Axis] = {
-    "task": Axis(" or ".join(TASKS), is_one_of(*TASKS), "phonebook"),
-    "source": Axis("a counterfact.json or slice.csv, or built", is_text, "built"),
-    "facts": Axis(f"1 to {phonebook.MAX_SIZE:,}", is_int(1, phonebook.MAX_SIZE)),
-    "r": Axis(f"1 to {_MOST_R}", is_int(1, _MOST_R), 8),
-    "layers": Axis("0-15, last-10, first-4, 3,5,7 or all", is_text, "all"),
-    "target_modules": Axis("all-linear, attention, ffn or q_proj,v_proj", is_text, "all-linear"),
-    "activated": Axis("true or false", lambda v: isinstance(v, bool)),
-    "variant": Axis(f"{', '.join(variants.VARIANTS)}, dora or peft:…", _is_variant, "lora"),
-    "objective": Axis(", ".join(objectives.NAMES), is_one_of(*objectives.NAMES), "ce"),
-    "recipe": Axis(" or ".join(RECIPE_NAMES), is_one_of(*RECIPE_NAMES), "sound"),
-    "exposures": Axis(
-        f"a number, {CONVERGED}, or {PAPER_STEPS} (1,500 steps)", _is_budget, CONVERGED
-    ),
-    "most_exposures": Axis("1 to 100,000: the end of converged", is_int(1, 100_000), 1000),
-    "batch_size": Axis("1 to 4,096", is_int(1, 4096), 8),
-    "alpha": Axis("above 0; 2r by default, r in the paper's recipe", is_number(0, 1e6)),
-    "lr": Axis("above 0, at most 1; the recipe's by default", is_number(0, 1)),
-    "seed": Axis("0 or more", is_int(0, 2**31), 0),
-}
-_ALSO = {"tokens"}  # a way to say facts
+        Raises:
+            UsageError: as `Axes.resolve`, or neither facts nor tokens.
+        """
+        rest = {name: value for name, value in values.items() if name != "tokens"}
+        if "tokens" in values:
+            tokens = values["tokens"]
+            is_number = isinstance(tokens, int | float) and not isinstance(tokens, bool)
+            if "facts" in values or not is_number or not 0 < tokens <= 1e7:
+                raise UsageError(f"tokens takes a number above 0, without facts; got {tokens!r}")
+            rest["facts"] = max(1, round(tokens / TOKENS_PER_FACT))
+        elif "facts" not in values and values.keys() <= {*cls.model_fields}:
+            raise UsageError("a cell needs a load: give facts or tokens")
+        return super().resolve(rest)
 
+    def normalised(self) -> Self:
+        """Return the cell without `max_exposures` where training has another end."""
+        is_own = self.task == "counterfact" and self.source == "built"
+        if is_own and self.facts > counterfact.MAX_SIZE:
+            raise UsageError(
+                f"facts takes at most {counterfact.MAX_SIZE} of the task's own counterfactuals, "
+                f"got {self.facts:,}; give source=counterfact.json for more"
+            )
+        if self.exposures == CONVERGED:
+            return self
+        return self.model_copy(update={"max_exposures": None})
 
-def check(name: str, value: Any, axes: Mapping[str, Axis] = AXES) -> None:
-    """Refuse an axis or a value that does not exist, with the near misses.
+    @property
+    def short_name(self) -> str:
+        """Return the recipe, the rank, the load, the budget and the seed."""
+        budget = f"e{self.exposures}" if isinstance(self.exposures, int) else self.exposures
+        return f"{self.recipe}-r{self.r}-n{self.facts}-{budget}-s{self.seed}"
 
-    Raises:
-        UsageError: says what is allowed.
-    """
-    if name not in axes:
-        there = [*axes, *(_ALSO if axes is AXES else ())]
-        near = difflib.get_close_matches(name, there, n=2, cutoff=0.5)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "."
-        raise UsageError(f"no axis {name!r}{hint} There are {', '.join(there)}")
-    axis = axes[name]
-    if axis.check(value):
-        return
-    words = [w for w in axis.allowed.replace(",", " ").split() if len(w) > 2]
-    near = difflib.get_close_matches(str(value), words, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise UsageError(f"{name} takes {axis.allowed}, got {value!r}{hint}")
-
-
-def resolve(given: Mapping[str, Any]) -> dict[str, Value]:
-    """A whole cell from the keys given: checked, with what follows from the recipe filled in.
-
-    Raises:
-        UsageError: an unknown key or value, or no load.
-    """
-    cell = dict(given)
-    if "tokens" in cell:
-        tokens = cell.pop("tokens")
-        if "facts" in cell or not is_number(0, 1e7)(tokens):
-            raise UsageError(f"tokens takes a number above 0, without facts; got {tokens!r}")
-        cell["facts"] = max(1, round(tokens / TOKENS_PER_FACT))
-    for name, value in cell.items():
-        check(name, value)
-    if "facts" not in cell:
-        raise UsageError("a cell needs a load: give facts or tokens")
-    cell = {name: cell.get(name, axis.default) for name, axis in AXES.items()}
-    is_own = cell["task"] == "counterfact" and cell["source"] == "built"
-    if is_own and cell["facts"] > counterfact.MAX_SIZE:
-        raise UsageError(
-            f"facts takes at most {counterfact.MAX_SIZE} of the task's own counterfactuals, "
-            f"got {cell['facts']:,}; give source=counterfact.json for more"
-        )
-    is_paper = cell["recipe"] == "paper"
-    if cell["activated"] is None:
-        cell["activated"] = not is_paper and _is_fleet(str(cell["variant"]))
-    if cell["lr"] is None:
-        cell["lr"] = PAPER.lr if is_paper else lr_for(int(cell["r"]))
-    if cell["alpha"] is None:
-        cell["alpha"] = float(cell["r"] * (1 if is_paper else 2))
-    cell["alpha"], cell["lr"] = float(cell["alpha"]), float(cell["lr"])
-    if cell["exposures"] != CONVERGED:
-        cell["most_exposures"] = None  # says nothing there; two such cells would be one
-    return cell
-
-
-def short_name(values: Mapping[str, Value]) -> str:
-    """What cells usually differ in."""
-    budget = values["exposures"]
-    parts = [values["recipe"], f"r{values['r']}", f"n{values['facts']}"]
-    parts += [f"e{budget}" if isinstance(budget, int) else str(budget), f"s{values['seed']}"]
-    return "-".join(map(str, parts))
-
-
-def _is_fleet(variant: str) -> bool:
-    return variant != "dora" and not variant.startswith(PEFT_PREFIX)
+    @property
+    def trains_through_peft(self) -> bool:
+        """Return whether PEFT trains the cell, alone."""
+        return is_peft_variant(self.variant)

@@ -1,171 +1,127 @@
-"""What a trained cell stores and what it cost: the numbers of its JSON.
+"""Measures the trained adapters of a capacity study: recall, stored bits, drift, cost."""
 
-Bits are counted twice: exactly recalled facts times their entropy, and by likelihood, what is left
-of the entropy after the adapter has had its say (`sum max(0, H - (-log2 p))`, after
-arXiv:2404.05405). For a phone number H is 33.2; an edit has no known distribution, so there H is
-the bare model's surprise.
-"""
-
-import hashlib
 import math
-import resource
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-import lorabank
 from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import EvaluationPrompt
 from lorabank.engine.evaluation.edits import score_edits
-from lorabank.engine.evaluation.evaluate import (
-    Evaluation,
-    QuestionSet,
-    evaluate_fleet,
-    join_questions,
-    prepare_questions,
-)
+from lorabank.engine.evaluation.evaluate import Evaluation, evaluate_fleet, join_questions
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import AnswerReading, score_replies
 from lorabank.engine.learn import count_trainable, hash_examples, software_versions
 from lorabank.engine.training.jobs import Epoch, Outcome
 from lorabank.lora.shapes import layer_of
+from lorabank.study.capacity.cells import CapacityCell, EditShares, FactResults
 from lorabank.study.capacity.prepare import PreparedCell
-from lorabank.study.folder import FORMAT
+from lorabank.study.cells import CellCost, CellHashes, code_hash
 from lorabank.tasks.scoring.exact_match import is_right_as_published
 from lorabank.tasks.synthetic import phonebook
 
-MILESTONES = (0.5, 0.75, 0.9, 0.98)  # of recall seen in training
+MILESTONES = (0.5, 0.75, 0.9, 0.98)
+"""Shares of recall whose first epoch in training is noted."""
 
 
-def measure(
+@dataclass(frozen=True, slots=True)
+class MeasuredCell:
+    """A trained cell with all that was read from its adapter."""
+
+    prepared: PreparedCell
+    outcome: Outcome
+    evaluation: Evaluation
+    recall_published: float
+    """Recall as the digits-only match of arXiv:2603.01097 counts it."""
+    edits: EditShares | None
+    n_parameters: int
+    """Number of trainable parameters."""
+    n_values: int
+    """Number of values that the saved adapter has."""
+    cost: CellCost
+
+
+def measure_fleet(
     base: Base,
-    study: str,
-    lots: Sequence[PreparedCell],
+    prepared: Sequence[PreparedCell],
     outcomes: Sequence[Outcome],
-    *,
-    costs: Sequence[Mapping[str, float]],
-) -> list[dict[str, Any]]:
-    """A JSON object for each cell, read in a fleet of its own."""
-    questions = [questions_of(base, lot) for lot in lots]
-    slots = [slot for slot, lot in enumerate(lots) for _ in lot.examples]
+    costs: Sequence[CellCost],
+) -> list[MeasuredCell]:
+    """Ask all adapters of a fleet for the facts that each was taught."""
+    questions = [cell.questions(base) for cell in prepared]
+    slots = [slot for slot, cell in enumerate(prepared) for _ in cell.examples]
     with loaded_fleet(base, [outcome.adapter for outcome in outcomes]) as fleet:
         together = evaluate_fleet(fleet, join_questions(questions), slots, drift=True)
-        evaluations = together.by_slot(len(lots))
-        cells = []
-        for slot, (lot, one) in enumerate(zip(lots, outcomes, strict=True)):
-            readings = evaluations[slot].after
-            seat = [slot] * len(readings)
-            cells.append(
-                describe(
-                    base,
-                    study,
-                    lot,
-                    one,
-                    evaluations[slot],
-                    published=_published(base, lot, readings, fleet, seat),
-                    edits=_edits(base, lot, fleet, slot),
-                    parameters=count_trainable(base, one.job),
-                    adapter=[tensor for pair in one.weights.values() for tensor in pair],
-                    cost=costs[slot],
-                )
+        evaluations = together.by_slot(len(prepared))
+        return [
+            MeasuredCell(
+                prepared=cell,
+                outcome=outcome,
+                evaluation=evaluation,
+                recall_published=_recall_published(fleet, slot, cell, evaluation.after),
+                edits=_edit_shares(fleet, slot, cell),
+                n_parameters=count_trainable(base, outcome.job),
+                n_values=sum(value.numel() for pair in outcome.weights.values() for value in pair),
+                cost=cost,
             )
-    return cells
+            for slot, (cell, outcome, evaluation, cost) in enumerate(
+                zip(prepared, outcomes, evaluations, costs, strict=True)
+            )
+        ]
 
 
-def questions_of(base: Base, lot: PreparedCell) -> QuestionSet:
-    """Have the bare base read the answers of a cell's examples."""
-    return prepare_questions(base, lot.examples, prompts=lot.job.dataset.prompts)
-
-
-def describe(
-    base: Base,
-    study: str,
-    lot: PreparedCell,
-    outcome: Outcome,
-    evaluation: Evaluation,
-    *,
-    published: float,
-    edits: dict[str, Any],
-    parameters: int,
-    adapter: Iterable[Tensor],
-    cost: Mapping[str, float],
-) -> dict[str, Any]:
-    """The JSON object of one cell, from what was read before and after."""
-    values, job = lot.cell.values, outcome.job
-    before, after = evaluation.before, evaluation.after
+def describe(base: Base, study: str, measured: MeasuredCell) -> CapacityCell:
+    """Return the result of a cell as its file has it."""
+    axes, outcome, evaluation = measured.prepared.axes, measured.outcome, measured.evaluation
+    examples, job = measured.prepared.examples, outcome.job
     entropy = [
         phonebook.entropy_bits(example.answer) or reading.bits
-        for example, reading in zip(lot.examples, before, strict=True)
+        for example, reading in zip(examples, evaluation.before, strict=True)
     ]
-    left = [max(0.0, h - reading.bits) for h, reading in zip(entropy, after, strict=True)]
-    n_tokens = sum(len(probe.answer_ids) for probe in job.dataset.prompts)
-    n_bytes = 4 * sum(tensor.numel() for tensor in adapter)
-    bits = sum(left)
-    return {
-        "format": FORMAT,
-        "study": study,
-        "name": lot.cell.name,
-        "spec": {**values, "base": base.info.name},
-        **{key: values[key] for key in ("task", "r", "facts", "seed", "recipe", "variant")},
-        "exposures": values["exposures"],
-        "activated": values["activated"],
-        "placement": placement(job.paths, str(values["target_modules"]), str(values["layers"])),
-        "exposures_per_fact": outcome.exposures,
-        "steps": outcome.steps,
-        "stopped": outcome.stopped,
-        "recall": evaluation.recall,
-        "recall_before": evaluation.recall_before,
-        "recall_published": published,
-        **edits,
-        "bits_stored": sum(evaluation.bits),
-        "bits_exact": sum(h for h, r in zip(entropy, after, strict=True) if r.recalled),
-        "bits_likelihood": bits,
-        "bits_demanded": sum(entropy),
-        "bits_per_parameter": bits / parameters,
-        "bits_per_byte": bits / n_bytes,
-        "tokens": n_tokens,
-        "tokens_per_parameter": n_tokens / parameters,
-        "tokens_per_byte": n_tokens / n_bytes,
-        "loss": _loss(after, n_tokens),
-        "loss_drop": _loss(before, n_tokens) - _loss(after, n_tokens),
-        "trainable_parameters": parameters,
-        "adapter_bytes": n_bytes,
-        "kl_to_base_nats": evaluation.drift[0].kl_to_base_nats,
-        "exposures_to_recall": _milestones(outcome.curve),
-        "per_fact": {
-            "recalled": [int(reading.recalled) for reading in after],
-            "bits": [round(stored, 4) for stored in left],
-        },
-        "curve": [
-            [round(e.exposures, 2), round(e.loss, 5), round(e.seen_recall, 4)]
-            for e in _thinned(outcome.curve)
-        ],
-        "hashes": {
-            "model": base.info.sha256,
-            "data": hash_examples(lot.examples),
-            "code": code_hash(),
-        },
-        "versions": software_versions(base),
-        "cost": dict(cost),
-    }
-
-
-def cost_of(base: Base, seconds: float) -> dict[str, float]:
-    """Seconds, and the most memory this process has held: of the GPU where there is one."""
-    if base.device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(base.device)
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"seconds": round(seconds, 3), "peak_bytes": peak}
+    stored = [max(0.0, h - r.bits) for h, r in zip(entropy, evaluation.after, strict=True)]
+    n_tokens = sum(len(prompt.answer_ids) for prompt in job.dataset.prompts)
+    n_bytes = 4 * measured.n_values
+    bits, loss = sum(stored), _loss(evaluation.after, n_tokens)
+    return CapacityCell(
+        study=study,
+        name=measured.prepared.name,
+        base=base.info.name,
+        axes=axes,
+        placement=placement(job.paths, axes.target_modules, axes.layers),
+        exposures_per_fact=outcome.exposures,
+        steps=outcome.steps,
+        stopped=outcome.stopped,
+        recall=evaluation.recall,
+        recall_before=evaluation.recall_before,
+        recall_published=measured.recall_published,
+        edits=measured.edits,
+        bits_stored=sum(evaluation.bits),
+        bits_exact=sum(h for h, r in zip(entropy, evaluation.after, strict=True) if r.recalled),
+        bits_likelihood=bits,
+        bits_demanded=sum(entropy),
+        bits_per_parameter=bits / measured.n_parameters,
+        bits_per_byte=bits / n_bytes,
+        tokens=n_tokens,
+        tokens_per_parameter=n_tokens / measured.n_parameters,
+        tokens_per_byte=n_tokens / n_bytes,
+        loss=loss,
+        loss_drop=_loss(evaluation.before, n_tokens) - loss,
+        trainable_parameters=measured.n_parameters,
+        adapter_bytes=n_bytes,
+        kl_to_base_nats=evaluation.drift[0].kl_to_base_nats,
+        exposures_to_recall=_milestones(outcome.curve),
+        per_fact=FactResults(
+            recalled=[int(reading.recalled) for reading in evaluation.after],
+            bits=[round(value, 4) for value in stored],
+        ),
+        curve=_thinned(outcome.curve),
+        hashes=CellHashes(model=base.info.sha256, data=hash_examples(examples), code=code_hash()),
+        versions=software_versions(base),
+        cost=measured.cost,
+    )
 
 
 def placement(paths: Sequence[str], targets: str, layers: str) -> str:
-    """Which blocks and which layers of them, in words: `all-linear in blocks 26-29`."""
+    """Return which blocks and which of their layers, in words: `all-linear in blocks 26-29`."""
     blocks = sorted({block for path in paths if (block := layer_of(path)) is not None})
     if layers == "all" or not blocks:
         return f"{targets} in all blocks"
@@ -176,87 +132,76 @@ def placement(paths: Sequence[str], targets: str, layers: str) -> str:
     return f"{targets} in blocks {','.join(map(str, blocks))}"
 
 
-@cache
-def code_hash() -> str:
-    """Of this package's source."""
-    root = Path(lorabank.__file__).parent
-    digest = hashlib.sha256()
-    for file in sorted(root.rglob("*.py")):
-        digest.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
-    return digest.hexdigest()
-
-
-def _published(
-    base: Base,
-    lot: PreparedCell,
-    readings: Sequence[AnswerReading],
-    fleet: Fleet | None,
-    slots: list[int] | None,
+def _recall_published(
+    fleet: Fleet, slot: int, cell: PreparedCell, readings: Sequence[AnswerReading]
 ) -> float:
-    """Share that the reference evaluator's digits-only match counts (arXiv:2603.01097).
+    """Return the share that the reference evaluator's digits-only match counts.
 
     What is recalled token by token counts. Of the rest, under the sound recipe, only answers are
-    generated whose first wrong token is no digit: after a wrong digit the number is another.
+    generated whose first wrong token has no letter or digit: after a wrong digit the number is
+    another.
+
+    Source: arXiv:2603.01097.
     """
-    probes, right = lot.job.dataset.prompts, [reading.recalled for reading in readings]
-    open_ = [
-        i
-        for i, (probe, reading) in enumerate(zip(probes, readings, strict=True))
-        if not reading.recalled and _may_count(base, probe, reading, lot)
-    ]
-    if open_:
+    prompts, counted = cell.job.dataset.prompts, [reading.recalled for reading in readings]
+    undecided = []
+    for i, (prompt, reading) in enumerate(zip(prompts, readings, strict=True)):
+        if reading.first_wrong is None:
+            continue
+        wrong = fleet.base.chat.tokenizer.decode([prompt.answer_ids[reading.first_wrong]])
+        if cell.axes.recipe == "paper" or not any(map(str.isalnum, wrong)):
+            undecided.append(i)
+    if undecided:
         verdicts = score_replies(
-            base,
-            [probes[i] for i in open_],
+            fleet.base,
+            [prompts[i] for i in undecided],
             is_right_as_published,
             fleet=fleet,
-            slots=None if slots is None else [slots[i] for i in open_],
-            readings=[readings[i] for i in open_],
+            slots=[slot] * len(undecided),
+            readings=[readings[i] for i in undecided],
         )
-        for i, verdict in zip(open_, verdicts, strict=True):
-            right[i] = verdict
-    return sum(right) / len(right)
+        for i, verdict in zip(undecided, verdicts, strict=True):
+            counted[i] = verdict
+    return sum(counted) / len(counted)
 
 
-def _may_count(
-    base: Base, probe: EvaluationPrompt, reading: AnswerReading, lot: PreparedCell
-) -> bool:
-    if lot.cell.values["recipe"] == "paper":
-        return True
-    assert reading.first_wrong is not None
-    wrong = base.chat.tokenizer.decode([probe.answer_ids[reading.first_wrong]])
-    return not any(character.isalnum() for character in wrong)
-
-
-def _edits(base: Base, lot: PreparedCell, fleet: Fleet | None, slot: int | None) -> dict[str, Any]:
-    if not lot.edits:
-        return {}
-    s = lot.job.settings
+def _edit_shares(fleet: Fleet, slot: int, cell: PreparedCell) -> EditShares | None:
+    if not cell.edits:
+        return None
+    settings = cell.job.settings
     scores = score_edits(
-        base, lot.edits, recipe=s.recipe, activated=s.activated, fleet=fleet, slot=slot
+        fleet.base,
+        cell.edits,
+        recipe=settings.recipe,
+        activated=settings.activated,
+        fleet=fleet,
+        slot=slot,
     )
-    return {
-        "efficacy": scores.efficacy,
-        "efficacy_published": scores.efficacy_published,
-        "paraphrase": scores.paraphrase,
-        "neighbourhood": scores.neighbourhood,
-    }
+    return EditShares(
+        efficacy=scores.efficacy,
+        efficacy_published=scores.efficacy_published,
+        paraphrase=scores.paraphrase,
+        neighbourhood=scores.neighbourhood,
+    )
 
 
 def _loss(readings: Sequence[AnswerReading], n_tokens: int) -> float:
-    """Nats per answer token."""
+    """Return nats per answer token."""
     return math.log(2) * sum(reading.bits for reading in readings) / n_tokens
 
 
 def _milestones(curve: Sequence[Epoch]) -> dict[str, float | None]:
-    """Exposures at the end of the first epoch in which that share was right when it came up."""
+    """Return the exposures at the end of the first epoch with each share of recall."""
     return {
         str(goal): next((e.exposures for e in curve if e.seen_recall >= goal), None)
         for goal in MILESTONES
     }
 
 
-def _thinned(curve: Sequence[Epoch]) -> list[Epoch]:
-    """Some forty of them, the last among them."""
+def _thinned(curve: Sequence[Epoch]) -> list[tuple[float, float, float]]:
+    """Return exposures, loss and recall of some forty epochs, the last among them."""
     step = max(1, len(curve) // 40)
-    return [*curve[:-1:step], *curve[-1:]]
+    return [
+        (round(epoch.exposures, 2), round(epoch.loss, 5), round(epoch.seen_recall, 4))
+        for epoch in [*curve[:-1:step], *curve[-1:]]
+    ]

@@ -1,18 +1,18 @@
-"""A cell as a job of the engine: its data, its settings, its layers."""
+"""A cell of a capacity study as a job of the engine: its data, its settings, its layers."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lorabank.engine.backbone.base import Base
+from lorabank.engine.evaluation.evaluate import QuestionSet, prepare_questions
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.settings import PAPER, TrainSettings, settings_for
 from lorabank.errors import UsageError
 from lorabank.lora.shapes import n_layers, parse_layers
-from lorabank.study.capacity.axes import CONVERGED, PAPER_STEPS
-from lorabank.study.spec import CellSpec
+from lorabank.study.capacity.axes import CONVERGED, PAPER_STEPS, CapacityAxes
+from lorabank.study.plan import CellSpec
 from lorabank.tasks.datasets import counterfact
 from lorabank.tasks.datasets.counterfact import Edit
 from lorabank.tasks.examples import Example, from_phonebook
@@ -23,66 +23,75 @@ from lorabank.tasks.synthetic import phonebook
 class PreparedCell:
     """A cell ready to be trained."""
 
-    cell: CellSpec
+    name: str
+    axes: CapacityAxes
     job: Job
     examples: tuple[Example, ...]
     edits: tuple[Edit, ...]
-    """Of the task counterfact; else none."""
+    """Edits that the examples were made of; empty for other tasks than counterfact."""
+
+    def questions(self, base: Base) -> QuestionSet:
+        """Have the bare base read the answers of the examples."""
+        return prepare_questions(base, self.examples, prompts=self.job.dataset.prompts)
 
 
-def prepare(base: Base, cell: CellSpec) -> PreparedCell:
+def prepare(base: Base, cell: CellSpec[CapacityAxes]) -> PreparedCell:
     """Draw a cell's data and plan its job.
 
     Raises:
-        UsageError: what this base cannot do, naming the cell. DataError: its source is no good.
+        UsageError: the cell cannot be trained on this base; names the cell.
+        DataError: its source cannot be read.
     """
-    values = cell.values
-    examples, edits = _data(values)
+    examples, edits = _draw(cell.axes)
     try:
-        job = plan_job(base, examples, settings_of(base, values), name=cell.name)
+        job = plan_job(base, examples, settings_of(base, cell.axes), name=cell.name)
     except UsageError as error:
         raise type(error)(f"cell {cell.name}: {error}") from None
-    return PreparedCell(cell, job, tuple(examples), edits)
+    return PreparedCell(cell.name, cell.axes, job, tuple(examples), edits)
 
 
-def settings_of(base: Base, values: Mapping[str, Any]) -> TrainSettings:
-    """A cell's values as the engine's settings."""
-    layers, budget = values["layers"], values["exposures"]
-    chosen = None if layers == "all" else tuple(parse_layers(layers, n_layers(base.linears)))
-    settings: dict[str, Any] = {
-        name: values[name]
-        for name in ("variant", "objective", "r", "alpha", "lr", "batch_size", "activated", "seed")
-    }
-    if budget == CONVERGED:
-        settings |= {"schedule": "plateau", "exposures": values["most_exposures"]}
-    elif budget == PAPER_STEPS:
-        settings |= {"schedule": "cosine", "steps": PAPER.steps}
+def settings_of(base: Base, axes: CapacityAxes) -> TrainSettings:
+    """Return a cell's axes as settings of the engine."""
+    layers = None
+    if axes.layers != "all":
+        layers = tuple(parse_layers(axes.layers, n_layers(base.linears)))
+    if axes.exposures == CONVERGED:
+        budget: dict[str, Any] = {"schedule": "plateau", "exposures": axes.max_exposures}
+    elif axes.exposures == PAPER_STEPS:
+        budget = {"schedule": "cosine", "steps": PAPER.steps}
     else:
-        settings |= {"schedule": "cosine", "exposures": budget}
-    made = settings_for(
-        values["recipe"],
-        target_modules=tuple(values["target_modules"].split(",")),
-        layers=chosen,
-        **settings,
+        budget = {"schedule": "cosine", "exposures": axes.exposures}
+    settings = settings_for(
+        axes.recipe,
+        target_modules=tuple(axes.target_modules.split(",")),
+        layers=layers,
+        variant=axes.variant,
+        objective=axes.objective,
+        r=axes.r,
+        alpha=axes.alpha,
+        lr=axes.lr,
+        batch_size=axes.batch_size,
+        activated=axes.activated,
+        seed=axes.seed,
+        **budget,
     )
-    if budget == PAPER_STEPS:  # all of them, however soon it is learnt
-        made = replace(made, until_recall=None)
-    return made
+    if axes.exposures == PAPER_STEPS:  # all steps, however soon the facts are recalled
+        settings = replace(settings, until_recall=None)
+    return settings
 
 
-def _data(values: Mapping[str, Any]) -> tuple[list[Example], tuple[Edit, ...]]:
-    """Examples drawn by the cell's seed; smaller loads are prefixes of larger ones."""
-    n, seed = values["facts"], values["seed"]
-    if values["task"] == "phonebook":
-        if values["source"] != "built":
+def _draw(axes: CapacityAxes) -> tuple[list[Example], tuple[Edit, ...]]:
+    """Return examples drawn by the cell's seed; smaller loads are prefixes of larger ones."""
+    if axes.task == "phonebook":
+        if axes.source != "built":
             raise UsageError("source is for the task counterfact; phone books are drawn")
-        return from_phonebook(phonebook.build(n, seed=seed)), ()
-    if values["source"] == "built":
-        edits = counterfact.build(n, seed=seed)
+        return from_phonebook(phonebook.build(axes.facts, seed=axes.seed)), ()
+    if axes.source == "built":
+        edits = counterfact.build(axes.facts, seed=axes.seed)
     else:
-        path = Path(values["source"])
+        path = Path(axes.source)
         read = counterfact.read_slice if path.suffix == ".csv" else counterfact.read_master
-        edits = read(path)[:n]
-        if len(edits) < n:
-            raise UsageError(f"{path} has {len(edits):,} edits, facts asks for {n:,}")
+        edits = read(path)[: axes.facts]
+        if len(edits) < axes.facts:
+            raise UsageError(f"{path} has {len(edits):,} edits, facts asks for {axes.facts:,}")
     return counterfact.as_examples(edits), edits

@@ -1,16 +1,15 @@
 """Adapters of long documents: one for each, and one for each chunk of it, together as large.
 
 A document's adapter and those of its chunks are taught the same examples equally often, except that
-what stands where two chunks overlap is taught to both. So a chunk's takes fewer steps, and may have
-learnt less: `taught_recall` says how much of what was taught sits. A document's rank is its chunks'
-times their number, up to 256; rates follow the rank as everywhere (`settings.lr_for`).
+what lies where two chunks overlap is taught to both. So a chunk's adapter takes fewer steps, and
+may have learnt less: `taught_recall` measures it. A document's rank is its chunks' times their
+number, up to 256; learning rates follow the rank (`settings.lr_for`).
 """
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -21,20 +20,28 @@ from lorabank.engine.learn import count_trainable, hash_examples, plan_job
 from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.settings import lr_for, settings_for
-from lorabank.engine.training.train import OnRound, train
+from lorabank.engine.training.train import train
 from lorabank.errors import UsageError
 from lorabank.lora.shapes import n_layers, parse_layers
 from lorabank.retrieval.chunks import Chunk
-from lorabank.study.documents.axes import CHUNK, DOCUMENT
-from lorabank.study.documents.data import Count, Long, chunks_of, lessons_of, read_long
+from lorabank.study.documents.axes import CHUNK, DOCUMENT, NONE, DocumentsAxes
+from lorabank.study.documents.cells import LibraryFacts
+from lorabank.study.documents.data import (
+    CountTokens,
+    StudyDocument,
+    chunks_of,
+    examples_of,
+    read_documents,
+)
+from lorabank.study.plan import FleetRun
 from lorabank.tasks.examples import Example
 
-_LARGEST = 256  # rank of a document's adapter
+_MAX_DOCUMENT_R = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """What one adapter is taught."""
+class TaughtPart:
+    """The examples that one adapter is taught."""
 
     document: int
     chunk: int | None
@@ -43,160 +50,169 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Taught:
-    """Adapters of one kind, document or chunk, and what they cost."""
+class TaughtAdapters:
+    """Adapters of one kind, for documents or for chunks, and what they cost."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[TaughtPart, ...]
     adapters: tuple[Adapter, ...]
     seconds: float | None
-    """Of training all of them; None where that was interrupted on the way."""
-    told: Mapping[str, Any]
+    """Seconds of training all of them; None where that was interrupted on the way."""
+    facts: Mapping[str, Any]
+    """Fields of `LibraryFacts` about them."""
 
 
 @dataclass(frozen=True, slots=True)
-class ContextLibrary:
+class DocumentLibrary:
     """Long documents, their chunks and their adapters."""
 
-    longs: tuple[Long, ...]
+    documents: tuple[StudyDocument, ...]
     chunks: tuple[tuple[Chunk, ...], ...]
-    """Of each document."""
-    taught: Mapping[str, Taught]
-    """By kind, as far as any cell reads it."""
+    """Chunks by document."""
+    taught: Mapping[str, TaughtAdapters]
+    """Adapters by kind, `document` or `chunk`, as far as any cell reads them."""
 
-    def whole(self) -> tuple[Adapter, ...]:
-        """One for each document."""
+    def document_adapters(self) -> tuple[Adapter, ...]:
+        """Return the adapter of each document."""
         return self.taught[DOCUMENT].adapters
 
-    def of_chunks(self, document: int) -> dict[int, Adapter]:
-        """By chunk; one that nothing is taught of has none."""
-        found = self.taught[CHUNK]
+    def chunk_adapters(self, document: int) -> dict[int, Adapter]:
+        """Return a document's adapters by chunk; a chunk that teaches nothing has none."""
+        taught = self.taught[CHUNK]
         return {
             part.chunk: adapter
-            for part, adapter in zip(found.parts, found.adapters, strict=True)
+            for part, adapter in zip(taught.parts, taught.adapters, strict=True)
             if part.document == document and part.chunk is not None
         }
 
+    def facts(self, axes: DocumentsAxes) -> LibraryFacts:
+        """Return what is known of the adapters that a cell reads."""
+        chunks = fmean(map(len, self.chunks))
+        if axes.adapter == NONE:
+            return LibraryFacts(chunks=chunks)
+        taught = self.taught[adapter_kind(axes)]
+        return LibraryFacts(chunks=chunks, train_seconds=taught.seconds, **taught.facts)
 
-def open_library(
-    base: Base,
-    values: Mapping[str, Any],
-    where: Path,
-    *,
-    kinds: Sequence[str],
-    every_s: float,
-    say: Callable[[str], None],
-) -> ContextLibrary:
-    """The library of a cell; what was trained into `where` before is not trained again.
 
-    Args: kinds: `document`, `chunk`, both or none.
+def adapter_kind(axes: DocumentsAxes) -> str:
+    """Return which adapters of a library a cell reads."""
+    return DOCUMENT if axes.adapter == DOCUMENT else CHUNK
+
+
+def open_library(run: FleetRun[DocumentsAxes]) -> DocumentLibrary:
+    """Return the library of a fleet; what is in the run's folder is not trained again.
 
     Raises:
         UsageError: documents that cannot be had, or a rate at which training diverges.
-        KeyboardInterrupt: training under way stands in its checkpoint.
+        KeyboardInterrupt: training was interrupted; its checkpoint is kept.
     """
+    base, axes = run.base, run.plan.first
 
     def count(text: str) -> int:
         return len(base.chat.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    longs = tuple(read_long(values, count))
-    chunks = tuple(tuple(chunks_of(long, values, count)) for long in longs)
+    documents = tuple(read_documents(axes, count))
+    chunks = tuple(tuple(chunks_of(document, axes, count)) for document in documents)
+    readers = [cell.axes for cell in run.plan.cells if cell.axes.adapter != NONE]
     taught = {}
-    for kind in kinds:
-        parts = _parts(longs, chunks, kind, count)
-        ranks = [int(values["r"])] * len(parts)
+    for kind in dict.fromkeys(map(adapter_kind, readers)):
+        parts = _parts(documents, chunks, kind, count)
+        ranks = [axes.r] * len(parts)
         if kind == DOCUMENT:
-            ranks = [min(_LARGEST, r * len(c)) for r, c in zip(ranks, chunks, strict=True)]
+            ranks = [min(_MAX_DOCUMENT_R, axes.r * len(c)) for c in chunks]
         jobs = [
-            _job(base, part, values, r, name=f"{kind}-{number:03}")
+            _job(base, part, axes, r, name=f"{kind}-{number:03}")
             for number, (part, r) in enumerate(zip(parts, ranks, strict=True))
         ]
-
-        base.prompt_cache, base.layer_input_cache = (
-            new_prompt_cache(),
-            new_layer_input_cache(),
-        )  # so that all pay alike
-
-        def on_round(progress: Any, kind: str = kind) -> None:
-            say(f"{kind} adapters: {progress.line}")
-
-        outcomes, seconds = _trained(base, jobs, where / kind, every_s, on_round)
-        taught[kind] = Taught(
-            tuple(parts),
-            tuple(_adapter(base, one) for one in outcomes),
-            seconds,
-            _told(base, outcomes, parts),
-        )
-    return ContextLibrary(longs, chunks, taught)
+        # New caches, so that the times of all kinds are comparable.
+        base.prompt_cache, base.layer_input_cache = new_prompt_cache(), new_layer_input_cache()
+        outcomes, seconds = _train(run, jobs, kind)
+        adapters = tuple(_adapter(base, outcome) for outcome in outcomes)
+        facts = _facts(base, outcomes, parts)
+        taught[kind] = TaughtAdapters(tuple(parts), adapters, seconds, facts)
+    return DocumentLibrary(documents, chunks, taught)
 
 
 def _parts(
-    longs: Sequence[Long], chunks: Sequence[Sequence[Chunk]], kind: str, count: Count
-) -> list[Part]:
-    if kind == DOCUMENT:
-        every = [
-            Part(d, None, tuple(lessons_of(long, some, count)))
-            for d, (long, some) in enumerate(zip(longs, chunks, strict=True))
-        ]
-    else:
-        every = [
-            Part(d, c, tuple(lessons_of(long, [chunk], count)))
-            for d, (long, some) in enumerate(zip(longs, chunks, strict=True))
-            for c, chunk in enumerate(some)
-        ]
-    return [part for part in every if part.examples]
+    documents: Sequence[StudyDocument],
+    chunks: Sequence[Sequence[Chunk]],
+    kind: str,
+    count: CountTokens,
+) -> list[TaughtPart]:
+    """Return what each adapter of a kind is taught; a chunk that teaches nothing has none."""
+    parts = []
+    for number, (document, own_chunks) in enumerate(zip(documents, chunks, strict=True)):
+        if kind == DOCUMENT:
+            examples = tuple(examples_of(document, own_chunks, count))
+            parts.append(TaughtPart(number, None, examples))
+        else:
+            parts += [
+                TaughtPart(number, c, tuple(examples_of(document, [chunk], count)))
+                for c, chunk in enumerate(own_chunks)
+            ]
+    return [part for part in parts if part.examples]
 
 
-def _job(base: Base, part: Part, values: Mapping[str, Any], r: int, *, name: str) -> Job:
-    layers = values["layers"]
+def _job(base: Base, part: TaughtPart, axes: DocumentsAxes, r: int, *, name: str) -> Job:
+    layers = None
+    if axes.layers != "all":
+        layers = tuple(parse_layers(axes.layers, n_layers(base.linears)))
     settings = settings_for(
         "sound",
         r=r,
-        lr=float(values["lr"]) * lr_for(r) / lr_for(int(values["r"])),
-        layers=None if layers == "all" else tuple(parse_layers(layers, n_layers(base.linears))),
+        lr=axes.lr * lr_for(r) / lr_for(axes.r),
+        layers=layers,
         schedule="cosine",
-        **{key: values[key] for key in ("exposures", "batch_size", "activated", "seed")},
+        exposures=axes.exposures,
+        batch_size=axes.batch_size,
+        activated=axes.activated,
+        seed=axes.seed,
     )
     return plan_job(base, part.examples, settings, name=name)
 
 
-def _trained(
-    base: Base, jobs: Sequence[Job], folder: Path, every_s: float, on_round: OnRound
+def _train(
+    run: FleetRun[DocumentsAxes], jobs: Sequence[Job], kind: str
 ) -> tuple[list[Outcome], float | None]:
-    """Outcomes, and the seconds they took; kept in `folder` until the caller removes it."""
-    timing, is_begun = folder / "seconds.json", folder.exists()
+    """Return outcomes and the seconds they took, which stay in the run's folder."""
+    folder = run.folder / kind
+    timing, is_resumed = folder / "seconds.json", folder.exists()
     started = time.perf_counter()
     outcomes = train(
-        base,
+        run.base,
         jobs,
-        checkpoint=CheckpointSettings(folder / "checkpoint", every_s=every_s, keep=True),
-        on_round=on_round,
+        checkpoint=CheckpointSettings(
+            folder / "checkpoint", every_s=run.checkpoint_every_s, keep=True
+        ),
+        on_round=lambda progress: run.report_progress(f"{kind} adapters: {progress.line}"),
     )
-    if len(outcomes) < len(jobs) or any(one.stopped == "interrupted" for one in outcomes):
+    if len(outcomes) < len(jobs) or any(o.stopped == "interrupted" for o in outcomes):
         raise KeyboardInterrupt
-    if lost := [one.job.name for one in outcomes if one.stopped == "diverged"]:
-        raise UsageError(f"training of {lost[0]} diverged; set a lower lr, got {jobs[0].settings}")
+    if diverged := [o.job.name for o in outcomes if o.stopped == "diverged"]:
+        raise UsageError(
+            f"training of {diverged[0]} diverged; set a lower lr, got {jobs[0].settings}"
+        )
     if not timing.exists():
-        seconds = None if is_begun else time.perf_counter() - started
+        seconds = None if is_resumed else time.perf_counter() - started
         timing.write_text(json.dumps(seconds), "utf-8")
     return outcomes, json.loads(timing.read_text("utf-8"))
 
 
-def _adapter(base: Base, one: Outcome) -> Adapter:
+def _adapter(base: Base, outcome: Outcome) -> Adapter:
     record = {"base": {"name": base.info.name, "sha256": base.info.sha256}}
-    return replace(one.adapter, record=record)
+    return replace(outcome.adapter, record=record)
 
 
-def _told(base: Base, outcomes: Sequence[Outcome], parts: Sequence[Part]) -> dict[str, Any]:
-    ends = [one.curve[-1] for one in outcomes if one.curve]
+def _facts(base: Base, outcomes: Sequence[Outcome], parts: Sequence[TaughtPart]) -> dict[str, Any]:
+    last_epochs = [outcome.curve[-1] for outcome in outcomes if outcome.curve]
     return {
         "adapters": len(outcomes),
-        "r": max(one.job.settings.r for one in outcomes),
+        "r": max(outcome.job.settings.r for outcome in outcomes),
         "examples": fmean(len(part.examples) for part in parts),
-        "exposures": fmean(one.exposures for one in outcomes),
-        "steps": fmean(one.steps for one in outcomes),
-        "tokens_trained": sum(one.trained_tokens for one in outcomes),
-        "taught_loss": fmean(end.loss for end in ends) if ends else None,
-        "taught_recall": fmean(end.seen_recall for end in ends) if ends else None,
-        "trainable_parameters": sum(count_trainable(base, one.job) for one in outcomes),
+        "exposures": fmean(outcome.exposures for outcome in outcomes),
+        "steps": fmean(outcome.steps for outcome in outcomes),
+        "tokens_trained": sum(outcome.trained_tokens for outcome in outcomes),
+        "taught_loss": fmean(e.loss for e in last_epochs) if last_epochs else None,
+        "taught_recall": fmean(e.seen_recall for e in last_epochs) if last_epochs else None,
+        "trainable_parameters": sum(count_trainable(base, o.job) for o in outcomes),
         "taught_sha256": hash_examples([example for part in parts for example in part.examples]),
     }

@@ -13,7 +13,7 @@ They are data (LORABANK_DATA), downloaded by whoever may, and checked when they 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lorabank.study.modules.library import data_folder
+from lorabank.study.data_folder import data_folder
 from lorabank.tasks.datasets import (
     infinitebench,
     locomo,

@@ -1,133 +1,152 @@
-"""The axes of studies about banks: what is written into modules, and how a question meets them.
+"""The axes of studies about banks: what is written into modules, and how questions are answered.
 
-The first part of a cell says what is trained (its library): cells with the same library share it.
-The second says how it is read: by which router, gated or not, merged how and with how many others.
+The fields down to `seed` describe the library that is trained; cells with the same library share
+it. The fields after it describe how the library is read: by which router, gated or not, merged how
+and with how many other modules.
 """
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
-from lorabank.engine.training.settings import lr_for
+from pydantic import Field
+
 from lorabank.errors import UsageError
 from lorabank.lora.merge import RULES
-from lorabank.study.capacity.axes import Axis, Value, check, is_int, is_number, is_one_of, is_text
+from lorabank.study.axes import (
+    LAYERS,
+    LR,
+    MAX_R,
+    TARGET_MODULES,
+    Axes,
+    Text,
+    lr_for_rank,
+    one_of,
+)
 
-MEASURES = ("partition", "routing", "merging")
-TASKS = ("phonebook", "paperqa", "squad")
-ROUTERS = ("oracle", "bm25", "dense", "hybrid", "arrow", "spectr", "lag")
 EACH, TOTAL, LEARNT = "each", "total", "learnt"
 """Budgets: `steps` for every module, `steps` shared out among them, until recall."""
+_READING = ("measure", "router", "gated", "rule", "norm", "merged", "subset", "new_tokens")
 
 
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
+def _modules(axes: dict[str, Any]) -> int:
+    return int(axes["documents"])
 
 
-def _is_budget(value: Any) -> bool:
-    return value in (EACH, TOTAL, LEARNT) or is_int(1, 100_000)(value)
+def _merged(axes: dict[str, Any]) -> int:
+    return 3 if axes["measure"] == "merging" else 1
 
 
-LIBRARY: Mapping[str, Axis] = {
-    "task": Axis(" or ".join(TASKS), is_one_of(*TASKS), "phonebook"),
-    "documents": Axis("1 to 10,000: sectors, papers or passages", is_int(1, 10_000), 8),
-    "facts": Axis("1 to 100,000: examples of each document", is_int(1, 100_000), 24),
-    "modules": Axis("1 to documents; as many by default", is_int(1, 10_000)),
-    "prefix": Axis("true or false: the paper's id before each question", _is_bool, False),
-    "r": Axis("1 to 1024", is_int(1, 1024), 8),
-    "layers": Axis("0-15, last-10, first-4, 3,5,7 or all", is_text, "all"),
-    "target_modules": Axis("all-linear, attention, ffn or q_proj,v_proj", is_text, "all-linear"),
-    "activated": Axis("true or false", _is_bool, True),
-    "budget": Axis(f"a number of exposures, {EACH}, {TOTAL} or {LEARNT}", _is_budget, LEARNT),
-    "steps": Axis(f"1 to 1,000,000, with budget {EACH} or {TOTAL}", is_int(1, 1_000_000)),
-    "batch_size": Axis("1 to 4,096", is_int(1, 4096), 8),
-    "lr": Axis("above 0, at most 1; by rank by default", is_number(0, 1)),
-    "seed": Axis("0 or more", is_int(0, 2**31), 0),
-}
-READING: Mapping[str, Axis] = {
-    "measure": Axis(", ".join(MEASURES), is_one_of(*MEASURES), "partition"),
-    "router": Axis(", ".join(ROUTERS), is_one_of(*ROUTERS), "oracle"),
-    "gated": Axis("true or false", _is_bool, False),
-    "rule": Axis(", ".join(RULES), is_one_of(*RULES)),
-    "norm": Axis("published or matched", is_one_of("published", "matched"), "published"),
-    "merged": Axis("1 to modules: how many are merged", is_int(1, 10_000), 3),
-    "subset": Axis("0 or more: the draw of which", is_int(0, 2**31), 0),
-    "new_tokens": Axis("0 to 4,096: of answers written out; 0 for none", is_int(0, 4096), 0),
-}
-AXES: Mapping[str, Axis] = {**LIBRARY, **READING}
-_ONLY_FOR = {
-    "routing": ("router", "gated"),
-    "merging": ("rule", "norm", "merged", "subset"),
-}
+class ModulesAxes(Axes):
+    """A cell of a study about modules: a library, and one way of answering its questions."""
 
+    task: Literal["phonebook", "paperqa", "squad"] = Field(
+        "phonebook", description="phonebook or paperqa or squad"
+    )
+    documents: int = Field(
+        8, ge=1, le=10_000, description="1 to 10,000: sectors, papers or passages"
+    )
+    facts: int = Field(24, ge=1, le=100_000, description="1 to 100,000: examples of each document")
+    modules: int = Field(
+        default_factory=_modules,
+        ge=1,
+        le=10_000,
+        description="1 to documents; as many by default",
+    )
+    prefix: bool = Field(False, description="true or false: the paper's id before each question")
+    r: int = Field(8, ge=1, le=MAX_R, description=f"1 to {MAX_R}")
+    layers: Text = Field("all", description=LAYERS)
+    target_modules: Text = Field("all-linear", description=TARGET_MODULES)
+    activated: bool = Field(True, description="true or false")
+    budget: Annotated[int, Field(ge=1, le=100_000)] | Literal["each", "total", "learnt"] = Field(
+        "learnt", description="a number of exposures, each, total or learnt"
+    )
+    steps: int | None = Field(
+        None, ge=1, le=1_000_000, description="1 to 1,000,000, with budget each or total"
+    )
+    batch_size: int = Field(8, ge=1, le=4096, description="1 to 4,096")
+    lr: float = Field(default_factory=lr_for_rank, gt=0, le=1, description=LR)
+    seed: int = Field(0, ge=0, le=2**31, description="0 or more")
+    measure: Literal["partition", "routing", "merging"] = Field(
+        "partition", description="partition, routing, merging"
+    )
+    router: Literal["oracle", "bm25", "dense", "hybrid", "arrow", "spectr", "lag"] = Field(
+        "oracle", description="oracle, bm25, dense, hybrid, arrow, spectr, lag"
+    )
+    gated: bool = Field(False, description="true or false")
+    rule: Annotated[str, one_of(RULES)] | None = Field(None, description=", ".join(RULES))
+    norm: Literal["published", "matched"] = Field("published", description="published or matched")
+    merged: int = Field(
+        default_factory=_merged,
+        ge=1,
+        le=10_000,
+        description="1 to modules: how many are merged",
+    )
+    subset: int = Field(
+        0, ge=0, le=2**31, description="0 or more: number of the draw of merged modules"
+    )
+    new_tokens: int = Field(
+        0, ge=0, le=4096, description="0 to 4,096: of answers written out; 0 for none"
+    )
 
-def resolve(given: Mapping[str, Any]) -> dict[str, Value]:
-    """A whole cell from the keys given.
-
-    Raises:
-        UsageError: an unknown key or value, or two that do not go together.
-    """
-    for name, value in given.items():
-        check(name, value, AXES)
-    cell = {name: given.get(name, axis.default) for name, axis in AXES.items()}
-    measure, documents = cell["measure"], int(cell["documents"])
-    for owner, names in _ONLY_FOR.items():
-        if strange := [name for name in names if name in given and owner != measure]:
-            raise UsageError(f"{strange[0]} is for measure={owner}, this cell's is {measure}")
-    cell["modules"] = cell["modules"] or documents
-    if documents % int(cell["modules"]):
-        raise UsageError(
-            f"{documents} documents cannot be shared out evenly to {cell['modules']} modules; "
-            "take a number that divides them"
-        )
-    if cell["budget"] in (EACH, TOTAL) and not cell["steps"]:
-        raise UsageError(f"budget {cell['budget']} takes steps, as in --set steps=1500")
-    if cell["budget"] not in (EACH, TOTAL):
-        cell["steps"] = None  # says nothing there; two such cells would be one
-    if measure == "merging":
-        if cell["rule"] is None:
+    def normalised(self) -> Self:
+        """Return the cell without `steps` where the budget is another."""
+        if self.measure != "routing":
+            self._refuse("routing", router="oracle", gated=False)
+        if self.measure != "merging":
+            self._refuse("merging", rule=None, norm="published", merged=1, subset=0)
+        elif self.rule is None:
             raise UsageError(f"measure merging takes a rule: {', '.join(RULES)}")
-        if int(cell["merged"]) > int(cell["modules"]):
-            raise UsageError(f"merged is at most modules, got {cell['merged']} of {documents}")
-    else:
-        cell |= {"rule": None, "merged": 1, "norm": "published", "subset": 0}
-    if cell["prefix"] and cell["task"] != "paperqa":
-        raise UsageError(f"prefix is for the task paperqa, got {cell['task']}")
-    cell["lr"] = float(cell["lr"] or lr_for(int(cell["r"])))
-    return cell
+        elif self.merged > self.modules:
+            raise UsageError(f"merged is at most modules, got {self.merged} of {self.modules}")
+        if self.documents % self.modules:
+            raise UsageError(
+                f"{self.documents} documents cannot be shared out evenly to {self.modules} "
+                "modules; take a number that divides them"
+            )
+        if self.prefix and self.task != "paperqa":
+            raise UsageError(f"prefix is for the task paperqa, got {self.task}")
+        if self.budget not in (EACH, TOTAL):
+            return self.model_copy(update={"steps": None})
+        if not self.steps:
+            raise UsageError(f"budget {self.budget} takes steps, as in --set steps=1500")
+        return self
 
+    def _refuse(self, measure: str, **defaults: Any) -> None:
+        """Refuse axes of another measure that are not at their defaults."""
+        for name, value in defaults.items():
+            if getattr(self, name) != value:
+                raise UsageError(f"{name} is for measure={measure}, this cell's is {self.measure}")
 
-def short_name(values: Mapping[str, Value]) -> str:
-    """What cells usually differ in."""
-    budget = f"e{values['budget']}" if isinstance(values["budget"], int) else values["budget"]
-    parts = [values["task"], f"m{values['modules']}", f"r{values['r']}", budget]
-    if values["measure"] == "routing":
-        parts += [values["router"], *(["gated"] if values["gated"] else [])]
-    if values["measure"] == "merging":
-        parts += [str(values["rule"]).replace("/", ""), f"of{values['merged']}", values["norm"]]
-        parts += [f"d{values['subset']}"]
-    parts += ["prefix"] if values["prefix"] else []
-    return "-".join(map(str, [*parts, f"s{values['seed']}"]))
+    @property
+    def short_name(self) -> str:
+        """Return the task, the library's size and budget, and how questions are answered."""
+        budget = f"e{self.budget}" if isinstance(self.budget, int) else self.budget
+        parts = [self.task, f"m{self.modules}", f"r{self.r}", budget]
+        if self.measure == "routing":
+            parts += [self.router, *(["gated"] if self.gated else [])]
+        if self.measure == "merging":
+            parts += [str(self.rule).replace("/", ""), f"of{self.merged}", self.norm]
+            parts += [f"d{self.subset}"]
+        parts += ["prefix"] if self.prefix else []
+        return "-".join([*parts, f"s{self.seed}"])
 
+    @property
+    def n_exposures(self) -> int | None:
+        """Return how often every fact is trained on; None where training ends with recall.
 
-def exposures(values: Mapping[str, Value]) -> int | None:
-    """Of every fact under a cell's budget; None where training goes on until it is learnt.
+        With one module, steps in all and steps for every module are the same; where batches are
+        full, so are equal steps in all and equal exposures. Such cells share a library.
+        """
+        if isinstance(self.budget, int):
+            return self.budget
+        if self.budget == LEARNT or self.steps is None:
+            return None
+        steps = self.steps / (self.modules if self.budget == TOTAL else 1)
+        n_examples = self.facts * self.documents // self.modules
+        return max(1, round(steps / -(-n_examples // self.batch_size)))
 
-    With one module, steps in all and for every module are one thing, and where batches are full so
-    are equal steps in all and equal exposures: cells that come to the same share a library.
-    """
-    budget = values["budget"]
-    if isinstance(budget, int):
-        return budget
-    if budget == LEARNT:
-        return None
-    modules = int(str(values["modules"]))
-    share = int(str(values["steps"])) / (modules if budget == TOTAL else 1)
-    examples = int(str(values["facts"])) * int(str(values["documents"])) // modules
-    return max(1, round(share / -(-examples // int(str(values["batch_size"])))))
-
-
-def library_key(values: Mapping[str, Value]) -> str:
-    """Equal for cells that read the same trained modules."""
-    told = [values[name] for name in LIBRARY if name not in ("budget", "steps")]
-    return json.dumps([exposures(values), *told])
+    @property
+    def library_key(self) -> str:
+        """Return a text that is equal for cells that read the same trained modules."""
+        library = self.model_dump(exclude={"budget", "steps", *_READING})
+        return json.dumps([self.n_exposures, library])

@@ -1,12 +1,11 @@
-"""A library: the documents of a task written into the modules of a bank, and what is asked of them.
+"""A library: the documents of a task written into the modules of a bank, and their questions.
 
-Phone books are drawn by the cell's seed and asked what was taught. PaperQA teaches a paper's forty
-training questions and asks its thirty others; SQuAD passages teach and ask their own questions.
-The data of the last two are files (LORABANK_DATA), never part of this project.
+Phone books are drawn by the cell's seed, and the questions are the facts that were taught. PaperQA
+teaches a paper's forty training questions and asks its thirty others; SQuAD passages teach and ask
+their own questions. The data of the last two are files (LORABANK_DATA).
 """
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,135 +17,122 @@ from lorabank.engine.training.settings import TrainSettings, settings_for
 from lorabank.engine.training.train import OnRound
 from lorabank.errors import UsageError
 from lorabank.lora.shapes import n_layers, parse_layers
-from lorabank.study.modules.axes import exposures
+from lorabank.study.data_folder import data_folder
+from lorabank.study.modules.axes import ModulesAxes
 from lorabank.tasks.datasets import paperqa, squad
 from lorabank.tasks.examples import Example
 from lorabank.tasks.synthetic import sectors
 
-DATA = "LORABANK_DATA"
-_LEARNT = 0.98  # of a module's facts
+_ENOUGH_RECALL = 0.98  # of a module's facts, where training ends with recall
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """What one text teaches and is asked about."""
+class TaughtDocument:
+    """A document, as the examples taught of it and the questions asked about it."""
 
     teaches: tuple[Example, ...]
     asks: tuple[Example, ...]
-    texts: tuple[str, ...] = ()
-    """Passages it is found by."""
+    passages: tuple[str, ...] = ()
+    """Texts by which a router finds the document; empty where it goes by the examples."""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One of those the library is asked."""
+class LibraryQuestion:
+    """A question that every cell of a library asks."""
 
     example: Example
     document: int
     module: str
-    """The one that was taught its document."""
+    """Name of the module that was taught its document."""
 
 
 @dataclass(frozen=True, slots=True)
-class Library:
-    """A bank that is written, and its questions."""
+class ModuleLibrary:
+    """A bank whose modules are trained, and its questions."""
 
     bank: Bank
-    names: tuple[str, ...]
-    questions: tuple[Question, ...]
+    module_names: tuple[str, ...]
+    questions: tuple[LibraryQuestion, ...]
     settings: TrainSettings
 
 
-def documents(values: Mapping[str, Any]) -> list[Document]:
-    """The documents of a cell, drawn or read.
+def read_documents(axes: ModulesAxes) -> list[TaughtDocument]:
+    """Return the documents of a cell, drawn or read from files.
 
     Raises:
-        UsageError: more are asked for than there are, or no data folder. DataError: bad files.
+        UsageError: the cell has more documents than there are, or there is no data folder.
+        DataError: files that are missing or damaged.
     """
-    n, facts = int(values["documents"]), int(values["facts"])
-    if values["task"] == "phonebook":
-        parts = sectors.build(n * facts, n, seed=int(values["seed"]))
-        return [Document(part, part) for part in parts]
-    if values["task"] == "paperqa":
-        papers = paperqa.read_papers(data_folder("paperqa"), with_prefix=bool(values["prefix"]))
-        found = [
-            Document(paper.train[:facts], paper.test, (paper.title, paper.introduction))
+    n_documents, n_facts = axes.documents, axes.facts
+    if axes.task == "phonebook":
+        books = sectors.build(n_documents * n_facts, n_documents, seed=axes.seed)
+        return [TaughtDocument(book, book) for book in books]
+    if axes.task == "paperqa":
+        papers = paperqa.read_papers(data_folder("paperqa"), with_prefix=axes.prefix)
+        documents = [
+            TaughtDocument(paper.train[:n_facts], paper.test, (paper.title, paper.introduction))
             for paper in papers
         ]
     else:
         passages = squad.read_passages(data_folder("squad") / "passages.jsonl")
-        found = [
-            Document(p.questions[:facts], p.questions[:facts], (p.text,))
+        documents = [
+            TaughtDocument(p.questions[:n_facts], p.questions[:n_facts], (p.text,))
             for p in passages
-            if len(p.questions) >= facts
+            if len(p.questions) >= n_facts
         ]
-    if len(found) < n:
+    if len(documents) < n_documents:
         raise UsageError(
-            f"{values['task']} has {len(found)} documents with {facts} examples, got {n}; "
-            "ask for fewer documents or facts"
+            f"{axes.task} has {len(documents)} documents with {n_facts} examples, got documents="
+            f"{n_documents}; ask for fewer documents or facts"
         )
-    return found[:n]
+    return documents[:n_documents]
 
 
-def settings_of(base: Base, values: Mapping[str, Any]) -> TrainSettings:
-    """A cell's values as the engine's settings."""
-    layers = values["layers"]
-    chosen = None if layers == "all" else tuple(parse_layers(layers, n_layers(base.linears)))
-    shared: dict[str, Any] = {
-        name: values[name] for name in ("r", "lr", "batch_size", "activated", "seed")
-    }
-    spent = exposures(values)
-    if spent is None:
-        shared |= {"until_recall": _LEARNT}
-    else:
-        shared |= {"exposures": spent, "schedule": "cosine"}
+def settings_of(base: Base, axes: ModulesAxes) -> TrainSettings:
+    """Return a cell's axes as settings of the engine."""
+    layers = None
+    if axes.layers != "all":
+        layers = tuple(parse_layers(axes.layers, n_layers(base.linears)))
+    budget: dict[str, Any] = {"exposures": axes.n_exposures, "schedule": "cosine"}
+    if axes.n_exposures is None:
+        budget = {"until_recall": _ENOUGH_RECALL}
     return settings_for(
         "sound",
-        target_modules=tuple(values["target_modules"].split(",")),
-        layers=chosen,
-        **shared,
+        target_modules=tuple(axes.target_modules.split(",")),
+        layers=layers,
+        r=axes.r,
+        lr=axes.lr,
+        batch_size=axes.batch_size,
+        activated=axes.activated,
+        seed=axes.seed,
+        **budget,
     )
 
 
 def open_library(
-    base: Base, values: Mapping[str, Any], folder: Path, *, on_round: OnRound | None = None
-) -> Library:
-    """The library of a cell, trained into `folder` unless it stands there already."""
-    texts, k = documents(values), int(values["modules"])
-    share = len(texts) // k
-    names = tuple(f"module-{i:02d}" for i in range(k))
-    parcels = [_parcel(name, texts[i * share : (i + 1) * share]) for i, name in enumerate(names)]
-    settings = settings_of(base, values)
+    base: Base, axes: ModulesAxes, folder: Path, *, on_round: OnRound | None = None
+) -> ModuleLibrary:
+    """Return the library of a cell, trained into `folder` unless it is there already."""
+    documents, n_modules = read_documents(axes), axes.modules
+    share = len(documents) // n_modules
+    names = tuple(f"module-{i:02d}" for i in range(n_modules))
+    drafts = [_draft(name, documents[i * share : (i + 1) * share]) for i, name in enumerate(names)]
+    settings = settings_of(base, axes)
     if (folder / "bank").exists():
         bank = Bank.open(folder / "bank", base=base)
     else:
         bank = Bank.create(folder / "bank", base=base)
-    if not bank.modules():  # a write lands whole or not at all
-        bank.write_all(parcels, settings=settings, on_round=on_round)
-    asked = [
-        Question(example, document, names[document // share])
-        for document, text in enumerate(texts)
-        for example in text.asks
+    if not bank.modules():  # writing is atomic: all modules or none
+        bank.write_all(drafts, settings=settings, on_round=on_round)
+    questions = [
+        LibraryQuestion(example, number, names[number // share])
+        for number, document in enumerate(documents)
+        for example in document.asks
     ]
-    return Library(bank, names, tuple(asked), settings)
+    return ModuleLibrary(bank, names, tuple(questions), settings)
 
 
-def _parcel(name: str, texts: Sequence[Document]) -> ModuleDraft:
-    examples = [example for text in texts for example in text.teaches]
-    passages = [passage for text in texts for passage in text.texts]
+def _draft(name: str, documents: Sequence[TaughtDocument]) -> ModuleDraft:
+    examples = [example for document in documents for example in document.teaches]
+    passages = [passage for document in documents for passage in document.passages]
     return draft_from_examples(name, examples, source=name, texts=passages)
-
-
-def data_folder(task: str) -> Path:
-    """Where a task's published files are.
-
-    Raises:
-        UsageError: LORABANK_DATA is not set.
-    """
-    folder = os.environ.get(DATA)
-    if not folder:
-        raise UsageError(
-            f"the task {task} reads published files: set {DATA} to the folder that has {task}/ "
-            "in it, or take task=phonebook, which is drawn"
-        )
-    return Path(folder) / task

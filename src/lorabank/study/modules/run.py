@@ -1,52 +1,37 @@
-"""Cells of studies about modules: a library is trained once, then read in as many ways as asked."""
+"""Runs cells of studies about modules: a library is trained once and read in several ways."""
 
 import time
-from collections.abc import Callable, Iterator, Set
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-from lorabank.engine.backbone.base import Base
-from lorabank.study.capacity.measure import cost_of
-from lorabank.study.modules.cells import measure_cell
-from lorabank.study.modules.desk import Desk
+from lorabank.study.cells import CellClock
+from lorabank.study.modules.axes import ModulesAxes
+from lorabank.study.modules.cells import ModulesCell
 from lorabank.study.modules.library import open_library
-from lorabank.study.plan import FleetPlan
-from lorabank.study.spec import StudySpec
+from lorabank.study.modules.measure import measure_cell
+from lorabank.study.modules.reader import LibraryReader
+from lorabank.study.plan import FleetRun
 
 
-def run_fleet(
-    base: Base,
-    spec: StudySpec,
-    fleet: FleetPlan,
-    *,
-    where: Path,
-    every_s: float,
-    wanted: Set[str],
-    say: Callable[[str], None],
-) -> Iterator[dict[str, Any]]:
-    """The missing cells of one library.
+def run_fleet(run: FleetRun[ModulesAxes]) -> Iterator[ModulesCell]:
+    """Train a library unless the run's folder has it, and measure the missing cells.
 
-    Args:
-        where: the library stands there until the caller removes it, so that a run that was killed
-            while reading does not train again. One killed while training begins it anew.
-        every_s: a bank's write has no checkpoint; not used.
+    A bank's write has no checkpoint: a run that is killed while training begins again.
     """
-    del every_s
     started = time.perf_counter()
+    axes = run.plan.first
     library = open_library(
-        base,
-        fleet.cells[0].values,
-        where,
-        on_round=lambda progress: say(progress.line),
+        run.base,
+        axes,
+        run.folder,
+        on_round=lambda progress: run.report_progress(progress.line),
     )
     with library.bank:
-        desk = Desk(library, str(fleet.cells[0].values["task"]))
-        trained_s = time.perf_counter() - started
-        for cell in fleet.cells:
-            if cell.name not in wanted:
+        reader = LibraryReader(library, axes.task)
+        library_s = time.perf_counter() - started
+        for cell in run.plan.cells:
+            if cell.name not in run.missing:
                 continue
-            started = time.perf_counter()
-            found = measure_cell(desk, cell, spec.name)
-            say(f"{cell.name}: {found['metric']} {found['score']:.3f}")
-            seconds = cost_of(base, time.perf_counter() - started)
-            yield {**found, "cost": {**seconds, "library_seconds": round(trained_s, 3)}}
+            clock = CellClock(run.base, library_seconds=round(library_s, 3))
+            result = measure_cell(reader, cell, run.study, clock)
+            run.report_progress(f"{cell.name}: {result.metric} {result.score:.3f}")
+            yield result

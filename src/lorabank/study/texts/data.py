@@ -1,22 +1,22 @@
-"""What a cell of a study about training texts teaches and asks: documents, texts made of them.
+"""Documents of studies about training texts: what is made of them, taught and asked.
 
-    paperqa    introductions; QA40 by GPT-4.1 is given; asked are the papers' thirty questions
-    squad      passages; given are implications by GPT-4.1, rewrites and questions by Qwen2.5-7B;
-               asked are the passages' own questions
-    chronicle  drawn, with their questions given; asked are others; for rehearsals without any files
+    paperqa    introductions, with QA40 by GPT-4.1 to teach; asked are the papers' thirty questions
+    squad      passages, with implications by GPT-4.1, rewrites and questions by Qwen2.5-7B to
+               teach; asked are the passages' own questions
+    chronicle  drawn, some of their questions are taught and others asked; needs no files
 
-Made texts go through synthesis as a user's documents do, its quality control included, and none is
-taught that asks what is measured. The files are data (LORABANK_DATA), never part of this project.
+Made texts go through synthesis as a user's documents do, its quality control included, and no
+example is taught that asks what is measured. The files are data (LORABANK_DATA).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
-from lorabank.study.modules.library import data_folder
+from lorabank.study.data_folder import data_folder
+from lorabank.study.texts.axes import TextsAxes
 from lorabank.synthesis.endpoint import Endpoint
 from lorabank.synthesis.example_synthesis import synthesise
 from lorabank.synthesis.format_tasks import SamplingOptions
@@ -29,11 +29,11 @@ from lorabank.tasks.datasets import paperqa, squad
 from lorabank.tasks.examples import Example, from_pair
 from lorabank.tasks.synthetic import chronicle, chronicle_questions
 
-_FEWEST = 3  # questions of a passage, to be asked of
-_CHRONICLE_ASKED = 3
+_MIN_QUESTIONS = 3  # of a passage that is used
+_CHRONICLE_QUESTIONS = 3  # that are asked; the others are taught
 GIVEN = "given"
 _SQUAD_ANY = "implications_gpt-4.1.jsonl"
-_SQUAD_GIVEN = {
+_SQUAD_FILES = {
     FormatKind.IMPLICATIONS: _SQUAD_ANY,
     FormatKind.REWRITE: "rewrite_qwen2.5-7b.jsonl",
     FormatKind.QA: "qa_qwen2.5-7b.jsonl",
@@ -41,58 +41,57 @@ _SQUAD_GIVEN = {
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """One document: what it says and what is asked of it."""
+class SourceText:
+    """One document: its text and the questions asked about it."""
 
     name: str
     title: str
     body: str
     asks: tuple[Example, ...]
-    given: tuple[Example, ...] = ()
-    """Questions with answers that come with it, to train on."""
+    published: tuple[Example, ...] = ()
+    """Questions with answers that were published with it, to train on."""
 
 
-def read_texts(values: Mapping[str, Any]) -> list[Text]:
-    """The documents of a cell.
+def read_texts(axes: TextsAxes) -> list[SourceText]:
+    """Return the documents of a cell.
 
     Raises:
-        UsageError: more are asked for than there are, or no data folder. DataError: bad files.
+        UsageError: the cell has more documents than there are, or there is no data folder.
+        DataError: files that are missing or damaged.
     """
-    n = int(values["documents"])
-    found = _READERS[str(values["task"])](n)
-    if len(found) < n:
+    texts = _READERS[axes.task](axes.documents)
+    if len(texts) < axes.documents:
         raise UsageError(
-            f"{values['task']} has {len(found)} documents, documents={n}; ask for fewer"
+            f"{axes.task} has {len(texts)} documents, got documents={axes.documents}; ask for fewer"
         )
-    return found[:n]
+    return texts[: axes.documents]
 
 
-def make_lessons(
-    texts: Sequence[Text], values: Mapping[str, Any], base: Base
-) -> list[list[Example]]:
-    """The examples of each document, in the formats asked for.
+def make_examples(texts: Sequence[SourceText], axes: TextsAxes, base: Base) -> list[list[Example]]:
+    """Return the examples made of each document, in the formats of a cell.
 
     Raises:
-        UsageError: a document that nothing was made of, a format that is not given with the task.
+        UsageError: nothing was made of a document, or a format does not come with the task.
     """
-    pieces = sources_from_chunks(
-        chunks_of_passages([PrewrittenPassage(one.name, one.title, one.body) for one in texts])
-    )
-    asked = [example.question for one in texts for example in one.asks]
-    way = SamplingOptions(seed=int(values["seed"]))
-    made: dict[str, dict[str, Example]] = {one.name: {} for one in texts}
-    for formats, generator in _generators(texts, values, base):
-        outcome = synthesise(pieces, formats, generator, None, sampling=way, held_out=asked)
-        for one in outcome.made:
-            made[one.document].setdefault(one.prompt, from_pair(one.prompt, one.answer))
-    return [list(made[one.name].values()) for one in texts]
+    passages = [PrewrittenPassage(t.name, t.title, t.body) for t in texts]
+    sources = sources_from_chunks(chunks_of_passages(passages))
+    held_out = [example.question for text in texts for example in text.asks]
+    sampling = SamplingOptions(seed=axes.seed)
+    made: dict[str, dict[str, Example]] = {text.name: {} for text in texts}
+    for formats, generator in _generators(texts, axes, base):
+        outcome = synthesise(
+            sources, formats, generator, None, sampling=sampling, held_out=held_out
+        )
+        for item in outcome.made:
+            made[item.document].setdefault(item.prompt, from_pair(item.prompt, item.answer))
+    return [list(made[text.name].values()) for text in texts]
 
 
 def _generators(
-    texts: Sequence[Text], values: Mapping[str, Any], base: Base
+    texts: Sequence[SourceText], axes: TextsAxes, base: Base
 ) -> list[tuple[tuple[Format, ...], Generator]]:
-    """Who makes which formats."""
-    formats, name = parse_formats(str(values["formats"])), str(values["generator"])
+    """Return which generator makes which formats."""
+    formats, name = parse_formats(axes.formats), axes.generator
     if name == "local":
         return [(formats, LocalGenerator(base))]
     if name.startswith("openai:"):
@@ -101,63 +100,68 @@ def _generators(
         return [(formats, PrewrittenGenerator.of(_file(name.removeprefix("file:"))))]
     if name != GIVEN:
         raise UsageError(f"generator must be {GIVEN}, local, openai:MODEL or file:PATH, got {name}")
-    if values["task"] != "squad":
-        return [(formats, _given(texts, str(values["task"])))]
-    squad_file = {one: _SQUAD_GIVEN.get(one.kind, _SQUAD_ANY) for one in formats}
+    if axes.task != "squad":
+        passages = [PrewrittenPassage(t.name, t.title, t.body, t.published) for t in texts]
+        return [(formats, PrewrittenGenerator(passages, name=f"{axes.task}, as given"))]
     return [
-        ((one,), PrewrittenGenerator.of(_file(f"squad/synthetic/{file}")))
-        for one, file in squad_file.items()
+        (
+            (item,),
+            PrewrittenGenerator.of(
+                _file(f"squad/synthetic/{_SQUAD_FILES.get(item.kind, _SQUAD_ANY)}")
+            ),
+        )
+        for item in formats
     ]
 
 
-def _given(texts: Sequence[Text], task: str) -> PrewrittenGenerator:
-    passages = [PrewrittenPassage(one.name, one.title, one.body, one.given) for one in texts]
-    return PrewrittenGenerator(passages, name=f"{task}, as given")
-
-
 def _file(name: str) -> Path:
-    """A path, or one within the data folder."""
+    """Return a path, or one within the data folder."""
     path = Path(name)
     return path if path.exists() else data_folder("") / name
 
 
-def _paperqa(n: int) -> list[Text]:
+def _read_paperqa(n_texts: int) -> list[SourceText]:
     return [
-        Text(f"paper-{one.id}", one.title, one.introduction, one.test, one.train)
-        for one in paperqa.read_papers(data_folder("paperqa"))[:n]
+        SourceText(f"paper-{paper.id}", paper.title, paper.introduction, paper.test, paper.train)
+        for paper in paperqa.read_papers(data_folder("paperqa"))[:n_texts]
     ]
 
 
-def _squad(n: int) -> list[Text]:
-    """Of the passages that texts were made of, the first that are asked enough."""
-    found = squad.read_passages(data_folder("squad") / "synthetic" / _SQUAD_ANY)
+def _read_squad(n_texts: int) -> list[SourceText]:
+    """Return the first passages that texts were made of and that have enough questions."""
+    passages = squad.read_passages(data_folder("squad") / "synthetic" / _SQUAD_ANY)
     return [
-        Text(f"{one.title}/{one.id}", one.title.replace("_", " "), one.text, asks)
-        for one in found
-        if len(asks := _once(one.questions)) >= _FEWEST
-    ][:n]
+        SourceText(f"{p.title}/{p.id}", p.title.replace("_", " "), p.text, asks)
+        for p in passages
+        if len(asks := _first_answers(p.questions)) >= _MIN_QUESTIONS
+    ][:n_texts]
 
 
-def _once(questions: Sequence[Example]) -> tuple[Example, ...]:
-    """Each question with the first answer given to it."""
-    return tuple({one.question: one for one in reversed(questions)}.values())[::-1]
+def _first_answers(questions: Sequence[Example]) -> tuple[Example, ...]:
+    """Return each question once, with the first answer given to it."""
+    return tuple({q.question: q for q in reversed(questions)}.values())[::-1]
 
 
-def _chronicle(n: int) -> list[Text]:
+def _draw_chronicles(n_texts: int) -> list[SourceText]:
     texts = []
-    for seed in range(n):
-        told = chronicle.build(chronicle.MIN_LENGTH, seed=seed, count=_size)
-        drawn = chronicle_questions.draw_questions(told, chronicle_questions.SINGLE, seed=seed)
-        pairs = chronicle_questions.to_examples(drawn)
-        asks, given = tuple(pairs[:_CHRONICLE_ASKED]), tuple(pairs[_CHRONICLE_ASKED:])
+    for seed in range(n_texts):
+        story = chronicle.build(chronicle.MIN_LENGTH, seed=seed, count=_count_tokens)
+        drawn = chronicle_questions.draw_questions(story, chronicle_questions.SINGLE, seed=seed)
+        examples = chronicle_questions.to_examples(drawn)
+        asks = tuple(examples[:_CHRONICLE_QUESTIONS])
+        published = tuple(examples[_CHRONICLE_QUESTIONS:])
         name = f"Chronicle {seed + 1}"
-        texts.append(Text(name, name, chronicle.render_text(told), asks, given))
+        texts.append(SourceText(name, name, chronicle.render_text(story), asks, published))
     return texts
 
 
-def _size(text: str) -> int:
-    """So that the shortest chronicle there is, and a question, fit a rehearsal's base."""
+def _count_tokens(text: str) -> int:
+    """Return a number at which the shortest chronicle, and a question, fit a test's base."""
     return len(text) * 5 // 4
 
 
-_READERS = {"paperqa": _paperqa, "squad": _squad, "chronicle": _chronicle}
+_READERS: Mapping[str, Callable[[int], list[SourceText]]] = {
+    "paperqa": _read_paperqa,
+    "squad": _read_squad,
+    "chronicle": _draw_chronicles,
+}

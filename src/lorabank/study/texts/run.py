@@ -1,16 +1,11 @@
-"""Cells of studies about training texts: an adapter for each document, trained, then asked.
+"""Runs cells of studies about training texts: an adapter for each document is trained, then asked.
 
-Every question is read four ways: by the bare model, by its document's adapter, by another
-document's (the control: what any adapter of the kind would do), and, if asked for, answers of
-both are written out. All of a fleet's cells are asked the same, so the bare readings are shared.
+All cells of a fleet ask the same questions, so the readings of the bare model are shared.
 """
 
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.caches import new_layer_input_cache, new_prompt_cache
@@ -20,119 +15,117 @@ from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.regularisation import regularisation_examples
 from lorabank.engine.training.settings import TrainSettings, settings_for
-from lorabank.engine.training.train import OnRound, train
+from lorabank.engine.training.train import train
 from lorabank.lora.shapes import n_layers, parse_layers
-from lorabank.study.capacity.measure import cost_of
-from lorabank.study.plan import FleetPlan
-from lorabank.study.spec import CellSpec, StudySpec
-from lorabank.study.texts.axes import EXPOSURES, TOKENS
-from lorabank.study.texts.cells import Exam, measure_cell
-from lorabank.study.texts.data import Text, make_lessons, read_texts
+from lorabank.study.cells import CellClock
+from lorabank.study.plan import CellSpec, FleetRun
+from lorabank.study.texts.axes import EXPOSURES, TOKENS, TextsAxes
+from lorabank.study.texts.cells import TextsCell
+from lorabank.study.texts.data import SourceText, make_examples, read_texts
+from lorabank.study.texts.measure import TextQuestions, TrainedTexts, measure_cell
 from lorabank.tasks.examples import Example
 
 
-def run_fleet(
-    base: Base,
-    spec: StudySpec,
-    fleet: FleetPlan,
-    *,
-    where: Path,
-    every_s: float,
-    wanted: Set[str],
-    say: Callable[[str], None],
-) -> Iterator[dict[str, Any]]:
-    """The missing cells among those that are asked the same questions, one after the other.
+def run_fleet(run: FleetRun[TextsAxes]) -> Iterator[TextsCell]:
+    """Train and measure the missing cells among those that ask the same questions.
 
     Raises:
-        KeyboardInterrupt: the cell under way stands in its checkpoint.
+        KeyboardInterrupt: training was interrupted; the cell's checkpoint is kept.
     """
-    exam = _exam(base, fleet.cells[0])
-    asked_shelf = base.prompt_cache  # as filled by the bare readings, whichever cells are wanted
-    for cell in fleet.cells:
-        if cell.name not in wanted:
+    base = run.base
+    questions = _read_bare(base, run.plan.first)
+    bare_cache = base.prompt_cache  # the same for every cell, whichever cells are missing
+    for cell in run.plan.cells:
+        if cell.name not in run.missing:
             continue
-        started = time.perf_counter()
+        clock = CellClock(base)
         base.prompt_cache, base.layer_input_cache = new_prompt_cache(), new_layer_input_cache()
-        lessons = make_lessons(exam.texts, cell.values, base)
-        jobs = plan_jobs(base, exam.texts, lessons, cell)
-        outcomes = train(
-            base,
-            jobs,
-            checkpoint=CheckpointSettings(where / cell.name, every_s=every_s),
-            on_round=_telling(cell.name, say),
+        trained = _train(run, cell, questions.texts)
+        clock = replace(clock, train_seconds=round(clock.seconds, 2))
+        base.prompt_cache, base.layer_input_cache = bare_cache, new_layer_input_cache()
+        result = measure_cell(questions, cell, run.study, trained, clock)
+        run.report_progress(
+            f"{cell.name}: gain {result.gain:.3f}, control {result.control_gain:.3f}"
         )
-        if len(outcomes) < len(jobs) or any(one.stopped == "interrupted" for one in outcomes):
-            raise KeyboardInterrupt
-        trained_s = time.perf_counter() - started
-        base.prompt_cache, base.layer_input_cache = asked_shelf, new_layer_input_cache()
-        found = measure_cell(exam, cell, spec, lessons, outcomes)
-        say(f"{cell.name}: gain {found['gain']:.3f}, another's {found['control_gain']:.3f}")
-        seconds = time.perf_counter() - started
-        yield {**found, "cost": {**cost_of(base, seconds), "train_seconds": round(trained_s, 2)}}
+        yield result
 
 
 def plan_jobs(
-    base: Base, texts: Sequence[Text], lessons: Sequence[Sequence[Example]], cell: CellSpec
+    base: Base,
+    texts: Sequence[SourceText],
+    examples: Sequence[Sequence[Example]],
+    cell: CellSpec[TextsAxes],
 ) -> list[Job]:
-    """A job for each document, all with the cell's settings and budget."""
-    values = cell.values
-    guards = regularisation_examples(base) if values["protect_share"] else []
-    jobs = []
-    for number, (text, examples) in enumerate(zip(texts, lessons, strict=True)):
-        contexts = [text.body] * len(examples) if values["objective"] == "distil" else []
-        settings = settings_of(base, values, examples)
-        jobs.append(
-            plan_job(
-                base,
-                examples,
-                settings,
-                name=f"{number:03}",
-                contexts=contexts,
-                regularisation=guards,
-            )
+    """Return a job for each document, all with the cell's settings and budget."""
+    axes = cell.axes
+    regularisation = regularisation_examples(base) if axes.protect_share else []
+    return [
+        plan_job(
+            base,
+            taught,
+            settings_of(base, axes, taught),
+            name=f"{number:03}",
+            contexts=[text.body] * len(taught) if axes.objective == "distil" else [],
+            regularisation=regularisation,
         )
-    return jobs
+        for number, (text, taught) in enumerate(zip(texts, examples, strict=True))
+    ]
 
 
-def settings_of(
-    base: Base, values: Mapping[str, Any], examples: Sequence[Example]
-) -> TrainSettings:
-    """A cell's values as the engine's settings for these examples."""
-    chosen = None
-    if values["layers"] != "all":
-        chosen = tuple(parse_layers(values["layers"], n_layers(base.linears)))
-    names = ("objective", "protect_share", "r", "lr", "batch_size", "activated", "seed")
-    made = settings_for(
+def settings_of(base: Base, axes: TextsAxes, examples: Sequence[Example]) -> TrainSettings:
+    """Return a cell's axes as settings of the engine for these examples."""
+    layers = None
+    if axes.layers != "all":
+        layers = tuple(parse_layers(axes.layers, n_layers(base.linears)))
+    settings = settings_for(
         "sound",
-        target_modules=tuple(values["target_modules"].split(",")),
-        layers=chosen,
+        target_modules=tuple(axes.target_modules.split(",")),
+        layers=layers,
         schedule="cosine",
         exposures=1,
-        **{name: values[name] for name in names},
+        objective=axes.objective,
+        protect_share=axes.protect_share,
+        r=axes.r,
+        lr=axes.lr,
+        batch_size=axes.batch_size,
+        activated=axes.activated,
+        seed=axes.seed,
     )
-    amount = int(values["amount"])
-    if values["budget"] == EXPOSURES:
-        return replace(made, exposures=amount)
-    if values["budget"] == TOKENS:
-        amount = _steps_of(base, examples, made.batch_size, n_tokens=amount)
-    return replace(made, steps=amount)
+    if axes.budget == EXPOSURES:
+        return replace(settings, exposures=axes.amount)
+    if axes.budget == TOKENS:
+        n_steps = _steps_of(base, examples, settings.batch_size, n_tokens=axes.amount)
+        return replace(settings, steps=n_steps)
+    return replace(settings, steps=axes.amount)
+
+
+def _train(
+    run: FleetRun[TextsAxes], cell: CellSpec[TextsAxes], texts: Sequence[SourceText]
+) -> TrainedTexts:
+    examples = make_examples(texts, cell.axes, run.base)
+    jobs = plan_jobs(run.base, texts, examples, cell)
+    outcomes = train(
+        run.base,
+        jobs,
+        checkpoint=CheckpointSettings(run.folder / cell.name, every_s=run.checkpoint_every_s),
+        on_round=lambda progress: run.report_progress(f"{cell.name}: {progress.line}"),
+    )
+    if len(outcomes) < len(jobs) or any(o.stopped == "interrupted" for o in outcomes):
+        raise KeyboardInterrupt
+    return TrainedTexts(examples, outcomes)
 
 
 def _steps_of(base: Base, examples: Sequence[Example], batch_size: int, *, n_tokens: int) -> int:
-    """As many steps as train on about so many tokens of answers, one at least."""
-    in_a_pass = sum(len(base.chat.answer_ids(example.answer)) for example in examples)
-    return max(1, round(n_tokens / in_a_pass * math.ceil(len(examples) / batch_size)))
+    """Return the steps that train on about so many tokens of answers, at least one."""
+    n_in_pass = sum(len(base.chat.answer_ids(example.answer)) for example in examples)
+    return max(1, round(n_tokens / n_in_pass * math.ceil(len(examples) / batch_size)))
 
 
-def _telling(name: str, say: Callable[[str], None]) -> OnRound:
-    return lambda progress: say(f"{name}: {progress.line}")
-
-
-def _exam(base: Base, first: CellSpec) -> Exam:
-    """The questions of a fleet, read by the bare model."""
-    texts = read_texts(first.values)
+def _read_bare(base: Base, axes: TextsAxes) -> TextQuestions:
+    """Return the questions of a fleet, read by the bare model with a new prompt cache."""
+    texts = read_texts(axes)
     base.prompt_cache, base.layer_input_cache = new_prompt_cache(), new_layer_input_cache()
     examples = [example for text in texts for example in text.asks]
-    questions = prepare_questions(base, examples, activated=bool(first.values["activated"]))
-    own = tuple(place for place, text in enumerate(texts) for _ in text.asks)
-    return Exam(base, tuple(texts), questions, own)
+    questions = prepare_questions(base, examples, activated=axes.activated)
+    documents = tuple(number for number, text in enumerate(texts) for _ in text.asks)
+    return TextQuestions(base, tuple(texts), questions, documents)
