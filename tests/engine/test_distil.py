@@ -347,7 +347,6 @@ def test_learn_reports_on_a_distilled_adapter(tiny: Base, tmp_path: Path):
         out=tmp_path / "a",
         settings=settings,
         contexts=DOCUMENTS[:1] * 3,
-        regularisation=ORDINARY,
     )
     assert report.facts == 3
     assert report.exposures_per_fact == 2

@@ -1,7 +1,7 @@
-"""Learn: examples into one adapter, with proof of what stuck and what it cost.
+"""Learning: examples into one adapter, with proof of what was learnt and what it cost.
 
-Plan (render, choose layers, check), train, verify by asking, measure harm, write. Everything
-that can be refused is refused before the first step, the output folder included.
+`learn` plans a job, trains it, evaluates the adapter, measures its drift and saves it. Everything
+that can be refused, the output folder included, is refused before the first training step.
 """
 
 import hashlib
@@ -45,7 +45,10 @@ from lorabank.tasks.scoring.exact_match import is_right_as_published
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnReport(Measurement):
-    """What `learn` wrote, as measured; `seconds` are those of training and its recall checks."""
+    """An adapter as `learn` wrote and measured it.
+
+    `seconds` are those of training, the recall checks during training included.
+    """
 
     train_tokens_per_s: float
     """Tokens of the examples over `seconds`; the prompts of an activated adapter are counted,
@@ -53,7 +56,7 @@ class LearnReport(Measurement):
     known_before: tuple[str, ...]
     """Simple answers the bare base gives (drift.py)."""
     known_after: tuple[str, ...]
-    """Those of them that the adapter still gives."""
+    """Answers among `known_before` that the adapter still gives."""
     adapter: str
     """Folder of the adapter."""
     base: str
@@ -83,41 +86,15 @@ def plan_job(
     Raises:
         UsageError: nothing to learn, a target, layer or rank that does not fit this base, contexts
             that the objective needs and lacks, or contexts or regularisation that it does not use.
-        DataError: an example longer than the context.
+        DataError: an example longer than the model's context.
     """
-    if not examples:
-        raise UsageError("there is nothing to learn: give at least one example")
-    if bool(contexts) != (settings.objective == "distil"):
-        raise UsageError(
-            "objective distil takes a context for each example and no other objective does; got "
-            f"objective {settings.objective}, {len(contexts):,} contexts"
-        )
-    if regularisation and not settings.protect_share:
-        raise UsageError(
-            f"regularisation examples need a protect_share above 0; got {len(regularisation):,} "
-            "examples and protect_share 0"
-        )
+    _check_texts(settings, len(examples), len(contexts), len(regularisation))
     layers = block_numbers(base, settings.layers)
     settings = replace(settings, layers=layers)
     paths = choose(base.linears, settings.target_modules, layers)
-    if settings.through_peft:
-        if base.quantized:
-            raise UsageError(
-                f"--variant {settings.variant} goes through PEFT, on whole weights only; "
-                "leave --quantize out, or take lora, rslora, pissa, orthogonal or frozen-a"
-            )
-        peft_config(base, paths, settings)
-    else:
-        variant = variants.parse(settings.variant)
-        for path in paths:
-            variants.check_rank(variant, r=settings.r, path=path, shape=base.linears[path])
+    _check_variant(base, paths, settings)
     if settings.protect_share and not regularisation:
-        regularisation = regularisation_examples(base)
-        if not regularisation:
-            raise UsageError(
-                f"{base.info.name} replies nothing to ordinary prompts, so protect_share "
-                f"{settings.protect_share:g} has no text to train on; give regularisation examples"
-            )
+        regularisation = _default_regularisation(base, settings)
     dataset = encode_dataset(
         base.chat,
         examples,
@@ -132,6 +109,47 @@ def plan_job(
         )
         dataset = replace(dataset, regularisation=encoded)
     return Job(name, dataset, settings, tuple(paths))
+
+
+def _check_texts(
+    settings: TrainSettings, n_examples: int, n_contexts: int, n_regularisation: int
+) -> None:
+    if not n_examples:
+        raise UsageError("there is nothing to learn: give at least one example")
+    if bool(n_contexts) != (settings.objective == "distil"):
+        raise UsageError(
+            "objective distil takes a context for each example and no other objective does; got "
+            f"objective {settings.objective}, {n_contexts:,} contexts"
+        )
+    if n_regularisation and not settings.protect_share:
+        raise UsageError(
+            f"regularisation examples need a protect_share above 0; got {n_regularisation:,} "
+            "examples and protect_share 0"
+        )
+
+
+def _check_variant(base: Base, paths: Sequence[str], settings: TrainSettings) -> None:
+    if not settings.through_peft:
+        variant = variants.parse(settings.variant)
+        for path in paths:
+            variants.check_rank(variant, r=settings.r, path=path, shape=base.linears[path])
+        return
+    if base.quantized:
+        raise UsageError(
+            f"--variant {settings.variant} is trained by PEFT, which needs unquantized weights; "
+            "leave --quantize out, or take lora, rslora, pissa, orthogonal or frozen-a"
+        )
+    peft_config(base, paths, settings)
+
+
+def _default_regularisation(base: Base, settings: TrainSettings) -> list[Example]:
+    examples = regularisation_examples(base)
+    if not examples:
+        raise UsageError(
+            f"{base.info.name} replies nothing to ordinary prompts, so protect_share "
+            f"{settings.protect_share:g} has no text to train on; give regularisation examples"
+        )
+    return examples
 
 
 def block_numbers(base: Base, layers: Sequence[int] | str | None) -> tuple[int, ...] | None:
@@ -155,7 +173,6 @@ def learn(
     settings: TrainSettings = SOUND,
     on_step: OnStep | None = None,
     contexts: Sequence[str] = (),
-    regularisation: Sequence[Example] = (),
 ) -> LearnReport:
     """Train an adapter on examples, measure it, and save it in the folder `out`.
 
@@ -163,17 +180,18 @@ def learn(
 
     Args:
         examples: `Example`s, (prompt, answer) pairs or dicts.
-        contexts: as in `plan_job`, as is `regularisation`.
+        out: a new or empty folder.
+        on_step: called after every training step.
+        contexts: for the objective `distil`, the document each example is about.
 
     Raises:
-        UsageError: a request that does not fit this base, or training that diverged.
+        UsageError: settings or examples that do not fit this base (`plan_job`), or training that
+            diverged.
         StorageError: `out` cannot be written.
     """
     out, facts = Path(out), as_examples(examples)
     check_output_folder(out)
-    job = plan_job(
-        base, facts, settings, name=out.name, contexts=contexts, regularisation=regularisation
-    )
+    job = plan_job(base, facts, settings, name=out.name, contexts=contexts)
     questions = prepare_questions(
         base,
         facts,
@@ -188,18 +206,18 @@ def learn(
     seconds = time.perf_counter() - started
     if outcome.stopped == "diverged":
         raise UsageError(
-            f"training diverged after {outcome.exposures:.1f} exposures (loss is not a number) "
-            f"at --lr {settings.lr:g}; try a third of it. Nothing was written"
+            f"training diverged after {outcome.exposures:.1f} exposures (the loss became NaN or "
+            f"infinite) at --lr {settings.lr:g}; try a third of it. Nothing was written"
         )
     if outcome.steps == 0:  # interrupted before there was anything to keep
         raise KeyboardInterrupt
-    return _measured(base, questions, out, outcome, seconds)
+    return _measure_and_save(base, questions, out, outcome, seconds)
 
 
-def _measured(
+def _measure_and_save(
     base: Base, questions: QuestionSet, out: Path, outcome: Outcome, seconds: float
 ) -> LearnReport:
-    """Evaluate what was trained and save it with the measurement."""
+    """Evaluate the trained adapter and save it with its measurement."""
     if isinstance(outcome, Tuned):
         n_parameters, bare = outcome.n_parameters, observe_behaviour(base)
         with applied(base, outcome):
@@ -225,7 +243,7 @@ def _measured(
 def _save(
     base: Base, examples: Sequence[Example], out: Path, outcome: Outcome, report: LearnReport
 ) -> int:
-    """Write the adapter folder; returns the bytes of its weights."""
+    """Write the adapter folder; return the bytes of its weights."""
     job, s = outcome.job, outcome.job.settings
     record = {
         "format": 1,
@@ -234,7 +252,7 @@ def _save(
         "report": {
             key: value
             for key, value in report.as_json().items()
-            if key not in ("adapter", "adapter_bytes")  # of the folder, which may move
+            if key not in ("adapter", "adapter_bytes")  # the folder may be moved
         },
         "curve": [asdict(epoch) for epoch in outcome.curve],
         "facts_sha256": hash_examples(examples),
@@ -247,7 +265,7 @@ def _save(
 
 
 def count_trainable(base: Base, job: Job) -> int:
-    """How many numbers of the adapter train."""
+    """Return how many numbers of the adapter are trained."""
     shapes = [base.linears[path] for path in job.paths]
     if job.settings.variant == "frozen-a":
         return sum(out * job.settings.r for out, _ in shapes)
@@ -255,12 +273,13 @@ def count_trainable(base: Base, job: Job) -> int:
 
 
 def hash_examples(examples: Sequence[Example]) -> str:
+    """Return the SHA-256 of examples, their order included."""
     text = json.dumps([asdict(example) for example in examples], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def software_versions(base: Base) -> dict[str, str]:
-    """Of all that shows in the numbers, dtype and device among it."""
+    """Return the versions, dtype and device on which measured numbers depend."""
     return {
         "lorabank": __version__,
         "torch": torch.__version__,

@@ -1,8 +1,8 @@
-"""What a write did to everything else: does the adapter leave other knowledge alone?
+"""Drift: how far an adapter moves the base on text that has nothing to do with what was taught.
 
-Two measures against the bare model. The mean KL divergence of its next-token distribution over a
-fixed set of ordinary replies that have nothing to do with what was taught; and whether simple
-things it could say before the write can still be asked of it.
+Two measures compare it with the bare base: the mean KL divergence of the next-token distributions
+over a fixed set of ordinary replies, and the simple questions that the base answers before and
+still answers after.
 """
 
 from collections.abc import Sequence
@@ -43,24 +43,24 @@ KNOWN = (
     ("Which planet do we live on?", "Earth"),
     ("What do bees make?", "honey"),
 )
-_MAX_REPLY = 24  # tokens; the bare model says what it knows at once or not at all
+_MAX_REPLY_TOKENS = 24  # the bare model gives what it knows at once or not at all
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How far an adapter moves the base on what it was not taught."""
+    """Distance by which an adapter moves the base on text it was not taught."""
 
     kl_to_base_nats: float
     """Mean over the tokens of ORDINARY of KL(bare || adapted), in nats."""
     known_before: tuple[str, ...] | None = None
     """Answers of KNOWN that the bare base gives; None where they were not asked for."""
     known_after: tuple[str, ...] | None = None
-    """Those of them that the adapted base still gives."""
+    """Answers among `known_before` that the adapted base still gives."""
 
 
 @dataclass(frozen=True, slots=True)
 class BaseBehaviour:
-    """What a model, bare or adapted, does with ordinary text and with simple questions."""
+    """Behaviour of a model, bare or adapted, on ordinary text and on simple questions."""
 
     log_p: Tensor
     """(N, V) log-probabilities at the tokens of ORDINARY."""
@@ -100,7 +100,7 @@ def kl_to_base(base: Base, fleet: Fleet, slots: Sequence[int]) -> list[float]:
 
 @torch.no_grad()
 def observe_behaviour(base: Base) -> BaseBehaviour:
-    """The base as it stands, in no fleet: bare, or with layers of PEFT's in it."""
+    """Return the behaviour of the base, outside of any fleet: bare, or with layers of PEFT."""
     batch = evaluation_batch(_ordinary(base, activated=False), device=base.device)
     logits = base.logits_at(batch.rows, batch.columns, input_ids=batch.input_ids, use_cache=False)
     return BaseBehaviour(F.log_softmax(logits.float(), dim=-1), _known(base, None, None))
@@ -118,8 +118,8 @@ def drift_between(bare: BaseBehaviour, adapted: BaseBehaviour) -> Drift:
 @torch.no_grad()
 def _log_p(base: Base, fleet: Fleet, slot: int, *, adapter_scale: float) -> Tensor:
     """Return (N, V) log-probabilities; at scale 0 those of the bare base, read in the same way."""
-    probes = _ordinary(base, activated=fleet.activated[slot])
-    batch = evaluation_batch(probes, device=base.device, omit_prefixes=fleet.reuse.prompts)
+    prompts = _ordinary(base, activated=fleet.activated[slot])
+    batch = evaluation_batch(prompts, device=base.device, omit_prefixes=fleet.reuse.prompts)
     logits = fleet.logits_at(batch, [slot], adapter_scales=[adapter_scale])
     return F.log_softmax(logits.float(), dim=-1)
 
@@ -134,7 +134,7 @@ def _ordinary(base: Base, *, activated: bool) -> list[EvaluationPrompt]:
 def _known(base: Base, fleet: Fleet | None, slot: int | None) -> tuple[str, ...]:
     prompts = [base.chat.prompt_ids([Message("user", question)]) for question, _ in KNOWN]
     slots = None if slot is None else [slot] * len(prompts)
-    replies = generate(base, prompts, fleet=fleet, slots=slots, max_new_tokens=_MAX_REPLY)
+    replies = generate(base, prompts, fleet=fleet, slots=slots, max_new_tokens=_MAX_REPLY_TOKENS)
     return tuple(
         answers.split("|")[0]
         for (_, answers), reply in zip(KNOWN, replies, strict=True)

@@ -1,8 +1,8 @@
-"""Edits scored: does the false target now beat the true one, everywhere it should and nowhere else?
+"""Scores of edits: is the false target now likelier than the true one, and only where it should be?
 
-The targets are compared in the form the recipe trains them in, whole; and once more as the
-evaluator released with arXiv:2603.01097 has it, by their first token alone, which two targets may
-share.
+Both targets are compared as whole answers, in the form the recipe trains them in. They are compared
+once more by their first token alone, which two targets may share: this is what the evaluator
+released with arXiv:2603.01097 does.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ class EditScores:
     """Shares of prompts, 0..1; None where no edit has such prompts or a true target."""
 
     efficacy: float | None
-    """Of the edits' own prompts: the new target is likelier than the true one, both whole."""
+    """Share of the edits' own prompts after which the new target is likelier than the true one."""
     efficacy_published: float | None
-    """The same by first tokens."""
+    """Efficacy by the first token of each target, as published."""
     paraphrase: float | None
-    """As efficacy, of the paraphrases."""
+    """Efficacy on the paraphrases of the prompts."""
     neighbourhood: float | None
-    """Of prompts about neighbours: the true target is still the likelier."""
+    """Share of prompts about neighbours after which the true target is still the likelier."""
 
 
 def score_edits(
@@ -39,41 +39,54 @@ def score_edits(
     fleet: Fleet | None = None,
     slot: int | None = None,
 ) -> EditScores:
-    """Score the adapter in `slot`, or the bare model."""
-    whole = [edit for edit in edits if edit.target_true is not None]
+    """Score the adapter in a slot of the entered fleet, or the bare model.
 
-    def surprise(prompts: list[tuple[str, Edit]], published: bool) -> tuple[list[float], ...]:
-        probes = [
-            _probe(base, prompt, edit, i, recipe, activated, published)
-            for i in (0, 1)
-            for prompt, edit in prompts
+    Args:
+        recipe: how prompts and targets are encoded, `sound` or `paper`.
+        activated: whether the adapter comes on at the answer.
+    """
+
+    def read_targets(
+        pairs: list[tuple[str, Edit]], published: bool
+    ) -> tuple[list[float], list[float]]:
+        """Return -log2 p of each pair's new target, and of its true target."""
+        prompts = [
+            _encode_target(
+                base,
+                prompt,
+                continuations(edit, published=published)[which],
+                recipe=recipe,
+                activated=activated,
+                first_token_only=published,
+            )
+            for which in (0, 1)  # the new target, the true one
+            for prompt, edit in pairs
         ]
-        slots = None if slot is None else [slot] * len(probes)
-        bits = [reading.bits for reading in read_answers(base, probes, fleet=fleet, slots=slots)]
-        return bits[: len(prompts)], bits[len(prompts) :]
+        slots = None if slot is None else [slot] * len(prompts)
+        bits = [reading.bits for reading in read_answers(base, prompts, fleet=fleet, slots=slots)]
+        return bits[: len(pairs)], bits[len(pairs) :]
 
-    own = [(edit.prompt, edit) for edit in whole]
-    said = [(prompt, edit) for edit in whole for prompt in edit.paraphrases]
-    near = [(prompt, edit) for edit in whole for prompt in edit.neighbourhood]
+    complete = [edit for edit in edits if edit.target_true is not None]
+    own = [(edit.prompt, edit) for edit in complete]
+    paraphrases = [(prompt, edit) for edit in complete for prompt in edit.paraphrases]
+    neighbours = [(prompt, edit) for edit in complete for prompt in edit.neighbourhood]
     return EditScores(
-        efficacy=efficacy(*surprise(own, False)) if own else None,
-        efficacy_published=efficacy(*surprise(own, True)) if own else None,
-        paraphrase=efficacy(*surprise(said, False)) if said else None,
-        neighbourhood=neighbourhood_score(*surprise(near, False)) if near else None,
+        efficacy=efficacy(*read_targets(own, False)) if own else None,
+        efficacy_published=efficacy(*read_targets(own, True)) if own else None,
+        paraphrase=efficacy(*read_targets(paraphrases, False)) if paraphrases else None,
+        neighbourhood=neighbourhood_score(*read_targets(neighbours, False)) if neighbours else None,
     )
 
 
-def _probe(
-    base: Base, prompt: str, edit: Edit, which: int, recipe: str, activated: bool, published: bool
+def _encode_target(
+    base: Base, prompt: str, target: str, *, recipe: str, activated: bool, first_token_only: bool
 ) -> EvaluationPrompt:
-    """A prompt with the new (0) or the true (1) target after it."""
-    text = continuations(edit, published=published)[which]
-    example = from_pair(prompt, text.strip())
-    lessons = encode_dataset(
+    """Return a prompt whose answer is the target, or the first token of the target."""
+    example = from_pair(prompt, target.strip())
+    (encoded,) = encode_dataset(
         base.chat, [example], recipe=recipe, max_tokens=base.max_tokens, activated=activated
-    )
-    probe = lessons.prompts[0]
-    if not published:
-        return probe
-    first = base.chat.tokenizer(text, add_special_tokens=False)["input_ids"][0]
-    return replace(probe, answer_ids=(int(first),), ends_turn=False)
+    ).prompts
+    if not first_token_only:
+        return encoded
+    first = base.chat.tokenizer(target, add_special_tokens=False)["input_ids"][0]
+    return replace(encoded, answer_ids=(int(first),), ends_turn=False)

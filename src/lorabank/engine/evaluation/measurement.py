@@ -1,4 +1,4 @@
-"""What is measured of an adapter, under the same names wherever it is reported."""
+"""Measurements of an adapter, under the same names wherever they are reported."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,7 +22,7 @@ class Measurement:
     stopped: str
     """Why training ended: `recalled`, `converged`, `budget` or `interrupted`."""
     exposures_per_fact: float
-    """How often each example was trained on, on average."""
+    """Mean number of times each example was trained on."""
     seconds: float
     """Training time; the report that holds this says what else it includes."""
     trainable_parameters: int
@@ -37,7 +37,7 @@ class Measurement:
     known_before: tuple[str, ...] | None = None
     """Simple answers the bare base gives (drift.py); None where this was not asked."""
     known_after: tuple[str, ...] | None = None
-    """Those of them that the adapter still gives."""
+    """Answers among `known_before` that the adapter still gives."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -1,8 +1,8 @@
-"""What enters chosen linear layers when the bare base reads prompts.
+"""Inputs of chosen linear layers, captured while the bare base reads prompts.
 
-Spectral routers compare these with the directions adapters amplify (bank/spectral.py), so no
-adapter is needed, only one pass over each prompt. The last few tokens of a prompt are kept, copied
-out as each layer runs, so that what is held does not grow with the length of prompts.
+Spectral routers compare them with the directions that adapters amplify (spectral_router.py). No
+adapter is needed, only one pass over each prompt. Only the last few tokens of a prompt are copied
+out as each layer runs, so memory does not grow with the length of prompts.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,23 +23,26 @@ _BATCH_TOKENS = 4096  # in one forward pass
 
 @dataclass(frozen=True, slots=True)
 class LayerInputs:
-    """Hidden states of N tokens."""
+    """Inputs of linear layers at N tokens of P prompts."""
 
     owner: Tensor
-    """(N,) the prompt each token belongs to."""
+    """(N,) index of the prompt each token belongs to."""
     counts: Tensor
-    """(P,) tokens of each prompt."""
+    """(P,) number of tokens of each prompt."""
     states: dict[str, Tensor]
     """Path of a linear layer -> (N, n) float32."""
 
     def mean_per_prompt(self, values: Tensor) -> Tensor:
-        """(N, E) of tokens -> (P, E), the mean over each prompt's tokens."""
+        """Return (P, E): the mean of `values` (N, E) over the tokens of each prompt."""
         total = values.new_zeros(len(self.counts), values.shape[1])
         return total.index_add_(0, self.owner, values) / self.counts[:, None]
 
 
 def encode_question(chat: Chat, question: str) -> list[int]:
-    """The prompt up to the end of the question: without the end of its turn and the header."""
+    """Return the prompt's tokens up to the end of the question.
+
+    The end of the turn and the assistant's header are left out.
+    """
     ids = chat.prompt_ids([Message("user", question)])
     if chat.has_template and chat.end_of_turn_id in ids:
         return ids[: len(ids) - 1 - ids[::-1].index(chat.end_of_turn_id)]
@@ -50,7 +53,11 @@ def encode_question(chat: Chat, question: str) -> list[int]:
 def capture_layer_inputs(
     base: Base, prompts: Sequence[Sequence[int]], paths: Sequence[str], *, n_tokens: int
 ) -> LayerInputs:
-    """What enters the linear layers `paths` at the last `n_tokens` of each prompt, or all it has.
+    """Return the inputs of linear layers at the last tokens of each prompt.
+
+    Args:
+        paths: the linear layers.
+        n_tokens: how many last tokens of each prompt; a shorter prompt gives all it has.
 
     Raises:
         DataError: a prompt that is empty or longer than the context.
@@ -59,39 +66,43 @@ def capture_layer_inputs(
     _check(base, prompts, paths, n_tokens)
     owner: list[int] = []
     parts: dict[str, list[Tensor]] = {path: [] for path in paths}
-    for some in batches_by_length([len(prompt) for prompt in prompts], max_tokens=_BATCH_TOKENS):
-        read = [prompts[i] for i in some]
-        kept = [
+    lengths = [len(prompt) for prompt in prompts]
+    for indices in batches_by_length(lengths, max_tokens=_BATCH_TOKENS):
+        batch = [prompts[i] for i in indices]
+        positions = [
             (row, column)
-            for row, prompt in enumerate(read)
+            for row, prompt in enumerate(batch)
             for column in range(max(0, len(prompt) - n_tokens), len(prompt))
         ]
-        owner += [some[row] for row, _ in kept]
-        for path, states in _read(base, read, paths, kept).items():
+        owner += [indices[row] for row, _ in positions]
+        for path, states in _capture_batch(base, batch, paths, positions).items():
             parts[path].append(states)
-    whose = torch.tensor(owner, device=base.device)
+    owners = torch.tensor(owner, device=base.device)
     return LayerInputs(
-        whose,
-        torch.bincount(whose, minlength=len(prompts)),
+        owners,
+        torch.bincount(owners, minlength=len(prompts)),
         {path: torch.cat(states) for path, states in parts.items()},
     )
 
 
-def _read(
+def _capture_batch(
     base: Base,
     prompts: Sequence[Sequence[int]],
     paths: Sequence[str],
-    kept: Sequence[tuple[int, int]],
+    positions: Sequence[tuple[int, int]],
 ) -> dict[str, Tensor]:
-    """(len(kept), n) of each path; padding on the right is seen by nothing that is kept."""
+    """Return the (N, n) inputs of each layer at N positions (row, column).
+
+    Prompts are padded on the right, where attention is causal: padding changes no position.
+    """
     width = max(len(prompt) for prompt in prompts)
     ids = torch.tensor([[*p, *[0] * (width - len(p))] for p in prompts], device=base.device)
-    rows, columns = torch.tensor(kept, device=base.device).T
-    found: dict[str, Tensor] = {}
+    rows, columns = torch.tensor(positions, device=base.device).T
+    states: dict[str, Tensor] = {}
 
-    def keep(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def capture(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-            found[path] = args[0][rows, columns].float()
+            states[path] = args[0][rows, columns].float()
 
         return hook
 
@@ -99,12 +110,12 @@ def _read(
     try:
         for path in paths:
             layer = base.model.get_submodule(path)
-            hooks.append(layer.register_forward_pre_hook(keep(path)))
+            hooks.append(layer.register_forward_pre_hook(capture(path)))
         base.model.get_decoder()(input_ids=ids, use_cache=False)
     finally:
         for handle in hooks:
             handle.remove()
-    return found
+    return states
 
 
 def _check(

@@ -1,9 +1,9 @@
-"""Recall: is the answer what greedy decoding says, found without decoding.
+"""Recall without decoding: would greedy decoding write the answer, and how likely is it?
 
 Greedy decoding reproduces an answer exactly if and only if every token of it is the most likely
-one after the tokens before it. One forward pass over prompt and answer therefore gives the
-verdict of one pass per token, and the answer's probability besides. Where text is scored rather
-than tokens, only answers that fail this way need generating.
+one after the tokens before it. One forward pass over prompt and answer therefore gives the same
+verdict as one pass per token, and the answer's probability as well. Where written text is scored
+rather than tokens, only answers that fail this way need generating.
 """
 
 import math
@@ -26,20 +26,21 @@ from lorabank.engine.inference.document_prefix import (
 from lorabank.engine.inference.generate import generate
 
 MAX_TOKENS = 2048  # in one forward pass; more gains nothing on a CPU
-_SLACK = 8  # tokens a scored text may run past the answer's own length
+_EXTRA_TOKENS = 8  # a scored reply may be this much longer than the answer
 Scorer = Callable[[str, str], bool]
 """(answer, reply) -> whether the reply counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerReading:
-    """What one probe found."""
+    """A gold answer as a model reads it after its prompt."""
 
     recalled: bool
+    """Whether every token of the answer is the most likely one."""
     bits: float
-    """-log2 of the answer's probability: what is still missing of it."""
+    """-log2 of the answer's probability: the bits of it that the model lacks."""
     lowest_p: float
-    """Probability of the answer's least likely token; above 0.5 everywhere means recalled."""
+    """Probability of the answer's least likely token; if it is above 0.5, `recalled` is true."""
     first_wrong: int | None
     """Index of the first answer token that greedy decoding gets wrong."""
 
@@ -52,31 +53,34 @@ def read_answers(
     slots: Sequence[int] | None = None,
     prefix: Sequence[int] | None = None,
 ) -> list[AnswerReading]:
-    """Read each probe with its slot's adapter, or with the bare model.
+    """Read the gold answer of each prompt with its slot's adapter, or with the bare model.
 
     Args:
-        fleet: the entered fleet, if there is one around the base; without slots it must be
-            seated on nobody.
-        slots: one for each probe; None for the bare model.
-        prefix: how many first tokens of each prompt are a document (contexts.py), read once and
-            kept; the numbers are the same without. Adapters that are always on ignore it.
+        fleet: the entered fleet, if there is one around the base; without slots none of its
+            adapters may be assigned.
+        slots: one for each prompt; None for the bare model.
+        prefix: how many first tokens of each prompt are a document (document_prefix.py), which the
+            bare base reads once and caches. The readings are the same without. Always-on adapters
+            ignore it.
     """
     readings: list[AnswerReading | None] = [None] * len(prompts)
-    with torch.no_grad():  # not inference mode: what lands on the shelves is trained on later
-        for document, indices in _batches(base, prompts, shareable_prefix(prefix, fleet, slots)):
-            seats = None if slots is None else [slots[i] for i in indices]
-            some = [prompts[i] for i in indices]
-            found = (
-                _after(base, some, document, fleet, seats)
+    with torch.no_grad():  # not inference mode: cached tensors may be used in training later
+        shared = shareable_prefix(prefix, fleet, slots)
+        for document, indices in _batches(base, prompts, shared):
+            batch_prompts = [prompts[i] for i in indices]
+            batch_slots = None if slots is None else [slots[i] for i in indices]
+            batch_readings = (
+                _read_after_document(base, batch_prompts, document, fleet, batch_slots)
                 if document
-                else _answers(base, some, fleet, seats)
+                else _read_batch(base, batch_prompts, fleet, batch_slots)
             )
-            for i, reading in zip(indices, found, strict=True):
+            for i, reading in zip(indices, batch_readings, strict=True):
                 readings[i] = reading
     return [reading for reading in readings if reading is not None]
 
 
 def recall_share(readings: Sequence[AnswerReading]) -> float:
+    """Return the share of answers that are recalled."""
     return sum(reading.recalled for reading in readings) / len(readings)
 
 
@@ -89,101 +93,119 @@ def score_replies(
     slots: Sequence[int] | None = None,
     readings: Sequence[AnswerReading] | None = None,
 ) -> list[bool]:
-    """Verdicts of a text scorer; only what token recall did not settle is generated."""
+    """Return whether the reply to each prompt counts; replies are generated where they are needed.
+
+    An answer that is recalled together with the end of its turn is the whole reply, so it counts
+    without generating.
+
+    Args:
+        readings: what `read_answers` returned for these prompts; None to read them here.
+    """
     if readings is None:
         readings = read_answers(base, prompts, fleet=fleet, slots=slots)
     verdicts = [
-        reading.recalled and probe.ends_turn
-        for reading, probe in zip(readings, prompts, strict=True)
+        reading.recalled and prompt.ends_turn
+        for reading, prompt in zip(readings, prompts, strict=True)
     ]
-    left = [i for i, settled in enumerate(verdicts) if not settled]
+    undecided = [i for i, counts in enumerate(verdicts) if not counts]
+    longest = max((len(prompts[i].answer_ids) for i in undecided), default=0)
     replies = generate(
         base,
-        [prompts[i].prompt_ids for i in left],
+        [prompts[i].prompt_ids for i in undecided],
         fleet=fleet,
-        slots=None if slots is None else [slots[i] for i in left],
-        max_new_tokens=max((len(prompts[i].answer_ids) for i in left), default=0) + _SLACK,
+        slots=None if slots is None else [slots[i] for i in undecided],
+        max_new_tokens=longest + _EXTRA_TOKENS,
     )
-    for i, reply in zip(left, replies, strict=True):
+    for i, reply in zip(undecided, replies, strict=True):
         verdicts[i] = scorer(prompts[i].answer, reply)
     return verdicts
 
 
 def _batches(
-    base: Base, probes: Sequence[EvaluationPrompt], shared: Sequence[int] | None
+    base: Base, prompts: Sequence[EvaluationPrompt], shared: Sequence[int] | None
 ) -> Iterator[tuple[tuple[int, ...], list[int]]]:
-    """Probes that are read together, and the document they go on from."""
-    rows = [(*probe.prompt_ids, *probe.answer_ids) for probe in probes]
-    for document, places in group_by_document(base, rows, shared or [0] * len(rows)):
+    """Yield the document that prompts go on from, and the indices of prompts to read together."""
+    rows = [(*prompt.prompt_ids, *prompt.answer_ids) for prompt in prompts]
+    for document, indices in group_by_document(base, rows, shared or [0] * len(rows)):
         if document:
-            yield document, places
+            yield document, indices
             continue
-        for some in batches_by_length([len(rows[i]) for i in places], max_tokens=MAX_TOKENS):
-            yield (), [places[i] for i in some]
+        lengths = [len(rows[i]) for i in indices]
+        for positions in batches_by_length(lengths, max_tokens=MAX_TOKENS):
+            yield (), [indices[position] for position in positions]
 
 
-def _after(
+def _read_after_document(
     base: Base,
-    probes: Sequence[EvaluationPrompt],
+    prompts: Sequence[EvaluationPrompt],
     document: tuple[int, ...],
     fleet: Fleet | None,
     slots: Sequence[int] | None,
 ) -> list[AnswerReading]:
-    """Probes that go on from a document."""
+    """Read prompts that all begin with a document."""
     n = len(document)
-    rest = [
+    tails = [
         replace(
-            probe,
-            prompt_ids=probe.prompt_ids[n:],
-            adapter_start=max(0, probe.adapter_start - n),
+            prompt,
+            prompt_ids=prompt.prompt_ids[n:],
+            adapter_start=max(0, prompt.adapter_start - n),
         )
-        for probe in probes
+        for prompt in prompts
     ]
-    batch = evaluation_batch(rest, device=base.device)
-    before = read_document(base, document, len(probes), fleet)
-    seated = (
+    batch = evaluation_batch(tails, device=base.device)
+    cached = read_document(base, document, len(prompts), fleet)
+    adapters_assigned = (
         nullcontext()
         if fleet is None or slots is None
         else fleet.assigned(slots, adapter_mask=batch.adapter_mask)
     )
-    with seated, before.visible():
+    with adapters_assigned, cached.visible():
         nats, hits = base.token_nll(
             batch.rows,
             batch.columns,
             batch.targets,
             input_ids=batch.input_ids,
             position_ids=torch.arange(n, n + batch.input_ids.shape[1], device=base.device)[None],
-            past_key_values=before.cache,
+            past_key_values=cached.cache,
             use_cache=True,
         )
-    return _each(nats, hits, batch.positions_per_row)
+    return _split_readings(nats, hits, batch.positions_per_row)
 
 
-def _each(nats: Tensor, hits: Tensor, sizes: list[int]) -> list[AnswerReading]:
+def _read_batch(
+    base: Base,
+    prompts: Sequence[EvaluationPrompt],
+    fleet: Fleet | None,
+    slots: Sequence[int] | None,
+) -> list[AnswerReading]:
+    if fleet is None or slots is None:
+        batch = evaluation_batch(prompts, device=base.device)
+        nats, hits = base.token_nll(
+            batch.rows, batch.columns, batch.targets, input_ids=batch.input_ids, use_cache=False
+        )
+    else:
+        batch = evaluation_batch(prompts, device=base.device, omit_prefixes=fleet.reuse.prompts)
+        nats, hits = fleet.token_nll(batch, slots)
+    return _split_readings(nats, hits, batch.positions_per_row)
+
+
+def _split_readings(nats: Tensor, hits: Tensor, sizes: list[int]) -> list[AnswerReading]:
+    """Return a reading for each prompt, from the tokens of all answers one after the other.
+
+    Args:
+        nats: (N,) -log of each token's probability.
+        hits: (N,) whether each token was the most likely one.
+        sizes: number of tokens of each answer.
+    """
     return [
-        _reading(nat, hit)
-        for nat, hit in zip(
+        _reading(answer_nats, answer_hits)
+        for answer_nats, answer_hits in zip(
             torch.split(nats.cpu(), sizes), torch.split(hits.cpu(), sizes), strict=True
         )
     ]
 
 
-def _answers(
-    base: Base, probes: Sequence[EvaluationPrompt], fleet: Fleet | None, slots: Sequence[int] | None
-) -> list[AnswerReading]:
-    if fleet is None or slots is None:
-        batch = evaluation_batch(probes, device=base.device)
-        nats, hits = base.token_nll(
-            batch.rows, batch.columns, batch.targets, input_ids=batch.input_ids, use_cache=False
-        )
-    else:
-        batch = evaluation_batch(probes, device=base.device, omit_prefixes=fleet.reuse.prompts)
-        nats, hits = fleet.token_nll(batch, slots)
-    return _each(nats, hits, batch.positions_per_row)
-
-
 def _reading(nats: Tensor, hits: Tensor) -> AnswerReading:
-    """From the surprise of each token of an answer, and whether it was the most likely one."""
     recalled = bool(hits.all())
     return AnswerReading(
         recalled=recalled,

@@ -1,9 +1,10 @@
-"""Exploring: what several adapters and the bare model would say to one question, and how surely.
+"""Probing candidates: how the bare model and several adapters begin to answer one question.
 
-Every candidate of a question is a row of one mixed-adapter batch, the bare model among them; with
-activated adapters all rows of a question share the prompt the base has read once. A few greedy
-tokens of each show whether an adapter knows: how sure its first token is, how far it is from the
-bare model's, how probable the whole beginning of the answer (the gate of METHODS B3).
+Every candidate of a question is a row of one mixed-adapter batch, and so is the bare model. With
+activated adapters all rows of a question share the prompt, which the base has read once. A few
+greedy tokens of each row show whether an adapter knows the answer: the entropy of its first token,
+the divergence from the bare model's first token, and how likely the beginning is as a whole. The
+bank's gate decides by these numbers.
 """
 
 import math
@@ -20,28 +21,31 @@ from lorabank.engine.inference.document_prefix import max_rows
 from lorabank.engine.inference.generate import DecodingBatch, decode, stop_ids
 from lorabank.errors import DataError
 
-_MOST_ROWS = 64  # decoded together; each costs a row of the vocabulary in float32 and its cache
+_MAX_ROWS = 64  # decoded together; each costs a row of the vocabulary in float32 and its cache
 BARE = -1
-"""In place of a slot: the bare model."""
+"""Slot number that stands for the bare model."""
+_Row = tuple[int, int]
+"""(index of the prompt, slot or BARE)."""
 
 
 @dataclass(frozen=True, slots=True)
 class DraftReply:
-    """The beginning of one reply, greedy."""
+    """The first tokens of one greedy reply, and how sure the model is of them."""
 
     tokens: tuple[int, ...]
-    """Without the end of the turn."""
+    """Tokens written, without the end of the turn."""
     has_ended: bool
     """Whether the turn was closed, so that this is the whole reply."""
     text: str
     entropy: float
-    """Of the first token, nats."""
+    """Entropy of the first token's distribution, in nats."""
     divergence: float
-    """KL of the first token's distribution from the bare model's, nats; 0 for the bare model."""
+    """KL divergence of the first token's distribution from the bare model's, in nats; 0 for the
+    bare model."""
     mean_nats: float
-    """Surprise per token written, the end of the turn included."""
+    """Mean of -log p over the tokens written, the end of the turn included."""
     max_nats: float
-    """Of the least likely of them."""
+    """Largest -log p of a token written."""
 
 
 @torch.no_grad()
@@ -54,15 +58,15 @@ def probe_candidates(
     n_tokens: int,
     prefix: Sequence[int] | None = None,
 ) -> list[list[DraftReply]]:
-    """For each prompt the bare model's trace, then one for each of its slots.
+    """Return for each prompt the bare model's draft, then a draft by each of its slots.
 
     Args:
         prompts: token ids up to and including the assistant's header.
         fleet: the entered fleet; None if no prompt has slots.
-        slots: per prompt the adapters that may answer it.
+        slots: for each prompt the slots of its candidates.
         n_tokens: how many tokens of each reply are written at most.
-        prefix: how many first tokens of each prompt are a document (contexts.py), read once for
-            all who may answer; not where one of them is always on.
+        prefix: how many first tokens of each prompt are a document (document_prefix.py), which is
+            read once for all candidates, unless one of them is always on.
 
     Raises:
         DataError: a prompt that fills the model's context.
@@ -73,15 +77,17 @@ def probe_candidates(
                 f"a question of {len(prompt):,} tokens does not fit: {base.info.name} takes "
                 f"{base.max_tokens:,} with {n_tokens} for the answer; shorten it"
             )
-    rows = [(i, slot) for i, few in enumerate(slots) for slot in (BARE, *few)]
-    traces: dict[tuple[int, int], DraftReply] = {}
+    rows = [(i, slot) for i, prompt_slots in enumerate(slots) for slot in (BARE, *prompt_slots)]
+    drafts: dict[_Row, DraftReply] = {}
     documents = _documents(prompts, prefix, fleet, slots)
     longest = max(map(len, prompts), default=0) + n_tokens
-    for some in _whole_prompts(base, rows, documents, longest):
-        asked = [prompts[i] for i, _ in some]
-        found = _traces(base, asked, fleet, some, n_tokens, documents[some[0][0]])
-        traces.update(zip(some, found, strict=True))
-    return [[traces[i, slot] for slot in (BARE, *few)] for i, few in enumerate(slots)]
+    for group in _group_rows(base, rows, documents, longest):
+        row_prompts = [tuple(prompts[i]) for i, _ in group]
+        document = documents[group[0][0]]
+        drafts |= _Drafting(base, row_prompts, group).run(fleet, n_tokens, document)
+    return [
+        [drafts[i, slot] for slot in (BARE, *prompt_slots)] for i, prompt_slots in enumerate(slots)
+    ]
 
 
 def _documents(
@@ -90,85 +96,91 @@ def _documents(
     fleet: Fleet | None,
     slots: Sequence[Sequence[int]],
 ) -> list[tuple[int, ...]]:
-    """What each prompt begins with that the bare base may read for all its rows."""
+    """Return the document each prompt begins with, if the bare base may read it for all rows."""
     if prefix is None:
         return [()] * len(prompts)
     return [
-        tuple(prompt[:n]) if fleet is None or all(fleet.activated[s] for s in few) else ()
-        for prompt, n, few in zip(prompts, prefix, slots, strict=True)
+        tuple(prompt[:n])
+        if fleet is None or all(fleet.activated[slot] for slot in prompt_slots)
+        else ()
+        for prompt, n, prompt_slots in zip(prompts, prefix, slots, strict=True)
     ]
 
 
-def _whole_prompts(
-    base: Base,
-    rows: Sequence[tuple[int, int]],
-    documents: Sequence[tuple[int, ...]],
-    longest: int,
-) -> list[list[tuple[int, int]]]:
-    """Rows in groups that hold all rows of a prompt, and prompts of one document or of none."""
-    groups: list[list[tuple[int, int]]] = [[]]
+def _group_rows(
+    base: Base, rows: Sequence[_Row], documents: Sequence[tuple[int, ...]], longest: int
+) -> list[list[_Row]]:
+    """Group rows so that all rows of a prompt, and prompts of one document only, are together."""
+    groups: list[list[_Row]] = [[]]
     for i, slot in sorted(rows, key=lambda row: documents[row[0]]):
-        document = documents[i]
-        most = max_rows(base, len(document), longest) if document else _MOST_ROWS
-        there = groups[-1]
-        is_other = bool(there) and documents[there[0][0]] != document
-        if slot == BARE and (is_other or len(there) >= min(most, _MOST_ROWS)):
+        document, group = documents[i], groups[-1]
+        limit = max_rows(base, len(document), longest) if document else _MAX_ROWS
+        is_other_document = bool(group) and documents[group[0][0]] != document
+        is_full = len(group) >= min(limit, _MAX_ROWS)
+        if slot == BARE and (is_other_document or is_full):
             groups.append([])
         groups[-1].append((i, slot))
     return [group for group in groups if group]
 
 
-def _traces(
-    base: Base,
-    prompts: Sequence[Sequence[int]],
-    fleet: Fleet | None,
-    rows: Sequence[tuple[int, int]],
-    n_tokens: int,
-    document: tuple[int, ...],
-) -> list[DraftReply]:
-    order = sorted(range(len(rows)), key=lambda j: rows[j][1])  # an adapter's rows side by side
-    seated = [rows[j][1] for j in order]
-    group = DecodingBatch(
-        [tuple(prompts[j]) for j in order],
-        fleet if any(slot != BARE for slot in seated) else None,
-        [max(0, slot) for slot in seated],
-        [float(slot != BARE) for slot in seated],
-        document,
-    )
-    bare_of = {rows[j][0]: place for place, j in enumerate(order) if rows[j][1] == BARE}
-    bare = torch.tensor([bare_of[rows[j][0]] for j in order], device=base.device)
-    stops = stop_ids(base)
-    first: list[tuple[float, float]] = []
-    nats: list[list[float]] = [[] for _ in order]
-    has_ended = [False] * len(order)
+class _Drafting:
+    """The drafts of one batch, and the measures taken while they are written."""
 
-    def watch(logits: Tensor) -> None:
+    def __init__(self, base: Base, prompts: Sequence[tuple[int, ...]], rows: Sequence[_Row]):
+        self.base = base
+        order = sorted(range(len(rows)), key=lambda j: rows[j][1])  # an adapter's rows together
+        self.rows = [rows[j] for j in order]
+        self.prompts = [prompts[j] for j in order]
+        bare_row = {i: place for place, (i, slot) in enumerate(self.rows) if slot == BARE}
+        self.bare_rows = torch.tensor([bare_row[i] for i, _ in self.rows], device=base.device)
+        """(R,) row in which the bare model answers the same prompt."""
+        self.stops = stop_ids(base)
+        self.first_token: list[tuple[float, float]] = []
+        """(entropy, divergence) of each row's first token."""
+        self.nats: list[list[float]] = [[] for _ in rows]
+        self.has_ended = [False] * len(rows)
+
+    def run(
+        self, fleet: Fleet | None, n_tokens: int, document: tuple[int, ...]
+    ) -> dict[_Row, DraftReply]:
+        """Write the drafts."""
+        batch = DecodingBatch(
+            self.prompts,
+            fleet if any(slot != BARE for _, slot in self.rows) else None,
+            [max(0, slot) for _, slot in self.rows],
+            [float(slot != BARE) for _, slot in self.rows],
+            document,
+        )
+        written: list[list[int]] = [[] for _ in self.rows]
+        tokens = decode(self.base, batch, n_tokens, lambda logits: logits.argmax(-1), self._measure)
+        for place, token in tokens:
+            written[place].append(token)
+        return {row: self._draft(place, written[place]) for place, row in enumerate(self.rows)}
+
+    def _measure(self, logits: Tensor) -> None:
+        """Take the measures of one column, from its (R, V) logits."""
         log_p = F.log_softmax(logits.float(), dim=-1)  # (R, V)
-        if not first:
+        if not self.first_token:
             p = log_p.exp()
             entropy = -(p * log_p).sum(-1)
-            away = (p * (log_p - log_p[bare])).sum(-1)
-            first.extend(zip(entropy.tolist(), away.tolist(), strict=True))
+            divergence = (p * (log_p - log_p[self.bare_rows])).sum(-1)
+            self.first_token.extend(zip(entropy.tolist(), divergence.tolist(), strict=True))
         best, token = log_p.max(-1)
-        for place, (log, t) in enumerate(zip(best.tolist(), token.tolist(), strict=True)):
-            if not has_ended[place]:
-                nats[place].append(-log)
-                has_ended[place] = t in stops
+        pairs = zip(best.tolist(), token.tolist(), strict=True)
+        for place, (token_log_p, token_id) in enumerate(pairs):
+            if not self.has_ended[place]:
+                self.nats[place].append(-token_log_p)
+                self.has_ended[place] = token_id in self.stops
 
-    written: list[list[int]] = [[] for _ in order]
-    for place, token in decode(base, group, n_tokens, lambda logits: logits.argmax(-1), watch):
-        written[place].append(token)
-    found = [
-        DraftReply(
-            tokens=tuple(written[place]),
-            has_ended=has_ended[place],
-            text=base.chat.decode(written[place]),
-            entropy=first[place][0],
-            divergence=max(0.0, first[place][1]),
-            mean_nats=math.fsum(nats[place]) / len(nats[place]),
-            max_nats=max(nats[place]),
+    def _draft(self, place: int, tokens: list[int]) -> DraftReply:
+        entropy, divergence = self.first_token[place]
+        nats = self.nats[place]
+        return DraftReply(
+            tokens=tuple(tokens),
+            has_ended=self.has_ended[place],
+            text=self.base.chat.decode(tokens),
+            entropy=entropy,
+            divergence=max(0.0, divergence),
+            mean_nats=math.fsum(nats) / len(nats),
+            max_nats=max(nats),
         )
-        for place in range(len(order))
-    ]
-    back = {j: place for place, j in enumerate(order)}
-    return [found[back[j]] for j in range(len(rows))]

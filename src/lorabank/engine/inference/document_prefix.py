@@ -1,10 +1,9 @@
-"""A document before the question: how it is put to the model, and read once for all questions.
+"""Prompts with a document before the question, and the document read once for all questions.
 
-The document stands first in the user's turn, so prompts on one document begin alike and what the
-bare base makes of that beginning, its keys and values, belongs to every question and to every
-activated adapter. It is kept with the base (`base.documents`), under a bound in bytes, and rows of
-a batch read it where it lies (attention.py). An adapter that is on everywhere reads the document
-itself, each time.
+The document comes first in the user's turn, so all prompts about it begin with the same tokens.
+The bare base's keys and values of that beginning serve every question and every activated adapter.
+They are cached with the base (`base.document_cache`), bounded in bytes, and the rows of a batch
+read them without copying (attention.py). An always-on adapter reads the document itself each time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,41 +23,42 @@ from lorabank.engine.fleet.fleet import Fleet
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import Message
 
-HELD_TOKENS = 16_384  # in the cache of one forward pass
-_OTHERS = ("a", "0")  # questions whose prompts part where the document has ended
+HELD_TOKENS = 16_384  # tokens whose keys and values one forward pass may hold
+_OTHER_QUESTIONS = ("a", "0")  # their prompts differ from any other from the document's end on
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentPrompt:
-    """Tokens up to and including the assistant's header."""
+    """A prompt with a document in it."""
 
     ids: tuple[int, ...]
+    """Tokens up to and including the assistant's header."""
     prefix: int
-    """How many of the first are the document's, whatever is asked."""
+    """Number of first tokens that belong to the document, whatever is asked."""
 
 
 def prompt_with_document(
-    base: Base, context: str, question: str, *, room: int = 64
+    base: Base, document: str, question: str, *, room: int = 64
 ) -> DocumentPrompt:
-    """A question put with a document, or with passages one after the other.
+    """Return a prompt that asks a question about a document, or about passages joined to a text.
 
     Args:
-        room: tokens that must be left for the answer.
+        room: number of tokens that must be left for the answer.
 
     Raises:
-        UsageError: it does not fit the base; says by how much, and what would.
+        UsageError: the prompt does not fit the base's context.
     """
-    ids, *others = (_ids(base.chat, context, asked) for asked in (question, *_OTHERS))
+    ids, *others = (_prompt_ids(base.chat, document, q) for q in (question, *_OTHER_QUESTIONS))
     if over := max(0, len(ids) + room - base.max_tokens):
         raise UsageError(
             f"document and question have {len(ids):,} tokens, and with {room} for the answer that "
             f"is {over:,} more than {base.info.name} takes ({base.max_tokens:,}); have passages "
-            "of it found (--with rag), write it into modules (--with adapter), or take a base "
+            "of it retrieved (--with rag), write it into modules (--with adapter), or take a base "
             "with a longer context"
         )
     prefix = 0
-    for token, *rest in zip(ids, *others, strict=False):
-        if any(token != other for other in rest):
+    for token, *other_tokens in zip(ids, *others, strict=False):
+        if any(token != other for other in other_tokens):
             break
         prefix += 1
     return DocumentPrompt(ids, min(prefix, len(ids) - 1))
@@ -66,62 +66,74 @@ def prompt_with_document(
 
 @dataclass(frozen=True, slots=True)
 class DocumentCache:
-    """A document that stands before all rows of a batch, and what the model is given of it."""
+    """Keys and values of a document that precedes all rows of a batch."""
 
     layers: list[tuple[Tensor, Tensor]] | None
-    """Its keys and values, to be read where they lie; None where each row's cache has a copy."""
+    """Keys and values of each layer, shared by all rows; None where each row has a copy in
+    `cache`."""
     cache: DynamicCache
-    """What the rows go on from."""
+    """Cache to pass to the model as `past_key_values`."""
     n_tokens: int
+    """Number of tokens of the document."""
 
     @property
     def n_cached(self) -> int:
-        """Tokens of it that are in the cache."""
+        """Number of the document's tokens that are in `cache`."""
         return 0 if self.layers else self.n_tokens
 
     def visible(self) -> AbstractContextManager[None]:
-        """Forward passes inside see it before their rows."""
+        """Let the forward passes of the block attend to the document before their rows."""
         return document_prefix(self.layers) if self.layers else nullcontext()
 
 
 def group_by_document(
     base: Base, prompts: Sequence[Tokens], prefix: Sequence[int], *, extra: int = 0
 ) -> Iterator[tuple[Tokens, list[int]]]:
-    """Prompts that go on from one document, as many as may be held at once: (document, places).
+    """Yield (document, indices of prompts that begin with it), as many as one pass may hold.
 
     Args:
-        extra: tokens that come after each prompt.
+        prefix: how many first tokens of each prompt are its document. Prompts with 0 are yielded
+            together, with an empty document.
+        extra: number of tokens that come after each prompt.
     """
-    places: dict[Tokens, list[int]] = {}
-    for place, (prompt, n) in enumerate(zip(prompts, prefix, strict=True)):
-        places.setdefault(tuple(prompt[:n]), []).append(place)
-    for document, some in places.items():
+    indices_of: dict[Tokens, list[int]] = {}
+    for i, (prompt, n) in enumerate(zip(prompts, prefix, strict=True)):
+        indices_of.setdefault(tuple(prompt[:n]), []).append(i)
+    for document, indices in indices_of.items():
         if not document:
-            yield document, some
+            yield document, indices
             continue
-        longest = max(len(prompts[place]) for place in some) + extra
+        longest = max(len(prompts[i]) for i in indices) + extra
         step = max_rows(base, len(document), longest)
-        for start in range(0, len(some), step):
-            yield document, some[start : start + step]
+        for start in range(0, len(indices), step):
+            yield document, indices[start : start + step]
 
 
 def max_rows(base: Base, n_document: int, n_tokens: int) -> int:
-    """How many rows of so many tokens, a document among them, a forward pass may hold."""
-    held = n_tokens - n_document if supports_document_prefix(base.model) else n_tokens
-    return max(1, HELD_TOKENS // held)
+    """Return how many rows one forward pass may hold.
+
+    Args:
+        n_document: number of tokens of the document that all rows begin with.
+        n_tokens: number of tokens of the longest row, the document included.
+    """
+    n_held = n_tokens - n_document if supports_document_prefix(base.model) else n_tokens
+    return max(1, HELD_TOKENS // n_held)
 
 
 def shareable_prefix(
     prefix: Sequence[int] | None, fleet: Fleet | None, slots: Sequence[int] | None
 ) -> list[int] | None:
-    """Of each row the tokens of its document that the bare base may read for it."""
+    """Return how many tokens of each row's document the bare base may read for it.
+
+    These are none for a row whose adapter is always on.
+    """
     if prefix is None or fleet is None or slots is None:
         return None if prefix is None else list(prefix)
     return [n if fleet.activated[slot] else 0 for n, slot in zip(prefix, slots, strict=True)]
 
 
 def read_document(base: Base, document: Tokens, n_rows: int, fleet: Fleet | None) -> DocumentCache:
-    """A document as the bare base reads it, before so many rows."""
+    """Return the document as the bare base reads it, ready to precede `n_rows` rows."""
 
     def compute(_: list[int]) -> list[Any]:
         with nullcontext() if fleet is None else fleet.assigned(None):
@@ -130,9 +142,9 @@ def read_document(base: Base, document: Tokens, n_rows: int, fleet: Fleet | None
     (layers,) = base.document_cache.get([document], compute)
     if not supports_document_prefix(base.model):
         return DocumentCache(None, cache_after_prefix(layers, n_rows), len(document))
-    there = [(layer.keys[0], layer.values[0]) for layer in layers]
-    return DocumentCache(there, DynamicCache(), len(document))
+    keys_and_values = [(layer.keys[0], layer.values[0]) for layer in layers]
+    return DocumentCache(keys_and_values, DynamicCache(), len(document))
 
 
-def _ids(chat: Chat, context: str, question: str) -> tuple[int, ...]:
-    return tuple(chat.prompt_ids([Message("user", question_with_passage(context, question))]))
+def _prompt_ids(chat: Chat, document: str, question: str) -> tuple[int, ...]:
+    return tuple(chat.prompt_ids([Message("user", question_with_passage(document, question))]))

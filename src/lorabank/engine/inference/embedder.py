@@ -1,10 +1,10 @@
-"""The embedder: texts as vectors, so that a question finds what says the same in other words.
+"""The embedder: texts as vectors, so that a question is near a text that says it in other words.
 
-all-MiniLM-L6-v2 (384 dimensions, Apache-2.0) comes inside a package of the registry;
-it is fetched once into the model cache and read with plain transformers: the mean over a text's
-tokens, brought to length 1. A sentence is read in its text and is the mean over its own tokens
-(late chunking, arXiv:2409.04701), so that its "he" is near the name it stands for; the vectors of
-single tokens serve late interaction (retrieval/rerank.py).
+The model is all-MiniLM-L6-v2 (384 dimensions, Apache-2.0). It comes inside a package of the
+registry, is fetched once into the model cache and runs in plain transformers. A text's vector is
+the mean over its tokens, normalised to length 1. The vector of a part is the mean over the part's
+tokens, read within the whole text (late chunking, arXiv:2409.04701), so that its "he" is near the
+name it stands for. Vectors of single tokens serve late interaction (retrieval/rerank.py).
 """
 
 import logging
@@ -36,13 +36,13 @@ _SHA256 = "807a3427102338c59a2d56f00b1352dd69e1d6fde3b983b9e7cf9e0a0bd11933"  # 
 _WORK_BYTES = 200 << 20
 _MAX_TOKENS = 512
 _BATCH_TOKENS = 8192
-_CONTEXT = 0.1  # of its whole text in the vector of a part
+_CONTEXT_WEIGHT = 0.1  # of the whole text in the vector of a part
 _log = logging.getLogger(__name__)
 
 
 @final
 class Embedder:
-    """A loaded embedder, in the machine's fastest dtype."""
+    """A loaded embedding model, in the machine's fastest dtype."""
 
     def __init__(self, folder: Path, sha256: str):
         transformers_logging.disable_progress_bar()
@@ -54,54 +54,55 @@ class Embedder:
         self.model = model.eval()
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, 384) float32, each of length 1; what is past 512 tokens is not read."""
+        """Return (n, 384) float32 vectors of length 1; tokens after the 512th are not read."""
         out = np.zeros((len(texts), self.model.config.hidden_size), dtype=np.float32)
         for place, read in self._read(texts):
             out[place] = _direction(read.vectors)
         return out
 
     def embed_parts(self, parts: Sequence[tuple[str, int, int]]) -> np.ndarray:
-        """The same of parts of texts, each text read once.
+        """Return the vectors of parts of texts; each text is read once.
 
-        Args: parts: (text, start, end) in characters.
+        Args:
+            parts: (text, start, end) in characters.
         """
-        wanted: dict[str, list[int]] = {}
+        parts_of: dict[str, list[int]] = {}
         for i, (text, _, _) in enumerate(parts):
-            wanted.setdefault(text, []).append(i)
-        texts = list(wanted)
+            parts_of.setdefault(text, []).append(i)
+        texts = list(parts_of)
         out = np.zeros((len(parts), self.model.config.hidden_size), dtype=np.float32)
         for place, read in self._read(texts):
-            for i in wanted[texts[place]]:
+            for i in parts_of[texts[place]]:
                 _, start, end = parts[i]
                 own = read.part(start, end)
-                # The whole text has the marks at its ends too, as `embed` has it; so has what
-                # lies past the tokens that are read.
+                # As in `embed`, the whole text includes the special tokens at its ends. It also
+                # stands for a part that lies past the tokens that are read.
                 is_whole = (start, end) == (0, len(texts[place])) or not len(own.ids)
                 whole = _direction(read.vectors)
-                out[i] = whole if is_whole else _direction(own.vectors) + _CONTEXT * whole
+                out[i] = whole if is_whole else _direction(own.vectors) + _CONTEXT_WEIGHT * whole
                 out[i] /= np.linalg.norm(out[i])
         return out
 
     def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
-        """What each text is made of, without the marks at its ends; vectors of length 1."""
-        found: dict[int, TokenVectors] = {}
+        """Return each text's tokens with vectors of length 1, without special tokens."""
+        tokens: dict[int, TokenVectors] = {}
         for place, read in self._read(texts):
             own = read.part(0, len(texts[place]))
             unit = own.vectors / np.linalg.norm(own.vectors, axis=-1, keepdims=True)
-            found[place] = replace(own, vectors=unit)
-        return [found[i] for i in range(len(texts))]
+            tokens[place] = replace(own, vectors=unit)
+        return [tokens[i] for i in range(len(texts))]
 
     def _read(self, texts: Sequence[str]) -> Iterator[tuple[int, TokenVectors]]:
-        """(place, tokens as the last layer has them), short texts first."""
+        """Yield (index of the text, its tokens in the last layer), short texts first."""
         if not texts:
             return
         coded = self.tokenizer(
             list(texts), truncation=True, max_length=_MAX_TOKENS, return_offsets_mapping=True
         )
         rows, offsets = coded["input_ids"], coded["offset_mapping"]
-        for some in batches_by_length([len(row) for row in rows], max_tokens=_BATCH_TOKENS):
-            hidden = self._forward([rows[i] for i in some])
-            for i, states in zip(some, hidden, strict=True):
+        for indices in batches_by_length([len(row) for row in rows], max_tokens=_BATCH_TOKENS):
+            hidden = self._forward([rows[i] for i in indices])
+            for i, states in zip(indices, hidden, strict=True):
                 yield (
                     i,
                     TokenVectors(np.array(rows[i]), np.array(offsets[i]), states[: len(rows[i])]),
@@ -113,22 +114,26 @@ class Embedder:
         ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])  # (R, T)
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
         hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        found: np.ndarray = hidden.float().numpy()  # (R, T, d)
-        return found
+        states: np.ndarray = hidden.float().numpy()  # (R, T, d)
+        return states
 
 
 def _direction(hidden: np.ndarray) -> np.ndarray:
-    """(d,) of length 1: the mean of (T, d)."""
+    """Return (d,): the mean of (T, d), normalised to length 1."""
     mean = hidden.mean(0)
     unit: np.ndarray = mean / np.linalg.norm(mean)
     return unit
 
 
 def load_embedder(*, fetch: bool = True) -> Embedder:
-    """The embedder, fetched first where need be.
+    """Load the embedder, from the registry if it is not in the model cache.
+
+    Args:
+        fetch: whether it may be fetched.
 
     Raises:
-        UnavailableError: it has to be fetched and cannot be. StorageError: the cache is full.
+        UnavailableError: it has to be fetched and cannot be.
+        StorageError: the disk of the model cache is full.
     """
     try:
         manifest = cache.load(_PLACE)
@@ -144,7 +149,7 @@ def load_embedder(*, fetch: bool = True) -> Embedder:
 
 def _install() -> cache.Manifest:
     with cache.workspace(_log.info) as folder:
-        if manifest := cache.load(_PLACE):  # whoever had the lock before has done it
+        if manifest := cache.load(_PLACE):  # another process fetched it meanwhile
             return manifest
         cache.require_space(_WORK_BYTES)
         _log.info("fetching package %s (84 MB)", _PACKAGE)

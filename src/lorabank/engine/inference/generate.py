@@ -35,7 +35,7 @@ OnLogits = Callable[[Tensor], None]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn at random."""
+    """Settings for drawing tokens at random."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -58,8 +58,8 @@ class GenerationOptions:
     adapter_scales: Sequence[float] | None = None
     """Factor on each prompt's adapter; 0 is the bare model."""
     prefix: Sequence[int] | None = None
-    """How many first tokens of each prompt are a document (document_prefix.py), which the bare
-    base reads once and caches. Replies are the same without. Always-on adapters ignore it."""
+    """Number of first tokens of each prompt that are a document (document_prefix.py). The bare base
+    reads it once and caches it. Replies are the same without. Always-on adapters ignore it."""
     sampling: Sampling | None = None
     """None for greedy decoding."""
     on_token: OnToken | None = None

@@ -1,8 +1,8 @@
-"""A question's first candidates, reread by models: the embedder's tokens, the base's surprise.
+"""Reranking of retrieved passages by models: the embedder's tokens and the base's likelihood.
 
-The base adds what it would be asked: how likely the question is where a question about the passage
-is called for (query likelihood, as in UPR, arXiv:2204.07496). A passage is read once for all the
-questions it is a candidate of.
+The base adds query likelihood (UPR, arXiv:2204.07496): how likely it finds the question where a
+question about the passage is called for. A passage is read once for all the questions it is a
+candidate of.
 """
 
 from collections.abc import Sequence
@@ -21,90 +21,99 @@ from lorabank.retrieval.rerank import late_interaction_scores, rerank_hits
 from lorabank.tasks.examples import Message
 
 _REQUEST = "Write a question that is answered in this passage.\n\n"
-_ROWS = 32  # questions of one passage in a pass
+_ROWS = 32  # questions of one passage in a forward pass
 
 
 @dataclass(frozen=True, slots=True)
 class Reranker:
-    """Brings candidates into a better order, for some 20 readings of a passage each."""
+    """Sorts the passages retrieved for a question again, which costs some 20 passes over them."""
 
     embedder: Embedder
     base: Base | None = None
-    """Bare. Without one the embedder's tokens decide, in a tenth of the time."""
+    """Bare base model. Without one only the embedder's tokens are used, in a tenth of the time."""
 
     def rerank(
-        self, questions: Sequence[str], found: Sequence[Sequence[SearchHit]]
+        self, questions: Sequence[str], candidates: Sequence[Sequence[SearchHit]]
     ) -> list[list[SearchHit]]:
-        """Each question's candidates, the best first."""
-        asked = self.embedder.embed_tokens(questions)
-        passages = list(dict.fromkeys(each.passage for few in found for each in few))
-        tokens = dict(zip(passages, self.embedder.embed_tokens(passages), strict=True))
-        likely = self._likely(questions, found)
+        """Return each question's candidates, the best first."""
+        question_tokens = self.embedder.embed_tokens(questions)
+        passages = list(dict.fromkeys(hit.passage for hits in candidates for hit in hits))
+        passage_tokens = dict(zip(passages, self.embedder.embed_tokens(passages), strict=True))
+        log_likelihoods = self._log_likelihoods(questions, candidates)
         return [
             rerank_hits(
-                few,
+                hits,
                 tokens=late_interaction_scores(
-                    asked[i], [(f.passage, tokens[f.passage]) for f in few]
+                    question_tokens[i], [(hit.passage, passage_tokens[hit.passage]) for hit in hits]
                 ),
-                **({"asked": likely[i]} if likely else {}),
+                **({"asked": log_likelihoods[i]} if log_likelihoods else {}),
             )
-            for i, few in enumerate(found)
+            for i, hits in enumerate(candidates)
         ]
 
-    def _likely(
-        self, questions: Sequence[str], found: Sequence[Sequence[SearchHit]]
+    def _log_likelihoods(
+        self, questions: Sequence[str], candidates: Sequence[Sequence[SearchHit]]
     ) -> list[np.ndarray]:
         if self.base is None:
             return []
-        pairs = [(e.passage, q) for q, few in zip(questions, found, strict=True) for e in few]
+        pairs = [
+            (hit.passage, question)
+            for question, hits in zip(questions, candidates, strict=True)
+            for hit in hits
+        ]
         flat = np.array(question_log_likelihoods(self.base, pairs))
-        return np.split(flat, np.cumsum([len(few) for few in found])[:-1])
+        return np.split(flat, np.cumsum([len(hits) for hits in candidates])[:-1])
 
 
 def question_log_likelihoods(base: Base, pairs: Sequence[tuple[str, str]]) -> list[float]:
-    """Nats, at most 0: the log-probability that a passage has the bare base ask a question.
+    """Return the log-probability, in nats, that the bare base asks a question about a passage.
 
-    Args: pairs: (passage, question).
+    Args:
+        pairs: (passage, question).
 
     Raises:
         DataError: a passage and a question longer than the base's context.
     """
-    return [sum(nats) for nats in question_token_log_likelihoods(base, pairs)]
+    return [sum(token_log_p) for token_log_p in question_token_log_likelihoods(base, pairs)]
 
 
 @torch.no_grad()
 def question_token_log_likelihoods(
     base: Base, pairs: Sequence[tuple[str, str]]
 ) -> list[list[float]]:
-    """The same token by token: of `base.chat.answer_ids(question)` less the end of the turn.
+    """Return the log-probability of every token of each question, without the end of the turn.
+
+    Args:
+        pairs: (passage, question).
 
     Raises:
-        DataError: as `likelihoods`.
+        DataError: a passage and a question longer than the base's context.
     """
-    wanted: dict[str, list[int]] = {}
+    pairs_of: dict[str, list[int]] = {}
     for i, (passage, _) in enumerate(pairs):
-        wanted.setdefault(passage, []).append(i)
-    out: list[list[float]] = [[] for _ in pairs]
-    for passage, places in wanted.items():
-        *before, last = base.chat.prompt_ids([Message("user", f"{_REQUEST}{passage}")])
-        rows = [[last, *base.chat.answer_ids(pairs[i][1])[:-1]] for i in places]
-        n_tokens = len(before) + max(map(len, rows))
+        pairs_of.setdefault(passage, []).append(i)
+    log_p: list[list[float]] = [[] for _ in pairs]
+    for passage, indices in pairs_of.items():
+        *context, last = base.chat.prompt_ids([Message("user", f"{_REQUEST}{passage}")])
+        rows = [[last, *base.chat.answer_ids(pairs[i][1])[:-1]] for i in indices]
+        n_tokens = len(context) + max(map(len, rows))
         if n_tokens > base.max_tokens:
             raise DataError(
                 f"a passage and a question of {n_tokens:,} tokens do not fit: {base.info.name} "
                 f"takes {base.max_tokens:,}; shorten them"
             )
-        entry = prefill_prompts(base.model, [tuple(before)])[0]
+        entry = prefill_prompts(base.model, [tuple(context)])[0]
         for start in range(0, len(rows), _ROWS):
             part = rows[start : start + _ROWS]
             cache, _ = padded_cache([entry] * len(part))
-            for i, nats in zip(places[start:], _nats(base, part, cache), strict=False):
-                out[i] = [-x for x in nats]
-    return out
+            nats = _token_nats(base, part, cache)
+            for i, row_nats in zip(indices[start : start + _ROWS], nats, strict=True):
+                log_p[i] = [-x for x in row_nats]
+    return log_p
 
 
-def _nats(base: Base, rows: Sequence[Sequence[int]], cache: object) -> list[list[float]]:
-    """Of each row's tokens after the first, following what the cache holds."""
+def _token_nats(base: Base, rows: Sequence[Sequence[int]], cache: object) -> list[list[float]]:
+    """Return -log p of each row's tokens after the first, given what the cache holds."""
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=base.device)
     row_of = [r for r, row in enumerate(rows) for _ in row[1:]]
