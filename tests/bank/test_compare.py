@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from lorabank.bank.answer.answers import Answer
-from lorabank.bank.answer.compare import (
+from lorabank.bank.bank import Bank
+from lorabank.bank.compare import (
     ALL_MODES,
     LabelledQuestion,
     MeanScore,
@@ -16,7 +17,6 @@ from lorabank.bank.answer.compare import (
     read_questions,
     score,
 )
-from lorabank.bank.bank import Bank
 from lorabank.errors import DataError, UsageError
 from lorabank.report.draw import png
 from lorabank.report.memories import memories_figure

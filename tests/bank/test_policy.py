@@ -148,7 +148,7 @@ def test_a_sentence_that_says_it_supports_more_than_one_on_another_matter(librar
 def test_only_a_sentence_with_the_answer_and_the_matter_tells(library: Bank):
     (found,) = library.excerpts.search(["What was the trade of Siv Kolbe?"])
     trades = next(e for e in found if e.chunk.document.name == "trades.md")
-    tells = evidence._tells
+    tells = evidence._contains_answer
     assert tells(trades, from_pair("What was the trade of Siv Kolbe?", "tanner"))
     assert not tells(trades, from_pair("What was the trade of Siv Kolbe?", "tan"))
     assert not tells(trades, from_pair("What was the wage of Nobody?", "tanner"))

@@ -3,7 +3,7 @@
 import pytest
 
 from lorabank.bank.answer.answers import Answer
-from lorabank.bank.answer.compare import LabelledQuestion
+from lorabank.bank.compare import LabelledQuestion
 from lorabank.bench.policy_score import (
     MODULE,
     NEITHER,

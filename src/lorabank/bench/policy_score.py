@@ -17,9 +17,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lorabank.bank.answer.answers import Answer
-from lorabank.bank.answer.compare import LabelledQuestion, score
 from lorabank.bank.answer.modes import AUTO, MODES, RAG
 from lorabank.bank.bank import Bank
+from lorabank.bank.compare import LabelledQuestion, score
 from lorabank.bank.write.document_drafts import token_counter
 from lorabank.bank.write.drafts import ModuleDraft, draft_from_examples
 from lorabank.bench.bank_recall import new_bank

@@ -11,7 +11,7 @@ from lorabank.cli.bank import open_bank
 from lorabank.cli.output import Device, Json, print_json, print_table, status
 
 if TYPE_CHECKING:
-    from lorabank.bank.answer.compare import Comparison, MeanScore, ModeResult
+    from lorabank.bank.compare import Comparison, MeanScore, ModeResult
 
 _HEADS = ("mode", "token F1", "exact", "tokens", "first ms", "all ms", "once s")
 
@@ -39,7 +39,7 @@ def run(options: CompareOptions) -> None:
 
     Example: lorabank compare bank questions.csv --plot memories.png
     """
-    from lorabank.bank.answer.compare import compare, read_questions
+    from lorabank.bank.compare import compare, read_questions
     from lorabank.errors import UsageError
 
     plot = options.plot

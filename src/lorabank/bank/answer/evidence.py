@@ -1,13 +1,16 @@
-"""Evidence: does the text that was found answer the question, or only speak of the same things?
+"""Evidence: does the text that was found answer the question, or is it only on the same topic?
 
-What was never told of someone who is in the text is told apart by sentences. A few are read, those
-that share most with the question and those most like it, and the one that leaves the least of it
-unexplained speaks for the text: by the nats that the words of the question which are not in it cost
-after reading it (query likelihood, as in UPR, arXiv:2204.07496, without what can be copied), by how
-far reading it makes the whole question likelier, and by how alike the rest of both is. What that is
-worth as a probability, a logistic regression says (gate.py), fitted on the bank's own examples:
-each with what is found for it, and once more with what is found where every passage that has its
-answer is held out. Nobody labels anything.
+A few sentences are read: those that share most words with the question and those most similar to
+it. The one that leaves least of the question unexplained is the evidence, by three features:
+
+    unexplained   log-likelihood, after reading it, of the question's words that are not in it
+                  (query likelihood as in UPR, arXiv:2204.07496, without what can be copied)
+    support       share of the question in it, plus how much likelier reading it makes the question
+    similarity    cosine of the words that only one of the two has
+
+A logistic regression (gate.py) makes a probability of these. It is fitted on the bank's own
+examples, each with the text found for it, and once more with the text found when every passage that
+contains its answer is held out. No labels are needed.
 """
 
 import json
@@ -34,42 +37,56 @@ from lorabank.retrieval.terms import stem, stop_word_stems
 from lorabank.tasks.examples import Example
 
 N_SENTENCES = 3
-"""Read for a question of those that share most with it, and as many of those most like it."""
+"""Sentences read that share most words with a question, and as many that are most similar."""
 N_QUESTIONS = 32
-"""To calibrate on."""
-_SAMPLED = 4 * N_QUESTIONS  # as not every answer is a piece of the text
+"""Most questions to calibrate on."""
+_SAMPLED = 4 * N_QUESTIONS  # more are drawn, because not every answer occurs in the text
 FEWEST_CASES = 8
-"""Below, there is no calibration."""
-_SEARCHED = 8 * N_EXCERPTS  # to find passages without the answer in
+"""Fewest questions to calibrate on; with fewer there is no gate."""
+_SEARCHED = 8 * N_EXCERPTS  # passages searched, so that some without the answer are found
 _log = logging.getLogger(__name__)
 _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What speaks for the text: of the sentence that leaves least of the question unexplained."""
+    """The sentence that leaves least of a question unexplained, by its features."""
 
     unexplained: float
-    """Nats, at most 0: the log-probability of the question's words that are not in the sentence."""
+    """Log-likelihood in nats, at most 0, of the question's words that are not in the sentence."""
     support: float
     """Share of the question in the sentence, plus the nats per token that reading it gains."""
     similarity: float
-    """Cosine of what either has and the other has not; 0 without an embedder."""
+    """Cosine of the words that only one of the two has; 0 without an embedder."""
     coverage: float
-    """Share of the question in the sentence that has most of it, whichever that is."""
+    """Share of the question in the sentence that covers most of it, maybe another one."""
     n_tokens: int
-    """Read to find out."""
+    """Number of tokens read to measure this."""
 
     @property
     def features(self) -> FeatureRow:
-        """As the judge takes it."""
+        """Return the features that the gate judges."""
         return (self.unexplained, self.support, self.similarity)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sentence:
+    """A sentence that is read for a question."""
+
     text: str
     coverage: float
+    """Share of the question in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _CalibrationQuestion:
+    """An example whose answer occurs in the text that was found for it."""
+
+    question: str
+    found: list[Excerpt]
+    """Best excerpts."""
+    without_answer: list[Excerpt]
+    """Best excerpts of those that do not contain the answer."""
 
 
 def weigh_evidence(
@@ -78,72 +95,79 @@ def weigh_evidence(
     questions: Sequence[str],
     found: Sequence[Sequence[Excerpt]],
 ) -> list[Evidence | None]:
-    """Of what was found for each question; None where that is nothing."""
+    """Weigh the text that was found for each question; None where nothing was found.
+
+    Args:
+        found: excerpts for each question.
+    """
     embedder = excerpts.texts.embedder()
-    there = [_sentences(some) for some in found]
+    candidates = [_split_sentences(own) for own in found]
     vectors: dict[str, np.ndarray] = {}
     if embedder:
-        texts = list(dict.fromkeys([*questions, *(text for some in there for text in some)]))
+        texts = list(dict.fromkeys([*questions, *(t for texts in candidates for t in texts)]))
         vectors = dict(zip(texts, embedder.embed(texts), strict=True))
-    few = [_few(excerpts, q, some, vectors) for q, some in zip(questions, there, strict=True)]
+    chosen = [
+        _choose_sentences(excerpts, question, texts, vectors)
+        for question, texts in zip(questions, candidates, strict=True)
+    ]
     pairs = dict.fromkeys(
         (text, question)
-        for question, some in zip(questions, few, strict=True)
-        if some
-        for text in ("", *(one.text for one in some))
+        for question, sentences in zip(questions, chosen, strict=True)
+        if sentences
+        for text in ("", *(sentence.text for sentence in sentences))
     )
     nats = dict(zip(pairs, question_token_log_likelihoods(reader.base, list(pairs)), strict=True))
     weighed: list[Evidence | None] = []
-    for question, some in zip(questions, few, strict=True):
-        if not some:
+    for question, sentences in zip(questions, chosen, strict=True):
+        if not sentences:
             weighed.append(None)
             continue
         alone = nats["", question]
-        read = [(nats[one.text, question], one) for one in some]
-        left = [_unexplained(reader.base, question, one.text, after) for after, one in read]
-        best = max(range(len(some)), key=left.__getitem__)
-        after, sentence = read[best]
-        gain = (sum(after) - sum(alone)) / len(alone)
+        after = [nats[sentence.text, question] for sentence in sentences]
+        unexplained = [
+            _sum_unexplained(reader.base, question, sentence.text, token_nats)
+            for sentence, token_nats in zip(sentences, after, strict=True)
+        ]
+        best = max(range(len(sentences)), key=unexplained.__getitem__)
+        gain = (sum(after[best]) - sum(alone)) / len(alone)
+        n_read = sum(excerpts.count_tokens(s.text) + len(alone) for s in sentences) + len(alone)
         weighed.append(
             Evidence(
-                left[best],
-                sentence.coverage + gain,
-                _likeness(embedder, question, sentence.text),
-                max(one.coverage for one in some),
-                sum(excerpts.count_tokens(one.text) + len(alone) for one in some) + len(alone),
+                unexplained[best],
+                sentences[best].coverage + gain,
+                _compare_differences(embedder, question, sentences[best].text),
+                max(sentence.coverage for sentence in sentences),
+                n_read,
             )
         )
     return weighed
 
 
 def calibrate_text_gate(reader: ModuleReader, excerpts: Excerpts) -> Gate | None:
-    """The judge of evidence for the bank as it is; None where too few examples have their answer
-    in the bank's documents.
+    """Return the judge of evidence for the bank as it is.
+
+    None where too few examples have their answer in the bank's documents.
     """
     name = "evidence.json" if excerpts.texts.embedder() else "evidence-by-words.json"
-    if kept := excerpts.texts.read_derived(name):
-        content = json.loads(kept)
+    if stored := excerpts.texts.read_derived(name):
+        content = json.loads(stored)
         return Gate.from_json(content) if content else None
     started = time.perf_counter()
-    examples = _sample(reader)
-    found = excerpts.search([e.question for e in examples], k=_SEARCHED) if examples else []
-    told = [
-        (example, [excerpt for excerpt in some if not _tells(excerpt, example)], some)
-        for example, some in zip(examples, found, strict=True)
-        if any(_tells(excerpt, example) for excerpt in some[:N_EXCERPTS])
-    ][:N_QUESTIONS]
-    questions = [example.question for example, *_ in told]
+    questions = _find_calibration_questions(excerpts, _sample_examples(reader))
+    n = len(questions)
     if questions:
-        _log.info("calibrating texts on %d questions, once for the bank as it is", len(questions))
-    as_is = [some[:N_EXCERPTS] for *_, some in told]
-    without = [rest[:N_EXCERPTS] for _, rest, _ in told]
-    weighed = weigh_evidence(
-        reader, excerpts, questions * 2, as_is + without
-    )  # much is read for both
+        _log.info("calibrating texts on %d questions, once for the bank as it is", n)
+    # Weighed in one call, since most sentences are read in both cases.
+    evidence = weigh_evidence(
+        reader,
+        excerpts,
+        [question.question for question in questions] * 2,
+        [q.found for q in questions] + [q.without_answer for q in questions],
+    )
     cases = [
-        CalibrationCase(has.features, (lacks.features,))
-        for has, lacks in zip(weighed[: len(told)], weighed[len(told) :], strict=True)
-        if has and lacks
+        CalibrationCase(with_answer.features, (without.features,))
+        for with_answer, without in zip(evidence[:n], evidence[n:], strict=True)
+        if with_answer and without
     ]
     gate = None
     if len(cases) >= FEWEST_CASES:
@@ -152,8 +176,25 @@ def calibrate_text_gate(reader: ModuleReader, excerpts: Excerpts) -> Gate | None
     return gate
 
 
-def _sample(reader: ModuleReader) -> list[Example]:
-    """Examples of modules with documents, the same of each, in an order that only the bank sets."""
+def _find_calibration_questions(
+    excerpts: Excerpts, examples: Sequence[Example]
+) -> list[_CalibrationQuestion]:
+    """Search for each example, and keep those whose answer is in the best excerpts."""
+    texts = [example.question for example in examples]
+    searched = excerpts.search(texts, k=_SEARCHED) if examples else []
+    return [
+        _CalibrationQuestion(
+            example.question,
+            found[:N_EXCERPTS],
+            [e for e in found if not _contains_answer(e, example)][:N_EXCERPTS],
+        )
+        for example, found in zip(examples, searched, strict=True)
+        if any(_contains_answer(excerpt, example) for excerpt in found[:N_EXCERPTS])
+    ][:N_QUESTIONS]
+
+
+def _sample_examples(reader: ModuleReader) -> list[Example]:
+    """Draw examples of modules with documents, as many of each, depending on the bank alone."""
     versions = [v for v in reader.store.current_versions() if {DOCUMENTS, EXAMPLES} <= set(v.files)]
     rng = random.Random(f"evidence/{len(versions)}")
     sampled: list[Example] = []
@@ -165,33 +206,37 @@ def _sample(reader: ModuleReader) -> list[Example]:
     return sampled[:_SAMPLED]
 
 
-def _sentences(found: Sequence[Excerpt]) -> list[str]:
-    """Of all excerpts, each once."""
-    texts = (excerpt.chunk.text for excerpt in found)
+def _split_sentences(excerpts: Sequence[Excerpt]) -> list[str]:
+    """Return the sentences of all excerpts, each once."""
+    texts = (excerpt.chunk.text for excerpt in excerpts)
     return list(dict.fromkeys(text[a:b] for text in texts for a, b in sentence_spans(text)))
 
 
-def _few(
+def _choose_sentences(
     excerpts: Excerpts, question: str, sentences: Sequence[str], vectors: Mapping[str, np.ndarray]
 ) -> list[_Sentence]:
-    """The sentences to read, each once; without vectors those that share most alone."""
-    covered = [excerpts.measure_coverage(question, sentence)[0] for sentence in sentences]
-    order = sorted(range(len(sentences)), key=lambda i: -covered[i])[:N_SENTENCES]
+    """Return the sentences to read, each once; without vectors those that share most words."""
+    coverages = [excerpts.measure_coverage(question, sentence)[0] for sentence in sentences]
+    order = sorted(range(len(sentences)), key=lambda i: -coverages[i])[:N_SENTENCES]
     if vectors:
-        alike = [float(vectors[question] @ vectors[sentence]) for sentence in sentences]
-        order += sorted(range(len(sentences)), key=lambda i: -alike[i])[:N_SENTENCES]
-    return [_Sentence(sentences[i], covered[i]) for i in dict.fromkeys(order)]
+        cosines = [float(vectors[question] @ vectors[sentence]) for sentence in sentences]
+        order += sorted(range(len(sentences)), key=lambda i: -cosines[i])[:N_SENTENCES]
+    return [_Sentence(sentences[i], coverages[i]) for i in dict.fromkeys(order)]
 
 
-def _unexplained(base: Base, question: str, sentence: str, nats: Sequence[float]) -> float:
-    """The nats of those tokens of a question that belong to no word of the sentence."""
-    there = stems(sentence)
+def _sum_unexplained(base: Base, question: str, sentence: str, nats: Sequence[float]) -> float:
+    """Sum the log-likelihoods of those question tokens that belong to no word of the sentence.
+
+    Args:
+        nats: log-likelihood of each token of the question.
+    """
+    sentence_stems = stems(sentence)
     pieces = [base.chat.tokenizer.decode([token]) for token in base.chat.answer_ids(question)[:-1]]
     text, starts = "", []
     for piece in pieces:
         starts.append(len(text))
         text += piece
-    copied = [m.span() for m in _WORD.finditer(text) if stem(m.group().lower()) in there]
+    copied = [m.span() for m in _WORD.finditer(text) if stem(m.group().lower()) in sentence_stems]
     return sum(
         nat
         for nat, start, piece in zip(nats, starts, pieces, strict=True)
@@ -199,25 +244,29 @@ def _unexplained(base: Base, question: str, sentence: str, nats: Sequence[float]
     )
 
 
-def _likeness(embedder: Embedder | None, question: str, sentence: str) -> float:
+def _compare_differences(embedder: Embedder | None, question: str, sentence: str) -> float:
+    """Return the cosine of the words that only the question has and only the sentence has."""
     if embedder is None:
         return 0.0
-    one, other = embedder.embed([_less(question, sentence), _less(sentence, question)])
-    return float(one @ other)
+    of_question, of_sentence = embedder.embed(
+        [_drop_shared_words(question, sentence), _drop_shared_words(sentence, question)]
+    )
+    return float(of_question @ of_sentence)
 
 
-def _less(text: str, other: str) -> str:
-    """The words of a text that another has not; all of it where that is none."""
-    there = stems(other)
-    rest = [word for word in _WORD.findall(text) if stem(word.lower()) not in there]
-    return " ".join(rest) or text
+def _drop_shared_words(text: str, other: str) -> str:
+    """Return the words of a text that another text lacks; the whole text if it lacks none."""
+    other_stems = stems(other)
+    words = [word for word in _WORD.findall(text) if stem(word.lower()) not in other_stems]
+    return " ".join(words) or text
 
 
-def _tells(excerpt: Excerpt, example: Example) -> bool:
-    """Whether a sentence has the answer and something of what is asked."""
+def _contains_answer(excerpt: Excerpt, example: Example) -> bool:
+    """Return whether a sentence has the answer and a content word of the question."""
     text = excerpt.chunk.text
     answer = re.compile(rf"(?<!\w){re.escape(example.answer.strip())}(?!\w)", re.IGNORECASE)
-    asked = stems(example.question) - stop_word_stems()
+    content_stems = stems(example.question) - stop_word_stems()
     return any(
-        answer.search(text, a, b) and asked & stems(text[a:b]) for a, b in sentence_spans(text)
+        answer.search(text, a, b) and content_stems & stems(text[a:b])
+        for a, b in sentence_spans(text)
     )

@@ -1,8 +1,8 @@
-"""Excerpts: the documents a bank keeps, in chunks that can be searched, read and cited.
+"""Excerpts: the documents a bank stores, in chunks that can be searched, read and cited.
 
-A chunk counts by its words and by its meaning, as a module does (retrieval/index.py). The index is
-derived from the bank and kept beside it: forgetting clears it, a change makes it anew, and an
-embedding made once is not made again.
+A chunk is scored by its words and by its meaning, as a module is (retrieval/index.py). The index is
+derived from the bank and kept beside it: forgetting clears it, and a change of the bank rebuilds it
+without computing an embedding twice.
 """
 
 import json
@@ -26,7 +26,7 @@ from lorabank.retrieval.indexed_texts import split_into_passages
 SIZE_TOKENS = 256
 OVERLAP_TOKENS = 32
 N_EXCERPTS = 3
-"""Read together as one context."""
+"""Passages that are read together as one context."""
 LEAST_SIMILARITY = 0.2
 """Cosine below which a chunk that shares no term with the question does not count as found."""
 _NAME, _VECTORS = "excerpts", "excerpts.npz"
@@ -34,14 +34,15 @@ _NAME, _VECTORS = "excerpts", "excerpts.npz"
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """Where to look an answer up."""
+    """A place in a document where an answer can be looked up."""
 
     document: str
     heading: str
-    """Empty of a whole document."""
+    """Heading above the passage; empty for a whole document."""
     start: int
+    """First character, counted in the document's text."""
     end: int
-    """Characters of the document's text."""
+    """Character after the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +50,18 @@ class Excerpt:
     """A chunk that fits a question."""
 
     module: str
-    """Whose document it is from; the first by name if several keep it."""
+    """Module that stores the document; the first by name if several do."""
     chunk: Chunk
     score: float
-    """Comparable within one question."""
+    """Score of the index; comparable within one question."""
     coverage: float
-    """Share of the question's words in the chunk, rare words counting more."""
+    """Share of the question's words in the chunk, weighted by rarity."""
     content_coverage: float
-    """The same over words that carry meaning, each counting one."""
+    """Share of the question's content words in the chunk, each counting one."""
 
     @property
     def text(self) -> str:
-        """As it is put to a model: with its heading, where it does not begin with it."""
+        """Return the chunk as a model reads it: after its heading, unless it contains that."""
         chunk = self.chunk
         head = "" if not chunk.heading or chunk.heading in chunk.text else f"{chunk.heading}\n"
         return head + chunk.text
@@ -73,146 +74,157 @@ class Excerpt:
 
 @dataclass(slots=True)
 class _IndexedChunks:
-    """All chunks of one generation of the bank."""
+    """The chunks of one generation of the bank."""
 
     modules: list[str] = field(default_factory=list)
+    """Module of each chunk."""
     chunks: list[Chunk] = field(default_factory=list)
     frequencies: dict[str, int] = field(default_factory=dict)
+    """Number of chunks that contain each stem."""
     index: TextIndex | None = None
     seconds: float = 0.0
-    """It took to make."""
+    """Time to build the index."""
 
 
 class Excerpts:
-    """Searches a bank's documents; follows the bank as it changes."""
+    """A search index over a bank's documents that follows the bank as it changes."""
 
     def __init__(self, texts: ModuleTexts, base: Base):
-        """Args: texts: of the bank's modules; base: whose tokens size the chunks."""
+        """Prepare the index; nothing is read before the first search.
+
+        Args:
+            texts: text index of the bank's modules, which has the embedder.
+            base: model whose tokens measure the chunks.
+        """
         self.texts, self.count_tokens = texts, token_counter(base)
         self._generation = -1
-        self._held = _IndexedChunks()
+        self._chunks = _IndexedChunks()
 
     def __len__(self) -> int:
-        """How many chunks there are."""
+        """Return the number of chunks."""
         return len(self._current().chunks)
 
     @property
     def build_seconds(self) -> float:
-        """It took to cut, index and embed all of it; less where embeddings were known."""
+        """Return the seconds it took to index the documents; known embeddings cost nothing."""
         return self._current().seconds
 
     @property
     def documents(self) -> list[Document]:
-        """Each once, in order."""
-        held = self._current()
-        return list({chunk.document.sha256: chunk.document for chunk in held.chunks}.values())
+        """Return each document once, in order."""
+        chunks = self._current().chunks
+        return list({chunk.document.sha256: chunk.document for chunk in chunks}.values())
 
-    def require_text(self, way: str) -> None:
-        """Refuse to answer from text where there is none.
+    def require_text(self, mode: str) -> None:
+        """Refuse a mode that reads text if the bank stores none.
 
         Raises:
-            UsageError: no module keeps a document.
+            UsageError: no module stores a document.
         """
         if not len(self):
             raise UsageError(
-                f"--with {way} needs text, and no module of this bank keeps any; write documents "
+                f"--with {mode} needs text, and no module of this bank keeps any; write documents "
                 "(`lorabank write NAME FILE.md …`), or ask --with adapter or none"
             )
 
     def search(self, questions: Sequence[str], *, k: int = N_EXCERPTS) -> list[list[Excerpt]]:
-        """The `k` chunks that fit each question best; fewer, or none, where nothing does."""
-        held = self._current()
-        if held.index is None:
+        """Return the `k` chunks that fit each question best; fewer, or none, where nothing fits."""
+        indexed = self._current()
+        if indexed.index is None:
             return [[] for _ in questions]
-        embedder = self.texts.embedder() if held.index.vectors is not None else None
+        embedder = self.texts.embedder() if indexed.index.vectors is not None else None
         vectors = embedder.embed(questions) if embedder else [None] * len(questions)
-        found = []
+        excerpts = []
         for question, vector in zip(questions, vectors, strict=True):
-            routed = held.index.search(question, vector, k=k)
-            found.append([self._excerpt(held, question, one) for one in routed if _fits(one)])
-        return found
+            hits = indexed.index.search(question, vector, k=k)
+            excerpts.append([self._excerpt(indexed, question, hit) for hit in hits if _fits(hit)])
+        return excerpts
 
     def measure_coverage(self, question: str, text: str) -> tuple[float, float]:
-        """How much of a question is in a text (coverage.py), its words weighed by the chunks."""
-        held = self._current()
-        n = len(held.chunks)
-        return measure_coverage(question, [text], frequencies=held.frequencies, n_modules=n)
+        """Return coverage and content coverage of a question by a text (word_coverage.py).
 
-    def _excerpt(self, held: _IndexedChunks, question: str, found: SearchHit) -> Excerpt:
-        i = int(found.name)
-        chunk = held.chunks[i]
+        Words are weighted by their rarity among the chunks.
+        """
+        indexed = self._current()
+        n = len(indexed.chunks)
+        return measure_coverage(question, [text], frequencies=indexed.frequencies, n_modules=n)
+
+    def _excerpt(self, indexed: _IndexedChunks, question: str, hit: SearchHit) -> Excerpt:
+        i = int(hit.name)
+        chunk = indexed.chunks[i]
         return Excerpt(
-            held.modules[i], chunk, found.score, *self.measure_coverage(question, chunk.text)
+            indexed.modules[i], chunk, hit.score, *self.measure_coverage(question, chunk.text)
         )
 
     def _current(self) -> _IndexedChunks:
         generation = self.texts.store.generation
         if generation != self._generation:
             documents = self._documents()
-            self._held = self._load(documents) or self._build(documents)
+            self._chunks = self._load(documents) or self._build(documents)
             self._generation = generation
-        return self._held
+        return self._chunks
 
     def _documents(self) -> dict[str, tuple[str, Document]]:
-        """By hash: the module that keeps it, and the document."""
-        found: dict[str, tuple[str, Document]] = {}
+        """Return by hash the module that stores a document, and the document."""
+        by_hash: dict[str, tuple[str, Document]] = {}
         for version in self.texts.store.current_versions():
             for document in load_documents(self.texts.store, version):
-                found.setdefault(document.sha256, (version.module, document))
-        return found
+                by_hash.setdefault(document.sha256, (version.module, document))
+        return by_hash
 
     def _load(self, documents: dict[str, tuple[str, Document]]) -> _IndexedChunks | None:
         folder = self.texts.derived_folder(_NAME)
         try:
-            own = json.loads((folder / "own.json").read_text("utf-8"))
-            index = TextIndex.load(folder / "index") if own["spans"] else None
-            held = _IndexedChunks(
-                frequencies=own["frequencies"], index=index, seconds=own["seconds"]
+            content = json.loads((folder / "own.json").read_text("utf-8"))
+            index = TextIndex.load(folder / "index") if content["spans"] else None
+            indexed = _IndexedChunks(
+                frequencies=content["frequencies"], index=index, seconds=content["seconds"]
             )
-            for sha256, headings, start, end, n_tokens in own["spans"]:
+            for sha256, headings, start, end, n_tokens in content["spans"]:
                 module, document = documents[sha256]
-                held.modules.append(module)
-                held.chunks.append(Chunk(document, tuple(headings), start, end, n_tokens))
+                indexed.modules.append(module)
+                indexed.chunks.append(Chunk(document, tuple(headings), start, end, n_tokens))
         except (OSError, ValueError, KeyError):
-            return None  # not there, or damaged: made again
+            return None  # missing or damaged: it is built again
         if index is not None and index.vectors is None and self.texts.embedder() is not None:
-            return None  # made where there was no embedder
-        return held
+            return None  # built without an embedder
+        return indexed
 
     def _build(self, documents: dict[str, tuple[str, Document]]) -> _IndexedChunks:
-        held, started = _IndexedChunks(), time.perf_counter()
+        indexed, started = _IndexedChunks(), time.perf_counter()
         for module, document in documents.values():
-            some = chunks.chunk_document(
+            document_chunks = chunks.chunk_document(
                 document,
                 size_tokens=SIZE_TOKENS,
                 overlap_tokens=OVERLAP_TOKENS,
                 count=self.count_tokens,
             )
-            held.chunks += some
-            held.modules += [module] * len(some)
-        held.frequencies, _ = count_document_frequencies([c.text] for c in held.chunks)
-        # Each chunk is to the index what a module is; the zeros keep their order.
+            indexed.chunks += document_chunks
+            indexed.modules += [module] * len(document_chunks)
+        indexed.frequencies, _ = count_document_frequencies([c.text] for c in indexed.chunks)
+        # The index takes each chunk for a module; leading zeros keep the names in order.
         keys = split_into_passages(
-            (f"{i:09}", "text", chunk.text) for i, chunk in enumerate(held.chunks)
+            (f"{i:09}", "text", chunk.text) for i, chunk in enumerate(indexed.chunks)
         )
         if keys.passages:
-            vectors = self.texts.embed_sentences(keys.sentences, kept=_VECTORS)
-            held.index = TextIndex(keys, vectors=vectors)
-        held.seconds = time.perf_counter() - started
-        self.texts.write_derived_folder(_NAME, lambda folder: _save(held, folder))
-        return held
+            vectors = self.texts.embed_sentences(keys.sentences, file=_VECTORS)
+            indexed.index = TextIndex(keys, vectors=vectors)
+        indexed.seconds = time.perf_counter() - started
+        self.texts.write_derived_folder(_NAME, lambda folder: _save(indexed, folder))
+        return indexed
 
 
-def _fits(found: SearchHit) -> bool:
+def _fits(hit: SearchHit) -> bool:
+    """Return whether a chunk shares a word with the question or is similar to it."""
     return (
-        found.score_parts.get("bm25", 0.0) > 0
-        or found.score_parts.get("dense", 0.0) >= LEAST_SIMILARITY
+        hit.score_parts.get("bm25", 0.0) > 0
+        or hit.score_parts.get("dense", 0.0) >= LEAST_SIMILARITY
     )
 
 
-def _save(held: _IndexedChunks, folder: Path) -> None:
-    spans = [(c.document.sha256, c.headings, c.start, c.end, c.n_tokens) for c in held.chunks]
-    own = {"spans": spans, "frequencies": held.frequencies, "seconds": held.seconds}
-    (folder / "own.json").write_text(json.dumps(own, ensure_ascii=False), "utf-8")
-    if held.index is not None:
-        held.index.save(folder / "index")
+def _save(indexed: _IndexedChunks, folder: Path) -> None:
+    spans = [(c.document.sha256, c.headings, c.start, c.end, c.n_tokens) for c in indexed.chunks]
+    content = {"spans": spans, "frequencies": indexed.frequencies, "seconds": indexed.seconds}
+    (folder / "own.json").write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+    if indexed.index is not None:
+        indexed.index.save(folder / "index")

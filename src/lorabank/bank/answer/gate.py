@@ -1,11 +1,11 @@
-"""The gate: does this module know the answer to this question, or does none?
+"""The gate: does a module know the answer to this question, or does none?
 
-Text routing names the likely modules; the gate looks at what each would say (engine/explore.py) and
-gives the probability that it is a question the module was taught. It is a logistic regression on a
-handful of features, fitted on questions whose answer is known without anybody labelling them: a
-module's own training questions, against the other modules' and ordinary ones. Its threshold is set
-for a stated rate of false activation on questions no candidate was taught (METHODS B3; after the
-confidence gates of CDLM and MEGa).
+Text routing names the likely modules. The gate looks at the reply that each drafts
+(engine/inference/candidates.py) and gives the probability that the module was taught the question.
+It is a logistic regression on a handful of features. It is fitted on questions whose answer is
+known without labels: a module's own training questions against the other modules' questions and
+ordinary ones. Its threshold is set for a stated rate of false activations on questions that no
+candidate was taught (METHODS B3; after the confidence gates of CDLM and MEGa).
 """
 
 import math
@@ -28,24 +28,25 @@ FEATURES = (
     "bare_nats",
 )
 FALSE_ACTIVATIONS = 0.05
-"""Share of unknown questions that may be answered by some module."""
+"""Share of unknown questions that a module may answer."""
 _PENALTY = 0.001
-"""On the weights of standardised features, per example. Thirty times as much holds coverage, which
-tells an unknown name from a known one where nothing else does, down to the size of the rest."""
+"""L2 penalty on the weights of standardised features, per example. Thirty times as much shrinks the
+weight of coverage, which alone tells an unknown name from a known one, to that of the others."""
 _FOLDS = 6
-_MOST = 10.0  # features in nats are cut here
-_MARGIN = 0.5  # where known and unknown questions are apart, the threshold lies in the middle
+_MOST_NATS = 10.0  # features in nats are clipped here
+_MARGIN = 0.5  # where known and unknown questions do not overlap, the threshold is in the middle
 
 FeatureRow = tuple[float, ...]
-"""One candidate of one question, in the order of FEATURES."""
+"""Features of one candidate for one question, in the order of FEATURES."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A fitted gate."""
+    """A logistic regression with a threshold."""
 
     mean: FeatureRow
     spread: FeatureRow
+    """Standard deviation of each feature."""
     weights: FeatureRow
     bias: float
     threshold: float
@@ -55,21 +56,23 @@ class Gate:
     misses: float
     """Share of held-out known questions whose own module is below it."""
     questions: int
-    """How many it was fitted on, each of them held out once."""
+    """Number of questions it was fitted on, each of them held out once."""
     seconds: float = 0.0
-    """It took to read them and to fit."""
+    """Time to read the questions and to fit the gate."""
 
     def log_odds(self, row: FeatureRow) -> float:
+        """Return the log-odds that the module was taught the question."""
         return self.bias + sum(
             w * (x - m) / s
             for w, x, m, s in zip(self.weights, row, self.mean, self.spread, strict=True)
         )
 
     def probability(self, row: FeatureRow) -> float:
-        """Probability that the module was taught the question."""
+        """Return the probability that the module was taught the question."""
         return 1 / (1 + math.exp(-max(-50.0, min(50.0, self.log_odds(row)))))
 
     def opens(self, row: FeatureRow) -> bool:
+        """Return whether the module may answer."""
         return self.log_odds(row) >= self.threshold
 
     def as_json(self) -> dict[str, Any]:
@@ -83,33 +86,35 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationCase:
-    """One question of the calibration set."""
+    """A question of the calibration set."""
 
     own: FeatureRow | None
-    """Its own module; None where no module was taught it."""
+    """Features of the module that was taught it; None if no module was."""
     others: tuple[FeatureRow, ...]
-    """Modules that were not."""
+    """Features of modules that were not taught it."""
 
 
 def candidate_features(
-    trace: DraftReply, bare: DraftReply, *, coverage: float, behind: float
+    draft: DraftReply, bare: DraftReply, *, coverage: float, behind: float
 ) -> FeatureRow:
-    """Of one candidate.
+    """Return the features of a candidate.
 
     Args:
+        draft: reply that the candidate drafted.
+        bare: reply that the bare model drafted.
         coverage: share of the question's words, by weight, in the best of the module's keys.
-        behind: how far the module's text score lies below the best candidate's.
+        behind: how far the module's text score is below the best candidate's.
     """
     return (
         coverage,
         behind,
         *(
-            min(_MOST, value)
+            min(_MOST_NATS, value)
             for value in (
-                trace.entropy,
-                trace.divergence,
-                trace.mean_nats,
-                trace.max_nats,
+                draft.entropy,
+                draft.divergence,
+                draft.mean_nats,
+                draft.max_nats,
                 bare.mean_nats,
             )
         ),
@@ -119,38 +124,38 @@ def candidate_features(
 def fit_gate(
     cases: Sequence[CalibrationCase], *, false_activations: float = FALSE_ACTIVATIONS
 ) -> Gate:
-    """Weights from all questions, the threshold from each as judged by weights that never saw it.
+    """Fit the weights on all questions, and the threshold by cross-validation.
 
     Args:
         cases: at least one known and one unknown question; the more the better.
     """
     known, unknown = [], []
     for fold in range(_FOLDS):
-        held = cases[fold::_FOLDS]
-        rest = [case for i, case in enumerate(cases) if i % _FOLDS != fold]
-        judge = _weighed(rest if _has_both(rest) else cases)
-        known += [judge.log_odds(case.own) for case in held if case.own is not None]
-        unknown += [max(map(judge.log_odds, case.others)) for case in held if case.others]
-    threshold = _threshold(known, unknown, false_activations)
+        held_out = cases[fold::_FOLDS]
+        fitted = [case for i, case in enumerate(cases) if i % _FOLDS != fold]
+        gate = _fit_weights(fitted if _has_both_classes(fitted) else cases)
+        known += [gate.log_odds(case.own) for case in held_out if case.own is not None]
+        unknown += [max(map(gate.log_odds, case.others)) for case in held_out if case.others]
+    threshold = _choose_threshold(known, unknown, false_activations)
     return replace(
-        _weighed(cases),
+        _fit_weights(cases),
         threshold=threshold,
         false_activations=sum(o >= threshold for o in unknown) / max(1, len(unknown)),
         misses=sum(o < threshold for o in known) / max(1, len(known)),
     )
 
 
-def _has_both(cases: Sequence[CalibrationCase]) -> bool:
-    """Whether there is something to tell apart."""
+def _has_both_classes(cases: Sequence[CalibrationCase]) -> bool:
+    """Return whether there are known and unknown questions."""
     return any(case.own is not None for case in cases) and any(case.others for case in cases)
 
 
-def _weighed(cases: Sequence[CalibrationCase]) -> Gate:
-    """A gate without a threshold."""
-    rows, labels = _labelled(cases)
+def _fit_weights(cases: Sequence[CalibrationCase]) -> Gate:
+    """Return a gate whose threshold is not set yet."""
+    rows, labels = _label_rows(cases)
     mean, spread = rows.mean(0), rows.std(0)
     spread[spread < 1e-6] = 1.0
-    weights, bias = _logistic((rows - mean) / spread, labels)
+    weights, bias = _fit_logistic((rows - mean) / spread, labels)
     return Gate(
         tuple(mean.tolist()),
         tuple(spread.tolist()),
@@ -163,31 +168,31 @@ def _weighed(cases: Sequence[CalibrationCase]) -> Gate:
     )
 
 
-def _labelled(cases: Sequence[CalibrationCase]) -> tuple[np.ndarray, np.ndarray]:
-    """(n, features) and (n,) 1 for a question's own module."""
+def _label_rows(cases: Sequence[CalibrationCase]) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows (n, features) and labels (n,): 1 for a question's own module, else 0."""
     pairs = [(case.own, 1.0) for case in cases if case.own is not None]
     pairs += [(row, 0.0) for case in cases for row in case.others]
     return np.array([row for row, _ in pairs]), np.array([label for _, label in pairs])
 
 
-def _logistic(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
-    """Both classes weigh the same, however many candidates a question had."""
+def _fit_logistic(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
+    """Fit weights and bias; both classes weigh the same, however many rows they have."""
     share = np.where(y == 1, 0.5 / max(1, (y == 1).sum()), 0.5 / max(1, (y == 0).sum()))
 
     def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
         z = x @ w[:-1] + w[-1]
         p = 1 / (1 + np.exp(-np.clip(z, -50, 50)))
         nats = np.logaddexp(0, z) - y * z
-        off = share * (p - y)
-        gradient = np.append(x.T @ off + 2 * _PENALTY * w[:-1], off.sum())
+        error = share * (p - y)
+        gradient = np.append(x.T @ error + 2 * _PENALTY * w[:-1], error.sum())
         return float((share * nats).sum() + _PENALTY * (w[:-1] ** 2).sum()), gradient
 
-    found = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B").x
-    return found[:-1], float(found[-1])
+    solution = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B").x
+    return solution[:-1], float(solution[-1])
 
 
-def _threshold(known: Sequence[float], unknown: Sequence[float], rate: float) -> float:
-    """As low as the rate allows, and midway where there is a gap."""
+def _choose_threshold(known: Sequence[float], unknown: Sequence[float], rate: float) -> float:
+    """Return the lowest threshold that the rate allows, and the middle where there is a gap."""
     if not unknown:
         return 0.0
     at_rate = float(np.quantile(unknown, 1 - rate, method="higher"))

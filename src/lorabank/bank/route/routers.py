@@ -1,8 +1,8 @@
-"""Routers: what every one of them takes and gives, and the ones that read text.
+"""Routers: their common interface, the router that reads text, and the oracle.
 
-A router names, for each question, the modules most likely to know; it loads no weights for that
-unless its method is about weights (bank/spectral.py). The oracle is told. How good a router is,
-`accuracy` says: the measure arXiv:2603.01097 never reported for its own.
+A router names, for each question, the modules most likely to know the answer. It loads no weights,
+except for a method that is about weights (spectral_router.py). The oracle knows the right module
+beforehand. `routing_accuracy` measures a router; arXiv:2603.01097 does not report it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,56 +15,56 @@ from lorabank.engine.backbone.base import Base
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A module that may know."""
+    """A module that may know the answer to a question."""
 
     module: str
     score: float
-    """The router's own; comparable within one question."""
+    """Score of the router; comparable within one question."""
     parts: dict[str, float] = field(default_factory=dict)
-    """What the score is made of."""
+    """Scores that the score was made of."""
     coverage: float = 0.0
-    """Share of the question's words in the best of the module's keys, rare words counting more."""
+    """Share of the question's words in the best of the module's keys, weighted by rarity."""
     content_coverage: float = 0.0
-    """The same over words that carry meaning, each counting one."""
+    """Share of the question's content words in the best key for these, each counting one."""
 
 
 class Router(Protocol):
-    """Names modules for questions."""
+    """A method that names modules for questions."""
 
     def route(self, questions: Sequence[str], k: int) -> list[list[Candidate]]:
-        """At most `k` candidates for each question, the best first."""
+        """Return at most `k` candidates for each question, the best first."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TextRouter:
-    """Words, meaning, or both, over a module's passages, sentences and training questions."""
+    """A router by words and meaning of a module's passages, sentences and training questions."""
 
     texts: ModuleTexts
     method: str = "hybrid"
-    """`bm25`, `dense`, `hybrid`, or `reranked`: the first of hybrid, read again."""
+    """`bm25`, `dense`, `hybrid`, or `reranked`, which reads the first of hybrid again."""
     base: Base | None = None
-    """Bare, for `reranked` to ask too: dearer and better."""
+    """Bare base model that `reranked` consults too, which is slower and more accurate."""
 
     def route(self, questions: Sequence[str], k: int) -> list[list[Candidate]]:
         searched = self.texts.search(questions, k=k, method=self.method, base=self.base)
         return [
             [
                 Candidate(
-                    found.name,
-                    found.score,
-                    dict(found.score_parts),
-                    *self.texts.module_coverage(question, found.name),
+                    hit.name,
+                    hit.score,
+                    dict(hit.score_parts),
+                    *self.texts.module_coverage(question, hit.name),
                 )
-                for found in few
+                for hit in hits
             ]
-            for question, few in zip(questions, searched, strict=True)
+            for question, hits in zip(questions, searched, strict=True)
         ]
 
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """Knows which module was taught a question."""
+    """A router that is told which module was taught each question."""
 
     module_of: Mapping[str, str]
     texts: ModuleTexts
@@ -73,17 +73,21 @@ class Oracle:
         routed = []
         for question in questions:
             name = self.module_of.get(question)
-            covered = self.texts.module_coverage(question, name) if name else (0.0, 0.0)
-            routed.append([Candidate(name, 1.0, {}, *covered)] if name else [])
+            coverages = self.texts.module_coverage(question, name) if name else (0.0, 0.0)
+            routed.append([Candidate(name, 1.0, {}, *coverages)] if name else [])
         return routed
 
 
 def routing_accuracy(
     routed: Sequence[Sequence[Candidate]], right: Sequence[str], *, k: int = 1
 ) -> float:
-    """Share of questions whose module is among the first `k`."""
+    """Return the share of questions whose module is among the first `k` candidates.
+
+    Args:
+        right: the module that was taught each question.
+    """
     hits = [
-        name in [candidate.module for candidate in few[:k]]
-        for few, name in zip(routed, right, strict=True)
+        name in [candidate.module for candidate in candidates[:k]]
+        for candidates, name in zip(routed, right, strict=True)
     ]
     return sum(hits) / len(hits)

@@ -1,10 +1,10 @@
-"""What modules are found by: an index of their texts, derived from the bank and kept beside it.
+"""The text index of a bank's modules, derived from the bank and stored beside it.
 
-    BANK/derived/<generation>/    the index, the gate: safe to delete, made again when needed
-    BANK/derived/vectors.npz      embeddings by hash of text and place: none is computed twice
-    BANK/derived/excerpts.npz     the same of the documents' (excerpts.py)
+    BANK/derived/<generation>/    text index and gates: safe to delete, built again when needed
+    BANK/derived/vectors.npz      embeddings by hash of text and span, so none is computed twice
+    BANK/derived/excerpts.npz     embeddings of the documents (answer/excerpts.py)
 
-Forgetting clears all of it before anything else.
+Forgetting clears all of it first.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.embedder import Embedder, load_embedder
 from lorabank.engine.inference.reranker import Reranker
 from lorabank.errors import UnavailableError, UsageError
+from lorabank.files import atomic_path, write_atomically
 from lorabank.retrieval import index as retrieval
 from lorabank.retrieval.index import SearchHit, TextIndex
 from lorabank.retrieval.indexed_texts import PassageSentence, split_into_passages
@@ -36,10 +37,14 @@ _INDEX, _WORDS, _VECTORS = "index", "words.json", "vectors.npz"
 
 
 class ModuleTexts:
-    """Searches the texts of a bank's modules; follows the bank as it changes."""
+    """A search index over the texts of a bank's modules that follows the bank as it changes."""
 
     def __init__(self, store: Store, *, embeds: bool = True):
-        """Args: embeds: False for words alone."""
+        """Prepare the index; nothing is read before the first search.
+
+        Args:
+            embeds: False for words alone, without an embedding model.
+        """
         self.store = store
         self.folder = store.path / "derived"
         self.generation = -1
@@ -47,7 +52,7 @@ class ModuleTexts:
         self._frequencies: dict[str, int] = {}
         self._n_modules = 0
         self._embedder: Embedder | None = None
-        self._has_asked = not embeds
+        self._embedder_tried = not embeds
 
     def search(
         self,
@@ -57,11 +62,11 @@ class ModuleTexts:
         method: str = "hybrid",
         base: Base | None = None,
     ) -> list[list[SearchHit]]:
-        """The modules that fit each question best.
+        """Return the modules that fit each question best.
 
         Args:
             method: one of METHODS; `reranked` is hybrid with its first candidates read again.
-            base: bare, to have its say in the reranking.
+            base: bare base model that reranking consults too.
 
         Raises:
             UsageError: an unknown method, or dense without an embedder.
@@ -76,7 +81,7 @@ class ModuleTexts:
             by_words = "dense" if method == "dense" else "bm25"
             return [index.search(question, k=k, method=by_words) for question in questions]
         is_reranked = method == "reranked"
-        found = [
+        hits = [
             index.search(
                 question,
                 vector,
@@ -86,11 +91,11 @@ class ModuleTexts:
             for question, vector in zip(questions, embedder.embed(questions), strict=True)
         ]
         if is_reranked:
-            found = [few[:k] for few in Reranker(embedder, base).rerank(questions, found)]
-        return found
+            hits = [best[:k] for best in Reranker(embedder, base).rerank(questions, hits)]
+        return hits
 
     def module_coverage(self, question: str, module: str) -> tuple[float, float]:
-        """How much of a question is in the best of a module's keys (coverage.py)."""
+        """Return coverage and content coverage by a module's keys (word_coverage.py)."""
         self._current()
         keys = [key.text for key in self.store.keys(self.store.current(module))]
         return measure_coverage(
@@ -98,16 +103,16 @@ class ModuleTexts:
         )
 
     def text_coverage(self, question: str, keys: Sequence[str]) -> float:
-        """The same of any texts."""
+        """Return the coverage of a question by texts of any kind."""
         self._current()
         return measure_coverage(
             question, keys, frequencies=self._frequencies, n_modules=self._n_modules
         )[0]
 
     def embedder(self) -> Embedder | None:
-        """None, said once, where it cannot be had; then words alone have to do."""
-        if not self._has_asked:
-            self._has_asked = True
+        """Return the embedding model; None, with one warning, where it cannot be loaded."""
+        if not self._embedder_tried:
+            self._embedder_tried = True
             try:
                 self._embedder = load_embedder()
             except UnavailableError as error:
@@ -115,21 +120,24 @@ class ModuleTexts:
         return self._embedder
 
     def read_derived(self, name: str) -> bytes | None:
-        """Something kept for the bank as it is now."""
+        """Return a file derived from the bank as it is now; None if there is none."""
         self._current()
         with suppress(OSError):
             return (self._here / name).read_bytes()
         return None
 
     def write_derived(self, name: str, content: bytes) -> None:
-        """Keep something for as long as the bank stays as it is, if it can be written at all."""
-        with suppress(OSError), tempfile.NamedTemporaryFile(dir=self._here, delete=False) as file:
-            file.write(content)
-            file.close()
-            Path(file.name).replace(self._here / name)
+        """Store a file for as long as the bank stays as it is, if the folder can be written."""
+        if self._here.is_dir():  # else the bank has changed and the folder must not come back
+            with suppress(OSError):
+                write_atomically(self._here / name, content)
 
     def write_derived_folder(self, name: str, fill: Callable[[Path], None]) -> None:
-        """The same of a folder, unless the bank has moved on: what it forgot must not come back."""
+        """Store a folder likewise, unless the bank has changed: forgotten text must not come back.
+
+        Args:
+            fill: writes the files into the folder it is given.
+        """
         with suppress(OSError):
             if self.store.generation != self.generation:
                 return
@@ -139,12 +147,12 @@ class ModuleTexts:
             staging.replace(self._here / name)
 
     def derived_folder(self, name: str) -> Path:
-        """Where `keep_folder` keeps it for the bank as it is now; perhaps not there."""
+        """Return the path of a derived folder for the bank as it is now; it may not exist."""
         self._current()
         return self._here / name
 
     def clear(self) -> None:
-        """Drop everything derived."""
+        """Delete everything derived."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.generation, self._index = -1, None
 
@@ -153,7 +161,7 @@ class ModuleTexts:
         return self.folder / str(self.generation)
 
     def _current(self) -> TextIndex | None:
-        """The index of the bank's present generation; None for an empty bank."""
+        """Return the index of the bank as it is now; None for an empty bank."""
         generation = self.store.generation
         if generation == self.generation:
             return self._index
@@ -169,7 +177,7 @@ class ModuleTexts:
         except (OSError, ValueError, KeyError):
             return False
         if index.vectors is None and self.embedder() is not None:
-            return False  # made where there was no embedder
+            return False  # built without an embedder
         self._index, self._frequencies = index, words["frequencies"]
         self._n_modules = words["n_modules"]
         return True
@@ -189,9 +197,9 @@ class ModuleTexts:
         self._save()
 
     def _save(self) -> None:
-        """Unless the bank has moved on, for texts since forgotten must not come back this way.
+        """Store the index, unless the bank has changed: forgotten texts must not come back.
 
-        A bank that cannot be written is searched all the same.
+        A bank that cannot be written can be searched all the same.
         """
         with suppress(OSError):
             if self.store.generation != self.generation:
@@ -209,50 +217,52 @@ class ModuleTexts:
                     shutil.rmtree(old, ignore_errors=True)
 
     def embed_sentences(
-        self, sentences: Sequence[PassageSentence], *, kept: str = _VECTORS
+        self, sentences: Sequence[PassageSentence], *, file: str = _VECTORS
     ) -> np.ndarray | None:
-        """(sentences, d) float16, each computed once; None without an embedder.
+        """Return embeddings, each computed once; None without an embedder.
 
-        Args: kept: the file in `derived` that remembers them; those not asked for again leave it.
+        Args:
+            file: name of the file in `derived` that caches them; embeddings of other sentences are
+                dropped from it.
+
+        Returns:
+            (sentences, d) float16.
         """
         embedder = self.embedder()
         if embedder is None:
             return None
-        known = self._known(embedder, kept)
+        known = self._read_vectors(embedder, file)
         parts = [(sentence.context, sentence.start, sentence.end) for sentence in sentences]
         hashes = [hashlib.sha256(f"{a}:{b}:{text}".encode()).hexdigest() for text, a, b in parts]
         new = {h: part for h, part in zip(hashes, parts, strict=True) if h not in known}
         if new:
-            made = embedder.embed_parts(list(new.values())).astype(np.float16)
-            known |= dict(zip(new, made, strict=True))
+            vectors = embedder.embed_parts(list(new.values())).astype(np.float16)
+            known |= dict(zip(new, vectors, strict=True))
         used = {h: known[h] for h in hashes}
         if new or len(used) < len(known):
-            self._keep_vectors(embedder, used, kept)
+            self._write_vectors(embedder, used, file)
         return np.stack([known[h] for h in hashes])
 
-    def _keep_vectors(self, embedder: Embedder, used: dict[str, np.ndarray], kept: str) -> None:
-        """Whole or not at all: several processes may index the same bank at once."""
+    def _write_vectors(self, embedder: Embedder, vectors: dict[str, np.ndarray], file: str) -> None:
+        """Replace the cache atomically: several processes may index the same bank at once."""
         with suppress(OSError):
             if self.store.generation != self.generation:
                 return
-            self.folder.mkdir(exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                dir=self.folder, prefix=".partial-", delete=False
-            ) as part:
+            with atomic_path(self.folder / file) as temporary, temporary.open("wb") as stream:
                 np.savez(
-                    part,
+                    stream,
                     embedder=np.array(embedder.sha256),
-                    hashes=np.array(list(used)),
-                    vectors=np.stack(list(used.values())),
+                    hashes=np.array(list(vectors)),
+                    vectors=np.stack(list(vectors.values())),
                 )
-            Path(part.name).replace(self.folder / kept)
 
-    def _known(self, embedder: Embedder, kept: str) -> dict[str, np.ndarray]:
+    def _read_vectors(self, embedder: Embedder, file: str) -> dict[str, np.ndarray]:
+        """Return cached embeddings by hash; none if the cache is of another embedding model."""
         try:
-            file = (self.folder / kept).open("rb")
-            with file, np.load(file, allow_pickle=False) as found:
-                if str(found["embedder"]) == embedder.sha256:
-                    return dict(zip(found["hashes"].tolist(), found["vectors"], strict=True))
+            stream = (self.folder / file).open("rb")
+            with stream, np.load(stream, allow_pickle=False) as arrays:
+                if str(arrays["embedder"]) == embedder.sha256:
+                    return dict(zip(arrays["hashes"].tolist(), arrays["vectors"], strict=True))
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-            pass  # not there, or damaged: made again
+            pass  # missing or damaged: it is built again
         return {}
