@@ -6,7 +6,6 @@ import pytest
 
 from lorabank.errors import DataError, UsageError
 from lorabank.synthesis.example_synthesis import synthesise
-from lorabank.synthesis.format_tasks import SamplingOptions
 from lorabank.synthesis.formats import FormatKind, parse_formats
 from lorabank.synthesis.prewritten import (
     PrewrittenGenerator,
@@ -50,7 +49,6 @@ def run(path: Path, formats: str) -> SynthesisOutcome:
         parse_formats(formats),
         PrewrittenGenerator.of(path),
         None,
-        sampling=SamplingOptions(),
     )
 
 
@@ -88,7 +86,6 @@ def test_a_passage_that_is_not_in_the_file_has_failed(passages: Path, tmp_path: 
         parse_formats("qa:5"),
         PrewrittenGenerator.of(other),
         None,
-        sampling=SamplingOptions(),
     )
     assert any("has no such passage" in one.text for one in outcome.refused)
     assert len({made.document for made in outcome.made}) == 1

@@ -10,11 +10,10 @@ from lorabank.errors import StorageError, UnavailableError, UsageError
 from lorabank.synthesis.budget import Budget
 from lorabank.synthesis.cache import ReplyCache
 from lorabank.synthesis.endpoint import Endpoint, RetryPolicy
-from lorabank.synthesis.example_synthesis import estimate_cost, synthesise
+from lorabank.synthesis.example_synthesis import SynthesisOptions, estimate_cost, synthesise
 from lorabank.synthesis.facts import sources_from_facts
-from lorabank.synthesis.format_tasks import SamplingOptions
 from lorabank.synthesis.formats import parse_formats
-from lorabank.synthesis.generators import Finish, Reply, Request
+from lorabank.synthesis.generators import Finish, Reply, Request, SamplingOptions
 from lorabank.synthesis.results import SynthesisOutcome
 from lorabank.synthesis.sources import SourceText, sources_from_chunks
 from lorabank.tasks.examples import Message, from_pair, from_phonebook
@@ -43,10 +42,7 @@ def run(
         parse_formats(formats),
         writer,
         cache,
-        sampling=SamplingOptions(),
-        budget=budget,
-        held_out=held_out,
-        skip_failed=skip_failed,
+        SynthesisOptions(budget=budget or Budget(), held_out=held_out, skip_failed=skip_failed),
     )
 
 

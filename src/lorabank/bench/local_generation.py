@@ -10,12 +10,13 @@ from lorabank.bench.pairs import report, run_pairs, timed
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.inference.generate import stop_ids
 from lorabank.synthesis.formats import FormatKind
-from lorabank.synthesis.generators import Finish, Request
+from lorabank.synthesis.generators import Finish, Request, SamplingOptions
 from lorabank.synthesis.local import ROWS, LocalGenerator
 from lorabank.synthesis.prompts import request_for
 from lorabank.synthesis.sources import SourceText
 from lorabank.tasks.synthetic import phonebook
 
+_GREEDY = SamplingOptions(temperature=0.0, top_p=1.0)
 _LINES = 8  # of the book in a passage: about 200 tokens
 _KINDS = (FormatKind.QA, FormatKind.SUMMARY, FormatKind.REWRITE)
 _EXACT = 8  # requests that are written once more in float32
@@ -82,7 +83,7 @@ def make_requests(n: int, new_tokens: int) -> list[Request]:
         text = " ".join(f"The phone number of {e.name} is {e.number}." for e in entries)
         piece = SourceText(f"{i}", f"Page {i}", f"page {i}", f"page {i}", "", text)
         kind = _KINDS[i % len(_KINDS)]
-        request = request_for(piece, kind, 1, as_json=False, temperature=0.0, seed=0)
+        request = request_for(piece, kind, 1, as_json=False, sampling=_GREEDY)
         made.append(replace(request, max_tokens=new_tokens))
     return made
 

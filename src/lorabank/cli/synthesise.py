@@ -101,9 +101,9 @@ def run(options: SynthesiseOptions) -> None:
     from lorabank.errors import UsageError
     from lorabank.synthesis.budget import Budget
     from lorabank.synthesis.cache import ReplyCache
-    from lorabank.synthesis.example_synthesis import estimate_cost, synthesise
-    from lorabank.synthesis.format_tasks import SamplingOptions
+    from lorabank.synthesis.example_synthesis import SynthesisOptions, estimate_cost, synthesise
     from lorabank.synthesis.formats import parse_formats
+    from lorabank.synthesis.generators import SamplingOptions
     from lorabank.synthesis.results import write_lines
     from lorabank.tasks.examples import read_examples
 
@@ -132,10 +132,7 @@ def run(options: SynthesiseOptions) -> None:
             formats,
             generator,
             cache,
-            sampling=sampling,
-            budget=budget,
-            held_out=questions,
-            skip_failed=options.skip_failed,
+            SynthesisOptions(sampling, budget, questions, options.skip_failed),
             on_reply=reply_line(),
         )
     assert out is not None

@@ -8,17 +8,18 @@ started again.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lorabank.errors import UsageError
 from lorabank.synthesis import assembly
 from lorabank.synthesis.budget import Budget, BudgetMeter
 from lorabank.synthesis.cache import ReplyCache
 from lorabank.synthesis.facts import sources_from_facts
-from lorabank.synthesis.format_tasks import FormatTask, SamplingOptions
+from lorabank.synthesis.format_tasks import FormatTask
 from lorabank.synthesis.formats import FORMAT_SIZES, Format, FormatKind, split_formats
 from lorabank.synthesis.generators import (
     Generator,
+    SamplingOptions,
     estimate_prompt_tokens,
     estimate_tokens,
 )
@@ -38,6 +39,18 @@ class CostEstimate:
     """Requests that are in the cache already, and cost nothing."""
     prompt_tokens: int
     completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisOptions:
+    """How examples are made, and where to stop."""
+
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    budget: Budget = field(default_factory=Budget)
+    held_out: Sequence[str] = ()
+    """Questions kept for measuring, which must not be trained on."""
+    skip_failed: bool = False
+    """Whether to go on without the documents that no example could be made of."""
 
 
 def estimate_cost(
@@ -78,11 +91,8 @@ def synthesise(
     formats: Sequence[Format],
     generator: Generator,
     cache: ReplyCache | None,
+    options: SynthesisOptions | None = None,
     *,
-    sampling: SamplingOptions,
-    budget: Budget | None = None,
-    held_out: Sequence[str] = (),
-    skip_failed: bool = False,
     on_reply: OnReply | None = None,
 ) -> SynthesisOutcome:
     """Examples of the pieces, as far as the generator writes what is fit and the budget goes.
@@ -97,15 +107,16 @@ def synthesise(
             gave nothing fit at all. UnavailableError: the generator cannot be reached any more.
             What was answered until then is in the cache.
     """
+    options = options or SynthesisOptions()
     of_passages, of_facts = split_formats(formats)
     started = time.perf_counter()
     tasks = _tasks(sources, of_passages, of_facts)
     run = SynthesisRun(
         generator,
         cache,
-        sampling,
-        BudgetMeter(budget or Budget()),
-        HeldOutQuestions(held_out),
+        options.sampling,
+        BudgetMeter(options.budget),
+        HeldOutQuestions(options.held_out),
         on_reply,
     )
     run.run(tasks)
@@ -120,7 +131,7 @@ def synthesise(
         run.run(variants)
         tasks += variants
     failure = run.failure()
-    if failure is not None and not skip_failed:
+    if failure is not None and not options.skip_failed:
         raise failure
     outcome = SynthesisOutcome(
         generator.name,

@@ -8,29 +8,19 @@ right form is asked for anew.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lorabank.synthesis.coverage import choose_items, sentences_of, uncovered_sentences
 from lorabank.synthesis.facts import refine_variant, variants_by_rule
 from lorabank.synthesis.formats import FORMAT_SIZES, Format, FormatKind
-from lorabank.synthesis.generators import Generator, Request
+from lorabank.synthesis.generators import Generator, Request, SamplingOptions
 from lorabank.synthesis.item_checks import HeldOutQuestions, is_repeat, refine_item
-from lorabank.synthesis.prompts import request_for
+from lorabank.synthesis.prompts import QuestionFocus, request_for
 from lorabank.synthesis.replies import WrittenItem
 from lorabank.synthesis.sources import SourceText
 
 _TOP_UP = 0.25  # of the count, at most, for sentences no question is about
 _ROUND_SEED = 1000  # seeds of one round lie together
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingOptions:
-    """How a generator is asked."""
-
-    temperature: float = 0.7
-    top_p: float = 0.9
-    seed: int = 0
-    rounds: int = 3
 
 
 @dataclass(slots=True)
@@ -67,17 +57,16 @@ class FormatTask:
         parts = 1 if generator.is_file else math.ceil(n / batch)
         if kind is FormatKind.QA and parts > 1 and not focus:
             focus = sentences_of(self.source.text)
+        asked_before = [item.question for item in self.items if item.question]
         for part in range(parts if n > 0 else 0):
+            part_focus = focus[len(focus) * part // parts : len(focus) * (part + 1) // parts]
             yield request_for(
                 self.source,
                 kind,
                 n * (part + 1) // parts - n * part // parts,
                 as_json=generator.writes_json,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                seed=sampling.seed + _ROUND_SEED * number + part,
-                focus=focus[len(focus) * part // parts : len(focus) * (part + 1) // parts],
-                avoid=[item.question for item in self.items if item.question] if number else (),
+                sampling=replace(sampling, seed=sampling.seed + _ROUND_SEED * number + part),
+                focus=QuestionFocus(part_focus, asked_before if number else ()),
             )
 
     def take(self, item: WrittenItem, held_out: HeldOutQuestions) -> str:

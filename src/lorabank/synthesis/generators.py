@@ -48,6 +48,17 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """How a generator chooses its words, and how often it is asked again."""
+
+    temperature: float = 0.7
+    top_p: float = 0.9
+    seed: int = 0
+    rounds: int = 3
+    """Requests for what is still missing, the first one included."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What came of a request."""
 

@@ -6,15 +6,16 @@ too small for it labelled lines (questions) and the bare text (everything else).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lorabank.synthesis.formats import FORMAT_SIZES, FormatKind
-from lorabank.synthesis.generators import Request, estimate_tokens
+from lorabank.synthesis.generators import Request, SamplingOptions, estimate_tokens
 from lorabank.synthesis.sources import SourceText
 from lorabank.tasks.examples import Message
 
 _ROOM = 2  # times the expected length before a reply is cut
 _FORM_TOKENS = 64  # keys, brackets and quotes, and what a short reply may be longer by
-_TOLD = 40  # earlier questions shown at most, the latest
+_MAX_AVOIDED = 40  # earlier questions shown at most, the latest
 
 _WISHES = {
     FormatKind.QA: (
@@ -72,39 +73,43 @@ LABELLED = (FormatKind.QA, FormatKind.PARAPHRASE, FormatKind.REVERSE)
 """Kinds whose plain replies are labelled lines; of the others the whole reply is the item."""
 
 
+@dataclass(frozen=True, slots=True)
+class QuestionFocus:
+    """What a request for questions should ask about, and what it should leave."""
+
+    sentences: Sequence[str] = ()
+    """Sentences of the passage to ask about first; none for the whole passage."""
+    avoid: Sequence[str] = ()
+    """Questions that have been asked already."""
+
+
 def request_for(
     piece: SourceText,
     kind: FormatKind,
     n: int,
     *,
     as_json: bool,
-    temperature: float,
-    top_p: float = 1.0,
-    seed: int,
-    focus: Sequence[str] = (),
-    avoid: Sequence[str] = (),
+    sampling: SamplingOptions,
+    focus: QuestionFocus | None = None,
 ) -> Request:
-    """What asks for `n` items of a kind.
-
-    Args:
-        focus: sentences of the piece to ask about first; none for all of it.
-        avoid: questions that there are already.
-    """
+    """Return a request for `n` items of a kind."""
+    focus = focus or QuestionFocus()
     wish = (_WISHES if as_json else _PLAIN_WISHES)[kind].format(n=n, work=piece.document_label)
     parts = [_shown(piece), wish]
-    if focus:
-        parts.append("\n".join(["Ask about these sentences:", *(f"- {line}" for line in focus)]))
-    if avoid:
-        told = (f"- {line}" for line in avoid[-_TOLD:])
-        parts.append("\n".join(["These are asked already; ask for something else:", *told]))
+    if focus.sentences:
+        lines = [f"- {sentence}" for sentence in focus.sentences]
+        parts.append("\n".join(["Ask about these sentences:", *lines]))
+    if focus.avoid:
+        lines = [f"- {question}" for question in focus.avoid[-_MAX_AVOIDED:]]
+        parts.append("\n".join(["These are asked already; ask for something else:", *lines]))
     parts.append(_form(kind, as_json=as_json))
     tokens = FORMAT_SIZES[kind].item_tokens(estimate_tokens(piece.text))
     return Request(
         (Message("user", "\n\n".join(part for part in parts if part)),),
         max_tokens=_rounded(_ROOM * n * tokens + _FORM_TOKENS),
-        temperature=temperature,
-        top_p=top_p,
-        seed=seed,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        seed=sampling.seed,
         as_json=as_json,
         kind=kind,
         passage=piece.text,

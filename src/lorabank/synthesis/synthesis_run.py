@@ -14,8 +14,8 @@ from lorabank.errors import UsageError
 from lorabank.synthesis.budget import BudgetMeter
 from lorabank.synthesis.cache import ReplyCache
 from lorabank.synthesis.cached_requests import RequestCounts, answer_requests
-from lorabank.synthesis.format_tasks import FormatTask, SamplingOptions
-from lorabank.synthesis.generators import Generator, Reply, Request
+from lorabank.synthesis.format_tasks import FormatTask
+from lorabank.synthesis.generators import Generator, Reply, Request, SamplingOptions
 from lorabank.synthesis.item_checks import HeldOutQuestions
 from lorabank.synthesis.replies import parse_reply
 from lorabank.synthesis.results import SAMPLES, RefusedExample, samples

@@ -20,10 +20,9 @@ from lorabank.retrieval.documents import Document
 from lorabank.store.names import check_name
 from lorabank.store.records import Source
 from lorabank.synthesis.cache import ReplyCache
-from lorabank.synthesis.example_synthesis import synthesise
-from lorabank.synthesis.format_tasks import SamplingOptions
+from lorabank.synthesis.example_synthesis import SynthesisOptions, synthesise
 from lorabank.synthesis.formats import parse_formats
-from lorabank.synthesis.generators import Generator
+from lorabank.synthesis.generators import Generator, SamplingOptions
 from lorabank.synthesis.inputs import DEFAULT_FORMATS, chunk_documents
 from lorabank.synthesis.results import MadeExample, SynthesisOutcome
 from lorabank.synthesis.sources import SourceText, sources_from_chunks
@@ -129,9 +128,11 @@ def draft_documents(
             parse_formats(options.formats),
             generator,
             None if generator.is_file else cache,
-            sampling=SamplingOptions(seed=options.seed),
-            held_out=[example.question for example in options.held_out],
-            skip_failed=options.skip_failed,
+            SynthesisOptions(
+                SamplingOptions(seed=options.seed),
+                held_out=[example.question for example in options.held_out],
+                skip_failed=options.skip_failed,
+            ),
             on_reply=on_reply,
         )
     counts, examples = _split_examples(synthesis.made, source_texts, options)

@@ -18,10 +18,9 @@ from lorabank.errors import UsageError
 from lorabank.study.data_folder import data_folder
 from lorabank.study.texts.axes import TextsAxes
 from lorabank.synthesis.endpoint import Endpoint
-from lorabank.synthesis.example_synthesis import synthesise
-from lorabank.synthesis.format_tasks import SamplingOptions
+from lorabank.synthesis.example_synthesis import SynthesisOptions, synthesise
 from lorabank.synthesis.formats import Format, FormatKind, parse_formats
-from lorabank.synthesis.generators import Generator
+from lorabank.synthesis.generators import Generator, SamplingOptions
 from lorabank.synthesis.local import LocalGenerator
 from lorabank.synthesis.prewritten import PrewrittenGenerator, PrewrittenPassage, chunks_of_passages
 from lorabank.synthesis.sources import sources_from_chunks
@@ -76,12 +75,10 @@ def make_examples(texts: Sequence[SourceText], axes: TextsAxes, base: Base) -> l
     passages = [PrewrittenPassage(t.name, t.title, t.body) for t in texts]
     sources = sources_from_chunks(chunks_of_passages(passages))
     held_out = [example.question for text in texts for example in text.asks]
-    sampling = SamplingOptions(seed=axes.seed)
+    options = SynthesisOptions(SamplingOptions(seed=axes.seed), held_out=held_out)
     made: dict[str, dict[str, Example]] = {text.name: {} for text in texts}
     for formats, generator in _generators(texts, axes, base):
-        outcome = synthesise(
-            sources, formats, generator, None, sampling=sampling, held_out=held_out
-        )
+        outcome = synthesise(sources, formats, generator, None, options)
         for item in outcome.made:
             made[item.document].setdefault(item.prompt, from_pair(item.prompt, item.answer))
     return [list(made[text.name].values()) for text in texts]
