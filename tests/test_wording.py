@@ -13,7 +13,6 @@ NOT_YET = (
     "bank",
     "cli",
     "engine/adapters",
-    "engine/fleet",
     "engine/peft_backend",
     "engine/training",
     "lora",

@@ -1,19 +1,19 @@
-"""A fleet: many LoRA adapters around one frozen base, in one forward pass.
+"""A fleet: many LoRA adapters around one frozen base, used in the same forward pass.
 
-Every adapted linear layer multiplies its frozen weight once for all rows of the batch and adds,
-by batched products, each row's own B(A x) * alpha / r. All adapters live in one float32 matrix
-with a row per slot; the A and B of every layer are views into it, and so are their gradients.
-Clipping, the optimiser, snapshots and refilling a slot are then operations on rows.
+Every adapted linear layer multiplies its frozen weight once for all rows of the batch and adds
+each row's own B(A x) * alpha / r by batched products. All adapters are stored in one float32 matrix
+with a row per slot. The A and B of every layer are views into it, and their gradients are views
+into a second matrix. Gradient clipping, the optimiser, snapshots and refilling a slot are therefore
+operations on rows.
 
-Smaller ranks and unadapted layers are zero padding: where both A and B are zero their gradients
-are exactly zero, so padding stays padding. Formula: arXiv:2106.09685, eq. 3.
+Smaller ranks and layers without an adapter are padded with zeros. Where both A and B are zero, the
+gradients are exactly zero, so padding stays zero. Formula: arXiv:2106.09685, eq. 3.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,33 +27,34 @@ from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.dropout import Dropout, DropoutMasks, dropout_masks, layer_key
 from lorabank.engine.fleet.fused_projections import fuse_projections
 from lorabank.engine.fleet.layer import FleetLinear, RowAssignment
+from lorabank.engine.fleet.slot_layout import adapter_views, lay_out
 from lorabank.engine.training.settings import TrainSettings
 from lorabank.lora.shapes import layer_of
 from lorabank.lora.variants import Layer, initial, parse, scale
 
 Weights = dict[str, tuple[Tensor, Tensor]]
-"""An adapter: path of a linear layer -> A (r, in), B (out, r), float32."""
-_WARM_TOKENS = 4096  # in one forward pass
+"""Weights of an adapter: path of a linear layer -> A (r, in), B (out, r), float32."""
+_PREFILL_TOKENS = 4096  # in one forward pass
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
-    """Where one layer's A and B lie in a slot's row."""
+class _WrappedLayer(NamedTuple):
+    """A linear layer of the base and the layer with adapters that takes its place."""
 
-    start: int
-    out: int
-    inner: int
-
-    def end(self, r: int) -> int:
-        return self.start + r * (self.out + self.inner)
-
-
-_Home = dict[str, nn.Module | None]
-"""The modules in a module, written to directly: torch's way takes milliseconds for 200 of them."""
+    path: str
+    siblings: dict[str, nn.Module | None]
+    """Modules by name in the layer's parent. The dictionary is changed directly, since assigning
+    attributes of 200 modules takes milliseconds."""
+    name: str
+    """Name in `siblings`."""
+    layer: FleetLinear
 
 
 class Fleet:
-    """`width` slots for adapters of rank up to `r` on the linear layers `paths` of `base`."""
+    """A set of `width` slots for adapters of rank up to `r` on the linear layers `paths` of a base.
+
+    Used as a context manager, it puts its layers in the place of the base's and takes them out
+    again. Within the block, rows are given slots by `assigned` or by the methods that take slots.
+    """
 
     def __init__(
         self,
@@ -69,51 +70,52 @@ class Fleet:
         self.lowest_adapted_layer = min((layer_of(path) or 0 for path in paths), default=0)
         self.activated = [False] * width
         self.needs_float32 = [False] * width
-        """Slots whose products need float32: pissa subtracts two large ones."""
+        """Whether a slot's products need float32: pissa subtracts two large ones."""
         self.trainable_masks: dict[int, Tensor] = {}
-        """(P,) for slots of which some numbers never train: 1 where they do, else 0."""
+        """Masks (P,) of slots that train in part: 1 where a number trains, else 0."""
         self.r = r
         self.width = width
-        self.regions = _lay_out(base, paths, r)
+        self.regions = lay_out(base.linears, paths, r)
         size = max((region.end(r) for region in self.regions.values()), default=0)
         self.theta = torch.zeros(width, size, device=base.device)  # (E, P)
         self.grad = torch.zeros_like(self.theta)
         self.scale = torch.zeros(width, device=base.device)
         self.assignment = RowAssignment()
-        self._drops: Mapping[int, Dropout] = {}
+        self._dropouts: Mapping[int, Dropout] = {}
         self.layers: dict[str, FleetLinear] = {}
-        """Where the adapters work; empty outside of the block."""
-        self._built: list[tuple[str, _Home, str, FleetLinear]] = []
-        """Path, what it is in and its name there; made when first entered."""
+        """Layers with adapters by path; empty outside of the block."""
+        self._wrapped: list[_WrappedLayer] = []
+        """Layers, made when the fleet is entered for the first time."""
 
     def __enter__(self) -> "Fleet":
-        """Put the adapters around the base's layers; a fleet may be entered again."""
-        if not all(home[name] is layer.linear for _, home, name, layer in self._built):
-            self._built = []  # others stand around the base's layers now
-        if not self._built:
-            self._built = [self._build(path) for path in self.regions]
-            fuse_projections({path: layer for path, _, _, layer in self._built})
-        for at, home, name, layer in self._built:
-            home[name] = layer
-            self.layers[at] = layer
+        """Put the adapters around the base's layers. A fleet can be entered again."""
+        if not all(w.siblings[w.name] is w.layer.linear for w in self._wrapped):
+            self._wrapped = []  # another fleet has wrapped the base's layers meanwhile
+        if not self._wrapped:
+            self._wrapped = [self._wrap(path) for path in self.regions]
+            fuse_projections({wrapped.path: wrapped.layer for wrapped in self._wrapped})
+        for wrapped in self._wrapped:
+            wrapped.siblings[wrapped.name] = wrapped.layer
+            self.layers[wrapped.path] = wrapped.layer
         self.assign(self.assignment)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the base its own layers back."""
-        for _at, home, name, layer in self._built:
-            home[name] = layer.linear
+        """Put the base's own layers back."""
+        for wrapped in self._wrapped:
+            wrapped.siblings[wrapped.name] = wrapped.layer.linear
         self.layers.clear()
 
-    def _build(self, path: str) -> tuple[str, _Home, str, FleetLinear]:
-        region, (above, _, name) = self.regions[path], path.rpartition(".")
-        weights = _views(self.theta, region, self.r)
-        for leaf in weights:
-            leaf.requires_grad_()
-        home: _Home = self.base.model.get_submodule(above)._modules
+    def _wrap(self, path: str) -> _WrappedLayer:
+        region, (parent, _, name) = self.regions[path], path.rpartition(".")
+        weights = adapter_views(self.theta, region, self.r)
+        for weight in weights:
+            weight.requires_grad_()
+        siblings = self.base.model.get_submodule(parent)._modules
         linear = self.base.model.get_submodule(path)
-        grads = _views(self.grad, region, self.r)
-        return path, home, name, FleetLinear(linear, weights, grads, key=layer_key(path))
+        grads = adapter_views(self.grad, region, self.r)
+        layer = FleetLinear(linear, weights, grads, key=layer_key(path))
+        return _WrappedLayer(path, siblings, name, layer)
 
     @contextmanager
     def assigned(
@@ -124,40 +126,48 @@ class Fleet:
         adapter_mask: Tensor | None = None,
         dropout: DropoutMasks | None = None,
     ) -> Iterator[None]:
-        """Rows of the batches inside meet these slots, one for each; None: the bare model."""
-        before, seating = self.assignment, RowAssignment(adapter_mask=adapter_mask, dropout=dropout)
+        """Let the rows of batches in the block use the adapters of these slots.
+
+        Args:
+            slots: one for each row, or for each group of rows of the same size; None for the bare
+                model.
+            adapter_scales: factors on the slots' own scales, one for each of `slots`.
+            adapter_mask: (R, T, 1) bool, where adapters are active; None for everywhere.
+        """
+        former = self.assignment
+        assignment = RowAssignment(adapter_mask=adapter_mask, dropout=dropout)
         if slots is not None:
-            slots, adapter_scales = _runs(slots, adapter_scales)
-            seating.slots = torch.tensor(slots, device=self.theta.device)
-            seating.scale = self.scale[seating.slots]
+            slots, adapter_scales = _merge_neighbours(slots, adapter_scales)
+            assignment.slots = torch.tensor(slots, device=self.theta.device)
+            assignment.scale = self.scale[assignment.slots]
             if adapter_scales is not None:
-                seating.scale = seating.scale * torch.tensor(
+                assignment.scale = assignment.scale * torch.tensor(
                     adapter_scales, device=self.theta.device
                 )
-            seating.needs_float32 = any(self.needs_float32[slot] for slot in slots)
-            seating.is_whole_fleet = list(slots) == list(range(self.width))
-            seating.identity = (tuple(slots), tuple(seating.scale.tolist()))
-        self.assign(seating)
+            assignment.needs_float32 = any(self.needs_float32[slot] for slot in slots)
+            assignment.is_whole_fleet = list(slots) == list(range(self.width))
+            assignment.identity = (tuple(slots), tuple(assignment.scale.tolist()))
+        self.assign(assignment)
         try:
             yield
         finally:
-            self.assign(before)
+            self.assign(former)
 
     def assign(self, assignment: RowAssignment) -> None:
-        """As `seated`, until the next call."""
+        """Let rows use the adapters of an assignment until the next call."""
         self.assignment = assignment
         for layer in self.layers.values():
-            vars(layer)["assignment"] = assignment  # as above: past torch's way
+            vars(layer)["assignment"] = assignment  # faster than nn.Module.__setattr__
 
     def logits_at(
         self, batch: Batch, slots: Sequence[int], *, adapter_scales: Sequence[float] | None = None
     ) -> Tensor:
-        """(N, vocabulary) logits at a batch's positions, each row with its slot's adapter."""
+        """Return (N, vocabulary) logits at a batch's positions under the rows' adapters."""
         with self.batch_inputs(batch, slots, adapter_scales=adapter_scales) as inputs:
             return self.base.logits_at(batch.rows, batch.columns, **inputs)
 
     def token_nll(self, batch: Batch, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """(N,) surprise of a batch's targets in nats, and (N,) whether each was most likely."""
+        """Return (N,) nats of a batch's targets, and (N,) whether each is the most likely token."""
         with self.batch_inputs(batch, slots) as inputs:
             return self.base.token_nll(batch.rows, batch.columns, batch.targets, **inputs)
 
@@ -169,96 +179,97 @@ class Fleet:
         *,
         adapter_scales: Sequence[float] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """The model's inputs for a batch, its rows seated.
+        """Yield the model's inputs for a batch whose rows use the adapters of `slots` in the block.
 
-        What no adapter touches comes from the base's shelves where `reuse` allows.
+        What does not depend on adapters is taken from the base's caches if `reuse` allows it.
         """
         inputs: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}
-        entry = self.lowest_adapted_layer if self.reuse.layers else 0
+        first_layer = self.lowest_adapted_layer if self.reuse.layers else 0
         entries = self.prompt_key_values(batch.prefixes)
         if entries:
-            inputs |= _after(entries, batch, from_layer=entry)
-        entering = (
-            starting_at_layer(self.base.model, entry, self._hidden(batch, entries, entry))
-            if entry
+            inputs |= _inputs_after_prefixes(entries, batch, from_layer=first_layer)
+        skipping_layers = (
+            starting_at_layer(
+                self.base.model, first_layer, self._layer_input(batch, entries, first_layer)
+            )
+            if first_layer
             else nullcontext()
         )
         per_group = len(batch.token_ids) // len(slots)
-        drops = dropout_masks(
-            batch, [self._drops.get(slot) for slot in slots for _ in range(per_group)]
+        masks = dropout_masks(
+            batch, [self._dropouts.get(slot) for slot in slots for _ in range(per_group)]
         )
         assigned = self.assigned(
-            slots, adapter_scales=adapter_scales, adapter_mask=batch.adapter_mask, dropout=drops
+            slots, adapter_scales=adapter_scales, adapter_mask=batch.adapter_mask, dropout=masks
         )
-        with entering, assigned:
+        with skipping_layers, assigned:
             yield inputs
 
     @contextmanager
-    def dropout_applied(self, drops: Mapping[int, Dropout]) -> Iterator[None]:
-        """Batches inside drop some of these slots' inputs."""
-        self._drops = drops
+    def dropout_applied(self, dropouts: Mapping[int, Dropout]) -> Iterator[None]:
+        """Apply dropout to the adapter inputs of these slots in the block."""
+        self._dropouts = dropouts
         try:
             yield
         finally:
-            self._drops = {}
+            self._dropouts = {}
 
     @property
     def has_dropout(self) -> bool:
-        """Whether any slot's inputs are dropped now."""
-        return any(one.rate > 0 for one in self._drops.values())
+        """Return whether dropout is applied to any slot now."""
+        return any(dropout.rate > 0 for dropout in self._dropouts.values())
 
     def prefill(self, examples: Sequence[EncodedExample]) -> None:
-        """Put on the base's shelves what they keep of these lessons.
+        """Compute what the base's caches store of these examples.
 
-        In bfloat16 what a batch is made of shows in the last bits of its rows. Computed here, a
-        job's share depends on its lessons and not on when it came across them.
+        In bfloat16 the last bits of a row depend on the other rows of its batch. After this call,
+        what a job finds in the caches depends on its own examples and not on when it needs them.
         """
-        entry = self.lowest_adapted_layer if self.reuse.layers else 0
-        if not (entry or self.reuse.prompts):
+        first_layer = self.lowest_adapted_layer if self.reuse.layers else 0
+        if not (first_layer or self.reuse.prompts):
             return
         lengths = [len(row.token_ids) for row in examples]
-        for some in batches_by_length(lengths, max_tokens=_WARM_TOKENS):
-            rows = [examples[i] for i in some]
+        for indices in batches_by_length(lengths, max_tokens=_PREFILL_TOKENS):
+            rows = [examples[i] for i in indices]
             batch = training_batch(rows, device=self.base.device, omit_prefixes=self.reuse.prompts)
             entries = self.prompt_key_values(batch.prefixes)
-            if entry:
-                self._hidden(batch, entries, entry)
+            if first_layer:
+                self._layer_input(batch, entries, first_layer)
 
     def prompt_key_values(self, prefixes: Sequence[Tokens]) -> list[KeyValues]:
-        """Keys and values of prefixes as the bare base reads them; none if all are empty."""
-        there = [prefix for prefix in prefixes if prefix]
-        if not there:
+        """Return keys and values of prefixes under the bare base; nothing if all are empty."""
+        non_empty = [prefix for prefix in prefixes if prefix]
+        if not non_empty:
             return []
 
         def compute(missing: list[int]) -> list[KeyValues]:
             with self.assigned(None):
-                return prefill_prompts(self.base.model, [there[i] for i in missing])
+                return prefill_prompts(self.base.model, [non_empty[i] for i in missing])
 
-        found = iter(self.base.prompt_cache.get(there, compute))
-        read = [next(found) if prefix else None for prefix in prefixes]
-        some = next(entry for entry in read if entry is not None)
-        empty = tuple((k[:, :0], v[:, :0]) for k, v in some)
-        return [empty if entry is None else entry for entry in read]
+        cached = self.base.prompt_cache.get(non_empty, compute)
+        empty = tuple((k[:, :0], v[:, :0]) for k, v in cached[0])
+        remaining = iter(cached)
+        return [next(remaining) if prefix else empty for prefix in prefixes]
 
-    def _hidden(self, batch: Batch, entries: list[KeyValues], entry: int) -> Tensor:
-        """(R, T, d) what enters layer `entry`, padded on the right."""
+    def _layer_input(self, batch: Batch, entries: list[KeyValues], layer: int) -> Tensor:
+        """Return the (R, T, d) hidden states that enter a layer, padded on the right."""
 
         def compute(missing: list[int]) -> list[Tensor]:
             inputs: dict[str, Any] = {"input_ids": batch.input_ids[missing], "use_cache": False}
             if entries:
-                inputs |= _after(
+                inputs |= _inputs_after_prefixes(
                     [entries[i] for i in missing], batch.select_rows(missing), from_layer=0
                 )
             with self.assigned(None):
-                hidden = read_layer_input(self.base.model, entry, **inputs)
+                hidden = read_layer_input(self.base.model, layer, **inputs)
             return [hidden[j, : len(batch.token_ids[i])].clone() for j, i in enumerate(missing)]
 
-        keys = [(entry, p, t) for p, t in zip(batch.prefixes, batch.token_ids, strict=True)]
-        parts = self.base.layer_input_cache.get(keys, compute)
-        return nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
+        keys = [(layer, p, t) for p, t in zip(batch.prefixes, batch.token_ids, strict=True)]
+        states = self.base.layer_input_cache.get(keys, compute)
+        return nn.utils.rnn.pad_sequence(list(states), batch_first=True)
 
     def initialise(self, slot: int, settings: TrainSettings, paths: Sequence[str]) -> None:
-        """Give a slot a fresh adapter, as its variant draws it; the base is what it was."""
+        """Give a slot a new adapter, initialised as its variant prescribes."""
         variant = parse(settings.variant)
         rng = torch.Generator().manual_seed(settings.seed)
         self._clear(slot, activated=settings.activated)
@@ -272,18 +283,22 @@ class Fleet:
             a.copy_(init.a)
             b.copy_(init.b)
             if not (init.trainable_a.all() and init.trainable_b.all()):
-                moves_a, moves_b = self._parts(self._moves(slot), path, init.a.shape[0])
-                moves_a.copy_(init.trainable_a[:, None].expand_as(moves_a))
-                moves_b.copy_(init.trainable_b[None, :].expand_as(moves_b))
+                mask_a, mask_b = self._pair(self._trainable_mask(slot), path, init.a.shape[0])
+                mask_a.copy_(init.trainable_a[:, None].expand_as(mask_a))
+                mask_b.copy_(init.trainable_b[None, :].expand_as(mask_b))
 
     def load(self, slot: int, weights: Weights, *, alpha: float, activated: bool) -> None:
-        """Fill a slot with an adapter that exists."""
+        """Copy an adapter into a slot.
+
+        Args:
+            activated: whether the adapter is active from the assistant's header only.
+        """
         self._clear(slot, activated=activated)
         for path, (a, b) in weights.items():
             self.scale[slot] = alpha / a.shape[0]
-            mine = self.weights_at(slot, path, a.shape[0])
-            mine[0].copy_(a)
-            mine[1].copy_(b)
+            slot_a, slot_b = self.weights_at(slot, path, a.shape[0])
+            slot_a.copy_(a)
+            slot_b.copy_(b)
 
     def _clear(self, slot: int, *, activated: bool) -> None:
         self.theta[slot].zero_()
@@ -291,14 +306,14 @@ class Fleet:
         self.needs_float32[slot] = False
         self.trainable_masks.pop(slot, None)
 
-    def _moves(self, slot: int) -> Tensor:
-        """(1, P) 1 where a slot's numbers train, made on first use; see `moves`."""
+    def _trainable_mask(self, slot: int) -> Tensor:
+        """Return a slot's mask in `trainable_masks` as (1, P), made on first use."""
         if slot not in self.trainable_masks:
             self.trainable_masks[slot] = torch.ones_like(self.theta[slot])
         return self.trainable_masks[slot][None]
 
     def extract(self, slot: int, *, r: int, paths: Sequence[str]) -> Weights:
-        """Copies of a slot's A and B, without padding."""
+        """Return copies of a slot's A and B without padding."""
         return {
             path: (a.clone().contiguous(), b.clone().contiguous())
             for path in paths
@@ -306,16 +321,18 @@ class Fleet:
         }
 
     def weights_at(self, slot: int, path: str, r: int) -> tuple[Tensor, Tensor]:
-        """Views of one adapter's A (r, in) and B (out, r) in a layer."""
-        return self._parts(self.theta[slot : slot + 1], path, r)
+        """Return views of A (r, in) and B (out, r) of a slot's adapter in a layer."""
+        return self._pair(self.theta[slot : slot + 1], path, r)
 
-    def _parts(self, row: Tensor, path: str, r: int) -> tuple[Tensor, Tensor]:
-        a, b = _views(row, self.regions[path], self.r)
+    def _pair(self, row: Tensor, path: str, r: int) -> tuple[Tensor, Tensor]:
+        a, b = adapter_views(row, self.regions[path], self.r)
         return a[0, :r], b[0, :, :r]
 
 
-def _after(entries: list[KeyValues], batch: Batch, *, from_layer: int) -> dict[str, Any]:
-    """Inputs that let a batch's rows follow on prompts already read."""
+def _inputs_after_prefixes(
+    entries: list[KeyValues], batch: Batch, *, from_layer: int
+) -> dict[str, Any]:
+    """Return the model's inputs with which a batch's rows continue after cached prefixes."""
     cache, lengths = padded_cache(entries, from_layer=from_layer)
     device, width = batch.input_ids.device, batch.input_ids.shape[1]
     ends, longest = torch.tensor(lengths, device=device)[:, None], max(lengths)
@@ -328,32 +345,15 @@ def _after(entries: list[KeyValues], batch: Batch, *, from_layer: int) -> dict[s
     }
 
 
-def _runs(
-    slots: Sequence[int], strength: Sequence[float] | None
+def _merge_neighbours(
+    slots: Sequence[int], adapter_scales: Sequence[float] | None
 ) -> tuple[Sequence[int], Sequence[float] | None]:
-    """Neighbouring rows of one slot as one group, where all groups are then of one size."""
-    runs = [
+    """Make one group of neighbouring rows with the same slot, if all groups then have one size."""
+    groups = [
         (key, len(list(rows)))
-        for key, rows in groupby(zip(slots, strength or [1.0] * len(slots), strict=True))
+        for key, rows in groupby(zip(slots, adapter_scales or [1.0] * len(slots), strict=True))
     ]
-    if len({n for _, n in runs}) != 1:
-        return slots, strength
-    return [slot for (slot, _), _ in runs], strength and [factor for (_, factor), _ in runs]
-
-
-def _lay_out(base: Base, paths: Sequence[str], r: int) -> dict[str, Region]:
-    regions: dict[str, Region] = {}
-    start = 0
-    for path in paths:
-        out, inner = base.linears[path]
-        regions[path] = Region(start, out, inner)
-        start = regions[path].end(r)
-    return regions
-
-
-def _views(matrix: Tensor, region: Region, r: int) -> tuple[Tensor, Tensor]:
-    """A (E, r, in) and B (E, out, r) of a layer, sharing the storage of `matrix` (E, P)."""
-    width, middle = len(matrix), region.start + r * region.inner
-    a = matrix[:, region.start : middle].view(width, r, region.inner)
-    b = matrix[:, middle : region.end(r)].view(width, region.out, r)
-    return a, b
+    if len({n for _, n in groups}) != 1:
+        return slots, adapter_scales
+    merged_slots = [slot for (slot, _), _ in groups]
+    return merged_slots, adapter_scales and [factor for (_, factor), _ in groups]
