@@ -22,7 +22,6 @@ NOT_YET = (
     "store",
     "study",
     "synthesis",
-    "tasks",
 )
 FILES = [
     path

@@ -61,7 +61,7 @@ class LocomoSession:
 
     number: int
     date: str
-    """In the file's form, "1:56 pm on 8 May, 2023"."""
+    """Date and time in the file's form, "1:56 pm on 8 May, 2023"."""
     turns: tuple[LocomoTurn, ...]
 
 

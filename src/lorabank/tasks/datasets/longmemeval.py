@@ -66,7 +66,7 @@ class LongMemEvalSession:
 
     id: str
     date: str
-    """In the form "2023/05/30 (Tue) 21:56"."""
+    """Date and time in the form "2023/05/30 (Tue) 21:56"."""
     turns: tuple[LongMemEvalTurn, ...]
 
 
@@ -90,7 +90,7 @@ class LongMemEvalQuestion:
     type: str
     question: str
     answer: str
-    """For a preference, what a good reply respects; for an abstention, why there is no answer."""
+    """Answer; a preference's is what a good reply respects, an abstention's why there is none."""
     date: str
     sessions: tuple[LongMemEvalSession, ...]
     """Chats of the history, by date."""

@@ -1,9 +1,10 @@
-"""Chronicles: long invented histories of any length, whose every sentence is a known fact.
+"""Chronicles: long invented histories of any length, of which each sentence is a known fact.
 
-A chapter is a year, which tells a little of many people, towns and events. `build` draws a
-chronicle of a given length, `text` renders it, `chronicle_questions` asks; texts and questions are
-rendered from the same facts, never parsed back. For comparing memories of long documents (questions
-12 to 14 of arXiv:2603.01097) without any download, on texts that no base model has seen.
+A chapter is a year and tells a little about many people, towns and events. `build` draws a
+chronicle of a given length, `render_text` writes it out, and `chronicle_questions` asks about it.
+Texts and questions are rendered from the same facts, never parsed back. Chronicles compare memories
+of long documents (questions 12 to 14 of arXiv:2603.01097) without any download, on texts that no
+base model has seen.
 """
 
 import random
@@ -12,16 +13,16 @@ from dataclasses import dataclass, replace
 
 from lorabank.errors import UsageError
 from lorabank.tasks.synthetic import chronicle_lore as lore
-from lorabank.tasks.synthetic.chronicle_world import Chapter, ChronicleFact, chapters
+from lorabank.tasks.synthetic.chronicle_world import Chapter, ChronicleFact, draw_chapters
 
-MIN_LENGTH, MAX_LENGTH = 500, 250_000  # of whatever is counted; at least a few chapters of it
+MIN_LENGTH, MAX_LENGTH = 500, 250_000  # in words or tokens; at least a few chapters
 
-_SENTENCES = 5  # in a paragraph
+_SENTENCES_PER_PARAGRAPH = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Chronicle:
-    """All that is told. What was drawn but not told by its end is not in it."""
+    """A chronicle: the facts that it tells, without those that were drawn but never told."""
 
     seed: int
     chapters: tuple[Chapter, ...]
@@ -32,49 +33,54 @@ def count_words(text: str) -> int:
 
 
 def build(length: int, *, seed: int, count: Callable[[str], int] = count_words) -> Chronicle:
-    """The chronicle that fills `length` up to a sentence or two.
+    """Draw the chronicle that fills `length` up to a sentence or two.
 
-    With the same seed a shorter one is the beginning of a longer one. Each chapter is counted by
-    itself, so `count` must add nothing of its own, such as a token for the beginning of a text.
+    With the same seed a shorter chronicle is the beginning of a longer one. Each chapter is counted
+    separately, so `count` must not add anything, such as a token for the beginning of a text.
 
     Args:
-        length: in what `count` counts: words, or tokens with a tokenizer's count.
+        length: in the units of `count`: words, or tokens with a tokenizer's count.
 
     Raises:
-        UsageError: `length` is not in MIN_LENGTH..MAX_LENGTH, or `count` finds so much in a
-            sentence that none fits, or so little that the words run out first.
+        UsageError: `length` is not in MIN_LENGTH..MAX_LENGTH, or `count` returns so much that no
+            sentence fits, or so little that the vocabulary runs out first.
     """
     if not MIN_LENGTH <= length <= MAX_LENGTH:
         raise UsageError(
             f"length of a chronicle must be {MIN_LENGTH:,}..{MAX_LENGTH:,}, got {length:,}"
         )
-    told: list[Chapter] = []
-    left = length
-    for whole in chapters(random.Random(f"chronicle/{seed}")):
-        chapter, size = _cut_to(whole, left, count)
+    fitting: list[Chapter] = []
+    remaining = length
+    for whole in draw_chapters(random.Random(f"chronicle/{seed}")):
+        chapter, size = _shorten(whole, remaining, count)
         if chapter.facts:
-            told.append(chapter)
+            fitting.append(chapter)
         if chapter != whole:
             break
-        left -= size
-    if not told:
-        raise UsageError(f"no sentence fits in a length of {length:,} as `count` counts; ask more")
-    return Chronicle(seed, tuple(told))
+        remaining -= size
+    if not fitting:
+        raise UsageError(
+            f"no sentence fits in a length of {length:,} as `count` counts; ask for more"
+        )
+    return Chronicle(seed, tuple(fitting))
 
 
 def render_sentence(fact: ChronicleFact) -> str:
-    """The fact as its chapter tells it."""
+    """Return the sentence by which a chapter tells a fact."""
     if fact.relation == lore.REEVE:
         form = lore.REEVE_STATEMENTS[fact.form]
     else:
         form = lore.RELATIONS[fact.relation].statements[fact.form]
-    told = form.format(s=fact.subject, v=fact.value, d=fact.date)
-    return told[0].upper() + told[1:]
+    sentence = form.format(s=fact.subject, v=fact.value, d=fact.date)
+    return sentence[0].upper() + sentence[1:]
 
 
 def render_chapter(chapter: Chapter) -> str:
-    told = [lore.OPENINGS[chapter.opening], *map(render_sentence, chapter.facts)]
-    paragraphs = [" ".join(told[i : i + _SENTENCES]) for i in range(0, len(told), _SENTENCES)]
+    sentences = [lore.OPENINGS[chapter.opening], *map(render_sentence, chapter.facts)]
+    paragraphs = [
+        " ".join(sentences[i : i + _SENTENCES_PER_PARAGRAPH])
+        for i in range(0, len(sentences), _SENTENCES_PER_PARAGRAPH)
+    ]
     return "\n\n".join([f"Chapter {chapter.number}. The year {chapter.year}.", *paragraphs])
 
 
@@ -83,14 +89,14 @@ def render_text(chronicle: Chronicle) -> str:
 
 
 def render_chapters(chronicle: Chronicle) -> list[str]:
-    """The text of each chapter, of chapter 1 first."""
+    """Return the text of each chapter, in order."""
     return [render_chapter(chapter) for chapter in chronicle.chapters]
 
 
-def _cut_to(chapter: Chapter, left: int, count: Callable[[str], int]) -> tuple[Chapter, int]:
-    """The chapter without the last facts that do not fit in `left`, and its size."""
+def _shorten(chapter: Chapter, max_size: int, count: Callable[[str], int]) -> tuple[Chapter, int]:
+    """Return the chapter without the last facts that exceed `max_size`, and its size."""
     while True:
-        size = count(f"\n\n{render_chapter(chapter)}")  # as it stands in the whole
-        if size <= left or not chapter.facts:
+        size = count(f"\n\n{render_chapter(chapter)}")  # as in the whole text
+        if size <= max_size or not chapter.facts:
             return chapter, size
         chapter = replace(chapter, facts=chapter.facts[:-1])

@@ -1,9 +1,9 @@
-"""Lore: the words a chronicle is made of, its names and what can be said and asked of them.
+"""Lore: the words a chronicle is made of: its names, statements and questions.
 
-A relation is told of a person, a place or an event by a few statements and asked for by a few
-questions. Its value may be a person or a place again; then `phrase` names the value by the
-subject ("the teacher of …"), and questions chain. Data written for this project. What the tests
-hold the tables to: a reader that knows these forms and the text alone finds each answer, and none
+A relation of a person, a place or an event has a few statements that tell it and a few questions
+that ask for it. Its value may be a person or a place again; then `phrase` names the value by the
+subject ("the teacher of …"), and questions can be chained. The data were written for this project.
+Tests check that a reader who knows only these forms and the text finds each answer, and finds none
 where there is none.
 """
 
@@ -16,19 +16,19 @@ PERSON, PLACE, EVENT = "person", "place", "event"
 
 @dataclass(frozen=True, slots=True)
 class ChronicleRelation:
-    """What may be said of a subject once: {s} is the subject, {v} the value."""
+    """A fact that a subject can have once: {s} stands for the subject, {v} for the value."""
 
     id: str
     subject: str
-    """PERSON, PLACE or EVENT."""
+    """Kind of the subject: PERSON, PLACE or EVENT."""
     statements: tuple[str, ...]
     questions: tuple[str, ...]
     value: str = ""
-    """PERSON or PLACE where the value is one."""
+    """Kind of the value: PERSON, PLACE, or empty for anything else."""
     phrase: str = ""
-    """The value by its subject, where it is a person or a place."""
+    """Name of the value by its subject, where it is a person or a place."""
     reverse: str = ""
-    """Asks for the subject, where no two subjects have one value."""
+    """Question that asks for the subject, where no two subjects share a value."""
 
 
 _RELATIONS = (

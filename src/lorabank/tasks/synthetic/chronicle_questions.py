@@ -1,10 +1,10 @@
 """Questions about a chronicle, each with its exact answer and the chapters that prove it.
 
-Four kinds. `single`: one sentence has the answer. `multi`: two or three facts in a chain, from two
-chapters at least ("the trade of the teacher of the leader of …"). `temporal`: which of two events
-came first, the years between them, who ruled a town in a year, and after whom. `unanswerable`: what
-is never told of someone or something the chronicle knows, alone or at the end of a chain, and
-questions about people and events that are not in it.
+There are four kinds. `single`: one sentence has the answer. `multi`: a chain of two or three facts
+from two chapters at least ("the trade of the teacher of the leader of …"). `temporal`: which of two
+events came first, the years between them, who ruled a town in a year, and after whom.
+`unanswerable`: facts that the chronicle never tells about someone or something in it, alone or at
+the end of a chain, and questions about people and events that are not in it.
 """
 
 import random
@@ -23,37 +23,37 @@ SINGLE, MULTI, TEMPORAL, UNANSWERABLE = "single", "multi", "temporal", "unanswer
 KINDS = (SINGLE, MULTI, TEMPORAL, UNANSWERABLE)
 NOT_STATED = "The chronicle does not say."
 
-_STRANGERS = 0.25  # for each person named
+_STRANGERS = 0.25  # invented people to ask about, for each person in the chronicle
 
 
 @dataclass(frozen=True, slots=True)
 class ChronicleQuestion:
-    """One thing to ask, and what is known about it."""
+    """A question about a chronicle, with its answer and the proof."""
 
     kind: str
     text: str
     answer: str | None
-    """None if the chronicle does not say."""
+    """Answer, or None if the chronicle does not state it."""
     chapters: tuple[int, ...] = ()
-    """Which chapters the evidence is in, in the order of `evidence`; one may stand twice."""
+    """Numbers of the chapters with the sentences of `evidence`, in that order, repeats included."""
     evidence: tuple[str, ...] = ()
-    """The sentences the answer follows from."""
+    """Sentences that the answer follows from."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What a chronicle says, to look up."""
+class _Index:
+    """An index of the facts that a chronicle tells."""
 
     chapter: dict[ChronicleFact, int]
-    of: dict[str, dict[str, ChronicleFact]]
-    """Subject -> relation -> fact."""
+    facts: dict[str, dict[str, ChronicleFact]]
+    """Fact by subject and relation."""
     reeves: dict[str, list[ChronicleFact]]
-    """Seat -> who became its reeve, the first first."""
-    named: dict[str, str]
-    """Everyone and everything -> PERSON, PLACE or EVENT."""
+    """Facts of who became reeve, by town, in the order of their dates."""
+    kinds: dict[str, str]
+    """Kind of each name that occurs: PERSON, PLACE or EVENT."""
     years: range
 
-    def question(
+    def make_question(
         self, kind: str, text: str, answer: str, facts: Sequence[ChronicleFact]
     ) -> ChronicleQuestion:
         chapters = tuple(self.chapter[fact] for fact in facts)
@@ -63,166 +63,173 @@ class _Told:
 def draw_questions(
     chronicle: Chronicle, kind: str, n_questions: int | None = None, *, seed: int
 ) -> list[ChronicleQuestion]:
-    """Questions of one kind, none twice; all there are if no number is given.
+    """Draw questions of one kind without repeats; all there are if no number is given.
 
-    Fewer are the first of more with the same seed.
+    A smaller number of questions is the beginning of a larger one with the same seed.
 
     Raises:
-        UsageError: no such kind, or the chronicle has not that many questions of it.
+        UsageError: there is no such kind, or the chronicle has fewer questions of it.
     """
     if kind not in KINDS:
         raise UsageError(f"kind of question must be {', '.join(KINDS)}, got {kind!r}")
     rng = random.Random(f"{kind}/{seed}")
-    told = _look_up(chronicle)
+    index = _build_index(chronicle)
     if kind == UNANSWERABLE:
-        found = _unanswerable(told, rng)  # has its own order, a mix
+        questions = _draw_unanswerable(index, rng)  # in an order of its own, a mix
     else:
-        found = list({SINGLE: _single, MULTI: _multi, TEMPORAL: _temporal}[kind](told, rng))
-        rng.shuffle(found)
-    if n_questions is not None and not 0 <= n_questions <= len(found):
+        draw = {SINGLE: _draw_single, MULTI: _draw_multi, TEMPORAL: _draw_temporal}[kind]
+        questions = list(draw(index, rng))
+        rng.shuffle(questions)
+    if n_questions is not None and not 0 <= n_questions <= len(questions):
         raise UsageError(
-            f"number of {kind} questions about this chronicle must be 0..{len(found):,}, got "
-            f"{n_questions:,}; a longer one has more"
+            f"number of {kind} questions about this chronicle must be 0..{len(questions):,}, "
+            f"got {n_questions:,}; a longer one has more"
         )
-    return found[:n_questions]
+    return questions[:n_questions]
 
 
 def to_examples(questions: Sequence[ChronicleQuestion]) -> list[Example]:
-    """To train on or probe with; what is not said is answered so."""
+    """Return examples to train on or to ask; an unanswerable question has the answer NOT_STATED."""
     return [
-        from_pair(one.text, NOT_STATED if one.answer is None else one.answer) for one in questions
+        from_pair(question.text, NOT_STATED if question.answer is None else question.answer)
+        for question in questions
     ]
 
 
-def _look_up(chronicle: Chronicle) -> _Told:
+def _build_index(chronicle: Chronicle) -> _Index:
     first, last = chronicle.chapters[0], chronicle.chapters[-1]
-    told = _Told({}, {}, {}, {}, range(first.year, last.year + 1))
+    index = _Index({}, {}, {}, {}, range(first.year, last.year + 1))
     for chapter in chronicle.chapters:
         for fact in chapter.facts:
-            told.chapter[fact] = chapter.number
+            index.chapter[fact] = chapter.number
             if fact.relation == REEVE:
-                told.reeves.setdefault(fact.subject, []).append(fact)
-                told.named.update({fact.subject: lore.PLACE, fact.value: lore.PERSON})
+                index.reeves.setdefault(fact.subject, []).append(fact)
+                index.kinds.update({fact.subject: lore.PLACE, fact.value: lore.PERSON})
                 continue
             relation = RELATIONS[fact.relation]
-            told.of.setdefault(fact.subject, {})[fact.relation] = fact
-            told.named[fact.subject] = relation.subject
+            index.facts.setdefault(fact.subject, {})[fact.relation] = fact
+            index.kinds[fact.subject] = relation.subject
             if relation.value:
-                told.named[fact.value] = relation.value
-    return told
+                index.kinds[fact.value] = relation.value
+    return index
 
 
-def _single(told: _Told, rng: random.Random) -> Iterator[ChronicleQuestion]:
-    for fact in _facts(told):
+def _draw_single(index: _Index, rng: random.Random) -> Iterator[ChronicleQuestion]:
+    for fact in _facts(index):
         relation = RELATIONS[fact.relation]
-        yield told.question(SINGLE, _wording(relation, fact.subject, rng), fact.value, [fact])
+        yield index.make_question(
+            SINGLE, _draw_wording(relation, fact.subject, rng), fact.value, [fact]
+        )
         if relation.reverse:
-            yield told.question(SINGLE, relation.reverse.format(v=fact.value), fact.subject, [fact])
+            yield index.make_question(
+                SINGLE, relation.reverse.format(v=fact.value), fact.subject, [fact]
+            )
 
 
-def _multi(told: _Told, rng: random.Random) -> Iterator[ChronicleQuestion]:
-    for facts in _chains(told):
-        for last in told.of.get(facts[-1].value, {}).values():
-            text = _wording(RELATIONS[last.relation], _described(facts), rng)
+def _draw_multi(index: _Index, rng: random.Random) -> Iterator[ChronicleQuestion]:
+    for facts in _chains(index):
+        for last in index.facts.get(facts[-1].value, {}).values():
+            text = _draw_wording(RELATIONS[last.relation], _describe(facts), rng)
             path = [*facts, last]
-            if last.value not in text and len({told.chapter[fact] for fact in path}) > 1:
-                yield told.question(MULTI, text, last.value, path)
+            if last.value not in text and len({index.chapter[fact] for fact in path}) > 1:
+                yield index.make_question(MULTI, text, last.value, path)
 
 
-def _temporal(told: _Told, rng: random.Random) -> Iterator[ChronicleQuestion]:
-    for one, other in _pairs(told, rng):
-        text = f"Which came first, {one.subject} or {other.subject}?"
-        first = min((one, other), key=_date)
-        yield told.question(TEMPORAL, text, first.subject, [one, other])
-    for one, other in _pairs(told, rng):
-        first, last = sorted((one, other), key=_date)
+def _draw_temporal(index: _Index, rng: random.Random) -> Iterator[ChronicleQuestion]:
+    for pair in _draw_event_pairs(index, rng):
+        text = f"Which came first, {pair[0].subject} or {pair[1].subject}?"
+        first = min(pair, key=_date)
+        yield index.make_question(TEMPORAL, text, first.subject, pair)
+    for pair in _draw_event_pairs(index, rng):
+        first, last = sorted(pair, key=_date)
         text = f"How many years after {first.subject} came {last.subject}?"
-        yield told.question(
+        yield index.make_question(
             TEMPORAL, text, str(_date(last).year - _date(first).year), [first, last]
         )
-    for seat, reeves in told.reeves.items():
-        for one, other in pairwise(reeves):
-            text = f"Who became reeve of {seat} next after {one.value}?"
-            yield told.question(TEMPORAL, text, other.value, [one, other])
-            if years := range(_date(one).year + 1, _date(other).year):
-                text = f"Who was reeve of {seat} in the year {rng.choice(years)}?"
-                yield told.question(TEMPORAL, text, one.value, [one, other])
+    for town, reeves in index.reeves.items():
+        for reeve, successor in pairwise(reeves):
+            text = f"Who became reeve of {town} next after {reeve.value}?"
+            yield index.make_question(TEMPORAL, text, successor.value, [reeve, successor])
+            if years := range(_date(reeve).year + 1, _date(successor).year):
+                text = f"Who was reeve of {town} in the year {rng.choice(years)}?"
+                yield index.make_question(TEMPORAL, text, reeve.value, [reeve, successor])
 
 
-def _unanswerable(told: _Told, rng: random.Random) -> list[ChronicleQuestion]:
-    """A mix, one of each sort in turn while there are any."""
-    sorts = [
-        list(sort(told, rng)) for sort in (_untold, _broken, _no_event, _no_stranger, _no_reeve)
-    ]
-    for texts in sorts:
+def _draw_unanswerable(index: _Index, rng: random.Random) -> list[ChronicleQuestion]:
+    """Draw questions of five sorts in turn, as long as there are any."""
+    sorts = (_ask_untold, _ask_broken_chains, _ask_no_events, _ask_strangers, _ask_no_reeves)
+    texts_of_sorts = [list(ask(index, rng)) for ask in sorts]
+    for texts in texts_of_sorts:
         rng.shuffle(texts)
-    mixed = chain.from_iterable(zip_longest(*sorts))
+    mixed = chain.from_iterable(zip_longest(*texts_of_sorts))
     return [ChronicleQuestion(UNANSWERABLE, text, None) for text in mixed if text is not None]
 
 
-def _untold(told: _Told, rng: random.Random) -> Iterator[str]:
-    for name in told.named:
-        for relation in _missing(told, name):
-            yield _wording(relation, name, rng)
+def _ask_untold(index: _Index, rng: random.Random) -> Iterator[str]:
+    for name in index.kinds:
+        for relation in _missing_relations(index, name):
+            yield _draw_wording(relation, name, rng)
 
 
-def _broken(told: _Told, rng: random.Random) -> Iterator[str]:
-    """Chains whose last fact is missing."""
-    for facts in _chains(told):
-        for relation in _missing(told, facts[-1].value):
-            yield _wording(relation, _described(facts), rng)
+def _ask_broken_chains(index: _Index, rng: random.Random) -> Iterator[str]:
+    """Yield chains whose last fact is missing."""
+    for facts in _chains(index):
+        for relation in _missing_relations(index, facts[-1].value):
+            yield _draw_wording(relation, _describe(facts), rng)
 
 
-def _no_event(told: _Told, rng: random.Random) -> Iterator[str]:
-    known = _named(told, lore.EVENT)
-    for place in _named(told, lore.PLACE):
+def _ask_no_events(index: _Index, rng: random.Random) -> Iterator[str]:
+    known = _names_of(index, lore.EVENT)
+    for place in _names_of(index, lore.PLACE):
         events = [f"the {noun} of {place}" for noun in lore.EVENTS]
-        if others := [event for event in events if event not in told.named]:
+        if others := [event for event in events if event not in index.kinds]:
             event = rng.choice(others)
-            yield _wording(rng.choice(_relations_of(lore.EVENT)), event, rng)
+            yield _draw_wording(rng.choice(_relations_of(lore.EVENT)), event, rng)
             if known:
                 yield f"How many years after {rng.choice(known)} came {event}?"
 
 
-def _no_stranger(told: _Told, rng: random.Random) -> Iterator[str]:
-    n_strangers = 1 + int(len(_named(told, lore.PERSON)) * _STRANGERS)
+def _ask_strangers(index: _Index, rng: random.Random) -> Iterator[str]:
+    n_strangers = 1 + int(len(_names_of(index, lore.PERSON)) * _STRANGERS)
     strangers = dict.fromkeys(draw_name(rng) for _ in range(n_strangers))
     for name in strangers:
-        if name not in told.named:
-            yield _wording(rng.choice(_relations_of(lore.PERSON)), name, rng)
+        if name not in index.kinds:
+            yield _draw_wording(rng.choice(_relations_of(lore.PERSON)), name, rng)
 
 
-def _no_reeve(told: _Told, rng: random.Random) -> Iterator[str]:
-    for place in _named(told, lore.PLACE):
-        if place not in told.reeves:
-            yield f"Who was reeve of {place} in the year {rng.choice(told.years)}?"
+def _ask_no_reeves(index: _Index, rng: random.Random) -> Iterator[str]:
+    for place in _names_of(index, lore.PLACE):
+        if place not in index.reeves:
+            yield f"Who was reeve of {place} in the year {rng.choice(index.years)}?"
 
 
-def _facts(told: _Told) -> Iterator[ChronicleFact]:
-    return (fact for facts in told.of.values() for fact in facts.values())
+def _facts(index: _Index) -> Iterator[ChronicleFact]:
+    return (fact for facts in index.facts.values() for fact in facts.values())
 
 
-def _chains(told: _Told) -> Iterator[list[ChronicleFact]]:
-    """One fact or more, each on the value of the one before, the last value a person or place."""
-    for fact in _facts(told):
+def _chains(index: _Index) -> Iterator[list[ChronicleFact]]:
+    """Yield chains of facts, each about the previous one's value; values are people or places."""
+    for fact in _facts(index):
         if RELATIONS[fact.relation].value:
             yield [fact]
-            for then in told.of.get(fact.value, {}).values():
-                if RELATIONS[then.relation].value:
-                    yield [fact, then]  # and the last fact: three at most
+            for second in index.facts.get(fact.value, {}).values():
+                if RELATIONS[second.relation].value:
+                    yield [fact, second]  # a question adds a last fact: three at most
 
 
-def _described(facts: Sequence[ChronicleFact]) -> str:
-    """The value at the end of a chain, by the subject at its beginning."""
+def _describe(facts: Sequence[ChronicleFact]) -> str:
+    """Return the name of a chain's last value by its first subject."""
     name = facts[0].subject
     for fact in facts:
         name = RELATIONS[fact.relation].phrase.format(s=name)
     return name
 
 
-def _pairs(told: _Told, rng: random.Random) -> Iterator[tuple[ChronicleFact, ChronicleFact]]:
-    """Beginnings of events, each with another of another year; no two twice."""
-    dates = [fact for fact in _facts(told) if fact.relation == "date"]
+def _draw_event_pairs(
+    index: _Index, rng: random.Random
+) -> Iterator[tuple[ChronicleFact, ChronicleFact]]:
+    """Return pairs of events' first days; they lie in different years, and no pair repeats."""
+    dates = [fact for fact in _facts(index) if fact.relation == "date"]
     rng.shuffle(dates)
     return pairwise(dates)
 
@@ -232,18 +239,19 @@ def _date(fact: ChronicleFact) -> Date:
     return fact.date
 
 
-def _named(told: _Told, kind: str) -> list[str]:
-    return [name for name, its_kind in told.named.items() if its_kind == kind]
+def _names_of(index: _Index, kind: str) -> list[str]:
+    return [name for name, kind_of_name in index.kinds.items() if kind_of_name == kind]
 
 
 def _relations_of(kind: str) -> list[ChronicleRelation]:
     return [relation for relation in RELATIONS.values() if relation.subject == kind]
 
 
-def _missing(told: _Told, name: str) -> list[ChronicleRelation]:
-    known = told.of.get(name, {})
-    return [one for one in _relations_of(told.named[name]) if one.id not in known]
+def _missing_relations(index: _Index, name: str) -> list[ChronicleRelation]:
+    known = index.facts.get(name, {})
+    relations = _relations_of(index.kinds[name])
+    return [relation for relation in relations if relation.id not in known]
 
 
-def _wording(relation: ChronicleRelation, subject: str, rng: random.Random) -> str:
+def _draw_wording(relation: ChronicleRelation, subject: str, rng: random.Random) -> str:
     return rng.choice(relation.questions).format(s=subject)

@@ -1,8 +1,8 @@
-"""The world of a chronicle, drawn year by year: who and what there is, and what is told of it.
+"""The world of a chronicle, drawn year by year: its people, towns and events, and their facts.
 
-A chapter brings two people, now and then a town, and one event; one thing is told of each at once.
-What else there is to tell waits, and each chapter tells some of what has waited. So the facts of a
-person lie scattered over many chapters, and some are never told. Names, rivers, keepsakes and
+A chapter introduces two people, one event and, in every other chapter, a town, each with one fact.
+Their other facts wait, and each later chapter tells some of those that wait. So the facts about a
+person are scattered over many chapters, and some are never told. Names, rivers, keepsakes and
 events are drawn once: no two people, towns or events share what identifies them.
 """
 
@@ -16,11 +16,11 @@ from lorabank.tasks.synthetic import chronicle_lore as lore
 
 FIRST_YEAR = 301
 
-_FIRST_TOWNS = 4  # in chapter 1; after that one in every other chapter
-_PEOPLE = 2  # new in each chapter
-_TOLD_LATER = 8  # facts on those of earlier chapters, in each
-_KEPT = 0.8  # share of its relations that a person, town or event has a fact of
-_RECENT = 30  # people, of about 15 years: who is still there to teach, lead and rule
+_FIRST_TOWNS = 4  # in chapter 1; later chapters introduce one town in two
+_PEOPLE = 2  # introduced in each chapter
+_TOLD_LATER = 8  # facts of each chapter about people and things from earlier ones
+_FACT_SHARE = 0.8  # share of its relations that a person, town or event has a fact of
+_RECENT = 30  # people of about 15 years, who are alive to teach, lead and rule
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,20 +37,20 @@ class Date:
 
 @dataclass(frozen=True, slots=True)
 class ChronicleFact:
-    """One sentence: of each subject a relation is told once, except who became reeve of a town."""
+    """A fact, told in one sentence. Only a town's reeve is told more than once of a subject."""
 
     subject: str
     relation: str
     value: str
     form: int
-    """Which of the relation's statements tells it."""
+    """Index of the relation's statement that tells it."""
     date: Date | None = None
-    """Of an event's beginning and of a reeve's."""
+    """Date when an event or a reeve's rule began; None for other facts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """One year of the chronicle."""
+    """A chapter of a chronicle, which is one year."""
 
     number: int  # from 1
     opening: int
@@ -58,37 +58,38 @@ class Chapter:
 
     @property
     def year(self) -> int:
+        """Return the year that the chapter tells of."""
         return FIRST_YEAR - 1 + self.number
 
 
 def draw_name(rng: random.Random) -> str:
-    """A person's name: two words of two syllables."""
+    """Draw a person's name: two words of two syllables."""
     return " ".join("".join(rng.sample(lore.SYLLABLES, k=2)).title() for _ in range(2))
 
 
 @dataclass(slots=True)
 class _World:
-    """Who and what there is so far, and what has not been told of them."""
+    """The people, places and events so far, and the facts that wait to be told."""
 
     rng: random.Random
     keepsakes: list[str]
-    people: list[tuple[str, int]] = field(default_factory=list)  # name, year of birth
+    people: list[tuple[str, int]] = field(default_factory=list)  # (name, year of birth)
     places: list[str] = field(default_factory=list)
-    reeves: dict[str, set[str]] = field(default_factory=dict)  # of a seat, all so far
+    reeves: dict[str, set[str]] = field(default_factory=dict)  # all reeves so far, by town
     events: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
     untold: list[ChronicleFact] = field(default_factory=list)
 
 
-def chapters(rng: random.Random) -> Iterator[Chapter]:
-    """Chapters without end, as far as there are keepsakes: for more than MAX_LENGTH words."""
+def draw_chapters(rng: random.Random) -> Iterator[Chapter]:
+    """Yield chapters as long as there are keepsakes, which is for more than MAX_LENGTH words."""
     keepsakes = [" ".join(pair) for pair in product(lore.MADE_OF, lore.KEEPSAKES)]
     rng.shuffle(keepsakes)
     world, number = _World(rng, keepsakes), 0
     while True:
         if len(world.keepsakes) < _PEOPLE:
             raise UsageError(
-                f"{number:,} chapters are all a chronicle has words for, and `count` finds less in "
+                f"a chronicle has words for {number:,} chapters, and `count` returns less for "
                 "them than the length asked for; ask for a shorter one"
             )
         number += 1
@@ -101,10 +102,10 @@ def chapters(rng: random.Random) -> Iterator[Chapter]:
             _tell_first(world, _new_person(world, year), now, later)
         event = _new_event(world, year)
         now.append(event[0])  # the date: an event is known by it before anything else
-        later += _kept(rng, event[1:])
+        later += _draw_facts(rng, event[1:])
         now.append(_new_reeve(world, year))
         now += (_pop_any(world) for _ in range(min(_TOLD_LATER, len(world.untold))))
-        world.untold += later  # only now: no chapter tells two things of whom it brings
+        world.untold += later  # not earlier: a chapter tells one fact about each newcomer
         rng.shuffle(now)
         yield Chapter(number, rng.randrange(len(lore.OPENINGS)), tuple(now))
 
@@ -112,15 +113,16 @@ def chapters(rng: random.Random) -> Iterator[Chapter]:
 def _tell_first(
     world: _World, facts: list[ChronicleFact], now: list[ChronicleFact], later: list[ChronicleFact]
 ) -> None:
-    first, *rest = _kept(world.rng, facts) or facts
+    first, *others = _draw_facts(world.rng, facts) or facts
     now.append(first)
-    later += rest
+    later += others
 
 
-def _kept(rng: random.Random, facts: list[ChronicleFact]) -> list[ChronicleFact]:
-    kept = [fact for fact in facts if rng.random() < _KEPT]
-    rng.shuffle(kept)
-    return kept
+def _draw_facts(rng: random.Random, facts: list[ChronicleFact]) -> list[ChronicleFact]:
+    """Return some of a newcomer's facts, in random order."""
+    drawn = [fact for fact in facts if rng.random() < _FACT_SHARE]
+    rng.shuffle(drawn)
+    return drawn
 
 
 def _new_place(world: _World) -> list[ChronicleFact]:
@@ -149,7 +151,7 @@ def _new_person(world: _World, year: int) -> list[ChronicleFact]:
         _fact(rng, person, "keepsake", world.keepsakes.pop()),
         _fact(rng, person, "home", rng.choice(world.places)),
     ]
-    if older := [name for name, then in world.people[-_RECENT:] if then < born]:
+    if older := [name for name, year_born in world.people[-_RECENT:] if year_born < born]:
         facts.append(_fact(rng, person, "teacher", rng.choice(older)))
     world.people.append((person, born))
     return facts
@@ -170,13 +172,16 @@ def _new_event(world: _World, year: int) -> list[ChronicleFact]:
 
 
 def _new_reeve(world: _World, year: int) -> ChronicleFact:
-    """Someone who has not ruled that town before: else who came next would have two answers."""
+    """Draw a new reeve who has not ruled that town before.
+
+    With a reeve who ruled twice, the question who came next would have two answers.
+    """
     rng = world.rng
-    seat = rng.choice(list(world.reeves))
-    had = world.reeves[seat]
-    person = rng.choice([name for name, _ in world.people[-_RECENT:] if name not in had])
-    had.add(person)
-    return replace(_fact(rng, seat, lore.REEVE, person), date=_day(rng, year))
+    town = rng.choice(list(world.reeves))
+    former = world.reeves[town]
+    person = rng.choice([name for name, _ in world.people[-_RECENT:] if name not in former])
+    former.add(person)
+    return replace(_fact(rng, town, lore.REEVE, person), date=_day(rng, year))
 
 
 def _pop_any(world: _World) -> ChronicleFact:

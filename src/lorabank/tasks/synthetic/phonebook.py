@@ -1,9 +1,9 @@
-"""Phone book: random facts that no base model can know, so every hit was learned.
+"""Phone book: random facts that no base model can know, so a model that recalls one learned it.
 
-A fact pairs an invented name with a random number. `build` draws the book, `question` asks for a
-fact, `is_recalled` scores the reply. After the PhoneBook task of arXiv:2603.01097; unlike there,
-names are spelled from syllables, so a book can outgrow any list of real names. The published
-slices (CSV, column `text`) are read by `read_line`.
+An entry pairs an invented name with a random number. `build` draws the book, `render_question` asks
+for a number, `is_recalled` scores the reply. After the PhoneBook task of arXiv:2603.01097; unlike
+there, names are built from syllables, so a book can be longer than any list of real names.
+`read_line` reads the published slices (CSV, column `text`).
 """
 
 import math
@@ -27,17 +27,17 @@ _LINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PhonebookEntry:
-    """One line of the book. Texts are rendered from it, never parsed back into it."""
+    """An entry of the book. Texts are rendered from it, never parsed back into it."""
 
     name: str
     number: str  # "ddd-ddd-dddd"
 
 
 def build(size: int, *, seed: int) -> tuple[PhonebookEntry, ...]:
-    """Draw `size` facts, no name and no number twice.
+    """Draw `size` entries; no name and no number occurs twice.
 
     A smaller book is a prefix of a larger one with the same seed: the points of a capacity
-    curve share their facts and differ only in how many there are.
+    curve share their entries and differ only in how many there are.
 
     Raises:
         UsageError: `size` is not in 1..MAX_SIZE.
@@ -45,8 +45,8 @@ def build(size: int, *, seed: int) -> tuple[PhonebookEntry, ...]:
     if not 1 <= size <= MAX_SIZE:
         raise UsageError(f"phone book size must be 1..{MAX_SIZE:,}, got {size:,}")
     # One stream each: from a shared one, drawing more names would shift every number.
-    names = _distinct(size, _name, random.Random(f"name/{seed}"))
-    numbers = _distinct(size, _number, random.Random(f"number/{seed}"))
+    names = _draw_distinct(size, _draw_name, random.Random(f"name/{seed}"))
+    numbers = _draw_distinct(size, _draw_number, random.Random(f"number/{seed}"))
     return tuple(map(PhonebookEntry, names, numbers))
 
 
@@ -55,47 +55,49 @@ def render_question(fact: PhonebookEntry) -> str:
 
 
 def read_line(text: str) -> PhonebookEntry | None:
-    """The fact in one row of a published slice, or None if the row is something else."""
+    """Return the entry in a row of a published slice, or None if the row has another form."""
     match = _LINE.fullmatch(text.strip())
     return PhonebookEntry(match["name"], match["number"]) if match else None
 
 
 def entropy_bits(answer: str) -> float | None:
-    """Entropy of an answer that is a phone number, None of any other."""
+    """Return the entropy of an answer that is a phone number, or None for any other answer."""
     return BITS_PER_FACT if re.fullmatch(_NUMBER, answer.strip()) else None
 
 
 def is_recalled(answer: str, reply: str) -> bool:
-    """Whether `reply` holds the right digits and no others; words and spacing are ignored."""
+    """Return whether a reply has the right digits and no others, ignoring words and spacing."""
     return _digits(reply) == _digits(answer)
 
 
 def is_recalled_as_published(answer: str, reply: str) -> bool:
-    """The reference evaluator's verdict: the first ddd-ddd-dddd in the reply, else its first line.
+    """Return the reference evaluator's verdict on the first ddd-ddd-dddd, or else the first line.
 
-    More lenient than the exact match the paper's text speaks of: a right number counts whatever
-    follows it. Source: arXiv:2603.01097, released PhoneBook evaluator.
+    This is more lenient than the exact match that the paper describes: a right number counts
+    whatever follows it. Source: arXiv:2603.01097, released PhoneBook evaluator.
     """
-    found = re.search(_NUMBER, reply)
+    number = re.search(_NUMBER, reply)
     first_line = reply.strip().split("\n")[0].removeprefix("Answer:")
-    return _digits(found[0] if found else first_line) == _digits(answer)
+    return _digits(number[0] if number else first_line) == _digits(answer)
 
 
 def _digits(text: str) -> str:
     return re.sub(r"\D", "", text)
 
 
-def _name(rng: random.Random) -> str:
-    given, family = ("".join(rng.choices(_SYLLABLES, k=2)).title() for _ in range(2))
-    return f"{given} {family}"
+def _draw_name(rng: random.Random) -> str:
+    first, last = ("".join(rng.choices(_SYLLABLES, k=2)).title() for _ in range(2))
+    return f"{first} {last}"
 
 
-def _number(rng: random.Random) -> str:
+def _draw_number(rng: random.Random) -> str:
     digits = f"{rng.randrange(10**DIGITS):0{DIGITS}d}"
     return f"{digits[:3]}-{digits[3:6]}-{digits[6:]}"
 
 
-def _distinct(count: int, draw: Callable[[random.Random], str], rng: random.Random) -> list[str]:
+def _draw_distinct(
+    count: int, draw: Callable[[random.Random], str], rng: random.Random
+) -> list[str]:
     seen: dict[str, None] = {}  # a dict keeps the order of first draws, a set would not
     while len(seen) < count:
         seen[draw(rng)] = None

@@ -1,12 +1,12 @@
-"""Relations: true facts about well-known subjects, to be contradicted by `counterfact`.
+"""Relations: true facts about well-known subjects, which `counterfact` contradicts.
 
 A relation has a statement and two paraphrases of it, each a prefix that its value completes, and
-its facts as value -> subjects. Data written for this project; the ids are Wikidata's, as in
-CounterFact (arXiv:2202.05262). What the tests hold the tables to: a subject has one value per
-relation; a value has at least three subjects, so that two can be held back as neighbours; a
-value is one word and no part of the subject, so that the prompt does not give it away. What no
-test can see: no other value of the relation may be true of a subject as well (no country with
-two official languages, no poet who is a novelist too), since any may become its false target.
+its facts as value -> subjects. The data were written for this project; the ids are Wikidata's, as
+in CounterFact (arXiv:2202.05262). Tests check that a subject has one value per relation, that a
+value has at least three subjects, so that two can be held back as neighbours, and that a value is
+one word and no part of the subject, so that the prompt does not give it away. No test can check
+that no other value is true of a subject (no country with two official languages, no poet who is
+also a novelist): any other value may become the false target.
 """
 
 from dataclasses import dataclass
@@ -14,18 +14,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Statements of one kind, without and with their facts."""
+    """A kind of statement with its true facts."""
 
     id: str
-    """Wikidata's property, P17 for a country."""
+    """Property of Wikidata, such as P17 for a country."""
     statement: str
-    """A prefix with {} for the subject; a space and the value complete it."""
+    """Prefix with {} for the subject; a space and the value complete it."""
     paraphrases: tuple[str, str]
-    """The same in other words, completed likewise."""
+    """Prefixes with the same meaning in other words."""
     facts: dict[str, str]
-    """Value -> its subjects, between them a comma and a space; an article where one is needed."""
+    """Subjects of each value, separated by a comma and a space, with an article where needed."""
 
     def subjects(self, value: str) -> list[str]:
+        """Return the subjects that have a value."""
         return self.facts[value].split(", ")
 
 
