@@ -146,7 +146,7 @@ def test_length_out_of_range_raises(length: int):
 def test_counts_that_cannot_be_met_raise():
     with pytest.raises(UsageError, match="no sentence fits in a length of 500"):
         build(500, seed=0, count=lambda text: 100 * len(text))
-    with pytest.raises(UsageError, match="a chronicle has words for [0-9,]+ chapters"):
+    with pytest.raises(UsageError, match=r"a chronicle has words for [0-9,]+ chapters"):
         build(500, seed=0, count=lambda text: 0)
 
 
