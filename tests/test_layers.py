@@ -22,6 +22,7 @@ FLOORS = [
 ]
 FILES = sorted(SOURCE.rglob("*.py"))
 PEER = SOURCE / "bench" / "peer.py"  # plain PEFT, to measure ourselves against
+STUDY_KINDS = ("capacity", "modules", "texts", "documents")
 HEAVY = {"torch", "transformers", "peft"}
 
 
@@ -61,6 +62,14 @@ def test_only_the_engine_knows_transformers_and_peft(path: Path):
         assert not roots & {"transformers", "peft"}
     if room(path) in {"errors", "tasks", "store"}:
         assert "torch" not in roots
+
+
+@pytest.mark.parametrize("kind", STUDY_KINDS)
+def test_a_kind_of_study_knows_nothing_of_the_others(kind: str):
+    others = {f"lorabank.study.{other}" for other in STUDY_KINDS if other != kind}
+    for path in (SOURCE / "study" / kind).glob("*.py"):
+        rooms = {".".join(name.split(".")[:3]) for name in imports(path)}
+        assert not rooms & others, path
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))

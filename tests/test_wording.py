@@ -20,7 +20,6 @@ NOT_YET = (
     "report",
     "retrieval",
     "store",
-    "study",
     "synthesis",
 )
 FILES = [

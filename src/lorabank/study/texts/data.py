@@ -40,7 +40,7 @@ _SQUAD_FILES = {
 
 
 @dataclass(frozen=True, slots=True)
-class SourceText:
+class TextDocument:
     """One document: its text and the questions asked about it."""
 
     name: str
@@ -51,7 +51,7 @@ class SourceText:
     """Questions with answers that were published with it, to train on."""
 
 
-def read_texts(axes: TextsAxes) -> list[SourceText]:
+def read_texts(axes: TextsAxes) -> list[TextDocument]:
     """Return the documents of a cell.
 
     Raises:
@@ -66,7 +66,9 @@ def read_texts(axes: TextsAxes) -> list[SourceText]:
     return texts[: axes.documents]
 
 
-def make_examples(texts: Sequence[SourceText], axes: TextsAxes, base: Base) -> list[list[Example]]:
+def make_examples(
+    texts: Sequence[TextDocument], axes: TextsAxes, base: Base
+) -> list[list[Example]]:
     """Return the examples made of each document, in the formats of a cell.
 
     Raises:
@@ -85,7 +87,7 @@ def make_examples(texts: Sequence[SourceText], axes: TextsAxes, base: Base) -> l
 
 
 def _generators(
-    texts: Sequence[SourceText], axes: TextsAxes, base: Base
+    texts: Sequence[TextDocument], axes: TextsAxes, base: Base
 ) -> list[tuple[tuple[Format, ...], Generator]]:
     """Return which generator makes which formats."""
     formats, name = parse_formats(axes.formats), axes.generator
@@ -117,18 +119,18 @@ def _file(name: str) -> Path:
     return path if path.exists() else data_folder("") / name
 
 
-def _read_paperqa(n_texts: int) -> list[SourceText]:
+def _read_paperqa(n_texts: int) -> list[TextDocument]:
     return [
-        SourceText(f"paper-{paper.id}", paper.title, paper.introduction, paper.test, paper.train)
+        TextDocument(f"paper-{paper.id}", paper.title, paper.introduction, paper.test, paper.train)
         for paper in paperqa.read_papers(data_folder("paperqa"))[:n_texts]
     ]
 
 
-def _read_squad(n_texts: int) -> list[SourceText]:
+def _read_squad(n_texts: int) -> list[TextDocument]:
     """Return the first passages that texts were made of and that have enough questions."""
     passages = squad.read_passages(data_folder("squad") / "synthetic" / _SQUAD_ANY)
     return [
-        SourceText(f"{p.title}/{p.id}", p.title.replace("_", " "), p.text, asks)
+        TextDocument(f"{p.title}/{p.id}", p.title.replace("_", " "), p.text, asks)
         for p in passages
         if len(asks := _first_answers(p.questions)) >= _MIN_QUESTIONS
     ][:n_texts]
@@ -139,7 +141,7 @@ def _first_answers(questions: Sequence[Example]) -> tuple[Example, ...]:
     return tuple({q.question: q for q in reversed(questions)}.values())[::-1]
 
 
-def _draw_chronicles(n_texts: int) -> list[SourceText]:
+def _draw_chronicles(n_texts: int) -> list[TextDocument]:
     texts = []
     for seed in range(n_texts):
         story = chronicle.build(chronicle.MIN_LENGTH, seed=seed, count=_count_tokens)
@@ -148,7 +150,7 @@ def _draw_chronicles(n_texts: int) -> list[SourceText]:
         asks = tuple(examples[:_CHRONICLE_QUESTIONS])
         published = tuple(examples[_CHRONICLE_QUESTIONS:])
         name = f"Chronicle {seed + 1}"
-        texts.append(SourceText(name, name, chronicle.render_text(story), asks, published))
+        texts.append(TextDocument(name, name, chronicle.render_text(story), asks, published))
     return texts
 
 
@@ -157,7 +159,7 @@ def _count_tokens(text: str) -> int:
     return len(text) * 5 // 4
 
 
-_READERS: Mapping[str, Callable[[int], list[SourceText]]] = {
+_READERS: Mapping[str, Callable[[int], list[TextDocument]]] = {
     "paperqa": _read_paperqa,
     "squad": _read_squad,
     "chronicle": _draw_chronicles,

@@ -22,7 +22,7 @@ from lorabank.study.cells import CellClock, CellHashes, WrittenScores, code_hash
 from lorabank.study.plan import CellSpec
 from lorabank.study.texts.axes import TextsAxes
 from lorabank.study.texts.cells import TextsCell, TextsQuestions
-from lorabank.study.texts.data import SourceText
+from lorabank.study.texts.data import TextDocument
 from lorabank.tasks.control import draw_irrelevant_modules
 from lorabank.tasks.examples import Example
 from lorabank.tasks.scoring.text_metrics import rouge_l, token_f1
@@ -36,7 +36,7 @@ class TextQuestions:
     """The documents of a fleet and their questions, which all its cells ask."""
 
     base: Base
-    texts: tuple[SourceText, ...]
+    texts: tuple[TextDocument, ...]
     questions: QuestionSet
     documents: tuple[int, ...]
     """Index of each question's document, which is the slot of its adapter."""

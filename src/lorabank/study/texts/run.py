@@ -21,7 +21,7 @@ from lorabank.study.cells import CellClock
 from lorabank.study.plan import CellSpec, FleetRun
 from lorabank.study.texts.axes import EXPOSURES, TOKENS, TextsAxes
 from lorabank.study.texts.cells import TextsCell
-from lorabank.study.texts.data import SourceText, make_examples, read_texts
+from lorabank.study.texts.data import TextDocument, make_examples, read_texts
 from lorabank.study.texts.measure import TextQuestions, TrainedTexts, measure_cell
 from lorabank.tasks.examples import Example
 
@@ -52,7 +52,7 @@ def run_fleet(run: FleetRun[TextsAxes]) -> Iterator[TextsCell]:
 
 def plan_jobs(
     base: Base,
-    texts: Sequence[SourceText],
+    texts: Sequence[TextDocument],
     examples: Sequence[Sequence[Example]],
     cell: CellSpec[TextsAxes],
 ) -> list[Job]:
@@ -100,7 +100,7 @@ def settings_of(base: Base, axes: TextsAxes, examples: Sequence[Example]) -> Tra
 
 
 def _train(
-    run: FleetRun[TextsAxes], cell: CellSpec[TextsAxes], texts: Sequence[SourceText]
+    run: FleetRun[TextsAxes], cell: CellSpec[TextsAxes], texts: Sequence[TextDocument]
 ) -> TrainedTexts:
     examples = make_examples(texts, cell.axes, run.base)
     jobs = plan_jobs(run.base, texts, examples, cell)
