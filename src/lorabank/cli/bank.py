@@ -1,5 +1,6 @@
 """The bank's commands that need its base model: init, forget, import."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,29 +68,34 @@ def forget(
         print(f"written anew without it: {', '.join(proof.rewritten)}, {proof.kept_recall:.0%}")
 
 
-def import_(
-    folder: Annotated[Path, typer.Argument(help="A LoRA folder written by PEFT or by export.")],
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOptions:
+    """The options of `lorabank import`."""
+
+    folder: Annotated[Path, typer.Argument(help="A LoRA folder written by PEFT or by export.")]
     name: Annotated[
         str | None, typer.Argument(help="Name of the module; by default the folder's.")
-    ] = None,
-    bank: BankPath = DEFAULT_BANK,
+    ] = None
+    bank: BankPath = DEFAULT_BANK
     text: Annotated[
         Path | None, typer.Option(help="File with a passage the module is found by.")
-    ] = None,
+    ] = None
     replace: Annotated[
         bool, typer.Option("--replace", help="Add a version to a module that exists.")
-    ] = False,
-    device: Device = None,
-    json: Json = False,
-) -> None:
+    ] = False
+    device: Device = None
+    json: Json = False
+
+
+def import_(options: ImportOptions) -> None:
     """Take an adapter folder into the bank.
 
     Example: lorabank import out/facts facts
     """
-    texts = [passage(text)] if text is not None else []
-    with open_bank(bank, device) as memory:
-        version = memory.import_(folder, name, replace=replace, texts=texts)
-    if json:
+    texts = [passage(options.text)] if options.text is not None else []
+    with open_bank(options.bank, options.device) as bank:
+        version = bank.import_(options.folder, options.name, replace=options.replace, texts=texts)
+    if options.json:
         print_json({"module": version.module, "version": version.number})
     else:
         print(f"{version.module} version {version.number}")

@@ -193,7 +193,7 @@ def reply_line() -> "OnReply":
 
 def _print_estimate(estimate: "CostEstimate", *, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(estimate))
+        print_json({**asdict(estimate), "kept": estimate.cached})
         return
     print(
         f"{estimate.calls} calls, about {estimate.prompt_tokens:,} tokens in prompts and "
