@@ -13,8 +13,6 @@ NOT_YET = (
     "bank",
     "cli",
     "engine/adapters",
-    "engine/peft_backend",
-    "engine/training",
     "lora",
     "planning",
     "report",

@@ -383,7 +383,7 @@ def test_a_context_no_teacher_can_read_is_refused(tiny: Base, context: str, says
 @pytest.mark.parametrize(
     ("settings", "changes", "says"),
     [
-        (PAPER, {"objective": "distil"}, "go with recipe sound"),
+        (PAPER, {"objective": "distil"}, "need --recipe sound"),
         (PAPER, {"protect_share": 0.1}, "got recipe paper, variant lora"),
         (QUICK, {"objective": "distil", "variant": "dora", "activated": False}, "variant dora"),
         (QUICK, {"teacher_k": 0}, "teacher_k must be at least 1, got 0"),

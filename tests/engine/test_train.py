@@ -13,7 +13,7 @@ from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.jobs import Job, Progress
-from lorabank.engine.training.settings import PAPER, SOUND, settings_for
+from lorabank.engine.training.settings import PAPER, SOUND, TrainSettings, settings_for
 from lorabank.engine.training.train import train
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import from_pair
@@ -175,12 +175,18 @@ def test_batches_by_length_hold_everything_once_within_the_bound():
         ({"until_recall": 1.5}, "--until-recall must be above 0 and at most 1"),
         ({"batch_size": 0}, "--batch-size must be at least 1"),
         ({"alpha": -1.0}, "--alpha must be above 0"),
-        ({"schedule": "linear"}, "schedule must be settle, constant, cosine"),
+        ({"schedule": "linear"}, "schedule must be adaptive, constant, cosine"),
     ],
 )
 def test_settings_out_of_range(changes: dict[str, object], says: str):
     with pytest.raises(UsageError, match=says):
         settings_for(**{"recipe": "sound", **changes})  # type: ignore[arg-type]
+
+
+def test_the_former_name_of_a_schedule_is_read_as_the_present_one():
+    assert SOUND.schedule == "adaptive"
+    assert settings_for("sound", schedule="settle") == SOUND
+    assert TrainSettings(**{**SOUND.as_json(), "schedule": "settle"}).schedule == "adaptive"
 
 
 def test_alpha_follows_rank_and_a_stated_budget_is_spent():

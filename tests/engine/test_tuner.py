@@ -192,9 +192,9 @@ def test_divergence_leaves_the_last_good_state(tiny: Base):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"variant": "peft:xyz"}, r"peft:xyz is no tuner of PEFT .*; it has dora, lora, .*loha"),
+        ({"variant": "peft:xyz"}, r"peft:xyz is not a tuner of PEFT .*; choose from dora, .*loha"),
         ({"variant": "peft:lohaa"}, r"did you mean loha"),
-        ({"variant": "peft:poly"}, r"peft:poly is not trained here: it wants a task"),
+        ({"variant": "peft:poly"}, r"peft:poly is not supported, as it needs a task"),
         ({"variant": "dora", "r": 65}, r"--variant dora takes r 1\.\.32 .* got 65"),
     ],
 )

@@ -18,7 +18,7 @@ from lorabank.errors import UsageError
 from lorabank.tasks.examples import from_pair
 
 GIB = 1 << 30
-NEED = MemoryNeed(seat_bytes=GIB, done_bytes=GIB)
+NEED = MemoryNeed(slot_bytes=GIB, done_bytes=GIB)
 
 
 def planned(base: Base, *, n: int = 4, question: str = "What?", **changes: object) -> Job:
@@ -44,8 +44,8 @@ def test_width_is_what_was_asked_for_or_what_fits(
 @pytest.mark.parametrize(
     ("free", "requested", "says"),
     [
-        (10, 8, r"a fleet of 8 takes 9\.0 GiB, 10\.0 GiB is free.*--width 6 would fit"),
-        (2, None, r"not even one adapter fits: it takes 2\.0 GiB"),
+        (10, 8, r"--width 8 takes 9\.0 GiB, 10\.0 GiB is free.*--width 6 would fit"),
+        (2, None, r"no adapter fits: one takes 2\.0 GiB"),
         (10, 0, "--width must be at least 1, got 0"),
     ],
 )
@@ -55,17 +55,17 @@ def test_a_width_that_does_not_fit_is_refused(free: int, requested: int | None, 
 
 
 def test_more_rows_longer_rows_and_higher_ranks_need_more(tiny: Base):
-    def seat(job: Job, *, reuse: Reuse = REUSE_ALL, recompute: bool = False) -> int:
-        return measure_memory(tiny, [job], reuse=reuse, recompute=recompute).seat_bytes
+    def slot_bytes(job: Job, *, reuse: Reuse = REUSE_ALL, recompute: bool = False) -> int:
+        return measure_memory(tiny, [job], reuse=reuse, recompute=recompute).slot_bytes
 
-    small = seat(planned(tiny))
-    assert seat(planned(tiny, n=8)) > 1.5 * small
-    assert seat(planned(tiny, r=16)) > 1.1 * small
-    assert seat(planned(tiny, dropout=0.1)) > small
+    small = slot_bytes(planned(tiny))
+    assert slot_bytes(planned(tiny, n=8)) > 1.5 * small
+    assert slot_bytes(planned(tiny, r=16)) > 1.1 * small
+    assert slot_bytes(planned(tiny, dropout=0.1)) > small
     long = planned(tiny, question="Well, " * 20)
-    assert seat(long, reuse=Reuse(prompts=False)) > 2 * seat(long)
-    assert seat(planned(tiny, layers=(1,))) < small
-    assert seat(planned(tiny), recompute=True) < small
+    assert slot_bytes(long, reuse=Reuse(prompts=False)) > 2 * slot_bytes(long)
+    assert slot_bytes(planned(tiny, layers=(1,))) < small
+    assert slot_bytes(planned(tiny), recompute=True) < small
 
 
 def test_need_is_about_what_a_step_takes(tiny: Base):
@@ -76,7 +76,7 @@ def test_need_is_about_what_a_step_takes(tiny: Base):
         adapter = fleet.theta.nbytes
     need = measure_memory(tiny, [job], reuse=REUSE_ALL, recompute=False)
     assert need.done_bytes == adapter
-    rows = need.seat_bytes - 5 * adapter
+    rows = need.slot_bytes - 5 * adapter
     block = 4 * tokens * 64
     assert 2 * 8 * block < rows < 2 * 40 * block
 

@@ -1,9 +1,9 @@
-"""Other tuners: DoRA and whatever else PEFT puts around linear layers, one adapter at a time.
+"""Training through PEFT: DoRA and other tuners of linear layers, one adapter at a time.
 
-A fleet knows LoRA only. A job whose variant is `dora` or `peft:<name>` (peft:loha, peft:ia3, …)
-trains here instead, on the same batches, loss, schedule and stopping rule, with PEFT's layers in
-the base model for as long as it takes. Afterwards the base is what it was; what was learnt is a
-copy of the trained tensors, put on again by building the same tuner from the same seed.
+A fleet trains LoRA only. A job whose variant is `dora` or `peft:<name>` (peft:loha, peft:ia3, …)
+trains here instead, with PEFT's layers in the base model. Batches, loss, schedule and the rule for
+stopping are the same. Afterwards the base is as it was. The result is a copy of the trained
+tensors; to apply it, the same tuner is built again from the same seed.
 """
 
 import math
@@ -28,27 +28,27 @@ from lorabank.engine.training.train import TokenLosses, adapter_losses
 from lorabank.errors import UsageError
 
 State = dict[str, Tensor]
-"""The trained tensors, by their names in PEFT's model."""
+"""Trained tensors by their names in PEFT's model."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Tuned(Outcome):
-    """What came of a job that PEFT trained; `weights` is empty, it is no pair of A and B."""
+    """The outcome of a job that PEFT trained; `weights` is empty, as few tuners have A and B."""
 
     state: State
+    """Trained tensors."""
 
     @property
     def n_parameters(self) -> int:
+        """Number of trained weights."""
         return sum(tensor.numel() for tensor in self.state.values())
 
 
 def train_with_peft(
     base: Base, job: Job, *, on_step: Callable[[Progress], None] | None = None
 ) -> Tuned:
-    """Train one job in PEFT; the base is left as it was.
-
-    Ctrl-C ends it with the best state so far.
+    """Train a job in PEFT and leave the base as it was; Ctrl-C ends it with its best state.
 
     Raises:
         UsageError: the tuner does not fit the job's layers.
@@ -65,7 +65,7 @@ def train_with_peft(
 
 @contextmanager
 def applied(base: Base, tuned: Tuned) -> Iterator[Any]:
-    """The base with what was learnt around its layers, as PEFT's model."""
+    """Yield the base with the trained tuner around its layers, as PEFT's model."""
     with _built(base, tuned.job) as model, torch.no_grad():
         for name, parameter in model.named_parameters():
             if name in tuned.state:
@@ -74,7 +74,7 @@ def applied(base: Base, tuned: Tuned) -> Iterator[Any]:
 
 
 def save_tuned(folder: Path, base: Base, tuned: Tuned, *, record: dict[str, Any]) -> int:
-    """Write an adapter folder as PEFT does, and ours beside it; returns the bytes of its weights.
+    """Write an adapter folder as PEFT does, with our record; return the bytes of its weights.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written; nothing is left behind.
@@ -86,40 +86,42 @@ def save_tuned(folder: Path, base: Base, tuned: Tuned, *, record: dict[str, Any]
 
 
 class _Training:
-    """A job on its way, as a seat in a fleet is."""
+    """The training of a job: what the trainer and a slot are in a fleet."""
 
     def __init__(self, base: Base, job: Job, model: Any):
         self.base, self.job, self.model = base, job, model
         self.progress = Progress(job)
-        self.live = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        if not self.live:
-            raise UsageError(f"--variant {job.settings.variant} trains nothing on these layers")
+        self.trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        if not self.trainable:
+            raise UsageError(
+                f"--variant {job.settings.variant} has no trainable weights on these layers"
+            )
         decay = job.settings.weight_decay
-        self.optimiser = torch.optim.AdamW(self.live.values(), weight_decay=decay)
+        self.optimiser = torch.optim.AdamW(self.trainable.values(), weight_decay=decay)
         self.best: State = {}
         self.best_recall = -1.0
 
     def run(self, on_step: Callable[[Progress], None]) -> str:
-        """Step until the job is done; why it stopped."""
+        """Step until the job is done; return why it stopped."""
         progress, goal = self.progress, self.job.settings.until_recall
         while True:
-            closed = self._step()
-            if closed is None:
+            ends_epoch = self._step()
+            if ends_epoch is None:
                 return "diverged"
             on_step(progress)
-            if (closed or progress.is_spent) and progress.may_be_recalled:
-                recall = self._judge()
+            if (ends_epoch or progress.is_spent) and progress.may_be_recalled:
+                recall = self._verify_recall()
                 if goal is not None and recall >= goal:
                     return "recalled"
-            elif closed and self.best_recall < 0:
-                self.best = _copy(self.live)  # sound so far, should it diverge
+            elif ends_epoch and self.best_recall < 0:
+                self.best = _copy(self.trainable)  # finite so far, in case it diverges
             if progress.is_spent:
                 return "budget"
 
     def outcome(self, stopped: str) -> Tuned:
-        """The better of the best state and, if it is sound, the last."""
+        """Return the outcome with the better of the best state and, if it is finite, the last."""
         if stopped in ("budget", "interrupted"):
-            self._judge(last=True)
+            self._verify_recall(is_last=True)
         progress = self.progress
         return Tuned(
             job=self.job,
@@ -130,14 +132,14 @@ class _Training:
             exposures=progress.exposures,
             trained_tokens=progress.tokens,
             curve=tuple(progress.curve),
-            state=self.best or _copy(self.live),
+            state=self.best or _copy(self.trainable),
         )
 
     def _step(self) -> bool | None:
-        """One batch; whether it closed an epoch, None where loss or gradient is not a number."""
+        """Train on a batch; return whether it ended an epoch, None if a number is not finite."""
         s, progress = self.job.settings, self.progress
-        lessons = [self.job.dataset.examples[i] for i in progress.next_batch()]
-        batch = training_batch(lessons, device=self.base.device)
+        examples = [self.job.dataset.examples[i] for i in progress.next_batch()]
+        batch = training_batch(examples, device=self.base.device)
         set_training(self.model, True)
         logits = self.base.logits_at(
             batch.rows, batch.columns, input_ids=batch.input_ids, use_cache=False
@@ -150,38 +152,38 @@ class _Training:
             return None
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.live.values(), s.clip or math.inf)
+        norm = torch.nn.utils.clip_grad_norm_(self.trainable.values(), s.clip or math.inf)
         if not math.isfinite(norm.item()):
             return None
         for group in self.optimiser.param_groups:
             group["lr"] = progress.lr()
         self.optimiser.step()
         return progress.record(
-            examples=len(lessons),
-            tokens=sum(len(lesson.token_ids) for lesson in lessons),
-            hits=int(tokens.is_right(len(lessons)).sum()),
+            examples=len(examples),
+            tokens=sum(len(example.token_ids) for example in examples),
+            hits=int(tokens.is_right(len(examples)).sum()),
             loss=loss.item(),
         )
 
-    def _judge(self, *, last: bool = False) -> float:
-        """Recall as it is now, verified; keeps the state if it is the best (or as good, `last`)."""
+    def _verify_recall(self, *, is_last: bool = False) -> float:
+        """Return recall now, and copy the state if it is the best, or the last and as good."""
         set_training(self.model, False)
         recall = recall_share(read_answers(self.base, self.job.dataset.prompts))
-        if recall > self.best_recall or (last and recall == self.best_recall):
-            self.best_recall, self.best = recall, _copy(self.live)
+        if recall > self.best_recall or (is_last and recall == self.best_recall):
+            self.best_recall, self.best = recall, _copy(self.trainable)
         return recall
 
 
 def _built(base: Base, job: Job) -> AbstractContextManager[Any]:
-    """The base with a job's tuner as it starts: the same each time, projections included."""
+    """Build a job's tuner as it starts; it is the same each time, random projections included."""
     config = peft_config(base, job.paths, job.settings)
 
     def build() -> Any:
         with _seeded(base, job.settings.seed):
             return peft.get_peft_model(base.model, config)
 
-    says = f"--variant {job.settings.variant} does not fit these layers"
-    return wrapped(base, build, says, UsageError)
+    problem = f"--variant {job.settings.variant} does not fit these layers"
+    return wrapped(base, build, problem, UsageError)
 
 
 @contextmanager
@@ -191,5 +193,5 @@ def _seeded(base: Base, seed: int) -> Iterator[None]:
         yield
 
 
-def _copy(live: Mapping[str, Tensor]) -> State:
-    return {name: tensor.detach().clone() for name, tensor in live.items()}
+def _copy(parameters: Mapping[str, Tensor]) -> State:
+    return {name: tensor.detach().clone() for name, tensor in parameters.items()}

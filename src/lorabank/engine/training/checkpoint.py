@@ -36,7 +36,7 @@ State = tuple[dict[str, Any], dict[str, Tensor]]
 
 @dataclass(frozen=True, slots=True)
 class CheckpointSettings:
-    """Where and how often a run is saved."""
+    """The folder of a checkpoint and how often it is saved."""
 
     folder: Path
     """Folder of the checkpoint; made if it is missing."""

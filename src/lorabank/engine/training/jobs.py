@@ -1,7 +1,8 @@
-"""One adapter's training from its own point of view: what comes next, how far along it is.
+"""Jobs, their progress and their outcomes: one adapter's training, apart from its fleet.
 
-A job draws its batches, counts its exposures and decides when it is done. Nothing here depends
-on which other jobs share the fleet, so a job does the same thing alone and in company.
+A job's progress draws its batches, counts its exposures, gives its learning rate and decides when
+it is done. Nothing here depends on which other jobs share the fleet, so a job does the same alone
+and in company.
 """
 
 import math
@@ -22,22 +23,22 @@ from lorabank.lora import objectives, variants
 from lorabank.lora.objectives import Objective
 from lorabank.lora.shapes import layer_of
 
-_FLOOR = 0.1  # of the peak rate: what `settle` never goes below
+_LOWEST_RATE = 0.1  # of the peak rate, under `adaptive`
 _BETTER = 0.995  # of the lowest loss so far: what counts as progress under `plateau`
-_PATIENCE = 10  # epochs without it before the rate is halved
-_HALVINGS = 4  # the next stand-still is the end
-_LEARNT = 0.01  # nats per token: nothing left to learn
+_PATIENCE = 10  # epochs without progress before the rate is halved
+_HALVINGS = 4  # the next stand-still ends the job
+_LEARNED_NATS = 0.01  # per token: nothing left to learn
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An adapter to be written."""
+    """An adapter to be trained: its data, settings and layers."""
 
     name: str
     dataset: EncodedDataset
     settings: TrainSettings
     paths: tuple[str, ...]
-    """Linear layers it adapts."""
+    """Paths of the linear layers it adapts."""
 
     @property
     def objective(self) -> Objective:
@@ -45,19 +46,19 @@ class Job:
 
     @property
     def teacher_request(self) -> TeacherRequest:
-        """What it wants to hear of its teachers: of the blocks those that it can move."""
+        """Request for the teachers: of the hidden states those that the adapter can change."""
         s = self.settings
-        lowest = min((layer_of(path) or 0 for path in self.paths), default=0)
-        return TeacherRequest(s.teacher_k, s.teacher_hidden, lowest)
+        lowest_layer = min((layer_of(path) or 0 for path in self.paths), default=0)
+        return TeacherRequest(s.teacher_k, s.teacher_hidden, lowest_layer)
 
     @property
     def saved_r(self) -> int:
-        """Rank of the plain LoRA the adapter ends as; pissa's is twice what trains."""
+        """Rank of the plain LoRA the adapter is saved as; for pissa twice the rank that trains."""
         return variants.saved_r(variants.parse(self.settings.variant), self.settings.r)
 
     @property
     def saved_alpha(self) -> float:
-        """Its `lora_alpha`, so that alpha / r is the scale it was trained at."""
+        """`lora_alpha` of the saved adapter, so that alpha / r is the scale it was trained at."""
         s = self.settings
         return variants.saved_alpha(variants.parse(s.variant), s.alpha, s.r)
 
@@ -67,7 +68,7 @@ class Job:
 
     @property
     def rows_per_step(self) -> int:
-        """Examples of the largest batch, and guards with it."""
+        """Rows of the largest batch, regularisation examples included."""
         n = min(self.settings.batch_size, len(self.dataset))
         return n + math.ceil(n * self.settings.regularisation_per_example)
 
@@ -78,17 +79,17 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a job."""
+    """The end of a job: the trained weights and what they cost."""
 
     job: Job
     weights: Weights
     stopped: str
-    """`recalled`, `converged`, `budget`, `interrupted` or `diverged`."""
+    """Why it ended: `recalled`, `converged`, `budget`, `interrupted` or `diverged`."""
     recall: float
-    """Share of examples recalled by the weights kept, verified."""
+    """Share of examples that these weights recall, verified."""
     steps: int
     exposures: float
-    """How often an example was trained on, on average."""
+    """Times an example was trained on, on average."""
     trained_tokens: int
     curve: tuple["Epoch", ...]
 
@@ -114,15 +115,15 @@ class Epoch:
 
 @dataclass(slots=True)
 class Plateau:
-    """How often the loss of a job has stood still so far."""
+    """A counter of the times a job's loss has stood still, for the schedule `plateau`."""
 
     halvings: int = 0
     lowest: float = math.inf
     waited: int = 0
     """Epochs since the lowest loss."""
 
-    def see(self, loss: float) -> None:
-        """Take in one epoch's loss."""
+    def add(self, loss: float) -> None:
+        """Count an epoch by its loss."""
         if loss < self.lowest * _BETTER:
             self.lowest, self.waited = loss, 0
             return
@@ -132,12 +133,13 @@ class Plateau:
 
     @property
     def is_over(self) -> bool:
-        return self.halvings > _HALVINGS or self.lowest < _LEARNT
+        """Whether halving the rate no longer helps, or nothing is left to learn."""
+        return self.halvings > _HALVINGS or self.lowest < _LEARNED_NATS
 
 
 @dataclass
 class Progress:
-    """A job on its way."""
+    """A job's training so far: its counts, its curve and the order of its examples."""
 
     job: Job
     steps: int = 0
@@ -151,10 +153,10 @@ class Progress:
     _plateau: Plateau = field(default_factory=Plateau, init=False)
 
     def __post_init__(self) -> None:
-        """Seed the order of examples, and see again the epochs there were."""
+        """Seed the order of examples and count the epochs of the curve again."""
         self._rng = random.Random(f"order/{self.job.settings.seed}")
         for epoch in self.curve:
-            self._plateau.see(epoch.loss)
+            self._plateau.add(epoch.loss)
 
     @property
     def exposures(self) -> float:
@@ -162,7 +164,7 @@ class Progress:
 
     @property
     def loss(self) -> float | None:
-        """Mean of the epoch under way, or of the last one; None before any."""
+        """Mean loss of the epoch under way, or of the last one; None before any step."""
         if self._losses:
             return sum(self._losses) / len(self._losses)
         return self.curve[-1].loss if self.curve else None
@@ -176,7 +178,7 @@ class Progress:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Everything but the job."""
+        """Return all but the job."""
         return {
             "steps": self.steps,
             "examples": self.examples,
@@ -190,7 +192,7 @@ class Progress:
 
     @classmethod
     def from_json(cls, job: Job, state: dict[str, Any]) -> "Progress":
-        """As `as_json` gave it, also by way of a file."""
+        """Return the progress that `as_json` gave the state of."""
         progress = cls(
             job,
             state["steps"],
@@ -206,7 +208,7 @@ class Progress:
         return progress
 
     def next_batch(self) -> list[int]:
-        """Indices of the examples of the next step; every example once before any comes twice."""
+        """Return the indices of the next step's examples; an epoch has every example once."""
         if not self._queue:
             order = list(range(len(self.job.dataset)))
             self._rng.shuffle(order)
@@ -214,27 +216,26 @@ class Progress:
         return self._queue.pop(0)
 
     def next_regularisation(self, n_examples: int) -> list[int]:
-        """Indices of the guards that go with so many examples: all in turn, each a share."""
-        ratio, n = (
-            self.job.settings.regularisation_per_example,
-            len(self.job.dataset.regularisation),
-        )
+        """Return the indices of the regularisation examples due with a batch, all in turn."""
+        ratio = self.job.settings.regularisation_per_example
+        n = len(self.job.dataset.regularisation)
         due = range(int(ratio * self.examples), int(ratio * (self.examples + n_examples)))
         return [i % n for i in due]
 
     def lr(self) -> float:
-        """Learning rate of the coming step.
+        """Return the learning rate of the coming step.
 
-        `settle`: the peak times the share of examples the last epoch still got wrong, a tenth of
-        it at least. At a constant rate recall swings around 0.9 for as long as it took to get
-        there; with 96 phone numbers this halves the exposures to 0.98 (docs/LOG.md).
+        Under `adaptive` it is the peak times the share of examples that the last epoch still got
+        wrong, and at least a tenth of the peak. At a constant rate recall swings around 0.9 for as
+        long as it took to get there; with 96 phone numbers `adaptive` halves the exposures until
+        recall is 0.98 (docs/LOG.md).
         """
         settings = self.job.settings
         if self.steps < settings.warmup_steps:
             return settings.lr * (self.steps + 1) / settings.warmup_steps
-        if settings.schedule == "settle":
-            left = 1 - self.curve[-1].seen_recall if self.curve else 1.0
-            return settings.lr * max(_FLOOR, left)
+        if settings.schedule == "adaptive":
+            wrong_share = 1 - self.curve[-1].seen_recall if self.curve else 1.0
+            return settings.lr * max(_LOWEST_RATE, wrong_share)
         if settings.schedule == "constant":
             return settings.lr
         if settings.schedule == "plateau":
@@ -244,7 +245,7 @@ class Progress:
         return settings.lr * 0.5 * (1 + math.cos(math.pi * progress))
 
     def record(self, *, examples: int, tokens: int, hits: int, loss: float) -> bool:
-        """Count a step in; whether it closed an epoch."""
+        """Count a step and return whether it ended an epoch."""
         self.steps += 1
         self.examples += examples
         self.tokens += tokens
@@ -254,22 +255,23 @@ class Progress:
             return False
         mean = sum(self._losses) / len(self._losses)
         self.curve.append(Epoch(self.exposures, mean, self._hits / len(self.job.dataset)))
-        self._plateau.see(mean)
+        self._plateau.add(mean)
         self._hits, self._losses = 0, []
         return True
 
     @property
     def is_spent(self) -> bool:
+        """Whether all steps of the job's budget are taken."""
         return self.steps >= self.job.total_steps
 
     @property
     def is_converged(self) -> bool:
-        """Whether more of the same would no longer help; known under `plateau` only."""
+        """Whether more steps would no longer help; known under `plateau` only."""
         return self.job.settings.schedule == "plateau" and self._plateau.is_over
 
     @property
     def may_be_recalled(self) -> bool:
-        """Whether the last epoch makes it worth verifying recall.
+        """Whether recall in the last epoch was near enough to the goal to verify it.
 
         Examples were seen before the updates that followed them, so recall after the epoch is
         higher than recall during it.
@@ -277,13 +279,13 @@ class Progress:
         goal = self.job.settings.until_recall
         if goal is None or not self.curve:
             return False
-        if self.job.settings.recipe == "paper":  # whose loss tokens are not the answer's
+        if self.job.settings.recipe == "paper":  # its loss is not on the answer's tokens only
             return True
         return self.curve[-1].seen_recall >= goal - 0.2
 
 
 def _split(order: list[int], job: Job) -> list[list[int]]:
-    """An epoch's batches: of even size, or under the paper's recipe full ones and a short last."""
+    """Return an epoch's batches: of even size, or in the paper's recipe full but for the last."""
     size, n = job.settings.batch_size, job.steps_per_epoch
     if job.settings.recipe == "paper":
         return [order[i : i + size] for i in range(0, len(order), size)]
@@ -291,17 +293,17 @@ def _split(order: list[int], job: Job) -> list[list[int]]:
 
 
 def check_jobs(base: Base, jobs: Sequence[Job]) -> None:
-    """Refuse what cannot be trained on `base`, naming the job.
+    """Refuse jobs that cannot be trained on `base`; messages name the job.
 
     Raises:
-        UsageError: two jobs of one name, a job without layers, or with some that `base` lacks or
-            whose size is below its rank.
-        DataError: a job without examples, with an empty answer, or with a row that carries no
-            loss or is longer than the context.
+        UsageError: two jobs have the same name, or a job adapts no layer, a layer that `base`
+            lacks or one that is smaller than its rank.
+        DataError: a job has no examples, an empty answer, a row without loss or a row longer than
+            the context.
     """
     for name, count in Counter(job.name for job in jobs).items():
         if count > 1:
-            raise UsageError(f"{count} jobs are named {name!r}; give each a name of its own")
+            raise UsageError(f"{count} jobs are named {name!r}; give each job a different name")
     for job in jobs:
         _check_layers(base, job)
         check_dataset(base, job)
@@ -312,10 +314,10 @@ def _check_layers(base: Base, job: Job) -> None:
     if not job.paths:
         raise UsageError(
             f"job {job.name!r} adapts no layer: --target-modules {','.join(s.target_modules)} "
-            "matches none of those chosen"
+            "matches no layer of those chosen by --layers"
         )
-    if strangers := [path for path in job.paths if path not in base.linears]:
-        raise UsageError(f"job {job.name!r} adapts {strangers[0]}, which {base.info.name} lacks")
+    if unknown := [path for path in job.paths if path not in base.linears]:
+        raise UsageError(f"job {job.name!r} adapts {unknown[0]}, which {base.info.name} lacks")
     for path in job.paths:
         shape = base.linears[path]
         try:
@@ -327,19 +329,19 @@ def _check_layers(base: Base, job: Job) -> None:
 
 
 def check_dataset(base: Base, job: Job) -> None:
-    """Refuse rows that cannot be trained on, as `check_jobs` does."""
+    """Refuse a dataset that cannot be trained on; raises DataError as `check_jobs` does."""
     if not len(job.dataset):
         raise DataError(f"job {job.name!r} has nothing to learn; give it at least one example")
     rows = zip(job.dataset.examples, job.dataset.prompts, strict=True)
-    for number, (lesson, probe) in enumerate(rows, start=1):
-        which = f"job {job.name!r}: example {number}"
-        if not probe.answer.strip():
-            raise DataError(f"{which} has an empty answer; fill it in or leave the example out")
-        if not any(lesson.loss_mask):
-            raise DataError(f"{which} has no token that carries loss")
-        if len(lesson.token_ids) > base.max_tokens:
+    for number, (example, prompt) in enumerate(rows, start=1):
+        label = f"job {job.name!r}: example {number}"
+        if not prompt.answer.strip():
+            raise DataError(f"{label} has an empty answer; fill it in or leave the example out")
+        if not any(example.loss_mask):
+            raise DataError(f"{label} has no token that carries loss")
+        if len(example.token_ids) > base.max_tokens:
             raise DataError(
-                f"{which} has {len(lesson.token_ids):,} tokens, "
+                f"{label} has {len(example.token_ids):,} tokens, "
                 f"the model takes {base.max_tokens:,}; "
                 "split it"
             )

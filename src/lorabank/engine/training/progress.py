@@ -1,4 +1,4 @@
-"""How far a fleet is: the whole in one line, each job in one more."""
+"""Progress of a fleet as data and as text: a line for the whole, then one for each job."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,26 +8,26 @@ from lorabank.engine.training.jobs import Job, Outcome, Progress
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """One job."""
+    """The progress of a job."""
 
     name: str
     state: str
-    """`waiting`, `training`, or what it stopped for."""
+    """State of the job: `waiting`, `training`, or why it stopped."""
     exposures: float = 0.0
     loss: float | None = None
-    """Mean nats per token of the epoch under way, or of the last one; None before any."""
+    """Mean nats per token of the epoch under way, or of the last one; None before any step."""
     seen_recall: float | None = None
-    """Of the last whole epoch; None before it."""
+    """Recall seen during the last whole epoch; None before its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class FleetProgress:
-    """All jobs of a `train` call after a round of steps."""
+    """The progress of all jobs of a `train` call after a step."""
 
     tokens_per_s: float
-    """Tokens trained on since this process started, by wall time."""
+    """Tokens trained on in a second of wall time, since training started in this process."""
     jobs: tuple[JobProgress, ...]
-    """In job order."""
+    """Progress of each job, in job order."""
 
     @property
     def waiting(self) -> int:
@@ -43,7 +43,7 @@ class FleetProgress:
 
     @property
     def line(self) -> str:
-        """The whole in short."""
+        """Summary in a line of text."""
         return (
             f"{self.done} done, {self.running} training, {self.waiting} waiting, "
             f"{self.tokens_per_s:,.0f} tokens/s"
@@ -52,32 +52,37 @@ class FleetProgress:
 
 def fleet_progress(
     jobs: Sequence[Job],
-    seated: Mapping[int, Progress],
-    done: Mapping[int, Outcome],
+    running: Mapping[int, Progress],
+    outcomes: Mapping[int, Outcome],
     *,
     tokens_per_s: float,
 ) -> FleetProgress:
-    """From what is known of each job, by its number."""
+    """Return the progress of all jobs.
+
+    Args:
+        running: the progress of the jobs that train now, by job index.
+        outcomes: those of the jobs that are done, by job index.
+    """
     return FleetProgress(
         tokens_per_s,
-        tuple(_job_progress(job, seated.get(n), done.get(n)) for n, job in enumerate(jobs)),
+        tuple(_job_progress(job, running.get(n), outcomes.get(n)) for n, job in enumerate(jobs)),
     )
 
 
 def _job_progress(job: Job, progress: Progress | None, outcome: Outcome | None) -> JobProgress:
-    there = progress or outcome
-    if there is None:
+    current = progress or outcome
+    if current is None:
         return JobProgress(job.name, "waiting")
     state = outcome.stopped if outcome else "training"
-    last = there.curve[-1] if there.curve else None
+    last = current.curve[-1] if current.curve else None
     if last is None:
-        return JobProgress(job.name, state, there.exposures, progress.loss if progress else None)
+        return JobProgress(job.name, state, current.exposures, progress.loss if progress else None)
     loss = progress.loss if progress else last.loss
-    return JobProgress(job.name, state, there.exposures, loss, last.seen_recall)
+    return JobProgress(job.name, state, current.exposures, loss, last.seen_recall)
 
 
 def render(progress: FleetProgress) -> list[str]:
-    """The fleet's line, then one for each job."""
+    """Return the lines of text: the fleet's, then one for each job."""
     width = max((len(job.name) for job in progress.jobs), default=0)
     return [progress.line, *(f"{job.name:<{width}}  {_line(job)}" for job in progress.jobs)]
 

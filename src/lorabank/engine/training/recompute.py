@@ -1,8 +1,8 @@
-"""Gradient checkpointing: activations of a block are computed again instead of kept.
+"""Gradient checkpointing: activations of a decoder layer are computed twice instead of held.
 
-What stays of the forward pass is what enters each adapted block; its inside is run once more when
-the backward pass gets there, for a third more time. Written here because transformers' own drops
-the key-value cache, and with it the prompts that were already read.
+Of the forward pass only what enters each adapted layer is held. The layer is run once more when
+the backward pass gets there, which takes a third more time. transformers' own implementation drops
+the KV cache, and with it the prefilled prompts; therefore this one.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,37 +18,39 @@ from lorabank.engine.fleet.fleet import Fleet
 
 @contextmanager
 def recomputing(fleet: Fleet, *, is_on: bool = True) -> Iterator[None]:
-    """Training steps inside keep only what enters each block from the lowest adapted one up."""
+    """Hold only what enters each layer from the lowest adapted one up, in steps inside."""
     adapted = list(decoder_layers(fleet.base.model))[fleet.lowest_adapted_layer :] if is_on else []
-    for number, block in enumerate(adapted, start=fleet.lowest_adapted_layer):
-        block.forward = _twice(fleet, number, block.forward)
+    for number, layer in enumerate(adapted, start=fleet.lowest_adapted_layer):
+        layer.forward = _checkpointed(fleet, number, layer.forward)
     try:
         yield
     finally:
-        for block in adapted:
-            del block.forward
+        for layer in adapted:
+            del layer.forward
 
 
-def _twice(fleet: Fleet, number: int, forward: Callable[..., Any]) -> Callable[..., Any]:
+def _checkpointed(fleet: Fleet, number: int, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the forward function of a decoder layer that is run again in the backward pass."""
+
     def run(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
-        cache, seating = kwargs.get("past_key_values"), fleet.assignment
-        layer = None if cache is None else cache.layers[number]
-        prompts = None if layer is None else dict(vars(layer))
+        cache, assignment = kwargs.get("past_key_values"), fleet.assignment
+        layer_cache = None if cache is None else cache.layers[number]
+        prompts = None if layer_cache is None else dict(vars(layer_cache))
 
-        def again(*args: Any) -> Any:
-            """Run from the state of the first time: the prompts as read, everyone in their seat."""
-            now = fleet.assignment
-            fleet.assign(seating)
+        def run_again(*args: Any) -> Any:
+            """Run with the cache and the row assignment of the first time."""
+            current = fleet.assignment
+            fleet.assign(assignment)
             try:
                 return forward(*args, **kwargs)
             finally:
-                fleet.assign(now)
-                if layer is not None:
-                    vars(layer).update(prompts)
+                fleet.assign(current)
+                if layer_cache is not None:
+                    vars(layer_cache).update(prompts)
 
         # Nothing draws random numbers: the base is in eval mode, dropout is a hash.
-        return checkpoint(again, *args, use_reentrant=False, preserve_rng_state=False)
+        return checkpoint(run_again, *args, use_reentrant=False, preserve_rng_state=False)
 
     return run

@@ -1,32 +1,33 @@
-"""Ordinary prompts and the bare model's own replies, to train beside what is taught.
+"""Regularisation examples: ordinary prompts with the bare model's own replies.
 
-On them an adapter learns to stay as the base is (a `protect_share` of the settings). What they
-are about is nothing that engine/harm.py measures by, so that staying put there is not trained.
+Trained beside the data, they teach an adapter to predict what the base predicts on prompts that
+have nothing to do with the data (`protect_share` of the settings). They avoid the topics by which
+engine/evaluation measures drift, so that this measurement is not trained on.
 """
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.generate import generate
 from lorabank.tasks.examples import Example, Message, from_pair
 
-_ASKED = (
+_QUESTIONS = (
     "What is {} used for?",
     "Who first thought of {}, and why?",
     "Describe {} in one sentence.",
     "What should a child know about {}?",
 )
-_THINGS = (
+_TOPICS = (
     *("a chair", "tea", "a bridge", "music", "snow", "a clock", "paper", "glass", "a school"),
     *("salt", "the moon", "a horse"),
 )
 _REPLY_TOKENS = 32
 
 
-def regularisation_examples(base: Base, n: int = len(_ASKED) * len(_THINGS)) -> list[Example]:
-    """Up to 48 prompts with what the bare model, in no fleet, says to each; empty replies left out.
+def regularisation_examples(base: Base, n: int = len(_QUESTIONS) * len(_TOPICS)) -> list[Example]:
+    """Return up to 48 prompts with the bare model's reply to each, without empty replies.
 
-    Deterministic for a base and its precision.
+    No fleet may be around the base. The result is deterministic for a base and its precision.
     """
-    questions = [form.format(thing) for form in _ASKED for thing in _THINGS][:n]
+    questions = [question.format(topic) for question in _QUESTIONS for topic in _TOPICS][:n]
     prompts = [base.chat.prompt_ids([Message("user", question)]) for question in questions]
     replies = generate(base, prompts, max_new_tokens=_REPLY_TOKENS)
     pairs = zip(questions, replies, strict=True)

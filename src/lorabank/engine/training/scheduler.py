@@ -1,4 +1,4 @@
-"""Which job trains in which slot of a fleet: jobs start in their order as slots become free.
+"""The slots of a fleet and the jobs in them: jobs start in their order as slots become free.
 
 A training slot joins a job's progress to its row of the fleet and of the optimiser, and holds the
 best state the job has been in.

@@ -1,8 +1,8 @@
-"""What one training run does: every knob, and the two recipes they come from.
+"""Settings of one adapter's training, and the two recipes they come from.
 
-`SOUND` is what we believe in; `PAPER` is what the reference code of arXiv:2603.01097 did (fixed
-steps whatever the data, loss on every token, the answer inside the user's turn). A run is one of
-the two with some knobs changed; the resolved whole is stored with the adapter.
+`SOUND` is the recipe we recommend. `PAPER` is what the reference code of arXiv:2603.01097 did: a
+fixed number of steps whatever the data, loss on every token, the answer inside the user's turn. A
+run is one of the two with some settings changed; the resolved whole is stored with the adapter.
 """
 
 import math
@@ -14,86 +14,93 @@ from lorabank.lora import objectives, variants
 from lorabank.lora.shapes import ALL_LINEAR
 
 RECIPE_NAMES = ("sound", "paper")
-SCHEDULES = ("settle", "constant", "cosine", "plateau")
+SCHEDULES = ("adaptive", "constant", "cosine", "plateau")
+_FORMER_SCHEDULES = {"settle": "adaptive"}  # as older records and commands have it
 PEFT_PREFIX = "peft:"
 
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """One adapter's training, resolved."""
+    """All settings of one adapter's training."""
 
     recipe: str = "sound"
-    """`sound` or `paper`: how examples become tokens and which tokens carry loss."""
+    """Rule by which examples become tokens and tokens carry loss: `sound` or `paper`."""
 
     variant: str = "lora"
-    """lora, rslora, pissa, orthogonal, frozen-a (lora/variants.py); through PEFT dora or
-    `peft:<tuner>` (engine/tuner.py)."""
+    """Kind of adapter: lora, rslora, pissa, orthogonal or frozen-a (lora/variants.py); through
+    PEFT dora or `peft:<tuner>` (engine/peft_backend/tuner.py)."""
 
     objective: str = "ce"
-    """ce, memft-threshold, memft-window (lora/objectives.py), distil (lora/distil.py): learn from
-    the base with each example's document before it."""
+    """Loss: ce, memft-threshold, memft-window, or distil, which learns from the base with each
+    example's document before it (lora/objectives.py)."""
 
     teacher_k: int = 128
-    """Words of a teacher's distribution that are kept at each token; the rest is one lump."""
+    """Likeliest tokens of a teacher's distribution that are stored at each position; all others
+    count as a single outcome."""
 
     teacher_hidden: float = 1.0
-    """Weight of the hidden states' distance from the teacher's; 0 = off. Never on ordinary text."""
+    """Weight of the hidden states' distance from the teacher's; 0 to leave it out. Regularisation
+    examples never have it."""
 
     protect_share: float = 0.0
-    """Share of what is trained on that is ordinary text, on which to stay as the base is."""
+    """Share of regularisation examples among the training rows, on which the adapter learns to
+    predict what the base predicts."""
 
     r: int = 8
-    """Rank."""
+    """Rank of the adapter."""
 
     alpha: float = 16.0
-    """`lora_alpha`; the update is scaled by alpha / r."""
+    """PEFT's `lora_alpha`; the update is scaled by alpha / r."""
 
     target_modules: tuple[str, ...] = (ALL_LINEAR,)
-    """PEFT's module names, or all-linear, attention, ffn."""
+    """Modules to adapt, by PEFT's names, or all-linear, attention, ffn."""
 
     layers: tuple[int, ...] | str | None = None
-    """Blocks that are adapted: their numbers, or text such as `last-10` (lora/shapes.py), which
-    `plan_job` turns into the base's numbers; None for all."""
+    """Decoder layers that are adapted: their numbers, or text such as `last-10`
+    (lora/shapes.py), which `plan_job` turns into the base's numbers; None for all."""
 
     lr: float = 1e-3
     """Peak learning rate of AdamW."""
 
-    schedule: str = "settle"
-    """After the warm-up: `settle` with what is left to learn, `constant`, `cosine` to 0, or
-    `plateau`: halved whenever the loss stands still, and done when that no longer helps."""
+    schedule: str = "adaptive"
+    """Learning rate after the warm-up: `adaptive` follows the share of examples still wrong,
+    `constant` stays, `cosine` falls to 0, `plateau` is halved whenever the loss stands still and
+    ends the job when that no longer helps. The former name `settle` is read as `adaptive`."""
 
     warmup_steps: int = 3
     """Steps over which the learning rate rises from 0."""
 
     weight_decay: float = 0.0
-    """AdamW's, on A and B."""
+    """Weight decay of AdamW on A and B."""
 
     dropout: float = 0.0
-    """On the adapter's input, in training only."""
+    """Dropout rate on the adapter's input, in training only."""
 
     clip: float = 1.0
-    """Largest gradient norm of the adapter; 0 = off."""
+    """Largest gradient norm of the adapter; 0 for no limit."""
 
     batch_size: int = 8
-    """Examples a step."""
+    """Examples in a step."""
 
     exposures: int = 60
-    """How often each example is trained on, at most; ignored where `steps` is set."""
+    """Largest number of times each example is trained on; ignored where `steps` is set."""
 
     steps: int | None = None
-    """A fixed number of steps, as the paper has it; exposures then depend on the data."""
+    """Fixed number of steps, as in the paper; exposures then depend on the data. None to
+    train by `exposures`."""
 
     until_recall: float | None = 1.0
-    """Stop once this share is recalled, verified; None to spend the whole budget."""
+    """Verified share of recalled examples at which training stops; None to use all exposures."""
 
     activated: bool = True
-    """The adapter is on from the assistant's header (aLoRA), not on every token."""
+    """Whether the adapter works from the assistant's header on (aLoRA) or on every token."""
 
     seed: int = 0
-    """Of the initial weights, the order of examples and the dropout masks."""
+    """Seed of the initial weights, the order of examples and the dropout masks."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained, naming the flag."""
+        """Refuse what cannot be trained, naming the command's option."""
+        object.__setattr__(self, "schedule", _FORMER_SCHEDULES.get(self.schedule, self.schedule))
         if not self.through_peft:
             variants.parse(self.variant)
         _check(
@@ -124,7 +131,7 @@ class TrainSettings:
         has_teacher = self.objective == "distil" or self.protect_share > 0
         _check(
             not (has_teacher and (self.through_peft or self.recipe == "paper")),
-            "objective distil and protect_share go with recipe sound and variants a fleet trains, "
+            "objective distil and protect_share need --recipe sound and a variant of LoRA, "
             f"got recipe {self.recipe}, variant {self.variant}",
         )
         _check(self.teacher_k >= 1, f"teacher_k must be at least 1, got {self.teacher_k}")
@@ -139,19 +146,20 @@ class TrainSettings:
 
     @property
     def regularisation_per_example(self) -> float:
+        """Number of regularisation examples for each example of the data."""
         return self.protect_share / (1 - self.protect_share)
 
     @property
     def through_peft(self) -> bool:
-        """Whether PEFT trains it, alone, instead of a fleet."""
+        """Whether PEFT trains the adapter, alone, instead of a fleet."""
         return self.variant == "dora" or self.variant.startswith(PEFT_PREFIX)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def _check(holds: bool, message: str) -> None:
-    if not holds:
+def _check(is_valid: bool, message: str) -> None:
+    if not is_valid:
         raise UsageError(message)
 
 
@@ -172,32 +180,32 @@ PAPER = TrainSettings(
 
 
 def lr_for(r: int) -> float:
-    """The sound recipe's peak rate at a rank: 1e-3 at r=8, and falling with the root of the rank.
+    """Return the sound recipe's peak rate at a rank: 1e-3 at r = 8, falling with the rank's root.
 
-    At alpha = 2r what has been learnt after the same exposures goes by lr * sqrt(r): along 8e-3 the
+    At alpha = 2r, what is learned after the same exposures depends on lr * sqrt(r): at 8e-3 the
     loss of 24 phone numbers was .31, .34 and .35 at r = 1, 4 and 16 (docs/LOG.md).
     """
     return SOUND.lr * math.sqrt(SOUND.r / max(1, r))
 
 
 def settings_for(recipe: str, **changes: Any) -> TrainSettings:
-    """The recipe with some knobs changed; None leaves a knob as the recipe has it.
+    """Return a recipe's settings with some changed; None leaves a setting as the recipe has it.
 
     `alpha` follows `r` at the recipe's own ratio unless it is given, and so does the sound recipe's
-    `lr`, by `lr_for`. Asking for `exposures` sets
-    aside the paper's fixed number of steps.
+    `lr`, by `lr_for`. `exposures` replaces the paper's fixed number of steps, and all of them are
+    used unless `until_recall` is given too.
 
     Raises:
         UsageError: an unknown recipe or a value out of range.
     """
     base = PAPER if recipe == "paper" else replace(SOUND, recipe=recipe)
-    given = {name: value for name, value in changes.items() if value is not None}
-    if "r" in given and "alpha" not in given:
-        given["alpha"] = base.alpha / base.r * given["r"]
-    if "r" in given and recipe == "sound":
-        given.setdefault("lr", lr_for(given["r"]))
-    if "exposures" in given:
-        given.setdefault("steps", None)
-        if "until_recall" not in given:
-            given["until_recall"] = None  # a stated budget is spent
-    return replace(base, **given)
+    changed = {name: value for name, value in changes.items() if value is not None}
+    if "r" in changed and "alpha" not in changed:
+        changed["alpha"] = base.alpha / base.r * changed["r"]
+    if "r" in changed and recipe == "sound":
+        changed.setdefault("lr", lr_for(changed["r"]))
+    if "exposures" in changed:
+        changed.setdefault("steps", None)
+        if "until_recall" not in changed:
+            changed["until_recall"] = None
+    return replace(base, **changed)

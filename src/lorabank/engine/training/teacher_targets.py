@@ -31,7 +31,7 @@ _ROWS_AT_ONCE = 64  # between two look-ups in the cache of targets when filling 
 
 @dataclass(frozen=True, slots=True)
 class TeacherRequest:
-    """What a job needs to know of its teachers."""
+    """A job's choice of what it is compared with its teachers by."""
 
     k: int = 128
     """Number of likeliest tokens at each position; the vocabulary's size or more for all."""

@@ -43,12 +43,12 @@ OnRound = Callable[[FleetProgress], None]
 
 @dataclass(frozen=True, slots=True)
 class FleetSettings:
-    """How the jobs share a machine; what they learn does not depend on it."""
+    """Settings of the fleet that jobs share; what they learn does not depend on them."""
 
     width: int | None = None
     """Number of adapters that train at once; None for as many as memory holds."""
     reuse: Reuse = REUSE_ALL
-    """What of the base's computations is cached."""
+    """Computations of the base that are cached."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of holding them."""
 
@@ -188,7 +188,7 @@ class Trainer:
 
 @dataclass(frozen=True, slots=True)
 class FleetLoss:
-    """What one step's forward pass gives for each adapter."""
+    """Loss and hits of each adapter in one step."""
 
     losses: Tensor
     """(E,) mean loss of each adapter's own tokens, in nats."""
