@@ -18,7 +18,7 @@ from lorabank.bank.compare import (
     score,
 )
 from lorabank.errors import DataError, UsageError
-from lorabank.report.draw import png
+from lorabank.report.drawing import png
 from lorabank.report.memories import memories_figure
 from lorabank.tasks.examples import Example
 

@@ -11,9 +11,10 @@ import pytest
 from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import load_base
 from lorabank.errors import UsageError
-from lorabank.report.documents.answering import beside, ways
-from lorabank.report.documents.timings import break_even
+from lorabank.report.documents.answer_modes import control_of, read_modes, text_alone
+from lorabank.report.documents.timings import questions_to_pay
 from lorabank.report.page import make_report, write_report
+from lorabank.report.study_results import StudyResults
 from lorabank.retrieval.documents import document_from_text
 from lorabank.study.documents.axes import DocumentsAxes
 from lorabank.study.documents.library import open_library
@@ -168,42 +169,47 @@ def test_times_are_of_what_each_way_does(studies):
             assert cell["prompt_tokens"] > cell["document_tokens"]
 
 
+def results(cells: list[dict], title: str = "Title") -> StudyResults:
+    return StudyResults("study", "documents", title, {"name": "random-tiny"}, cells)
+
+
 def test_differences_are_taken_question_by_question(studies):
-    found = ways(studies["hybrids"])
-    one = next(w for w in found if w.name == "document + ICL")
-    alone = beside(one, found, adapter="none", random=False)
-    chance = beside(one, found, random=True)
+    modes = read_modes(studies["hybrids"])
+    mode = next(m for m in modes if m.name == "document adapter + ICL")
+    alone, control = text_alone(mode, modes), control_of(mode, modes)
     assert alone is not None
-    assert chance is not None
-    assert (alone.name, chance.name) == ("ICL", "random document + ICL")
-    over = one.over(alone)
+    assert control is not None
+    assert alone.name == "ICL"
+    assert control.name == "another document's document adapter + ICL"
+    over = mode.gain_over(alone)
     assert over is not None
-    assert over.mean == pytest.approx(one.first["gain"] - alone.first["gain"], abs=1e-4)
+    expected = mode.setting.first["gain"] - alone.setting.first["gain"]
+    assert over.mean == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_way_pays_once_what_it_saves_is_what_it_cost(studies):
-    found = ways(studies["latency"])
-    by = {one.name: one for one in found}
-    module, icl = by["document"].first, by["ICL, read each time"].first
+def test_training_pays_after_as_many_questions_as_make_up_for_it(studies):
+    by_name = {mode.name: mode for mode in read_modes(studies["latency"])}
+    adapter = by_name["document adapter"].setting.first
+    icl = by_name["ICL, read each time"].setting.first
     cells = [
-        {**module, "once_s": {"training": 90.0, "loading": 2.0}, "answer_s": 0.5},
+        {**adapter, "once_s": {"training": 90.0, "loading": 2.0}, "answer_s": 0.5},
         {**icl, "once_s": {}, "answer_s": 5.1},
     ]
-    first, second = ways(cells)
-    module_way, icl_way = sorted((first, second), key=lambda way: way.spec["adapter"] == "none")
-    assert break_even(module_way, icl_way) == (pytest.approx(20.0), math.inf)
-    assert break_even(icl_way, module_way) == (0.0, pytest.approx(20.0))
+    without, trained = sorted(read_modes(cells), key=lambda mode: mode.has_adapter)
+    assert questions_to_pay(trained, without) == (pytest.approx(20.0), math.inf)
+    assert questions_to_pay(without, trained) == (0.0, pytest.approx(20.0))
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_page_for_each(studies, tmp_path: Path, name):
-    write_report(studies[name], tmp_path, title=name, base="random-tiny")
-    report = json.loads((tmp_path / "report.json").read_text())
-    drawn = {figure["name"] for figure in report["figures"]}
+    write_report([results(studies[name])], tmp_path)
+    (section,) = json.loads((tmp_path / "report.json").read_text())["sections"]
+    drawn = {figure["name"] for figure in section["figures"]}
     assert drawn >= ({"answer", "total"} if name == "latency" else {"gain"})
-    assert len(report["table"]["rows"]) == len(studies[name])
-    told = [cell for row in report["table"]["rows"] for cell in row[-1].split(", ")]
-    assert sorted(told) == sorted(cell["name"] for cell in studies[name])
+    assert len(section["table"]["rows"]) == len(studies[name])
+    shown = [cell for row in section["table"]["rows"] for cell in row[-1].split(", ")]
+    assert sorted(shown) == sorted(cell["name"] for cell in studies[name])
+    assert 3 <= len(section["in_short"]) <= 6
 
 
 def test_documents_whose_questions_are_of_one_kind_stand_beside_others(studies, tmp_path):
@@ -221,19 +227,19 @@ def test_documents_whose_questions_are_of_one_kind_stand_beside_others(studies, 
         return {**cell, "by_kind": {"single": 1.0, "multi": 2.0}, "per_question": rows}
 
     cells = [*map(of_kinds, studies["closed-book"]), *map(as_book, studies["closed-book"])]
-    report = make_report(cells, title="Mixed", base="random-tiny")
-    by_name = {figure["name"]: figure for figure in report["figures"]}
+    (section,) = make_report([results(cells)])["sections"]
+    by_name = {figure["name"]: figure for figure in section["figures"]}
     assert [panel["title"] for panel in by_name["kinds"]["panels"]] == ["chronicles of 400 tokens"]
     assert len(by_name["gain"]["panels"]) == 2
-    heads = report["table"]["heads"]
-    book = next(row for row in report["table"]["rows"] if row[0].startswith("books"))
+    heads, rows = section["table"]["heads"], section["table"]["rows"]
+    book = next(row for row in rows if row[heads.index("documents")].startswith("books"))
     assert book[heads.index("multi")] == ""
 
 
 def test_two_cells_of_one_draw_are_refused(studies):
     cell = studies["hybrids"][0]
-    with pytest.raises(UsageError, match="are one; drop one"):
-        make_report([cell, {**cell, "name": "again"}], title="Hybrids", base="random-tiny")
+    with pytest.raises(UsageError, match="have the same setting and seed 0"):
+        make_report([results([cell, {**cell, "name": "again"}])])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
 from lorabank.report.page import make_report, write_report
-from lorabank.report.texts.taught import taught
+from lorabank.report.study_results import StudyResults
+from lorabank.report.texts.chosen import read_settings
 from lorabank.study.folder import StudyFolder
 from lorabank.study.migration import as_format_1
 from lorabank.study.run import run_study
@@ -75,12 +76,12 @@ def test_a_cell_keeps_what_its_means_are_of(formats):
 
 
 def test_half_of_a_document_chooses_the_rate_and_the_other_half_is_reported(formats):
-    settings = taught(formats[1])
+    settings = read_settings(formats[1])
     assert len(settings) == 6
-    for one in settings:
-        rest = {k: v for k, v in one.spec.items() if k != "lr"}
-        rivals = [c for c in formats[1] if rest.items() <= c["spec"].items()]
-        assert len(rivals) == one.n_rates == 2
+    for chosen in settings:
+        spec = {k: v for k, v in chosen.setting.spec.items() if k != "lr"}
+        rivals = [c for c in formats[1] if spec.items() <= c["spec"].items()]
+        assert len(rivals) == chosen.n_rates == 2
 
         def half(cell: dict, odd: int) -> float:
             seen, values = {}, []
@@ -91,8 +92,8 @@ def test_half_of_a_document_chooses_the_rate_and_the_other_half_is_reported(form
             return fmean(values)
 
         best = max(rivals, key=lambda cell: half(cell, 1))
-        assert one.names == [best["name"]]
-        assert one.gain().mean == pytest.approx(half(best, 0))
+        assert chosen.setting.names == [best["name"]]
+        assert chosen.gain().mean == pytest.approx(half(best, 0))
 
 
 def test_a_killed_study_goes_on_to_the_same_numbers(tmp_path, formats):
@@ -121,24 +122,32 @@ def test_distillation_is_told_the_document(tmp_path):
     assert ce["per_question"]["gain"] != distil["per_question"]["gain"]
 
 
+def results(cells: list[dict]) -> StudyResults:
+    return StudyResults("formats", "texts", "Formats", {"name": "random-tiny"}, cells)
+
+
 def test_a_page_says_what_was_taught_and_what_the_paper_has(formats, tmp_path):
-    page = write_report(formats[1], tmp_path, title="Formats", base="random-tiny")
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert {figure["name"] for figure in report["figures"]} == {"learnt", "gain", "answers", "harm"}
-    rows = [
-        dict(zip(report["table"]["heads"], row, strict=True)) for row in report["table"]["rows"]
-    ]
-    assert {row["taught"] for row in rows} == {"original", "qa 10"}
-    assert {row["in the paper"] for row in rows} == {""}  # of PaperQA alone
+    page = write_report([results(formats[1])], tmp_path)
+    (section,) = json.loads((tmp_path / "report.json").read_text())["sections"]
+    drawn = {figure["name"] for figure in section["figures"]}
+    assert drawn == {"learnt", "gain", "answers", "harm"}
+    heads = section["table"]["heads"]
+    rows = [dict(zip(heads, row, strict=True)) for row in section["table"]["rows"]]
+    assert {row["taught"] for row in rows} == {"the text itself", "10 questions"}
+    assert {row["in the paper"] for row in rows} == {""}  # PaperQA alone has them
     assert "Llama-3.1-8B" in page.read_text()
-    assert report["left_out"] == []
+    assert section["left_out"] == []
+    rates = section["folded_table"]["rows"]
+    assert len(rates) == 2 * len(rows)  # two rates were tried for each
+    assert sum(row[3].endswith(", chosen") for row in rates) == len(rows)
 
 
 def test_the_papers_numbers_stand_beside_paperqa(formats):
     cells = [{**cell, "spec": {**cell["spec"], "task": "paperqa"}} for cell in formats[1]]
-    table = make_report(cells, title="Formats", base="random-tiny")["table"]
-    told = {row[1]: row[table["heads"].index("in the paper")] for row in table["rows"]}
-    assert told == {"original": "3.19 / 4.59", "qa 10": ""}
+    (section,) = make_report([results(cells)])["sections"]
+    heads, rows = section["table"]["heads"], section["table"]["rows"]
+    in_paper = {row[0]: row[heads.index("in the paper")] for row in rows}
+    assert in_paper == {"the text itself": "3.19 / 4.59", "10 questions": ""}
 
 
 @pytest.mark.parametrize(

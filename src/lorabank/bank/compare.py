@@ -10,6 +10,7 @@ again for every question.
 import csv
 import io
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from lorabank.bank.bank import Bank
 from lorabank.engine.backbone.caches import new_prompt_cache
 from lorabank.errors import DataError, UsageError
 from lorabank.lora.intervals import Interval, bootstrap_mean
+from lorabank.planning.break_even import cheaper_range
 from lorabank.tasks.datasets import fields
 from lorabank.tasks.scoring.text_metrics import exact_match, token_f1
 
@@ -268,8 +270,10 @@ def _time(bank: Bank, mode: str, question: str, max_new_tokens: int) -> float:
 
 def _break_even(result: ModeResult, other: ModeResult, n_documents: int) -> float | None:
     """Return the questions per document from which a mode takes less time than another."""
-    extra_s = (sum(result.once_s.values()) - sum(other.once_s.values())) / n_documents
-    saved_s = (other.total_ms - result.total_ms) / 1000
-    if extra_s <= 0:
-        return 0.0 if saved_s >= 0 else None
-    return extra_s / saved_s if saved_s > 0 else None
+    first, last = cheaper_range(
+        sum(result.once_s.values()) / n_documents,
+        result.total_ms / 1000,
+        sum(other.once_s.values()) / n_documents,
+        other.total_ms / 1000,
+    )
+    return first if last == math.inf and first < math.inf else None

@@ -52,7 +52,7 @@ def run(options: CompareOptions) -> None:
             bank, labelled, n_timed=options.timed, max_new_tokens=options.max_new_tokens
         )
     if plot:
-        from lorabank.report.draw import png
+        from lorabank.report.drawing import png
         from lorabank.report.memories import memories_figure
 
         plot.write_bytes(png(memories_figure(comparison.as_json())))

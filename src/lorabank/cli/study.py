@@ -105,9 +105,9 @@ def report(
     Example: lorabank study report out/studies/capacity-smoke
     """
     from lorabank.report.page import write_report
+    from lorabank.report.study_results import read_results
     from lorabank.study.capacity.condense import condense
     from lorabank.study.folder import StudyFolder, write_json
-    from lorabank.study.migration import as_format_1
 
     studies = [StudyFolder(folder) for folder in folders]
     specs = [study.study() for study in studies]
@@ -119,20 +119,15 @@ def report(
     missing = [name for study, name in names if study.read(name) is None]
     if missing:
         status(f"{len(missing)} of {len(names)} cells are missing, such as {missing[0]}")
-    cells = [cell for study in studies for cell in study.cells()]
-    page = write_report(
-        [as_format_1(cell) for cell in cells],
-        out or folders[0] / "report",
-        title=specs[0].title,
-        base=specs[0].base,
-        search=studies[0].search(),
-    )
+    results = read_results(studies)
+    n_cells = sum(len(study.cells) for study in results)
+    page = write_report(results, out or folders[0] / "report")
     if points is not None:
         write_json(points, condense(*studies).as_json())
     if json:
-        print_json({"page": str(page), "cells": len(cells), "missing": missing})
+        print_json({"page": str(page), "cells": n_cells, "missing": missing})
     else:
-        print(f"{len(cells)} cells in {page}")
+        print(f"{n_cells} cells in {page}")
 
 
 def _run(

@@ -1,118 +1,66 @@
-"""One self-contained HTML page from a study's cells, with a JSON twin and the figures as PNG.
+"""One self-contained HTML page from the cells of studies, with a JSON twin and figures as PNG.
 
 `report.html` loads nothing from elsewhere; `report.json` has every number in it, with the names of
 the cells each came from. All of it follows from the cells: the same cells give the same files.
 """
 
 import json
-import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lorabank.errors import StorageError
-from lorabank.report import markup
-from lorabank.report.capacity.figures import make_figures
-from lorabank.report.capacity.groups import Cell, group
-from lorabank.report.capacity.summary import hashes, rows, total_cost, versions
-from lorabank.report.documents import figures as contexts
-from lorabank.report.draw import png
-from lorabank.report.modules import figures as modules
-from lorabank.report.texts import figures as texts
+from lorabank.errors import UsageError
+from lorabank.files import storage_errors, write_atomically
+from lorabank.report.drawing import png
+from lorabank.report.markup import render
+from lorabank.report.section import make_sections
+from lorabank.report.study_results import StudyResults
 
-FORMAT = 1
+FORMAT = 2
 
 
-def make_report(
-    cells: Sequence[Cell],
-    *,
-    title: str,
-    base: str | Mapping[str, Any],
-    search: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """What the page says, as one JSON object: `report.json`.
-
-    Args:
-        base: name of the base model, or an object with `name` and whatever identifies it.
-        search: what a search by bisection found, as study/search.py has it.
+def make_report(studies: Sequence[StudyResults]) -> dict[str, Any]:
+    """Return the content of the page as one JSON object, `report.json`.
 
     Raises:
         UsageError: there are no cells, one is incomplete, or two are of the same setting and seed.
     """
-    body: dict[str, Any]
-    if contexts.is_of_contexts(cells):
-        figures, left_out, ways = contexts.make_figures(cells)
-        body = {"table": contexts.table(ways)}
-    elif modules.is_of_modules(cells):
-        figures, left_out, settings = modules.make_figures(cells)
-        body = {"table": modules.table(settings)}
-    elif texts.is_of_texts(cells):
-        figures, left_out, lots = texts.make_figures(cells)
-        body = {"table": texts.table(lots)}
-    else:
-        groups = group(cells)
-        figures, left_out = make_figures(groups)
-        body = {"summary": rows(groups)}
-    return {
-        "format": FORMAT,
-        "title": title,
-        "base": {"name": base} if isinstance(base, str) else dict(base),
-        "search": None if search is None else dict(search),
-        "figures": figures,
-        "left_out": [asdict(one) for one in left_out],
-        **body,
-        "cost": total_cost(cells),
-        "versions": versions(cells),
-        "hashes": hashes(cells),
-    }
+    if not studies:
+        raise UsageError("a report needs at least one study, got none; run one first")
+    sections = [section for study in studies for section in make_sections(study)]
+    names = dict.fromkeys(study.study for study in studies)
+    title = studies[0].title if len(studies) == 1 else f"Studies: {', '.join(names)}"
+    for i, section in enumerate(sections):
+        alone = len(studies) == 1
+        section["prefix"] = "" if alone else f"{section['study']}-"
+        section["anchor"] = f"{section['study']}-{section['kind']}-{i}"
+    return {"format": FORMAT, "title": title, "sections": sections}
 
 
-def write_report(
-    cells: Sequence[Cell],
-    out: Path,
-    *,
-    title: str,
-    base: str | Mapping[str, Any],
-    search: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write report.html, report.json and figures/*.png into `out`; gives back the page's path.
+def write_report(studies: Sequence[StudyResults], out: Path) -> Path:
+    """Write report.html, report.json and figures/*.png into `out`; return the page's path.
 
-    Each file is replaced whole, the page last; figures of an earlier report that these cells do
+    Each file is replaced whole, the page last; pictures of an earlier report that these cells do
     not give are removed.
 
     Raises:
         UsageError: as `make_report`. StorageError: `out` cannot be written.
     """
-    report = make_report(cells, title=title, base=base, search=search)
+    report = make_report(studies)
     page = out / "report.html"
-    try:
+    with storage_errors(out):
         (out / "figures").mkdir(parents=True, exist_ok=True)
-        for gone in report["left_out"]:
-            _picture(out, gone["name"]).unlink(missing_ok=True)
-        for figure in report["figures"]:
-            _replace(_picture(out, figure["name"]), png(figure))
+        pictures = {
+            out / "figures" / f"{section['prefix']}{figure['name']}.png": figure
+            for section in report["sections"]
+            for figure in section["figures"]
+        }
+        for picture in (out / "figures").glob("*.png"):
+            if picture not in pictures:
+                picture.unlink()
+        for picture, figure in pictures.items():
+            write_atomically(picture, png(figure))
         text = json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False)
-        _replace(out / "report.json", f"{text}\n".encode())
-        _replace(page, markup.render(report).encode())
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise StorageError(f"cannot write the report into {out}: {why}") from None
+        write_atomically(out / "report.json", f"{text}\n")
+        write_atomically(page, render(report))
     return page
-
-
-def _picture(out: Path, name: str) -> Path:
-    return out / "figures" / f"{name}.png"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """The whole file or, whatever happens, the one that was there before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise

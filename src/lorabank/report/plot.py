@@ -1,17 +1,17 @@
-"""What a figure is made of: a dict that JSON can hold and both drawers follow to the letter.
+"""The data of a figure: a dict that JSON can hold and that the drawing follows to the letter.
 
 A figure has panels, a panel two axes and series, a series points. Limits, ticks and numbers are
-settled here and rounded once, so the PNG, the SVG in the page and the JSON twin show the same.
+settled here and rounded once, so the PNG, the page and the JSON twin show the same.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from lorabank.report.wording import number, percent
 
-Kind = Literal["line", "points", "curve", "bars"]
+SeriesKind = Literal["line", "points", "curve", "bars"]
 Mark = Literal["full", "up", "down"]
 Unit = Literal["number", "share"]
 Scale = Literal["linear", "log", "category"]
@@ -20,44 +20,46 @@ _DIGITS = 6
 _LOG_FROM = 8.0  # the largest value over the smallest, from which a linear axis crowds one end
 _NEAREST = 0.075  # of an axis: ticks closer than this would print over each other
 _MANTISSAS = (1, 2, 5)
-_LETTERS = 48  # that stand side by side under an axis
+_NUMBER_ROOM = 0.16  # of a bar axis: room for the number after the longest bar
 
 
 class Point(TypedDict):
-    """One marker."""
+    """A marker or a bar."""
 
     x: float
     y: float
     low: float | None
-    """Lower end of the 95 % interval; None where there is none."""
+    """Lower end of the 95 % interval; None where the point has no interval."""
     high: float | None
     mark: Mark
     """`up`: the true value is at least this, `down`: less than this (censored); no line goes
-    there."""
+    through such a point."""
     n_seeds: int
     cells: list[str]
-    """Names of the cells behind it; none for a point of a fitted curve."""
+    """Names of the cells behind the point; empty for a point of a fitted curve."""
 
 
 class Series(TypedDict):
-    """What shares a colour and a marker."""
+    """Points that share a name, a colour and a marker."""
 
     name: str
-    kind: Kind
+    kind: SeriesKind
     style: int
-    """Index of its colour and marker; the same thing has the same one in every figure."""
+    """Index of the colour and marker; one thing has the same style in every figure."""
     points: list[Point]
+    control_of: NotRequired[str]
+    """Name of the series beside which this one is drawn in grey, as its control."""
 
 
 class Tick(TypedDict):
-    """A place on an axis and what is written there."""
+    """A place on an axis and its label."""
 
     at: float
     label: str
 
 
 class Axis(TypedDict):
-    """Where an axis begins, ends and is labelled."""
+    """Limits, ticks and label of one axis."""
 
     label: str
     unit: Unit
@@ -68,7 +70,10 @@ class Axis(TypedDict):
 
 
 class Panel(TypedDict):
-    """One pair of axes."""
+    """A pair of axes.
+
+    Bars lie: their categories, which are the x axis here, are drawn from top to bottom.
+    """
 
     title: str
     x: Axis
@@ -77,18 +82,21 @@ class Panel(TypedDict):
 
 
 class Figure(TypedDict):
-    """What one figure says and shows."""
+    """The data and the texts of one figure."""
 
     name: str
-    """Of its files, and its anchor in the page."""
+    """Stem of the figure's files, and its anchor in the page."""
     title: str
     finding: str
-    """One sentence or two, computed from the numbers; says how many seeds."""
+    """A sentence or two computed from the numbers, with the number of seeds; may be empty."""
     note: str
-    """What to know when reading it, and what is not in it."""
+    """Advice on reading the figure, and what the figure leaves out."""
     stacked: bool
-    """Panels stand below each other, not side by side."""
+    """Whether the panels stand below each other, not side by side."""
     panels: list[Panel]
+    folded: NotRequired[list[Panel]]
+    """Panels that the page shows on demand: learning rates that were tried and not chosen."""
+    folded_title: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,28 +130,21 @@ def point(
 
 
 def rounded(x: float) -> float:
-    """`x` to six significant digits."""
+    """Return `x` to six significant digits."""
     return float(f"{x:.{_DIGITS}g}")
 
 
 def share_axis(label: str) -> Axis:
-    """0 to 100 %, with room for markers at both ends."""
+    """Return an axis from 0 to 100 % with room for markers at both ends."""
     ticks = [Tick(at=at, label=percent(at)) for at in (0.0, 0.25, 0.5, 0.75, 1.0)]
     return Axis(label=label, unit="share", scale="linear", low=-0.04, high=1.06, ticks=ticks)
 
 
 def category_axis(label: str, names: Sequence[str]) -> Axis:
-    """One place for each name, at 0, 1, 2, …"""
+    """Return an axis with one place for each name, at 0, 1, 2 and so on."""
     ticks = [Tick(at=float(i), label=name) for i, name in enumerate(names)]
     high = len(names) - 0.5
     return Axis(label=label, unit="number", scale="category", low=-0.5, high=high, ticks=ticks)
-
-
-def slanted(axis: Axis) -> int:
-    """Letters of the longest name, where names would run into each other and stand aslant; or 0."""
-    longest = max((len(tick["label"]) for tick in axis["ticks"]), default=0)
-    is_crowded = longest * len(axis["ticks"]) > _LETTERS
-    return longest if axis["scale"] == "category" and is_crowded else 0
 
 
 def value_axis(
@@ -154,11 +155,11 @@ def value_axis(
     zero: bool = False,
     unit: Unit = "number",
 ) -> Axis:
-    """An axis that holds all `values`; logarithmic if they span much and are positive.
+    """Return an axis that holds all `values`, logarithmic if they span much and are positive.
 
     Args:
-        at_values: ticks stand at the values themselves (loads, ranks) as far as they fit.
-        zero: linear, and 0 is on it.
+        at_values: put ticks at the values themselves (loads, ranks) as far as they fit.
+        zero: make the axis linear, with 0 on it.
     """
     low, high = min(values), max(values)
     if low > 0 and high / low >= _LOG_FROM and not zero:
@@ -183,15 +184,34 @@ def value_axis(
     )
 
 
+def bar_axis(label: str, series: Iterable[Series], *, unit: Unit = "number") -> Axis:
+    """Return the value axis of bars: it starts at 0 and leaves room for a number after each bar."""
+    ends = [end for one_series in series for end in extent(one_series["points"])]
+    low, high = min([*ends, 0.0]), max([*ends, 0.0])
+    span = (high - low) or 1.0
+    low, high = low - (0.04 * span if low < 0 else 0.0), high + _NUMBER_ROOM * span
+    text = percent if unit == "share" else number
+    places = [at for at in _round_places(low, high) if unit == "number" or -1 <= at <= 1.0]
+    ticks = [Tick(at=rounded(at), label=text(rounded(at))) for at in places]
+    low, high = rounded(low), rounded(high)
+    return Axis(label=label, unit=unit, scale="linear", low=low, high=high, ticks=ticks)
+
+
+def extent(points: Iterable[Point]) -> list[float]:
+    """Return the values and interval ends of points."""
+    ends = [end for p in points for end in (p["y"], p["low"], p["high"])]
+    return [end for end in ends if end is not None]
+
+
 def positions(axis: Axis, values: Sequence[float]) -> list[float]:
-    """Where values lie along an axis: 0 at its low end, 1 at its high end."""
-    change: Callable[[float], float] = math.log if axis["scale"] == "log" else float
-    low, high = change(axis["low"]), change(axis["high"])
-    return [(change(value) - low) / (high - low) for value in values]
+    """Return where values lie along an axis: 0 at its low end, 1 at its high end."""
+    transform: Callable[[float], float] = math.log if axis["scale"] == "log" else float
+    low, high = transform(axis["low"]), transform(axis["high"])
+    return [(transform(value) - low) / (high - low) for value in values]
 
 
 def spread(axis: Axis, n: int) -> list[float]:
-    """`n` values evenly along an axis as it is drawn."""
+    """Return `n` values spaced evenly along an axis as it is drawn."""
     low, high = axis["low"], axis["high"]
     steps = [i / (n - 1) for i in range(n)]
     if axis["scale"] == "log":
@@ -200,32 +220,34 @@ def spread(axis: Axis, n: int) -> list[float]:
 
 
 def runs(points: Sequence[Point]) -> list[list[Point]]:
-    """The stretches a line is drawn through: what lies between censored points."""
+    """Return the stretches a line is drawn through: the points between censored ones."""
     stretches: list[list[Point]] = [[]]
-    for one in points:
-        if one["mark"] == "full":
-            stretches[-1].append(one)
+    for p in points:
+        if p["mark"] == "full":
+            stretches[-1].append(p)
         else:
             stretches.append([])
     return [stretch for stretch in stretches if stretch]
 
 
-def bar_offsets(n: int) -> tuple[list[float], float]:
-    """Centres of `n` bars around a category's place, and the width of one."""
-    width = 0.8 / n
-    return [(i - (n - 1) / 2) * width for i in range(n)], 0.9 * width
+def bar_panel(
+    title: str, names: Sequence[str], series: Sequence[Series], *, label: str, unit: Unit = "number"
+) -> Panel:
+    """Return a panel of bars, one group for each name, with a value axis that fits them."""
+    y = bar_axis(label, series, unit=unit)
+    return Panel(title=title, x=category_axis("", names), y=y, series=list(series))
 
 
 def _apart(
-    values: Sequence[float], low: float, high: float, change: Callable[[float], float]
+    values: Sequence[float], low: float, high: float, transform: Callable[[float], float]
 ) -> list[float]:
-    """Distinct values, without those too near to the one before; the largest always stays."""
-    span = change(high) - change(low)
-    kept: list[float] = []
+    """Return the distinct values, dropping any too near to the next larger one."""
+    span = transform(high) - transform(low)
+    places: list[float] = []
     for value in sorted(set(values), reverse=True):
-        if not kept or (change(kept[-1]) - change(value)) / span >= _NEAREST:
-            kept.append(value)
-    return kept[::-1]
+        if not places or (transform(places[-1]) - transform(value)) / span >= _NEAREST:
+            places.append(value)
+    return places[::-1]
 
 
 def _log_places(low: float, high: float) -> list[float]:
@@ -237,7 +259,7 @@ def _log_places(low: float, high: float) -> list[float]:
 
 
 def _round_places(low: float, high: float) -> list[float]:
-    """Four to eight multiples of 1, 2 or 5 times a power of ten."""
+    """Return four to eight multiples of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.99)

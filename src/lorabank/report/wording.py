@@ -1,4 +1,4 @@
-"""How numbers, seeds and budgets are put into words, the same everywhere in a report."""
+"""Numbers, seeds and budgets in words, the same everywhere in a report."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ FEWEST_SEEDS = 3  # for an interval; lora/intervals.py gives none below
 
 
 def number(x: float) -> str:
-    """Three significant digits, thousands with commas: 0.0516, 40,704, 7.6e-05."""
+    """Return three significant digits, thousands with commas: 0.0516, 40,704, 7.6e-05."""
     if x == int(x) and abs(x) < 1e15:
         return f"{int(x):,}"
     if abs(x) >= 1000:
@@ -14,13 +14,13 @@ def number(x: float) -> str:
     return f"{x:.3g}"
 
 
-def told(x: float | None) -> str:
-    """A number of a table's cell; nothing where there is none."""
+def optional_number(x: float | None) -> str:
+    """Return a number for a table's cell, which stays empty where there is none."""
     return "" if x is None else number(x)
 
 
 def percent(share: float) -> str:
-    """Whole percent; a tenth where it would otherwise claim all or nothing."""
+    """Return whole percent; a tenth where whole ones would claim all or nothing."""
     whole = f"{share:.0%}"
     if (whole == "100%" and share < 1) or (whole in ("0%", "-0%") and share):
         whole = f"{share:.1%}"
@@ -32,7 +32,7 @@ def quantity(x: float, unit: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """With the unit a person would choose: 3.2 s, 12 min, 4 h 05 min."""
+    """Return a time with the unit a person would choose: 3.2 s, 12 min, 4 h 05 min."""
     if seconds < 99.95:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)
@@ -51,25 +51,50 @@ def count(n: int, noun: str) -> str:
 
 
 def listing(names: Sequence[str]) -> str:
-    """a, b and c."""
+    """Return names joined as in `a, b and c`."""
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
+def capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def seeds(counts: Iterable[int]) -> str:
-    """How many seeds stand behind the points, and whether they allow an interval."""
-    fewest, most = min(found := list(counts)), max(found)
+    """Return how many seeds stand behind points, and whether they allow an interval."""
+    numbers = list(counts)
+    fewest, most = min(numbers), max(numbers)
     if fewest != most:
-        some = f"{fewest} to {most} seeds"
+        text = f"{fewest} to {most} seeds"
         if most < FEWEST_SEEDS:
-            return f"{some}, too few for intervals"
-        return some if fewest >= FEWEST_SEEDS else f"{some}, an interval from {FEWEST_SEEDS} on"
+            return f"{text}, too few for intervals"
+        return text if fewest >= FEWEST_SEEDS else f"{text}, an interval from {FEWEST_SEEDS} on"
     if most >= FEWEST_SEEDS:
         return f"{most} seeds"
     return "one seed, no interval" if most == 1 else f"{most} seeds, too few for an interval"
 
 
+def n_seeds(counts: Iterable[int]) -> str:
+    """Return how many seeds stand behind numbers: `one seed`, `3 seeds`, `1 to 3 seeds`."""
+    numbers = list(counts)
+    fewest, most = min(numbers), max(numbers)
+    if fewest != most:
+        return f"{fewest} to {most} seeds"
+    return "one seed" if most == 1 else f"{most} seeds"
+
+
+def seed_sentence(counts: Iterable[int]) -> str:
+    """Return what intervals over documents cannot tell: how training differs between seeds."""
+    numbers = list(counts)
+    if max(numbers) == 1:
+        return (
+            "One seed: intervals are over documents and their questions, and do not show how "
+            "much another training run would differ."
+        )
+    return f"Behind each number: {n_seeds(numbers)}; intervals are over seeds and documents."
+
+
 def budget_name(recipe: str, exposures: float | str) -> str:
-    """A recipe and how long it trains."""
+    """Return the name of a recipe and how long it trains."""
     if exposures == "converged":
         budget = "to convergence"
     elif exposures == "paper":

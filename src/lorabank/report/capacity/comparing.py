@@ -1,13 +1,15 @@
 """Bars for what a study varied besides rank, load and budget: placement, variant and the like.
 
-Only cells that are alike in everything else stand beside each other. They have the same rank, not
+Only cells that agree in everything else stand beside each other. They have the same rank, not
 the same number of parameters, where the placement differs; the sentence gives both.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lorabank.report.capacity.groups import Group, key_of, preference
+from lorabank.report.capacity.groups import Group, preference
+from lorabank.report.estimates import comparison, in_words
+from lorabank.report.grouping import spec_key
 from lorabank.report.plot import (
     Figure,
     LeftOut,
@@ -29,7 +31,7 @@ class Factor:
     name: str
     noun: str
     keys: frozenset[str]
-    """Of the spec: what may differ between the bars."""
+    """Axes of the spec that may differ between the bars."""
     value: Callable[[Group], str]
 
 
@@ -60,7 +62,7 @@ FACTORS = (
 
 
 def compare(groups: Sequence[Group], factor: Factor) -> Figure | LeftOut:
-    """Recall for each value of a factor, a cluster of bars for each rank at its largest load.
+    """Draw recall for each value of a factor, a cluster of bars for each rank at its largest load.
 
     With a single rank there is a cluster for each load instead.
     """
@@ -91,7 +93,7 @@ def compare(groups: Sequence[Group], factor: Factor) -> Figure | LeftOut:
     panel = Panel(
         title=budget_name(*clusters[0][0].condition),
         x=category_axis("rank and load", labels),
-        y=share_axis("recall"),
+        y={**share_axis("recall"), "low": 0.0, "high": 1.18},
         series=series,
     )
     missing = [value for value in values if value not in present]
@@ -107,31 +109,32 @@ def compare(groups: Sequence[Group], factor: Factor) -> Figure | LeftOut:
 
 
 def _clusters(groups: Sequence[Group], factor: Factor) -> list[list[Group]]:
-    """Groups alike in all but the factor: one cluster per rank, or per load if there is one rank.
+    """Return groups that agree in all but the factor: a cluster per rank, or per load.
 
     Of several, the one with the most values, then the longest budget, then the largest load.
     """
-    alike: dict[str, list[Group]] = {}
-    for one in groups:
-        alike.setdefault(key_of(one.spec, without={"seed", *factor.keys}), []).append(one)
-    found = [
+    comparable: dict[str, list[Group]] = {}
+    for g in groups:
+        key = spec_key(g.spec, without={"seed", *factor.keys})
+        comparable.setdefault(key, []).append(g)
+    clusters = [
         sorted(c, key=factor.value)
-        for c in alike.values()
+        for c in comparable.values()
         if len({factor.value(g) for g in c}) > 1 and len({factor.value(g) for g in c}) == len(c)
     ]
-    if not found:
+    if not clusters:
         return []
-    top = max((len(c), preference(c[0].condition)) for c in found)
-    found = [c for c in found if (len(c), preference(c[0].condition)) == top]
-    ranks = {c[0].r for c in found}
+    top = max((len(c), preference(c[0].condition)) for c in clusters)
+    clusters = [c for c in clusters if (len(c), preference(c[0].condition)) == top]
+    ranks = {c[0].r for c in clusters}
     chosen: dict[int, list[Group]] = {}
-    for cluster in sorted(found, key=lambda c: (c[0].r, c[0].facts)):
+    for cluster in sorted(clusters, key=lambda c: (c[0].r, c[0].facts)):
         chosen[cluster[0].r if len(ranks) > 1 else cluster[0].facts] = cluster
     return list(chosen.values())[-_MOST_LOADS:]
 
 
 def _finding(clusters: Sequence[Sequence[Group]], factor: Factor) -> str:
-    """The cluster where the values differ most, and whether the intervals allow an order."""
+    """Return where the values differ most, and whether the intervals allow an order."""
 
     def gap(cluster: Sequence[Group]) -> float:
         means = [g.recall.mean for g in cluster]
@@ -142,18 +145,17 @@ def _finding(clusters: Sequence[Sequence[Group]], factor: Factor) -> str:
     tested = seeds(g.n_seeds for g in widest)
     if gap(widest) == 0:
         return (
-            f"The {factor.noun} makes no difference: at {where} every one recalls "
+            f"No difference by {factor.noun} shows: at {where} all recall "
             f"{percent(widest[0].recall.mean)} ({tested})."
         )
     order = sorted(widest, key=lambda g: -g.recall.mean)
     sized = len({g.parameters for g in order}) > 1
     parts = [
-        f"{percent(g.recall.mean)} with {factor.value(g)}"
-        + (f" ({number(g.parameters)} parameters)" if sized else "")
+        f"{in_words(g.recall, 'share')} with {factor.value(g)}"
+        + (f", {number(g.parameters)} parameters," if sized else "")
         for g in order
     ]
-    first, second = order[0].recall.interval, order[1].recall.interval
-    doubt = ""
-    if first and second and first[0] <= second[1]:
-        doubt = "; the intervals of the first two overlap"
-    return f"The largest difference is at {where}: {listing(parts)} ({tested}){doubt}."
+    judged = comparison(order[0].recall, order[1].recall)
+    return (
+        f"Recall differs most by {factor.noun} at {where}: {listing(parts)} ({tested}); {judged}."
+    )

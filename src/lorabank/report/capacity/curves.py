@@ -8,6 +8,7 @@ of steps beside training that went on until it had learnt.
 from collections.abc import Callable, Sequence
 
 from lorabank.report.capacity.groups import Group, describe, longest, main, preference
+from lorabank.report.estimates import in_words
 from lorabank.report.plot import (
     Axis,
     Figure,
@@ -26,7 +27,7 @@ _MOST_RANKS = 3  # named in a sentence
 
 
 def recall_by_load(groups: Sequence[Group]) -> Figure | LeftOut:
-    """Recall against facts, a line for each rank, a panel for each recipe and budget."""
+    """Draw recall against facts, with a line for each rank and a panel for each budget."""
     name, title = "recall-by-load", "Recall against load"
     shown = main(groups)
     if len({g.facts for g in shown}) < 2:
@@ -49,7 +50,7 @@ def recall_by_load(groups: Sequence[Group]) -> Figure | LeftOut:
 
 
 def bits_by_exposures(groups: Sequence[Group]) -> Figure | LeftOut:
-    """Bits per parameter against exposures per fact: of each rank the largest load tried twice."""
+    """Draw bits per parameter against exposures, at the largest load of each rank tried twice."""
     name, title = "bits-by-exposures", "Bits per parameter against exposures"
     shown: list[Group] = []
     for key in dict.fromkeys((g.first["recipe"], g.r) for g in main(groups)):
@@ -69,15 +70,15 @@ def bits_by_exposures(groups: Sequence[Group]) -> Figure | LeftOut:
         label = f"{recipe} recipe, {listing([where[r] for r in sorted(where)])}"
         panels.append(Panel(title=label, x=x, y=y, series=by_rank(inside, groups, _bits_point)))
     best = max(shown, key=lambda g: g.bits_per_parameter.mean)
-    least = min((g for g in shown if _alike(g, best)), key=_exposures)
+    least = min((g for g in shown if _is_comparable(g, best)), key=_exposures)
     return Figure(
         name=name,
         title=title,
         finding=(
-            f"With {count(best.facts, 'fact')}, r={best.r} stores the most for its size: "
-            f"{number(best.bits_per_parameter.mean)} bits per parameter after "
-            f"{number(_exposures(best))} exposures per fact, "
-            f"{number(least.bits_per_parameter.mean)} after {number(_exposures(least))} "
+            f"Of {count(best.facts, 'fact')} an adapter of r={best.r} stores "
+            f"{in_words(best.bits_per_parameter)} bits per parameter after "
+            f"{number(_exposures(best))} exposures per fact, and "
+            f"{in_words(least.bits_per_parameter)} after {number(_exposures(least))} "
             f"({seeds(g.n_seeds for g in (best, least))})."
         ),
         note=describe(shown, of=groups),
@@ -87,7 +88,7 @@ def bits_by_exposures(groups: Sequence[Group]) -> Figure | LeftOut:
 
 
 def budgets(groups: Sequence[Group]) -> Figure | LeftOut:
-    """Recall against load under the paper's budget and under ours, a panel for each rank."""
+    """Draw recall against load under the paper's budget and under ours, a panel for each rank."""
     name, title = "paper-budget", "The paper's budget beside ours"
     shown = main(groups)
     conditions = {g.condition for g in shown}
@@ -99,8 +100,8 @@ def budgets(groups: Sequence[Group]) -> Figure | LeftOut:
     ours = longest([g for g in shown if g.condition in free])
     compared = [g for g in shown if g.condition in fixed or g in ours]
     names = {c: budget_name(*c) for c in fixed}
-    mine_in = {g.condition for g in ours}
-    name_ours = budget_name(*mine_in.pop()) if len(mine_in) == 1 else "our longest budget"
+    our_budgets = {g.condition for g in ours}
+    name_ours = budget_name(*our_budgets.pop()) if len(our_budgets) == 1 else "our longest budget"
     lines = [name_ours, *names.values()]
     x, panels = load_axis(compared), []
     for r in sorted({g.r for g in compared}):
@@ -115,7 +116,7 @@ def budgets(groups: Sequence[Group]) -> Figure | LeftOut:
             )
             for i, line in enumerate(lines)
         ]
-        panels.append(_panel(f"r={r}", x, [one for one in series if one["points"]]))
+        panels.append(_panel(f"r={r}", x, [line for line in series if line["points"]]))
     pairs = [
         (a, b)
         for a in compared
@@ -124,16 +125,17 @@ def budgets(groups: Sequence[Group]) -> Figure | LeftOut:
     ]
     if not pairs:
         return LeftOut(name, title, "no rank and load was trained with both budgets")
-    theirs, mine = max(pairs, key=lambda pair: abs(pair[1].recall.mean - pair[0].recall.mean))
+    paper, ours_there = max(pairs, key=lambda pair: abs(pair[1].recall.mean - pair[0].recall.mean))
     return Figure(
         name=name,
         title=title,
         finding=(
-            f"They differ most at r={mine.r} with {count(mine.facts, 'fact')}: "
-            f"{percent(theirs.recall.mean)} recalled with the {theirs.budget} "
-            f"({number(_exposures(theirs))} exposures per fact), {percent(mine.recall.mean)} with "
-            f"the {mine.budget} ({number(_exposures(mine))}; "
-            f"{seeds(g.n_seeds for g in (theirs, mine))})."
+            f"The paper's budget and ours differ most at r={ours_there.r} with "
+            f"{count(ours_there.facts, 'fact')}: {in_words(paper.recall, 'share')} recalled with "
+            f"the {paper.budget} ({number(_exposures(paper))} exposures per fact), "
+            f"{in_words(ours_there.recall, 'share')} with the {ours_there.budget} "
+            f"({number(_exposures(ours_there))} exposures; "
+            f"{seeds(g.n_seeds for g in (paper, ours_there))})."
         ),
         note=describe(compared, of=groups),
         stacked=False,
@@ -148,7 +150,7 @@ def load_axis(groups: Sequence[Group]) -> Axis:
 def by_rank(
     groups: Sequence[Group], of: Sequence[Group], make: Callable[[Group], Point]
 ) -> list[Series]:
-    """A line for each rank, styled by its place among all ranks of the study."""
+    """Return a line for each rank, styled by its place among all ranks of the study."""
     ranks = sorted({g.r for g in of})
     return [
         _line(f"r={r}", i, [make(g) for g in groups if g.r == r])
@@ -157,21 +159,19 @@ def by_rank(
     ]
 
 
-def recall_point(one: Group) -> Point:
+def recall_point(g: Group) -> Point:
     return point(
-        one.facts,
-        one.recall.mean,
-        interval=one.recall.interval,
-        cells=one.names,
-        n_seeds=one.n_seeds,
+        g.facts,
+        g.recall.mean,
+        interval=g.recall.interval,
+        cells=g.names,
+        n_seeds=g.n_seeds,
     )
 
 
-def _bits_point(one: Group) -> Point:
-    bits = one.bits_per_parameter
-    return point(
-        _exposures(one), bits.mean, interval=bits.interval, cells=one.names, n_seeds=one.n_seeds
-    )
+def _bits_point(g: Group) -> Point:
+    bits = g.bits_per_parameter
+    return point(_exposures(g), bits.mean, interval=bits.interval, cells=g.names, n_seeds=g.n_seeds)
 
 
 def _line(name: str, style: int, points: list[Point]) -> Series:
@@ -182,25 +182,25 @@ def _panel(title: str, x: Axis, series: list[Series]) -> Panel:
     return Panel(title=title, x=x, y=share_axis("recall"), series=series)
 
 
-def _exposures(one: Group) -> float:
-    return one.mean("exposures_per_fact")
+def _exposures(g: Group) -> float:
+    return g.mean("exposures_per_fact")
 
 
-def _alike(a: Group, b: Group) -> bool:
+def _is_comparable(a: Group, b: Group) -> bool:
     return (a.r, a.facts, a.first["recipe"]) == (b.r, b.facts, b.first["recipe"])
 
 
 def _largest_load(groups: Sequence[Group]) -> list[Group]:
-    """Of one rank: those at the largest load met with two budgets; none if there is no such."""
+    """Return the groups of one rank at the largest load that two budgets were tried at."""
     for facts in sorted({g.facts for g in groups}, reverse=True):
-        there = [g for g in groups if g.facts == facts]
-        if len(there) > 1:
-            return there
+        same_load = [g for g in groups if g.facts == facts]
+        if len(same_load) > 1:
+            return same_load
     return []
 
 
 def _how_far(groups: Sequence[Group]) -> str:
-    """Up to which load each rank recalls nearly everything."""
+    """Return up to which load each rank recalls nearly everything."""
     ranks = sorted({g.r for g in groups})
     if len(ranks) > _MOST_RANKS:
         ranks = [ranks[0], ranks[len(ranks) // 2], ranks[-1]]

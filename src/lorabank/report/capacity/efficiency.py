@@ -1,4 +1,4 @@
-"""What a parameter holds, by rank: the largest load that is still recalled, over the parameters.
+"""Tokens held per parameter, by rank: the largest load still recalled, over the parameters.
 
 Fig. 3 of arXiv:2603.01097, with two differences: the load is where recall crosses the threshold,
 interpolated, and a rank that never falls below it within the loads tried is marked as such. Its
@@ -9,15 +9,25 @@ from collections.abc import Sequence
 
 from lorabank.lora.intervals import Crossing, crossing
 from lorabank.report.capacity.groups import Group, describe, main, preference
-from lorabank.report.plot import Figure, LeftOut, Mark, Panel, Point, Series, point, value_axis
-from lorabank.report.wording import budget_name, count, number, percent, seeds
+from lorabank.report.plot import (
+    Figure,
+    LeftOut,
+    Mark,
+    Panel,
+    Point,
+    Series,
+    extent,
+    point,
+    value_axis,
+)
+from lorabank.report.wording import budget_name, count, listing, number, percent, seeds
 
 THRESHOLDS = (0.9, 0.75, 0.5)
 _MARKS: dict[str, Mark] = {"none": "full", "above": "up", "below": "down"}
 
 
 def efficiency(groups: Sequence[Group]) -> Figure | LeftOut:
-    """Tokens held per parameter against rank, a series for each threshold, a panel per budget."""
+    """Draw tokens held per parameter against rank, with a line for each threshold of recall."""
     name, title = "efficiency", "What a parameter holds, by rank"
     shown = main(groups)
     lines = {}
@@ -31,7 +41,7 @@ def efficiency(groups: Sequence[Group]) -> Figure | LeftOut:
     x = value_axis("rank", [r for _, r in lines], at_values=True)
     made = {key: [_held(line, at) for at in THRESHOLDS] for key, line in lines.items()}
     every = [p for points in made.values() for p in points]
-    y = value_axis("tokens per parameter", [end for p in every for end in _ends(p)])
+    y = value_axis("tokens per parameter", extent(every))
     conditions = list(dict.fromkeys(condition for condition, _ in lines))
     panels = []
     for condition in conditions:
@@ -65,17 +75,17 @@ def efficiency(groups: Sequence[Group]) -> Figure | LeftOut:
 
 
 def _held(line: Sequence[Group], threshold: float) -> Point:
-    """Of one rank: the load at the threshold over its parameters, in tokens."""
+    """Return for one rank the load at the threshold over its parameters, in tokens."""
     loads = [g.mean("tokens") for g in line]
     at = crossing(loads, [g.recall.mean for g in line], threshold)
     ends = None
     if all(g.recall.interval for g in line) and at.censored == "none":
-        found = [
+        crossings = [
             crossing(loads, [g.recall.interval[end] for g in line if g.recall.interval], threshold)
             for end in (0, 1)
         ]
-        if all(one.censored == "none" for one in found):
-            low, high = sorted(_load(one, loads) / line[0].parameters for one in found)
+        if all(end.censored == "none" for end in crossings):
+            low, high = sorted(_load(end, loads) / line[0].parameters for end in crossings)
             ends = (low, high)
     return point(
         line[0].r,
@@ -88,21 +98,17 @@ def _held(line: Sequence[Group], threshold: float) -> Point:
 
 
 def _load(at: Crossing, loads: Sequence[float]) -> float:
-    """The crossing, or the end of the loads it lies beyond."""
+    """Return the crossing, or the end of the loads that it lies beyond."""
     if at.censored == "none" and at.load is not None:
         return at.load
     return max(loads) if at.censored == "above" else min(loads)
 
 
-def _ends(one: Point) -> list[float]:
-    return [end for end in (one["y"], one["low"], one["high"]) if end is not None]
-
-
 def _finding(budget: str, points: Sequence[Point], every: Sequence[Point]) -> str:
-    """The best rank at the first threshold, unless what is censored leaves it open."""
+    """Return the best rank at the first threshold, unless censored points leave it open."""
     reached = [p for p in points if p["mark"] != "down"]
     bound = sum(p["mark"] != "full" for p in every)
-    start = f"With the {budget}, at {percent(THRESHOLDS[0])} recall or more"
+    start = f"At {percent(THRESHOLDS[0])} recall, with the {budget},"
     end = f"({seeds(p['n_seeds'] for p in points)}); {bound} of {count(len(every), 'point')} "
     end += "is a bound only." if bound == 1 else "are bounds only."
     if not reached:
@@ -111,12 +117,20 @@ def _finding(budget: str, points: Sequence[Point], every: Sequence[Point]) -> st
     least = "at least " if best["mark"] == "up" else ""
     rivals = [f"r={p['x']:.0f}" for p in points if p is not best and _may_exceed(p, best["y"])]
     doubt = f", as far as the bounds can tell (open: {', '.join(rivals)})" if rivals else ""
+    others = listing([f"{number(p['y'])} with r={p['x']:.0f}" for p in reached if p is not best])
+    beside = f", against {others}" if others else ""
     return (
-        f"{start} r={best['x']:.0f} holds most for its size, {least}{number(best['y'])} tokens "
-        f"per parameter{doubt} {end}"
+        f"{start} an adapter of r={best['x']:.0f} holds most for its size: {least}"
+        f"{_with_interval(best)} tokens per parameter{beside}{doubt} {end}"
     )
 
 
-def _may_exceed(one: Point, y: float) -> bool:
-    """Whether a censored value could lie above `y`."""
-    return one["mark"] == "up" or (one["mark"] == "down" and one["y"] > y)
+def _with_interval(p: Point) -> str:
+    if p["low"] is None or p["high"] is None:
+        return number(p["y"])
+    return f"{number(p['y'])} ({number(p['low'])} to {number(p['high'])})"
+
+
+def _may_exceed(p: Point, y: float) -> bool:
+    """Return whether a censored value could lie above `y`."""
+    return p["mark"] == "up" or (p["mark"] == "down" and p["y"] > y)

@@ -23,11 +23,7 @@ _MAKERS: tuple[Callable[[Sequence[Group]], Figure | LeftOut], ...] = (
 
 
 def make_figures(groups: Sequence[Group]) -> tuple[list[Figure], list[LeftOut]]:
-    """What can be drawn of these groups, in the report's order, and what cannot.
-
-    Args:
-        groups: from `groups.group(cells)`; there, cells are checked.
-    """
+    """Return what can be drawn of these groups, in the report's order, and what cannot."""
     figures: list[Figure] = []
     left_out: list[LeftOut] = []
     for make in _MAKERS:

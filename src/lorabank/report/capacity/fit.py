@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from lorabank.errors import UsageError
 from lorabank.planning import law
 from lorabank.report.capacity.curves import by_rank
-from lorabank.report.capacity.groups import Cell, Group, describe, longest, main
+from lorabank.report.capacity.groups import Group, describe, longest, main
+from lorabank.report.grouping import Cell
 from lorabank.report.plot import (
     Axis,
     Figure,
@@ -31,12 +32,12 @@ _LEAST = 0.05  # residuals smaller than this are drawn small
 
 
 def recall_law(groups: Sequence[Group]) -> Figure | LeftOut:
-    """Recall against bits demanded per parameter with the fitted curve; residuals below."""
+    """Draw recall against bits demanded per parameter, the fitted curve, and residuals below."""
     name, title = "law", "One law for all ranks"
     shown = longest(main(groups))
     budgets = {g.condition for g in shown}
     budget = budget_name(*budgets.pop()) if len(budgets) == 1 else _LONGEST
-    points = [law_point(cell) for one in shown for cell in one.cells]
+    points = [law_point(cell) for g in shown for cell in g.cells]
     try:
         fitted = law.fit_recall_law(points)
         error = law.measure_held_out_error(points)
@@ -55,10 +56,10 @@ def recall_law(groups: Sequence[Group]) -> Figure | LeftOut:
         name=name,
         title=title,
         finding=(
-            f"With the {budget}, recall falls to half at "
-            f"{number(fitted.midpoint)} bits demanded per parameter; fitted without them, the law "
-            f"misses cells by {percent(error)} on average ({count(len(points), 'cell')}, "
-            f"{seeds(g.n_seeds for g in shown)})."
+            f"One law for all ranks: with the {budget}, recall falls to half at "
+            f"{number(fitted.midpoint)} bits demanded per parameter; the law misses settings it "
+            f"was not fitted to by {percent(error)} of recall on average "
+            f"({count(len(points), 'cell')}, {seeds(g.n_seeds for g in shown)})."
         ),
         note=describe(shown, of=groups),
         stacked=True,
@@ -70,7 +71,7 @@ def recall_law(groups: Sequence[Group]) -> Figure | LeftOut:
 
 
 def law_point(cell: Cell) -> law.CapacityPoint:
-    """A cell as the fits take it."""
+    """Return a cell as the fits take it."""
     return law.CapacityPoint(
         parameters=cell["trainable_parameters"],
         r=cell["r"],
@@ -81,23 +82,23 @@ def law_point(cell: Cell) -> law.CapacityPoint:
     )
 
 
-def _demanded(one: Group) -> float:
-    return one.mean("bits_demanded") / one.parameters
+def _demanded(g: Group) -> float:
+    return g.mean("bits_demanded") / g.parameters
 
 
 def _measured(
     shown: Sequence[Group], groups: Sequence[Group], minus: Callable[[float], float]
 ) -> list[Series]:
-    """Markers by rank: recall, less `minus` at the bits demanded per parameter."""
+    """Return markers by rank: recall, less `minus` at the bits demanded per parameter."""
 
-    def marker(one: Group) -> Point:
-        x, interval = _demanded(one), one.recall.interval
+    def marker(g: Group) -> Point:
+        x, interval = _demanded(g), g.recall.interval
         return point(
             x,
-            one.recall.mean - minus(x),
+            g.recall.mean - minus(x),
             interval=interval and (interval[0] - minus(x), interval[1] - minus(x)),
-            cells=one.names,
-            n_seeds=one.n_seeds,
+            cells=g.names,
+            n_seeds=g.n_seeds,
         )
 
     return [{**series, "kind": "points"} for series in by_rank(shown, groups, marker)]
@@ -106,8 +107,8 @@ def _measured(
 def _around_zero(series: Sequence[Series]) -> Axis:
     ends = [
         abs(end)
-        for one in series
-        for p in one["points"]
+        for measured in series
+        for p in measured["points"]
         for end in (p["y"], p["low"], p["high"])
         if end is not None
     ]

@@ -18,24 +18,24 @@ _STEPS = 41  # of a curve as drawn
 
 
 def loss_law(groups: Sequence[Group]) -> Figure | LeftOut:
-    """Drop of the loss against answer tokens, a curve for each rank."""
+    """Draw the drop of the loss against answer tokens, with a curve for each rank."""
     name, title = "loss-law", "Loss against rank and load"
     shown = longest(main(groups))
-    if not all("loss_drop" in cell for one in shown for cell in one.cells):
+    if not all("loss_drop" in cell for g in shown for cell in g.cells):
         return LeftOut(name, title, "there are cells that do not say how far the loss fell")
-    points = [law_point(cell) for one in shown for cell in one.cells]
+    points = [law_point(cell) for g in shown for cell in g.cells]
     try:
         fitted = law.fit_loss_law(points)
         error = law.measure_held_out_error(
             points,
             law.fit_loss_law,
-            lambda found, p: found.predict(p.r, p.tokens),
+            lambda fit, p: fit.predict(p.r, p.tokens),
             lambda p: p.loss_drop,
         )
     except UsageError as reason:
         return LeftOut(name, title, str(reason))
-    x = value_axis("answer tokens", [one.mean("tokens") for one in shown])
-    drops = [one.mean("loss_drop") for one in shown]
+    x = value_axis("answer tokens", [g.mean("tokens") for g in shown])
+    drops = [g.mean("loss_drop") for g in shown]
     curves = [
         Series(
             name="fitted law",
@@ -43,7 +43,7 @@ def loss_law(groups: Sequence[Group]) -> Figure | LeftOut:
             style=0,
             points=[point(at, fitted.predict(r, at)) for at in spread(x, _STEPS)],
         )
-        for r in sorted({one.r for one in shown})
+        for r in sorted({g.r for g in shown})
     ]
     ends = [p["y"] for curve in curves for p in curve["points"]]
     measured: list[Series] = [
@@ -55,7 +55,7 @@ def loss_law(groups: Sequence[Group]) -> Figure | LeftOut:
         finding=(
             f"The loss falls by {number(fitted.C)} r^{fitted.a:.2f} l^-{fitted.b:.2f} "
             f"{'+' if fitted.b0 >= 0 else '−'} {number(abs(fitted.b0))} nats per answer token; "
-            f"fitted without them, the law misses cells by {number(round(error, 3))} nats on "
+            f"the law misses settings it was not fitted to by {number(round(error, 3))} nats on "
             f"average ({count(len(points), 'cell')}, {seeds(g.n_seeds for g in shown)})."
         ),
         note="Each load at its longest training. " + describe(shown, of=groups),
@@ -71,5 +71,5 @@ def loss_law(groups: Sequence[Group]) -> Figure | LeftOut:
     )
 
 
-def _drop(one: Group) -> Point:
-    return point(one.mean("tokens"), one.mean("loss_drop"), cells=one.names, n_seeds=one.n_seeds)
+def _drop(g: Group) -> Point:
+    return point(g.mean("tokens"), g.mean("loss_drop"), cells=g.names, n_seeds=g.n_seeds)

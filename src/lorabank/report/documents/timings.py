@@ -1,6 +1,6 @@
-"""What answers from long documents take: part by part, and with what is done once.
+"""Times of answers from long documents: part by part, and with what is done once.
 
-A way that costs something once, training above all, pays from some number of questions to a
+A mode that costs something once, training above all, pays from some number of questions to a
 document on; one that is cheap once and dear each time pays up to one.
 """
 
@@ -8,88 +8,133 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from lorabank.report.documents.answering import Way, stacked
+from lorabank.planning.break_even import cheaper_range
+from lorabank.report.documents.answer_modes import AnswerMode
 from lorabank.report.plot import (
     Figure,
     LeftOut,
     Panel,
     Series,
-    category_axis,
+    bar_panel,
     point,
     value_axis,
 )
-from lorabank.report.wording import listing, number, told
+from lorabank.report.wording import (
+    capitalised,
+    count,
+    duration,
+    listing,
+    n_seeds,
+    optional_number,
+)
 from lorabank.study.documents.axes import ICL, NONE, RAG
 
-_ASKED = (1, 3, 10, 30, 100, 300, 1000, 3000)
+_QUESTIONS = (1, 3, 10, 30, 100, 300, 1000, 3000)
 """Questions to one document, along the axis of what all of them take."""
 
 
-def figures(found: Sequence[Way]) -> tuple[list[Figure], list[LeftOut]]:
-    """What can be drawn of timed ways, and what cannot."""
+def make_figures(modes: Sequence[AnswerMode]) -> tuple[list[Figure], list[LeftOut]]:
+    """Return what can be drawn of timed modes, and what cannot."""
     title = "What all questions to a document take, with what is done once"
-    if untimed := [one.name for one in found if not _is_whole(one)]:
+    if untimed := [mode.name for mode in modes if not _is_whole(mode)]:
         reason = f"training was interrupted and not timed: {listing(untimed)}"
-        return [_answers_take(found)], [LeftOut("total", title, reason)]
-    return [_answers_take(found), _all_take(found, title)], []
+        return [_answers(modes)], [LeftOut("total", title, reason)]
+    return [_answers(modes), _totals(modes, title)], []
 
 
-def table(found: Sequence[Way]) -> dict[str, Any]:
-    """Seconds, and from how many questions to a document on a way takes less than reading it."""
-    once = list(dict.fromkeys(part for one in found for part in one.first["once_s"]))
-    parts = list(dict.fromkeys(part for one in found for part in one.first["parts_s"]))
-    heads = ["documents", "way", *(f"once: {part}" for part in once)]
+def table(modes: Sequence[AnswerMode]) -> dict[str, Any]:
+    """Return seconds, and from how many questions on a mode takes less than reading does."""
+    once = list(dict.fromkeys(part for mode in modes for part in mode.setting.first["once_s"]))
+    parts = list(dict.fromkeys(part for mode in modes for part in mode.setting.first["parts_s"]))
+    heads = ["way", "documents", *(f"once: {part}" for part in once)]
     heads += [f"each: {part}" for part in parts]
     heads += ["to first token, in all", "an answer", "prompt tokens"]
     heads += ["pays against ICL", "against ICL read each time", "against RAG", "cells"]
     rows = []
-    for one in found:
-        mine = [other for other in found if other.documents == one.documents]
-        peers = [_peer(mine, ICL, kept=True), _peer(mine, ICL, kept=False), _peer(mine, RAG)]
+    for mode in modes:
+        rivals = [m for m in modes if m.documents == mode.documents]
+        peers = [_reader(rivals, ICL, once=is_kept) for is_kept in (True, False)]
+        peers.append(_reader(rivals, RAG))
         rows.append(
             [
-                one.documents,
-                one.name,
-                *(told(one.mean("once_s", part)) for part in once),
-                *(told(one.mean("parts_s", part)) for part in parts),
-                told(one.mean("first_token_s")),
-                told(one.mean("answer_s")),
-                told(one.mean("prompt_tokens")),
-                *(_pays(one, peer) for peer in peers),
-                ", ".join(one.names),
+                mode.name,
+                mode.documents,
+                *(optional_number(mode.average("once_s", part)) for part in once),
+                *(optional_number(mode.average("parts_s", part)) for part in parts),
+                optional_number(mode.average("first_token_s")),
+                optional_number(mode.average("answer_s")),
+                optional_number(mode.average("prompt_tokens")),
+                *(_pays(mode, peer) for peer in peers),
+                ", ".join(mode.setting.names),
             ]
         )
-    note = "Seconds, medians over questions asked one by one. Training is of one document, its "
-    note += "share of a fleet's. Pays: questions to a document from which on a way takes less."
+    note = (
+        "Seconds, medians over questions asked one by one. Training is of one document, its share "
+        "of a fleet's. Pays: questions to a document from which on a mode takes less."
+    )
     return {"heads": heads, "rows": rows, "note": note}
 
 
-def _peer(found: Sequence[Way], text: str, *, kept: bool | None = None) -> Way | None:
-    for one in found:
-        spec = one.spec
-        if spec["adapter"] == NONE and spec["text"] == text and spec["kept"] == kept:
-            return one
+def sentences(modes: Sequence[AnswerMode]) -> list[str]:
+    """Return three to five sentences: an answer's seconds, training, break-even, what is open."""
+    findings = []
+    for documents in dict.fromkeys(mode.documents for mode in modes):
+        inside = [mode for mode in modes if mode.documents == documents and _is_usual(mode)]
+        readers = [m for m in inside if not m.has_adapter]
+        trained = [m for m in inside if m.has_adapter]
+        times = [f"{_seconds(_each(m))} with {_article(m)}" for m in sorted(readers, key=_each)]
+        findings.append(f"{capitalised(documents)}: an answer takes {listing(times)}.")
+        if trained:
+            parts = [
+                f"{_seconds(_each(m))} with the {m.name} ({_seconds(_once(m))} before the first)"
+                for m in trained
+            ]
+            findings.append(f"Without text it takes {listing(parts)}.")
+        for reader in (_reader(inside, ICL, once=True), _reader(inside, RAG)):
+            if reader is None:
+                continue
+            pays = [f"{text} with the {m.name}" for m in trained if (text := _pays(m, reader))]
+            if pays:
+                findings.append(
+                    f"Training included, questions to a document take less time in all than with "
+                    f"{reader.name} {listing(pays)}."
+                )
+    tested = n_seeds(mode.setting.n_seeds for mode in modes)
+    n_questions = int(modes[0].average("n_questions") or 0)
+    findings.append(
+        f"{capitalised(tested)} and {count(n_questions, 'question')} asked one by one: medians "
+        "without intervals, so small differences mean nothing."
+    )
+    return findings
+
+
+def questions_to_pay(mode: AnswerMode, peer: AnswerMode) -> tuple[float, float]:
+    """Return from and up to how many questions a mode takes less than another in all."""
+    return cheaper_range(_once(mode), _each(mode), _once(peer), _each(peer))
+
+
+def _reader(
+    modes: Sequence[AnswerMode], text: str, *, once: bool | None = None
+) -> AnswerMode | None:
+    """Return the mode that reads a text without an adapter.
+
+    Args:
+        once: whether the document is read once and kept; None for text that is found anew.
+    """
+    for mode in modes:
+        spec = mode.spec
+        if spec["adapter"] == NONE and spec["text"] == text and spec["kept"] == once:
+            return mode
     return None
 
 
-def break_even(one: Way, peer: Way) -> tuple[float, float]:
-    """Questions to a document, from and up to which one way takes less than another in all."""
-    dearer = _once(one) - _once(peer)
-    saved = _each(peer) - _each(one)
-    if saved > 0:
-        return max(0.0, dearer / saved), math.inf
-    if dearer < 0:
-        return 0.0, dearer / saved if saved else math.inf
-    return math.inf, math.inf
-
-
-def _pays(one: Way, peer: Way | None) -> str:
-    is_bare = (one.spec["adapter"], one.spec["text"]) == (NONE, NONE)
-    if peer is None or peer is one or is_bare:
+def _pays(mode: AnswerMode, peer: AnswerMode | None) -> str:
+    is_bare = (mode.spec["adapter"], mode.spec["text"]) == (NONE, NONE)
+    if peer is None or peer is mode or is_bare:
         return ""
-    if not _is_whole(one):
+    if not _is_whole(mode):
         return "training not timed"
-    first, last = break_even(one, peer)
+    first, last = questions_to_pay(mode, peer)
     if first == math.inf or last < 1:
         return "never"
     if last == math.inf:
@@ -97,23 +142,32 @@ def _pays(one: Way, peer: Way | None) -> str:
     return f"up to {int(last):,}"
 
 
-def _is_whole(one: Way) -> bool:
-    """Whether all that is done once was timed."""
-    return one.spec["adapter"] == NONE or one.mean("once_s", "training") is not None
+def _is_whole(mode: AnswerMode) -> bool:
+    """Return whether all that is done once was timed."""
+    return not mode.has_adapter or mode.average("once_s", "training") is not None
 
 
-def _once(one: Way) -> float:
-    return sum(one.mean("once_s", part) or 0.0 for part in one.first["once_s"])
+def _once(mode: AnswerMode) -> float:
+    return sum(mode.average("once_s", part) or 0.0 for part in mode.setting.first["once_s"])
 
 
-def _each(one: Way) -> float:
-    return one.mean("answer_s") or 0.0
+def _each(mode: AnswerMode) -> float:
+    return mode.average("answer_s") or 0.0
 
 
-def _answers_take(found: Sequence[Way]) -> Figure:
-    panels, said = [], []
-    for documents in dict.fromkeys(one.documents for one in found):
-        mine = [one for one in found if one.documents == documents]
+def _article(mode: AnswerMode) -> str:
+    return f"the {mode.name}" if mode.spec["text"] == NONE else mode.name
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds < 10 else duration(seconds)
+
+
+def _answers(modes: Sequence[AnswerMode]) -> Figure:
+    """Draw seconds to the first token and of a whole answer, the quickest mode at the top."""
+    panels = []
+    for documents in dict.fromkeys(mode.documents for mode in modes):
+        inside = sorted((mode for mode in modes if mode.documents == documents), key=_each)
         lines = (("to the first token", "first_token_s"), ("whole answer", "answer_s"))
         series = [
             Series(
@@ -121,68 +175,59 @@ def _answers_take(found: Sequence[Way]) -> Figure:
                 kind="bars",
                 style=style,
                 points=[
-                    point(i, one.mean(key) or 0.0, cells=one.names, n_seeds=len(one.cells))
-                    for i, one in enumerate(mine)
+                    point(
+                        i,
+                        mode.average(key) or 0.0,
+                        cells=mode.setting.names,
+                        n_seeds=mode.setting.n_seeds,
+                    )
+                    for i, mode in enumerate(inside)
                 ],
             )
             for style, (name, key) in enumerate(lines)
         ]
-        values = [p["y"] for one in series for p in one["points"]]
-        panels.append(
-            Panel(
-                title=documents,
-                x=category_axis("way", [one.name for one in mine]),
-                y=value_axis("seconds", values, zero=True),
-                series=series,
-            )
-        )
-        quick, slow = min(mine, key=_each), max(mine, key=_each)
-        said.append(
-            f"{documents}: {quick.name} takes {number(_each(quick))} s an answer, {slow.name} "
-            f"{number(_each(slow))} s."
-        )
-    note = "Medians over questions asked one by one; every answer counts as equally long."
-    return stacked("answer", "What an answer takes", " ".join(said), note, panels)
+        names = [mode.name for mode in inside]
+        panels.append(bar_panel(documents, names, series, label="seconds"))
+    note = (
+        "Medians over questions asked one by one, without intervals; every answer counts as "
+        f"equally long. Behind each bar: {n_seeds(mode.setting.n_seeds for mode in modes)}."
+    )
+    title = "What an answer takes"
+    return Figure(name="answer", title=title, finding="", note=note, stacked=False, panels=panels)
 
 
-def _all_take(found: Sequence[Way], title: str) -> Figure:
-    """Seconds for so many questions to one document, what is done once included."""
-    panels, said = [], []
-    for documents in dict.fromkeys(one.documents for one in found):
-        mine = [one for one in found if one.documents == documents and _istold(one)]
+def _totals(modes: Sequence[AnswerMode], title: str) -> Figure:
+    """Draw the seconds of so many questions to one document, what is done once included."""
+    panels = []
+    for documents in dict.fromkeys(mode.documents for mode in modes):
+        inside = [mode for mode in modes if mode.documents == documents and _is_usual(mode)]
         series = [
             Series(
-                name=one.name,
+                name=mode.name,
                 kind="line",
                 style=style,
                 points=[
-                    point(n, _once(one) + n * _each(one), cells=one.names, n_seeds=len(one.cells))
-                    for n in _ASKED
+                    point(
+                        n,
+                        _once(mode) + n * _each(mode),
+                        cells=mode.setting.names,
+                        n_seeds=mode.setting.n_seeds,
+                    )
+                    for n in _QUESTIONS
                 ],
             )
-            for style, one in enumerate(mine)
+            for style, mode in enumerate(inside)
         ]
-        values = [p["y"] for one in series for p in one["points"]]
-        panels.append(
-            Panel(
-                title=documents,
-                x=value_axis("questions to a document", list(map(float, _ASKED)), at_values=True),
-                y=value_axis("seconds", values),
-                series=series,
-            )
-        )
-        if peer := _peer(mine, ICL, kept=True):
-            said += [
-                f"{one.name} takes less than ICL in all: {_pays(one, peer)} questions."
-                for one in mine
-                if one.spec["adapter"] != NONE and _pays(one, peer)
-            ]
+        values = [p["y"] for line in series for p in line["points"]]
+        x = value_axis("questions to a document", list(map(float, _QUESTIONS)), at_values=True)
+        y = value_axis("seconds", values)
+        panels.append(Panel(title=documents, x=x, y=y, series=series))
     note = "Training, indexing, reading and loading are paid before the first question."
-    return stacked("total", title, " ".join(said), note, panels)
+    return Figure(name="total", title=title, finding="", note=note, stacked=False, panels=panels)
 
 
-def _istold(one: Way) -> bool:
-    """A way as one would use it."""
-    spec = one.spec
+def _is_usual(mode: AnswerMode) -> bool:
+    """Return whether one would use the mode like this outside of a comparison."""
+    spec = mode.spec
     is_usual = spec["activated"] and spec["preloaded"] is not False
-    return is_usual and (spec["adapter"] == NONE or spec["text"] == NONE)
+    return is_usual and (not mode.has_adapter or spec["text"] == NONE)

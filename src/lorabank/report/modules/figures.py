@@ -1,290 +1,266 @@
-"""The page of a study about modules: partition, routing, merging, modules merged.
+"""The figures of a study about modules: partition, routing, merging, modules merged."""
 
-The score of a question is recall where what was taught is asked, else the gain of the gold answer's
-likelihood. Where recall says nothing (a merge recalls no number whole) the gain still tells, so
-merging is drawn by it.
-"""
-
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from lorabank.report.capacity.groups import Cell, Estimate, in_words, mean
+from lorabank.report.estimates import Estimate
+from lorabank.report.grouping import Setting
+from lorabank.report.modules.measures import (
+    ANOTHER,
+    GAIN,
+    budget_name,
+    measured,
+    router_name,
+    score_label,
+    task_name,
+)
 from lorabank.report.plot import (
     Axis,
     Figure,
-    Kind,
     LeftOut,
     Panel,
     Point,
     Series,
-    category_axis,
+    Unit,
+    bar_panel,
+    extent,
     point,
     share_axis,
     value_axis,
 )
-from lorabank.report.settings import Setting, settings
-from lorabank.report.wording import listing, number, percent, seeds, told
+from lorabank.report.wording import count, n_seeds
 
-GAIN = "gain, nats per token"
-_ROUTERS = ("oracle", "hybrid", "hybrid+gate", "dense", "bm25", "lag", "spectr", "arrow")
-_RULES = (
-    *("mean", "svd", "cat", "cat-1/n", "linear", "pruned", "ties"),
-    *("dare-linear", "dare-ties"),
-)
-_SHORT = {"magnitude-prune": "pruned"}  # so that names stand apart
-_SIDE_BY_SIDE = 5  # categories whose names still stand apart in half a page
+_NOTE = "Intervals are over documents of all seeds and draws, and the questions of each."
 Value = Callable[[Setting], Estimate | None]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """What one figure draws of every setting."""
+class Bars:
+    """Functions that make the bars of a figure from settings."""
 
-    name: str
-    title: str
-    measure: str
-    x_label: str
-    x: Callable[[Setting], str | int]
-    """A category's name, or a number."""
-    line: Callable[[Setting], str]
-    values: tuple[tuple[str, Value], ...]
-    """What to add to a line's name, and what to draw of its settings."""
-    y_label: Callable[[Setting], str]
-    order: tuple[str, ...] = ()
-    """Of categories; others come after."""
-    beside: tuple[str, str] | None = None
-    """A level to compare with, its name and the cells' number; its mean is drawn across."""
-    alike: str | None = None
-    """An axis the figure has no place for: all cells must have one value of it."""
+    category: Callable[[Setting], str]
+    rank: Callable[[Setting], float]
+    """Order of the categories, from top to bottom."""
+    series: Callable[[Setting], str]
+    values: tuple[tuple[str, Value, str | None], ...]
+    """Addition to a series' name, the value drawn, and the name of a control."""
+    label: Callable[[Setting], str]
 
 
-def _score_label(one: Setting) -> str:
-    return "recall" if one.first["metric"] == "recall" else GAIN
+def make_figures(settings: Sequence[Setting]) -> tuple[list[Figure], list[LeftOut]]:
+    """Return what can be drawn of these settings, and what cannot."""
+    makers = {
+        "partition": (_partition,),
+        "routing": (_router_accuracy, _router_score),
+        "merging": (_by_rule, _by_number),
+    }
+    figures: list[Figure] = []
+    left_out: list[LeftOut] = []
+    for measure, functions in makers.items():
+        inside = [setting for setting in settings if setting.spec["measure"] == measure]
+        for make in functions if inside else ():
+            figure = make(inside)
+            (figures if not isinstance(figure, LeftOut) else left_out).append(figure)  # type: ignore[arg-type]
+    return figures, left_out
 
 
-def _of(key: str) -> Value:
-    return lambda one: one.estimate(key)
+def _score(setting: Setting) -> Estimate | None:
+    return measured(setting, "score")
 
 
-def _average(*keys: str) -> Value:
-    def value(one: Setting) -> Estimate | None:
-        found = one.average(*keys)
-        return None if found is None else Estimate(found, None)
+def _control(setting: Setting) -> Estimate | None:
+    return measured(setting, "control")
+
+
+def _routed(key: str) -> Value:
+    def value(setting: Setting) -> Estimate | None:
+        share = setting.average("routing", key)
+        return None if share is None else Estimate(share, None)
 
     return value
 
 
-def _router(one: Setting) -> str:
-    return f"{one.spec['router']}+gate" if one.spec["gated"] else str(one.spec["router"])
+def _partition(settings: Sequence[Setting]) -> Figure | LeftOut:
+    name, title = "by-modules", "One large adapter or many small ones"
+    if lacking := _single(settings, "modules", lambda s: count(int(s.spec["modules"]), "module")):
+        return LeftOut(name, title, lacking)
+    bars = Bars(
+        category=lambda s: f"{count(int(s.spec['modules']), 'module')} of r={s.spec['r']}",
+        rank=lambda s: float(s.spec["modules"]),
+        series=budget_name,
+        values=(("", _score, None), ("", _control, ANOTHER)),
+        label=score_label,
+    )
+    return _figure(name, title, settings, bars, note=_NOTE)
 
 
-_SCORED = (("", _of("score")), (", another module", _of("control")))
-VIEWS = (
-    View(
-        "by-modules",
-        "Score by number of modules",
-        "partition",
-        "modules",
-        lambda one: int(one.spec["modules"]),
-        lambda one: one.budget,
-        _SCORED,
-        _score_label,
-    ),
-    View(
-        "router-accuracy",
-        "How often the router names the right module",
-        "routing",
-        "router",
-        _router,
-        lambda one: "named",
-        ((" first", _average("routing", "top1")), (" among five", _average("routing", "top5"))),
-        lambda one: "share of questions",
-        _ROUTERS,
-    ),
-    View(
-        "router-score",
-        "Score by router",
-        "routing",
-        "router",
-        _router,
-        lambda one: "routed",
-        _SCORED,
-        _score_label,
-        _ROUTERS,
-    ),
-    View(
-        "by-rule",
-        "What is left of a module in a merge, by rule",
-        "merging",
-        "rule",
-        lambda one: _SHORT.get(one.spec["rule"], str(one.spec["rule"])),
-        lambda one: f"{one.spec['norm']} norm",
-        (("", _of("gain")),),
-        lambda one: GAIN,
-        _RULES,
-        ("own module, not merged", "oracle_gain"),
-        "merged",
-    ),
-    View(
-        "by-number",
-        "What is left of a module, by how many are merged",
-        "merging",
-        "modules merged",
-        lambda one: int(one.spec["merged"]),
-        lambda one: f"{one.spec['rule']}, {one.spec['norm']} norm",
-        (("", _of("gain")),),
-        lambda one: GAIN,
-    ),
-)
+def _router_accuracy(settings: Sequence[Setting]) -> Figure | LeftOut:
+    name, title = "router-accuracy", "How often the router names the right module"
+    if lacking := _single(settings, "router", router_name):
+        return LeftOut(name, title, lacking)
+    bars = Bars(
+        category=router_name,
+        rank=lambda s: -(s.average("routing", "top1") or 0.0),
+        series=lambda s: "named",
+        values=((" first", _routed("top1"), None), (" among five", _routed("top5"), None)),
+        label=lambda s: "share of questions",
+    )
+    chance = sorted({int(s.spec["modules"]) for s in settings})
+    note = f"Chance names one of {' or '.join(map(str, chance))} modules first. " + _NOTE
+    return _figure(name, title, settings, bars, note=note)
 
 
-def is_of_modules(cells: Sequence[Cell]) -> bool:
-    return bool(cells) and "measure" in cells[0].get("spec", {})
+def _router_score(settings: Sequence[Setting]) -> Figure | LeftOut:
+    name, title = "router-score", "Score by router"
+    if lacking := _single(settings, "router", router_name):
+        return LeftOut(name, title, lacking)
+    bars = Bars(
+        category=router_name,
+        rank=lambda s: -(s.average("score") or 0.0),
+        series=lambda s: "routed",
+        values=(("", _score, None), ("", _control, ANOTHER)),
+        label=score_label,
+    )
+    return _figure(name, title, settings, bars, note=_NOTE)
 
 
-def make_figures(cells: Sequence[Cell]) -> tuple[list[Figure], list[LeftOut], list[Setting]]:
-    """What can be drawn of these cells, what cannot, and the settings behind both."""
-    found = settings(cells)
-    figures: list[Figure] = []
-    left_out: list[LeftOut] = []
-    for view in VIEWS:
-        inside = [one for one in found if one.spec["measure"] == view.measure]
-        if not inside:
-            continue
-        several = view.alike and len({one.spec[view.alike] for one in inside}) > 1
-        if several or len({view.x(one) for one in inside}) < 2:
-            reason = f"every cell has {view.x_label} {view.x(inside[0])}"
-            if several:
-                reason = f"the cells differ in {view.alike}"
-            left_out.append(LeftOut(view.name, view.title, reason))
-        else:
-            figures.append(_figure(view, inside))
-    return figures, left_out, found
+def _by_rule(settings: Sequence[Setting]) -> Figure | LeftOut:
+    name, title = "by-rule", "What is left of a module in a merge, by rule"
+    numbers = {s.spec["merged"] for s in settings}
+    if len(numbers) > 1:
+        return LeftOut(name, title, "the cells differ in how many modules are merged")
+    if lacking := _single(settings, "rule", lambda s: str(s.spec["rule"])):
+        return LeftOut(name, title, lacking)
+    best: dict[tuple[str, str], float] = {}
+    for s in settings:
+        key = (task_name(s), s.spec["rule"])
+        best[key] = max(best.get(key, -math.inf), s.average("gain") or 0.0)
+    bars = Bars(
+        category=lambda s: str(s.spec["rule"]),
+        rank=lambda s: -best[task_name(s), s.spec["rule"]],
+        series=lambda s: f"{s.spec['norm']} norm",
+        values=(
+            ("", lambda s: measured(s, "gain"), None),
+            ("", _merge_control, "merge without the module"),
+        ),
+        label=lambda s: GAIN,
+    )
+    note = "The grey line is the module alone, not merged. " + _NOTE
+    return _figure(name, title, settings, bars, note=note, level="module alone, not merged")
 
 
-def table(found: Sequence[Setting]) -> dict[str, Any]:
-    """Every setting as a row: what is asked of it, what came out."""
-    heads = ["task", "measure", "modules", "r", "budget", "read by", "seeds", "score", "control"]
-    heads += ["oracle", "gain", "top-1", "wrong: routing / gate / reading", "norm", "cells"]
-    return {"heads": heads, "rows": [_row(one) for one in found]}
+def _merge_control(setting: Setting) -> Estimate | None:
+    """Return what a merge without the question's own module gains."""
+    if setting.first["metric"] == "gain":
+        return _control(setting)
+    average = setting.average("control_gain")
+    return None if average is None else Estimate(average, None)
 
 
-def _row(one: Setting) -> list[str]:
-    spec = one.spec
-    by = {
-        "partition": "oracle",
-        "routing": _router(one),
-        "merging": f"{spec['rule']} of {spec['merged']}, {spec['norm']}",
-    }[spec["measure"]]
-    errors = [one.average("errors", stage) for stage in ("routing", "gate", "reading")]
-    wrong = [f"{error:.3f}" for error in errors if error is not None]
-    return [
-        one.task,
-        spec["measure"],
-        str(spec["modules"]),
-        str(spec["r"]),
-        one.budget,
-        by,
-        str(one.n_seeds),
-        in_words(one.estimate("score")),
-        in_words(one.estimate("control")),
-        told(one.average("oracle")),
-        in_words(one.estimate("gain")),
-        told(one.average("routing", "top1")),
-        " / ".join(wrong),
-        told(one.average("norm_ratio")),
-        ", ".join(one.names),
-    ]
+def _by_number(settings: Sequence[Setting]) -> Figure | LeftOut:
+    name, title = "by-number", "What is left of a module, by how many are merged"
+    if lacking := _single(settings, "modules merged", lambda s: str(s.spec["merged"])):
+        return LeftOut(name, title, lacking)
+    styles: dict[str, int] = {}
+    panels = []
+    for task in dict.fromkeys(map(task_name, settings)):
+        inside = [s for s in settings if task_name(s) == task]
+        lines: dict[str, list[Point]] = {}
+        for setting in inside:
+            if (value := measured(setting, "gain")) is not None:
+                line = f"{setting.spec['rule']}, {setting.spec['norm']} norm"
+                made = _point(float(setting.spec["merged"]), setting, value)
+                lines.setdefault(line, []).append(made)
+        series = [
+            Series(
+                name=line,
+                kind="line",
+                style=styles.setdefault(line, len(styles)),
+                points=sorted(points, key=lambda p: p["x"]),
+            )
+            for line, points in lines.items()
+        ]
+        numbers = sorted({float(s.spec["merged"]) for s in inside})
+        x = value_axis("modules merged", numbers, at_values=True)
+        panels.append(Panel(title=task, x=x, y=_gain_axis(series), series=series))
+    note = f"{_NOTE} Behind each point: {n_seeds(s.n_seeds for s in settings)} of training."
+    return Figure(name=name, title=title, finding="", note=note, stacked=False, panels=panels)
 
 
-def _figure(view: View, inside: Sequence[Setting]) -> Figure:
-    """A panel for each task, a line for each kind of setting."""
-    panels, said = [], []
-    styles: dict[str, int] = {}  # one for each line's name, in whichever panel it is
-    for task in dict.fromkeys(one.task for one in inside):
-        mine = [one for one in inside if one.task == task]
-        panel = _panel(view, mine, styles, title=task)
+def _gain_axis(series: Sequence[Series]) -> Axis:
+    return value_axis(GAIN, [end for s in series for end in extent(s["points"])], zero=True)
+
+
+def _single(settings: Sequence[Setting], noun: str, value: Callable[[Setting], str]) -> str | None:
+    """Return why nothing can be compared, where every cell has the same value."""
+    values = {value(setting) for setting in settings}
+    return f"every cell has {noun} {values.pop()}" if len(values) < 2 else None
+
+
+def _figure(
+    name: str,
+    title: str,
+    settings: Sequence[Setting],
+    bars: Bars,
+    *,
+    note: str,
+    level: str | None = None,
+) -> Figure:
+    """Return a figure with a panel for each task."""
+    styles: dict[str, int] = {}
+    panels = []
+    for task in dict.fromkeys(map(task_name, settings)):
+        inside = [setting for setting in settings if task_name(setting) == task]
+        panel = _bar_panel(task, inside, bars, styles)
+        if level is not None:
+            panel["series"].append(_level(level, inside, len(panel["x"]["ticks"])))
         panels.append(panel)
-        said.append(_finding(view, mine, panel, task))
-    counts = seeds(one.n_seeds for one in inside)
+    tested = n_seeds(setting.n_seeds for setting in settings)
     return Figure(
-        name=view.name,
-        title=view.title,
-        finding=f"{' '.join(said)} ({counts})",
-        note="Intervals are over documents of all seeds and draws, and the questions of each.",
-        stacked=any(len(panel["x"]["ticks"]) > _SIDE_BY_SIDE for panel in panels),
+        name=name,
+        title=title,
+        finding="",
+        note=f"{note} Behind each bar: {tested}.",
+        stacked=False,
         panels=panels,
     )
 
 
-def _panel(view: View, inside: Sequence[Setting], styles: dict[str, int], *, title: str) -> Panel:
-    places = list(dict.fromkeys(view.x(one) for one in inside))
-    is_named = any(isinstance(place, str) for place in places)
-    if is_named:
-        rank = {name: i for i, name in enumerate(view.order)}
-        places.sort(key=lambda name: (rank.get(str(name), len(rank)), str(name)))
+def _bar_panel(task: str, settings: Sequence[Setting], bars: Bars, styles: dict[str, int]) -> Panel:
+    in_order = sorted(settings, key=bars.rank)
+    places = list(dict.fromkeys(map(bars.category, in_order)))
     series: list[Series] = []
-    for line in dict.fromkeys(view.line(one) for one in inside):
-        for suffix, value in view.values:
+    for line in dict.fromkeys(map(bars.series, settings)):
+        for suffix, value, control in bars.values:
             points = [
-                _point(float(places.index(view.x(one))) if is_named else float(view.x(one)), one, y)
-                for one in inside
-                if view.line(one) == line and (y := value(one)) is not None
+                _point(float(places.index(bars.category(setting))), setting, estimate)
+                for setting in in_order
+                if bars.series(setting) == line and (estimate := value(setting)) is not None
             ]
-            if points:
-                points.sort(key=lambda p: p["x"])
-                kind: Kind = "bars" if is_named else "line"
-                name = f"{line}{suffix}"
-                style = styles.setdefault(name, len(styles))
-                series.append(Series(name=name, kind=kind, style=style, points=points))
-    if view.beside is not None:
-        style = styles.setdefault(view.beside[0], len(styles))
-        series.append(_level(view.beside, inside, len(places), style=style))
-    label = view.y_label(inside[0])
-    x = (
-        category_axis(view.x_label, [str(place) for place in places])
-        if is_named
-        else value_axis(view.x_label, [float(place) for place in places], at_values=True)
-    )
-    return Panel(title=title, x=x, y=_y_axis(label, series), series=series)
+            if not points:
+                continue
+            own = f"{line}{suffix}"
+            style = styles.setdefault(own, len(styles))
+            drawn = Series(name=control or own, kind="bars", style=style, points=points)
+            if control:
+                drawn["control_of"] = own
+            series.append(drawn)
+    label = bars.label(settings[0])
+    unit: Unit = "number" if label == GAIN else "share"
+    panel = bar_panel(task, places, series, label=label, unit=unit)
+    if unit == "share":
+        panel["y"] = {**share_axis(label), "low": 0.0, "high": 1.18}
+    return panel
 
 
-def _level(
-    beside: tuple[str, str], inside: Sequence[Setting], n_places: int, *, style: int
-) -> Series:
-    """A line across all categories."""
-    name, key = beside
-    known = [found for one in inside if (found := one.average(key)) is not None]
-    ends = [point(x, mean(known)) for x in (-0.5, n_places - 0.5)]
-    return Series(name=name, kind="curve", style=style, points=ends)
+def _level(name: str, settings: Sequence[Setting], n_places: int) -> Series:
+    """Return a line across all categories: the mean gain of the modules alone."""
+    known = [gain for s in settings if (gain := s.average("oracle_gain")) is not None]
+    height = sum(known) / len(known)
+    ends = [point(x, height) for x in (-0.5, n_places - 0.5)]
+    return Series(name=name, kind="curve", style=0, points=ends)
 
 
-def _y_axis(label: str, series: Sequence[Series]) -> Axis:
-    if label != GAIN:
-        return share_axis(label)
-    ends = [
-        end
-        for one in series
-        for p in one["points"]
-        for end in (p["y"], p["low"], p["high"])
-        if end is not None
-    ]
-    return value_axis(label, ends, zero=True)
-
-
-def _point(x: float, one: Setting, y: Estimate) -> Point:
-    return point(x, y.mean, interval=y.interval, cells=one.names, n_seeds=one.n_seeds)
-
-
-def _finding(view: View, inside: Sequence[Setting], panel: Panel, task: str) -> str:
-    """Best and worst of the figure's own value, by name."""
-    measured = view.values[0][1]
-    told = [(found.mean, one) for one in inside if (found := measured(one)) is not None]
-    best, worst = max(told, key=lambda pair: pair[0]), min(told, key=lambda pair: pair[0])
-    text = number if panel["y"]["label"] == GAIN else percent
-    names = [
-        f"{text(value)} with {view.x_label} {view.x(one)} ({view.line(one)})"
-        for value, one in (best, worst)
-    ]
-    return f"{task[0].upper()}{task[1:]}: {listing(names)} are the highest and the lowest."
+def _point(x: float, setting: Setting, y: Estimate) -> Point:
+    return point(x, y.mean, interval=y.interval, cells=setting.names, n_seeds=setting.n_seeds)

@@ -1,4 +1,4 @@
-"""What arXiv:2603.01097 reports for settings that come closest to ours, for a column beside them.
+"""Scores that arXiv:2603.01097 reports for the settings closest to ours, for a column of a table.
 
 Its scores are a judge's, 0 to 10, for Llama-3.1-8B and Qwen3-8B on 15 papers after 1,000 steps;
 ours are likelihoods of a small base. Orders can be compared, sizes cannot.
@@ -26,8 +26,8 @@ _BASES = {"Qwen3-0.6B": "3.51", "Qwen3-1.7B": "4.32", "Qwen3-4B": "4.58", "Qwen3
 """Figure 5, in rising order; the best of 16 rates and lengths, chosen on the test questions."""
 
 
-def as_published(spec: Mapping[str, Any]) -> str:
-    """The paper's number for a setting of its PaperQA task; empty where it has none."""
+def published_score(spec: Mapping[str, Any]) -> str:
+    """Return the paper's number for a setting of its PaperQA task; empty where it has none."""
     if spec["task"] != "paperqa" or spec["objective"] != "ce" or spec["protect_share"]:
         return ""
     base = str(spec["base"]).rpartition("/")[2]

@@ -1,0 +1,150 @@
+"""A study's part of a page: sentences, figures and tables, made by the functions of its kind."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lorabank.errors import UsageError
+from lorabank.report.capacity.figures import make_figures as capacity_figures
+from lorabank.report.capacity.groups import group
+from lorabank.report.capacity.summary import rows as capacity_rows
+from lorabank.report.capacity.summary import table as capacity_table
+from lorabank.report.costs import hashes, total_cost, versions
+from lorabank.report.documents import figures as documents_figures
+from lorabank.report.documents import findings as documents_findings
+from lorabank.report.documents import timings
+from lorabank.report.documents.answer_modes import read_modes
+from lorabank.report.documents.table import table as documents_table
+from lorabank.report.grouping import Cell
+from lorabank.report.modules import figures as modules_figures
+from lorabank.report.modules import findings as modules_findings
+from lorabank.report.modules.measures import read_settings as read_modules
+from lorabank.report.modules.table import table as modules_table
+from lorabank.report.plot import Figure, LeftOut
+from lorabank.report.study_results import StudyResults
+from lorabank.report.texts import figures as texts_figures
+from lorabank.report.texts import findings as texts_findings
+from lorabank.report.texts.chosen import read_settings as read_texts
+from lorabank.report.texts.table import rates_table
+from lorabank.report.texts.table import table as texts_table
+from lorabank.study.documents.axes import LATENCY
+
+_CAPACITY_ORDER = ("recall-by-load", "paper-budget", "law", "efficiency")
+"""Figures of capacity whose findings come first in short."""
+_MOST_SENTENCES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Sentences, figures and tables made from cells of one kind."""
+
+    in_short: list[str]
+    figures: list[Figure]
+    left_out: list[LeftOut]
+    table: dict[str, Any]
+    folded_table: dict[str, Any] | None = None
+    """Learning rates that were tried, shown on demand."""
+    summary: list[dict[str, Any]] = field(default_factory=list)
+    """Rows of the table as numbers, for the JSON twin."""
+
+
+def make_sections(results: StudyResults) -> list[dict[str, Any]]:
+    """Return the sections of one study, as JSON objects; documents may be asked and timed.
+
+    Raises:
+        UsageError: there are no cells, the kind is unknown, a cell is incomplete, or two are of
+            the same setting and seed.
+    """
+    if not results.cells:
+        raise UsageError("a report needs at least one cell, got none; run the study first")
+    makers = _MAKERS.get(results.kind)
+    if makers is None:
+        raise UsageError(
+            f"study {results.study!r} is of kind {results.kind!r}; a report knows "
+            f"{', '.join(_MAKERS)}"
+        )
+    return [
+        _section(results, part, cells, make(cells))
+        for part, choose, make in makers
+        if (cells := [cell for cell in results.cells if choose(cell)])
+    ]
+
+
+def _section(results: StudyResults, part: str, cells: Sequence[Cell], body: Body) -> dict[str, Any]:
+    return {
+        "study": results.study,
+        "kind": part,
+        "title": results.title,
+        "base": dict(results.base),
+        "in_short": body.in_short,
+        "figures": body.figures,
+        "left_out": [asdict(figure) for figure in body.left_out],
+        "search": None if results.search is None else dict(results.search),
+        "table": body.table,
+        "folded_table": body.folded_table,
+        "summary": body.summary,
+        "cost": total_cost(cells),
+        "versions": versions(cells),
+        "hashes": hashes(cells),
+    }
+
+
+def _capacity(cells: Sequence[Cell]) -> Body:
+    groups = group(cells)
+    figures, left_out = capacity_figures(groups)
+    summary = capacity_rows(groups)
+    finding = {figure["name"]: figure["finding"] for figure in figures}
+    names = [name for name in _CAPACITY_ORDER if name in finding]
+    names += [name for name in finding if name.startswith("by-")]
+    in_short = [finding[name] for name in names[:_MOST_SENTENCES]]
+    return Body(in_short, figures, left_out, capacity_table(summary), summary=summary)
+
+
+def _modules(cells: Sequence[Cell]) -> Body:
+    settings = read_modules(cells)
+    figures, left_out = modules_figures.make_figures(settings)
+    in_short = modules_findings.sentences(settings)
+    return Body(in_short, figures, left_out, modules_table(settings))
+
+
+def _texts(cells: Sequence[Cell]) -> Body:
+    settings = read_texts(cells)
+    figures, left_out = texts_figures.make_figures(settings)
+    in_short = texts_findings.sentences(settings)
+    return Body(in_short, figures, left_out, texts_table(settings), rates_table(settings))
+
+
+def _answers(cells: Sequence[Cell]) -> Body:
+    modes = read_modes(cells)
+    figures, left_out = documents_figures.make_figures(modes)
+    in_short = documents_findings.sentences(modes)
+    return Body(in_short, figures, left_out, documents_table(modes))
+
+
+def _latency(cells: Sequence[Cell]) -> Body:
+    modes = read_modes(cells)
+    figures, left_out = timings.make_figures(modes)
+    return Body(timings.sentences(modes), figures, left_out, timings.table(modes))
+
+
+def _every(cell: Cell) -> bool:
+    return True
+
+
+def _is_timed(cell: Cell) -> bool:
+    return bool(cell["spec"]["measure"] == LATENCY)
+
+
+def _is_asked(cell: Cell) -> bool:
+    return not _is_timed(cell)
+
+
+Maker = Callable[[Sequence[Cell]], Body]
+_DOCUMENTS = (("documents", _is_asked, _answers), ("latency", _is_timed, _latency))
+_MAKERS: Mapping[str, Sequence[tuple[str, Callable[[Cell], bool], Maker]]] = {
+    "capacity": (("capacity", _every, _capacity),),
+    "modules": (("modules", _every, _modules),),
+    "texts": (("texts", _every, _texts),),
+    "documents": _DOCUMENTS,
+}
+"""Parts of the section of each kind of study: a name, the cells it takes, and its maker."""

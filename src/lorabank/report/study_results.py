@@ -1,0 +1,47 @@
+"""The cells of one study and what its folder states about it: the input of a report's section."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lorabank.report.grouping import Cell
+from lorabank.study.folder import StudyFolder
+from lorabank.study.migration import as_format_1
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResults:
+    """All cells of a study, from one results folder or several."""
+
+    study: str
+    """Name of the study; begins the names of its files where a page has several studies."""
+    kind: str
+    """Kind of study: capacity, modules, texts or documents."""
+    title: str
+    base: Mapping[str, Any]
+    """Name of the base model, and whatever identifies it."""
+    cells: Sequence[Cell] = field(repr=False)
+    search: Mapping[str, Any] | None = None
+    """Result of a search by bisection; None where the whole grid was run."""
+
+
+def read_results(folders: Sequence[StudyFolder]) -> list[StudyResults]:
+    """Return the studies in these folders; folders of one study on one base are put together.
+
+    Raises:
+        UsageError: a folder holds no study.
+    """
+    studies: dict[tuple[str, str], StudyResults] = {}
+    for folder in folders:
+        spec = folder.study()
+        cells = [as_format_1(cell) for cell in folder.cells()]
+        key = (spec.name, spec.base)
+        if key in studies:
+            first = studies[key]
+            studies[key] = replace(first, cells=[*first.cells, *cells])
+        else:
+            base = {"name": spec.base}
+            search = folder.search()
+            results = StudyResults(spec.name, spec.kind, spec.title, base, cells, search)
+            studies[key] = results
+    return list(studies.values())

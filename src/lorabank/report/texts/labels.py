@@ -1,0 +1,51 @@
+"""Names of the settings of a study about training texts: what the study varied, in words."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lorabank.report.texts.chosen import TaughtSetting, varied_axes
+
+_OBJECTIVES = {
+    "ce": "next-token loss",
+    "distil": "distillation",
+    "memft": "MemFT",
+    "memft-window": "MemFT, window",
+}
+_FORMATS = {
+    "original": ("the text itself", "the text itself, {} times"),
+    "qa": ("1 question", "{} questions"),
+    "rewrite": ("1 rewrite", "{} rewrites"),
+    "summary": ("1 summary", "{} summaries"),
+    "implications": ("implications", "{} sets of implications"),
+}
+
+
+def setting_names(settings: Sequence[TaughtSetting]) -> dict[int, str]:
+    """Return what sets each setting apart, by identity of the setting."""
+    if not settings:
+        return {}
+    axes = varied_axes(settings) or ["formats"]
+    return {id(s): ", ".join(_value_name(axis, s.setting.spec) for axis in axes) for s in settings}
+
+
+def _value_name(axis: str, spec: Mapping[str, Any]) -> str:
+    value = spec[axis]
+    if axis == "formats":
+        return " + ".join(map(_format_name, str(value).split(",")))
+    if axis == "protect_share":
+        return f"{value:.0%} regularisation".replace("%", " %")
+    if axis == "generator":
+        source = str(value).rpartition("/")[2].removesuffix(".jsonl")
+        return "by the base itself" if source == "local" else re.sub(r"^\w+?_", "by ", source)
+    if axis == "base":
+        return str(value).rpartition("/")[2].removesuffix(".gguf")
+    if axis == "objective":
+        return _OBJECTIVES.get(str(value), str(value))
+    return f"{axis} {value}"
+
+
+def _format_name(text: str) -> str:
+    name, _, number = text.strip().partition(":")
+    single, several = _FORMATS.get(name, (name, f"{name} {{}}"))
+    return single if number in ("", "1") else several.format(number)
