@@ -13,9 +13,9 @@ from lorabank.bench.peer import Peer, PeerAdapter
 from lorabank.bench.reading import FIRM, HALF
 from lorabank.bench.setup import ALWAYS_ON, book, long_book, start_weights
 from lorabank.bench.writing import UNTIL_98
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.batches import training_batch
-from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.engine.inference.generate import generate
 from lorabank.engine.learn import plan_job
@@ -95,8 +95,7 @@ def test_peer_recalls_what_we_recall(tiny: Base, activated: bool):
 
 def reading_of(base: Base, outcome: Outcome) -> list:
     probes = outcome.job.dataset.prompts
-    with Fleet(base, paths=outcome.job.paths, r=QUICK.r) as fleet:
-        fleet.load(0, outcome.weights, alpha=QUICK.alpha, activated=outcome.job.settings.activated)
+    with loaded_fleet(base, [outcome.adapter]) as fleet:
         return read_answers(base, probes, fleet=fleet, slots=[0] * len(probes))
 
 
@@ -124,10 +123,9 @@ def test_mixed_batch_gives_each_row_its_own_adapter(tiny: Base):
     peer = Peer(tiny, PeerAdapter(8, 16), names=NAMES)
     prompts = [probe.prompt_ids for job in jobs for probe in job.dataset.prompts] * 2
     owners = [0, 0, 1, 1, 1, 1, 0, 0]
-    with Fleet(tiny, paths=jobs[0].paths, r=8, width=2) as fleet:
-        for i, outcome in enumerate(outcomes):
-            fleet.load(i, outcome.weights, alpha=16, activated=False)
-            peer.load(outcome.weights, name=NAMES[i])
+    for name, outcome in zip(NAMES, outcomes, strict=True):
+        peer.load(outcome.weights, name=name)
+    with loaded_fleet(tiny, [outcome.adapter for outcome in outcomes]) as fleet:
         ours = generate(tiny, prompts, fleet=fleet, slots=owners, max_new_tokens=8)
     theirs = peer.generate(prompts, names=[NAMES[i] for i in owners], max_new_tokens=8)
     assert ours == theirs

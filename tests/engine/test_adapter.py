@@ -15,8 +15,9 @@ from lorabank.engine.adapters.adapter import (
     load_adapter,
     save_adapter,
 )
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base, load_info
-from lorabank.engine.fleet.fleet import Fleet, Weights
+from lorabank.engine.fleet.fleet import Weights
 from lorabank.engine.inference.generate import generate
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.models.registry import find_model
@@ -61,9 +62,7 @@ def test_plain_peft_gives_the_same_logits_and_answers(
     job = plan_job(tiny, EXAMPLES, settings)
     learn(tiny, EXAMPLES, out=tmp_path / "a", settings=settings)
     prompts = [p.prompt_ids for p in job.dataset.prompts]
-    ours = load_adapter(tmp_path / "a", tiny)
-    with Fleet(tiny, paths=list(ours.weights), r=ours.r) as fleet:
-        fleet.load(0, ours.weights, alpha=ours.alpha, activated=ours.activated)
+    with loaded_fleet(tiny, [load_adapter(tmp_path / "a", tiny)]) as fleet:
         on = torch.arange(len(prompts[0]))[None, :, None] >= job.dataset.prompts[0].adapter_start
         with fleet.assigned([0], adapter_mask=on), torch.inference_mode():
             logits = tiny.model(input_ids=torch.tensor([prompts[0]])).logits

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.backbone.caches import REUSE_ALL, Reuse, new_teacher_cache
 from lorabank.engine.encoding.dataset import EncodedExample
@@ -302,8 +303,7 @@ def test_protection_keeps_ordinary_replies_as_they_were(tiny: Base):
         )
         outcome = train(tiny, [planned(tiny, settings, n=6)])[0]
         guarded = planned(tiny, replace(settings, protect_share=0.5), n=6)
-        with Fleet(tiny, paths=guarded.paths, r=8) as fleet:
-            fleet.load(0, outcome.weights, alpha=settings.alpha, activated=True)
+        with loaded_fleet(tiny, [outcome.adapter]) as fleet:
             loss = fleet_loss(
                 fleet,
                 [0],

@@ -1,8 +1,8 @@
 """Edits scored by what the model finds likelier."""
 
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.edits import score_edits
-from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import plan_job
 from lorabank.engine.training.settings import settings_for
 from lorabank.engine.training.train import train
@@ -17,8 +17,7 @@ def test_a_learnt_edit_beats_the_truth_and_a_bare_model_knows_neither(tiny: Base
     outcome = train(tiny, [job])[0]
     assert outcome.recall == 1.0
     bare = score_edits(tiny, edits, recipe="sound", activated=True)
-    with Fleet(tiny, paths=job.paths, r=8) as fleet:
-        fleet.load(0, outcome.weights, alpha=job.saved_alpha, activated=True)
+    with loaded_fleet(tiny, [outcome.adapter]) as fleet:
         after = score_edits(tiny, edits, recipe="sound", activated=True, fleet=fleet, slot=0)
     assert after.efficacy == 1.0
     assert bare.efficacy is not None

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from lorabank.engine.adapters.adapter import load_adapter
+from lorabank.engine.adapters.loaded_fleet import load_slot, loaded_fleet
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.caches import Reuse
 from lorabank.engine.encoding import batches as rows
@@ -183,8 +184,7 @@ def test_reading_and_writing_with_an_adapter_per_row(tiny: Base, reuse: Reuse):
     prompts = [probe.prompt_ids for probe in probes]
     with Fleet(tiny, paths=paths, r=8, width=4, reuse=reuse) as fleet:
         for slot, outcome in enumerate(outcomes):
-            s = outcome.job.settings
-            fleet.load(slot, outcome.weights, alpha=s.alpha, activated=s.activated)
+            load_slot(fleet, slot, outcome.adapter)
         together = read_answers(tiny, probes, fleet=fleet, slots=slots)
         replies = generate(tiny, prompts, fleet=fleet, slots=slots, max_new_tokens=6)
         silent = generate(
@@ -280,9 +280,7 @@ def test_variants_learn_and_answer_the_same_when_loaded_again(
     plain = AutoModelForCausalLM.from_pretrained(tiny.info.path, dtype=torch.float32)
     with torch.no_grad():
         theirs = PeftModel.from_pretrained(plain, tmp_path / "a").eval()(prompt).logits
-    loaded = load_adapter(tmp_path / "a", tiny)
-    with Fleet(tiny, paths=list(loaded.weights), r=loaded.r) as fleet:
-        fleet.load(0, loaded.weights, alpha=loaded.alpha, activated=loaded.activated)
+    with loaded_fleet(tiny, [load_adapter(tmp_path / "a", tiny)]) as fleet:
         on = torch.arange(prompt.shape[1])[None, :, None] >= job.dataset.prompts[0].adapter_start
         with fleet.assigned([0], adapter_mask=on), torch.no_grad():
             ours = tiny.model(prompt).logits

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lorabank.engine.adapters.adapter import load_adapter
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone import fourbit
 from lorabank.engine.backbone.base import Base, load_base, load_info
 from lorabank.engine.fleet.fleet import Fleet
@@ -56,9 +57,7 @@ def test_learn_and_read_back(packed: Base, tmp_path: Path):
     settings = settings_for("sound", r=8, lr=5e-3)
     report = learn(packed, EXAMPLES, out=tmp_path / "a", settings=settings)
     assert report.recall == 1.0
-    loaded = load_adapter(tmp_path / "a", packed)
-    with Fleet(packed, paths=list(loaded.weights), r=loaded.r) as fleet:
-        fleet.load(0, loaded.weights, alpha=loaded.alpha, activated=loaded.activated)
+    with loaded_fleet(packed, [load_adapter(tmp_path / "a", packed)]) as fleet:
         probes = plan_job(packed, EXAMPLES, settings).dataset.prompts
         assert recall_share(read_answers(packed, probes, fleet=fleet, slots=[0] * 8)) == 1.0
     assert packed.precision == "float32 4bit"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import read_answers, recall_share
@@ -48,9 +49,7 @@ def test_a_fleet_learns_is_read_and_speaks(tiny_folder: Path):
     ]
     outcomes = train(base, jobs, fleet_settings=FleetSettings(gradient_checkpointing=True))
     assert [one.stopped for one in outcomes] == ["recalled", "recalled"]
-    with Fleet(base, paths=jobs[0].paths, r=8, width=2) as fleet:
-        for slot, one in enumerate(outcomes):
-            fleet.load(slot, one.weights, alpha=one.job.saved_alpha, activated=True)
+    with loaded_fleet(base, [outcome.adapter for outcome in outcomes]) as fleet:
         probes = [*jobs[0].dataset.prompts, *jobs[1].dataset.prompts]
         slots = [0] * 8 + [1] * 8
         assert recall_share(read_answers(base, probes, fleet=fleet, slots=slots)) == 1.0

@@ -9,10 +9,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from lorabank.engine.adapters.adapter import Adapter, load_adapter, save_adapter
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.adapters.merging import MergeSettings, merge_adapters
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EncodedDataset, encode_dataset
-from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.engine.inference.generate import generate
 from lorabank.errors import AdapterError, UsageError
@@ -71,8 +71,7 @@ def lessons(base: Base, *, activated: bool) -> EncodedDataset:
 def logits(base: Base, one: Adapter) -> Tensor:
     """Of the first question, by the fleet."""
     probe = lessons(base, activated=one.activated).prompts[0]
-    with Fleet(base, paths=list(one.weights), r=one.r) as fleet:
-        fleet.load(0, one.weights, alpha=one.alpha, activated=one.activated)
+    with loaded_fleet(base, [one]) as fleet:
         on = torch.arange(len(probe.prompt_ids))[None, :, None] >= probe.adapter_start
         with fleet.assigned([0], adapter_mask=on), torch.inference_mode():
             found: Tensor = base.model(input_ids=torch.tensor([probe.prompt_ids])).logits
@@ -181,16 +180,12 @@ def test_fleets_read_a_merge_beside_its_parts(tiny: Base, three: list[Adapter]):
     merge = merge_adapters(three, rule="cat", weights=WEIGHTS)
     some = lessons(tiny, activated=True).prompts
     prompts = [probe.prompt_ids for probe in some]
-    seats = [*three, merge]
-    with Fleet(tiny, paths=list(merge.weights), r=merge.r, width=4) as fleet:
-        for slot, one in enumerate(seats):
-            fleet.load(slot, one.weights, alpha=one.alpha, activated=one.activated)
+    with loaded_fleet(tiny, [*three, merge]) as fleet:
         bits = [
             read_answers(tiny, some, fleet=fleet, slots=[slot] * 3)[0].bits for slot in range(4)
         ]
         together = generate(tiny, prompts, fleet=fleet, slots=[3] * 3, max_new_tokens=6)
-    with Fleet(tiny, paths=list(merge.weights), r=merge.r) as fleet:
-        fleet.load(0, merge.weights, alpha=merge.alpha, activated=merge.activated)
+    with loaded_fleet(tiny, [merge]) as fleet:
         alone = read_answers(tiny, some, fleet=fleet, slots=[0] * 3)[0].bits
         assert generate(tiny, prompts, fleet=fleet, slots=[0] * 3, max_new_tokens=6) == together
     assert bits[3] == pytest.approx(alone, abs=1e-4)

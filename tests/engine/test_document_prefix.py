@@ -1,17 +1,16 @@
-"""A document read once gives what reading it each time gives, for whoever answers."""
+"""A document read once for all questions gives the same answers as one read for each."""
 
 import math
 
 import pytest
 import torch
 
-from lorabank.engine.backbone import attention
-from lorabank.engine.backbone import prefill as prompts
+from lorabank.engine.backbone import attention, prefill
 from lorabank.engine.backbone.attention import supports_document_prefix
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EvaluationPrompt
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference import document_prefix as contexts
+from lorabank.engine.inference import document_prefix
 from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.engine.inference.candidates import probe_candidates
 from lorabank.engine.inference.document_prefix import group_by_document, prompt_with_document
@@ -24,7 +23,7 @@ DOCUMENTS = [chronicle.render_text(chronicle.build(500, seed=s, count=lambda t: 
 QUESTIONS = ("Who built it?", "When did the rising of Muhamere begin, and who led it?", "Why?")
 
 
-def prompts_of(base: Base) -> list[contexts.DocumentPrompt]:
+def document_prompts(base: Base) -> list[document_prefix.DocumentPrompt]:
     """Questions on the two documents in turn."""
     return [
         prompt_with_document(base, DOCUMENTS[i % 2], q, room=16)
@@ -32,7 +31,7 @@ def prompts_of(base: Base) -> list[contexts.DocumentPrompt]:
     ]
 
 
-def with_adapters(fleet: Fleet, *, activated: tuple[bool, ...]) -> None:
+def fill_with_random_adapters(fleet: Fleet, *, activated: tuple[bool, ...]) -> None:
     for slot, is_activated in enumerate(activated):
         rng = torch.Generator().manual_seed(slot)
         weights = {
@@ -45,46 +44,52 @@ def with_adapters(fleet: Fleet, *, activated: tuple[bool, ...]) -> None:
         fleet.load(slot, weights, alpha=8.0, activated=is_activated)
 
 
-def test_a_prefix_is_the_document_whatever_is_asked(tiny: Base):
-    asked = prompts_of(tiny)
+def test_the_prefix_is_the_document_whatever_the_question(tiny: Base):
+    prompts = document_prompts(tiny)
     for document in (0, 1):
-        same = asked[document::2]
-        assert len({one.ids[: one.prefix] for one in same}) == 1
-        assert all(len(DOCUMENTS[document]) * 0.5 < one.prefix < len(one.ids) for one in same)
-    assert asked[0].ids[: asked[0].prefix] != asked[1].ids[: asked[1].prefix]
+        about_it = prompts[document::2]
+        assert len({prompt.ids[: prompt.prefix] for prompt in about_it}) == 1
+        length = len(DOCUMENTS[document])
+        assert all(length * 0.5 < prompt.prefix < len(prompt.ids) for prompt in about_it)
+    first, second = prompts[:2]
+    assert first.ids[: first.prefix] != second.ids[: second.prefix]
 
 
-def test_what_does_not_fit_says_by_how_much(tiny: Base):
+def test_a_prompt_that_is_too_long_is_refused_with_its_excess(tiny: Base):
     with pytest.raises(UsageError, match=r"[\d,]+ more than .* takes \(512\); .*--with rag"):
         prompt_with_document(tiny, "word " * 400, "Why?")
-    one = prompt_with_document(tiny, "word " * 50, "Why?", room=8)
-    assert len(one.ids) + 8 <= tiny.max_tokens
+    prompt = prompt_with_document(tiny, "word " * 50, "Why?", room=8)
+    assert len(prompt.ids) + 8 <= tiny.max_tokens
 
 
 def test_the_bare_model_writes_and_reads_the_same(tiny: Base):
-    asked = prompts_of(tiny)
-    rows, prefix = [one.ids for one in asked], [one.prefix for one in asked]
+    prompts = document_prompts(tiny)
+    rows, prefix = [prompt.ids for prompt in prompts], [prompt.prefix for prompt in prompts]
     alone = [generate(tiny, [row], max_new_tokens=8)[0] for row in rows]
     assert generate(tiny, rows, max_new_tokens=8, options=GenerationOptions(prefix=prefix)) == alone
     assert tiny.document_cache.n_computed == 2
     assert generate(tiny, rows, max_new_tokens=8, options=GenerationOptions(prefix=prefix)) == alone
-    assert tiny.document_cache.n_computed == 2  # kept from call to call
-    probes = [
+    assert tiny.document_cache.n_computed == 2  # cached from call to call
+    questions = [
         EvaluationPrompt(row, tuple(tiny.chat.answer_ids("Nebo")), "Nebo", ends_turn=True)
         for row in rows
     ]
-    ours, theirs = read_answers(tiny, probes, prefix=prefix), read_answers(tiny, probes)
-    assert [r.bits for r in ours] == pytest.approx([r.bits for r in theirs], abs=1e-4)
+    cached, uncached = (
+        read_answers(tiny, questions, prefix=prefix),
+        read_answers(tiny, questions),
+    )
+    assert [r.bits for r in cached] == pytest.approx([r.bits for r in uncached], abs=1e-4)
     assert tiny.document_cache.n_computed == 2
 
 
 @pytest.mark.parametrize("activated", [(True, True), (True, False)])
-def test_adapters_write_read_and_are_heard_the_same(tiny: Base, activated: tuple[bool, ...]):
-    """An adapter that is always on reads the document itself, and nobody else's reading."""
-    asked = prompts_of(tiny)
-    rows, prefix, slots = [o.ids for o in asked], [o.prefix for o in asked], [0, 1, 1, 0, 1, 0]
+def test_adapters_answer_and_are_probed_the_same(tiny: Base, activated: tuple[bool, ...]):
+    """An always-on adapter reads the document itself, past the cached keys and values."""
+    prompts = document_prompts(tiny)
+    rows, prefix = [prompt.ids for prompt in prompts], [prompt.prefix for prompt in prompts]
+    slots = [0, 1, 1, 0, 1, 0]
     header = len(tiny.chat.header_ids())
-    probes = [
+    questions = [
         EvaluationPrompt(
             row,
             tuple(tiny.chat.answer_ids("Nebo")),
@@ -95,8 +100,8 @@ def test_adapters_write_read_and_are_heard_the_same(tiny: Base, activated: tuple
         for row, slot in zip(rows, slots, strict=True)
     ]
     with Fleet(tiny, paths=list(tiny.linears), r=4, width=2) as fleet:
-        with_adapters(fleet, activated=activated)
-        given = {"fleet": fleet, "slots": slots}
+        fill_with_random_adapters(fleet, activated=activated)
+        routing = {"fleet": fleet, "slots": slots}
         alone = [
             generate(tiny, [row], fleet=fleet, slots=[slot], max_new_tokens=8)[0]
             for row, slot in zip(rows, slots, strict=True)
@@ -104,64 +109,68 @@ def test_adapters_write_read_and_are_heard_the_same(tiny: Base, activated: tuple
         assert len(set(alone)) > 1
         assert (
             generate(
-                tiny, rows, **given, max_new_tokens=8, options=GenerationOptions(prefix=prefix)
+                tiny, rows, **routing, max_new_tokens=8, options=GenerationOptions(prefix=prefix)
             )
             == alone
         )
-        ours, theirs = (
-            read_answers(tiny, probes, **given, prefix=prefix),
-            read_answers(tiny, probes, **given),
+        cached, uncached = (
+            read_answers(tiny, questions, **routing, prefix=prefix),
+            read_answers(tiny, questions, **routing),
         )
-        assert [r.bits for r in ours] == pytest.approx([r.bits for r in theirs], abs=1e-4)
-        few = [[0, 1]] * len(rows)
-        heard = probe_candidates(tiny, rows, fleet=fleet, slots=few, n_tokens=6, prefix=prefix)
-        as_before = probe_candidates(tiny, rows, fleet=fleet, slots=few, n_tokens=6)
-    for mine, other in zip(heard, as_before, strict=True):
-        assert [trace.tokens for trace in mine] == [trace.tokens for trace in other]
-        for a, b in zip(mine, other, strict=True):
+        assert [r.bits for r in cached] == pytest.approx([r.bits for r in uncached], abs=1e-4)
+        candidates = [[0, 1]] * len(rows)
+        drafts = probe_candidates(
+            tiny, rows, fleet=fleet, slots=candidates, n_tokens=6, prefix=prefix
+        )
+        uncached = probe_candidates(tiny, rows, fleet=fleet, slots=candidates, n_tokens=6)
+    for cached_drafts, other_drafts in zip(drafts, uncached, strict=True):
+        assert [draft.tokens for draft in cached_drafts] == [draft.tokens for draft in other_drafts]
+        for a, b in zip(cached_drafts, other_drafts, strict=True):
             assert (a.entropy, a.divergence) == pytest.approx((b.entropy, b.divergence), abs=1e-4)
     bare = [generate(tiny, [row], max_new_tokens=8)[0] for row in rows]
     assert generate(tiny, rows, max_new_tokens=8, options=GenerationOptions(prefix=prefix)) == bare
 
 
-def as_copies(base: Base) -> None:
+def disable_shared_prefix(base: Base) -> None:
     """Attention as transformers has it, for which each row's cache must hold the document."""
     base.model.set_attn_implementation("sdpa")
 
 
-def test_rows_are_bounded_by_what_each_of_them_holds(tiny: Base, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(contexts, "HELD_TOKENS", 100)
+def test_rows_of_a_pass_are_bounded_by_the_tokens_they_hold(
+    tiny: Base, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(document_prefix, "HELD_TOKENS", 100)
     rows = [(*range(40), i) for i in range(5)] + [(7, 7, 7)]
 
     def sizes() -> list[int]:
-        found = list(group_by_document(tiny, rows, [40] * 5 + [0], extra=29))
-        assert sorted(i for _, places in found for i in places) == list(range(6))
-        return [len(places) for _, places in found]
+        groups = list(group_by_document(tiny, rows, [40] * 5 + [0], extra=29))
+        assert sorted(i for _, indices in groups for i in indices) == list(range(6))
+        return [len(indices) for _, indices in groups]
 
     assert sizes() == [3, 2, 1]
-    as_copies(tiny)
+    disable_shared_prefix(tiny)
     assert sizes() == [1, 1, 1, 1, 1, 1]
 
 
-def test_with_a_copy_for_each_row_all_is_the_same(tiny: Base):
-    asked = prompts_of(tiny)
-    rows, prefix = [one.ids for one in asked], [one.prefix for one in asked]
-    probes = [
+def test_a_copy_of_the_document_for_each_row_gives_the_same(tiny: Base):
+    prompts = document_prompts(tiny)
+    rows, prefix = [prompt.ids for prompt in prompts], [prompt.prefix for prompt in prompts]
+    questions = [
         EvaluationPrompt(row, tuple(tiny.chat.answer_ids("Nebo")), "Nebo", ends_turn=True)
         for row in rows
     ]
 
-    def found() -> tuple[list[str], list[float]]:
+    def answer() -> tuple[list[str], list[float]]:
         texts = generate(tiny, rows, max_new_tokens=8, options=GenerationOptions(prefix=prefix))
-        return texts, [reading.bits for reading in read_answers(tiny, probes, prefix=prefix)]
+        return texts, [reading.bits for reading in read_answers(tiny, questions, prefix=prefix)]
 
-    texts, bits = found()
-    as_copies(tiny)
+    texts, bits = answer()
+    disable_shared_prefix(tiny)
     assert not supports_document_prefix(tiny.model)
-    assert found() == (texts, pytest.approx(bits, abs=1e-4))
+    assert answer() == (texts, pytest.approx(bits, abs=1e-4))
 
 
-def test_a_window_or_another_kind_of_attention_is_no_case_for_it(tiny: Base):
+def test_sliding_window_attention_does_not_support_shared_prefixes(tiny: Base):
     assert supports_document_prefix(tiny.model)
     config = tiny.model.config
     config.layer_types = ["full_attention", "sliding_attention"]
@@ -172,12 +181,12 @@ def test_a_window_or_another_kind_of_attention_is_no_case_for_it(tiny: Base):
 
 
 def test_scores_in_parts_are_those_of_one_piece(tiny: Base, monkeypatch: pytest.MonkeyPatch):
-    asked = prompts_of(tiny)[::2]
+    prompts = document_prompts(tiny)[::2]
     answer = tuple(tiny.chat.answer_ids("Nebo"))
-    probes = [EvaluationPrompt(one.ids, answer, "Nebo", ends_turn=True) for one in asked]
-    whole = read_answers(tiny, probes, prefix=[one.prefix for one in asked])
-    monkeypatch.setattr(attention, "_MAX_SCORES", 4 * asked[0].prefix * 7)
-    parts = read_answers(tiny, probes, prefix=[one.prefix for one in asked])
+    questions = [EvaluationPrompt(prompt.ids, answer, "Nebo", ends_turn=True) for prompt in prompts]
+    whole = read_answers(tiny, questions, prefix=[prompt.prefix for prompt in prompts])
+    monkeypatch.setattr(attention, "_MAX_SCORES", 4 * prompts[0].prefix * 7)
+    parts = read_answers(tiny, questions, prefix=[prompt.prefix for prompt in prompts])
     assert [r.bits for r in parts] == pytest.approx([r.bits for r in whole], abs=1e-4)
 
 
@@ -185,47 +194,51 @@ def test_a_long_document_read_in_parts_is_the_one_read_whole(
     tiny: Base, monkeypatch: pytest.MonkeyPatch
 ):
     tokens = prompt_with_document(tiny, "word " * 60, "Why?", room=8).ids
-    whole = prompts.prefill_prefix(tiny.model, tokens)
-    monkeypatch.setattr(prompts, "_PART_TOKENS", 50)
-    parts = prompts.prefill_prefix(tiny.model, tokens)
+    whole = prefill.prefill_prefix(tiny.model, tokens)
+    monkeypatch.setattr(prefill, "_PART_TOKENS", 50)
+    parts = prefill.prefill_prefix(tiny.model, tokens)
     assert len(tokens) > 150
-    for one, other in zip(whole, parts, strict=True):
-        assert torch.allclose(one.keys, other.keys, atol=1e-4)
-        assert torch.allclose(one.values, other.values, atol=1e-4)
+    for layer, layer_in_parts in zip(whole, parts, strict=True):
+        assert torch.allclose(layer.keys, layer_in_parts.keys, atol=1e-4)
+        assert torch.allclose(layer.values, layer_in_parts.values, atol=1e-4)
 
 
 def test_the_real_model_in_its_own_precision(real: Base):
     """Bfloat16 has ties, so likelihoods are compared and not texts."""
     document = chronicle.render_text(chronicle.build(500, seed=3))
-    asked = [prompt_with_document(real, document, question) for question in QUESTIONS]
+    prompts = [prompt_with_document(real, document, question) for question in QUESTIONS]
     answer = tuple(real.chat.answer_ids("The rising of Muhamere"))
-    probes = [EvaluationPrompt(one.ids, answer, "", ends_turn=True) for one in asked]
-    ours = read_answers(real, probes, prefix=[one.prefix for one in asked])
-    for mine, other in zip(ours, read_answers(real, probes), strict=True):
-        assert math.isclose(mine.bits, other.bits, rel_tol=0.03)
+    questions = [EvaluationPrompt(prompt.ids, answer, "", ends_turn=True) for prompt in prompts]
+    cached = read_answers(real, questions, prefix=[prompt.prefix for prompt in prompts])
+    for reading, uncached in zip(cached, read_answers(real, questions), strict=True):
+        assert math.isclose(reading.bits, uncached.bits, rel_tol=0.03)
 
 
-def test_an_adapter_in_anothers_seat_is_not_taken_for_it(tiny: Base):
-    """What is kept of a seated adapter goes by its weights, from question to question."""
-    prompt = prompts_of(tiny)[0].ids
-    on = torch.arange(len(prompt))[None, :, None] >= len(prompt) - len(tiny.chat.header_ids())
+def test_an_adapter_that_replaces_another_in_its_slot_is_not_mistaken_for_it(tiny: Base):
+    """Operands cached for a slot belong to its weights, from question to question."""
+    prompt = document_prompts(tiny)[0].ids
+    adapter_mask = torch.arange(len(prompt))[None, :, None] >= len(prompt) - len(
+        tiny.chat.header_ids()
+    )
     ids = torch.tensor([prompt])
 
     def logits(fleet: Fleet) -> torch.Tensor:
-        with torch.no_grad(), fleet.assigned([0], adapter_mask=on):
+        with torch.no_grad(), fleet.assigned([0], adapter_mask=adapter_mask):
             return tiny.model(ids).logits
 
     with Fleet(tiny, paths=list(tiny.linears), r=4, width=2) as fleet:
-        with_adapters(fleet, activated=(True, True))
+        fill_with_random_adapters(fleet, activated=(True, True))
         first = logits(fleet)
         assert torch.equal(first, logits(fleet))
-        fleet.theta.data[0].zero_()  # behind torch's back: what is kept is used
+        fleet.theta.data[
+            0
+        ].zero_()  # hidden from torch's version counter: the cached operands are used
         assert torch.equal(first, logits(fleet))
         with torch.no_grad():
             fleet.theta[0].copy_(fleet.theta[1])
         second = logits(fleet)
         assert not torch.allclose(first, second, atol=1e-2)
-        with fleet.assigned([1], adapter_mask=on):  # with gradients nothing is kept
+        with fleet.assigned([1], adapter_mask=adapter_mask):  # with gradients nothing is cached
             assert torch.allclose(second, tiny.model(ids).logits, atol=1e-4)
 
 
