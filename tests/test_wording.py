@@ -15,7 +15,6 @@ NOT_YET = (
     "engine/adapters",
     "lora",
     "planning",
-    "retrieval",
     "store",
     "synthesis",
 )

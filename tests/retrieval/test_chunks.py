@@ -180,7 +180,7 @@ def test_a_character_is_not_torn_and_one_that_does_not_fit_is_named():
     document = document_from_text("a.txt", "👩‍👩‍👧" * 3)
     chunks = chunk_document(document, size_tokens=20, count=lambda text: len(text.encode()))
     assert [c.text for c in chunks] == ["👩‍👩‍👧"] * 3
-    with pytest.raises(UsageError, match=r"one character at least, and '👩.* make chunks larger"):
+    with pytest.raises(UsageError, match=r"at least one character, but '👩.* make chunks larger"):
         chunk_document(document, size_tokens=5, count=lambda text: len(text.encode()))
 
 

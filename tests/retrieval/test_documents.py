@@ -204,7 +204,7 @@ BAD = {
     "front.md": (b"---\ntitle: x\n---\n", r"no text in it"),
     "nul.txt": (b"a\0b\0", r"not text, got NUL bytes: binary, or UTF-16 without a byte order mark"),
     "pdf.txt": (b"%PDF-1.4\n\0\0", r"not text, got a PDF: .* give it the suffix of what it is"),
-    "control.txt": (b"\x01\x02\x03 abc", r"not text, 43% of its characters are none"),
+    "control.txt": (b"\x01\x02\x03 abc", r"not text, 43% of its characters are not text"),
     "half.txt": (codecs.BOM_UTF16_LE + b"a\0b", r"byte 0x62 in line 1 is not utf-16"),
     "latin.txt": (b"ok\nCaf\xe9 au", r"byte 0xe9 in line 2 is not utf-8; .* --encoding latin-1"),
     "sjis.html": (
@@ -212,7 +212,7 @@ BAD = {
         r"is declared to be in shift_jis, and is not UTF-8; only latin-1",
     ),
     "odd.html": (b"<meta charset=klingon><p>\x83e", r"is declared to be in klingon"),
-    "text.pdf": (b"Hello, I am text", r"text\.pdf: is no PDF, got b'Hello, I'"),
+    "text.pdf": (b"Hello, I am text", r"text\.pdf: is not a PDF, it begins with b'Hello, I'"),
     "cut.pdf": (pdf([[(11, "Words")]])[:300], r"a damaged PDF \(.*\); print it to a new PDF"),
     "scan.pdf": (pdf([[], []]), r"no text on any of its 2 pages, as in a scan; run character rec"),
     "locked.pdf": (encrypted(user="x", owner="y"), r"an encrypted PDF; save it without pass"),
@@ -247,7 +247,7 @@ def test_a_folder_is_read_in_order_of_names(tmp_path: Path, caplog: pytest.LogCa
     (tmp_path / "loop").symlink_to(tmp_path)
     caplog.set_level(logging.WARNING)
     assert [document.name for document in read_documents([tmp_path])] == ["a/z.md", "b.txt"]
-    assert "passed over that are no documents: 1 .png, 1 .PNG" in caplog.text
+    assert "skipped files that are not documents: 1 .png, 1 .PNG" in caplog.text
 
 
 def test_folders_that_give_nothing_or_the_same_twice_are_refused(tmp_path: Path):

@@ -96,5 +96,5 @@ def test_unknown_method_raises(index: TextIndex):
 
 def test_dense_without_vectors_raises():
     index = TextIndex(split_into_passages(KEYS))
-    with pytest.raises(UsageError, match="dense routing needs an embedder"):
+    with pytest.raises(UsageError, match="method dense needs an embedding model"):
         index.search("monk", np.ones(3), method="dense")

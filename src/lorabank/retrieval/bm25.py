@@ -1,8 +1,8 @@
-"""BM25 over terms: how well a question's terms fit each text.
+"""BM25 scores of texts for the terms of a question.
 
-bm25s does the scoring (Lucene's form); an index is saved as plain arrays and read back without
-pickle. k1 is .2, far below the usual 1.5: whether a text says a thing tells, how often it says it
-hardly does. A term counts once however often the question has it.
+bm25s computes the scores in Lucene's form; an index is saved as plain arrays and loaded without
+pickle. k1 is .2, far below the usual 1.5: whether a text contains a term matters, how often hardly
+does. A term counts once, however often the question contains it.
 """
 
 import json
@@ -17,29 +17,29 @@ from lorabank.retrieval.terms import terms
 
 K1, B = 0.2, 0.75
 
-logging.getLogger("bm25s").setLevel(logging.WARNING)  # it asks for DEBUG by itself
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # bm25s sets DEBUG itself
 
 
 class Bm25:
-    """Texts to be searched by their terms."""
+    """A BM25 index of texts."""
 
     def __init__(self, texts: Sequence[str]):
         self.vocabulary: dict[str, int] = {}
         ids = [[self._id(term) for term in terms(text)] for text in texts]
         self.n = len(texts)
         self._index = bm25s.BM25(k1=K1, b=B)
-        # An index of nothing cannot be built; a term nobody asks for stands in.
+        # bm25s cannot index nothing, so a term that no question contains stands in.
         corpus = ids if any(ids) else [[self._id("")]]
         self._index.index((corpus, self.vocabulary), show_progress=False)
 
     def scores(self, question: str) -> np.ndarray:
-        """(n,) float32, 0 where no term is shared."""
-        asked = dict.fromkeys(terms(question))
-        ids = [self.vocabulary[term] for term in asked if term in self.vocabulary]
+        """Return (n,) float32 scores, 0 for texts that share no term with the question."""
+        question_terms = dict.fromkeys(terms(question))
+        ids = [self.vocabulary[term] for term in question_terms if term in self.vocabulary]
         if not ids or not self.n:
             return np.zeros(self.n, dtype=np.float32)
-        found: np.ndarray = self._index.get_scores_from_ids(ids)
-        return found[: self.n]
+        scores: np.ndarray = self._index.get_scores_from_ids(ids)
+        return scores[: self.n]
 
     def save(self, folder: Path) -> None:
         """Write the index into a new folder."""
@@ -51,10 +51,10 @@ class Bm25:
 
     @classmethod
     def load(cls, folder: Path) -> "Bm25":
-        """What `save` wrote."""
+        """Return the index that `save` wrote."""
         loaded = cls.__new__(cls)
-        own = json.loads((folder / "own.json").read_text("utf-8"))
-        loaded.n, loaded.vocabulary = own["n"], own["terms"]
+        stored = json.loads((folder / "own.json").read_text("utf-8"))
+        loaded.n, loaded.vocabulary = stored["n"], stored["terms"]
         loaded._index = bm25s.BM25.load(str(folder), allow_pickle=False)
         return loaded
 

@@ -1,9 +1,9 @@
-"""Chunks: a document cut into parts of a size in tokens, each a piece of the text as it stands.
+"""Splitting a document into chunks of a limited number of tokens.
 
-What fits a chunk whole is not cut: neighbours are put together while they fit, sections first; one
-that is too long for a chunk is cut into its paragraphs, these into lines if they are code or a
-table, then into sentences, clauses, words, characters. A heading stays with what follows it. As
-tokens of two texts do not add up to those of both, every chunk is counted as a whole.
+A chunk is a span of the document's text. Neighbouring sections are joined while they fit; a section
+too long for a chunk is split into paragraphs, these into lines if they are code or a table, then
+into sentences, clauses, words and characters. A heading stays with the text below it. The tokens of
+two texts do not add up to those of both, so every chunk is counted as a whole.
 """
 
 import re
@@ -28,16 +28,16 @@ _CHARACTER = re.compile(  # with the accents, joiners and skin tones that belong
     "\\S(?:[\u0300-\u036f\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]|(?<=\u200d)\\S)*"
 )
 _LINE = re.compile(r"[^\n]*\S[^\n]*")
-_LINED = re.compile(r"\s*(?:[-*+|•]|\d+[.)]\s| {4}|\t)|.* \| ")
+_STRUCTURED_LINE = re.compile(r"\s*(?:[-*+|•]|\d+[.)]\s| {4}|\t)|.* \| ")
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A part of a document, with what it takes to know where it is from."""
+    """A span of a document, with the headings above it."""
 
     document: Document
     headings: tuple[str, ...]
-    """Of the section it is in, outermost first; those in common where it holds several."""
+    """Headings of its section, outermost first; of several sections, the headings they share."""
     start: int
     end: int
     n_tokens: int
@@ -52,12 +52,12 @@ class Chunk:
 
     @property
     def heading(self) -> str:
-        """All headings in a line, without the title again."""
+        """All headings in one line, without the document's title."""
         return " > ".join(words for words in self.headings if words != self.title)
 
 
 def count_words(text: str) -> int:
-    """Tokens for who has no tokenizer: words, or characters in scripts without spaces."""
+    """Return the number of words, or of characters in scripts without spaces."""
     return sum(1 for _ in _WORD.finditer(text))
 
 
@@ -68,17 +68,17 @@ def chunk_document(
     overlap_tokens: int = 0,
     count: TokenCounter = count_words,
 ) -> list[Chunk]:
-    """The chunks of a document, in order; together they hold all of it but white space.
+    """Return the chunks of a document in order; together they hold all of it but white space.
 
     Args:
-        size_tokens: the most a chunk has, with its overlap.
-        overlap_tokens: each chunk but the first begins with as many whole words of the text before
-            it as have no more tokens than this.
-        count: the tokens of a text, without special ones.
+        size_tokens: limit for one chunk, its overlap included.
+        overlap_tokens: each chunk but the first repeats as many whole words of the text before it
+            as fit this number.
+        count: returns the number of tokens of a text, without special tokens.
 
     Raises:
-        UsageError: a size below 1, an overlap that is not in 0..size/2, or a single character
-            that has more tokens than fit.
+        UsageError: the size is below 1, the overlap is not in 0..size/2, or a single character
+            has more tokens than fit.
     """
     if size_tokens < 1:
         raise UsageError(f"chunks must have 1 token or more, got a size of {size_tokens}")
@@ -89,10 +89,10 @@ def chunk_document(
         )
     text = document.text
 
-    def fits(start: int, end: int, most: int = size_tokens) -> bool:
-        return count(text[start:end].strip()) <= most
+    def fits(start: int, end: int, limit: int = size_tokens) -> bool:
+        return count(text[start:end].strip()) <= limit
 
-    cutter = _Cutter(document, partial(fits, most=size_tokens - overlap_tokens))
+    splitter = _ChunkBuilder(document, partial(fits, limit=size_tokens - overlap_tokens))
     words = [word.start() for word in _WORD.finditer(text)] if overlap_tokens else []
 
     def with_overlap(own: int, end: int) -> int:
@@ -107,21 +107,25 @@ def chunk_document(
         return words[at - n] if n else own
 
     chunks: list[Chunk] = []
-    for own, end in cutter.spans():
+    for own, end in splitter.spans():
         start = with_overlap(own, end) if chunks else own
         n_tokens = count(text[start:end])
-        chunks.append(Chunk(document, cutter.headings(own, end), start, end, n_tokens))
+        chunks.append(Chunk(document, splitter.headings(own, end), start, end, n_tokens))
     return chunks
 
 
-class _Cutter:
-    """Fills one chunk after the other."""
+class _ChunkBuilder:
+    """A builder that fills one chunk after the other."""
 
     def __init__(self, document: Document, fits: Callable[[int, int], bool]):
-        """Args: fits: whether what is from here to there in the text is small enough."""
+        """Start with no chunk.
+
+        Args:
+            fits: tells whether the text from one offset to another is small enough for a chunk.
+        """
         self.text, self.fits = document.text, fits
         self.sections = {strip_span(self.text, s.start, s.end): s for s in document.sections}
-        self.heads = {start for (start, _), s in self.sections.items() if s.headings}
+        self.heading_starts = {start for (start, _), s in self.sections.items() if s.headings}
         self.levels: list[_Split] = [
             self.paragraphs,
             _lines,
@@ -130,22 +134,22 @@ class _Cutter:
             partial(_matches, _WORD),
             partial(_matches, _CHARACTER),
         ]
-        self.found: list[Span] = []
+        self.done: list[Span] = []
         self.open: Span | None = None  # the chunk being filled
-        self.longest = 0  # of those found, in characters: about what fits
+        self.longest = 0  # characters of the longest chunk so far: about what fits
 
     def spans(self) -> list[Span]:
-        for section in self.glued(list(self.sections)):
+        for section in self.join_headings(list(self.sections)):
             if self.fits(*section):
                 self.fill([section], 0)
             else:
-                self.flush()  # what has to be cut begins with its heading
+                self.flush()  # a section that has to be split begins a new chunk with its heading
                 self.fill(self.paragraphs(self.text, *section), 1)
         self.flush()
-        return self.found
+        return self.done
 
     def fill(self, units: Sequence[Span], level: int) -> None:
-        """Add neighbours, cutting at `level` and those below it what is too long."""
+        """Add neighbouring spans; split those that are too long at `level` and the levels below."""
         i = 0
         while i < len(units):
             if n := self.extended(units, i):
@@ -158,12 +162,12 @@ class _Cutter:
             else:
                 character = self.text[slice(*units[i])]
                 raise UsageError(
-                    f"a chunk must hold one character at least, and {character!r} has more tokens "
-                    "than it has room for; make chunks larger"
+                    f"a chunk must hold at least one character, but {character!r} has more tokens "
+                    "than fit; make chunks larger"
                 )
 
     def extended(self, units: Sequence[Span], first: int) -> int:
-        """How many units, from `first` on, the open chunk has taken."""
+        """Extend the open chunk by units from `first` on and return how many it took."""
         start = self.open[0] if self.open else units[first][0]
         n = _reach(
             len(units) - first,
@@ -176,39 +180,39 @@ class _Cutter:
 
     def flush(self) -> None:
         if self.open:
-            self.found.append(self.open)
+            self.done.append(self.open)
             self.longest = max(self.longest, self.open[1] - self.open[0])
         self.open = None
 
     def paragraphs(self, text: str, start: int, end: int) -> list[Span]:
-        return self.glued(paragraph_spans(text, start, end))
+        return self.join_headings(paragraph_spans(text, start, end))
 
-    def glued(self, units: Sequence[Span]) -> list[Span]:
-        """With each heading that stands alone joined to what comes after it."""
-        found: list[Span] = []
+    def join_headings(self, units: Sequence[Span]) -> list[Span]:
+        """Return the units with each lone heading joined to the unit after it."""
+        joined: list[Span] = []
         is_waiting = False
         for start, end in units:
             if is_waiting:
-                found[-1] = (found[-1][0], end)
+                joined[-1] = (joined[-1][0], end)
             else:
-                found.append((start, end))
-            is_waiting = self.is_head(start, end)
-        return found
+                joined.append((start, end))
+            is_waiting = self.is_heading(start, end)
+        return joined
 
-    def is_head(self, start: int, end: int) -> bool:
-        """Whether that is a heading, underlined or not, and nothing else."""
-        return start in self.heads and "\n" not in self.text[start:end].rstrip("=- \n")
+    def is_heading(self, start: int, end: int) -> bool:
+        """Return whether the span is a heading, underlined or not, and nothing else."""
+        return start in self.heading_starts and "\n" not in self.text[start:end].rstrip("=- \n")
 
     def headings(self, start: int, end: int) -> tuple[str, ...]:
-        """Those of all sections that lie there, as far as they agree."""
-        there = {at: s for at, s in self.sections.items() if at[0] < end and start < at[1]}
-        texts = [s.headings for at, s in there.items() if not self.is_head(*at)]
-        levels = zip(*(texts or [s.headings for s in there.values()]), strict=False)
+        """Return the headings that all sections in a span share."""
+        within = {at: s for at, s in self.sections.items() if at[0] < end and start < at[1]}
+        texts = [s.headings for at, s in within.items() if not self.is_heading(*at)]
+        levels = zip(*(texts or [s.headings for s in within.values()]), strict=False)
         return tuple(same[0] for same in takewhile(lambda level: len(set(level)) == 1, levels))
 
 
 def _reach(most: int, fits: Callable[[int], bool], *, near: int) -> int:
-    """The largest n of 0..most that fits, looked for around `near`: counting is what takes time."""
+    """Return the largest n of 0..most that fits; search around `near`, as counting is slow."""
     low, high, step = 0, most + 1, 1  # low is known to fit, high not to
     n = min(max(near, 1), most)
     while high - low > 1:
@@ -223,12 +227,12 @@ def _reach(most: int, fits: Callable[[int], bool], *, near: int) -> int:
 
 
 def _lines(text: str, start: int, end: int) -> list[Span]:
-    """Of code, a table or a list; elsewhere line ends mean nothing, and all stays in one."""
+    """Return the lines of code, a table or a list; other text stays whole."""
     spans = [strip_span(text, *line.span()) for line in _LINE.finditer(text, start, end)]
     lines = [text[a:b] for a, b in spans]
-    n_lined = sum(1 for line in lines if _LINED.match(line))
+    n_structured = sum(1 for line in lines if _STRUCTURED_LINE.match(line))
     is_code = any(line.startswith(("```", "~~~")) for line in lines[:2])
-    return spans if is_code or 2 * n_lined >= len(lines) else [(start, end)]
+    return spans if is_code or 2 * n_structured >= len(lines) else [(start, end)]
 
 
 def _sentences(text: str, start: int, end: int) -> list[Span]:

@@ -1,9 +1,8 @@
-"""Documents: Markdown, text, HTML and PDF files as text with a title and sections.
+"""Reading Markdown, text, HTML and PDF files as text with a title and sections.
 
-A document is known by its name and by the hash of its bytes. Its text is what chunks are cut from
-and point into: Markdown and plain text as they stand, HTML and PDF as webpage.py and pdf.py read
-them. What cannot be read as text is refused, with what was found; nothing is guessed but what the
-formats leave to guess.
+A document is identified by its name and by the hash of its bytes. Chunks are spans of its text:
+Markdown and plain text as they stand, HTML and PDF as webpage.py and pdf.py read them. A file that
+cannot be read as text is refused with the reason.
 """
 
 import codecs
@@ -41,28 +40,28 @@ KINDS = {
 LIMIT_MB = 20.0
 _MB = 1_000_000
 _ENCODINGS = {"utf-8": "utf-8", "ascii": "utf-8", "iso8859-1": "cp1252", "cp1252": "cp1252"}
-_MARKS = {
+_BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _DECLARED = re.compile(rb"""<(?:meta\b[^>]*\bcharset|\?xml[^>]+\bencoding)\s*=\s*["']?([\w.:-]+)""")
-_FRONT = re.compile(r"---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
-_FRONT_TITLE = re.compile(r"""^title:[ \t]*(["']?)(.+?)\1[ \t]*$""", re.MULTILINE)
-_SAMPLE = 100_000  # characters looked at for noise
-_MOST_NOISE = 0.02  # of them
-_NOISE = frozenset({"Cc", "Co", "Cn", "Cs"})  # control, private, unassigned, half a character
+_FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
+_FRONT_MATTER_TITLE = re.compile(r"""^title:[ \t]*(["']?)(.+?)\1[ \t]*$""", re.MULTILINE)
+_SAMPLE = 100_000  # characters examined for noise
+_MAX_NOISE = 0.02  # share of them that may be noise
+_NOISE = frozenset({"Cc", "Co", "Cn", "Cs"})  # control, private, unassigned, surrogate
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file as text; its sections lie side by side and leave nothing out but white space."""
+    """A file as text; its sections lie side by side and cover all but white space."""
 
     name: str
-    """The file's name, with the folders under the one that was given."""
+    """File name, with the folders below the folder that was read."""
     sha256: str
-    """Of the file's bytes."""
+    """Hash of the file's bytes."""
     title: str
     text: str = field(repr=False)
     sections: tuple[Section, ...] = field(repr=False)
@@ -71,26 +70,26 @@ class Document:
 def read_documents(
     paths: Sequence[Path], *, encoding: str | None = None, limit_mb: float = LIMIT_MB
 ) -> list[Document]:
-    """The documents in files and folders, a folder's in the order of their names.
+    """Return the documents in files and folders; those of a folder are ordered by name.
 
-    A file that is named is read or refused; in a folder, files of other kinds and hidden ones are
-    passed over, and how many is logged.
+    A file named here is read or refused. In a folder, hidden files and files of other kinds are
+    skipped; the number of the latter is logged.
 
     Raises:
-        DataError: no path, a folder without documents, the same bytes twice, or what
-            `read_document` refuses.
+        DataError: there is no path, a folder has no documents, two files have the same bytes, or
+            `read_document` refuses a file.
     """
     if not paths:
-        raise DataError("there is nothing to read: name at least one document or folder")
-    found: list[Document] = []
+        raise DataError("there is nothing to read; name at least one document or folder")
+    documents: list[Document] = []
     first: dict[str, Path] = {}
-    for path, name in (pair for given in paths for pair in _files(given)):
+    for path, name in (pair for source in paths for pair in _files(source)):
         document = read_document(path, name=name, encoding=encoding, limit_mb=limit_mb)
         other = first.setdefault(document.sha256, path)
         if other is not path:
             raise DataError(f"{path} and {other} hold the same bytes; give one of them")
-        found.append(document)
-    return found
+        documents.append(document)
+    return documents
 
 
 def read_document(
@@ -100,15 +99,15 @@ def read_document(
     encoding: str | None = None,
     limit_mb: float = LIMIT_MB,
 ) -> Document:
-    """One document from a file.
+    """Read one document from a file.
 
     Args:
-        encoding: utf-8 or latin-1 (read as its superset Windows-1252): what a file is in that is
-            neither UTF-8 nor begins with a byte order mark. A web page may declare it itself.
+        encoding: encoding of a file that is not UTF-8 and has no byte order mark: utf-8 or
+            latin-1 (read as its superset Windows-1252). A web page may declare its own.
 
     Raises:
-        DataError: no file, of another suffix, over the limit, empty, binary, in another encoding,
-            a PDF that is encrypted, damaged or scanned, or a page without text.
+        DataError: the file is missing, too large, empty, binary, of another kind or encoding, a PDF
+            that is encrypted, damaged or scanned, or a page without text.
     """
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
@@ -117,7 +116,7 @@ def read_document(
             f"{path.suffix or 'no suffix'}; convert it, or rename it if it is one of them"
         )
     name = name or path.name
-    raw = _bytes(path, limit_mb)
+    raw = _read_bytes(path, limit_mb)
     if kind == "pdf":
         title, blocks = read_pdf(str(path), raw)
         document = _from_blocks(name, title, blocks)
@@ -133,56 +132,60 @@ def read_document(
 
 
 def document_from_text(name: str, text: str, *, is_markdown: bool = False) -> Document:
-    """A document of a text at hand; its hash is that of the text in UTF-8."""
+    """Return a text as a document; its hash is that of the text in UTF-8."""
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not is_markdown:
         return Document(
-            name, sha256, _first_line(text) or _spoken(name), text, sections_at_headings(text, [])
+            name,
+            sha256,
+            _first_line(text) or _title_from_name(name),
+            text,
+            sections_at_headings(text, []),
         )
-    front = _FRONT.match(text)
-    named = _FRONT_TITLE.search(front[1]) if front else None
+    front = _FRONT_MATTER.match(text)
+    named = _FRONT_MATTER_TITLE.search(front[1]) if front else None
     text = text[front.end() :] if front else text
     marks = markdown_headings(text)
-    title = named[2] if named else _first_title(marks) or _spoken(name)
+    title = named[2] if named else _first_title(marks) or _title_from_name(name)
     return Document(name, sha256, title, text, sections_at_headings(text, marks))
 
 
 def _from_blocks(name: str, title: str, blocks: Sequence[Block]) -> Document:
     text, marks = join_blocks(blocks)
-    title = title or _first_title(marks) or _spoken(name)
+    title = title or _first_title(marks) or _title_from_name(name)
     return Document(name, "", title, text, sections_at_headings(text, marks))
 
 
-def _files(given: Path) -> list[tuple[Path, str]]:
-    """(file, name) of what a path stands for."""
-    if not given.exists():
-        raise DataError(f"{given}: no such file or folder")
-    if not given.is_dir():
-        return [(given, given.name)]
+def _files(path: Path) -> list[tuple[Path, str]]:
+    """Return (file, name) of a file, or of each document in a folder."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    if not path.is_dir():
+        return [(path, path.name)]
     files = sorted(
         Path(folder, file)
-        for folder, _, files in os.walk(given, onerror=_refuse_folder)
+        for folder, _, files in os.walk(path, onerror=_refuse_folder)
         for file in files
-        if not any(part.startswith(".") for part in Path(folder, file).relative_to(given).parts)
+        if not any(part.startswith(".") for part in Path(folder, file).relative_to(path).parts)
     )
     known = [file for file in files if file.suffix.lower() in KINDS]
-    passed = Counter(file.suffix or "no suffix" for file in files if file not in set(known))
-    kinds = ", ".join(f"{n} {suffix}" for suffix, n in passed.most_common(5))
+    skipped = Counter(file.suffix or "no suffix" for file in files if file not in set(known))
+    kinds = ", ".join(f"{n} {suffix}" for suffix, n in skipped.most_common(5))
     if not known:
         raise DataError(
-            f"{given}: a folder without documents ({' '.join(KINDS)}), got {kinds or 'no files'}"
+            f"{path}: a folder without documents ({' '.join(KINDS)}), got {kinds or 'no files'}"
         )
-    if passed:
-        _log.warning("%s: files passed over that are no documents: %s", given, kinds)
-    return [(file, file.relative_to(given).as_posix()) for file in known]
+    if skipped:
+        _log.warning("%s: skipped files that are not documents: %s", path, kinds)
+    return [(file, file.relative_to(path).as_posix()) for file in known]
 
 
 def _refuse_folder(error: OSError) -> None:
     raise DataError(f"{error.filename}: cannot be read: {error.strerror}")
 
 
-def _bytes(path: Path, limit_mb: float) -> bytes:
+def _read_bytes(path: Path, limit_mb: float) -> bytes:
     try:
         size = path.stat().st_size
         if size > limit_mb * _MB:
@@ -206,8 +209,13 @@ def _declared(raw: bytes) -> str | None:
 
 
 def _decoded(path: Path, raw: bytes, declared: str | None) -> str:
-    """Byte order mark, then UTF-8, then what is declared: no latin-1 of any length is UTF-8."""
-    codec = next((codec for mark, codec in _MARKS.items() if raw.startswith(mark)), "utf-8")
+    """Decode by byte order mark, as UTF-8, or as declared.
+
+    UTF-8 comes before the declared encoding because latin-1 text is hardly ever valid UTF-8.
+    """
+    codec = next(
+        (codec for mark, codec in _BYTE_ORDER_MARKS.items() if raw.startswith(mark)), "utf-8"
+    )
     if b"\0" in raw and codec != "utf-16":
         what = "a PDF" if raw.startswith(b"%PDF-") else "NUL bytes"
         raise DataError(
@@ -247,9 +255,9 @@ def _refuse_noise(path: Path, text: str) -> None:
         if c == "\ufffd" or (unicodedata.category(c) in _NOISE and not c.isspace())
     )
     share = noise / sample.total()
-    if share > _MOST_NOISE:
+    if share > _MAX_NOISE:
         raise DataError(
-            f"{path}: not text, {share:.0%} of its characters are none: binary, or a PDF whose "
+            f"{path}: not text, {share:.0%} of its characters are not text: binary, or a PDF whose "
             "fonts do not say what their shapes mean; export it as text and give that"
         )
 
@@ -260,12 +268,12 @@ def _first_title(marks: Sequence[tuple[int, int, str]]) -> str:
 
 
 def _first_line(text: str) -> str:
-    """What stands alone above a plain text, and is no sentence."""
-    line, _, rest = text.lstrip().partition("\n")
+    """Return the first line of a plain text if it stands alone and is not a sentence."""
+    line, _, remainder = text.lstrip().partition("\n")
     line = line.strip()
-    is_alone = not rest.partition("\n")[0].strip()
-    return line if is_alone and rest and len(line) <= 100 and line[-1:] not in ".,;" else ""
+    is_alone = not remainder.partition("\n")[0].strip()
+    return line if is_alone and remainder and len(line) <= 100 and line[-1:] not in ".,;" else ""
 
 
-def _spoken(name: str) -> str:
+def _title_from_name(name: str) -> str:
     return " ".join(re.split(r"[_\s-]+", Path(name).stem)).strip() or name

@@ -1,9 +1,10 @@
-"""The text index: which modules have a text that fits a question.
+"""Search index over the texts of modules: BM25, embeddings, or both.
 
-By words a module counts as its best passage and its best sentence together, by meaning as its best
-sentence, read in its passage. Both are brought to one scale over all modules and added, meaning
-twice. The twice, k1 (bm25.py) and the share of the passage in a sentence (engine/embedder.py) were
-chosen on the SQuAD questions of every other title; the rest, and PaperQA, only confirmed them.
+By BM25 a module scores its best passage plus its best sentence; by embeddings its best sentence,
+embedded within its passage. Both scores are standardised over all modules and added, embeddings
+with weight 2. This weight, k1 (bm25.py) and the share of the passage in a sentence's vector
+(engine/inference/embedder.py) were chosen on the SQuAD questions of every other title; the other
+titles and PaperQA only confirmed them.
 """
 
 import json
@@ -24,20 +25,26 @@ DENSE_WEIGHT = 2.0
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A module that fits."""
+    """A module whose texts match a question."""
 
     name: str
     score: float
     score_parts: dict[str, float] = field(default_factory=dict)
+    """Score by each method, before standardising."""
     passage: str = ""
-    """Its passage that fits best by words."""
+    """Passage of the module with the best BM25 score."""
 
 
 class TextIndex:
-    """Keys of modules, to be searched."""
+    """An index of the passages and sentences of modules."""
 
     def __init__(self, keys: IndexedTexts, *, vectors: np.ndarray | None = None):
-        """Args: keys: of one module at least; vectors: (sentences, d), each of length 1."""
+        """Index the texts of one module at least.
+
+        Args:
+            keys: passages and sentences, a module's side by side.
+            vectors: (sentences, d), each of length 1; None searches by words alone.
+        """
         self.names = list(dict.fromkeys(name for name, _ in keys.passages))
         self.texts = [text for _, text in keys.passages]
         self.passages, self.sentences = Bm25(self.texts), Bm25([s.text for s in keys.sentences])
@@ -53,16 +60,18 @@ class TextIndex:
         k: int = 20,
         method: str = "hybrid",
     ) -> list[SearchHit]:
-        """The `k` modules that fit best, the best first; of equals the first by name.
+        """Return the `k` best modules, the best first; equal scores are ordered by name.
 
         Raises:
-            UsageError: an unknown method, or dense without vectors.
+            UsageError: the method is unknown, or dense without vectors.
         """
         if method not in METHODS:
             raise UsageError(f"method must be {', '.join(METHODS)}, got {method!r}")
         is_dense = method != "bm25" and self.vectors is not None and query_vector is not None
         if method == "dense" and not is_dense:
-            raise UsageError("dense routing needs an embedder, and none could be had; use bm25")
+            raise UsageError(
+                "method dense needs an embedding model, and none could be loaded; use bm25"
+            )
         by_passage = self.passages.scores(question)
         parts: dict[str, np.ndarray] = {}
         total = np.zeros(len(self.names), dtype=np.float32)
@@ -73,10 +82,10 @@ class TextIndex:
             )
             total += standardise(parts["bm25"])
         if is_dense and self.vectors is not None and query_vector is not None:
-            like = self.vectors @ query_vector.astype(np.float32)  # (sentences,)
-            parts["dense"] = np.maximum.reduceat(like, self.first_sentence)
+            similarity = self.vectors @ query_vector.astype(np.float32)  # (sentences,)
+            parts["dense"] = np.maximum.reduceat(similarity, self.first_sentence)
             total += DENSE_WEIGHT * standardise(parts["dense"])
-        few = np.argsort(-total, kind="stable")[:k]
+        ranked = np.argsort(-total, kind="stable")[:k]
         return [
             SearchHit(
                 self.names[i],
@@ -84,15 +93,15 @@ class TextIndex:
                 {name: float(values[i]) for name, values in parts.items()},
                 self._passage(int(i), by_passage),
             )
-            for i in few
+            for i in ranked
         ]
 
     def save(self, folder: Path) -> None:
         """Write the index into a new folder."""
         self.passages.save(folder / "passages")
         self.sentences.save(folder / "sentences")
-        own = {"names": self.names, "texts": self.texts}
-        (folder / "own.json").write_text(json.dumps(own, ensure_ascii=False), "utf-8")
+        stored = {"names": self.names, "texts": self.texts}
+        (folder / "own.json").write_text(json.dumps(stored, ensure_ascii=False), "utf-8")
         np.save(folder / "first_passage.npy", self.first_passage)
         np.save(folder / "first_sentence.npy", self.first_sentence)
         if self.vectors is not None:
@@ -100,12 +109,12 @@ class TextIndex:
 
     @classmethod
     def load(cls, folder: Path) -> "TextIndex":
-        """What `save` wrote."""
+        """Return the index that `save` wrote."""
         loaded = cls.__new__(cls)
         loaded.passages = Bm25.load(folder / "passages")
         loaded.sentences = Bm25.load(folder / "sentences")
-        own = json.loads((folder / "own.json").read_text("utf-8"))
-        loaded.names, loaded.texts = own["names"], own["texts"]
+        stored = json.loads((folder / "own.json").read_text("utf-8"))
+        loaded.names, loaded.texts = stored["names"], stored["texts"]
         loaded.first_passage = np.load(folder / "first_passage.npy", allow_pickle=False)
         loaded.first_sentence = np.load(folder / "first_sentence.npy", allow_pickle=False)
         vectors = folder / "vectors.npy"
@@ -122,12 +131,12 @@ class TextIndex:
 
 
 def standardise(scores: np.ndarray) -> np.ndarray:
-    """Mean 0 and spread 1; all 0 where there is nothing to tell apart."""
+    """Return the scores with mean 0 and standard deviation 1; all 0 if they are equal."""
     spread = float(scores.std()) if len(scores) else 0.0
     return (scores - scores.mean()) / spread if spread > 1e-6 else np.zeros_like(scores)
 
 
 def _firsts(owners: Sequence[str]) -> np.ndarray:
-    """Where each module begins."""
+    """Return the positions at which the owner changes, 0 included."""
     starts = [i + 1 for i, (a, b) in enumerate(pairwise(owners)) if a != b]
     return np.array([0, *starts], dtype=np.int64)

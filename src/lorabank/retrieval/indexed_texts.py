@@ -1,8 +1,8 @@
-"""Keys: a module's texts cut into what is searched, passages and the sentences in them.
+"""Passages and sentences of modules, as the search index takes them.
 
-A passage of at most 350 words (what the embedder reads) has the context, a sentence the point; a
-question fits both. The questions a module was taught are sentences of their own, and put together
-they are its passages, so that a module known by questions alone competes with one known by text.
+A passage has at most 350 words, which is what the embedding model reads. It gives the context of
+its sentences; a question is matched with both. The questions a module was taught count as sentences
+and, joined, as passages, so that a module without text competes with one that has text.
 """
 
 import re
@@ -16,7 +16,7 @@ _ABBREVIATION = re.compile(r"\b(?:[A-Z]|Mr|Mrs|Dr|St|vs|No|Jr|Sr|Gen|Lt|ca|al|e\
 
 @dataclass(frozen=True, slots=True)
 class PassageSentence:
-    """A part of a text, which stays at hand: a sentence's "he" or "it" is someone in there."""
+    """A sentence with the passage it stands in, which says who its "he" or "it" is."""
 
     module: str
     context: str
@@ -30,37 +30,43 @@ class PassageSentence:
 
 @dataclass(frozen=True, slots=True)
 class IndexedTexts:
-    """All that is searched."""
+    """Passages and sentences of all modules."""
 
     passages: list[tuple[str, str]]
-    """(module, text), a module's side by side."""
+    """(module, text) of each passage; those of one module lie side by side."""
     sentences: list[PassageSentence]
-    """In the same order of modules."""
+    """Sentences in the same order of modules."""
 
 
 def split_into_passages(keys: Iterable[tuple[str, str, str]]) -> IndexedTexts:
-    """Args: keys: (module, kind, text); what is not of kind `question` is text to be cut."""
+    """Return the passages and sentences of all modules, in the order of their names.
+
+    Args:
+        keys: (module, kind, text); texts of kind `question` stay whole, others are split.
+    """
     texts: dict[str, list[str]] = {}
     questions: dict[str, list[str]] = {}
     for module, kind, text in keys:
         if text.strip():
             (questions if kind == "question" else texts).setdefault(module, []).append(text)
-    found = IndexedTexts([], [])
+    indexed = IndexedTexts([], [])
     for module in sorted({*texts, *questions}):
         for text in texts.get(module, []):
-            for passage in _joined([text[a:b] for a, b in sentence_spans(text)]):
-                found.passages.append((module, passage))
-                found.sentences.extend(
+            for passage in _join_texts([text[a:b] for a, b in sentence_spans(text)]):
+                indexed.passages.append((module, passage))
+                indexed.sentences.extend(
                     PassageSentence(module, passage, a, b) for a, b in sentence_spans(passage)
                 )
-        asked = questions.get(module, [])
-        found.passages.extend((module, passage) for passage in _joined(asked))
-        found.sentences.extend(PassageSentence(module, text, 0, len(text)) for text in asked)
-    return found
+        own_questions = questions.get(module, [])
+        indexed.passages.extend((module, passage) for passage in _join_texts(own_questions))
+        indexed.sentences.extend(
+            PassageSentence(module, text, 0, len(text)) for text in own_questions
+        )
+    return indexed
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
-    """Where each sentence begins and ends; nothing but white space lies between them."""
+    """Return (start, end) of each sentence; only white space lies between them."""
     spans, start = [], len(text) - len(text.lstrip())
     for border in _BORDER.finditer(text, start):
         # A quotation mark before the gap belongs to the sentence it closes.
@@ -71,15 +77,15 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     return [*spans, (start, len(text.rstrip()))] if text.strip() else []
 
 
-def _joined(pieces: Sequence[str]) -> list[str]:
-    """Neighbours put together while they fit; a piece that is longer stays whole."""
+def _join_texts(texts: Sequence[str]) -> list[str]:
+    """Return neighbouring texts joined up to a passage's length; a longer text stays whole."""
     rows: list[list[str]] = []
     words = 0
-    for piece in pieces:
-        n = len(piece.split())
+    for text in texts:
+        n = len(text.split())
         if not rows or words + n > PASSAGE_WORDS:
             rows.append([])
             words = 0
-        rows[-1].append(piece)
+        rows[-1].append(text)
         words += n
     return [" ".join(row) for row in rows]

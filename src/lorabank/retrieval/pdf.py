@@ -1,9 +1,9 @@
-"""PDF: lines as they are printed, put back into paragraphs under their headings.
+"""Reading a PDF: its printed lines are joined to paragraphs under headings.
 
-A PDF knows where letters stand and in which size, not what a paragraph or a heading is. A heading
-is a line printed larger than most of the text; a paragraph ends with a line that ends a sentence
-before the margin; what stands first or last on three pages or more, numbers aside, is a running
-head. These are guesses: they go wrong in tables and in columns that were drawn across.
+A PDF records where letters stand and in which size, not what a paragraph or a heading is. A line in
+larger print than most of the text is taken for a heading; a short line that ends a sentence ends a
+paragraph; a line that begins or ends three pages or more, numbers aside, is a running head. These
+are guesses: they go wrong in tables and in columns whose lines were drawn across.
 """
 
 import logging
@@ -20,10 +20,10 @@ from lorabank.errors import DataError
 from lorabank.retrieval.sections import Block
 
 _log = logging.getLogger(__name__)
-_LARGER = 1.12  # times the size of most letters, and a line is a heading
+_LARGER = 1.12  # a heading has letters at least this many times the usual size
 _LONGEST_HEADING = 150  # characters
-_FULL = 0.85  # of the usual width of a line, less and it is short
-_HEAD_PAGES = 3
+_FULL = 0.85  # share of the usual line width below which a line is short
+_HEAD_PAGES = 3  # pages that must share a line for it to be a running head
 _LIGATURES = str.maketrans(
     {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st", "\u00ad": None}
 )
@@ -43,24 +43,29 @@ class _Line:
 
 
 def read_pdf(where: str, raw: bytes) -> tuple[str, list[Block]]:
-    """The title in the file's own record, which may be empty, and its blocks.
+    """Return the title from the file's metadata, which may be empty, and its blocks.
+
+    Args:
+        where: name of the file in error messages.
 
     Raises:
-        DataError: encrypted, damaged, or pages that are pictures; `where` names the file.
+        DataError: the file is encrypted or damaged, or its pages are pictures.
     """
     if b"%PDF-" not in raw[:1024]:
-        raise DataError(f"{where}: is no PDF, got {raw[:8]!r}; give it the suffix of what it is")
+        raise DataError(
+            f"{where}: is not a PDF, it begins with {raw[:8]!r}; give it the suffix of what it is"
+        )
     try:
         title, pages = _read(raw)
-    # What a damaged file trips pypdf over is not told: KeyError, TypeError, RecursionError, ...
+    # pypdf documents no errors for damaged files: KeyError, TypeError, RecursionError, ...
     except Exception as error:
-        # AES without a password, as where only printing is barred, would need another package.
+        # AES needs another package even where no password is set and only printing is barred.
         if isinstance(error, FileNotDecryptedError | DependencyError) and b"/Encrypt" in raw:
             raise DataError(
                 f"{where}: an encrypted PDF; save it without password and restrictions"
             ) from None
-        what = f"{type(error).__name__}: {error}"[:200]
-        raise DataError(f"{where}: a damaged PDF ({what}); print it to a new PDF") from error
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise DataError(f"{where}: a damaged PDF ({reason}); print it to a new PDF") from error
     _refuse_pictures(where, pages)
     usual = _usual_size([line for page in pages for line in page])
     lines = [line for page in _without_running_heads(pages, usual) for line in page]
@@ -68,7 +73,7 @@ def read_pdf(where: str, raw: bytes) -> tuple[str, list[Block]]:
 
 
 def _read(raw: bytes) -> tuple[str, list[list[_Line]]]:
-    reader = PdfReader(BytesIO(raw))  # which tries the empty password itself
+    reader = PdfReader(BytesIO(raw))  # tries the empty password by itself
     title = " ".join(str((reader.metadata and reader.metadata.title) or "").split())
     return "" if _NO_TITLE.match(title) else title, [_lines(page) for page in reader.pages]
 
@@ -110,7 +115,7 @@ def _refuse_pictures(where: str, pages: list[list[_Line]]) -> None:
     if len(empty) == len(pages):
         raise DataError(
             f"{where}: no text on any of its {len(pages)} pages, as in a scan; run character "
-            "recognition over it first (ocrmypdf does) and give what comes out"
+            "recognition (such as ocrmypdf) on it first and read the result"
         )
     if empty:
         shown = ", ".join(map(str, empty[:5])) + (", …" if len(empty) > 5 else "")
@@ -118,14 +123,19 @@ def _refuse_pictures(where: str, pages: list[list[_Line]]) -> None:
 
 
 def _without_running_heads(pages: list[list[_Line]], usual: float) -> list[list[_Line]]:
-    """Two rounds, as a head may have a line of its own for the number."""
+    """Return the pages without running heads.
+
+    Two rounds, because the page number may have a line of its own.
+    """
     for _ in range(2):
-        edges = [(side, _key(page[side], usual)) for page in pages if page for side in (0, -1)]
+        edges = [
+            (side, _mask_numbers(page[side], usual)) for page in pages if page for side in (0, -1)
+        ]
         heads = {edge for edge, n in Counter(edges).items() if n >= _HEAD_PAGES and edge[1]}
         pages = [
             page[
-                (0, _key(page[0], usual)) in heads : len(page)
-                - ((-1, _key(page[-1], usual)) in heads)
+                (0, _mask_numbers(page[0], usual)) in heads : len(page)
+                - ((-1, _mask_numbers(page[-1], usual)) in heads)
             ]
             for page in pages
             if page
@@ -133,8 +143,8 @@ def _without_running_heads(pages: list[list[_Line]], usual: float) -> list[list[
     return pages
 
 
-def _key(line: _Line, usual: float) -> str:
-    """A line without its numbers; nothing for what may be a heading, or numbers in a table."""
+def _mask_numbers(line: _Line, usual: float) -> str:
+    """Return a line with its numbers masked; "" for a heading or a row of numbers."""
     key = re.sub(r"\d+", "#", line.text)
     has_words = re.search(r"[^\W\d_]", key) or key.count("#") < 3
     return key if has_words and line.size <= _LARGER * usual else ""
@@ -159,21 +169,26 @@ def _blocks(lines: list[_Line], usual: float) -> list[Block]:
     has_ended = True
     for line, heads in zip(lines, is_heading, strict=True):
         level = 1 + sizes.index(line.size) if heads else 0
-        goes_on = bool(level) or not (has_ended or _ITEM.match(line.text))
-        if goes_on and groups and groups[-1][0] == level:
+        is_continued = bool(level) or not (has_ended or _ITEM.match(line.text))
+        if is_continued and groups and groups[-1][0] == level:
             groups[-1][1].append(line.text)
         else:
             groups.append((level, [line.text]))
         has_ended = len(line.text) < full and line.text.endswith(_ENDS)
     words = {word for line in lines for word in re.findall(r"\w+-\w+|\w+", line.text)}
     return [
-        Block(_run_on(group, words), level, "item" if not level and _ITEM.match(group[0]) else "")
+        Block(
+            _join_lines(group, words), level, "item" if not level and _ITEM.match(group[0]) else ""
+        )
         for level, group in groups
     ]
 
 
-def _run_on(lines: list[str], words: set[str]) -> str:
-    """Lines put together; a hyphen at an end goes unless the word is elsewhere written with it."""
+def _join_lines(lines: list[str], words: set[str]) -> str:
+    """Return the lines joined.
+
+    A hyphen at a line's end is dropped unless the word is written with it elsewhere.
+    """
     parts = [lines[0]]
     for line in lines[1:]:
         head, tail = _BROKEN.search(parts[-1]), re.match(r"[a-z]\w*", line)

@@ -1,8 +1,8 @@
-"""Terms: what of a text is looked up, in three grains.
+"""Terms by which a text is searched: stems, pairs of stems and character n-grams.
 
-The stem of each word that carries meaning, each pair of neighbouring stems, and each run of four
-characters in a word. Pairs find names and set phrases, runs find what a stemmer takes for another
-word (Saxons and Anglo-Saxon, Huguenot and Huguenotic).
+Every word that is not a stop word gives its stem, a pair with the next stem, and each run of four
+characters. Pairs find names and set phrases; runs match words that a stemmer tells apart (Saxons
+and Anglo-Saxon, Huguenot and Huguenotic).
 """
 
 import re
@@ -20,7 +20,7 @@ STOP_WORDS = frozenset(
     what when where which who whom whose why will with would you your
     """.split()  # noqa: SIM905 - to be read as words
 )
-"""Words that carry no meaning of their own; a question has many, and each would count."""
+"""Words without meaning of their own; a question has many, and each would be matched."""
 
 
 def words_of(text: str) -> list[str]:
@@ -28,19 +28,19 @@ def words_of(text: str) -> list[str]:
 
 
 def terms(text: str) -> list[str]:
-    """The terms of a text, with repetitions. Of nothing but empty words, those words."""
+    """Return the terms of a text, with repetitions; of a text of stop words alone, those words."""
     words = words_of(text)
-    known = [_known(word) for word in words]
-    if not (telling := [pair for pair in known if pair is not None]):
+    parts = [part for word in words if (part := _stem_and_runs(word)) is not None]
+    if not parts:
         return words
-    stems = [stem for stem, _ in telling]
+    stems = [stem for stem, _ in parts]
     pairs = [f"{a} {b}" for a, b in pairwise(stems)]
-    return [*stems, *pairs, *(run for _, runs in telling for run in runs)]
+    return [*stems, *pairs, *(run for _, runs in parts for run in runs)]
 
 
 @lru_cache(maxsize=200_000)
 def stem(word: str) -> str:
-    """Of a word in lower case."""
+    """Return the stem of a word in lower case."""
     return str(_stemmer().stemWord(word))
 
 
@@ -50,12 +50,12 @@ def stop_word_stems() -> frozenset[str]:
 
 
 @lru_cache(maxsize=200_000)
-def _known(word: str) -> tuple[str, tuple[str, ...]] | None:
-    """A word's stem and runs; None for one that carries no meaning."""
+def _stem_and_runs(word: str) -> tuple[str, tuple[str, ...]] | None:
+    """Return a word's stem and its character runs; None for a stop word."""
     if stem(word) in stop_word_stems():
         return None
     marked = f"_{word}_"
-    # "*" tells a run from a stem of four letters.
+    # "*" distinguishes a run from a stem of four letters.
     runs = (f"*{marked[i : i + _RUN]}" for i in range(max(1, len(marked) - _RUN + 1)))
     return stem(word), tuple(runs)
 

@@ -1,8 +1,8 @@
-"""Web pages: the blocks of text that a reader of the page would read.
+"""Reading the text of a web page as blocks.
 
-Scripts, menus, footers and what is hidden are left out; where a page marks its main part, so is all
-around it. A table becomes lines of cells between bars, a list lines with their bullets or numbers,
-preformatted text is put between fences: what the lines of a block are stays to be seen.
+Scripts, menus, footers and hidden elements are left out, and everything outside `main` where a page
+has one. A table becomes lines of cells between bars, a list becomes lines with bullets or numbers,
+and preformatted text is put between fences.
 """
 
 import re
@@ -20,11 +20,11 @@ _is_block = re.compile(
     "|thead|tr|ul"
 ).fullmatch
 _is_void = re.compile("area|base|br|col|embed|hr|img|input|link|meta|source|track|wbr").fullmatch
-_DEEPEST = 8  # lists in lists, as far as they are indented
+_DEEPEST = 8  # levels of nested lists that are indented
 
 
 def read_page(markup: str) -> tuple[str, list[Block]]:
-    """The title a page gives itself, which may be empty, and its blocks."""
+    """Return the title of a page, which may be empty, and its blocks."""
     page = _Page()
     page.feed(markup)
     page.close()
@@ -39,8 +39,8 @@ class _Page(HTMLParser):
         self.blocks: list[Block] = []
         self.main: list[Block] = []
         self._words: list[str] = []
-        self._hidden: list[str] = []  # open tags from the one that hides its content on
-        self._lists: list[int | None] = []  # the number of the last item; None where none has one
+        self._hidden: list[str] = []  # open tags, beginning with the one that hides its content
+        self._lists: list[int | None] = []  # number of the last item; None for bullets
         self._bullet = ""
         self._level = self._in_main = 0
         self._in_row = self._in_cell = self._has_cell = self._in_title = self._in_pre = False
@@ -55,7 +55,7 @@ class _Page(HTMLParser):
             self._words += [" | "] if self._has_cell else []
             self._in_row = self._in_cell = self._has_cell = True
         elif tag == "br":
-            self._words.append("\n" if self._in_pre else "\v")  # \v: a line end that is meant
+            self._words.append("\n" if self._in_pre else "\v")  # \v: a line break of the page
         elif _is_block(tag):
             self._open(tag)
 
@@ -77,7 +77,7 @@ class _Page(HTMLParser):
             self._words.append(data if self._in_pre else re.sub(r"\s+", " ", data))
 
     def _open(self, tag: str) -> None:
-        if self._is_kept_whole(tag):
+        if self._is_inline_here(tag):
             return
         self.flush()
         self._level = _HEADINGS.get(tag, 0)
@@ -91,7 +91,7 @@ class _Page(HTMLParser):
             self._bullet = self._next_bullet()
 
     def _close(self, tag: str) -> None:
-        if self._is_kept_whole(tag):
+        if self._is_inline_here(tag):
             return
         self.flush()
         self._level = 0
@@ -104,8 +104,8 @@ class _Page(HTMLParser):
         elif tag in ("ul", "ol") and self._lists:
             self._lists.pop()
 
-    def _is_kept_whole(self, tag: str) -> bool:
-        """Whether a tag divides no block where it stands: a cell and its row are one line."""
+    def _is_inline_here(self, tag: str) -> bool:
+        """Return whether a tag begins no new block here, as within a table cell or `pre`."""
         if self._in_pre and tag != "pre":
             self._words.append("\n")
         elif self._in_cell and tag in ("p", "div", "ul", "ol", "li", "section"):
@@ -123,7 +123,7 @@ class _Page(HTMLParser):
         return f"{indent}{last + 1}. "
 
     def flush(self) -> None:
-        """End the block at hand, if it has any words."""
+        """End the current block, if it has any words."""
         text = "".join(self._words)
         self._words = []
         self._has_cell = False
