@@ -12,7 +12,6 @@ SOURCE = Path(__file__).parents[1] / "src" / "lorabank"
 NOT_YET = (
     "bank",
     "cli",
-    "engine/adapters",
     "lora",
     "planning",
     "store",

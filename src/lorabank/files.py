@@ -57,11 +57,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def storage_errors(path: Path, *, remedy: str = "free some space") -> Iterator[None]:
+def storage_errors(
+    path: Path, *, remedy: str = "free some space", alternative: str = ""
+) -> Iterator[None]:
     """Turn the errors of a failed write into a StorageError that names the path.
 
     Args:
         remedy: what the user can do about a full disk, as a clause.
+        alternative: what the user can do about any failed write, as a clause.
 
     Raises:
         StorageError: the block raised an error of the disk, directly or through safetensors.
@@ -75,9 +78,10 @@ def storage_errors(path: Path, *, remedy: str = "free some space") -> Iterator[N
         if code is None and not isinstance(error, OSError):
             raise
         if code in FULL_DISK:
-            reason = f"the disk is full; {remedy}"
+            reason = f"the disk is full; {remedy}" + (f" or {alternative}" if alternative else "")
         else:
             reason = os.strerror(code) if code else str(error)
+            reason += f"; {alternative}" if alternative else ""
         raise StorageError(f"cannot write {path}: {reason}") from None
 
 

@@ -256,7 +256,9 @@ def test_adapters_that_do_not_belong_together(tiny: Base, three: list[Adapter]):
     with pytest.raises(AdapterError, match="got 1 activated and 1 always on"):
         merge_adapters([three[0], activated], rule="cat", weights=[1.0, 1.0])
     last = adapter(tiny, 4, layers=[1])
-    with pytest.raises(AdapterError, match=r"model\.layers\.0\..* is in only one .* number 3 \(7"):
+    with pytest.raises(
+        AdapterError, match=r"model\.layers\.0\..* is in only one .* adapters 1 and 3 \(7"
+    ):
         merge_adapters([*three[:2], last], rule="cat", weights=WEIGHTS)
 
 

@@ -113,7 +113,7 @@ class ModuleReader:
             config,
             record,
             self.base,
-            what=f"{version.module} version {version.number}",
+            label=f"{version.module} version {version.number}",
         )
 
     def _read_json(self, version: Version, name: str) -> dict[str, Any]:

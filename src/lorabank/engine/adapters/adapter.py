@@ -1,18 +1,15 @@
-"""Adapters on disk: PEFT's two files, and ours beside them.
+"""Adapters on disk, as folders that PEFT reads too.
 
-`adapter_config.json` and `adapter_model.safetensors` are what PEFT reads; `lorabank.json` says
-which base model the adapter belongs to, by content hash, how it was written and what was
-measured. A folder appears whole or not at all: it is filled under another name and renamed.
+PEFT reads `adapter_config.json` and `adapter_model.safetensors`. `lorabank.json` records the base
+model the adapter belongs to (by content hash), how the adapter was trained and what was measured. A
+folder is filled under a temporary name and renamed, so it appears complete or not at all.
 """
 
-import errno
 import json
-import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,8 @@ from safetensors.torch import load_file, save_file
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Weights
-from lorabank.errors import AdapterError, StorageError, UsageError
+from lorabank.errors import AdapterError, UsageError
+from lorabank.files import storage_errors, sync
 from lorabank.lora.shapes import layer_of
 
 CONFIG, TENSORS, RECORD = "adapter_config.json", "adapter_model.safetensors", "lorabank.json"
@@ -41,27 +39,30 @@ _PLAIN: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """An adapter in memory, as read from a folder."""
+    """An adapter in memory."""
 
     weights: Weights
     r: int
     alpha: float
     activated: bool
-    """On from the assistant's header only (PEFT's aLoRA)."""
+    """Whether it is active from the assistant's header only (PEFT's aLoRA)."""
     record: dict[str, Any]
-    """`lorabank.json`, empty for an adapter somebody else wrote."""
+    """Content of `lorabank.json`; empty for an adapter that lorabank did not write."""
 
 
 def check_output_folder(folder: Path) -> None:
-    """Refuse an output folder that holds something or cannot be made, before any work.
+    """Refuse an output folder that is not empty or cannot be created, before any work is done.
 
     Raises:
-        UsageError: it is a file or not empty. StorageError: it cannot be written.
+        UsageError: it is a file, or a folder that is not empty.
+        StorageError: it cannot be written.
     """
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        what = "is a file" if folder.is_file() else "is not empty"
-        raise UsageError(f"--out {folder} {what}; give a new or empty folder, or remove it first")
-    with _storage(folder), tempfile.TemporaryDirectory(dir=_existing_parent(folder)):
+        problem = "is a file" if folder.is_file() else "is not empty"
+        raise UsageError(
+            f"--out {folder} {problem}; give a new or empty folder, or remove it first"
+        )
+    with _storage_errors(folder), tempfile.TemporaryDirectory(dir=_existing_parent(folder)):
         pass
 
 
@@ -88,12 +89,12 @@ def save_adapter(
 
 @contextmanager
 def staged_folder(folder: Path, record: dict[str, Any]) -> Iterator[Path]:
-    """A folder to fill, which becomes `folder` once it is full and has its record.
+    """Yield a temporary folder to fill, then add the record and rename it to `folder`.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    with _storage(folder):
+    with _storage_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
@@ -101,112 +102,117 @@ def staged_folder(folder: Path, record: dict[str, Any]) -> Iterator[Path]:
             text = json.dumps(record, indent=2, ensure_ascii=False)
             (staging / RECORD).write_text(text + "\n", encoding="utf-8")
             for file in staging.iterdir():
-                with file.open("rb") as handle:
-                    os.fsync(handle.fileno())
+                sync(file)
             staging.chmod(0o755)
-            staging.replace(folder)  # an empty folder of that name gives way
+            staging.replace(folder)  # replaces an empty folder of that name
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
 
 
 def weight_bytes(folder: Path) -> int:
+    """Return the size of an adapter folder's weights in bytes."""
     return (folder / TENSORS).stat().st_size
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What `adapter_config.json` says.
+    """Return the content of `adapter_config.json`.
 
     Raises:
-        AdapterError: no adapter is there, or it cannot be read.
+        AdapterError: the folder has no such file, or it cannot be read.
     """
     return _read_json(folder, CONFIG)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What `lorabank.json` says; empty for an adapter somebody else wrote.
+    """Return the content of `lorabank.json`; empty for an adapter that lorabank did not write.
 
     Raises:
-        AdapterError: no adapter is there, or the record cannot be read.
+        AdapterError: the folder has no adapter, or the record cannot be read.
     """
     read_config(folder)
     return _read_json(folder, RECORD) if (folder / RECORD).exists() else {}
 
 
 def load_adapter(folder: Path, base: Base) -> Adapter:
-    """Read an adapter folder written here or by PEFT, for the base model it belongs to.
+    """Read an adapter folder written by lorabank or PEFT.
+
+    Args:
+        base: the base model the adapter belongs to.
 
     Raises:
-        AdapterError: not a plain LoRA folder, damaged, or of another base model.
+        AdapterError: the adapter is not plain LoRA, is damaged, or belongs to another base model.
     """
     config, record = read_config(folder), read_record(folder)
-    return read_adapter(folder / TENSORS, config, record, base, what=str(folder))
+    return read_adapter(folder / TENSORS, config, record, base, label=str(folder))
 
 
 def read_adapter(
-    tensors: Path, config: dict[str, Any], record: dict[str, Any], base: Base, *, what: str
+    tensors: Path, config: dict[str, Any], record: dict[str, Any], base: Base, *, label: str
 ) -> Adapter:
-    """An adapter whose three parts lie anywhere.
+    """Return an adapter from its parts, which need not be in one folder.
 
     Args:
         tensors: the safetensors file.
-        what: the adapter's name, for errors.
+        label: name of the adapter in error messages.
 
     Raises:
-        AdapterError: as `load_adapter`.
+        AdapterError: as for `load_adapter`.
     """
-    check_base(what, record, base)
+    check_base(label, record, base)
     if config.get("peft_type") != "LORA":
-        raise AdapterError(f"{what} must be a LoRA adapter, got {config.get('peft_type')}")
-    if beyond := _beyond_plain(config):
-        key = beyond[0]
-        raise AdapterError(f"{what}: {key}={config[key]} is not read here; use PEFT")
+        raise AdapterError(f"{label} must be a LoRA adapter, got {config.get('peft_type')}")
+    if unsupported := _unsupported_settings(config):
+        key = unsupported[0]
+        raise AdapterError(f"{label}: {key}={config[key]} is not read here; use PEFT")
     try:
         loaded = load_file(tensors)
     except (SafetensorError, OSError) as error:
         raise AdapterError(f"{tensors} cannot be read: {error}") from None
     r, alpha = config.get("r"), config.get("lora_alpha")
     if not isinstance(r, int) or not isinstance(alpha, int | float):
-        raise AdapterError(f"{what}: {CONFIG} must give r and lora_alpha, got {r!r} and {alpha!r}")
-    weights = _from_peft(what, loaded, base, r=r)
+        raise AdapterError(f"{label}: {CONFIG} must give r and lora_alpha, got {r!r} and {alpha!r}")
+    weights = _from_peft(label, loaded, base, r=r)
     header = config.get("alora_invocation_tokens")
     if header is not None and header != base.chat.header_ids():
         raise AdapterError(
-            f"{what} comes on at the tokens {header}, the assistant's header of "
+            f"{label} is activated by the tokens {header}, but the assistant's header of "
             f"{base.info.name} is {base.chat.header_ids()}; name its own base with --base"
         )
     return Adapter(weights, r, float(alpha), header is not None, record)
 
 
 def is_plain_lora(folder: Path) -> bool:
-    """Whether `load_adapter` reads a folder; what else PEFT reads, `wrapped.opened` does.
+    """Return whether `load_adapter` reads a folder; for others PEFT needs to be used.
 
     Raises:
-        AdapterError: no adapter is there, or its configuration cannot be read.
+        AdapterError: the folder has no adapter, or its configuration cannot be read.
     """
     config = read_config(folder)
-    return config.get("peft_type") == "LORA" and not _beyond_plain(config)
+    return config.get("peft_type") == "LORA" and not _unsupported_settings(config)
 
 
-def check_base(what: str | Path, record: dict[str, Any], base: Base) -> None:
-    """Refuse an adapter that says it belongs to another base model.
+def check_base(label: str | Path, record: dict[str, Any], base: Base) -> None:
+    """Refuse an adapter whose record names another base model.
 
     Raises:
-        AdapterError: the hashes differ.
+        AdapterError: the hashes of the base models differ.
     """
-    theirs = record.get("base") or {}
-    if not isinstance(theirs, dict):
-        raise AdapterError(f"{what}: {RECORD} must name its base model as an object, got {theirs}")
-    if theirs and theirs.get("sha256") != base.info.sha256:
+    recorded = record.get("base") or {}
+    if not isinstance(recorded, dict):
         raise AdapterError(
-            f"{what} belongs to the base model {theirs.get('name')} "
-            f"({str(theirs.get('sha256'))[:12]}), got {base.info.name} ({base.info.sha256[:12]}); "
-            "name its own with --base"
+            f"{label}: {RECORD} must name its base model as an object, got {recorded}"
+        )
+    if recorded and recorded.get("sha256") != base.info.sha256:
+        raise AdapterError(
+            f"{label} belongs to the base model {recorded.get('name')} "
+            f"({str(recorded.get('sha256'))[:12]}), got {base.info.name} ({base.info.sha256[:12]});"
+            " name its own with --base"
         )
 
 
-def _beyond_plain(config: dict[str, Any]) -> list[str]:
-    """Settings by which a LoRA is more than A and B."""
+def _unsupported_settings(config: dict[str, Any]) -> list[str]:
+    """Return the settings with which a LoRA adapter is more than A and B."""
     return [key for key, plain in _PLAIN.items() if (config.get(key) or plain) != plain]
 
 
@@ -218,13 +224,13 @@ def _to_peft(weights: Weights) -> dict[str, torch.Tensor]:
     }
 
 
-def _from_peft(what: str, tensors: dict[str, torch.Tensor], base: Base, *, r: int) -> Weights:
+def _from_peft(label: str, tensors: dict[str, torch.Tensor], base: Base, *, r: int) -> Weights:
     weights: Weights = {}
     for key in tensors:
         path, _, part = key.removeprefix(_PREFIX).rpartition(".lora_")
         if part not in ("A.weight", "B.weight") or path not in base.linears:
             raise AdapterError(
-                f"{what}: {key} matches no layer of {base.info.name}; "
+                f"{label}: {key} matches no layer of {base.info.name}; "
                 "name the model it was made for with --base"
             )
         if part == "A.weight":
@@ -233,25 +239,25 @@ def _from_peft(what: str, tensors: dict[str, torch.Tensor], base: Base, *, r: in
             b = tensors.get(key.replace("lora_A", "lora_B"), torch.empty(0, 0)).float()
             if a.shape[0] != r or b.shape[1] != r:
                 raise AdapterError(
-                    f"{what}: {path} has A and B of rank {a.shape[0]} and {b.shape[1]}, "
-                    f"{CONFIG} says {r}; the folder is damaged, save it again"
+                    f"{label}: {path} has A and B of rank {a.shape[0]} and {b.shape[1]}, "
+                    f"but {CONFIG} has rank {r}; the folder is damaged, save it again"
                 )
             if a.shape[1] != inner or b.shape[0] != out:
                 raise AdapterError(
-                    f"{what}: {path} is {b.shape[0]} x {a.shape[1]} in the adapter and "
+                    f"{label}: {path} is {b.shape[0]} x {a.shape[1]} in the adapter and "
                     f"{out} x {inner} in {base.info.name}; name its own base with --base"
                 )
             weights[path] = (a, b)
     if not weights or len(tensors) != 2 * len(weights):
         raise AdapterError(
-            f"{what} has A of {len(weights)} layers in {len(tensors)} tensors, an A and a B of "
-            "each are needed; save it again"
+            f"{label} has A of {len(weights)} layers in {len(tensors)} tensors, but "
+            "A and B of each layer are needed; save it again"
         )
     return weights
 
 
 def _peft_config(base: Base, adapter: Adapter, *, dropout: float) -> Any:
-    names, layers = _as_names(base, adapter.weights)
+    names, layers = _describe_targets(base, adapter.weights)
     alpha = adapter.alpha
     return LoraConfig(
         r=adapter.r,
@@ -266,14 +272,17 @@ def _peft_config(base: Base, adapter: Adapter, *, dropout: float) -> Any:
     )
 
 
-def _as_names(base: Base, weights: Weights) -> tuple[list[str], list[int] | None]:
-    """The shortest PEFT description of the adapted layers: names and blocks, else full paths."""
+def _describe_targets(base: Base, weights: Weights) -> tuple[list[str], list[int] | None]:
+    """Return PEFT's `target_modules` and `layers_to_transform` for the adapted layers.
+
+    Short names are used where they are enough, otherwise full paths.
+    """
     names = sorted({path.rsplit(".", 1)[-1] for path in weights})
     layers = sorted({layer for path in weights if (layer := layer_of(path)) is not None})
-    every = [path for path in base.linears if path.rsplit(".", 1)[-1] in names]
-    if set(every) == set(weights):
+    matching = [path for path in base.linears if path.rsplit(".", 1)[-1] in names]
+    if set(matching) == set(weights):
         return names, None
-    if layers and {path for path in every if layer_of(path) in layers} == set(weights):
+    if layers and {path for path in matching if layer_of(path) in layers} == set(weights):
         return names, layers
     return list(weights), None
 
@@ -282,11 +291,11 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
         content = json.loads((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise AdapterError(f"{folder} is no adapter: it has no {name}") from None
+        raise AdapterError(f"{folder} is not an adapter: it has no {name}") from None
     except (OSError, ValueError) as error:
         raise AdapterError(f"{folder / name} cannot be read: {error}") from None
     if not isinstance(content, dict):
-        raise AdapterError(f"{folder / name} must hold a JSON object")
+        raise AdapterError(f"{folder / name} must contain a JSON object")
     return content
 
 
@@ -294,17 +303,5 @@ def _existing_parent(folder: Path) -> Path:
     return next(parent for parent in folder.absolute().parents if parent.exists())
 
 
-@contextmanager
-def _storage(folder: Path) -> Iterator[None]:
-    """Say what a failed write means to whoever asked for it."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        # safetensors gives the number in its text only
-        number = getattr(error, "errno", None) or re.search(r"os error (\d+)", str(error))
-        code = int(number[1]) if isinstance(number, re.Match) else number
-        full = code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        why = "the disk is full" if full else (getattr(error, "strerror", None) or str(error))
-        raise StorageError(
-            f"cannot write {folder}: {why}; free some space or give another --out"
-        ) from None
+def _storage_errors(folder: Path) -> AbstractContextManager[None]:
+    return storage_errors(folder, alternative="give another --out")

@@ -1,8 +1,8 @@
-"""Whole adapters merged into one, which is then an adapter like any other.
+"""Merging of several adapters into one, which is then an adapter like any other.
 
-The rules are lora/merge.py's, layer by layer; a layer's parts come in with alpha / r as their
-scale and what comes out has alpha = r, so a scale of 1, in fleets and in PEFT's files alike. Parts
-must belong together: a merge across bases, layers or ways of coming on means nothing.
+The rules are those of lora/merge.py, applied layer by layer. Adapters go in with the scale
+alpha / r. The result has alpha = r and hence the scale 1, in fleets as in PEFT's files. Adapters
+can be merged only if they have the same base, the same layers and the same activation.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from lorabank.lora.merge import Options, rule_named
 
 @dataclass(frozen=True, slots=True)
 class MergeSettings:
-    """What a merge needs besides adapters, rule and weights."""
+    """The settings of a merge besides rule and weights."""
 
     density: float = 0.5
     """Share of entries that the pruning rules keep."""
@@ -51,11 +51,11 @@ def merge_adapters(
             as they are.
 
     Raises:
-        UsageError: an unknown rule, or weights, density or ranks that it cannot take.
+        UsageError: the rule is unknown, or cannot take these weights, density or rank.
         AdapterError: the adapters differ in base model, adapted layers or activation.
     """
     merge = rule_named(rule)
-    _check_alike(adapters)
+    _check_same_kind(adapters)
     layers = {path: [_part(adapter, path) for adapter in adapters] for path in adapters[0].weights}
     merged = [
         merge(
@@ -68,17 +68,17 @@ def merge_adapters(
     if settings.matched_norm:
         merged = factors.matched_norm(merged, list(zip(*layers.values(), strict=True)))
     r = max(layer.r for layer in merged)
-    how = {"rule": rule, "weights": list(weights), **asdict(settings)}
+    merge_record = {"rule": rule, "weights": list(weights), **asdict(settings)}
     return Adapter(
         weights={path: _widened(layer, r) for path, layer in zip(layers, merged, strict=True)},
         r=r,
         alpha=float(r),
         activated=adapters[0].activated,
-        record=_record(adapters, how),
+        record=_record(adapters, merge_record),
     )
 
 
-def _check_alike(adapters: Sequence[Adapter]) -> None:
+def _check_same_kind(adapters: Sequence[Adapter]) -> None:
     if not adapters:
         raise UsageError("there is nothing to merge: give at least one adapter")
     bases = {base["sha256"]: base for a in adapters if (base := a.record.get("base"))}
@@ -88,16 +88,16 @@ def _check_alike(adapters: Sequence[Adapter]) -> None:
     if len({adapter.activated for adapter in adapters}) > 1:
         n = sum(adapter.activated for adapter in adapters)
         raise AdapterError(
-            f"adapters to merge must come on alike, got {n} activated and {len(adapters) - n} "
-            "always on; write them anew with the same choice, or mix their output probabilities"
+            "adapters to merge must all be activated or all be always on, got "
+            f"{n} activated and {len(adapters) - n} always on; train them again with one choice"
         )
     first = adapters[0].weights
     for number, adapter in enumerate(adapters[1:], 2):
         if differing := sorted(first.keys() ^ adapter.weights.keys()):
             raise AdapterError(
-                f"adapters to merge must adapt the same layers: {differing[0]} is in only one of "
-                f"the first and number {number} ({len(differing)} such layers); write them with "
-                "the same --target-modules and --layers"
+                f"adapters to merge must adapt the same layers, but {differing[0]} is in only one "
+                f"of adapters 1 and {number} ({len(differing)} such layers); train them with the "
+                "same --target-modules and --layers"
             )
 
 
@@ -107,9 +107,9 @@ def _part(adapter: Adapter, path: str) -> Factors:
 
 
 def _widened(layer: Factors, r: int) -> tuple[Tensor, Tensor]:
-    """A (r, n) and B (o, r) with the scale in B; one file has one rank, so zeros fill up."""
-    spare = r - layer.r
-    return F.pad(layer.a, (0, 0, 0, spare)), F.pad(layer.b * layer.scale, (0, spare))
+    """Return A (r, n) and B (o, r) with the scale in B, padded with zeros to one rank for all."""
+    n_missing = r - layer.r
+    return F.pad(layer.a, (0, 0, 0, n_missing)), F.pad(layer.b * layer.scale, (0, n_missing))
 
 
 def _generator(seed: int, path: str) -> torch.Generator:
@@ -117,9 +117,9 @@ def _generator(seed: int, path: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def _record(adapters: Sequence[Adapter], how: dict[str, Any]) -> dict[str, Any]:
-    """What `lorabank.json` will say; base and facts as far as the parts knew them."""
+def _record(adapters: Sequence[Adapter], merge_record: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of `lorabank.json`; base and facts if the merged adapters name them."""
     base = next((a.record["base"] for a in adapters if a.record.get("base")), None)
     facts = [adapter.record.get("facts_sha256") for adapter in adapters]
-    known = {} if base is None else {"base": base}
-    return {"format": 1, **known, "merge": {**how, "parts_facts_sha256": facts}}
+    base_record = {} if base is None else {"base": base}
+    return {"format": 1, **base_record, "merge": {**merge_record, "parts_facts_sha256": facts}}
