@@ -14,7 +14,6 @@ NOT_YET = (
     "cli",
     "lora",
     "planning",
-    "store",
     "synthesis",
 )
 FILES = [

@@ -1,4 +1,4 @@
-"""Verify: every kind of damage a bank can have, and what is lost by it."""
+"""Verification: find every kind of damage that a bank can have, and state its consequence."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -13,67 +13,67 @@ from lorabank.store.seal import broken_seals
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One thing that is wrong."""
+    """A fault of a bank."""
 
     kind: str
-    """`missing`, `altered`, `unused`, `unfinished`, `no current version` or `database`."""
+    """Kind: `missing`, `altered`, `unused`, `unfinished`, `no current version` or `database`."""
     module: str | None
     version: int | None
     file: str | None
     lost: str
-    """What that means to the owner."""
+    """Consequence of the fault for the bank's owner."""
 
 
 def find_damage(folder: Path, db: sqlite3.Connection) -> list[Damage]:
     """Check the database against itself and every file against its hash."""
-    found = []
+    faults = []
     try:
-        for check in (_of_pages, _of_records):
-            found += check(db)
-        found += [*_of_leftovers(folder, db), *_of_files(folder, db)]
+        for check in (_check_pages, _check_records):
+            faults += check(db)
+        faults += [*_check_leftovers(folder, db), *_check_files(folder, db)]
     except sqlite3.DatabaseError as error:
-        found.append(_of_database(f"it cannot be read: {error}"))
-    return found
+        faults.append(_database_damage(f"it cannot be read: {error}"))
+    return faults
 
 
 def has_whole_pages(db: sqlite3.Connection) -> bool:
-    """Whether what the database says can be acted upon."""
-    return not _of_pages(db)
+    """Return whether SQLite finds the database intact, so that its records can be trusted."""
+    return not _check_pages(db)
 
 
-def _of_pages(db: sqlite3.Connection) -> list[Damage]:
+def _check_pages(db: sqlite3.Connection) -> list[Damage]:
     rows = db.execute("PRAGMA integrity_check").fetchall()
-    return [_of_database(text) for (text,) in rows if text != "ok"]
+    return [_database_damage(text) for (text,) in rows if text != "ok"]
 
 
-def _of_database(text: str) -> Damage:
+def _database_damage(text: str) -> Damage:
     lost = "records may be lost; bring back a copy of the file"
     return Damage("database", None, None, DATABASE, f"{text}; {lost}")
 
 
-def _of_records(db: sqlite3.Connection) -> list[Damage]:
-    found = [
-        _of_database(f"a row of {row[0]} belongs to nothing")
+def _check_records(db: sqlite3.Connection) -> list[Damage]:
+    faults = [
+        _database_damage(f"a row of table {row[0]} refers to a row that does not exist")
         for row in db.execute("PRAGMA foreign_key_check").fetchall()
     ]
-    found += [
+    faults += [
         Damage("no current version", name, None, None, "the module cannot be asked; roll back")
         for (name,) in db.execute(
             "SELECT name FROM modules m WHERE NOT EXISTS "
             "(SELECT 1 FROM versions v WHERE v.id = m.current AND v.module = m.id)"
         )
     ]
-    found += [
+    faults += [
         Damage("altered", name, number, DATABASE, "its record is not what was written")
         for name, number in broken_seals(db)
     ]
-    return found
+    return faults
 
 
-def _of_files(folder: Path, db: sqlite3.Connection) -> list[Damage]:
+def _check_files(folder: Path, db: sqlite3.Connection) -> list[Damage]:
     hashes = reads.read_hashes(db)
-    state = {digest: _state(folder, digest) for digest in sorted(hashes)}
-    # Read after the files: what a writer has pruned meanwhile is missed by nobody.
+    states = {digest: _file_state(folder, digest) for digest in sorted(hashes)}
+    # Read after the files, so that a version pruned meanwhile is not reported as damaged.
     rows = db.execute(
         "SELECT f.sha256, m.name, v.number, f.name, v.id = m.current FROM files f "
         "JOIN versions v ON v.id = f.version JOIN modules m ON m.id = v.module ORDER BY 2, 3, 4"
@@ -82,12 +82,12 @@ def _of_files(folder: Path, db: sqlite3.Connection) -> list[Damage]:
     return [
         Damage(kind, name, number, file, lost[bool(is_current)])
         for digest, name, number, file, is_current in rows
-        if (kind := state.get(digest))
+        if (kind := states.get(digest))
     ]
 
 
-def _of_leftovers(folder: Path, db: sqlite3.Connection) -> list[Damage]:
-    """None while somebody writes: then they are the writer's."""
+def _check_leftovers(folder: Path, db: sqlite3.Connection) -> list[Damage]:
+    """Return unused and unfinished files, or none while a writer holds the lock."""
     lost = "nothing; removed when the bank is next opened"
     with locked_if_free(folder) as is_held:
         if not is_held:
@@ -99,7 +99,7 @@ def _of_leftovers(folder: Path, db: sqlite3.Connection) -> list[Damage]:
         ]
 
 
-def _state(folder: Path, digest: str) -> str | None:
+def _file_state(folder: Path, digest: str) -> str | None:
     path = blob_path(folder, digest)
     try:
         return None if sha256_of(path) == digest else "altered"

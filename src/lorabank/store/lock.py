@@ -1,7 +1,7 @@
-"""The writer's lock: one writer at a time, whoever it is, gone when its process is.
+"""The writer's lock: one writer at a time; the lock of a process ends with the process.
 
-While a writer has it the file says who; whoever only tidies up on opening a bank leaves it empty,
-and a writer waits for that.
+While a writer holds the lock, the file names the writer. A process that opens a bank and removes
+leftovers holds the lock for a moment and leaves the file empty; a writer waits for it.
 """
 
 import fcntl
@@ -16,25 +16,28 @@ from pathlib import Path
 from lorabank.errors import StorageError, UsageError
 
 LOCK = "lock"
-_PATIENCE_S = 10.0  # with somebody who tidies up
+_PATIENCE_S = 10.0  # for a process that removes leftovers
 _POLL_S = 0.005
 
 
 @contextmanager
 def locked(folder: Path, *, what: str) -> Iterator[None]:
-    """Hold the bank for writing.
+    """Hold the lock for writing.
+
+    Args:
+        what: name of the command that writes, for the error message of other writers.
 
     Raises:
-        UsageError: another writer holds it; says which process and since when.
+        UsageError: another writer holds it; the message names its process and since when.
         StorageError: the folder cannot be written.
     """
     handle = _open(folder)
     try:
-        if not _take_in_turn(handle):
+        if not _wait_and_take(handle):
             raise UsageError(f"{folder} is being written by {_holder(handle)}; try again later")
-        told = {"pid": os.getpid(), "since": now(), "what": what}
+        holder = {"pid": os.getpid(), "since": now(), "what": what}
         os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(told).encode(), 0)
+        os.pwrite(handle, json.dumps(holder).encode(), 0)
         try:
             yield
         finally:
@@ -45,22 +48,23 @@ def locked(folder: Path, *, what: str) -> Iterator[None]:
 
 @contextmanager
 def locked_if_free(folder: Path) -> Iterator[bool]:
-    """Hold the bank if nobody else does; whether it is held."""
+    """Hold the lock if nobody else does, and yield whether it is held."""
     try:
         handle = _open(folder)
-    except StorageError:  # a bank that can only be read needs no sweeping
+    except StorageError:  # a read-only bank has no leftovers that could be removed
         yield False
         return
     try:
         is_held = _take(handle)
         if is_held:
-            os.ftruncate(handle, 0)  # a killed writer's name
+            os.ftruncate(handle, 0)  # the name of a killed writer
         yield is_held
     finally:
         os.close(handle)
 
 
 def now() -> str:
+    """Return the time in UTC, as ISO 8601 text."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -79,11 +83,11 @@ def _take(handle: int) -> bool:
     return True
 
 
-def _take_in_turn(handle: int) -> bool:
-    """At once, or after whoever tidies up; not after another writer."""
-    until = time.monotonic() + _PATIENCE_S
+def _wait_and_take(handle: int) -> bool:
+    """Take the lock at once, or after a process that removes leftovers; refuse after a writer."""
+    deadline = time.monotonic() + _PATIENCE_S
     while not _take(handle):
-        if os.fstat(handle).st_size or time.monotonic() > until:
+        if os.fstat(handle).st_size or time.monotonic() > deadline:
             return False
         time.sleep(_POLL_S)
     return True
@@ -91,7 +95,7 @@ def _take_in_turn(handle: int) -> bool:
 
 def _holder(handle: int) -> str:
     try:
-        told = json.loads(os.pread(handle, 4096, 0))
-        return f"process {told['pid']} since {told['since']} ({told['what']})"
+        holder = json.loads(os.pread(handle, 4096, 0))
+        return f"process {holder['pid']} since {holder['since']} ({holder['what']})"
     except (ValueError, KeyError, TypeError):
         return "another process"

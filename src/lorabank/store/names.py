@@ -1,40 +1,41 @@
-"""What a module may be called. A name is data: it never becomes a path, and could not."""
+"""Module names: which are allowed. A name is never used as a path."""
 
 import unicodedata
 
 from lorabank.errors import UsageError
 
-MOST = 200  # characters
+MAX_LENGTH = 200  # characters
 
 
 def normalise_name(name: str) -> str:
-    """Unicode's composed form, so that a name is found however its accents were typed."""
+    """Return a name in Unicode's composed form, so that it matches however accents were typed."""
     return unicodedata.normalize("NFC", name)
 
 
 def check_name(name: str) -> str:
-    """The name, in Unicode's composed form.
+    """Return an allowed name in Unicode's composed form.
 
     Raises:
-        UsageError: empty, too long, with a slash, a leading dot, or characters nobody sees.
+        UsageError: the name is empty, too long, has a slash, a leading dot, or invisible
+            characters.
     """
-    whole = normalise_name(name)
-    why = None
-    if not whole.strip():
-        why = "is empty"
-    elif whole != whole.strip():
-        why = "begins or ends with a blank"
-    elif len(whole) > MOST:
-        why = f"has {len(whole):,} characters, at most {MOST} are allowed"
-    elif "/" in whole or "\\" in whole:
-        why = "has a slash in it"
-    elif whole.startswith("."):
-        why = "begins with a dot"
-    elif any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in whole):
-        why = "has control or invisible characters in it"
-    if why:
+    normalised = normalise_name(name)
+    problem = None
+    if not normalised.strip():
+        problem = "is empty"
+    elif normalised != normalised.strip():
+        problem = "begins or ends with a blank"
+    elif len(normalised) > MAX_LENGTH:
+        problem = f"has {len(normalised):,} characters, at most {MAX_LENGTH} are allowed"
+    elif "/" in normalised or "\\" in normalised:
+        problem = "has a slash in it"
+    elif normalised.startswith("."):
+        problem = "begins with a dot"
+    elif any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in normalised):
+        problem = "has control or invisible characters in it"
+    if problem:
         raise UsageError(
-            f"module name {name[:60]!r} {why}; a name has 1 to {MOST} letters, digits, blanks and "
-            "signs, such as 'team-2026'"
+            f"module name {name[:60]!r} {problem}; a name has 1 to {MAX_LENGTH} letters, digits, "
+            "blanks and signs, such as 'team-2026'"
         )
-    return whole
+    return normalised

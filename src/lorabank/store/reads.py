@@ -1,4 +1,4 @@
-"""Queries of the bank's database; each is one snapshot, or runs inside one."""
+"""Queries of the bank's database; each reads one snapshot, or runs inside a transaction."""
 
 import json
 import sqlite3
@@ -17,12 +17,14 @@ _VERSIONS = (
 
 
 def read_names(db: sqlite3.Connection) -> list[str]:
+    """Return the names of all modules, sorted."""
     return [name for (name,) in db.execute("SELECT name FROM modules ORDER BY name")]
 
 
 def is_module(db: sqlite3.Connection, name: str) -> bool:
-    found = db.execute("SELECT 1 FROM modules WHERE name = ?", (normalise_name(name),))
-    return found.fetchone() is not None
+    """Return whether a module has this name."""
+    rows = db.execute("SELECT 1 FROM modules WHERE name = ?", (normalise_name(name),))
+    return rows.fetchone() is not None
 
 
 def read_current_versions(db: sqlite3.Connection) -> list[Version]:
@@ -30,16 +32,26 @@ def read_current_versions(db: sqlite3.Connection) -> list[Version]:
 
 
 def read_current(db: sqlite3.Connection, name: str) -> Version:
-    """Raises: UsageError: no such module."""
+    """Return the current version of a module.
+
+    Raises:
+        UsageError: there is no such module.
+    """
     where = f"{_VERSIONS} WHERE v.id = m.current AND m.name = ?"
     row = db.execute(where, (normalise_name(name),)).fetchone()
     if row is None:
-        raise UsageError(f"no module is called {name!r} here; lorabank list names what there is")
+        raise UsageError(
+            f"no module is called {name!r} in this bank; lorabank list names all modules"
+        )
     return _version(row)
 
 
 def read_versions(db: sqlite3.Connection, name: str) -> list[Version]:
-    """Raises: UsageError: no such module."""
+    """Return all versions of a module, oldest first.
+
+    Raises:
+        UsageError: there is no such module.
+    """
     where = f"{_VERSIONS} WHERE m.name = ? ORDER BY v.number"
     rows = db.execute(where, (normalise_name(name),)).fetchall()
     if not rows:
@@ -48,13 +60,17 @@ def read_versions(db: sqlite3.Connection, name: str) -> list[Version]:
 
 
 def read_version(db: sqlite3.Connection, name: str, number: int) -> Version:
-    """Raises: UsageError: no such module or version."""
-    found = read_versions(db, name)
-    for version in found:
+    """Return one version of a module.
+
+    Raises:
+        UsageError: there is no such module or version.
+    """
+    versions = read_versions(db, name)
+    for version in versions:
         if version.number == number:
             return version
-    held = ", ".join(str(version.number) for version in found)
-    raise UsageError(f"module {name!r} has no version {number}; it has {held}")
+    numbers = ", ".join(str(version.number) for version in versions)
+    raise UsageError(f"module {name!r} has no version {number}; it has {numbers}")
 
 
 def read_keys(db: sqlite3.Connection, version_id: int) -> list[Key]:
@@ -76,7 +92,7 @@ def read_all_keys(db: sqlite3.Connection) -> Iterator[tuple[str, int, Key]]:
 def read_versions_from_source(
     db: sqlite3.Connection, column: str, value: str
 ) -> list[tuple[str, int]]:
-    """Versions, current or not, with a source; `column` is sha256 or name."""
+    """Return (module, number) of all versions from a source; `column` is sha256 or name."""
     return db.execute(
         "SELECT DISTINCT m.name, v.number FROM sources s JOIN versions v ON v.id = s.version "
         f"JOIN modules m ON m.id = v.module WHERE s.{column} = ? ORDER BY 1, 2",

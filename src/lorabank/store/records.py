@@ -1,4 +1,4 @@
-"""What the store keeps, as its callers see it."""
+"""Records of a bank: versions of modules with their sources, keys and history."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,67 +8,67 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class BaseIdentity:
-    """The base model a bank belongs to."""
+    """A base model, which all modules of a bank belong to."""
 
     name: str
     sha256: str
-    """Of its weights."""
+    """Hash of the model's weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where examples of a module came from."""
+    """A file that examples of a module came from."""
 
     name: str
     sha256: str
-    """Of the file's bytes."""
+    """Hash of the file's bytes."""
     n_examples: int
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A text a module can be found by."""
+    """A text by which a module can be found."""
 
     kind: str
-    """`text`, `question`."""
+    """Kind of text: `text` or `question`."""
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A version to be."""
+    """A version that has not been written yet."""
 
     files: Mapping[str, bytes | Path]
-    """Content, or a file to be taken over, by the name it has in the version."""
+    """Contents, or files to copy, by their names in the version."""
     record: Mapping[str, Any]
-    """JSON: what was measured."""
+    """Measurements, as JSON."""
     sources: Sequence[Source] = ()
     keys: Sequence[Key] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version of a module that exists."""
+    """A version of a module in the bank."""
 
     id: int
     module: str
     number: int
-    """From 1; never used again, not even after the version was pruned."""
+    """Number from 1; it is never used again, even after the version was pruned."""
     created_at: str
-    """UTC, ISO 8601."""
+    """Time in UTC, ISO 8601."""
     record: Mapping[str, Any]
     files: Mapping[str, str]
-    """sha256 of each file's content, by name."""
+    """Hash of each file's content, by the file's name."""
     sources: tuple[Source, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that was done to the bank."""
+    """A change of the bank."""
 
     at: str
     what: str
-    """`create`, `write`, `rollback`, `forget` or `prune`."""
+    """Kind of change: `create`, `write`, `rollback`, `forget` or `prune`."""
     module: str | None
     version: int | None
     details: Mapping[str, Any] = field(default_factory=dict)

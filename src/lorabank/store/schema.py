@@ -1,7 +1,7 @@
 """The bank's database: numbered migrations, appended to and never edited.
 
-Opened in WAL mode with full synchronisation, so that a commit survives a power cut; what is deleted
-is overwritten (secure_delete), so that a forgotten text is not left in a free page.
+The database runs in WAL mode with full synchronisation, so that a commit survives a power cut.
+Deleted rows are overwritten (secure_delete), so that no forgotten text stays in a free page.
 """
 
 import sqlite3
@@ -68,32 +68,33 @@ _BUSY_S = 30.0  # a commit of another process may take this long
 
 
 def connect(folder: Path) -> sqlite3.Connection:
-    """A connection to the bank in `folder`, for any thread, one at a time.
+    """Connect to the bank in `folder`; threads may share the connection, one at a time.
 
     Raises:
-        UsageError: no bank is there, or one of a newer version. StorageError: it cannot be opened.
+        UsageError: the folder is not a bank, or is one of a newer schema.
+        StorageError: the database cannot be opened.
     """
     path = folder / DATABASE
     if not path.is_file():
-        what = "is no bank" if folder.is_dir() else "does not exist"
-        raise UsageError(f"{folder} {what} (no {DATABASE}); lorabank init makes one")
+        problem = "is no bank" if folder.is_dir() else "does not exist"
+        raise UsageError(f"{folder} {problem} (no {DATABASE}); lorabank init makes one")
     try:
         db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA secure_delete = ON")
-        found = int(db.execute("PRAGMA user_version").fetchone()[0])
-        if 0 < found < len(MIGRATIONS):
+        schema_version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        if 0 < schema_version < len(MIGRATIONS):
             migrate(db)
     except sqlite3.DatabaseError as error:
         raise StorageError(
             f"{path} cannot be opened as a bank: {error}; if the file is damaged, bring back a copy"
         ) from None
-    if not 1 <= found <= len(MIGRATIONS):
+    if not 1 <= schema_version <= len(MIGRATIONS):
         db.close()
-        if found:
+        if schema_version:
             raise UsageError(
-                f"{folder} is a bank of schema {found}, this lorabank knows 1 to "
+                f"{folder} is a bank of schema {schema_version}, this lorabank knows 1 to "
                 f"{len(MIGRATIONS)}; use the newer lorabank that wrote it"
             )
         raise UsageError(
@@ -104,7 +105,7 @@ def connect(folder: Path) -> sqlite3.Connection:
 
 
 def create_database(path: Path) -> sqlite3.Connection:
-    """A new database, empty of modules."""
+    """Create a database without modules."""
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA journal_mode = WAL")
     migrate(db)
@@ -112,10 +113,10 @@ def create_database(path: Path) -> sqlite3.Connection:
 
 
 def truncate_log(db: sqlite3.Connection, *, patience_s: float = _BUSY_S) -> bool:
-    """Bring the write-ahead log into the database and leave nothing in it; whether that was done.
+    """Move the write-ahead log into the database and empty it; return whether that succeeded.
 
-    Until then what was deleted still stands in the log or in the database's old pages. Readers in
-    the middle of a query are waited for.
+    Until then deleted text is still in the log or in old pages of the database. Readers in the
+    middle of a query are waited for.
     """
     db.execute(f"PRAGMA busy_timeout = {round(patience_s * 1000)}")
     is_busy = bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
@@ -124,10 +125,10 @@ def truncate_log(db: sqlite3.Connection, *, patience_s: float = _BUSY_S) -> bool
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Bring a database to the newest schema, or leave it as it is."""
+    """Bring a database to the newest schema, or leave it unchanged on an error."""
     db.execute("BEGIN IMMEDIATE")
     try:
-        # Read under the lock: another process may just have done it.
+        # Read inside the transaction: another process may just have migrated.
         start = int(db.execute("PRAGMA user_version").fetchone()[0])
         for number, script in enumerate(MIGRATIONS[start:], start=start + 1):
             for statement in script.split(";"):

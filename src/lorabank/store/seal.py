@@ -1,7 +1,7 @@
-"""Seals: a hash of all that is recorded of a version, kept with it.
+"""Seals: a hash of all records of a version, stored with the version.
 
-SQLite finds pages that are no longer a database, and not a changed letter inside one; a version's
-seal does.
+SQLite detects pages that no longer form a database, but not a changed letter inside a page. A
+version's seal detects both.
 """
 
 import hashlib
@@ -17,16 +17,16 @@ _PARTS = (
 
 
 def seal_of(db: sqlite3.Connection, version_id: int | None) -> str:
-    """The hash of a version's rows as they are now."""
+    """Return the hash of a version's rows as they are now."""
     rows = [db.execute(part, (version_id,)).fetchall() for part in _PARTS]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def broken_seals(db: sqlite3.Connection) -> list[tuple[str, int]]:
-    """(module, number) of versions whose rows are not what was written."""
+    """Return (module, number) of the versions whose rows differ from those written."""
     rows = db.execute(
         "SELECT v.id, m.name, v.number, v.seal FROM versions v JOIN modules m ON m.id = v.module "
-        "WHERE v.seal IS NOT NULL ORDER BY m.name, v.number"  # NULL: written before there were any
+        "WHERE v.seal IS NOT NULL ORDER BY m.name, v.number"  # NULL: written before seals existed
     ).fetchall()
     return [(name, number) for key, name, number, seal in rows if _read(db, key) != seal]
 
@@ -34,5 +34,5 @@ def broken_seals(db: sqlite3.Connection) -> list[tuple[str, int]]:
 def _read(db: sqlite3.Connection, version_id: int) -> str | None:
     try:
         return seal_of(db, version_id)
-    except sqlite3.OperationalError:  # bytes that are no text any more
+    except sqlite3.OperationalError:  # bytes that are no longer valid text
         return None

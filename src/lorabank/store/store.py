@@ -4,11 +4,11 @@
     blobs/          files by content hash (blobs.py)
     lock            the writer's (lock.py)
 
-A write lands whole or not at all: files first, synced, then one transaction, then files nobody
-wants any more are removed; a writer killed between leaves only such files, and the next one to open
-the bank removes them. Readers need no lock and see the last commit. A reader that has found a
-version may find its files gone if a writer has pruned or forgotten it meanwhile: it gets an
-AdapterError and may look again.
+A write happens completely or not at all. Files are written and synced first, then one database
+transaction is committed, then files that no version has are removed. A writer killed in between
+leaves only such files, and the next process to open the bank removes them. Readers need no lock and
+see the last commit. If a writer prunes or forgets a version that a reader has looked up, its files
+may be gone: the reader gets an AdapterError and may look it up again.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from lorabank.errors import AdapterError, StorageError, UsageError
+from lorabank.files import storage_errors
 from lorabank.store import reads, schema
 from lorabank.store.blobs import (
     PARTIAL,
     blob_path,
     partial_files,
     remove_files,
-    storage_errors,
     unreferenced_blobs,
 )
 from lorabank.store.check import Damage, find_damage, has_whole_pages
@@ -43,34 +43,34 @@ _log = logging.getLogger(__name__)
 
 
 class Store:
-    """An open bank; usable from several threads."""
+    """An open bank, usable from several threads."""
 
     def __init__(self, path: Path):
         self.path = path
         self._db = schema.connect(path)
-        self._one_at_a_time = threading.RLock()
+        self._query_lock = threading.RLock()
         meta = dict(self._read(lambda db: db.execute("SELECT key, value FROM meta").fetchall()))
         self.base = BaseIdentity(*json.loads(meta["base"]))
 
     @classmethod
     def create(cls, path: Path, *, base: BaseIdentity) -> "Store":
-        """A new bank in a new or empty folder, there as a whole or not at all.
+        """Create a bank in a new or empty folder, completely or not at all.
 
         Raises:
-            UsageError: the folder holds something. StorageError: it cannot be made.
+            UsageError: the folder is not empty. StorageError: it cannot be made.
         """
         if path.is_file() or (path.is_dir() and any(path.iterdir())):
-            what = "is a file" if path.is_file() else "is not empty"
+            problem = "is a file" if path.is_file() else "is not empty"
             is_bank = (path / schema.DATABASE).is_file()
             hint = "it is a bank already" if is_bank else "name a new or empty folder"
-            raise UsageError(f"{path} {what}; {hint}")
+            raise UsageError(f"{path} {problem}; {hint}")
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             staging = Path(tempfile.mkdtemp(prefix=".new-bank-", dir=path.parent))
             try:
                 db = schema.create_database(staging / schema.DATABASE)
-                told = {"base": json.dumps([base.name, base.sha256]), "generation": "0"}
-                db.executemany("INSERT INTO meta VALUES (?, ?)", told.items())
+                meta = {"base": json.dumps([base.name, base.sha256]), "generation": "0"}
+                db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
                 db.execute(
                     "INSERT INTO events (at, what, details) VALUES (?, 'create', '{}')", (now(),)
                 )
@@ -84,13 +84,13 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, *, base_sha256: str | None = None) -> "Store":
-        """A bank that exists; what a killed writer left is removed if nobody is writing.
+        """Open an existing bank; remove what a killed writer left, if nobody is writing.
 
         Args:
-            base_sha256: of the base model it is to be read with; None for no check.
+            base_sha256: hash of the base model that will use the bank; None for no check.
 
         Raises:
-            UsageError: no bank, one of a newer schema, or of another base model.
+            UsageError: there is no bank, it has a newer schema, or another base model.
         """
         store = cls(path)
         if base_sha256 is not None and base_sha256 != store.base.sha256:
@@ -98,22 +98,23 @@ class Store:
             raise UsageError(
                 f"{path} belongs to the base model {store.base.name} "
                 f"({store.base.sha256[:12]}), got one with sha256 {base_sha256[:12]}; "
-                "open it with its own"
+                "open it with its own base model"
             )
         with locked_if_free(path) as is_held:
             if is_held:
                 try:
-                    store._read(lambda db: _tidy(path, db))
+                    store._read(lambda db: _remove_leftovers(path, db))
                     store._read(lambda db: schema.truncate_log(db, patience_s=0))
-                except StorageError as error:  # what can be read is read all the same
-                    _log.warning("%s was not tidied up: %s", path, error)
+                except StorageError as error:  # the bank can still be read
+                    _log.warning("%s: leftover files were not removed: %s", path, error)
         return store
 
     def close(self) -> None:
+        """Close the database."""
         self._db.close()
 
     def __enter__(self) -> "Store":
-        """The store itself, closed at the end of the block."""
+        """Return the store, which is closed at the end of the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,52 +122,69 @@ class Store:
 
     @property
     def generation(self) -> int:
-        """Raised by every change."""
+        """Return the number of changes so far."""
         row = self._read(
             lambda db: db.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
         )
         return int(row[0])
 
     def names(self) -> list[str]:
+        """Return the names of all modules, sorted."""
         return self._read(reads.read_names)
 
     def current_versions(self) -> list[Version]:
-        """The current version of every module, by name."""
+        """Return the current version of every module, by name."""
         return self._read(reads.read_current_versions)
 
     def current(self, name: str) -> Version:
-        """Raises: UsageError: no such module."""
+        """Return the current version of a module.
+
+        Raises:
+            UsageError: there is no such module.
+        """
         return self._read(lambda db: reads.read_current(db, name))
 
     def versions(self, name: str) -> list[Version]:
-        """All versions of a module, oldest first. Raises: UsageError: no such module."""
+        """Return all versions of a module, oldest first.
+
+        Raises:
+            UsageError: there is no such module.
+        """
         return self._read(lambda db: reads.read_versions(db, name))
 
     def version(self, name: str, number: int) -> Version:
-        """Raises: UsageError: no such module or version."""
+        """Return one version of a module.
+
+        Raises:
+            UsageError: there is no such module or version.
+        """
         return self._read(lambda db: reads.read_version(db, name, number))
 
     def keys(self, version: Version) -> list[Key]:
-        """What a version is found by."""
+        """Return the texts by which a version can be found."""
         return self._read(lambda db: reads.read_keys(db, version.id))
 
     def all_keys(self) -> list[tuple[str, int, Key]]:
-        """(module, version number, key) of every current version, in one snapshot."""
+        """Return (module, version number, key) of all current versions, in one snapshot."""
         return self._read(lambda db: list(reads.read_all_keys(db)))
 
     def history(self, name: str | None = None) -> list[Event]:
-        """What was done, oldest first."""
+        """Return the changes of the bank or of one module, oldest first."""
         return self._read(lambda db: reads.read_history(db, name))
 
     def versions_from_source(
         self, *, source_sha256: str | None = None, source_name: str | None = None
     ) -> list[tuple[str, int]]:
-        """Versions, current or not, that were written from a source: (module, number)."""
+        """Return (module, number) of the versions, current or not, written from a source."""
         column, value = ("sha256", source_sha256) if source_sha256 else ("name", source_name or "")
         return self._read(lambda db: reads.read_versions_from_source(db, column, value))
 
     def path_of(self, version: Version, file: str) -> Path:
-        """Where a version's file lies. Raises: AdapterError: the version has no such file."""
+        """Return the path of a version's file.
+
+        Raises:
+            AdapterError: the version has no such file.
+        """
         if file not in version.files:
             raise AdapterError(
                 f"module {version.module!r} version {version.number} has no {file}; it has "
@@ -175,10 +193,10 @@ class Store:
         return blob_path(self.path, version.files[file])
 
     def read(self, version: Version, file: str) -> bytes:
-        """A version's file, checked against its hash.
+        """Return the content of a version's file, checked against its hash.
 
         Raises:
-            AdapterError: missing or altered.
+            AdapterError: the file is missing or altered.
         """
         path = self.path_of(version, file)
         where = f"{file} of module {version.module!r} version {version.number}"
@@ -199,13 +217,16 @@ class Store:
 
     @contextmanager
     def writing(self, *, what: str) -> Iterator[Transaction]:
-        """A transaction under the writer's lock: committed at the end, or nothing happened.
+        """Yield a transaction under the writer's lock; commit it at the end, undo it on an error.
+
+        Args:
+            what: name of the command that writes, shown to other writers.
 
         Raises:
-            UsageError: another process writes. StorageError: the disk.
+            UsageError: another process is writing. StorageError: the disk cannot be written.
         """
         with locked(self.path, what=what):
-            db = schema.connect(self.path)  # readers of this store go on with the last commit
+            db = schema.connect(self.path)  # readers of this store still see the last commit
             try:
                 with _database_errors(self.path):
                     db.execute("BEGIN IMMEDIATE")
@@ -221,40 +242,40 @@ class Store:
                 except BaseException:
                     if db.in_transaction:
                         db.execute("ROLLBACK")
-                    _tidy(self.path, db)
+                    _remove_leftovers(self.path, db)
                     raise
-                _tidy(self.path, db)
+                _remove_leftovers(self.path, db)
                 if tx.has_forgotten and not schema.truncate_log(db):
                     _log.warning(
-                        "%s: what was forgotten is still in the database's log, held there by a "
-                        "reader; it goes when the bank is next opened",
+                        "%s: deleted text is still in the database's log, because a process is "
+                        "reading it; it is removed when the bank is next opened",
                         self.path,
                     )
             finally:
                 db.close()
 
     def verify(self) -> list[Damage]:
-        """Everything that is not as it should be; changes nothing."""
+        """Return all faults of the bank, without changing it."""
         return self._read(lambda db: find_damage(self.path, db))
 
     def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
-        with self._one_at_a_time, _database_errors(self.path):
+        with self._query_lock, _database_errors(self.path):
             return query(self._db)
 
 
-def _tidy(path: Path, db: sqlite3.Connection) -> None:
-    """Remove what no version has and what was never finished; for the holder of the lock.
+def _remove_leftovers(path: Path, db: sqlite3.Connection) -> None:
+    """Remove unreferenced and unfinished files; only the holder of the lock may call this.
 
-    A damaged database may have lost versions, and their files are then all there is of them.
+    If the database is damaged, unreferenced files stay: they may be all that is left of versions.
     """
     with storage_errors(path):
-        # Those one level down are a reader's, of what is derived: one at work makes it again.
+        # Partial files one level down belong to readers' derived data, which readers make again.
         remove_files([*partial_files(path), *path.glob(f"*/{PARTIAL}*")])
-        left = unreferenced_blobs(path, reads.read_hashes(db))
-        if left and not has_whole_pages(db):
+        leftovers = unreferenced_blobs(path, reads.read_hashes(db))
+        if leftovers and not has_whole_pages(db):
             _log.warning("%s has a damaged database; see lorabank verify", path)
             return
-        remove_files(left)
+        remove_files(leftovers)
 
 
 @contextmanager

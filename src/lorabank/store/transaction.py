@@ -1,4 +1,4 @@
-"""A transaction: everything a writer may do to a bank, under the lock, all of it or nothing."""
+"""A transaction: the changes that a writer makes to a bank, all of them or none."""
 
 import json
 import sqlite3
@@ -16,7 +16,7 @@ from lorabank.store.seal import seal_of
 
 
 class Transaction:
-    """Given out by `Store.writing`; gone at the end of its block."""
+    """A transaction of `Store.writing`, valid until the end of its block."""
 
     def __init__(self, folder: Path, db: sqlite3.Connection):
         self._db = db
@@ -24,16 +24,16 @@ class Transaction:
         self.has_forgotten = False
 
     def put(self, name: str, draft: Draft, *, replace: bool = False) -> Version:
-        """A new module, or with `replace` a new version of one, which becomes current.
+        """Write a new module or, with `replace`, a new version of one, which becomes current.
 
         Raises:
-            UsageError: a name that is taken or cannot be. StorageError: the disk.
+            UsageError: the name is taken or not allowed. StorageError: the disk cannot be written.
         """
         name = check_name(name)
         if not replace and is_module(self._db, name):
-            held = read_current(self._db, name)
+            existing = read_current(self._db, name)
             raise UsageError(
-                f"module {name!r} exists (version {held.number}, since {held.created_at}); "
+                f"module {name!r} exists (version {existing.number}, since {existing.created_at}); "
                 "replace it for a new version, or give another name"
             )
         hashes = {file: self.files.put(content) for file, content in draft.files.items()}
@@ -67,10 +67,13 @@ class Transaction:
         return read_version(db, name, number)
 
     def rollback(self, name: str, number: int | None = None) -> Version:
-        """Make an earlier version current; None for the newest before the current one.
+        """Make an earlier version current.
+
+        Args:
+            number: of the version; None for the newest before the current one.
 
         Raises:
-            UsageError: no such module, or no such version of it.
+            UsageError: there is no such module or version.
         """
         current = read_current(self._db, name)
         if number is None:
@@ -88,12 +91,12 @@ class Transaction:
         return version
 
     def forget(self, name: str) -> list[str]:
-        """Remove a module with all its versions; hashes of the files nobody else has.
+        """Remove a module with all its versions; return the hashes of files no other module has.
 
-        The history keeps the name and the time, and nothing else.
+        The history keeps only the name and the time.
 
         Raises:
-            UsageError: no such module.
+            UsageError: there is no such module.
         """
         last = read_current(self._db, name)
         hashes = {h for v in read_versions(self._db, name) for h in v.files.values()}
@@ -103,21 +106,24 @@ class Transaction:
         return sorted(h for h in hashes if not self._is_used(h))
 
     def prune(self, *, keep: int = 1, name: str | None = None) -> list[tuple[str, int]]:
-        """Drop versions beyond the newest `keep`, the current one never; what went.
+        """Remove versions beyond the newest `keep`, never the current one.
+
+        Returns:
+            (module, number) of each version removed.
 
         Raises:
-            UsageError: `keep` below 1, or no such module.
+            UsageError: `keep` is below 1, or there is no such module.
         """
         if keep < 1:
             raise UsageError(f"--keep must be at least 1, got {keep}")
-        gone = []
+        removed = []
         for module in [name] if name else read_names(self._db):
             current = read_current(self._db, module)
             for version in read_versions(self._db, module)[:-keep]:
                 if version.id != current.id:
                     self.drop(version)
-                    gone.append((module, version.number))
-        return gone
+                    removed.append((module, version.number))
+        return removed
 
     def drop(self, version: Version) -> None:
         """Remove one version that is not current."""
@@ -126,8 +132,8 @@ class Transaction:
         self.has_forgotten = True
 
     def _is_used(self, sha256: str) -> bool:
-        found = self._db.execute("SELECT 1 FROM files WHERE sha256 = ? LIMIT 1", (sha256,))
-        return found.fetchone() is not None
+        rows = self._db.execute("SELECT 1 FROM files WHERE sha256 = ? LIMIT 1", (sha256,))
+        return rows.fetchone() is not None
 
     def _note(self, what: str, module: str, number: int, details: Mapping[str, Any]) -> None:
         self._db.execute(
