@@ -93,11 +93,6 @@ def measure_drift(fleet: Fleet, slots: Sequence[int], *, known: bool = False) ->
     ]
 
 
-def kl_to_base(base: Base, fleet: Fleet, slots: Sequence[int]) -> list[float]:
-    """Return `kl_to_base_nats` of each slot's adapter."""
-    return [drift.kl_to_base_nats for drift in measure_drift(fleet, slots)]
-
-
 @torch.no_grad()
 def observe_behaviour(base: Base) -> BaseBehaviour:
     """Return the behaviour of the base, outside of any fleet: bare, or with layers of PEFT."""

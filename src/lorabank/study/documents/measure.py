@@ -7,7 +7,7 @@ from statistics import fmean
 
 from lorabank.engine.adapters.adapter import Adapter
 from lorabank.engine.adapters.loaded_fleet import loaded_fleet
-from lorabank.engine.evaluation.drift import kl_to_base
+from lorabank.engine.evaluation.drift import measure_drift
 from lorabank.engine.evaluation.evaluate import gains
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import AnswerReading
@@ -202,7 +202,8 @@ def _answer(
             answers.replies |= dict(zip(to_write, replies, strict=True))
             slots = sorted(a - start for a in measured if 0 <= a - start < len(adapters))
             if slots:
-                answers.drifts += kl_to_base(reader.base, fleet, slots)
+                drifts = measure_drift(fleet, slots)
+                answers.drifts += [drift.kl_to_base_nats for drift in drifts]
     return answers
 
 
