@@ -71,6 +71,11 @@ class Axes(BaseModel):
         """Return the beginning of a cell's name: the axes that are usually varied."""
         raise NotImplementedError
 
+    @property
+    def base_name(self) -> str | None:
+        """Return the base model that the cell asks for; None for the study's."""
+        return None
+
     def format_1(self) -> dict[str, Any]:
         """Return the axes under their names in files of format 1; cell names are hashes of it."""
         values = self.model_dump()

@@ -131,7 +131,7 @@ class _Runner:
         """Train and measure what is missing of a fleet."""
         started, n_before = time.perf_counter(), self.n_written
         title = f"fleet {fleet.number} of {n_fleets}"
-        base = self.base(getattr(fleet.first, "base", None) or self.spec.base)
+        base = self.base(fleet.first.base_name or self.spec.base)
         # In bfloat16 the last bits of a cached prompt depend on what it was computed beside.
         base.prompt_cache, base.layer_input_cache = new_prompt_cache(), new_layer_input_cache()
         missing = {cell.name for cell in fleet.cells if self.folder.read(cell.name) is None}

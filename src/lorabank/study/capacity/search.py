@@ -17,6 +17,7 @@ from lorabank.lora.intervals import crossing
 from lorabank.study.capacity.axes import CapacityAxes
 from lorabank.study.capacity.cells import CapacityCell
 from lorabank.study.folder import StudyFolder, write_json
+from lorabank.study.kinds import CAPACITY
 from lorabank.study.plan import CellSpec, StudySpec
 from lorabank.study.run import run_study
 
@@ -82,7 +83,7 @@ def search_study(
     """
     if not 0 < threshold < 1:
         raise UsageError(f"--search takes a recall between 0 and 1, got {threshold}")
-    if spec.kind != "capacity":
+    if spec.kind != CAPACITY:
         raise UsageError(f"--search is for studies of the kind capacity, got {spec.kind}")
     lines = lines_of(spec)
     if all(len(line.cells) < 2 for line in lines):

@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any
 
 from lorabank.engine.adapters.adapter import Adapter
 from lorabank.engine.backbone.base import Base
@@ -57,8 +56,7 @@ class TaughtAdapters:
     adapters: tuple[Adapter, ...]
     seconds: float | None
     """Seconds of training all of them; None where that was interrupted on the way."""
-    facts: Mapping[str, Any]
-    """Fields of `LibraryFacts` about them."""
+    facts: LibraryFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +84,9 @@ class DocumentLibrary:
 
     def facts(self, axes: DocumentsAxes) -> LibraryFacts:
         """Return what is known of the adapters that a cell reads."""
-        chunks = fmean(map(len, self.chunks))
         if axes.adapter == NONE:
-            return LibraryFacts(chunks=chunks)
-        taught = self.taught[adapter_kind(axes)]
-        return LibraryFacts(chunks=chunks, train_seconds=taught.seconds, **taught.facts)
+            return LibraryFacts(chunks=fmean(map(len, self.chunks)))
+        return self.taught[adapter_kind(axes)].facts
 
 
 def adapter_kind(axes: DocumentsAxes) -> str:
@@ -127,7 +123,8 @@ def open_library(run: FleetRun[DocumentsAxes]) -> DocumentLibrary:
         base.prompt_cache, base.layer_input_cache = new_prompt_cache(), new_layer_input_cache()
         outcomes, seconds = _train(run, jobs, kind)
         adapters = tuple(_adapter(base, outcome) for outcome in outcomes)
-        facts = _facts(base, outcomes, parts)
+        facts = _facts(base, outcomes, parts, fmean(map(len, chunks)))
+        facts = facts.model_copy(update={"train_seconds": seconds})
         taught[kind] = TaughtAdapters(tuple(parts), adapters, seconds, facts)
     return DocumentLibrary(documents, chunks, taught)
 
@@ -202,17 +199,20 @@ def _adapter(base: Base, outcome: Outcome) -> Adapter:
     return replace(outcome.adapter, record=record)
 
 
-def _facts(base: Base, outcomes: Sequence[Outcome], parts: Sequence[TaughtPart]) -> dict[str, Any]:
+def _facts(
+    base: Base, outcomes: Sequence[Outcome], parts: Sequence[TaughtPart], mean_chunks: float
+) -> LibraryFacts:
     last_epochs = [outcome.curve[-1] for outcome in outcomes if outcome.curve]
-    return {
-        "adapters": len(outcomes),
-        "r": max(outcome.job.settings.r for outcome in outcomes),
-        "examples": fmean(len(part.examples) for part in parts),
-        "exposures": fmean(outcome.exposures for outcome in outcomes),
-        "steps": fmean(outcome.steps for outcome in outcomes),
-        "tokens_trained": sum(outcome.trained_tokens for outcome in outcomes),
-        "taught_loss": fmean(e.loss for e in last_epochs) if last_epochs else None,
-        "taught_recall": fmean(e.seen_recall for e in last_epochs) if last_epochs else None,
-        "trainable_parameters": sum(count_trainable(base, o.job) for o in outcomes),
-        "taught_sha256": hash_examples([example for part in parts for example in part.examples]),
-    }
+    return LibraryFacts(
+        chunks=mean_chunks,
+        adapters=len(outcomes),
+        r=max(outcome.job.settings.r for outcome in outcomes),
+        examples=fmean(len(part.examples) for part in parts),
+        exposures=fmean(outcome.exposures for outcome in outcomes),
+        steps=fmean(outcome.steps for outcome in outcomes),
+        tokens_trained=sum(outcome.trained_tokens for outcome in outcomes),
+        taught_loss=fmean(e.loss for e in last_epochs) if last_epochs else None,
+        taught_recall=fmean(e.seen_recall for e in last_epochs) if last_epochs else None,
+        trainable_parameters=sum(count_trainable(base, o.job) for o in outcomes),
+        taught_sha256=hash_examples([example for part in parts for example in part.examples]),
+    )

@@ -60,6 +60,11 @@ class TextsAxes(Axes):
         return self.model_copy(update=changes)
 
     @property
+    def base_name(self) -> str | None:
+        """Return the base model that the cell asks for; None for the study's."""
+        return self.base
+
+    @property
     def questions_key(self) -> str:
         """Return a text that is equal for cells that are asked the same questions alike."""
         return json.dumps([self.base, self.task, self.documents, self.activated])
