@@ -87,42 +87,42 @@ def gradients(base: Base, jobs: Sequence[Job], reuse: Reuse) -> list[dict[str, T
 
 
 @pytest.mark.parametrize("reuse", REUSES, ids=str)
-def test_gradients_in_company_are_those_alone_and_reuse_changes_none(tiny: Base, reuse: Reuse):
+def test_gradients_beside_other_jobs_equal_those_alone_whatever_is_reused(tiny: Base, reuse: Reuse):
     jobs = mixed_jobs(tiny)
     together = gradients(tiny, jobs, reuse)
-    for job, mine in zip(jobs, together, strict=True):
+    for job, beside_others in zip(jobs, together, strict=True):
         alone = gradients(tiny, [job], Reuse(prompts=False, layers=False))[0]
-        assert any(grad.abs().max() > 1e-3 for grad in mine.values())
-        for name, grad in mine.items():
+        assert any(grad.abs().max() > 1e-3 for grad in beside_others.values())
+        for name, grad in beside_others.items():
             torch.testing.assert_close(grad, alone[name], atol=1e-5, rtol=1e-5, msg=job.name)
 
 
 @pytest.mark.parametrize("reuse", REUSES, ids=str)
-def test_rows_of_like_length_run_together_and_change_no_gradient(
+def test_splitting_rows_over_passes_by_length_changes_no_gradient(
     tiny: Base, reuse: Reuse, monkeypatch: pytest.MonkeyPatch
 ):
     jobs = mixed_jobs(tiny)
     monkeypatch.setattr(rows, "PASS_TOKENS", 10**9)
-    in_one = gradients(tiny, jobs, reuse)
+    in_one_pass = gradients(tiny, jobs, reuse)
     seen: list[int] = []
     tiny.model.register_forward_pre_hook(
         lambda _, __, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True
     )
     monkeypatch.setattr(rows, "PASS_TOKENS", 0)
-    for mine, whole in zip(gradients(tiny, jobs, reuse), in_one, strict=True):
-        for name, grad in mine.items():
+    for split, whole in zip(gradients(tiny, jobs, reuse), in_one_pass, strict=True):
+        for name, grad in split.items():
             torch.testing.assert_close(grad, whole[name], atol=1e-5, rtol=1e-5)
     assert len(seen) > 1
 
 
-def test_passes_are_made_where_they_save_padding():
+def test_passes_are_split_where_this_saves_padding():
     lengths = [30, 1000, 28, 31, 33, 29]
     assert rows.passes_by_length(lengths, pass_tokens=128) == [[0, 2, 3, 4, 5], [1]]
     assert rows.passes_by_length([30, 28, 31, 33], pass_tokens=128) == [[0, 1, 2, 3]]
     assert rows.passes_by_length([5], pass_tokens=0) == [[0]]
     assert rows.passes_by_length([]) == []
-    some = [3, 90, 3, 900, 90, 4]
-    assert sorted(i for part in rows.passes_by_length(some, pass_tokens=10) for i in part) == [
+    lengths = [3, 90, 3, 900, 90, 4]
+    assert sorted(i for part in rows.passes_by_length(lengths, pass_tokens=10) for i in part) == [
         *range(6)
     ]
 
@@ -156,11 +156,11 @@ def test_twenty_steps_later_the_weights_agree(tiny: Base, width: int | None):
         alone = train(tiny, [job])[0]
         assert (alone.steps, alone.exposures) == (outcome.steps, outcome.exposures)
         for path, pair in outcome.weights.items():
-            for mine, solo in zip(pair, alone.weights[path], strict=True):
-                torch.testing.assert_close(mine, solo, atol=1e-4, rtol=0)
+            for trained, solo in zip(pair, alone.weights[path], strict=True):
+                torch.testing.assert_close(trained, solo, atol=1e-4, rtol=0)
 
 
-def test_shelves_are_filled_once_and_bounded(tiny: Base):
+def test_caches_compute_once_and_stay_within_their_limit(tiny: Base):
     job = plan_job(tiny, [from_pair(q, a) for q, a in facts(8)], replace(QUICK, layers=(1,)))
     unbounded = train(tiny, [job])[0]
     assert tiny.prompt_cache.n_computed == 8
@@ -179,15 +179,15 @@ def test_reading_and_writing_with_an_adapter_per_row(tiny: Base, reuse: Reuse):
     jobs = mixed_jobs(tiny)
     outcomes = train(tiny, jobs)
     paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
-    probes = [probe for job in jobs for probe in job.dataset.prompts]
+    questions = [question for job in jobs for question in job.dataset.prompts]
     slots = [slot for slot, job in enumerate(jobs) for _ in job.dataset.prompts]
-    prompts = [probe.prompt_ids for probe in probes]
+    prompts = [question.prompt_ids for question in questions]
     with Fleet(tiny, paths=paths, r=8, width=4, reuse=reuse) as fleet:
         for slot, outcome in enumerate(outcomes):
             load_slot(fleet, slot, outcome.adapter)
-        together = read_answers(tiny, probes, fleet=fleet, slots=slots)
+        together = read_answers(tiny, questions, fleet=fleet, slots=slots)
         replies = generate(tiny, prompts, fleet=fleet, slots=slots, max_new_tokens=6)
-        silent = generate(
+        without_adapter = generate(
             tiny,
             prompts,
             fleet=fleet,
@@ -195,41 +195,41 @@ def test_reading_and_writing_with_an_adapter_per_row(tiny: Base, reuse: Reuse):
             max_new_tokens=6,
             options=GenerationOptions(adapter_scales=[0.0] * len(slots)),
         )
-        for i, (probe, slot) in enumerate(zip(probes, slots, strict=True)):
-            alone = read_answers(tiny, [probe], fleet=fleet, slots=[slot])[0]
+        for i, (question, slot) in enumerate(zip(questions, slots, strict=True)):
+            alone = read_answers(tiny, [question], fleet=fleet, slots=[slot])[0]
             assert together[i].bits == pytest.approx(alone.bits, abs=1e-3)
             assert (
                 replies[i]
                 == generate(tiny, [prompts[i]], fleet=fleet, slots=[slot], max_new_tokens=6)[0]
             )
             if together[i].recalled:
-                assert replies[i] == probe.answer
-    assert silent == generate(tiny, prompts, max_new_tokens=6)
-    assert replies != silent
+                assert replies[i] == question.answer
+    assert without_adapter == generate(tiny, prompts, max_new_tokens=6)
+    assert replies != without_adapter
 
 
 @pytest.mark.parametrize("slots", [[0], [1, 0], [0, 0]])
-def test_layers_of_one_input_asked_together_say_what_they_say_apart(
+def test_fused_projections_give_the_same_logits(
     tiny: Base, slots: list[int], monkeypatch: pytest.MonkeyPatch
 ):
     job = mixed_jobs(tiny)[0]
     prompts = [tiny.chat.prompt_ids([Message("user", f"What is {i}?")]) for i in range(len(slots))]
-    found = []
+    logits_of_both = []
     with Fleet(tiny, paths=job.paths, r=2, width=2) as fleet:
         fleet.theta.normal_(std=0.1, generator=torch.Generator().manual_seed(0))
         fleet.scale.fill_(2.0)
         fleet.activated = [True, False]
-        for may_join in (FusedProjections.is_worth_fusing, property(lambda _: False)):
-            monkeypatch.setattr(FusedProjections, "is_worth_fusing", may_join)
+        for is_worth in (FusedProjections.is_worth_fusing, property(lambda _: False)):
+            monkeypatch.setattr(FusedProjections, "is_worth_fusing", is_worth)
             seen: list[Tensor] = []
             group = DecodingBatch([tuple(p) for p in prompts], fleet, slots, None)
             list(decode(tiny, group, 4, lambda logits: logits.argmax(-1), seen.append))
-            found.append(torch.stack(seen))
+            logits_of_both.append(torch.stack(seen))
     assert fleet._wrapped[0].layer.fused
-    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits_of_both[0], logits_of_both[1], rtol=1e-4, atol=1e-4)
 
 
-def test_weights_laid_together_are_the_same_weights():
+def test_weights_that_share_storage_are_the_same_weights():
     parts = [torch.nn.Parameter(torch.randn(n, 4), requires_grad=False) for n in (3, 1, 2)]
     before = [part.clone() for part in parts]
     together = share_storage(parts)
@@ -242,7 +242,7 @@ def test_weights_laid_together_are_the_same_weights():
     assert share_storage(parts[::-1]).data_ptr() != together.data_ptr()
 
 
-def test_sampling_follows_its_seed_and_streams_what_it_writes(tiny: Base):
+def test_sampling_follows_its_seed_and_streams_its_tokens(tiny: Base):
     prompts = [tiny.chat.prompt_ids(from_pair(q, a).prompt) for q, a in facts(4)]
     streamed: dict[int, list[int]] = {}
     warm = Sampling(temperature=1.5, top_p=0.9, seed=3)
@@ -300,10 +300,10 @@ def test_frozen_a_stays_and_is_shared(tiny: Base):
         )
         for s in (0, 1)
     ]
-    one, other = train(tiny, jobs)
+    first, second = train(tiny, jobs)
     for path in jobs[0].paths:
-        assert torch.equal(one.weights[path][0], other.weights[path][0])
-        assert not torch.allclose(one.weights[path][1], other.weights[path][1])
+        assert torch.equal(first.weights[path][0], second.weights[path][0])
+        assert not torch.allclose(first.weights[path][1], second.weights[path][1])
 
 
 @pytest.mark.parametrize("objective", ["memft-threshold", "memft-window"])
@@ -321,20 +321,18 @@ def test_memft_teaches_in_a_fleet_beside_cross_entropy(tiny: Base, objective: st
     assert alone.steps == memft.steps
 
 
-def test_token_weights_make_the_loss_theirs_alone(tiny: Base):
+def test_loss_weights_select_tokens(tiny: Base):
     job = plan_job(tiny, [from_pair("What is it?", "123")], QUICK)
-    lesson = job.dataset.examples[0]
-    n = sum(lesson.loss_mask)
+    row = job.dataset.examples[0]
+    n = sum(row.loss_mask)
     with Fleet(tiny, paths=job.paths, r=8) as fleet:
         fleet.initialise(0, QUICK, job.paths)
         each = [
             fleet_loss(
-                fleet, [0], [[replace(lesson, loss_weights=tuple(float(i == j) for j in range(n)))]]
+                fleet, [0], [[replace(row, loss_weights=tuple(float(i == j) for j in range(n)))]]
             ).losses.item()
             for i in range(n)
         ]
-        both = fleet_loss(
-            fleet, [0], [[lesson, replace(lesson, loss_weights=(0.0,) * n)]]
-        ).losses.item()
+        both = fleet_loss(fleet, [0], [[row, replace(row, loss_weights=(0.0,) * n)]]).losses.item()
     assert both == pytest.approx(sum(each) / n, rel=1e-5)
     assert max(each) - min(each) > 0.1
