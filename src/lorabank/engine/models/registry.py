@@ -41,7 +41,7 @@ class ModelInfo:
     """A base model that is on this machine, complete and readable."""
 
     name: str
-    """Name by which the caller asked for it."""
+    """Name that was given to `find_model`."""
     path: Path
     sha256: str
     """Hash of the weights, which does not depend on how they are spread over files."""

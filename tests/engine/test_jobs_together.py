@@ -1,4 +1,4 @@
-"""In a fleet each job does what it would do alone, whatever becomes of the others."""
+"""In a fleet each job gets the result it would get alone, whatever happens to the others."""
 
 import math
 from collections.abc import Callable
@@ -31,19 +31,19 @@ def planned(base: Base, name: str, settings: TrainSettings = QUICK, *, n: int = 
     return plan_job(base, pairs, settings, name=name)
 
 
-def with_first_lesson(job: Job, **changes: object) -> Job:
+def with_first_example(job: Job, **changes: object) -> Job:
     first, *others = job.dataset.examples
-    lessons = (replace(first, **changes), *others)  # type: ignore[arg-type]
-    return replace(job, dataset=replace(job.dataset, examples=lessons))
+    examples = (replace(first, **changes), *others)  # type: ignore[arg-type]
+    return replace(job, dataset=replace(job.dataset, examples=examples))
 
 
-def assert_close(one: Outcome, other: Outcome, *, atol: float) -> None:
-    for path, pair in one.weights.items():
-        for mine, theirs in zip(pair, other.weights[path], strict=True):
-            torch.testing.assert_close(mine, theirs, atol=atol, rtol=0, msg=path)
+def assert_close(first: Outcome, second: Outcome, *, atol: float) -> None:
+    for path, pair in first.weights.items():
+        for tensor, expected in zip(pair, second.weights[path], strict=True):
+            torch.testing.assert_close(tensor, expected, atol=atol, rtol=0, msg=path)
 
 
-def test_dropout_is_a_jobs_own(tiny: Base):
+def test_dropout_of_a_job_does_not_depend_on_other_jobs(tiny: Base):
     jobs = [
         planned(tiny, "half", replace(QUICK, dropout=0.5)),
         planned(tiny, "none", n=9),
@@ -53,33 +53,32 @@ def test_dropout_is_a_jobs_own(tiny: Base):
     for job, outcome in zip(jobs, together, strict=True):
         assert_close(outcome, train(tiny, [job])[0], atol=1e-4)
     bare = train(tiny, [replace(jobs[0], settings=replace(QUICK, dropout=0.0))])[0]
-    some = jobs[0].paths[0]
-    assert not torch.allclose(bare.weights[some][1], together[0].weights[some][1], atol=1e-3)
+    path = jobs[0].paths[0]
+    assert not torch.allclose(bare.weights[path][1], together[0].weights[path][1], atol=1e-3)
 
 
-def test_what_is_dropped_follows_the_row_wherever_it_lies(tiny: Base):
-    lessons = list(planned(tiny, "a").dataset.examples)
+def test_dropout_of_a_row_does_not_depend_on_its_batch(tiny: Base):
+    examples = list(planned(tiny, "a").dataset.examples)
     drop, other = Dropout(0.25, seed=1, step=3), Dropout(0.25, seed=1, step=4)
 
     def mask(rows: list[int], drops: list[Dropout | None], *, split: bool = False) -> Tensor:
-        batch = training_batch([lessons[i] for i in rows], omit_prefixes=split)
+        batch = training_batch([examples[i] for i in rows], omit_prefixes=split)
         made = dropout_masks(batch, drops)
         assert made is not None
         return made(layer_key("q_proj"), torch.ones(*batch.input_ids.shape, 64))
 
     alone = mask([0], [drop])[0]
     beside = mask([5, 0, 1], [None, drop, other])
-    n, cut = len(lessons[0].token_ids), lessons[0].adapter_start
+    n, start = len(examples[0].token_ids), examples[0].adapter_start
     assert torch.equal(beside[1, :n], alone)
-    assert torch.equal(mask([0], [drop], split=True)[0], alone[cut:])
+    assert torch.equal(mask([0], [drop], split=True)[0], alone[start:])
     assert torch.equal(beside[0], torch.ones_like(beside[0]))
     assert not torch.equal(mask([0], [other])[0], alone)
     assert alone.unique().tolist() == [0.0, pytest.approx(4 / 3)]
 
 
-def test_dropout_hits_its_rate_evenly(tiny: Base):
-    lessons = planned(tiny, "a", n=12).dataset.examples
-    batch = training_batch(lessons)
+def test_dropout_has_its_rate_in_every_direction(tiny: Base):
+    batch = training_batch(planned(tiny, "a", n=12).dataset.examples)
     made = dropout_masks(batch, [Dropout(0.1, seed=0, step=0)] * 12)
     assert made is not None
     x = torch.ones(*batch.input_ids.shape, 256)
@@ -87,19 +86,19 @@ def test_dropout_hits_its_rate_evenly(tiny: Base):
     other = (made(layer_key("two"), x) == 0).double()
     n = dropped.numel()
     assert dropped.mean() == pytest.approx(0.1, abs=4 * math.sqrt(0.09 / n))
-    for way in ((0, 1), (1, 2), (0, 2)):  # per feature, per row, per place
-        count = n / dropped.mean(way).numel()
-        assert (dropped.mean(way) - 0.1).abs().max() < 5 * math.sqrt(0.09 / count)
+    for axes in ((0, 1), (1, 2), (0, 2)):  # per feature, per row, per position
+        count = n / dropped.mean(axes).numel()
+        assert (dropped.mean(axes) - 0.1).abs().max() < 5 * math.sqrt(0.09 / count)
     neighbours = (dropped[..., 1:] * dropped[..., :-1]).mean(), (dropped * other).mean()
-    assert all(both == pytest.approx(0.01, abs=2e-3) for both in neighbours)
+    assert all(share == pytest.approx(0.01, abs=2e-3) for share in neighbours)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_job_that_diverges_leaves_the_others_alone(tiny: Base, bad: float):
+def test_a_job_that_diverges_does_not_change_the_others(tiny: Base, bad: float):
     healthy = planned(tiny, "healthy")
-    lessons = planned(tiny, "ill", n=9)
-    count = sum(lessons.dataset.examples[0].loss_mask)
-    ill = with_first_lesson(lessons, loss_weights=(bad,) * count)
+    job = planned(tiny, "ill", n=9)
+    count = sum(job.dataset.examples[0].loss_mask)
+    ill = with_first_example(job, loss_weights=(bad,) * count)
     late = planned(tiny, "late", replace(QUICK, seed=3), n=4)
     outcomes = train(tiny, [healthy, ill, late], fleet_settings=FleetSettings(width=2))
     assert [outcome.stopped for outcome in outcomes] == ["budget", "diverged", "budget"]
@@ -143,7 +142,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(
         planned(tiny, "a", replace(QUICK, layers=layers, r=3), n=4),
         planned(tiny, "b", replace(QUICK, layers=layers, r=5, activated=False), n=3),
     ]
-    twice = []
+    grads = []
     for is_on in (False, True):
         with Fleet(tiny, paths=jobs[0].paths, r=5, width=2, reuse=reuse) as fleet:
             for slot, job in enumerate(jobs):
@@ -153,11 +152,11 @@ def test_gradient_checkpointing_gives_the_same_gradients(
             ) * (0.1)
             drops = {0: Dropout(0.3, seed=0, step=0)}
             with recomputing(fleet, is_on=is_on), fleet.dropout_applied(drops):
-                lessons = [list(job.dataset.examples) for job in jobs]
-                fleet_loss(fleet, [0, 1], lessons).losses.sum().backward()
-            twice.append(fleet.grad.clone())
-    assert twice[0].abs().max() > 1e-3
-    torch.testing.assert_close(twice[1], twice[0], atol=1e-5, rtol=1e-5)
+                examples = [list(job.dataset.examples) for job in jobs]
+                fleet_loss(fleet, [0, 1], examples).losses.sum().backward()
+            grads.append(fleet.grad.clone())
+    assert grads[0].abs().max() > 1e-3
+    torch.testing.assert_close(grads[1], grads[0], atol=1e-5, rtol=1e-5)
     assert all("forward" not in vars(block) for block in tiny.model.model.layers)
 
 
@@ -167,8 +166,8 @@ def test_gradient_checkpointing_trains_the_same(tiny: Base):
         train(tiny, jobs, fleet_settings=FleetSettings(gradient_checkpointing=on))
         for on in (False, True)
     )
-    for one, other in zip(plain, checkpointed, strict=True):
-        assert_close(one, other, atol=1e-4)
+    for outcome, expected in zip(checkpointed, plain, strict=True):
+        assert_close(outcome, expected, atol=1e-4)
 
 
 def test_progress_of_the_whole_fleet(tiny: Base):
@@ -196,21 +195,21 @@ def emptied(job: Job) -> Job:
 
 
 def unanswered(job: Job) -> Job:
-    probes = tuple(replace(probe, answer=" ") for probe in job.dataset.prompts)
-    return replace(job, dataset=replace(job.dataset, prompts=probes))
+    prompts = tuple(replace(prompt, answer=" ") for prompt in job.dataset.prompts)
+    return replace(job, dataset=replace(job.dataset, prompts=prompts))
 
 
 def lengthened(job: Job) -> Job:
     ids = job.dataset.examples[0].token_ids * 40
-    return with_first_lesson(job, token_ids=ids, loss_mask=(True,) * len(ids))
+    return with_first_example(job, token_ids=ids, loss_mask=(True,) * len(ids))
 
 
 def silenced(job: Job) -> Job:
-    return with_first_lesson(job, loss_mask=(False,) * len(job.dataset.examples[0].token_ids))
+    return with_first_example(job, loss_mask=(False,) * len(job.dataset.examples[0].token_ids))
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("spoil", "message"),
     [
         (lambda job: replace(job, name="good"), "2 jobs are named 'good'"),
         (emptied, "job 'bad' has nothing to learn"),
@@ -230,13 +229,13 @@ def silenced(job: Job) -> Job:
     ],
 )
 def test_bad_jobs_are_refused_by_name_before_any_step(
-    tiny: Base, spoil: Callable[[Job], Job], says: str
+    tiny: Base, spoil: Callable[[Job], Job], message: str
 ):
     def never(_: object) -> None:
         raise AssertionError("a step was taken")
 
     jobs = [planned(tiny, "good"), spoil(planned(tiny, "bad"))]
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(UsageError, match=message):
         train(tiny, jobs, on_step=never)
 
 
