@@ -349,9 +349,9 @@ def test_what_did_not_stick_is_trained_again_and_the_better_pass_is_kept(tiny: B
     assert once.recall < 1
     (twice,) = train_drafts(tiny, [parcel], jobs, WriteOptions(passes=2))
     assert len(twice.passes) == 2
-    assert dataclasses.replace(twice.passes[0], kept=True) == once.passes[0]
+    assert dataclasses.replace(twice.passes[0], is_kept=True) == once.passes[0]
     assert twice.recall == max(one.recall for one in twice.passes)
-    assert [one.kept for one in twice.passes].count(True) == 1
+    assert [training_pass.is_kept for training_pass in twice.passes].count(True) == 1
     assert len(twice.evaluation.after) == len(twice.evaluation.before) == len(parcel.examples)
 
 

@@ -42,7 +42,7 @@ from lorabank.engine.models.registry import ModelInfo
 from lorabank.engine.training.settings import SOUND, TrainSettings
 from lorabank.engine.training.train import OnRound, OnStep
 from lorabank.errors import UsageError
-from lorabank.planning.plan import plan_rank
+from lorabank.planning.planner import plan_rank
 from lorabank.retrieval.documents import Document
 from lorabank.store.check import Damage
 from lorabank.store.records import BaseIdentity, Event, Version

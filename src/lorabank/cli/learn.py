@@ -110,7 +110,7 @@ def run(options: LearnOptions) -> None:
     from lorabank.engine.backbone.base import load_base
     from lorabank.engine.learn import learn
     from lorabank.errors import UsageError
-    from lorabank.planning.plan import forecast_write
+    from lorabank.planning.planner import forecast_write
     from lorabank.tasks.examples import read_examples
 
     out = options.out

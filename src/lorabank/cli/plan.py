@@ -41,7 +41,7 @@ def run(options: PlanCommandOptions) -> None:
     """
     from lorabank.engine.backbone.base import load_base
     from lorabank.planning.forecast import PlanOptions
-    from lorabank.planning.plan import plan
+    from lorabank.planning.planner import plan
     from lorabank.study.capacity.condense import measured_for
 
     facts = _read(options.what)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lorabank.bank.write.write import WriteReport
     from lorabank.cli.write import WriteOptions
     from lorabank.engine.backbone.base import Base
-    from lorabank.planning.plan import RankPlan
+    from lorabank.planning.planner import RankPlan
     from lorabank.retrieval.documents import Document
 
 _PASSES = 2
@@ -150,7 +150,7 @@ def _check(options: "WriteOptions", passes: int) -> "tuple[DraftOptions, list[Do
 
 def _plan(base: "Base", drafts: "DocumentDrafts", options: "WriteOptions") -> "RankPlan":
     """Return the settings to train with: the rank is planned unless it was given."""
-    from lorabank.planning.plan import RankPlan, forecast_write, plan_rank
+    from lorabank.planning.planner import RankPlan, forecast_write, plan_rank
 
     examples, settings = drafts.fullest.examples, options.settings
     if options.r is None:

@@ -1,4 +1,4 @@
-"""From how many uses on something that costs more once and less each time takes less in all."""
+"""Break-even between two ways of paying: more once and less for each use, or the reverse."""
 
 import math
 
@@ -17,9 +17,9 @@ def cheaper_range(
     Returns:
         (0, inf): always; (n, inf): after n uses; (0, n): up to n uses; (inf, inf): never.
     """
-    dearer, saved = once - other_once, other_each - each
+    extra, saved = once - other_once, other_each - each
     if saved > 0:
-        return max(0.0, dearer / saved), math.inf
-    if dearer < 0:
-        return 0.0, dearer / saved if saved else math.inf
+        return max(0.0, extra / saved), math.inf
+    if extra < 0:
+        return 0.0, extra / saved if saved else math.inf
     return math.inf, math.inf

@@ -1,4 +1,4 @@
-"""How long training takes, from a model's config and arithmetic alone: nothing is loaded.
+"""Estimates of training time from a model's config and arithmetic; no model is loaded.
 
 A weight costs two floating-point operations per token forward and two more for the gradient of its
 input; the base's own gradients are never computed. The estimates are good to a factor of two.

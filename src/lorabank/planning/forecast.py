@@ -63,7 +63,7 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """What a plan aims at, and which part of it is fixed beforehand.
+    """The aim of a plan, and the parts of it that are fixed beforehand.
 
     Raises:
         UsageError: a goal that is not between 0 and 1.

@@ -1,9 +1,9 @@
-"""The capacity law: what an adapter will hold, from its size and its load.
+"""The capacity law: what an adapter of a given size recalls of a given load.
 
-Two fits. The drop of the loss, dL = C r^a l^-b + b0 over rank r and answer tokens l
-(arXiv:2605.30260), and the recall over the bits demanded of each trainable parameter, a logistic
-curve in their logarithm: 1 / (1 + (d / midpoint)^slope). Both say nothing beyond what was fitted:
-the error on cells left out stands beside them.
+Two fits. The drop of the loss is dL = C r^a l^-b + b0 over rank r and answer tokens l
+(arXiv:2605.30260). Recall is a logistic curve in the logarithm of the bits demanded of each
+trainable parameter: 1 / (1 + (d / midpoint)^slope). Neither says anything beyond the range it was
+fitted on; `measure_held_out_error` gives the error on cells that were left out.
 """
 
 import math
@@ -22,24 +22,25 @@ _FAR = 700.0  # nearly the largest x of which exp(x) is a float
 
 @dataclass(frozen=True, slots=True)
 class CapacityPoint:
-    """One measured cell.
+    """A measured cell of a capacity study.
 
     Raises:
         UsageError: a size that is not positive, a recall outside 0..1, a drop that is not finite.
     """
 
     parameters: int
-    """That train."""
+    """Number of trainable parameters."""
     r: int
     bits: float
-    """Demanded: what the whole load would take, 33.2 for a phone number."""
+    """Bits of the whole load, 33.2 for each phone number."""
     tokens: int
-    """Of the answers."""
+    """Number of tokens in the answers."""
     recall: float
     loss_drop: float
-    """Nats per answer token, bare model less adapter."""
+    """Drop of the loss from the bare model to the adapter, nats per answer token."""
 
     def __post_init__(self) -> None:
+        """Check the numbers."""
         sizes = (self.parameters, self.r, self.bits, self.tokens)
         if not all(size > 0 and math.isfinite(size) for size in sizes):
             raise UsageError(f"parameters, r, bits and tokens must be above 0, got {sizes}")
@@ -51,18 +52,21 @@ class CapacityPoint:
 
     @property
     def demand(self) -> float:
-        """Bits demanded per trainable parameter."""
+        """Return the bits demanded per trainable parameter."""
         return self.bits / self.parameters
 
     @property
     def group(self) -> tuple[int, int, float]:
-        """Cells that differ in the seed alone; tokens vary with the names drawn, bits do not."""
+        """Return a key shared by cells that differ in the seed alone.
+
+        Tokens vary with the names drawn for each seed, bits do not.
+        """
         return self.r, self.parameters, self.bits
 
 
 @dataclass(frozen=True, slots=True)
 class LossLaw:
-    """dL = C r^a l^-b + b0."""
+    """The law of the loss, dL = C r^a l^-b + b0."""
 
     C: float
     a: float
@@ -70,26 +74,26 @@ class LossLaw:
     b0: float
 
     def predict(self, r: float, tokens: float) -> float:
-        """Drop of the loss in nats per answer token."""
+        """Return the drop of the loss in nats per answer token."""
         return float(self.C * r**self.a * tokens**-self.b + self.b0)
 
 
 @dataclass(frozen=True, slots=True)
 class RecallLaw:
-    """Recall = 1 / (1 + (d / midpoint)^slope), d in bits demanded per parameter."""
+    """The law of recall, 1 / (1 + (d / midpoint)^slope), for d bits demanded per parameter."""
 
     midpoint: float
     slope: float
 
     def predict(self, bits_per_parameter: float) -> float:
-        """Recall, 0..1."""
+        """Return the predicted recall, 0..1."""
         if bits_per_parameter <= 0:
             return 1.0
         steps = self.slope * math.log(bits_per_parameter / self.midpoint)
         return 1 / (1 + math.exp(min(steps, _FAR)))
 
     def invert(self, recall: float) -> float:
-        """Bits demanded per parameter at which recall is that.
+        """Return the bits demanded per parameter at which this recall is predicted.
 
         Raises:
             UsageError: `recall` is not strictly between 0 and 1.
@@ -100,10 +104,10 @@ class RecallLaw:
 
 
 def fit_loss_law(points: Sequence[CapacityPoint]) -> LossLaw:
-    """Least squares with a soft loss, best of several starts; a and b in 0..3.
+    """Fit by least squares with a soft loss, the best of several starts; a and b are in 0..3.
 
-    Over a narrow range of ranks and loads C, a and b0 trade off against each other: the
-    predictions are then sounder than any one of them.
+    Over a narrow range of ranks and loads, C, a and b0 are correlated: the predictions are then
+    more reliable than any one of them.
 
     Raises:
         UsageError: fewer than four settings, no variety of ranks or of loads, or the same drop
@@ -118,18 +122,18 @@ def fit_loss_law(points: Sequence[CapacityPoint]) -> LossLaw:
         raise UsageError(
             f"the loss drop is {actual[0]:.3g} in every cell; were the losses measured?"
         )
-    typical = tokens.mean()  # l in units of this, so that C and b are not one direction
+    typical = tokens.mean()  # l in this unit, so that C and b are less correlated
 
     def residuals(x: Any) -> Any:
         return np.exp(x[0]) * r ** x[1] * (tokens / typical) ** -x[2] + x[3] - actual
 
-    most = float(abs(actual).max())
-    top = math.log(most)
+    largest = float(abs(actual).max())
+    log_largest = math.log(largest)
     fits = [
         least_squares(
             residuals,
-            [top, a, b, 0.0],
-            bounds=([top - 10, 0, 0, -most], [top + 5, 3, 3, most]),
+            [log_largest, a, b, 0.0],
+            bounds=([log_largest - 10, 0, 0, -largest], [log_largest + 5, 3, 3, largest]),
             loss="soft_l1",
             f_scale=0.1,
         )
@@ -141,7 +145,7 @@ def fit_loss_law(points: Sequence[CapacityPoint]) -> LossLaw:
 
 
 def fit_recall_law(points: Sequence[CapacityPoint]) -> RecallLaw:
-    """Least squares over midpoint and slope (0.1..50), best of several starts.
+    """Fit midpoint and slope (0.1..50) by least squares, the best of several starts.
 
     Raises:
         UsageError: fewer than four settings, or recall that is 1 or 0 in all of them.
@@ -149,8 +153,8 @@ def fit_recall_law(points: Sequence[CapacityPoint]) -> RecallLaw:
     _check(points)
     if _is_flat(points):
         recall = points[0].recall
-        more = "larger" if recall else "smaller"
-        raise UsageError(f"recall is {recall:.0f} in every cell; measure {more} loads too")
+        loads = "larger" if recall else "smaller"
+        raise UsageError(f"recall is {recall:.0f} in every cell; measure {loads} loads too")
     middles = np.quantile([point.demand for point in points], [0.25, 0.5, 0.75])
     return _fit_recall(points, [RecallLaw(m, slope) for m in middles for slope in (1.0, 4.0)])
 
@@ -162,13 +166,14 @@ def measure_held_out_error(
     actual: Callable[[CapacityPoint], float] = lambda point: point.recall,
     groups: Callable[[CapacityPoint], Hashable] = lambda point: point.group,
 ) -> float:
-    """Mean absolute error on settings the fit has not seen, one left out at a time.
+    """Return the mean absolute error on settings that were left out of the fit, one at a time.
 
     Args:
-        points: five settings at least, as a law takes four.
-        fit: points to a law.
-        predict: law and point to what `actual` reads off the point, whose unit the error has.
-        groups: what is left out together, so that no other seed gives a setting away.
+        points: of at least five settings, since a law needs four.
+        fit: makes a law of points.
+        predict: predicts by a law what `actual` reads off a point.
+        actual: measured value, whose unit the error has.
+        groups: key of points that are left out together, such as the seeds of one setting.
 
     Raises:
         UsageError: what is left cannot be fitted.
@@ -193,12 +198,14 @@ def estimate_recall_interval(
     rounds: int = 200,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Interval of recall to be expected of a cell at a demand: the fit's doubt and the scatter.
+    """Estimate by bootstrap the interval of recall that a cell at this demand should have.
 
-    Settings are drawn with their seeds, the law is fitted to each draw, and a residual of the
-    whole fit is added. Draws without two settings, or with recall 1 or 0 throughout, are redrawn.
+    Settings are drawn with replacement, each with all its seeds; the law is fitted to each draw,
+    and a residual of the fit to all points is added. Draws with fewer than two settings, or with
+    recall 1 or 0 throughout, are drawn again.
 
-    Returns: low and high, 0..1.
+    Returns:
+        The low and the high end, 0..1.
 
     Raises:
         UsageError: the law cannot be fitted to these points, or a level or rounds out of range.
@@ -210,14 +217,14 @@ def estimate_recall_interval(
     groups: dict[Hashable, list[CapacityPoint]] = {}
     for point in points:
         groups.setdefault(point.group, []).append(point)
-    whole, drawn = list(groups.values()), list[float]()
-    while len(drawn) < rounds:
-        picks = rng.integers(len(whole), size=len(whole))
-        again = [point for i in picks for point in whole[i]]
-        if len({*picks.tolist()}) > 1 and not _is_flat(again):
-            drawn.append(_fit_recall(again, [law]).predict(bits_per_parameter))
-    around = np.clip(np.array(drawn) + rng.choice(scatter, rounds), 0, 1)  # (rounds,)
-    low, high = np.quantile(around, [(1 - level) / 2, (1 + level) / 2])
+    settings, predictions = list(groups.values()), list[float]()
+    while len(predictions) < rounds:
+        picks = rng.integers(len(settings), size=len(settings))
+        sample = [point for i in picks for point in settings[i]]
+        if len({*picks.tolist()}) > 1 and not _is_flat(sample):
+            predictions.append(_fit_recall(sample, [law]).predict(bits_per_parameter))
+    recalls = np.clip(np.array(predictions) + rng.choice(scatter, rounds), 0, 1)  # (rounds,)
+    low, high = np.quantile(recalls, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
@@ -235,7 +242,7 @@ def _fit_recall(points: Sequence[CapacityPoint], starts: Sequence[RecallLaw]) ->
 
 
 def _is_flat(points: Sequence[CapacityPoint]) -> bool:
-    """Whether recall is 1, or 0, throughout: any midpoint far enough away would fit."""
+    """Return whether recall is 1, or 0, throughout, so that any far midpoint would fit."""
     return {point.recall for point in points} in ({0.0}, {1.0})
 
 

@@ -83,25 +83,25 @@ class _CalibrationQuestion:
     """An example whose answer occurs in the text that was found for it."""
 
     question: str
-    found: list[Excerpt]
-    """Best excerpts."""
+    best: list[Excerpt]
+    """Excerpts that fit the question best."""
     without_answer: list[Excerpt]
-    """Best excerpts of those that do not contain the answer."""
+    """Excerpts that fit it best, of those that do not contain the answer."""
 
 
 def weigh_evidence(
     reader: ModuleReader,
     excerpts: Excerpts,
     questions: Sequence[str],
-    found: Sequence[Sequence[Excerpt]],
+    found_excerpts: Sequence[Sequence[Excerpt]],
 ) -> list[Evidence | None]:
     """Weigh the text that was found for each question; None where nothing was found.
 
     Args:
-        found: excerpts for each question.
+        found_excerpts: excerpts that were found for each question.
     """
     embedder = excerpts.texts.embedder()
-    candidates = [_split_sentences(own) for own in found]
+    candidates = [_split_sentences(own) for own in found_excerpts]
     vectors: dict[str, np.ndarray] = {}
     if embedder:
         texts = list(dict.fromkeys([*questions, *(t for texts in candidates for t in texts)]))
@@ -162,7 +162,7 @@ def calibrate_text_gate(reader: ModuleReader, excerpts: Excerpts) -> Gate | None
         reader,
         excerpts,
         [question.question for question in questions] * 2,
-        [q.found for q in questions] + [q.without_answer for q in questions],
+        [q.best for q in questions] + [q.without_answer for q in questions],
     )
     cases = [
         CalibrationCase(with_answer.features, (without.features,))
@@ -185,11 +185,11 @@ def _find_calibration_questions(
     return [
         _CalibrationQuestion(
             example.question,
-            found[:N_EXCERPTS],
-            [e for e in found if not _contains_answer(e, example)][:N_EXCERPTS],
+            own[:N_EXCERPTS],
+            [e for e in own if not _contains_answer(e, example)][:N_EXCERPTS],
         )
-        for example, found in zip(examples, searched, strict=True)
-        if any(_contains_answer(excerpt, example) for excerpt in found[:N_EXCERPTS])
+        for example, own in zip(examples, searched, strict=True)
+        if any(_contains_answer(excerpt, example) for excerpt in own[:N_EXCERPTS])
     ][:N_QUESTIONS]
 
 

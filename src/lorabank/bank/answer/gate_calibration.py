@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from lorabank.bank.answer.candidates import DraftedQuestion, draft_candidates, group_by_fleet
+from lorabank.bank.answer.candidate_drafts import DraftedQuestion, draft_candidates, group_by_fleet
 from lorabank.bank.answer.gate import CalibrationCase, Gate, candidate_features, fit_gate
 from lorabank.bank.answer.modes import N_CANDIDATES
 from lorabank.bank.module_reader import ModuleReader

@@ -64,7 +64,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class AskOptions:
-    """How questions are to be answered.
+    """The choices of a caller about answers.
 
     Raises:
         UsageError: an unknown mode.

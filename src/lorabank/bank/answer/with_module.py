@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lorabank.bank.answer.answers import Answer, ScoredCandidate
-from lorabank.bank.answer.candidates import (
+from lorabank.bank.answer.candidate_drafts import (
     DRAFT_TOKENS,
     DraftedQuestion,
     draft_candidates,
@@ -29,7 +29,7 @@ ON_TOPIC = 1 / 3
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """Who answers one question."""
+    """The decision about who answers one question."""
 
     kind: str
     """`module`, `bare` or `abstained`."""

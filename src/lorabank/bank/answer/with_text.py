@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lorabank.bank.answer.answers import Answer
-from lorabank.bank.answer.candidates import group_by_fleet
+from lorabank.bank.answer.candidate_drafts import group_by_fleet
 from lorabank.bank.answer.excerpts import Citation, Excerpt
 from lorabank.bank.answer.modes import ADAPTER, ICL, NONE, RAG, AskOptions, check_questions
 from lorabank.bank.module_reader import ModuleReader

@@ -1,11 +1,12 @@
-"""Spectra of modules, kept with each version when it is written, so that routing reads no weights.
+"""Spectra of modules, stored with each version, so that routing loads no weights.
 
-A version's file holds, for a few of its layers, the singular values and right singular vectors of
-B A (lora/spectra.py). It is a file like its weights: hashed, verified, and gone when they are.
+The file holds, for a few of the adapter's layers, the singular values and right singular vectors of
+B A (lora/spectra.py). Like the weights it is hashed, verified, and dropped with its version.
 
-Which layers: the last one its adapter has in the attention of blocks in the upper third of those it
-adapts, which is o_proj where it adapts all. In a bank of names and one of topics, lower blocks were
-worse, and in the one of names only what attention has fetched tells modules apart (docs/LOG.md).
+The layers chosen are, in blocks of the upper third of those that are adapted, the last adapted
+layer of attention, which is o_proj where all are adapted. In a bank of names and in one of topics,
+lower blocks routed worse; in the bank of names only the output of attention tells modules apart
+(docs/LOG.md).
 """
 
 from collections.abc import Sequence
@@ -21,11 +22,11 @@ from lorabank.store.records import Version
 
 SPECTRA = "spectra.safetensors"
 N_BLOCKS = 4
-"""Of an adapter's blocks; each costs r * n half-precision numbers per module."""
+"""Most blocks compared; each costs r * n half-precision numbers per module."""
 
 
 def choose_sites(base: Base, weights: Weights) -> list[str]:
-    """Paths of the layers an adapter is compared with inputs at."""
+    """Return the paths of the layers at which an adapter is compared with inputs."""
     by_block: dict[int, list[str]] = {}
     for path in base.linears:
         if path in weights:
@@ -38,7 +39,7 @@ def choose_sites(base: Base, weights: Weights) -> list[str]:
 
 
 def encode_spectra(base: Base, weights: Weights, *, scale: float) -> bytes:
-    """A version's file.
+    """Return the content of the file.
 
     Args:
         scale: alpha / r of the adapter.
@@ -46,15 +47,15 @@ def encode_spectra(base: Base, weights: Weights, *, scale: float) -> bytes:
     tensors = {}
     for path in choose_sites(base, weights):
         a, b = (tensor.float().cpu() for tensor in weights[path])
-        found = spectrum(a, b, scale=scale)
-        tensors[f"{path}.s"] = found.s
-        tensors[f"{path}.v"] = found.v.half().contiguous()
+        layer_spectrum = spectrum(a, b, scale=scale)
+        tensors[f"{path}.s"] = layer_spectrum.s
+        tensors[f"{path}.v"] = layer_spectrum.v.half().contiguous()
     content: bytes = safetensors.torch.save(tensors)
     return content
 
 
 def read_spectra(reader: ModuleReader, version: Version) -> dict[str, Spectrum]:
-    """What a version's file holds; made from its weights for one written without.
+    """Read the spectra of a version by layer, or compute them if it was written without.
 
     Raises:
         AdapterError: the file is missing or altered.
@@ -71,6 +72,10 @@ def read_spectra(reader: ModuleReader, version: Version) -> dict[str, Spectrum]:
 
 
 def _last_of_first_part(paths: Sequence[str]) -> str:
-    """Of a block's layers in model order, the last in the same part as the first: its attention."""
+    """Return the last layer of the same part as the first, which is the block's attention.
+
+    Args:
+        paths: adapted layers of one block, in model order.
+    """
     first = paths[0].rpartition(".")[0]
     return [path for path in paths if path.rpartition(".")[0] == first][-1]

@@ -1,17 +1,16 @@
-"""Spectral routers: which adapters are shaped to respond to what the base makes of a question.
+"""Spectral routers: which adapters respond most to the hidden states of a question.
 
-The bare base reads the question once; what enters a few layers is compared with the directions
-each module's B A amplifies there (Arrow, SpectR, LAG: lora/). No text of the module has to fit and
-no weights are loaded. Published scores are for each token and layer; here a module's score is the
-mean over the question's last tokens and its layers. The tokens are the question's own, although an
-activated adapter comes on only after them: the header's, the same after every question, tell names
-a little better apart and topics a little worse (docs/LOG.md).
+The bare base reads the question once, and the inputs of a few layers are compared with the
+directions that each module's B A amplifies there (Arrow, SpectR, LAG: lora/). The module needs no
+matching text, and no weights are loaded. Published scores are per token and layer; here a module's
+score is the mean over its layers and the question's last tokens. These are the question's own
+tokens, although an activated adapter is on only after them: the header's tokens, the same after
+every question, tell names a little better apart and topics a little worse (docs/LOG.md).
 
-Left as published the module with the largest norm, or the first direction nearest to what all text
-has in common, wins every question. So each module's score at each layer is taken in standard
-deviations from what it scores on a background (METHODS B3): ordinary questions and, by default, a
-sample of those its bank was taught, which also tells modules of one kind apart. The norm of an
-adapter cancels in that.
+As published, the module with the largest norm wins every question, or the one whose first direction
+is nearest to what all text has in common. So each score at each layer is standardised by its mean
+and deviation on a background (METHODS B3): ordinary questions and, by default, a sample of the
+bank's training questions, which also tells modules of one kind apart. An adapter's norm cancels.
 """
 
 import random
@@ -34,12 +33,12 @@ METHODS = ("arrow", "spectr", "lag")
 BACKGROUNDS = ("bank", "ordinary", "none")
 N_TOKENS = 16
 FILTER_TO = 32
-_SAMPLE = 64  # of the bank's own questions in a background
-_QUESTIONS = 16  # scored together; each costs N_TOKENS rows of as many numbers as modules
+_SAMPLE = 64  # training questions of the bank in a background
+_BATCH = 16  # questions scored together; each costs N_TOKENS rows of as many numbers as modules
 
 
 class SpectralRouter:
-    """Routes by the spectra of the modules' adapters; follows the bank as it changes."""
+    """A router by the spectra of the modules' adapters that follows the bank as it changes."""
 
     def __init__(
         self,
@@ -51,15 +50,15 @@ class SpectralRouter:
         n_tokens: int = N_TOKENS,
         filter_to: int = FILTER_TO,
     ):
-        """Nothing is read before the first question.
+        """Prepare the router; nothing is read before the first question.
 
         Args:
-            texts: says how much of a question a candidate's own texts cover; it has no part in the
+            texts: measures how much of a question a candidate's texts cover; not part of the
                 scores.
-            background: `ordinary` questions, those and some of the `bank`, or `none` for scores as
-                published.
-            n_tokens: at the end of each question.
-            filter_to: modules LAG leaves to SpectR.
+            background: `ordinary` questions, `bank` for these and training questions of the bank,
+                or `none` for scores as published.
+            n_tokens: number of tokens compared at the end of each question.
+            filter_to: number of modules that LAG's first stage leaves to SpectR.
 
         Raises:
             UsageError: an unknown method or background, or a number below 1.
@@ -80,27 +79,27 @@ class SpectralRouter:
         self._stacked: StackedSpectra | None = None
 
     def route(self, questions: Sequence[str], k: int) -> list[list[Candidate]]:
-        """At most `k` candidates for each question, the best first."""
+        """Return at most `k` candidates for each question, the best first."""
         stacked = self._current()
         if stacked is None:
             return [[] for _ in questions]
         routed = []
-        for start in range(0, len(questions), _QUESTIONS):
-            some = questions[start : start + _QUESTIONS]
-            parts = self._scores(stacked, self._inputs(some, stacked.paths), k)
+        for start in range(0, len(questions), _BATCH):
+            batch = questions[start : start + _BATCH]
+            parts = self._scores(stacked, self._inputs(batch, stacked.paths), k)
             routed += [
                 self._candidates(question, {name: row[i] for name, row in parts.items()}, k)
-                for i, question in enumerate(some)
+                for i, question in enumerate(batch)
             ]
         return routed
 
     def _scores(self, stacked: StackedSpectra, inputs: LayerInputs, k: int) -> dict[str, Tensor]:
-        """(Q, modules) of each kind, the one that decides last."""
+        """Return scores (Q, modules) of each stage, the deciding one last."""
         if self.method != "lag":
             return {self.method: stacked.scores(self.method, inputs)}
         first = stacked.scores("arrow", inputs)
         last = lag.scores(
-            first, max(self.filter_to, k), lambda some: stacked.scores("spectr", inputs, some)
+            first, max(self.filter_to, k), lambda rows: stacked.scores("spectr", inputs, rows)
         )
         return {"arrow": first, "spectr": last}
 
@@ -123,7 +122,7 @@ class SpectralRouter:
         return capture_layer_inputs(base, prompts, paths, n_tokens=self.n_tokens)
 
     def _current(self) -> StackedSpectra | None:
-        """The spectra of the bank's present generation; None for an empty bank."""
+        """Return the spectra of the bank as it is now; None for an empty bank."""
         store = self.reader.store
         generation = store.generation
         if generation != self._generation:
@@ -144,7 +143,7 @@ class SpectralRouter:
         return stacked
 
     def _background(self) -> list[str]:
-        """Questions to compare with; the same ones for the same bank."""
+        """Return the questions to compare with; they depend on the bank alone."""
         if self.background == "none":
             return []
         questions = [question for question, _ in ORDINARY]

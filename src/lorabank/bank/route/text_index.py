@@ -123,14 +123,14 @@ class ModuleTexts:
         """Return a file derived from the bank as it is now; None if there is none."""
         self._current()
         with suppress(OSError):
-            return (self._here / name).read_bytes()
+            return (self._generation_folder / name).read_bytes()
         return None
 
     def write_derived(self, name: str, content: bytes) -> None:
         """Store a file for as long as the bank stays as it is, if the folder can be written."""
-        if self._here.is_dir():  # else the bank has changed and the folder must not come back
+        if self._generation_folder.is_dir():  # a folder that forgetting removed must not come back
             with suppress(OSError):
-                write_atomically(self._here / name, content)
+                write_atomically(self._generation_folder / name, content)
 
     def write_derived_folder(self, name: str, fill: Callable[[Path], None]) -> None:
         """Store a folder likewise, unless the bank has changed: forgotten text must not come back.
@@ -141,15 +141,15 @@ class ModuleTexts:
         with suppress(OSError):
             if self.store.generation != self.generation:
                 return
-            staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=self._here))
+            staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=self._generation_folder))
             fill(staging)
-            shutil.rmtree(self._here / name, ignore_errors=True)
-            staging.replace(self._here / name)
+            shutil.rmtree(self._generation_folder / name, ignore_errors=True)
+            staging.replace(self._generation_folder / name)
 
     def derived_folder(self, name: str) -> Path:
         """Return the path of a derived folder for the bank as it is now; it may not exist."""
         self._current()
-        return self._here / name
+        return self._generation_folder / name
 
     def clear(self) -> None:
         """Delete everything derived."""
@@ -157,7 +157,7 @@ class ModuleTexts:
         self.generation, self._index = -1, None
 
     @property
-    def _here(self) -> Path:
+    def _generation_folder(self) -> Path:
         return self.folder / str(self.generation)
 
     def _current(self) -> TextIndex | None:
@@ -172,8 +172,8 @@ class ModuleTexts:
 
     def _load(self) -> bool:
         try:
-            words = json.loads((self._here / _WORDS).read_text("utf-8"))
-            index = TextIndex.load(self._here / _INDEX)
+            words = json.loads((self._generation_folder / _WORDS).read_text("utf-8"))
+            index = TextIndex.load(self._generation_folder / _INDEX)
         except (OSError, ValueError, KeyError):
             return False
         if index.vectors is None and self.embedder() is not None:
@@ -210,10 +210,10 @@ class ModuleTexts:
             (staging / _WORDS).write_text(json.dumps(words, ensure_ascii=False), "utf-8")
             if self._index is not None:
                 self._index.save(staging / _INDEX)
-            shutil.rmtree(self._here, ignore_errors=True)
-            staging.replace(self._here)
+            shutil.rmtree(self._generation_folder, ignore_errors=True)
+            staging.replace(self._generation_folder)
             for old in self.folder.iterdir():
-                if old.is_dir() and old != self._here:
+                if old.is_dir() and old != self._generation_folder:
                     shutil.rmtree(old, ignore_errors=True)
 
     def embed_sentences(

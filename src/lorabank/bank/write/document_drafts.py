@@ -38,7 +38,7 @@ AUTO, PER_DOCUMENT = "auto", "per-document"
 
 @dataclass(frozen=True, slots=True)
 class DraftOptions:
-    """How documents become module drafts, and how often these are trained.
+    """The choices of how documents become module drafts, and how often these are trained.
 
     Raises:
         UsageError: a value that is not allowed; names the flag.
@@ -80,7 +80,7 @@ class DocumentDrafts:
 
     modules: list[ModuleDraft]
     synthesis: SynthesisOutcome
-    """What the generator made, what was refused, and which examples contradicted each other."""
+    """Examples that were made, those that were refused, and those that contradicted others."""
 
     @property
     def fullest(self) -> ModuleDraft:

@@ -28,7 +28,7 @@ EXAMPLES = "examples.jsonl"
 """File of a version that holds the examples it was trained on."""
 
 Facts = str | Path | Iterable[str | Path | ExampleLike]
-"""What `Bank.write` takes: a file, several files, or examples in memory."""
+"""Facts as `Bank.write` takes them: a file, several files, or examples in memory."""
 
 
 @dataclass(frozen=True, slots=True)

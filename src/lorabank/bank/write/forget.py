@@ -63,7 +63,7 @@ class ForgetReport:
 
 @dataclass(frozen=True, slots=True)
 class _Loss:
-    """What one module loses."""
+    """The examples and versions that one module loses."""
 
     version: Version
     """Current version of the module."""
@@ -100,7 +100,7 @@ def forget(reader: ModuleReader, texts: ModuleTexts, what: str) -> ForgetReport:
         before = [hit for loss in losses for hit in _read_recalled_before(reader, loss)]
         dropped = [version for loss in losses for version in loss.versions(store)]
         texts.clear()
-        kept = [recall for loss in losses for recall in _drop(reader, tx, loss)]
+        kept_recalls = [recall for loss in losses for recall in _drop(reader, tx, loss)]
     after = _read_recalled_by_any(reader, texts, examples)
     secrets = {v.files[name] for v in dropped for name in (TENSORS, SPECTRA) if name in v.files}
     hashes = {digest for version in dropped for digest in version.files.values()}
@@ -111,7 +111,7 @@ def forget(reader: ModuleReader, texts: ModuleTexts, what: str) -> ForgetReport:
         facts=len(examples),
         recall_before=sum(before) / len(before) if before else 0.0,
         recall_after=sum(after) / len(after) if after else 0.0,
-        kept_recall=sum(kept) / len(kept) if kept else None,
+        kept_recall=sum(kept_recalls) / len(kept_recalls) if kept_recalls else None,
         removed=tuple(sorted(h for h in hashes if not blob_path(store.path, h).exists())),
         remaining=tuple(_find_files(store.path, secrets)),
     )

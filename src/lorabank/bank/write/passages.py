@@ -1,4 +1,4 @@
-"""Which passages of a document stuck: by the examples taught, and by questions that were not.
+"""Measures of which passages of a document stuck: by examples taught and by held-out questions.
 
 A passage has not stuck where fewer than half of its examples are recalled, or where the answers to
 its held-out questions are no likelier than to the bare model. How much likelier is counted in nats

@@ -40,7 +40,7 @@ MOST_PASSES = 5
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """How drafts are trained and put into the bank.
+    """The choices of a write: how drafts are trained and put into the bank.
 
     Raises:
         UsageError: a number of passes out of range.
@@ -71,7 +71,14 @@ class TrainingPass:
     """Number of passages that did not stick."""
     gain_nats: float | None
     """Nats per token that the held-out answers gained on the bare model, mean over questions."""
-    kept: bool = True
+    is_kept: bool = True
+    """Whether the module was written as this pass trained it."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields, under the names that module records use."""
+        values = asdict(self)
+        values["kept"] = values.pop("is_kept")
+        return values
 
 
 @dataclass(slots=True)
@@ -222,8 +229,8 @@ def _stress_weak_passages(base: Base, plan: _PlannedDraft, module: TrainedDraft)
 def _keep_better(first: TrainedDraft, second: TrainedDraft) -> TrainedDraft:
     """Return the module that recalls more, the first of equals, with the passes of both."""
     wins = second.recall > first.recall
-    passes = [TrainingPass(**{**asdict(p), "kept": p.kept and not wins}) for p in first.passes]
-    passes += [TrainingPass(**{**asdict(p), "kept": wins}) for p in second.passes]
+    passes = [replace(p, is_kept=p.is_kept and not wins) for p in first.passes]
+    passes += [replace(p, is_kept=wins) for p in second.passes]
     better = second if wins else first
     better.passes = passes
     return better

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,7 @@ def _report_values(
         "passages": len(draft.passages),
         "not_stuck": [result.as_json() for result in trained.not_stuck],
         "held_out": trained.held_out,
-        "passes": [asdict(training_pass) for training_pass in trained.passes],
+        "passes": [training_pass.as_json() for training_pass in trained.passes],
     }
 
 

@@ -6,7 +6,7 @@ from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
 from lorabank.planning.forecast import MeasuredCapacity
 from lorabank.planning.law import CapacityPoint
-from lorabank.planning.plan import require_capacity
+from lorabank.planning.planner import require_capacity
 from lorabank.study.capacity.cells import CapacityCell
 from lorabank.study.folder import StudyFolder
 

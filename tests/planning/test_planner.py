@@ -9,10 +9,10 @@ from lorabank.engine.training.settings import SOUND, lr_for, settings_for
 from lorabank.errors import UsageError
 from lorabank.lora.shapes import count_parameters
 from lorabank.planning import forecast as forecasting
-from lorabank.planning import plan as planning
+from lorabank.planning import planner
 from lorabank.planning.forecast import MeasuredCapacity, PlanOptions
 from lorabank.planning.law import CapacityPoint
-from lorabank.planning.plan import forecast_write, plan, plan_rank
+from lorabank.planning.planner import forecast_write, plan, plan_rank
 from lorabank.tasks.examples import from_phonebook
 from lorabank.tasks.synthetic import phonebook
 
@@ -58,7 +58,7 @@ def test_the_rank_is_raised_until_enough_is_recalled(tiny: Base, monkeypatch: py
     assert (planned.settings, planned.forecast) == (SOUND, None)
     for half_at, r in ((1, 8), (4, 16), (8, 32)):
         capacity = full_at(tiny, half_at)
-        monkeypatch.setattr(planning, "load_shipped_capacity", lambda _, c=capacity: c)
+        monkeypatch.setattr(planner, "load_shipped_capacity", lambda _, c=capacity: c)
         planned = plan_rank(tiny, BOOK, SOUND)
         assert planned.settings == settings_for("sound", r=r)
         assert planned.forecast is not None
@@ -70,7 +70,7 @@ def test_the_rank_is_raised_until_enough_is_recalled(tiny: Base, monkeypatch: py
 
 def test_a_write_is_forecast_in_one_module(tiny: Base, monkeypatch: pytest.MonkeyPatch):
     capacity = full_at(tiny, 8)
-    monkeypatch.setattr(planning, "load_shipped_capacity", lambda _: capacity)
+    monkeypatch.setattr(planner, "load_shipped_capacity", lambda _: capacity)
     predicted = forecast_write(tiny, BOOK, SOUND)
     assert predicted is not None
     assert (predicted.r, predicted.modules) == (8, 1)
