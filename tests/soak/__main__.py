@@ -1,4 +1,4 @@
-"""`make soak`: the bank under kills and under readers; the exit code says whether it held."""
+"""`make soak`: kill writers and run readers; the exit code is 1 if the bank has a fault."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads would no
 import torch
 
 from . import crash, readers
-from .scene import load_tiny, workplace
+from .scene import load_tiny, temporary_workplace
 
 
 def main() -> int:
@@ -18,14 +18,16 @@ def main() -> int:
     parser.add_argument("--readers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=60.0, help="for which they ask")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)  # forked processes have no others
-    with workplace() as place:
+    with temporary_workplace() as place:
         started = time.perf_counter()
         base = load_tiny(place)
-        faults = crash.report(crash.Crash(place, base, seed=given.seed).run(given.kills))
-        faults += readers.run(place, readers=given.readers, seconds=given.seconds, seed=given.seed)
-        print(f"seed {given.seed}, {time.perf_counter() - started:.0f} s")
+        faults = crash.report(crash.CrashTest(place, base, seed=options.seed).run(options.kills))
+        faults += readers.run(
+            place, readers=options.readers, seconds=options.seconds, seed=options.seed
+        )
+        print(f"seed {options.seed}, {time.perf_counter() - started:.0f} s")
     return int(faults > 0)
 
 

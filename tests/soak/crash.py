@@ -20,9 +20,9 @@ from lorabank.bank.bank import Bank
 from lorabank.engine.backbone.base import Base
 from lorabank.store.store import Store
 
-from .look import Sight, look
+from .look import BankState, inspect_bank
 from .operations import KINDS, Operation, Planner
-from .scene import ended, start
+from .scene import start_process, wait_for
 
 _TRIALS = 5  # of each kind, not killed: how long it takes
 _COMMIT_S = 0.02  # files and records synced, old files removed
@@ -30,27 +30,27 @@ _COMMIT_S = 0.02  # files and records synced, old files removed
 
 @dataclass
 class Round:
-    """One operation and what came of it."""
+    """An operation and its outcome."""
 
     operation: Operation
     delay_s: float | None
     """When it was to be killed; None for never."""
-    took_s: float
+    seconds_taken: float
     """Until it was killed or done."""
     was_killed: bool
-    said_done: bool
+    reported_done: bool
     outcome: str = ""
     """`undone` or `done`."""
     open_s: float = 0.0
     faults: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        end = f"killed after {self.took_s * 1e3:.1f} ms" if self.was_killed else "ended"
-        return f"{self.operation.kind} {self.operation.what}: {end}, found {self.outcome}"
+        end = f"killed after {self.seconds_taken * 1e3:.1f} ms" if self.was_killed else "ended"
+        return f"{self.operation.kind} {self.operation.description}: {end}, found {self.outcome}"
 
 
-class Crash:
-    """A bank under test."""
+class CrashTest:
+    """A test of one bank whose writers are killed."""
 
     def __init__(self, place: Path, base: Base, *, seed: int):
         self.path, self.base = place / "crash", base
@@ -59,60 +59,60 @@ class Crash:
         self.forgotten: set[str] = set()
         self._result = place / "sight"
         Bank.create(self.path, base=base).close()
-        self.seen = self._look()
-        self.usual_s: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        self.state = self._inspect()
+        self.usual_seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
 
     def run(self, kills: int) -> list[Round]:
-        """Rounds until so many writers were killed at work."""
+        """Run rounds until this many writers were killed while they worked."""
         rounds: list[Round] = []
-        while any(len(times) < _TRIALS for times in self.usual_s.values()):
-            kind = min(KINDS, key=lambda kind: len(self.usual_s[kind]))
-            rounds += [*self.prepare(kind), self.play(kind, kill=False)]
+        while any(len(times) < _TRIALS for times in self.usual_seconds.values()):
+            kind = min(KINDS, key=lambda kind: len(self.usual_seconds[kind]))
+            rounds += [*self.run_preparations(kind), self.run_round(kind, kill=False)]
         while sum(r.was_killed for r in rounds) < kills:
             kind = self.rng.choice(KINDS)
-            rounds += [*self.prepare(kind), self.play(kind, kill=True)]
+            rounds += [*self.run_preparations(kind), self.run_round(kind, kill=True)]
         return rounds
 
-    def prepare(self, kind: str) -> Iterator[Round]:
-        """Do what makes an operation of a kind possible."""
-        while first := self.planner.before(kind, self.seen.modules):
-            yield self.play(first, kill=False)
+    def run_preparations(self, kind: str) -> Iterator[Round]:
+        """Run the operations that make an operation of a kind possible."""
+        while first := self.planner.find_prerequisite(kind, self.state.modules):
+            yield self.run_round(first, kill=False)
 
-    def play(self, kind: str, *, kill: bool) -> Round:
-        """One operation in a process of its own, and a look at what is left."""
-        operation = self.planner.plan(kind, self.seen.modules)
-        usual = self.usual_s[operation.kind]
-        delay = self._moment(statistics.median(usual)) if kill else None
-        this = self._write(operation, delay)
+    def run_round(self, kind: str, *, kill: bool) -> Round:
+        """Run one operation in a new process, then inspect the bank."""
+        operation = self.planner.plan(kind, self.state.modules)
+        usual = self.usual_seconds[operation.kind]
+        delay = self._draw_delay(statistics.median(usual)) if kill else None
+        this = self._run_writer(operation, delay)
         if not this.was_killed:
-            usual.append(this.took_s)
-        before, found = self.seen, self._look()
+            usual.append(this.seconds_taken)
+        before, found = self.state, self._inspect()
         is_done = operation.is_done(before.modules, found.modules)
         is_undone = found.modules == before.modules
         this.outcome = "done" if is_done else "undone" if is_undone else "neither"
         this.open_s = found.open_s
-        this.faults = found.faults + _contradictions(this, before, found)
+        this.faults = found.faults + _find_contradictions(this, before, found)
         if operation.kind.startswith("forget"):
             self.forgotten |= before.sources - found.sources
-        self.seen = found
+        self.state = found
         return this
 
-    def _moment(self, usual_s: float) -> float:
-        """Any moment of the usual time, and as often one near its end, where it is committed."""
+    def _draw_delay(self, usual_s: float) -> float:
+        """Draw a delay: half of the time any moment, otherwise one near the commit at the end."""
         if self.rng.random() < 0.5:
             return self.rng.uniform(0, usual_s)
         return max(0.0, usual_s - self.rng.uniform(-_COMMIT_S / 4, _COMMIT_S))
 
-    def _write(self, operation: Operation, delay: float | None) -> Round:
+    def _run_writer(self, operation: Operation, delay: float | None) -> Round:
         out, into = os.pipe()
 
         def work() -> None:
             with Bank(Store.open(self.path), self.base, embeds=False) as bank:
                 os.write(into, b"ready\n")
-                operation.do(bank)
+                operation.run(bank)
                 os.write(into, b"done\n")
 
-        pid = start(work)
+        pid = start_process(work)
         os.close(into)
         with os.fdopen(out, "rb") as said:
             is_ready = said.readline() == b"ready\n"
@@ -122,32 +122,32 @@ class Crash:
                 os.kill(pid, signal.SIGKILL)
             said_done = said.readline() == b"done\n"
             took = time.perf_counter() - started
-        code = ended(pid)
+        code = wait_for(pid)
         this = Round(operation, delay, took, code == -signal.SIGKILL, said_done)
         if code not in (0, -signal.SIGKILL):
             this.faults.append(f"the writer failed with exit code {code}")
         return this
 
-    def _look(self) -> Sight:
+    def _inspect(self) -> BankState:
         def work() -> None:
-            sight = look(self.path, self.base, self.planner.texts, forgotten=self.forgotten)
+            sight = inspect_bank(self.path, self.base, self.planner.texts, forgotten=self.forgotten)
             self._result.write_bytes(pickle.dumps(sight))
 
         self._result.unlink(missing_ok=True)
-        if code := ended(start(work)):
+        if code := wait_for(start_process(work)):
             raise SystemExit(f"the bank cannot be opened and read any more: exit code {code}")
-        found: Sight = pickle.loads(self._result.read_bytes())
+        found: BankState = pickle.loads(self._result.read_bytes())
         return found
 
 
-def _contradictions(this: Round, before: Sight, found: Sight) -> list[str]:
+def _find_contradictions(this: Round, before: BankState, found: BankState) -> list[str]:
     is_done = this.outcome == "done"
     faults = []
     if this.outcome == "neither":
         faults.append(f"as neither before nor after:\n{before.modules}\n{found.modules}")
-    if this.said_done and not is_done:
+    if this.reported_done and not is_done:
         faults.append("the writer had said that it was done")
-    if not (this.was_killed or this.said_done):
+    if not (this.was_killed or this.reported_done):
         faults.append("the writer ended and has not said that it was done")
     if found.generation != before.generation + is_done:
         faults.append(f"generation {found.generation} after {before.generation}")
@@ -157,17 +157,17 @@ def _contradictions(this: Round, before: Sight, found: Sight) -> list[str]:
 
 
 def report(rounds: Sequence[Round]) -> int:
-    """Print what was done and what was found; how many faults."""
+    """Print a summary and return the number of faults."""
     killed = [r for r in rounds if r.was_killed]
     print(f"crash: {len(killed)} writers killed at work, {len(rounds) - len(killed)} ended")
     print(f"  {'':<16}{'killed':>8}{'undone':>8}{'done':>6}{'said so':>9}{'usual ms':>10}")
     for kind in KINDS:
         mine = [r for r in killed if r.operation.kind == kind]
         found = Counter(r.outcome for r in mine)
-        usual = [r.took_s for r in rounds if r.operation.kind == kind and not r.was_killed]
+        usual = [r.seconds_taken for r in rounds if r.operation.kind == kind and not r.was_killed]
         print(
             f"  {kind:<16}{len(mine):>8}{found['undone']:>8}{found['done']:>6}"
-            f"{sum(r.said_done for r in mine):>9}{statistics.median(usual) * 1e3:>10.1f}"
+            f"{sum(r.reported_done for r in mine):>9}{statistics.median(usual) * 1e3:>10.1f}"
         )
     opens = [r.open_s for r in rounds]
     print(f"  next open: median {statistics.median(opens) * 1e3:.1f} ms, most {max(opens):.3f} s")

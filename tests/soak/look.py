@@ -1,4 +1,4 @@
-"""What a fresh process finds in a bank: its state, and everything that is not as it should be."""
+"""Inspection of a bank by a new process: its state, and all its faults."""
 
 import time
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ _OWN = {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "lock"}
 
 
 @dataclass(frozen=True)
-class Sight:
-    """A bank as it was found."""
+class BankState:
+    """The state of a bank, with its faults."""
 
     modules: Modules
     n_events: int
@@ -29,12 +29,14 @@ class Sight:
 
     @property
     def sources(self) -> set[str]:
-        """Of all versions."""
+        """Return the names of the sources of all versions."""
         versions = [v for module in self.modules.values() for v in module["versions"].values()]
         return {source for version in versions for source in version["sources"]}
 
 
-def look(path: Path, base: Base, texts: dict[str, str], *, forgotten: set[str]) -> Sight:
+def inspect_bank(
+    path: Path, base: Base, texts: dict[str, str], *, forgotten: set[str]
+) -> BankState:
     """Open the bank, read every version of every module, and search the folder.
 
     Args:
@@ -49,11 +51,11 @@ def look(path: Path, base: Base, texts: dict[str, str], *, forgotten: set[str]) 
         found = {name: store.versions(name) for name in store.names()}
         faults = [f"verify says {damage}" for damage in store.verify()]
         for version in (v for versions in found.values() for v in versions):
-            faults += _unreadable(reader, version)
+            faults += _find_unreadable(reader, version)
         held = {s.name for versions in found.values() for v in versions for s in v.sources}
-        faults += _strays(store, found)
+        faults += _find_unreferenced(store, found)
         gone = {name: text for name, text in texts.items() if name not in held}
-        faults += _left(path, gone, forgotten=forgotten)
+        faults += _find_deleted_texts(path, gone, forgotten=forgotten)
         modules = {
             name: {
                 "current": store.current(name).number,
@@ -64,11 +66,11 @@ def look(path: Path, base: Base, texts: dict[str, str], *, forgotten: set[str]) 
             }
             for name, versions in found.items()
         }
-        return Sight(modules, len(store.history()), store.generation, open_s, faults)
+        return BankState(modules, len(store.history()), store.generation, open_s, faults)
 
 
-def _unreadable(reader: ModuleReader, version: Version) -> list[str]:
-    """The adapter loads, the examples are those of the sources."""
+def _find_unreadable(reader: ModuleReader, version: Version) -> list[str]:
+    """Return faults if the adapter does not load or the examples are not those of the sources."""
     where = f"{version.module} version {version.number}"
     try:
         weights = reader.load_adapters([version])[0].weights
@@ -82,8 +84,8 @@ def _unreadable(reader: ModuleReader, version: Version) -> list[str]:
     return faults
 
 
-def _strays(store: Store, found: dict[str, list[Version]]) -> list[str]:
-    """Files in the folder that no version wants."""
+def _find_unreferenced(store: Store, found: dict[str, list[Version]]) -> list[str]:
+    """Return a fault if the folder has files that no version has."""
     wanted = {
         blob_path(store.path, digest).relative_to(store.path)
         for versions in found.values()
@@ -96,12 +98,12 @@ def _strays(store: Store, found: dict[str, list[Version]]) -> list[str]:
 
 
 def _is_derived(path: Path) -> bool:
-    """Of a whole text index, which stays until the next one is made."""
+    """Return whether a file belongs to a complete text index, which stays until the next one."""
     return path.parts[0] == "derived" and not any(part.startswith(".") for part in path.parts)
 
 
-def _left(path: Path, gone: dict[str, str], *, forgotten: set[str]) -> list[str]:
-    """Files that still hold a text of a source no version has."""
+def _find_deleted_texts(path: Path, gone: dict[str, str], *, forgotten: set[str]) -> list[str]:
+    """Return a fault for each file that still has a text of a deleted source."""
     faults = []
     for file in (p for p in path.rglob("*") if p.is_file()):
         name, content = file.relative_to(path), file.read_bytes()

@@ -1,4 +1,4 @@
-"""What a writer does to a bank, and what the bank must look like when it is done."""
+"""Operations of a writer, each with a check that the bank shows it was done."""
 
 import random
 from collections.abc import Callable
@@ -18,13 +18,13 @@ _FEWEST, _MOST = 3, 6  # modules
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing to do."""
+    """An operation on a bank."""
 
     kind: str
-    what: str
-    do: Callable[[Bank], object]
+    description: str
+    run: Callable[[Bank], object]
     is_done: Callable[[Modules, Modules], bool]
-    """(before, found): whether it is what was found that this makes of what was before."""
+    """Function of (state before, state after) that returns whether the operation was done."""
 
 
 class Planner:
@@ -35,24 +35,24 @@ class Planner:
         self.texts: dict[str, str] = {}
         """A question of each source, by the source's name."""
 
-    def before(self, kind: str, modules: Modules) -> str | None:
-        """What has to be done first so that an operation of a kind can be; None if it can."""
+    def find_prerequisite(self, kind: str, modules: Modules) -> str | None:
+        """Return the kind of operation that must come first, or None if this one is possible."""
         if len(modules) < _FEWEST:
             return "write"
         if kind == "write":
             return "forget module" if len(modules) >= _MOST else None
-        return None if _fit(kind, modules) else "rewrite"
+        return None if _applicable_modules(kind, modules) else "rewrite"
 
     def plan(self, kind: str, modules: Modules) -> Operation:
-        """An operation of a kind that can be done now."""
+        """Return an operation of a kind that is possible now."""
         if kind == "write":
             return self._write(kind, f"module {len(self.texts)}")
-        name = self.rng.choice(_fit(kind, modules))
+        name = self.rng.choice(_applicable_modules(kind, modules))
         match kind:
             case "rewrite":
                 return self._write(kind, name)
             case "rollback":
-                return _rollback(name, self.rng.choice(_old(modules, name)))
+                return _rollback(name, self.rng.choice(_earlier_versions(modules, name)))
             case "prune":
                 return _prune(name)
             case "forget module":
@@ -61,7 +61,7 @@ class Planner:
         return _forget_source(name, self.rng.choice(current["sources"]))
 
     def _write(self, kind: str, name: str) -> Operation:
-        parcels = [self._parcel(name), self._parcel(name)]
+        parcels = [self._draw_draft(name), self._draw_draft(name)]
         parcel = ModuleDraft(name, tuple(part for p in parcels for part in p.parts))
         sources = [source.name for source in parcel.sources]
 
@@ -80,7 +80,7 @@ class Planner:
 
         return Operation(kind, f"{name} from {' and '.join(sources)}", do, is_done)
 
-    def _parcel(self, module: str) -> ModuleDraft:
+    def _draw_draft(self, module: str) -> ModuleDraft:
         source = f"source {len(self.texts)}"
         name = "".join(self.rng.choices("abcdefghijklmnopqrstuvwxyz", k=16))
         self.texts[source] = name
@@ -88,19 +88,19 @@ class Planner:
         return draft_from_examples(module, facts, source=source)
 
 
-def _old(modules: Modules, name: str) -> list[int]:
+def _earlier_versions(modules: Modules, name: str) -> list[int]:
     return [n for n in modules[name]["versions"] if n != modules[name]["current"]]
 
 
-def _fit(kind: str, modules: Modules) -> list[str]:
-    """Modules an operation of a kind would change."""
+def _applicable_modules(kind: str, modules: Modules) -> list[str]:
+    """Return the modules that an operation of a kind can change."""
     if kind == "rollback":
-        return [name for name in sorted(modules) if _old(modules, name)]
+        return [name for name in sorted(modules) if _earlier_versions(modules, name)]
     if kind == "prune":  # the newest stays, current or not
         return [
             name
             for name in sorted(modules)
-            if any(n < max(modules[name]["versions"]) for n in _old(modules, name))
+            if any(n < max(modules[name]["versions"]) for n in _earlier_versions(modules, name))
         ]
     return sorted(modules)
 
@@ -132,7 +132,7 @@ def _forget_module(name: str) -> Operation:
 
 def _forget_source(name: str, source: str) -> Operation:
     def is_done(before: Modules, found: Modules) -> bool:
-        """All versions are gone; one written anew from the other source has their place."""
+        """Return whether one new version from the other source has replaced all versions."""
         current = before[name]["versions"][before[name]["current"]]
         left = [other for other in current["sources"] if other != source]
         others = {other: before[other] for other in before if other != name}

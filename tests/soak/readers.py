@@ -23,10 +23,10 @@ from lorabank.engine.training.settings import TrainSettings
 from lorabank.store.store import Store
 from lorabank.tasks.examples import from_pair
 
-from .scene import ended, load_tiny, start
+from .scene import load_tiny, start_process, wait_for
 
 MODULE, PASSING = "phones", "passing"
-_TAUGHT = TrainSettings(r=4, alpha=8.0, lr=1e-2, exposures=200, batch_size=4)
+_SETTINGS = TrainSettings(r=4, alpha=8.0, lr=1e-2, exposures=200, batch_size=4)
 _NAMES = ("Hagu Padi", "Wexi Sopu", "Tuva Liro")
 _VARIANTS = 6
 _PAUSE_S = 0.5  # at most, between two changes
@@ -38,13 +38,13 @@ class Change:
 
     began: float
     ended: float
-    what: str
+    action: str
     version: int
     variant: int
 
 
 @dataclass(frozen=True)
-class Asked:
+class TimedAnswer:
     """A question, and the answer or the error."""
 
     began: float
@@ -56,23 +56,23 @@ class Asked:
 
 def run(place: Path, *, readers: int, seconds: float, seed: int) -> int:
     """Ask and rewrite for so long, print what was counted; how many faults."""
-    if ended(start(partial(_prepare, place))):
+    if wait_for(start_process(partial(_prepare, place))):
         raise SystemExit("the bank for the readers could not be written")
     until = time.monotonic() + seconds
-    workers = [start(partial(_write, place, until, seed))]
-    workers += [start(partial(_ask, place, until, n)) for n in range(readers)]
-    failed = sum(ended(worker) != 0 for worker in workers)
+    workers = [start_process(partial(_write, place, until, seed))]
+    workers += [start_process(partial(_ask, place, until, n)) for n in range(readers)]
+    failed = sum(wait_for(worker) != 0 for worker in workers)
     changes = [Change(**row) for row in _read(place / "changes")]
-    asked = [Asked(**row) for n in range(readers) for row in _read(place / f"asked-{n}")]
+    asked = [TimedAnswer(**row) for n in range(readers) for row in _read(place / f"asked-{n}")]
     faults = [f"{failed} processes failed"] if failed else []
-    faults += [fault for one in asked if (fault := fault_of(one, changes))]
+    faults += [fault for one in asked if (fault := find_fault(one, changes))]
     with Store.open(place / "readers") as store:
         faults += [f"verify says {damage}" for damage in store.verify()]
     _report(changes, asked, faults, readers)
     return len(faults)
 
 
-def fault_of(asked: Asked, changes: Sequence[Change]) -> str | None:
+def find_fault(asked: TimedAnswer, changes: Sequence[Change]) -> str | None:
     """What is wrong with an answer; None if it is one version's, and of the right time."""
     said = asked.answer
     if asked.error:
@@ -102,12 +102,14 @@ def _prepare(place: Path) -> None:
     with _open(place) as bank:
         for name in ("south", "east"):
             facts = [from_pair(f"Where does {name} {who} live?", who[:3]) for who in _NAMES]
-            bank.write_all([draft_from_examples(name, facts, source=name)], settings=_TAUGHT)
+            bank.write_all([draft_from_examples(name, facts, source=name)], settings=_SETTINGS)
         dogs = [from_pair(f"What is the number of {who} the dog?", who[-3:]) for who in _NAMES]
-        bank.write_all([draft_from_examples(PASSING, dogs, source="dogs")], settings=_TAUGHT)
+        bank.write_all([draft_from_examples(PASSING, dogs, source="dogs")], settings=_SETTINGS)
         bank.export(PASSING, place / PASSING)
         for variant in range(_VARIANTS):
-            written = bank.write_all([_parcel(variant)], settings=_TAUGHT, replace=variant > 0)[0]
+            written = bank.write_all(
+                [_make_draft(variant)], settings=_SETTINGS, replace=variant > 0
+            )[0]
             assert written.recall == 1, f"variant {variant} was not learnt: {written}"
             bank.export(MODULE, place / str(variant))
 
@@ -144,7 +146,7 @@ def _write(place: Path, until: float, seed: int) -> None:
 
 
 def _train(bank: Bank, variant: int) -> int:
-    written = bank.write_all([_parcel(variant)], settings=_TAUGHT, replace=True)[0]
+    written = bank.write_all([_make_draft(variant)], settings=_SETTINGS, replace=True)[0]
     assert written.recall == 1, f"variant {variant} was not learnt: {written}"
     return written.version
 
@@ -163,7 +165,7 @@ def _ask(place: Path, until: float, reader: int) -> None:
                 answer = bank.ask(_question(name)).as_json()
             except Exception as raised:  # whatever it is, it is the finding
                 error = repr(raised)
-            row = Asked(began, time.monotonic(), name, answer, error)
+            row = TimedAnswer(began, time.monotonic(), name, answer, error)
             print(json.dumps(asdict(row)), file=log, flush=True)
             asks += 1
 
@@ -173,7 +175,7 @@ def _open(place: Path) -> Bank:
     return Bank(Store.open(place / "readers", base_sha256=base.info.sha256), base, embeds=False)
 
 
-def _parcel(variant: int) -> ModuleDraft:
+def _make_draft(variant: int) -> ModuleDraft:
     parcels = [
         draft_from_examples(
             MODULE,
@@ -202,9 +204,9 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def _report(
-    changes: Sequence[Change], asked: Sequence[Asked], faults: Sequence[str], readers: int
+    changes: Sequence[Change], asked: Sequence[TimedAnswer], faults: Sequence[str], readers: int
 ) -> None:
-    did = Counter(change.what for change in changes)
+    did = Counter(change.action for change in changes)
     said = Counter(one.answer.get("kind", "error") for one in asked)
     seen = {one.answer["version"] for one in asked if one.answer.get("module") == MODULE}
     took = sorted(one.ended - one.began for one in asked)

@@ -1,4 +1,4 @@
-"""What both soaks stand on: a random tiny model, and processes that start in milliseconds.
+"""Setting of both soak tests: a random tiny model, and processes that start in milliseconds.
 
 A process is forked from one that has imported everything and opened nothing, so it shares no
 connection, no lock and no thread with its parent.
@@ -18,8 +18,8 @@ from lorabank.engine.models.tiny import build_tiny
 
 
 @contextmanager
-def workplace() -> Iterator[Path]:
-    """A folder with a tiny model in `model/` and the model cache beside it; gone at the end."""
+def temporary_workplace() -> Iterator[Path]:
+    """Yield a temporary folder with a tiny model in `model/` and the model cache beside it."""
     with tempfile.TemporaryDirectory(prefix="lorabank-soak-") as name:
         os.environ["LORABANK_CACHE"] = str(Path(name) / "cache")
         build_tiny(Path(name) / "model")
@@ -30,8 +30,8 @@ def load_tiny(place: Path) -> Base:
     return load_info(find_model(str(place / "model")), dtype="float32", device="cpu")
 
 
-def start(work: Callable[[], None]) -> int:
-    """Do `work` in a process of its own; its id. A traceback is exit code 1."""
+def start_process(work: Callable[[], None]) -> int:
+    """Start `work` in a new process and return its id; it exits with code 1 on an error."""
     sys.stdout.flush()
     pid = os.fork()
     if pid:
@@ -47,6 +47,6 @@ def start(work: Callable[[], None]) -> int:
         os._exit(code)
 
 
-def ended(pid: int) -> int:
-    """Wait for a process: its exit code, or minus the signal that killed it."""
+def wait_for(pid: int) -> int:
+    """Wait for a process; return its exit code, or minus the signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
