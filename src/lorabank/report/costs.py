@@ -35,5 +35,6 @@ def _values(records: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     by_name: dict[str, set[str]] = {}
     for record in records:
         for name, value in record.items():
-            by_name.setdefault(str(name), set()).add(str(value))
+            if value is not None:
+                by_name.setdefault(str(name), set()).add(str(value))
     return {name: sorted(values) for name, values in sorted(by_name.items())}

@@ -30,7 +30,7 @@ _BAR, _BETWEEN = 13.0, 8.0  # points down for a bar, and between two categories
 _LINE = 12.5  # points down for a line of a category's name
 _NAME = 24  # letters of a category's name on one line
 _ACROSS = 3  # panels of a PNG in a row
-_PNG_DPI = 144
+_PNG_DPI = 120
 _LETTER = 6.2  # points across for a letter of a title
 _SAME = 0.012  # of an axis: points closer than this cover each other
 FONT: Any = {"font.size": 11.0, "axes.titlesize": 11.5, "axes.titleweight": "bold"}
@@ -146,7 +146,13 @@ def draw(figure: Figure) -> Canvas:
 def png(figure: Figure) -> bytes:
     file = BytesIO()
     with rc_context(FONT):
-        draw(figure).savefig(file, format="png", dpi=_PNG_DPI, metadata={"Software": None})
+        draw(figure).savefig(
+            file,
+            format="png",
+            dpi=_PNG_DPI,
+            metadata={"Software": None},
+            pil_kwargs={"optimize": True},
+        )
     return file.getvalue()
 
 

@@ -73,6 +73,7 @@ def _render(canvas: Canvas, salt: str, titles: dict[str, str], *, label: str | N
     used = _ids_in_use(root)
     for element in root.iter():
         _adapt(element, titles, used)
+    _drop_empty_groups(root)
     for parent in root.iter():  # after all elements were adapted, so that titles are not
         for child in list(parent):
             if child.get("id") in titles:
@@ -81,6 +82,17 @@ def _render(canvas: Canvas, salt: str, titles: dict[str, str], *, label: str | N
                 child.set("tabindex", "0")
                 child.insert(0, title)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _drop_empty_groups(element: ElementTree.Element) -> None:
+    for child in list(element):
+        _drop_empty_groups(child)
+        is_group = child.tag in (f"{{{_SVG}}}g", f"{{{_SVG}}}defs")
+        is_bare = not child.attrib and is_group
+        if is_bare and len(child) == 0:
+            element.remove(child)
+        elif is_bare and len(child) == 1 and child.tag == f"{{{_SVG}}}g":
+            element[list(element).index(child)] = child[0]
 
 
 def _remove(root: ElementTree.Element, path: str) -> None:
@@ -119,6 +131,8 @@ def _adapt(element: ElementTree.Element, titles: dict[str, str], used: set[str])
         element.attrib.pop("id", None)
     if style := element.get("style"):
         element.set("style", _restyle(style))
+    if element.get("transform", "").startswith("rotate(-0 "):
+        del element.attrib["transform"]
     for key in ("d", "transform", "x", "y", "width", "height"):
         if value := element.get(key):
             element.set(key, _DECIMALS.sub(r"\1", value).replace("\n", " ").strip())

@@ -23,6 +23,7 @@ from lorabank.report.plot import (
     Point,
     Series,
     Unit,
+    bar_axis,
     bar_panel,
     extent,
     point,
@@ -215,6 +216,7 @@ def _figure(
         panel = _bar_panel(task, inside, bars, styles)
         if level is not None:
             panel["series"].append(_level(level, inside, len(panel["x"]["ticks"])))
+            panel["y"] = bar_axis(panel["y"]["label"], panel["series"])
         panels.append(panel)
     tested = n_seeds(setting.n_seeds for setting in settings)
     return Figure(

@@ -61,7 +61,7 @@ VIEWS = (
     View(
         "learnt",
         "What was learnt of the document",
-        "nats per token, over another document's adapter",
+        "nats per token over the control",
         TaughtSetting.learnt,
         "The difference of each bar and its control above, question by question. " + _INTERVALS,
     ),
