@@ -12,7 +12,6 @@ SOURCE = Path(__file__).parents[1] / "src" / "lorabank"
 NOT_YET = (
     "cli",
     "lora",
-    "synthesis",
 )
 FILES = [
     path

@@ -286,7 +286,7 @@ def test_formats_that_do_not_go_with_what_is_given(formats: str, facts: bool, sa
 
 def test_a_cache_that_is_something_else_is_refused(tmp_path: Path):
     (tmp_path / "text").write_text("no database, and longer than a header " * 40)
-    with pytest.raises(UsageError, match="no file of replies"):
+    with pytest.raises(UsageError, match="is not a reply cache"):
         ReplyCache(tmp_path / "text")
     with pytest.raises(StorageError, match="cannot be written"):
         ReplyCache(tmp_path / "no" / "such" / "folder")

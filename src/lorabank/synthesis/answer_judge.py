@@ -1,9 +1,8 @@
-"""A model as judge of answers: 0 to 10 by a rubric, or no score at all.
+"""A model as judge of answers: it gives 0 to 10 by a rubric, or no score at all.
 
-After what arXiv:2603.01097 has its judge look at: the same facts and no contradiction, nothing left
-out, nothing beside the point. There a call that failed, or a reply that could not be read, counted
-as 0. Here it is asked again, drawn by another seed, and if that does not help has no score: a mean
-is of what was judged, and says how much was not.
+The criteria follow arXiv:2603.01097: the same facts without contradiction, nothing left out, and
+nothing beside the point. There a failed call or an unreadable reply counted as 0. Here the judge is
+asked again with another seed; an answer it still does not score is left out of means and counted.
 """
 
 import json
@@ -46,23 +45,23 @@ _LINE = re.compile(r"^\W*score\W*[:=]\W*(-?\d+(?:\.\d+)?)\W*$", re.IGNORECASE | 
 
 @dataclass(frozen=True, slots=True)
 class JudgedAnswer:
-    """One answer to be judged."""
+    """An answer to be judged."""
 
     question: str
     golds: tuple[str, ...]
     text: str
     document: str = ""
-    """What it is about; answers about one document are alike."""
+    """Document it is about; answers about one document form a cluster."""
     gain: float | None = None
-    """Nats per token by which the gold answer is likelier than the bare model has it."""
+    """Nats per token by which the gold answer is likelier than under the bare model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a judge said of one answer."""
+    """A judge's score of an answer, or the reason why there is none."""
 
     score: int | None
-    """0..10; None where there is none."""
+    """Score from 0 to 10; None if the judge gave none."""
     rationale: str = ""
     missing_reason: str = ""
     """Why there is no score."""
@@ -70,7 +69,7 @@ class Judgement:
 
 @dataclass(slots=True)
 class JudgeOutcome:
-    """All answers, judged as far as that went."""
+    """Judgements of all answers, with what they cost."""
 
     judge: str
     judgements: list[Judgement]
@@ -91,40 +90,40 @@ def judge_answers(
     seed: int = 0,
     on_reply: OnReply | None = None,
 ) -> JudgeOutcome:
-    """A mark for each answer, in order; the same answer is asked about once.
+    """Return a judgement of each answer, in order; equal answers are sent once.
 
     Raises:
-        UsageError: nothing to judge, or not one reply that could be read.
-        UnavailableError: the judge cannot be reached any more; what it said is in the cache.
+        UsageError: there are no answers, or no reply could be read.
+        UnavailableError: the judge cannot be reached any more; its replies so far are cached.
     """
     if not answers:
         raise UsageError("there is nothing to judge; give at least one answer")
-    meter, tally = BudgetMeter(budget or Budget()), RequestCounts()
-    marks: dict[int, Judgement] = {}
+    meter, counts = BudgetMeter(budget or Budget()), RequestCounts()
+    judgements_by_index: dict[int, Judgement] = {}
     unread: list[str] = []
     n_replies = 0
     for attempt in range(TRIES):
         wanted: dict[Request, list[int]] = {}
         for i, answer in enumerate(answers):
-            if i not in marks or marks[i].score is None:
+            if i not in judgements_by_index or judgements_by_index[i].score is None:
                 request = request_for(
                     answer, as_json=generator.writes_json, seed=seed + attempt, is_retry=attempt > 0
                 )
                 wanted.setdefault(request, []).append(i)
-        if not wanted or tally.over_budget:
+        if not wanted or counts.over_budget:
             break
-        for reply in answer_requests(wanted, generator, cache, meter, tally):
-            mark = read_judgement(reply)
-            marks.update(dict.fromkeys(wanted[reply.request], mark))
-            unread += [] if mark.score is not None else [reply.text or reply.reason]
+        for reply in answer_requests(wanted, generator, cache, meter, counts):
+            judgement = read_judgement(reply)
+            judgements_by_index.update(dict.fromkeys(wanted[reply.request], judgement))
+            unread += [] if judgement.score is not None else [reply.text or reply.reason]
             n_replies += 1
             if on_reply:
                 on_reply(n_replies, n_replies - 1 + len(wanted))
-    found = [
-        marks.get(i, Judgement(None, missing_reason="beyond the budget"))
+    judgements = [
+        judgements_by_index.get(i, Judgement(None, missing_reason="beyond the budget"))
         for i in range(len(answers))
     ]
-    if all(mark.score is None for mark in found):
+    if all(judgement.score is None for judgement in judgements):
         shown = " | ".join(" ".join(text.split())[:100] for text in unread[:_SHOWN])
         raise UsageError(
             f"{generator.name} gave no score that could be read in {n_replies} replies: {shown}; "
@@ -132,19 +131,19 @@ def judge_answers(
         )
     return JudgeOutcome(
         generator.name,
-        found,
+        judgements,
         meter.calls,
-        tally.cached,
+        counts.cached,
         meter.prompt_tokens,
         meter.completion_tokens,
-        Counter(mark.missing_reason for mark in found if mark.score is None),
+        Counter(judgement.missing_reason for judgement in judgements if judgement.score is None),
     )
 
 
 def request_for(
     answer: JudgedAnswer, *, as_json: bool, seed: int, is_retry: bool = False
 ) -> Request:
-    """What a judge is asked: for the likeliest reply first, then for a drawn one."""
+    """Return the request to judge an answer: greedy at first, sampled in a retry."""
     golds = f"Reference answer: {answer.golds[0]}"
     if len(answer.golds) > 1:
         listed = "".join(f"\n- {gold}" for gold in answer.golds)
@@ -163,31 +162,31 @@ def request_for(
 
 
 def read_judgement(reply: Reply) -> Judgement:
-    """The score of a reply, a whole number of 0..10 however it is written, or why there is none."""
+    """Return the score in a reply, a whole number of 0..10, or why there is none."""
     if reply.finish in (Finish.REFUSED, Finish.FAILED):
         return Judgement(None, missing_reason=reply.finish.value)
     text = reply.text.strip()
     if reply.request.as_json:
-        found, rationale = _from_json(text)
+        score, rationale = _from_json(text)
     else:
         lines = _LINE.findall(text)
-        found, rationale = (float(lines[0]) if len(lines) == 1 else None), ""
-    if found is None:
+        score, rationale = (float(lines[0]) if len(lines) == 1 else None), ""
+    if score is None:
         return Judgement(None, missing_reason="not in the form asked for")
-    if not LOWEST <= found <= HIGHEST or found != int(found):  # NaN is not in the range either
+    if not LOWEST <= score <= HIGHEST or score != int(score):  # NaN is not in the range either
         return Judgement(
             None, missing_reason=f"a score that is no whole number of {LOWEST} to {HIGHEST}"
         )
-    return Judgement(int(found), rationale)
+    return Judgement(int(score), rationale)
 
 
 def _from_json(text: str) -> tuple[int | float | None, str]:
     start, end = text.find("{"), text.rfind("}")
     try:
-        told = json.loads(text[start : end + 1])
+        content = json.loads(text[start : end + 1])
     except ValueError:
         return None, ""
-    score = told.get("score") if isinstance(told, dict) else None
+    score = content.get("score") if isinstance(content, dict) else None
     if isinstance(score, bool) or not isinstance(score, int | float):
         return None, ""
-    return score, str(told.get("rationale", ""))
+    return score, str(content.get("rationale", ""))

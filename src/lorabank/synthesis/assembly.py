@@ -1,8 +1,8 @@
-"""From items to examples: every prompt once, and what documents disagree on kept apart.
+"""Assembling items into examples: every prompt once, and contradictions between documents reported.
 
-A question that two documents answer alike is taught once. If they answer it differently both
-answers are taught, each with its source in the question, and the two are reported. Within one
-document the first answer stands.
+A question that two documents answer in the same way gives one example. If their answers differ,
+both are used, each with its source named in the question. Within one document the first answer
+counts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,23 +20,23 @@ from lorabank.synthesis.sources import SourceText
 from lorabank.tasks.examples import from_pair
 from lorabank.tasks.scoring.text_metrics import token_f1
 
-_AGREEING = 0.5  # token F1 of two answers that say the same in other words
+_AGREEING = 0.5  # token F1 from which two answers say the same in other words
 
 
 def facts_of(task: FormatTask) -> list[SourceText]:
-    """The questions of a task with their answers, to make variants of."""
+    """Return the questions of a task with their answers, to make variants of."""
     pairs = [from_pair(item.question, item.answer) for item in task.chosen]
-    of = task.source
+    origin = task.source
     return [
         replace(
             piece,
-            title=of.title,
-            document_label=of.document_label,
-            section=of.section,
-            start=of.start,
-            end=of.end,
+            title=origin.title,
+            document_label=origin.document_label,
+            section=origin.section,
+            start=origin.start,
+            end=origin.end,
         )
-        for piece in sources_from_facts(of.document, pairs)
+        for piece in sources_from_facts(origin.document, pairs)
     ]
 
 
@@ -46,13 +46,13 @@ def assemble(
     formats: Sequence[Format],
     tasks: Sequence[FormatTask],
 ) -> None:
-    """Fill in the examples, what they cover, and what contradicts."""
-    with_original = any(one.kind is FormatKind.ORIGINAL for one in formats)
+    """Set the examples, the coverage and the contradictions of an outcome."""
+    with_original = any(format_.kind is FormatKind.ORIGINAL for format_ in formats)
     outcome.wanted = sum(task.format.count for task in tasks) + with_original * len(pieces)
     first: dict[str, tuple[MadeExample, SourceText]] = {}
     disputed: set[str] = set()
     for made, piece in _all_made(pieces, tasks, with_original=with_original):
-        earlier, of = first.setdefault(normalise(made.prompt), (made, piece))
+        earlier, origin = first.setdefault(normalise(made.prompt), (made, piece))
         if earlier is made:
             continue
         if agree(earlier.answer, made.answer):
@@ -62,21 +62,21 @@ def assemble(
             Contradiction(
                 made.prompt,
                 (earlier.answer, made.answer),
-                (of.document_label, piece.document_label),
+                (origin.document_label, piece.document_label),
             )
         )
         if earlier.document == made.document:
             outcome.refused.append(_refused("contradicts its own document", made, piece))
             continue
         disputed.add(normalise(made.prompt))
-        for one, its in ((earlier, of), (made, piece)):
-            named = replace(one, prompt=according_to(its.document_label, one.prompt))
-            first.setdefault(normalise(named.prompt), (named, its))
-    kept = [made for key, (made, _) in first.items() if key not in disputed]
+        for example, source in ((earlier, origin), (made, piece)):
+            named = replace(example, prompt=according_to(source.document_label, example.prompt))
+            first.setdefault(normalise(named.prompt), (named, source))
+    examples = [made for key, (made, _) in first.items() if key not in disputed]
     place = {piece.document: i for i, piece in enumerate(pieces)}
-    outcome.made = sorted(kept, key=lambda made: (place[made.document], made.start))
+    outcome.made = sorted(examples, key=lambda made: (place[made.document], made.start))
     outcome.documents_without_examples = [
-        one for one in place if one not in {made.document for made in kept}
+        document for document in place if document not in {made.document for made in examples}
     ]
     for task in tasks:
         if task.format.kind is FormatKind.QA:
@@ -84,16 +84,17 @@ def assemble(
 
 
 def agree(answer: str, other: str) -> bool:
-    """Whether two answers say the same: alike in words, and in every number."""
+    """Return whether two answers say the same: similar words, and the same numbers."""
     return numbers_in(answer) == numbers_in(other) and (
         normalise(answer) == normalise(other) or token_f1(answer, other) >= _AGREEING
     )
 
 
 def according_to(work: str, question: str) -> str:
-    start, rest = question[:1], question[1:]
+    """Return the question with its source named in front."""
+    first, remainder = question[:1], question[1:]
     is_asking = words_of(question)[0] in QUESTION_WORDS
-    return f"According to {work}, {start.lower() if is_asking else start}{rest}"
+    return f"According to {work}, {first.lower() if is_asking else first}{remainder}"
 
 
 def _all_made(

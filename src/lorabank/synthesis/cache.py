@@ -1,9 +1,8 @@
-"""Replies that were paid for, kept by content so that nothing is asked twice.
+"""Cache of replies, so that no request is paid for twice.
 
-One SQLite file, a row for each reply, committed before the next request goes out: a process that
-is killed loses what was in flight and no more. Rows hold what was written, under a hash of what
-was asked; the passages themselves are not in it, but what was made of them is. Failed requests
-are never kept.
+One SQLite file has a row for each reply, committed before the next request is sent: a process that
+is killed loses only what was in flight. A row's key is a hash of the request, so the file contains
+no passages, but it does contain what was made of them. Failed requests are not cached.
 """
 
 import sqlite3
@@ -15,7 +14,7 @@ from lorabank.errors import StorageError, UsageError
 from lorabank.synthesis.generators import Finish, Generator, Reply, Request, cache_key
 
 _VERSION = 1
-_PATIENCE_S = 30.0  # with another process that writes a row
+_BUSY_TIMEOUT_S = 30.0  # while another process writes a row
 _TABLE = """
 CREATE TABLE IF NOT EXISTS replies (
     key TEXT PRIMARY KEY,
@@ -31,17 +30,18 @@ CREATE TABLE IF NOT EXISTS replies (
 
 @final
 class ReplyCache:
-    """The kept replies; several processes may share a file."""
+    """A file of replies; several processes may share it."""
 
     def __init__(self, path: Path):
-        """Open the file, or begin it.
+        """Open the file, or create it.
 
         Raises:
-            UsageError: a file that is something else. StorageError: it cannot be written.
+            UsageError: the file is not a reply cache.
+            StorageError: it cannot be written.
         """
         self.path = path
         try:
-            self._db = sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None)
+            self._db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, _VERSION):
                 raise UsageError(
@@ -54,7 +54,7 @@ class ReplyCache:
             raise StorageError(f"{path} cannot be written: {error}") from None
         except sqlite3.DatabaseError:
             raise UsageError(
-                f"{path} is no file of replies, or a damaged one; remove it, or name another"
+                f"{path} is not a reply cache, or a damaged one; remove it, or name another file"
             ) from None
 
     def __enter__(self) -> "ReplyCache":

@@ -1,4 +1,4 @@
-"""Requests to a generator: from the cache first, the others as a budget admits them."""
+"""Answering requests: from the cache first, the others by a generator as far as a budget allows."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,12 +11,12 @@ from lorabank.synthesis.generators import Generator, Reply, Request
 
 @dataclass(slots=True)
 class RequestCounts:
-    """What did not have to be asked, and what could not be."""
+    """Counts of requests that were not sent to the generator."""
 
     cached: int = 0
-    """Answered from the cache."""
+    """Requests answered from the cache."""
     over_budget: int = 0
-    """Beyond the budget."""
+    """Requests the budget did not allow."""
 
 
 def answer_requests(
@@ -24,21 +24,21 @@ def answer_requests(
     generator: Generator,
     cache: ReplyCache | None,
     meter: BudgetMeter,
-    tally: RequestCounts,
+    counts: RequestCounts,
     *,
     is_off: Callable[[Request], bool] = lambda _: False,
 ) -> Iterator[Reply]:
-    """A reply to each request the budget reaches, each kept as soon as it is there.
+    """Yield a reply to each request the budget allows; each is cached before the next is sent.
 
     Args:
-        is_off: whether a request has become pointless while it waited; it is dropped.
+        is_off: tells whether a request has become pointless while it waited; it is dropped.
     """
     waiting: deque[Request] = deque()
     for request in requests:
-        found = None if cache is None else cache.get(generator, request)
-        if found is not None:
-            tally.cached += 1
-            yield found
+        reply = None if cache is None else cache.get(generator, request)
+        if reply is not None:
+            counts.cached += 1
+            yield reply
         else:
             waiting.append(request)
 
@@ -52,11 +52,11 @@ def answer_requests(
                 return
 
     n_waiting = len(waiting) + 1
-    while waiting and len(waiting) < n_waiting:  # replies give back what they did not use
+    while waiting and len(waiting) < n_waiting:  # a reply returns the budget it did not use
         n_waiting = len(waiting)
         for reply in generator.complete(admitted()):
             meter.record(reply)
             if cache is not None:
                 cache.put(generator, reply)
             yield reply
-    tally.over_budget += len(waiting)
+    counts.over_budget += len(waiting)

@@ -1,7 +1,7 @@
-"""How much of a passage its questions ask about, by sentence and by name.
+"""Coverage of a passage by its questions: the share of its sentences and names asked about.
 
-A question is about the sentence that has most of the stems of question and answer. A name, one or
-more capitalised words within a sentence, is covered where all its words stand in one item.
+A question is about the sentence that shares most stems with question and answer. A name, one or
+more capitalised words within a sentence, is covered if all its words occur in one item.
 """
 
 import re
@@ -14,13 +14,13 @@ from lorabank.synthesis.item_checks import content_stems
 from lorabank.synthesis.replies import WrittenItem
 
 _NAME = re.compile(r"(?<=[\w,;:()“\"] )(?:[A-Z][\w'’-]*)(?: [A-Z][\w'’-]*)*")
-_ABOUT = 0.4  # of an item's stems, for it to be about a sentence at all
-_TELLING = 4  # words; a shorter sentence is a heading or a fragment
+_ABOUT = 0.4  # share of an item's stems that its sentence must contain
+_MIN_WORDS = 4  # a shorter sentence is a heading or a fragment
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionCoverage:
-    """What is asked about, of all there is."""
+    """Sentences and names of passages, and how many of them questions ask about."""
 
     sentences: int = 0
     sentences_covered: int = 0
@@ -37,55 +37,60 @@ class QuestionCoverage:
 
 
 def sentences_of(text: str) -> list[str]:
-    found = (" ".join(text[start:end].split()) for start, end in sentence_spans(text))
-    return [one for one in found if len(words_of(one)) >= _TELLING]
+    """Return the sentences of a text, without headings and fragments."""
+    sentences = (" ".join(text[start:end].split()) for start, end in sentence_spans(text))
+    return [sentence for sentence in sentences if len(words_of(sentence)) >= _MIN_WORDS]
 
 
 def names_of(text: str) -> list[str]:
-    """Each once, in the order they come."""
+    """Return the names in a text, each once, in order."""
     return list(dict.fromkeys(_NAME.findall(" ".join(text.split()))))
 
 
 def sentence_asked_about(item: WrittenItem, sentences: Sequence[set[str]]) -> int | None:
-    """The place of the sentence an item asks about; None if it is none of them.
+    """Return the index of the sentence an item asks about, or None.
 
     Args:
-        sentences: the stems of each.
+        sentences: stems of each sentence.
     """
-    said = set(content_stems(f"{item.question} {item.answer}"))
-    shares = [len(said & had) / len(said) for had in sentences] if said else []
+    item_stems = set(content_stems(f"{item.question} {item.answer}"))
+    shares = (
+        [len(item_stems & stems) / len(item_stems) for stems in sentences] if item_stems else []
+    )
     best = max(shares, default=0.0)
     return shares.index(best) if best >= _ABOUT else None
 
 
 def uncovered_sentences(text: str, items: Sequence[WrittenItem]) -> list[str]:
-    """The sentences that no item asks about, in their order."""
+    """Return the sentences that no item asks about, in their order."""
     sentences = sentences_of(text)
-    had = [set(content_stems(one)) for one in sentences]
-    done = {sentence_asked_about(item, had) for item in items}
-    return [one for i, one in enumerate(sentences) if i not in done]
+    stems = [set(content_stems(sentence)) for sentence in sentences]
+    covered = {sentence_asked_about(item, stems) for item in items}
+    return [sentence for i, sentence in enumerate(sentences) if i not in covered]
 
 
 def measure_coverage(text: str, items: Sequence[WrittenItem]) -> QuestionCoverage:
     names = names_of(text)
-    told = [set(words_of(f"{item.question} {item.answer}")) for item in items]
+    item_words = [set(words_of(f"{item.question} {item.answer}")) for item in items]
     n = len(sentences_of(text))
     return QuestionCoverage(
         sentences=n,
         sentences_covered=n - len(uncovered_sentences(text, items)),
         names=len(names),
-        names_covered=sum(any(set(words_of(name)) <= one for one in told) for name in names),
+        names_covered=sum(
+            any(set(words_of(name)) <= words for words in item_words) for name in names
+        ),
     )
 
 
 def choose_items(text: str, items: Sequence[WrittenItem], n: int) -> list[WrittenItem]:
-    """`n` of the items, in their order: first one for each sentence, then the earliest others."""
+    """Return `n` items in their order: the first about each sentence, then the earliest others."""
     if len(items) <= n:
         return list(items)
-    had = [set(content_stems(one)) for one in sentences_of(text)]
+    stems = [set(content_stems(sentence)) for sentence in sentences_of(text)]
     first: dict[int | None, int] = {}
     for i, item in enumerate(items):
-        first.setdefault(sentence_asked_about(item, had), i)
+        first.setdefault(sentence_asked_about(item, stems), i)
     first.pop(None, None)
     ranked = [*sorted(first.values()), *(i for i in range(len(items)) if i not in first.values())]
     return [items[i] for i in sorted(ranked[:n])]

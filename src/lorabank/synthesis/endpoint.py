@@ -237,7 +237,7 @@ class Endpoint:
 
 
 class _WorkQueues:
-    """What the worker threads of one run share: requests, outcomes, client and rate limit."""
+    """State that the worker threads of one run share: requests, outcomes, client, rate limit."""
 
     def __init__(self, client: httpx2.Client) -> None:
         self.client = client

@@ -1,4 +1,4 @@
-"""Documents into examples to train on: plan, ask, check, and say what was refused.
+"""Making training examples of documents: plan, request, check, and report what was refused.
 
 Passages first, then variants of the questions made of them, if asked for. Each goes in rounds: all
 requests of a round may run at once, and the next asks for what is missing still. Replies are kept
@@ -32,18 +32,18 @@ from lorabank.tasks.examples import from_pair
 
 @dataclass(frozen=True, slots=True)
 class CostEstimate:
-    """What the first round asks for; later rounds ask for what is missing after it."""
+    """Estimated cost of the first round; later rounds ask for missing items."""
 
     calls: int
     cached: int
-    """Requests that are in the cache already, and cost nothing."""
+    """Requests that are in the cache already and cost nothing."""
     prompt_tokens: int
     completion_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class SynthesisOptions:
-    """How examples are made, and where to stop."""
+    """Settings of a synthesis, its limits included."""
 
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     budget: Budget = field(default_factory=Budget)
@@ -61,19 +61,19 @@ def estimate_cost(
     *,
     sampling: SamplingOptions,
 ) -> CostEstimate:
-    """What it would take, by the length of texts; nothing is asked."""
+    """Estimate the cost from the lengths of the texts; no request is sent."""
     of_passages, of_facts = split_formats(formats)
     tasks = _tasks(sources, of_passages, of_facts)
     if of_facts and not sources[0].fact:
-        # One question stands for all: they are not written yet.
-        n = next(one.count for one in of_passages if one.kind is FormatKind.QA)
+        # One question stands for all, because they are not written yet.
+        n = next(format_.count for format_ in of_passages if format_.kind is FormatKind.QA)
         stand_in = from_pair("What is the name of the thing that this is about?", "A short answer.")
         tasks += _tasks(sources_from_facts("", [stand_in] * n) * len(sources), (), of_facts)
-    calls = kept = prompts = completions = 0
+    calls = cached = prompts = completions = 0
     for task in tasks:
         for request in task.requests(generator, sampling, 0):
             if cache is not None and cache.get(generator, request):
-                kept += 1
+                cached += 1
                 continue
             calls += 1
             prompts += estimate_prompt_tokens(request)
@@ -81,9 +81,9 @@ def estimate_cost(
         completions += n * FORMAT_SIZES[task.format.kind].item_tokens(
             estimate_tokens(task.source.text)
         )
-    if calls + kept:
-        completions = round(completions * calls / (calls + kept))
-    return CostEstimate(calls, kept, prompts, completions)
+    if calls + cached:
+        completions = round(completions * calls / (calls + cached))
+    return CostEstimate(calls, cached, prompts, completions)
 
 
 def synthesise(
@@ -95,17 +95,14 @@ def synthesise(
     *,
     on_reply: OnReply | None = None,
 ) -> SynthesisOutcome:
-    """Examples of the pieces, as far as the generator writes what is fit and the budget goes.
+    """Make examples of the source texts, as far as replies are usable and the budget allows.
 
     Args:
         cache: None for a generator that costs nothing to ask again.
-        held_out: questions that will be used for measuring, which must not be trained on.
-        skip_failed: only name the documents of which nothing is fit.
 
     Raises:
-        UsageError: formats that do not go with the pieces, or a document of which the generator
-            gave nothing fit at all. UnavailableError: the generator cannot be reached any more.
-            What was answered until then is in the cache.
+        UsageError: the formats do not fit the sources, or a document got no usable item at all.
+        UnavailableError: the generator cannot be reached any more; its replies are cached.
     """
     options = options or SynthesisOptions()
     of_passages, of_facts = split_formats(formats)
@@ -121,12 +118,8 @@ def synthesise(
     )
     run.run(tasks)
     if of_facts and not sources[0].fact:
-        more = [
-            piece
-            for task in tasks
-            if task.format.kind is FormatKind.QA
-            for piece in assembly.facts_of(task)
-        ]
+        questions = [task for task in tasks if task.format.kind is FormatKind.QA]
+        more = [fact for task in questions for fact in assembly.facts_of(task)]
         variants = _tasks(more, (), of_facts) if more else []
         run.run(variants)
         tasks += variants
@@ -153,18 +146,24 @@ def synthesise(
 def _tasks(
     pieces: Sequence[SourceText], of_passages: Sequence[Format], of_facts: Sequence[Format]
 ) -> list[FormatTask]:
-    """Format by format, so that neighbouring requests are alike."""
+    """Return the tasks format by format, so that neighbouring requests share their limits."""
     are_facts = any(piece.fact for piece in pieces)
-    if not are_facts and of_facts and FormatKind.QA not in [one.kind for one in of_passages]:
+    if (
+        not are_facts
+        and of_facts
+        and FormatKind.QA not in [format_.kind for format_ in of_passages]
+    ):
         raise UsageError(
             f"--formats: {of_facts[0]} is made of questions; add qa:N, or give a facts file"
         )
-    asked = [one for one in of_passages if one.kind is not FormatKind.ORIGINAL]
-    if are_facts and asked:
+    of_texts = [form for form in of_passages if form.kind is not FormatKind.ORIGINAL]
+    if are_facts and of_texts:
         raise UsageError(
-            f"--formats: {asked[0]} is made of documents, and facts are given; allowed for facts "
-            "are paraphrase:N, reverse and original"
+            f"--formats: {of_texts[0]} is made of documents, and facts are given; allowed for "
+            "facts are paraphrase:N, reverse and original"
         )
     return [
-        FormatTask(piece, one) for one in (of_facts if are_facts else asked) for piece in pieces
+        FormatTask(piece, form)
+        for form in (of_facts if are_facts else of_texts)
+        for piece in pieces
     ]

@@ -1,4 +1,4 @@
-"""Facts asked in other words, and from their other end.
+"""Variants of facts: the question in other words, and the fact asked in reverse.
 
 A model that was taught who has a number does not know whose number it is (arXiv:2309.12288), and
 one that was taught a question in one wording may miss it in another. Phone-book facts are rendered
@@ -29,10 +29,10 @@ _WORD = re.compile(r"\w[\w'’-]*")
 
 
 def sources_from_facts(document: str, facts: Sequence[Example]) -> list[SourceText]:
-    """A piece for each fact.
+    """Return a source text for each fact.
 
     Raises:
-        UsageError: a fact that is more than one question and its answer.
+        UsageError: a fact is a conversation rather than a question with its answer.
     """
     if long := [fact for fact in facts if len(fact.prompt) > 1]:
         raise UsageError(
@@ -54,7 +54,7 @@ def sources_from_facts(document: str, facts: Sequence[Example]) -> list[SourceTe
 
 
 def variants_by_rule(fact: Example, kind: FormatKind, n: int) -> list[WrittenItem]:
-    """Up to `n` variants of a fact that need no generator; none of most facts."""
+    """Return up to `n` variants of a phone-book fact, made by rule; none of other facts."""
     entry = phonebook.read_line(f"Question: {fact.question} Answer: {fact.answer}")
     if entry is None:
         return []
@@ -66,7 +66,7 @@ def variants_by_rule(fact: Example, kind: FormatKind, n: int) -> list[WrittenIte
 def refine_variant(
     item: WrittenItem, kind: FormatKind, fact: Example
 ) -> tuple[WrittenItem | None, str]:
-    """The variant as it may be taught, or None and the reason why not."""
+    """Return the variant to train on and "", or None and the reason for refusing it."""
     if kind is FormatKind.PARAPHRASE:
         if normalise(item.question) == normalise(fact.question):
             return None, "the question as it was"
@@ -87,7 +87,7 @@ def refine_variant(
 
 
 def capitalised_words(question: str) -> set[str]:
-    """The words of a question that have a capital and mean something, in lower case."""
+    """Return the capitalised words of a question in lower case, without stop words."""
     telling = (word for word in _WORD.findall(question) if word[:1].isupper())
     return {part for word in telling if word.lower() not in STOP_WORDS for part in words_of(word)}
 

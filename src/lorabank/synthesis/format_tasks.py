@@ -1,9 +1,9 @@
-"""One format of one piece: what to ask for in each round, and what has been got.
+"""Tasks: one format of one source text, with its requests in each round and its accepted items.
 
-A first round asks for everything, in as many requests as the generator needs; where that is more
-than one, each is about its share of the sentences. Later rounds ask for what is missing, and once
-for what no question is about yet. A round goes by another seed, so that what did not come in the
-right form is asked for anew.
+The first round asks for all items, in as many requests as the generator needs; several requests
+share the sentences among them. Later rounds ask for missing items, and once for questions about
+sentences not yet covered. Each round has another seed, so that a repeated request is not answered
+from the cache.
 """
 
 import math
@@ -25,20 +25,21 @@ _ROUND_SEED = 1000  # seeds of one round lie together
 
 @dataclass(slots=True)
 class FormatTask:
-    """A piece and one format of it."""
+    """A source text and one format to make of it."""
 
     source: SourceText
     format: Format
     items: list[WrittenItem] = field(default_factory=list)
-    """Fit to be taught; perhaps more than asked for."""
+    """Accepted items; possibly more than asked for."""
 
     def __post_init__(self) -> None:
-        """Begin with what needs no generator."""
+        """Add the items that need no generator."""
         if self.source.fact:
             self.items += variants_by_rule(self.source.fact, self.format.kind, self.format.count)
 
     @property
     def chosen(self) -> list[WrittenItem]:
+        """Accepted items to train on, at most as many as asked for."""
         if self.format.kind is FormatKind.QA:
             return choose_items(self.source.text, self.items, self.format.count)
         return self.items[: self.format.count]
@@ -46,7 +47,7 @@ class FormatTask:
     def requests(
         self, generator: Generator, sampling: SamplingOptions, number: int
     ) -> Iterator[Request]:
-        """Of the round with that number, from 0."""
+        """Yield the requests of a round, numbered from 0."""
         kind, size = self.format.kind, FORMAT_SIZES[self.format.kind]
         n, focus = self.format.count - len(self.items), []
         if number and kind is FormatKind.QA:
@@ -70,13 +71,13 @@ class FormatTask:
             )
 
     def take(self, item: WrittenItem, held_out: HeldOutQuestions) -> str:
-        """Keep an item if it is fit; else the reason why not."""
+        """Add an item if it is acceptable; return the reason if it is not, else ""."""
         kind, fact = self.format.kind, self.source.fact
-        refined, why = (
+        refined, reason = (
             refine_variant(item, kind, fact) if fact else refine_item(item, kind, self.source)
         )
         if refined is None:
-            return why
+            return reason
         if held_out.find_match(refined.question):
             return "a question kept for measuring"
         if is_repeat(refined, self.items):

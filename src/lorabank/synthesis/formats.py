@@ -1,9 +1,9 @@
-"""What to make of a passage: questions, summaries, rewrites, implications, or itself.
+"""Formats of training examples made of a passage or a fact.
 
 `qa:40,summary:8,rewrite:4,original` is forty questions with answers, eight summaries and four
 retellings of each passage, and the passage as it stands (the formats of arXiv:2603.01097 Q4;
 implications as in arXiv:2506.10943). `paraphrase:3` and `reverse` are of facts: a question asked
-in other words, and the fact asked from its other end. An answer to one direction does not teach
+in other words, and the fact asked in reverse. An answer to format_ direction does not teach
 the other (arXiv:2309.12288).
 """
 
@@ -16,7 +16,7 @@ from lorabank.errors import UsageError
 
 
 class FormatKind(StrEnum):
-    """A format's name."""
+    """Names of the formats."""
 
     QA = "qa"
     SUMMARY = "summary"
@@ -28,8 +28,8 @@ class FormatKind(StrEnum):
 
 
 FACT_KINDS = (FormatKind.PARAPHRASE, FormatKind.REVERSE)
-"""Made of a question and its answer; the others of a passage."""
-_MOST = 200  # of one kind for one passage: beyond, a model repeats itself
+"""Kinds made of a question and its answer; all others are made of a passage."""
+_MOST = 200  # of format_ kind for format_ passage: beyond, a model repeats itself
 _COUNTED = tuple(
     kind for kind in FormatKind if kind not in (FormatKind.ORIGINAL, FormatKind.REVERSE)
 )
@@ -37,27 +37,27 @@ _COUNTED = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """So many of a kind, for each passage or fact."""
+    """A kind of example, and how many to make of each passage or fact."""
 
     kind: FormatKind
     count: int
 
     def __str__(self) -> str:
-        """As it is written on the command line."""
+        """Return the format as the command line spells it."""
         return f"{self.kind}:{self.count}" if self.kind in _COUNTED else str(self.kind)
 
 
 @dataclass(frozen=True, slots=True)
 class FormatSize:
-    """How much of a kind is asked for at once, and about how long it is."""
+    """Number of items in one request for a kind, and their expected length."""
 
     batch: int
     """Items in one request to a generator that writes JSON."""
     plain_batch: int
-    """Likewise to one that is asked for labelled lines."""
+    """Items in one request to a generator that writes labelled lines."""
     fixed_tokens: int
     per_token: float
-    """An item has about `fixed_tokens` and this much for each token of the passage."""
+    """Expected tokens of an item for each token of the passage, besides `fixed_tokens`."""
 
     def item_tokens(self, passage_tokens: int) -> int:
         return self.fixed_tokens + round(self.per_token * passage_tokens)
@@ -75,24 +75,25 @@ FORMAT_SIZES = {
 
 
 def parse_formats(text: str) -> tuple[Format, ...]:
-    """The formats of `qa:40,summary:8,rewrite:4,original`, in that order.
+    """Return the formats of a list such as `qa:40,summary:8,rewrite:4,original`, in its order.
 
     Raises:
-        UsageError: none, an unknown or doubled name, a count that is missing or impossible.
+        UsageError: the list is empty, a name is unknown or repeated, or a count is missing or out
+            of range.
     """
     formats = [_parse(part.strip()) for part in text.split(",") if part.strip()]
     if not formats:
         raise UsageError(f"--formats names none; give some of {_allowed()}")
-    kinds = [one.kind for one in formats]
+    kinds = [format_.kind for format_ in formats]
     if twice := [kind for kind in kinds if kinds.count(kind) > 1]:
         raise UsageError(f"--formats names {twice[0]} twice; give it once, with the whole count")
     return tuple(formats)
 
 
 def split_formats(formats: Sequence[Format]) -> tuple[tuple[Format, ...], tuple[Format, ...]]:
-    """The formats that are of passages, and those of facts."""
-    of_facts = tuple(one for one in formats if one.kind in FACT_KINDS)
-    return tuple(one for one in formats if one.kind not in FACT_KINDS), of_facts
+    """Return the formats made of passages, and those made of facts."""
+    of_facts = tuple(format_ for format_ in formats if format_.kind in FACT_KINDS)
+    return tuple(format_ for format_ in formats if format_.kind not in FACT_KINDS), of_facts
 
 
 def _parse(part: str) -> Format:

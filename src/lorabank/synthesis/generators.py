@@ -1,9 +1,9 @@
-"""What writes for us: requests in, replies out, whoever writes them.
+"""Generators, which answer requests for text, and the types of requests and replies.
 
-A generator takes requests as they come and yields replies as they are ready, in any order, each
-with the request it answers. It raises only where going on makes no sense; a request that could
-not be answered comes back as a reply that says so. The same request to the same generator has the
-same key, which is what replies are kept under.
+A generator takes requests one by one and yields replies in any order, each with its request. It
+raises only if no further request can succeed; a request that fails alone gets a failed reply.
+Replies are cached under a key made of the generator's name and the request: the names and the order
+of the fields of `Request` are part of it and must not change.
 """
 
 import hashlib
@@ -15,41 +15,43 @@ from typing import Protocol
 
 from lorabank.tasks.examples import Message
 
-_CHARACTERS_PER_TOKEN = 4  # of English, about; only for estimates and where nobody counts
+_CHARACTERS_PER_TOKEN = (
+    4  # of English text, roughly; for estimates and for endpoints that do not count
+)
 
 
 class Finish(StrEnum):
-    """How a reply ended."""
+    """The ways in which a reply can end."""
 
     STOP = "stop"
     LENGTH = "length"
-    """Cut off at the most tokens asked for; what stands before that is as good as any."""
+    """The reply reached its token limit; the text before it is usable."""
     REFUSED = "refused"
-    """The model, or a filter around it, would not."""
+    """The model, or a content filter, refused."""
     FAILED = "failed"
-    """No answer came, after all retries. Never kept, so that the next run asks again."""
+    """No reply came after all retries. Not cached, so that the next run asks again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One thing to be written."""
+    """A request for one text."""
 
     messages: tuple[Message, ...]
     max_tokens: int
     temperature: float = 0.0
-    """0 for the most likely token each time."""
+    """Sampling temperature; 0 takes the most likely token each time."""
     top_p: float = 1.0
     seed: int = 0
     as_json: bool = False
     """Whether the reply has to be one JSON object."""
     kind: str = ""
     passage: str = ""
-    """What is asked for, and of which text, for generators that look up rather than write."""
+    """Kind and passage, for generators that look replies up rather than write them."""
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingOptions:
-    """How a generator chooses its words, and how often it is asked again."""
+    """Settings of sampling, and the number of rounds of requests."""
 
     temperature: float = 0.7
     top_p: float = 0.9
@@ -60,7 +62,7 @@ class SamplingOptions:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of a request."""
+    """An answer to a request, or the reason why there is none."""
 
     request: Request
     text: str
@@ -68,37 +70,36 @@ class Reply:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     reason: str = ""
-    """In words, where it was refused or failed."""
+    """Why it was refused or failed, in words; empty otherwise."""
 
 
 class Generator(Protocol):
-    """A model behind some door."""
+    """A source of replies, such as an endpoint, a local model or a file."""
 
     @property
     def name(self) -> str:
-        """Which model it is and where; replies of one name are interchangeable."""
+        """Name of the model and its place; replies under one name are interchangeable."""
 
     @property
     def writes_json(self) -> bool:
-        """Whether it can be asked for JSON; one that cannot is asked for labelled lines."""
+        """Whether it can write JSON; otherwise it is asked for labelled lines."""
 
     @property
     def is_file(self) -> bool:
-        """Whether it looks up what is written already: asked once, for everything, and not kept."""
+        """Whether it looks replies up in a file: asked once for everything, and not cached."""
 
     def complete(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        """A reply to each request, in any order.
+        """Yield a reply to each request, in any order.
 
-        Requests are taken one at a time, when there is room for them, and a further one only once
-        the caller has come back for more: what has been yielded but not yet stored is never more
-        than what is in flight.
+        A request is taken when a worker is free and the caller has asked for the next reply, so
+        that replies not yet stored are never more than the requests in flight.
         """
 
 
 def cache_key(generator: Generator, request: Request) -> str:
-    """The same for the same words asked of the same model in the same way, and only then."""
-    told = json.dumps([generator.name, asdict(request)], ensure_ascii=False, sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()
+    """Return the key of a request to a generator; equal requests have equal keys."""
+    content = json.dumps([generator.name, asdict(request)], ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def estimate_tokens(text: str) -> int:

@@ -1,4 +1,4 @@
-"""What a synthesis is given, by the names a user calls it by: documents, and who writes of them."""
+"""Documents and generators, by the paths and names that a user gives."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,17 +18,17 @@ from lorabank.synthesis.prewritten import (
 )
 
 DEFAULT_FORMATS = "qa:20,summary:2,original"
-"""Made of each passage unless something else is asked for."""
+"""Formats made of each passage unless others are named."""
 _MOST_WORKERS = 256
 
 
 def read_source_documents(
     paths: Sequence[Path], *, encoding: str | None = None, limit_mb: float = LIMIT_MB
 ) -> list[Document]:
-    """The documents in files and folders, or the passages of one file or folder of written texts.
+    """Return documents of files and folders, or the passages of written texts.
 
     Raises:
-        DataError: what cannot be read.
+        DataError: a file cannot be read.
     """
     if len(paths) == 1 and is_prewritten(paths[0]):
         return [chunk.document for chunk in chunks_of_passages(read_prewritten(paths[0]))]
@@ -38,34 +38,36 @@ def read_source_documents(
 def chunk_documents(
     documents: Sequence[Document], *, size_tokens: int, count: TokenCounter = count_words
 ) -> list[Chunk]:
-    """The chunks of all documents, in order.
+    """Return the chunks of all documents, in order.
 
-    One without sections is a written passage, and stays whole: so is what was written of it.
+    A document without sections is a prewritten passage and stays whole, as its texts are about all
+    of it.
 
     Raises:
-        UsageError: a size that nothing fits.
+        UsageError: the size is too small for a single character.
     """
     return [
         chunk
-        for one in documents
+        for document in documents
         for chunk in (
-            chunk_document(one, size_tokens=size_tokens, count=count)
-            if one.sections
-            else [Chunk(one, (), 0, len(one.text), count(one.text))]
+            chunk_document(document, size_tokens=size_tokens, count=count)
+            if document.sections
+            else [Chunk(document, (), 0, len(document.text), count(document.text))]
         )
     ]
 
 
 def generator_for(name: str, *, workers: int | None, local: Callable[[], Base]) -> Generator:
-    """The generator of that name.
+    """Return the generator of a name.
 
     Args:
         name: `local`, `openai:MODEL` or `file:PATH`.
-        workers: requests at once; None for as many as are good for its kind.
-        local: gives the base model, where it is the one to write.
+        workers: requests in flight at once; None for the default of its kind.
+        local: loads the base model, for the generator `local`.
 
     Raises:
-        UsageError: another name, or no key for the endpoint. DataError: a file of another form.
+        UsageError: the name is unknown, or the endpoint has no key.
+        DataError: the file has another form.
     """
     kind, rest = check_generator(name, workers=workers)
     if kind == "openai":
@@ -76,10 +78,10 @@ def generator_for(name: str, *, workers: int | None, local: Callable[[], Base]) 
 
 
 def check_generator(name: str, *, workers: int | None) -> tuple[str, str]:
-    """Kind and the rest of a generator's name, without any model being loaded.
+    """Return a generator's kind and the rest of its name, without loading a model.
 
     Raises:
-        UsageError: another name, no key for the endpoint, or more workers than there may be.
+        UsageError: the name is unknown, the endpoint has no key, or there are too many workers.
     """
     if workers is not None and not 1 <= workers <= _MOST_WORKERS:
         raise UsageError(f"--workers must be 1..{_MOST_WORKERS}, got {workers}")

@@ -1,4 +1,4 @@
-"""What is fit to be taught: supported by its passage, understood without it, said once.
+"""Checks of items: supported by the passage, understandable without it, and not repeated.
 
 Support is lexical: the share of an answer's meaningful stems that stand in the passage or its
 title, 1 where the whole answer stands there as it is, and 0 where it has a number that does not.
@@ -68,56 +68,56 @@ _UNTELLING = frozenset(
 
 
 def content_stems(text: str) -> list[str]:
-    """The stems that carry meaning, in order."""
-    found = (stem(word) for word in words_of(text))
-    return [one for one in found if one not in stop_word_stems()]
+    """Return the stems of a text in order, without stop words."""
+    stems = (stem(word) for word in words_of(text))
+    return [word_stem for word_stem in stems if word_stem not in stop_word_stems()]
 
 
 def normalise(text: str) -> str:
-    """Words alone, in lower case: two texts alike in these are the same text."""
+    """Return the words alone, in lower case; texts with equal words count as the same."""
     return " ".join(words_of(text))
 
 
 def support(answer: str, piece: SourceText) -> float:
-    """0..1: how far the passage has what the answer says."""
+    """Return 0..1: the share of the answer that the passage supports."""
     answer = _THOUSANDS.sub("", answer)
     source = _THOUSANDS.sub("", f"{piece.title}\n{piece.section}\n{piece.text}")
     if numbers_in(answer) - numbers_in(source):
         return 0.0
     if f" {normalise(answer)} " in f" {normalise(source)} ":
         return 1.0
-    said, had = content_stems(answer), set(content_stems(source))
-    return sum(one in had for one in said) / len(said) if said else 0.0
+    stems, supported = content_stems(answer), set(content_stems(source))
+    return sum(word_stem in supported for word_stem in stems) / len(stems) if stems else 0.0
 
 
 def numbers_in(text: str) -> set[str]:
-    """Numbers of two digits or more, without separators; a single digit may be a count."""
-    found = _NUMBER.findall(_LIST_NUMBER.sub("", text))
-    return {bare for one in found if len(bare := re.sub(r"\D", "", one)) > 1}
+    """Return numbers of two digits or more, without separators; a single digit may be a count."""
+    numbers = _NUMBER.findall(_LIST_NUMBER.sub("", text))
+    return {digits for number in numbers if len(digits := re.sub(r"\D", "", number)) > 1}
 
 
 def name_document(question: str, work: str) -> str:
-    """The question with its work named where it says “this paper” or “the authors”."""
+    """Return the question with the document named in place of “this paper” or “the authors”."""
     named = _AUTHORS.sub(lambda _: f"the authors of {work}", question)
     return _THIS_WORK.sub(lambda _: work, named)
 
 
 def is_question(text: str) -> bool:
-    """Whether it ends in a question mark, or begins as a question or a request does."""
+    """Return whether a text ends in a question mark or begins as a question or request."""
     first = words_of(text)[0]
     return text.rstrip("\"”’') ").endswith("?") or first in QUESTION_WORDS | _TELLING
 
 
 def is_self_contained(question: str) -> bool:
-    """Whether every pronoun has something before it that it can stand for.
+    """Return whether every pronoun has something before it that it can stand for.
 
     Only what comes before in the question counts; for “he” and “she” that has to be a name, or the
     person asked for. The “it” of “is it important to” stands for nothing.
     """
-    for found in _PRONOUN.finditer(question):
-        before = question[: found.start()].split()
+    for pronoun in _PRONOUN.finditer(question):
+        before = question[: pronoun.start()].split()
         words = [word for word in before if not set(words_of(word)) <= STOP_WORDS | _UNTELLING]
-        if found[0].lower() in _PERSON:
+        if pronoun[0].lower() in _PERSON:
             words = [word for word in words if word.lstrip("“\"'(")[:1].isupper()]
             words += [word for word in before if word.lower() in _ASKED]
         if not words:
@@ -128,7 +128,7 @@ def is_self_contained(question: str) -> bool:
 def refine_item(
     item: WrittenItem, kind: FormatKind, piece: SourceText
 ) -> tuple[WrittenItem | None, str]:
-    """The item as it may be taught, or None and the reason why not."""
+    """Return the item to train on and "", or None and the reason for refusing it."""
     if kind is FormatKind.QA:
         item = WrittenItem(name_document(item.question, piece.document_label), item.answer)
         if not is_question(item.question):
@@ -138,8 +138,8 @@ def refine_item(
         if item.answer.rstrip().endswith("?") or normalise(item.answer) == normalise(item.question):
             return None, "an answer that asks"
         # Where yes or no is the answer, the question says it.
-        said = item.question if normalise(item.answer) in ("yes", "no") else item.answer
-        if support(said, piece) < ANSWER_SUPPORT:
+        statement = item.question if normalise(item.answer) in ("yes", "no") else item.answer
+        if support(statement, piece) < ANSWER_SUPPORT:
             return None, "an answer the passage does not support"
         return item, ""
     if normalise(item.answer) == normalise(piece.text):
@@ -153,7 +153,7 @@ def refine_item(
 
 
 def is_repeat(item: WrittenItem, earlier: Iterable[WrittenItem]) -> bool:
-    """Whether one of the earlier items of the same piece and kind says the same."""
+    """Return whether an earlier item of the same source and kind says the same."""
     return any(_same(item, other) for other in earlier)
 
 
@@ -167,10 +167,10 @@ def _same(a: WrittenItem, b: WrittenItem) -> bool:
 
 
 def _overlap(a: str, b: str) -> float:
-    one, other = set(content_stems(a)), set(content_stems(b))
-    return (
-        len(one & other) / len(one | other) if one | other else float(normalise(a) == normalise(b))
-    )
+    stems, others = set(content_stems(a)), set(content_stems(b))
+    if not stems and not others:
+        return float(normalise(a) == normalise(b))
+    return len(stems & others) / len(stems | others)
 
 
 def _runs(text: str, n: int = 5) -> set[tuple[str, ...]]:
@@ -179,7 +179,7 @@ def _runs(text: str, n: int = 5) -> set[tuple[str, ...]]:
 
 
 class HeldOutQuestions:
-    """Questions kept for measuring, not to be trained on in nearly the same words."""
+    """Held-out questions, which must not be trained on in nearly the same words."""
 
     def __init__(self, questions: Sequence[str]):
         self._questions = list(questions)
@@ -189,7 +189,7 @@ class HeldOutQuestions:
                 self._where.setdefault(run, set()).add(i)
 
     def find_match(self, question: str) -> str | None:
-        """The held-out question that has half of its runs of words, and most of its stems.
+        """Return the held-out question with half of its word runs and most of its stems, or None.
 
         Runs alone would find every "What is the main advantage of …", stems alone a question
         that asks for something else about the same things.

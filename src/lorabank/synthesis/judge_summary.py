@@ -1,9 +1,9 @@
-"""What judged answers come to: every mean with its interval, and how far to trust the judge.
+"""Summary of judged answers: means with intervals, and agreement of the judge with other measures.
 
-Answers about one document are alike, so intervals are a bootstrap over documents and the answers of
-each, given from three documents on; a document counts by its answers, as it does in the mean. A
-judge is held against token F1 and against a second judge: rank correlation, which a judge that
-always says the same cannot have, mean difference, and Cohen's kappa with quadratic weights.
+Answers about one document are correlated, so an interval is a bootstrap over documents and the
+answers of each, given from three documents on; a document weighs by its number of answers. A judge
+is compared with token F1 and with a second judge: rank correlation, mean difference, and Cohen's
+kappa with quadratic weights.
 """
 
 import math
@@ -28,33 +28,35 @@ _METRICS = ("token_f1", "rouge_l", "bleu", "exact_match")
 
 @dataclass(frozen=True, slots=True)
 class MeanScore:
-    """Of one measure, over the answers that have it."""
+    """Mean of a measure over the answers that have it."""
 
     mean: float
     low: float | None
     high: float | None
-    """95 %, over documents; None below three of them."""
+    """Upper end of the 95 % interval over documents; both ends are None below three documents."""
     n: int
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Of a judge's scores with other numbers for the same answers."""
+    """Agreement of a judge's scores with other numbers for the same answers."""
 
     n: int
     spearman: float | None
-    """None where one of the two never varies."""
+    """Rank correlation; None where one of the two never varies."""
     kappa: float | None = None
-    """Cohen's, weighted by the square of the distance; of two judges."""
+    """Cohen's kappa of two judges, with quadratic weights."""
     mean_difference: float | None = None
-    """Absolute, in points of 0..10; of two judges."""
+    """Mean absolute difference of two judges, in points of 0..10."""
 
 
 def read_answers(path: Path) -> list[JudgedAnswer]:
-    """A JSONL file of answers: question, gold (a text or a list), answer; perhaps document, gain.
+    """Read a JSONL file of answers.
+
+    Fields: question, gold (a text or a list), answer; optional: document, gain.
 
     Raises:
-        DataError: a file that cannot be read, is empty, or lacks a field.
+        DataError: the file cannot be read, is empty, or lacks a field.
     """
     answers = [_read_answer(f"{path}, line {line}", raw) for line, raw in fields.read_lines(path)]
     if not answers:
@@ -65,23 +67,23 @@ def read_answers(path: Path) -> list[JudgedAnswer]:
 def summarise(
     answers: Sequence[JudgedAnswer], judged: JudgeOutcome, second: JudgeOutcome | None = None
 ) -> dict[str, Any]:
-    """All of it as JSON: `scores` and `metrics` by name, `agreement` by with whom, `missing`."""
+    """Return the summary as JSON: means, metrics, agreement and answers without a score."""
     scores = [mark.score for mark in judged.judgements]
     metrics: dict[str, list[float | None]] = {
-        name: [METRICS[name](one.text, one.golds) for one in answers] for name in _METRICS
+        name: [METRICS[name](answer.text, answer.golds) for answer in answers] for name in _METRICS
     }
     f1 = metrics["token_f1"]
-    metrics["gain"] = [one.gain for one in answers]
-    told: dict[str, Any] = {
+    metrics["gain"] = [answer.gain for answer in answers]
+    summary: dict[str, Any] = {
         "judge": judged.judge,
         "answers": len(answers),
-        "documents": len({one.document for one in answers}),
-        "score": _told(_mean(answers, scores)),
+        "documents": len({answer.document for answer in answers}),
+        "score": _as_json(_mean(answers, scores)),
         "missing": dict(judged.missing),
         "metrics": {
-            name: _told(found)
+            name: _as_json(mean)
             for name, values in metrics.items()
-            if (found := _mean(answers, values))
+            if (mean := _mean(answers, values))
         },
         "agreement": {"token_f1": asdict(_agreement(scores, f1))},
         "calls": judged.calls,
@@ -91,21 +93,21 @@ def summarise(
     }
     if second is not None:
         others = [mark.score for mark in second.judgements]
-        told["second"] = {
+        summary["second"] = {
             "judge": second.judge,
-            "score": _told(_mean(answers, others)),
+            "score": _as_json(_mean(answers, others)),
             "missing": dict(second.missing),
             "agreement": {"token_f1": asdict(_agreement(others, f1))},
         }
-        told["agreement"]["second"] = asdict(_agreement(scores, others, are_judges=True))
-    return told
+        summary["agreement"]["second"] = asdict(_agreement(scores, others, are_judges=True))
+    return summary
 
 
 def _read_answer(where: str, raw: Mapping[str, Any]) -> JudgedAnswer:
     gold = raw.get("gold")
     golds = fields.texts(where, raw, "gold") if isinstance(gold, list) else None
     text = raw.get("answer")
-    if not isinstance(text, str):  # an empty answer is one, and may be judged
+    if not isinstance(text, str):  # an empty answer may be judged too
         raise DataError(f"{where}: answer must be a text, got {str(text)[:40]}")
     gain = raw.get("gain")
     if gain is not None and (isinstance(gain, bool) or not isinstance(gain, int | float)):
@@ -126,11 +128,11 @@ def _mean(answers: Sequence[JudgedAnswer], values: Sequence[float | None]) -> Me
     for answer, value in zip(answers, values, strict=True):
         if value is not None:
             clusters.setdefault(answer.document, []).append(float(value))
-    known = [value for some in clusters.values() for value in some]
+    known = [value for cluster in clusters.values() for value in cluster]
     if not known:
         return None
-    found = bootstrap_mean(list(clusters.values()), by_size=True)
-    low, high = (None, None) if found is None else (found.low, found.high)
+    interval = bootstrap_mean(list(clusters.values()), by_size=True)
+    low, high = (None, None) if interval is None else (interval.low, interval.high)
     return MeanScore(fmean(known), low, high, len(known))
 
 
@@ -142,22 +144,22 @@ def _agreement(
         for a, b in zip(scores, others, strict=True)
         if a is not None and b is not None
     ]
-    mine, theirs = [a for a, _ in pairs], [b for _, b in pairs]
-    varies = len(set(mine)) > 1 and len(set(theirs)) > 1
-    rank = float(spearmanr(mine, theirs).statistic) if varies else None
+    first, second = [a for a, _ in pairs], [b for _, b in pairs]
+    varies = len(set(first)) > 1 and len(set(second)) > 1
+    rank = float(spearmanr(first, second).statistic) if varies else None
     if not are_judges or not pairs:
         return Agreement(len(pairs), rank)
     apart = fmean(abs(a - b) for a, b in pairs)
-    return Agreement(len(pairs), rank, _kappa(mine, theirs), apart)
+    return Agreement(len(pairs), rank, _kappa(first, second), apart)
 
 
-def _kappa(mine: ArrayLike, theirs: ArrayLike) -> float | None:
-    """1 minus squared distance seen over that of pairs drawn at random, by means and variances."""
-    a, b = np.asarray(mine, dtype=float), np.asarray(theirs, dtype=float)
+def _kappa(first: ArrayLike, second: ArrayLike) -> float | None:
+    """Return 1 minus the squared distance of the pairs over that of random pairs."""
+    a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     by_chance = float(a.var() + b.var() + (a.mean() - b.mean()) ** 2)
-    # One and the same score throughout leaves nothing to agree on.
+    # If all scores are the same, kappa is undefined.
     return 1 - float(((a - b) ** 2).mean()) / by_chance if by_chance else None
 
 
-def _told(found: MeanScore | None) -> dict[str, Any] | None:
-    return None if found is None else asdict(found)
+def _as_json(mean: MeanScore | None) -> dict[str, Any] | None:
+    return None if mean is None else asdict(mean)

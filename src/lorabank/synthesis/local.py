@@ -1,8 +1,8 @@
-"""The base model as its own generator: many requests decoded in one batch.
+"""The base model as a generator that decodes many requests in one batch.
 
-What a batch costs on a CPU is mostly reading the weights, so sixteen rows take little longer than
-one. A row is a worker with one request: a process that is killed loses its batch. Draws depend on
-the seed and on the rows of a batch, so a run that was broken off goes on with other draws.
+On a CPU most of a batch's time goes into reading the weights, so sixteen rows take little longer
+than one. A process that is killed loses its batch. Samples depend on the seed and on the rows of a
+batch, so a run that is resumed draws other samples.
 """
 
 from collections.abc import Iterable, Iterator
@@ -31,23 +31,23 @@ class LocalGenerator:
         self.name = f"local:{base.info.name}@{base.info.sha256[:16]} {base.precision}"
 
     def complete(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        """Replies batch by batch; a prompt that leaves no room for its reply has failed."""
+        """Yield replies batch by batch; a prompt that leaves no room for its reply fails."""
         waiting = iter(requests)
         while taken := list(islice(waiting, self._rows)):
-            taken.sort(key=_way)  # rows of a batch stop and draw alike
-            for _, alike in groupby(taken, key=_way):
-                yield from self._batch(list(alike))
+            taken.sort(key=_decoding_settings)  # one batch has one limit and one way of sampling
+            for _, batch in groupby(taken, key=_decoding_settings):
+                yield from self._batch(list(batch))
 
     def _batch(self, requests: list[Request]) -> Iterator[Reply]:
         prompts = [self._base.chat.prompt_ids(request.messages) for request in requests]
         fits = []
         for request, prompt in zip(requests, prompts, strict=True):
             if len(prompt) + request.max_tokens > self._base.max_tokens:
-                why = (
+                reason = (
                     f"a prompt of {len(prompt)} tokens and a reply of up to {request.max_tokens} "
                     f"do not fit the model's {self._base.max_tokens}; use shorter passages"
                 )
-                yield Reply(request, "", Finish.FAILED, reason=why)
+                yield Reply(request, "", Finish.FAILED, reason=reason)
             else:
                 fits.append((request, prompt))
         if not fits:
@@ -72,5 +72,5 @@ class LocalGenerator:
             yield Reply(request, text, finish, len(prompt), n)
 
 
-def _way(request: Request) -> tuple[int, float, float]:
+def _decoding_settings(request: Request) -> tuple[int, float, float]:
     return request.max_tokens, request.temperature, request.top_p

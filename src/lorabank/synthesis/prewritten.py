@@ -1,4 +1,4 @@
-"""Texts that are written already, as a generator: PaperQA's questions, SQuAD's completions.
+"""A generator of texts that exist already: PaperQA's questions, SQuAD's completions.
 
 A folder with `paperQA.json` gives its papers and the forty questions with answers GPT-4.1 wrote of
 each (tasks/paperqa.py). A JSONL file of SQuAD passages with `completions` gives the passages and
@@ -31,7 +31,7 @@ _PAPERS = "paperQA.json"
 
 @dataclass(frozen=True, slots=True)
 class PrewrittenPassage:
-    """A passage and what was written of it."""
+    """A passage and the texts that were written about it."""
 
     name: str
     title: str
@@ -41,7 +41,7 @@ class PrewrittenPassage:
 
 
 def is_prewritten(path: Path) -> bool:
-    """Whether a path is one of the two forms, and not documents or facts."""
+    """Return whether a path has one of the two forms, rather than documents or facts."""
     if path.suffix == ".jsonl":
         first = next(fields.read_lines(path), None)
         return first is not None and "context" in first[1]
@@ -49,10 +49,10 @@ def is_prewritten(path: Path) -> bool:
 
 
 def read_prewritten(path: Path) -> list[PrewrittenPassage]:
-    """The passages of a folder or file.
+    """Return the passages of a folder or file.
 
     Raises:
-        DataError: neither of the two forms, or one that cannot be read.
+        DataError: it has neither of the two forms, or cannot be read.
     """
     if path.is_dir():
         if not (path / _PAPERS).is_file():
@@ -75,7 +75,7 @@ def read_prewritten(path: Path) -> list[PrewrittenPassage]:
 
 
 def chunks_of_passages(passages: Sequence[PrewrittenPassage]) -> list[Chunk]:
-    """Each passage as a document of one chunk."""
+    """Return each passage as a document of one chunk."""
     documents = [
         Document(p.name, hashlib.sha256(p.text.encode()).hexdigest(), p.title, p.text, ())
         for p in passages
@@ -85,7 +85,7 @@ def chunks_of_passages(passages: Sequence[PrewrittenPassage]) -> list[Chunk]:
 
 @final
 class PrewrittenGenerator:
-    """Answers a request about a passage with what the file has of that passage."""
+    """A generator that answers a request with what a file has about its passage."""
 
     is_file = True
     writes_json = True
@@ -96,7 +96,7 @@ class PrewrittenGenerator:
 
     @classmethod
     def of(cls, path: Path) -> "PrewrittenGenerator":
-        """What a folder or file holds.
+        """Return a generator of the texts in a folder or file.
 
         Raises:
             DataError: as `read_written`, or passages alone.
@@ -108,17 +108,17 @@ class PrewrittenGenerator:
         return cls(passages, name=f"file:{path.name}@{file_sha256(hashed)[:16]}")
 
     def complete(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        """A reply to each request; one about a passage that is not in the file has failed."""
+        """Yield a reply to each request; it is a failure if the file has nothing for it."""
         for request in requests:
             wanted = _flat(request.passage)
-            found = self._of.get(wanted) or next(
+            match = self._of.get(wanted) or next(
                 (passage for text, passage in self._of.items() if wanted in text), None
             )
-            items = _items(found, FormatKind(request.kind)) if found else []
+            items = _items(match, FormatKind(request.kind)) if match else []
             if items:
                 yield Reply(request, json.dumps(items, ensure_ascii=False), Finish.STOP)
             else:
-                what = f"no {request.kind} of it" if found else "no such passage"
+                what = f"no {request.kind} of it" if match else "no such passage"
                 yield Reply(request, "", Finish.FAILED, reason=f"{self.name} has {what}")
 
 
@@ -134,7 +134,7 @@ def _items(passage: PrewrittenPassage, kind: FormatKind) -> list[dict[str, str]]
         return items
     texts = passage.texts
     if kind in (FormatKind.SUMMARY, FormatKind.REWRITE):
-        texts = tuple(one for text in texts for one in split_numbered(text))
+        texts = tuple(part for text in texts for part in split_numbered(text))
     return [{KEYS[kind][0]: text} for text in texts] if kind in KEYS else []
 
 

@@ -1,8 +1,8 @@
-"""What a generator is asked, and how a made text is asked for in training.
+"""Prompts for the generator, and the training questions that made texts answer.
 
-The passage stands first and the wish last, so that all requests about one passage begin alike and
-a server that keeps prefixes reads it once. Two forms of reply: JSON, or for generators that are
-too small for it labelled lines (questions) and the bare text (everything else).
+The passage comes first and the instruction last, so that all requests about a passage share a
+prefix, which a server with a prefix cache reads once. A reply is JSON, or, from generators too
+small for JSON, labelled lines (questions) or bare text (everything else).
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from lorabank.synthesis.generators import Request, SamplingOptions, estimate_tok
 from lorabank.synthesis.sources import SourceText
 from lorabank.tasks.examples import Message
 
-_ROOM = 2  # times the expected length before a reply is cut
-_FORM_TOKENS = 64  # keys, brackets and quotes, and what a short reply may be longer by
-_MAX_AVOIDED = 40  # earlier questions shown at most, the latest
+_ROOM = 2  # limit of a reply, as a multiple of its expected length
+_FORM_TOKENS = 64  # for keys, brackets and quotes, and the variation of short replies
+_MAX_AVOIDED = 40  # latest earlier questions shown
 
 _WISHES = {
     FormatKind.QA: (
@@ -68,14 +68,14 @@ KEYS: dict[FormatKind, tuple[str, ...]] = {
     FormatKind.PARAPHRASE: ("question",),
     FormatKind.REVERSE: ("question", "answer"),
 }
-"""Of an item in a JSON reply, and the labels of its lines in a plain one."""
+"""Keys of an item in a JSON reply, and labels of its lines in a plain reply."""
 LABELLED = (FormatKind.QA, FormatKind.PARAPHRASE, FormatKind.REVERSE)
-"""Kinds whose plain replies are labelled lines; of the others the whole reply is the item."""
+"""Kinds whose plain replies are labelled lines; for others the whole reply is the item."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionFocus:
-    """What a request for questions should ask about, and what it should leave."""
+    """Sentences to ask about and questions to avoid in a request for questions."""
 
     sentences: Sequence[str] = ()
     """Sentences of the passage to ask about first; none for the whole passage."""
@@ -84,7 +84,7 @@ class QuestionFocus:
 
 
 def request_for(
-    piece: SourceText,
+    source: SourceText,
     kind: FormatKind,
     n: int,
     *,
@@ -94,8 +94,8 @@ def request_for(
 ) -> Request:
     """Return a request for `n` items of a kind."""
     focus = focus or QuestionFocus()
-    wish = (_WISHES if as_json else _PLAIN_WISHES)[kind].format(n=n, work=piece.document_label)
-    parts = [_shown(piece), wish]
+    wish = (_WISHES if as_json else _PLAIN_WISHES)[kind].format(n=n, work=source.document_label)
+    parts = [_shown(source), wish]
     if focus.sentences:
         lines = [f"- {sentence}" for sentence in focus.sentences]
         parts.append("\n".join(["Ask about these sentences:", *lines]))
@@ -103,7 +103,7 @@ def request_for(
         lines = [f"- {question}" for question in focus.avoid[-_MAX_AVOIDED:]]
         parts.append("\n".join(["These are asked already; ask for something else:", *lines]))
     parts.append(_form(kind, as_json=as_json))
-    tokens = FORMAT_SIZES[kind].item_tokens(estimate_tokens(piece.text))
+    tokens = FORMAT_SIZES[kind].item_tokens(estimate_tokens(source.text))
     return Request(
         (Message("user", "\n\n".join(part for part in parts if part)),),
         max_tokens=_rounded(_ROOM * n * tokens + _FORM_TOKENS),
@@ -112,31 +112,35 @@ def request_for(
         seed=sampling.seed,
         as_json=as_json,
         kind=kind,
-        passage=piece.text,
+        passage=source.text,
     )
 
 
-def training_question(piece: SourceText, kind: FormatKind, number: int) -> str:
-    """The prompt a made text is taught to answer; `number` counts from 1 within piece and kind."""
+def training_question(source: SourceText, kind: FormatKind, number: int) -> str:
+    """Return the training question for a made text.
+
+    Args:
+        number: position among the texts of this source and kind, from 1.
+    """
     version = f" (version {number})" if number > 1 else ""
     return {
-        FormatKind.SUMMARY: f"Summarise {piece.label}{version}.",
-        FormatKind.REWRITE: f"Tell in other words what {piece.label} says{version}.",
-        FormatKind.IMPLICATIONS: f"What follows from {piece.label}{version}?",
-        FormatKind.ORIGINAL: f"What does {piece.label} say, word for word?",
+        FormatKind.SUMMARY: f"Summarise {source.label}{version}.",
+        FormatKind.REWRITE: f"Tell in other words what {source.label} says{version}.",
+        FormatKind.IMPLICATIONS: f"What follows from {source.label}{version}?",
+        FormatKind.ORIGINAL: f"What does {source.label} say, word for word?",
     }[kind]
 
 
 def _rounded(tokens: int) -> int:
-    """Up to a power of two: requests with one limit can be decoded in one batch."""
+    """Round up to a power of two, so that more requests share a limit and thus a batch."""
     return 1 << (tokens - 1).bit_length()
 
 
-def _shown(piece: SourceText) -> str:
-    if piece.fact:
-        return piece.text
-    section = f"\nSection: {piece.section}" if piece.section else ""
-    return f"Title: {piece.title}{section}\n\nText:\n{piece.text}"
+def _shown(source: SourceText) -> str:
+    if source.fact:
+        return source.text
+    section = f"\nSection: {source.section}" if source.section else ""
+    return f"Title: {source.title}{section}\n\nText:\n{source.text}"
 
 
 def _form(kind: FormatKind, *, as_json: bool) -> str:

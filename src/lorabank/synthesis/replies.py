@@ -1,8 +1,8 @@
-"""Replies as items, or the reason why not. Nothing is guessed.
+"""Parsing replies into items, or into reasons for rejecting them. Nothing is guessed.
 
-A JSON reply has to be whole: an object with a list `items`, or the bare list, perhaps in a code
-fence. Of one that was cut off at its token limit, the items that are complete are kept. Labelled
-lines have to come in their order, each label with a text. What fits neither is no item.
+A JSON reply must be complete: an object with a list `items`, or the bare list, perhaps in a code
+fence. If it was cut off at its token limit, its complete items are used. Labelled lines must come
+in their order, each label with a text.
 """
 
 import json
@@ -29,7 +29,7 @@ _REFUSAL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class WrittenItem:
-    """One thing made: a question and its answer, or a text that stands as the answer."""
+    """A question with its answer, or a text that serves as the answer."""
 
     question: str
     answer: str
@@ -37,14 +37,15 @@ class WrittenItem:
 
 @dataclass(slots=True)
 class ParsedReply:
-    """What a reply holds."""
+    """The items of a reply, and the parts of it that are not items."""
 
     items: list[WrittenItem] = field(default_factory=list)
     rejected: list[tuple[str, str]] = field(default_factory=list)
-    """(reason, text) of what was no item."""
+    """Reason and text of each part that is not an item."""
 
 
 def parse_reply(reply: Reply, kind: FormatKind) -> ParsedReply:
+    """Return the items of a reply to a request for one kind."""
     text = _THOUGHT.sub("", reply.text).strip()
     if reply.finish in (Finish.REFUSED, Finish.FAILED):
         return ParsedReply(rejected=[(reply.finish, reply.reason or text)])
@@ -58,11 +59,11 @@ def parse_reply(reply: Reply, kind: FormatKind) -> ParsedReply:
     if is_cut:
         return ParsedReply(rejected=[("cut off", text)])
     texts = [text] if kind is FormatKind.IMPLICATIONS else split_numbered(text)
-    return _checked([{KEYS[kind][0]: one} for one in texts], kind)
+    return _checked([{KEYS[kind][0]: item} for item in texts], kind)
 
 
 def split_numbered(text: str) -> list[str]:
-    """The texts of a reply that counts them, 1. 2. 3.; else the whole reply, which is one text."""
+    """Return the texts of a reply numbered 1. 2. 3.; otherwise the whole reply as item text."""
     parts = _NUMBERED.split(f"\n{text}")
     counted = [int(number) for number in parts[1::2]]
     if len(counted) > 1 and not parts[0].strip() and counted == [*range(1, len(counted) + 1)]:
@@ -74,8 +75,8 @@ def _from_json(text: str, kind: FormatKind, *, is_cut: bool) -> ParsedReply:
     if fenced := _FENCE.match(text):
         text = fenced[1]
     if is_cut:
-        found = list(_whole_items(text))
-        return _checked(found, kind) if found else ParsedReply(rejected=[("cut off", text)])
+        whole = list(_whole_items(text))
+        return _checked(whole, kind) if whole else ParsedReply(rejected=[("cut off", text)])
     try:
         raw = json.loads(text)
     except json.JSONDecodeError:
@@ -87,7 +88,7 @@ def _from_json(text: str, kind: FormatKind, *, is_cut: bool) -> ParsedReply:
 
 
 def _whole_items(text: str) -> Iterator[object]:
-    """The items of a JSON list up to where it breaks off."""
+    """Yield the items of a JSON list up to where it breaks off."""
     opened, decoder = _OPENING.match(text), json.JSONDecoder()
     at = opened.end() if opened else len(text)
     while at < len(text):
@@ -100,23 +101,24 @@ def _whole_items(text: str) -> Iterator[object]:
 
 
 def parse_labelled_lines(text: str, kind: FormatKind, *, is_cut: bool = False) -> ParsedReply:
+    """Return the items of a reply in labelled lines."""
     rows = _labelled_rows(text)
     if is_cut and rows:
-        rows.pop()  # nobody knows how it would have gone on
-    keys, items, faults = KEYS[kind], [], []
+        rows.pop()  # incomplete
+    keys, items, rejected = KEYS[kind], [], []
     while rows:
         group = rows[: len(keys)]
         if tuple(row.label for row in group) == keys and all(row.is_whole for row in group):
             items.append({row.label: row.text for row in group})
             rows = rows[len(keys) :]
         else:
-            faults.append((WRONG_FORM, f"{group[0].label}: {group[0].text}"))
+            rejected.append((WRONG_FORM, f"{group[0].label}: {group[0].text}"))
             rows = rows[1:]
     checked = _checked(items, kind)
-    faults += checked.rejected
-    if not checked.items and not faults:
-        faults.append(("cut off" if is_cut else WRONG_FORM, text))
-    return ParsedReply(checked.items, faults)
+    rejected += checked.rejected
+    if not checked.items and not rejected:
+        rejected.append(("cut off" if is_cut else WRONG_FORM, text))
+    return ParsedReply(checked.items, rejected)
 
 
 @dataclass(slots=True)
@@ -127,9 +129,9 @@ class _Row:
 
 
 def _labelled_rows(text: str) -> list[_Row]:
-    """What stands behind each label. Talk around them is passed over.
+    """Return the text after each label; other lines are skipped.
 
-    A line that directly follows a filled one may be more of it or talk: that row is not whole.
+    A line right after a labelled text may continue it or not: that row is not whole.
     """
     rows: list[_Row] = []
     follows = False
@@ -145,14 +147,14 @@ def _labelled_rows(text: str) -> list[_Row]:
 
 
 def _checked(raw: Sequence[object], kind: FormatKind) -> ParsedReply:
-    """Items with a text under each key; others are faults."""
+    """Return the items that have a text under each key; the others are rejected."""
     reading = ParsedReply()
-    for one in raw:
-        texts = [_text(one.get(key)) for key in KEYS[kind]] if isinstance(one, dict) else [""]
+    for item in raw:
+        texts = [_text(item.get(key)) for key in KEYS[kind]] if isinstance(item, dict) else [""]
         if all(texts):
             reading.items.append(_item(kind, texts))
         else:
-            shown = json.dumps(one, ensure_ascii=False)
+            shown = json.dumps(item, ensure_ascii=False)
             reading.rejected.append(("an item without its texts", shown))
     return reading
 
@@ -164,6 +166,6 @@ def _item(kind: FormatKind, texts: list[str]) -> WrittenItem:
 
 
 def _text(raw: object) -> str:
-    """A text that says something, as an echoed "…" does not, or a whole number; else none."""
+    """Return a text or whole number that has a letter or digit; "" for anything else."""
     text = str(raw).strip() if isinstance(raw, str) or type(raw) is int else ""
     return text if any(character.isalnum() for character in text) else ""

@@ -1,14 +1,13 @@
-"""What came of a synthesis: the examples, where each is from, and everything that was refused."""
+"""Results of a synthesis: the examples with their sources, and everything that was refused."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lorabank.errors import StorageError
+from lorabank.files import write_atomically
 from lorabank.synthesis.coverage import QuestionCoverage
 
 SAMPLES = 3  # of each reason, shown
@@ -17,7 +16,7 @@ _SHOWN = 160  # characters of a sample
 
 @dataclass(frozen=True, slots=True)
 class MadeExample:
-    """One example to train on, with what it was made of."""
+    """A training example with its source."""
 
     prompt: str
     answer: str
@@ -30,7 +29,7 @@ class MadeExample:
 
 @dataclass(frozen=True, slots=True)
 class RefusedExample:
-    """Something that was written and is not taught."""
+    """A text that was written and is not used for training."""
 
     reason: str
     format: str
@@ -41,7 +40,7 @@ class RefusedExample:
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """One question with two answers, each true of its source."""
+    """A question with two answers from two sources."""
 
     question: str
     answers: tuple[str, str]
@@ -50,34 +49,34 @@ class Contradiction:
 
 @dataclass(slots=True)
 class SynthesisOutcome:
-    """A synthesis, whole or as far as its budget went."""
+    """The result of a synthesis, complete or as far as its budget went."""
 
     generator: str
     formats: str
     documents: int = 0
     passages: int = 0
     documents_without_examples: list[str] = field(default_factory=list)
-    """Documents that no example was made of."""
+    """Documents of which no example was made."""
     wanted: int = 0
-    """Examples asked for; fewer are made where the generator gave no more that is fit."""
+    """Number of examples asked for; fewer are made if too few replies are usable."""
     made: list[MadeExample] = field(default_factory=list)
     refused: list[RefusedExample] = field(default_factory=list)
     contradictions: list[Contradiction] = field(default_factory=list)
     coverage: QuestionCoverage = field(default_factory=QuestionCoverage)
-    """Of passages that questions were made of."""
+    """Coverage of the passages of which questions were made."""
     calls: int = 0
-    """Requests asked anew."""
+    """Requests sent to the generator."""
     cached_replies: int = 0
     """Requests answered from the cache."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    """Of the calls alone."""
+    """Tokens of the replies; both token counts leave out cached replies."""
     over_budget: int = 0
-    """Requests the budget did not reach."""
+    """Requests that the budget did not allow."""
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
-        reasons = Counter(one.reason for one in self.refused)
+        reasons = Counter(example.reason for example in self.refused)
         return {
             "generator": self.generator,
             "formats": self.formats,
@@ -86,7 +85,7 @@ class SynthesisOutcome:
             "wanted": self.wanted,
             "examples": len(self.made),
             "without": self.documents_without_examples,
-            "by_format": dict(Counter(one.format for one in self.made)),
+            "by_format": dict(Counter(example.format for example in self.made)),
             "calls": self.calls,
             "kept": self.cached_replies,
             "not_asked": self.over_budget,
@@ -96,13 +95,13 @@ class SynthesisOutcome:
             "refused": dict(reasons.most_common()),
             "samples": {reason: samples(self.refused, reason) for reason in reasons},
             "coverage": asdict(self.coverage),
-            "contradictions": [asdict(one) for one in self.contradictions],
+            "contradictions": [asdict(pair) for pair in self.contradictions],
         }
 
 
 def samples(refused: Iterable[RefusedExample], reason: str | None = None) -> list[str]:
-    """The first few, shortened."""
-    texts = [one.text for one in refused if reason in (None, one.reason)]
+    """Return the first refused texts of a reason, shortened."""
+    texts = [example.text for example in refused if reason in (None, example.reason)]
     return [" ".join(text.split())[:_SHOWN] for text in texts[:SAMPLES]]
 
 
@@ -112,15 +111,5 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_atomically(path, "".join(lines))

@@ -1,8 +1,8 @@
-"""Pieces: passages and facts as the generator is shown them, each with a name to ask it by.
+"""Source texts, from which examples are made: passages and facts with a unique label each.
 
-A summary is taught as the answer to "Summarise part 2 of 5 of …", so every piece needs a label
-that is its own: the title, and which part of how many. Where two documents have one title, the
-document's name goes with it.
+A summary is taught as the answer to "Summarise part 2 of 5 of …", so every passage needs a label of
+its own: the title and the number of the part. Where two documents have the same title, the
+document's name is added.
 """
 
 from collections import Counter, defaultdict
@@ -16,28 +16,28 @@ from lorabank.tasks.examples import Example
 
 @dataclass(frozen=True, slots=True)
 class SourceText:
-    """One passage, or one fact."""
+    """A passage or a fact, from which examples are made."""
 
     document: str
     title: str
     label: str
-    """How a prompt names the piece; no other piece has it."""
+    """Name of this text in prompts; unique."""
     document_label: str
-    """How a question names the document; no other document has it."""
+    """Name of the document in questions; unique among documents."""
     section: str
     text: str
     start: int = 0
     end: int = 0
-    """Where it stands in its document, in characters."""
+    """Offset of the first character after it in its document."""
     fact: Example | None = None
-    """The question and the answer, where it is a fact."""
+    """Question and answer of a fact; None for a passage."""
 
 
 def sources_from_chunks(chunks: Sequence[Chunk]) -> list[SourceText]:
-    """Pieces in the chunks' order.
+    """Return a source text for each chunk, in their order.
 
     Raises:
-        UsageError: there are none.
+        UsageError: there are no chunks.
     """
     if not chunks:
         raise UsageError("there is no passage to make examples of; give documents with text")
@@ -46,16 +46,23 @@ def sources_from_chunks(chunks: Sequence[Chunk]) -> list[SourceText]:
         owners[chunk.title].add(chunk.document.name)
     n_parts = Counter(chunk.document.name for chunk in chunks)
     seen: Counter[str] = Counter()
-    pieces = []
+    sources = []
     for chunk in chunks:
         name = chunk.document.name
         seen[name] += 1
-        work = f"“{chunk.title}”" + (f" ({name})" if len(owners[chunk.title]) > 1 else "")
+        document_label = f"“{chunk.title}”" + (f" ({name})" if len(owners[chunk.title]) > 1 else "")
         part = f"part {seen[name]} of {n_parts[name]} of " if n_parts[name] > 1 else ""
         text = chunk.text.strip()
-        pieces.append(
+        sources.append(
             SourceText(
-                name, chunk.title, part + work, work, chunk.heading, text, chunk.start, chunk.end
+                name,
+                chunk.title,
+                part + document_label,
+                document_label,
+                chunk.heading,
+                text,
+                chunk.start,
+                chunk.end,
             )
         )
-    return pieces
+    return sources

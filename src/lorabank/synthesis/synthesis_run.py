@@ -1,8 +1,7 @@
-"""Rounds: what is asked for, what comes back, and what is still missing.
+"""Rounds of requests until every task has its items.
 
-All requests of a round may run at once. A reply is kept under what was asked before the next
-request goes out. A document of which many replies brought nothing fit is given up, so that nonsense
-is not paid for to its end.
+All requests of a round may run at once. A reply is cached before the next request is sent. A
+document is given up after many replies without a usable item, so that no more is paid for nonsense.
 """
 
 from collections import Counter, defaultdict
@@ -20,15 +19,15 @@ from lorabank.synthesis.item_checks import HeldOutQuestions
 from lorabank.synthesis.replies import parse_reply
 from lorabank.synthesis.results import SAMPLES, RefusedExample, samples
 
-_NONSENSE = 12  # replies about one document without anything fit
+_NONSENSE = 12  # replies about a document without a usable item
 OnReply = Callable[[int, int], None]
-"""(replies so far, requests known so far)"""
+"""Function called with the number of replies and of requests so far."""
 
 
 @final
 @dataclass(slots=True)
 class SynthesisRun:
-    """Everything that is counted on the way."""
+    """A synthesis under way, with its counts."""
 
     generator: Generator
     cache: ReplyCache | None
@@ -41,7 +40,7 @@ class SynthesisRun:
     over_budget: int = 0
     n_replies_about: Counter[str] = field(default_factory=Counter)
     n_accepted: Counter[str] = field(default_factory=Counter)
-    """Replies about each document, and items of it that are fit."""
+    """Accepted items of each document."""
     n_replies: int = 0
     n_requests: int = 0
 
@@ -49,6 +48,7 @@ class SynthesisRun:
     """Documents that were given up."""
 
     def run(self, tasks: Sequence[FormatTask]) -> None:
+        """Send the requests of all tasks, round by round."""
         for number in range(1 if self.generator.is_file else self.sampling.rounds):
             wanted: defaultdict[Request, list[FormatTask]] = defaultdict(list)
             for task in tasks:
@@ -67,14 +67,17 @@ class SynthesisRun:
                     self.on_reply(self.n_replies, self.n_requests)
         if not self.over_budget:
             self.failed_documents |= {
-                one for one in self.n_replies_about if not self.n_accepted[one]
+                document for document in self.n_replies_about if not self.n_accepted[document]
             }
 
     def failure(self) -> UsageError | None:
-        """What to raise for documents of which nothing is fit; a file has what it has."""
+        """Return the error for documents without a usable item, if there are any.
+
+        A file of prewritten texts may lack some documents.
+        """
         if not self.failed_documents or (self.generator.is_file and self.n_accepted):
             return None
-        told = [
+        reasons = [
             f"{document}: nothing fit to be taught in {self.n_replies_about[document]} replies "
             f"({self._shown(document)})"
             for document in sorted(self.failed_documents)[:SAMPLES]
@@ -85,22 +88,22 @@ class SynthesisRun:
             else ""
         )
         return UsageError(
-            f"{'; '.join(told)}{more}; from {self.generator.name}; give another --generator, leave "
-            "such documents out, or take what there is of the others with --skip-failed; what was "
-            "written is kept"
+            f"{'; '.join(reasons)}{more}; from {self.generator.name}; give another --generator, "
+            "leave such documents out, or take what there is of the others with --skip-failed; "
+            "what was written is kept"
         )
 
     def _replies(self, wanted: Mapping[Request, Sequence[FormatTask]]) -> Iterator[Reply]:
-        tally = RequestCounts()
+        counts = RequestCounts()
 
         def is_off(request: Request) -> bool:
             return all(task.source.document in self.failed_documents for task in wanted[request])
 
         yield from answer_requests(
-            wanted, self.generator, self.cache, self.meter, tally, is_off=is_off
+            wanted, self.generator, self.cache, self.meter, counts, is_off=is_off
         )
-        self.cached_replies += tally.cached
-        self.over_budget += tally.over_budget
+        self.cached_replies += counts.cached
+        self.over_budget += counts.over_budget
 
     def _take(self, task: FormatTask, reply: Reply) -> None:
         reading, document = parse_reply(reply, task.format.kind), task.source.document
@@ -119,7 +122,8 @@ class SynthesisRun:
             self.failed_documents.add(document)
 
     def _shown(self, document: str) -> str:
-        those = [one for one in self.refused if one.document == document]
+        refused = [text for text in self.refused if text.document == document]
         return "; ".join(
-            f"{one.reason}: {text!r}" for one, text in zip(those, samples(those), strict=False)
+            f"{example.reason}: {text!r}"
+            for example, text in zip(refused, samples(refused), strict=False)
         )

@@ -29,7 +29,7 @@ class HttpReply:
     body: Any = None
     """Decoded JSON of a successful response."""
     reason: str = ""
-    """What went wrong, in the server's own words where it sent any."""
+    """Description of the failure, in the server's own words where it sent any."""
     retry_after_s: float | None = None
     """Seconds the server asked us to wait before the next request."""
 
