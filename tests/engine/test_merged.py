@@ -213,7 +213,7 @@ def test_ranks_may_differ(tiny: Base, three: list[Adapter], tmp_path: Path):
         one = merge_adapters([three[0], small], rule=rule, weights=[1.0, 1.0])
         assert one.r == r
         assert {len(a) for a, _ in one.weights.values()} == {r}
-    with pytest.raises(UsageError, match="of one rank, got 4, 2"):
+    with pytest.raises(UsageError, match="of the same rank, got 4, 2"):
         merge_adapters([three[0], small], rule="ties", weights=[1.0, 1.0])
 
 

@@ -103,5 +103,5 @@ def test_lag_of_all_is_spectr(factors: list[tuple[Tensor, Tensor]], x: Tensor, k
 
 
 def test_lag_keeps_at_least_one(x: Tensor):
-    with pytest.raises(UsageError, match="at least 1 module for SpectR, got 0"):
+    with pytest.raises(UsageError, match="LAG needs k of at least 1 module, got 0"):
         lag.scores(x, 0, lambda some: x[:, some])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def scores(x: Tensor, top: Tensor) -> Tensor:
-    """How much of each input falls on each module's first direction.
+    """Return how much of each input falls on each module's first direction.
 
     Args:
         x: (T, n) inputs of one layer.

@@ -1,17 +1,17 @@
-"""Distillation: learn to speak as a teacher does who has the document before it.
+"""Distillation: the loss of a student against a teacher that has the document.
 
-The teacher is the frozen model with the document in its context, the student the adapted one
+The teacher is the frozen model with the document in its context, the student the adapted model
 without it. On every answer token t, at temperature 1 (deep context distillation, arXiv:2503.08727):
 
     L_t = KL(teacher_t || student_t) + w * mean over layers l of |h_tl - s_tl|_1 / |h_tl|_1
 
-h and s are what block l of teacher and student put out. The paper's release divides, per layer,
+h and s are the outputs of layer l of teacher and student. The paper's release divides, per layer,
 sums over all tokens of a batch; here each token is divided by its own norm, so that the loss of an
-example does not depend on those it is drawn with. Layers are those an adapter can move.
+example does not depend on the batch. Layers are those that the adapter can change.
 
-Of the teacher the k likeliest words are kept and the rest as one lump of probability: what is
-minimised is then the divergence between the two distributions with all other words taken for one,
-never more than the whole divergence, and that divergence itself where k is the vocabulary.
+The teacher's k likeliest tokens are stored one by one, all others as a single outcome with their
+total probability. The divergence between the two distributions reduced in this way is at most the
+whole divergence, and equal to it where k is the size of the vocabulary.
 """
 
 from collections.abc import Sequence
@@ -23,40 +23,43 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class TeacherTargets:
-    """What a teacher says at n positions."""
+    """A teacher's predictions at n positions."""
 
     ids: Tensor
-    """(n, k) int32, its likeliest words; the first is the likeliest."""
+    """(n, k) int32, its likeliest tokens; the first is the likeliest."""
     log_p: Tensor
     """(n, k) float32, their log probabilities."""
     log_rest: Tensor
-    """(n,) float32, that of all other words together; -inf where there are none."""
+    """(n,) float32, log probability of all other tokens together; -inf if there are none."""
     hidden: Tensor | None = None
-    """(n, L, d) what its blocks put out, from the lowest asked for up; None if none was."""
+    """(n, L, d) outputs of its layers, from the lowest requested one up; None if not requested."""
 
-    def __getitem__(self, some: slice) -> "TeacherTargets":
-        hidden = None if self.hidden is None else self.hidden[some]
-        return TeacherTargets(self.ids[some], self.log_p[some], self.log_rest[some], hidden)
+    def __getitem__(self, positions: slice) -> "TeacherTargets":
+        hidden = None if self.hidden is None else self.hidden[positions]
+        return TeacherTargets(
+            self.ids[positions], self.log_p[positions], self.log_rest[positions], hidden
+        )
 
     @property
     def n_bytes(self) -> int:
+        """Size in memory."""
         parts = (self.ids, self.log_p, self.log_rest, self.hidden)
         return sum(part.nbytes for part in parts if part is not None)
 
 
 def top_k_targets(log_p: Tensor, k: int, *, hidden: Tensor | None = None) -> TeacherTargets:
-    """The k likeliest words of each distribution and the lump of the others.
+    """Return the k likeliest tokens of each distribution, and the others as a single outcome.
 
     Args:
         log_p: (n, V) float32 log probabilities.
-        k: at least 1; V or more keeps all.
+        k: at least 1; V or more for all tokens.
     """
     top, ids = log_p.topk(min(k, log_p.shape[-1]), dim=-1)  # (n, k)
     return TeacherTargets(ids.int(), top, _others(log_p, ids), hidden)
 
 
 def concatenate_targets(parts: Sequence[TeacherTargets]) -> TeacherTargets:
-    """Positions of several one after the other; all of one k and with hidden states, or none."""
+    """Concatenate targets of the same k, all with hidden states or all without."""
     hidden = [part.hidden for part in parts if part.hidden is not None]
     return TeacherTargets(
         torch.cat([part.ids for part in parts]),
@@ -66,40 +69,43 @@ def concatenate_targets(parts: Sequence[TeacherTargets]) -> TeacherTargets:
     )
 
 
-def kl_divergence(log_q: Tensor, said: TeacherTargets) -> Tensor:
-    """(n,) KL(teacher || student) in nats, all words that were not kept taken for one.
+def kl_divergence(log_q: Tensor, teacher: TeacherTargets) -> Tensor:
+    """Return (n,) KL(teacher || student) in nats over the stored tokens and the rest as one.
 
     Args:
         log_q: (n, V) float32 log probabilities of the student.
     """
-    ids = said.ids.long()
-    of_kept = (said.log_p.exp() * (said.log_p - log_q.gather(-1, ids))).sum(-1)  # (n,)
+    ids = teacher.ids.long()
+    of_stored = (teacher.log_p.exp() * (teacher.log_p - log_q.gather(-1, ids))).sum(-1)  # (n,)
     if ids.shape[-1] == log_q.shape[-1]:
-        return of_kept
-    return of_kept + said.log_rest.exp() * (said.log_rest - _others(log_q, ids))
+        return of_stored
+    return of_stored + teacher.log_rest.exp() * (teacher.log_rest - _others(log_q, ids))
 
 
-def kl_gradient(log_q: Tensor, said: TeacherTargets) -> Tensor:
-    """(n, V) derivative of `divergence` in the student's logits.
+def kl_gradient(log_q: Tensor, teacher: TeacherTargets) -> Tensor:
+    """Return the (n, V) derivative of `kl_divergence` in the student's logits.
 
-    A word kept: q - p, as for any cross-entropy. One in the lump gets its part of the lump's
-    p_rest - q_rest, in the proportions the student has it: q - q p_rest / q_rest.
+    For a stored token it is q - p, as for any cross-entropy. The others share q_rest - p_rest in
+    the student's proportions: q - q p_rest / q_rest.
     """
-    ids = said.ids.long()
+    ids = teacher.ids.long()
     q = log_q.exp()
-    of_kept = q.gather(-1, ids) - said.log_p.exp()
+    of_stored = q.gather(-1, ids) - teacher.log_p.exp()
     if ids.shape[-1] < log_q.shape[-1]:
-        # what overflows here is at kept words, which are put in last
-        q -= (log_q + (said.log_rest - _others(log_q, ids))[:, None]).exp_()
-    return q.scatter_(-1, ids, of_kept)
+        # what overflows here is at stored tokens, which are overwritten below
+        q -= (log_q + (teacher.log_rest - _others(log_q, ids))[:, None]).exp_()
+    return q.scatter_(-1, ids, of_stored)
 
 
 def relative_l1(student: Tensor, teacher: Tensor) -> Tensor:
-    """(n,) mean over layers of |student - teacher|_1 / |teacher|_1, both (n, L, d)."""
+    """Return (n,) the mean over layers of |student - teacher|_1 / |teacher|_1, both (n, L, d)."""
     gap = (student.float() - teacher.float()).abs().sum(-1)  # (n, L)
     return (gap / teacher.float().abs().sum(-1)).mean(-1)
 
 
 def _others(log_p: Tensor, ids: Tensor) -> Tensor:
-    """(n,) log probability of all words but `ids`; summed, for 1 less a near 1 loses its digits."""
+    """Return (n,) the log probability of all tokens but `ids`.
+
+    It is summed, because 1 minus a number near 1 loses its digits.
+    """
     return log_p.scatter(-1, ids, float("-inf")).logsumexp(-1)

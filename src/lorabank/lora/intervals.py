@@ -1,8 +1,8 @@
-"""Intervals over facts and seeds, and where a curve crosses a threshold.
+"""Confidence intervals over facts and seeds, and the load at which a curve crosses a threshold.
 
-Facts of one run share its luck, so facts alone say too little: the bootstrap draws seeds first and
-facts within each drawn seed. Below three seeds there is nothing to draw from and no interval; with
-three to five, percentiles of a bootstrap come out too narrow: read them as the least doubt.
+Results of the facts of a run are correlated, so the bootstrap draws seeds first and facts within
+each drawn seed. Below three seeds there is no interval. With three to five, percentiles of a
+bootstrap are too narrow: read them as the least uncertainty there is.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ import numpy as np
 from lorabank.errors import UsageError
 
 FEWEST_SEEDS = 3
-_PICKS_AT_ONCE = 4_000_000  # 32 MB of them; all rounds of a large book would be gigabytes
+_PICKS_AT_ONCE = 4_000_000  # 32 MB; the draws of all rounds over a large book would be gigabytes
 Censored = Literal["none", "above", "below"]
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean and the ends of its interval."""
+    """A mean with the ends of its confidence interval."""
 
     mean: float
     low: float
@@ -34,9 +34,10 @@ class Crossing:
     """The largest load whose score stays at or above a threshold."""
 
     load: float | None
-    """Interpolated between loads; None where even the first is below."""
+    """Load, interpolated between those tried; None if the score is below even at the first."""
     censored: Censored
-    """`above`: the score never fell below, `load` is the largest tried and only a lower bound."""
+    """Side on which the crossing lies if it was not observed, else `none`. With `above`, the score
+    never fell below the threshold and `load` is a lower bound, the largest load tried."""
 
 
 def bootstrap_mean(
@@ -47,27 +48,27 @@ def bootstrap_mean(
     rounds: int = 2000,
     seed: int = 0,
 ) -> Interval | None:
-    """Interval of the mean over seeds of the mean over facts; None below three seeds.
+    """Return the interval of the mean over seeds of the mean over facts; None below three seeds.
 
-    Percentiles of a two-stage cluster bootstrap: seeds, then facts within each drawn seed.
+    Its ends are percentiles of a two-stage cluster bootstrap: seeds, then facts within each.
 
     Args:
         values: one list of per-fact values for each seed; lengths may differ.
-        by_size: a seed counts by its facts, so that the mean is that of all facts together.
-        level: share of the bootstrap means inside.
-        rounds: bootstrap samples.
-        seed: of the draws.
+        by_size: weigh a seed by its number of facts, so that the mean is that of all facts.
+        level: share of the bootstrap means that lie in the interval.
+        rounds: number of bootstrap samples.
+        seed: seed of the draws.
 
     Raises:
-        UsageError: a seed without values or with one that is not finite, a level outside 0..1,
-            or no rounds.
+        UsageError: a seed has no values or one that is not finite, the level is outside 0..1,
+            or there are no rounds.
     """
     if not (0 < level < 1 and rounds >= 1):
         raise UsageError(f"level must be between 0 and 1, rounds above 0, got {level}, {rounds}")
-    if any(not len(one) for one in values):
+    if any(not len(seed_values) for seed_values in values):
         raise UsageError("a seed has no values; leave it out")
-    facts = [np.asarray(one, dtype=float) for one in values]
-    if not all(np.isfinite(one).all() for one in facts):
+    facts = [np.asarray(seed_values, dtype=float) for seed_values in values]
+    if not all(np.isfinite(seed_facts).all() for seed_facts in facts):
         raise UsageError("a value is not finite; leave that fact or its seed out")
     if len(facts) < FEWEST_SEEDS:
         return None
@@ -76,27 +77,29 @@ def bootstrap_mean(
     ends = np.cumsum(np.bincount(drawn.ravel(), minlength=n))[:-1]
     places = np.split(np.argsort(drawn, axis=None, kind="stable"), ends)  # n of (times drawn,)
     means = np.empty(rounds * n)
-    for one, mine in zip(facts, places, strict=True):
-        step = max(1, _PICKS_AT_ONCE // len(one))
-        for at in range(0, len(mine), step):
-            part = mine[at : at + step]
-            picks = rng.integers(len(one), size=(len(part), len(one)))  # (part, facts)
-            means[part] = one[picks].mean(1)
-    weights = np.array([len(one) if by_size else 1.0 for one in facts])  # (n,)
-    of_rounds = np.average(means.reshape(rounds, n), axis=1, weights=weights[drawn])
-    low, high = np.quantile(of_rounds, [(1 - level) / 2, (1 + level) / 2])
-    mean = np.average([one.mean() for one in facts], weights=weights)
+    for seed_facts, seed_places in zip(facts, places, strict=True):
+        step = max(1, _PICKS_AT_ONCE // len(seed_facts))
+        for at in range(0, len(seed_places), step):
+            part = seed_places[at : at + step]
+            picks = rng.integers(
+                len(seed_facts), size=(len(part), len(seed_facts))
+            )  # (part, facts)
+            means[part] = seed_facts[picks].mean(1)
+    weights = np.array([len(seed_facts) if by_size else 1.0 for seed_facts in facts])  # (n,)
+    round_means = np.average(means.reshape(rounds, n), axis=1, weights=weights[drawn])
+    low, high = np.quantile(round_means, [(1 - level) / 2, (1 + level) / 2])
+    mean = np.average([seed_facts.mean() for seed_facts in facts], weights=weights)
     return Interval(float(mean), float(low), float(high), n)
 
 
 def crossing(loads: Sequence[float], scores: Sequence[float], threshold: float) -> Crossing:
-    """Where the score first falls below the threshold, linear between neighbouring loads.
+    """Return where the score first falls below a threshold, linear between neighbouring loads.
 
     Args:
-        loads, scores: (N,) of one curve, in any order of loads.
+        loads, scores: N points of a curve, in any order.
 
     Raises:
-        UsageError: none, not as many scores as loads, or a number that is not finite.
+        UsageError: there are no points, not as many scores as loads, or a number is not finite.
     """
     if not loads or len(loads) != len(scores):
         raise UsageError(f"need as many scores as loads, got {len(scores)} and {len(loads)}")

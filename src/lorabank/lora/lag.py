@@ -1,8 +1,9 @@
-"""LAG: Arrow picks a few modules out of many, SpectR orders them.
+"""LAG: Arrow selects k modules out of many and SpectR ranks them.
 
-The first step costs one row for each module, the second r rows for each of the few, so a library
-of thousands is searched at about Arrow's price and its best are ordered as by SpectR
-(arXiv:2507.05346; there for each token and layer, here for any scores, such as whole questions').
+Arrow multiplies an input with one row for each module, SpectR with r rows for each of k modules.
+A library of thousands is thus searched at about Arrow's cost, and the best are ordered as by
+SpectR (arXiv:2507.05346; there for each token and layer, here for any scores, such as those of
+whole questions).
 """
 
 from collections.abc import Callable
@@ -14,18 +15,18 @@ from lorabank.errors import UsageError
 
 
 def scores(arrow: Tensor, k: int, spectr: Callable[[Tensor], Tensor]) -> Tensor:
-    """SpectR's score of each row's `k` best modules by Arrow, minus infinity for the others.
+    """Return SpectR's scores of each row's `k` best modules by Arrow, minus infinity for the rest.
 
     Args:
         arrow: (Q, E) scores.
-        spectr: (U,) numbers of modules -> their (Q, U) scores; asked once, for all rows' modules.
+        spectr: maps (U,) module numbers to (Q, U) scores; called once, with all rows' modules.
 
     Raises:
         UsageError: `k` is below 1.
     """
     if k < 1:
-        raise UsageError(f"LAG keeps at least 1 module for SpectR, got {k}")
-    few = arrow.topk(min(k, arrow.shape[1]), dim=1).indices  # (Q, k)
-    some, place = torch.unique(few, return_inverse=True)  # (U,), (Q, k)
-    found = torch.full_like(arrow, -torch.inf)
-    return found.scatter_(1, few, spectr(some).gather(1, place))
+        raise UsageError(f"LAG needs k of at least 1 module, got {k}")
+    top = arrow.topk(min(k, arrow.shape[1]), dim=1).indices  # (Q, k)
+    modules, place = torch.unique(top, return_inverse=True)  # (U,), (Q, k)
+    ranked = torch.full_like(arrow, -torch.inf)
+    return ranked.scatter_(1, top, spectr(modules).gather(1, place))

@@ -1,4 +1,4 @@
-"""Merge rules: several modules' updates of one layer made into one.
+"""Merge rules: the updates of several modules to a layer are combined into one.
 
     mean             sum of w_i B_i A_i over sum of w_i                           exact
     cat              sum of w_i B_i A_i, ranks side by side                       exact
@@ -10,14 +10,13 @@
     dare-linear      linear, of entries kept at random and rescaled               arXiv:2311.03099
     dare-ties        ties, of entries kept at random and rescaled
 
-The last five work on A and B apart, with the root of w_i * scale_i on each, and equal PEFT's
-`add_weighted_adapter` (0.21) on plain LoRA in eval mode, as cat and svd do. Ours keep to the
+The last five combine A and B separately, each weighted by the root of w_i * scale_i. They equal
+PEFT's `add_weighted_adapter` (0.21) on plain LoRA in eval mode, as cat and svd do. Ours follow the
 formula where PEFT does not: a single module is pruned too (PEFT takes linear instead); in ties, a
-module of weight 0 has no vote; the result has scale 1 (PEFT keeps rsLoRA's flag, and with it
-sqrt(r) on top); there is no dropout to be left on. DARE has its rescale, which PEFT has since 2026.
+module of weight 0 has no vote; the result has scale 1 (PEFT leaves rsLoRA's flag on, and with it a
+factor sqrt(r)); no dropout stays on. DARE rescales, as PEFT does since 2026.
 """
 
-import difflib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lorabank.errors import UsageError
+from lorabank.errors import UsageError, did_you_mean
 from lorabank.lora.factors import Factors, check_parts, concatenated
 from lorabank.lora.prune import agreeing_mean, drop_random, keep_largest, weighted_sum
 
@@ -35,50 +34,50 @@ Weights = Sequence[float]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What some rules need besides modules and weights."""
+    """Settings of the rules that need more than modules and weights."""
 
     generator: torch.Generator
-    """The CPU's, of what DARE drops."""
+    """A generator on the CPU, which draws the entries DARE drops."""
     density: float = 0.5
-    """Share of entries that pruning keeps (magnitude-prune, ties, dare-linear, dare-ties)."""
+    """Share of entries left by pruning (magnitude-prune, ties, dare-linear, dare-ties)."""
     rank: int | None = None
-    """Of svd's result; None for the largest of the parts'."""
+    """Rank of svd's result; None for the largest rank of the parts."""
 
 
 Rule = Callable[[Parts, Weights, Options], Factors]
 
 
 def mean(parts: Parts, weights: Weights) -> Factors:
-    """The weighted mean of the products, exact.
+    """Return the exact weighted mean of the products.
 
     Raises:
-        UsageError: the weights sum to 0, or as `check_parts`.
+        UsageError: the weights sum to 0, or `check_parts` refuses.
     """
     check_parts(parts, weights)
     total = math.fsum(weights)
     if abs(total) <= 1e-6 * math.fsum(map(abs, weights)):
         shown = ", ".join(f"{w:g}" for w in weights)
-        raise UsageError(f"weights of a mean must not sum to 0, got {shown}; take cat for a sum")
+        raise UsageError(f"weights of a mean must not sum to 0, got {shown}; use cat for a sum")
     return concatenated(parts, [w / total for w in weights])
 
 
 def cat_over_n(parts: Parts, weights: Weights) -> Factors:
-    """The weighted sum of the products over how many they are, exact.
+    """Return the exact weighted sum of the products, divided by their number.
 
     Raises:
-        UsageError: as `check_parts`.
+        UsageError: `check_parts` refuses.
     """
     check_parts(parts, weights)
     return concatenated(parts, [w / len(parts) for w in weights])
 
 
 def svd(parts: Parts, weights: Weights, *, rank: int | None = None) -> Factors:
-    """The weighted sum of the products, as near as `rank` comes to it.
+    """Return the best approximation of the weighted sum of the products in a given rank.
 
-    Thin QR of both stacked factors leaves a core no wider than the sum of the ranks: its SVD is
-    that of the whole, whose (o, n) numbers are never formed. A and B share the values evenly.
+    Thin QR of both stacked factors leaves a core no wider than the sum of the ranks. Its SVD gives
+    that of the whole (o, n) sum, which is never formed. A and B each get the root of the values.
 
-    Returns: of `rank`, or less where the layer itself is narrower.
+    Returns: factors of `rank`, or of less where the layer itself is narrower.
 
     Raises:
         UsageError: `rank` is not in 1..the sum of the parts' ranks.
@@ -95,7 +94,7 @@ def svd(parts: Parts, weights: Weights, *, rank: int | None = None) -> Factors:
 
 
 def linear(parts: Parts, weights: Weights) -> Factors:
-    """PEFT's linear: factors summed apart, so N modules bring N (N - 1) cross terms."""
+    """Sum A and B separately, as PEFT's linear does; N modules bring N (N - 1) cross terms."""
     return _by_factor(parts, weights, weighted_sum)
 
 
@@ -141,52 +140,36 @@ RULES: dict[str, Rule] = {
 
 
 def rule_named(name: str) -> Rule:
-    """The rule of that name.
+    """Return the rule of that name.
 
     Raises:
-        UsageError: no such rule; names the nearest.
+        UsageError: there is no such rule; the message names the nearest.
     """
     if name in RULES:
         return RULES[name]
-    near = difflib.get_close_matches(name, RULES, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(name, RULES)
     raise UsageError(f"merge rule must be {', '.join(RULES)}, got {name!r}{hint}")
-
-
-def weights_from_scores(scores: Sequence[float] | Tensor, *, temperature: float) -> list[float]:
-    """A weight for each module by its routing score: softmax of score / temperature.
-
-    Args:
-        temperature: near 0 the best takes all, large all weigh alike; in units of the scores.
-
-    Raises:
-        UsageError: no scores, one that is not finite, or a temperature not above 0.
-    """
-    values = torch.as_tensor(scores, dtype=torch.float64)
-    if values.ndim != 1 or not len(values) or not values.isfinite().all():
-        raise UsageError(f"weights take a row of finite scores, got {values.tolist()}")
-    if not 0 < temperature < math.inf:
-        raise UsageError(f"temperature must be above 0 and finite, got {temperature}")
-    weights: list[float] = (values / temperature).softmax(0).tolist()
-    return weights
 
 
 def _by_factor(
     parts: Parts, weights: Weights, combine: Callable[[Tensor, Tensor], Tensor]
 ) -> Factors:
-    """Stacks of A and of B combined apart, each weighted by the root of w_i * scale_i.
+    """Combine the stacks of A and of B separately, each weighted by the root of w_i * scale_i.
 
-    A negative weight shows its sign on A alone. Modules of weight 0 are left out. A comes before
-    B, so that a generator serves both in PEFT's order.
+    A negative weight gives its sign to A only. Modules of weight 0 are left out. A comes before B,
+    so that a generator draws in PEFT's order.
     """
     check_parts(parts, weights)
     if len({part.r for part in parts}) > 1:
         ranks = ", ".join(str(part.r) for part in parts)
         raise UsageError(
-            f"rules that work on A and B apart need modules of one rank, got {ranks}; "
-            "take mean, cat, cat-1/n or svd"
+            f"rules that combine A and B separately need modules of the same rank, got {ranks}; "
+            "use mean, cat, cat-1/n or svd"
         )
-    some = [(part, w * part.scale) for part, w in zip(parts, weights, strict=True) if w]
-    a, b = torch.stack([part.a for part, _ in some]), torch.stack([part.b for part, _ in some])
-    signed = torch.tensor([math.copysign(math.sqrt(abs(w)), w) for _, w in some]).to(a)
+    weighted = [(part, w * part.scale) for part, w in zip(parts, weights, strict=True) if w]
+    a, b = (
+        torch.stack([part.a for part, _ in weighted]),
+        torch.stack([part.b for part, _ in weighted]),
+    )
+    signed = torch.tensor([math.copysign(math.sqrt(abs(w)), w) for _, w in weighted]).to(a)
     return Factors(combine(a, signed), combine(b, signed.abs()))

@@ -1,4 +1,4 @@
-"""What a training job minimises, and the mean that makes one loss of its tokens.
+"""The objectives that a training job can minimise, and the mean over its tokens.
 
     ce                plain cross-entropy: every token of the answer counts the same
     memft-threshold   cross-entropy of tokens that are not learned yet (memft.py)
@@ -8,7 +8,6 @@
 The loss of a job is the weighted mean over its own tokens.
 """
 
-import difflib
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -16,7 +15,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from lorabank.errors import UsageError
+from lorabank.errors import UsageError, did_you_mean
 
 Name = Literal["ce", "memft-threshold", "memft-window", "distil"]
 NAMES: tuple[Name, ...] = get_args(Name)
@@ -98,6 +97,4 @@ def mean_by_adapter(losses: Tensor, weights: Tensor, adapter: Tensor, n: int) ->
 
 
 def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, NAMES, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"--objective must be {', '.join(NAMES)}, got {name}{hint}"
+    return f"--objective must be {', '.join(NAMES)}, got {name}{did_you_mean(name, NAMES)}"

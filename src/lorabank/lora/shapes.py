@@ -1,19 +1,17 @@
-"""Which weights an adapter touches, and how many numbers it then holds.
+"""The choice of linear layers to adapt, by name and depth, and the size of their adapter.
 
-A LoRA on a linear layer of shape (out, in) is A (r, in) and B (out, r): r * (in + out) numbers.
-Layers are chosen by name and depth here, on plain shapes, so that a bad choice is refused before
-a model is loaded or a step taken.
+A LoRA on a linear layer of shape (out, in) is A (r, in) and B (out, r): r * (in + out) weights.
+The choice is made on shapes alone, so that a bad one is refused before training starts.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from lorabank.errors import UsageError
+from lorabank.errors import UsageError, did_you_mean
 
 Shape = tuple[int, int]  # (out, in), as torch stores a linear weight
 ALL_LINEAR = "all-linear"
-# What the field calls the two halves of a block, as the last component of module paths.
+# Last components of the module paths in the two halves of a decoder layer.
 GROUPS = {
     "attention": ("q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj", "query_key_value", "dense"),
     "ffn": ("gate_proj", "up_proj", "down_proj", "gate_up_proj", "fc1", "fc2"),
@@ -29,45 +27,45 @@ def choose(
     target_modules: Sequence[str] = (ALL_LINEAR,),
     layers: Sequence[int] | None = None,
 ) -> list[str]:
-    """Paths of the linear layers to adapt, in model order.
+    """Return the paths of the linear layers to adapt, in model order.
 
     Args:
         linears: path and shape of every linear layer that may be adapted.
         target_modules: `all-linear`, `attention`, `ffn`, or last components of paths as PEFT
             takes them (`q_proj`); several are joined.
-        layers: block numbers; None for every block.
+        layers: numbers of decoder layers; None for all.
 
     Raises:
-        UsageError: a name or a block matches nothing.
+        UsageError: a name or a number matches nothing.
     """
     names = {path.rsplit(".", 1)[-1] for path in linears}
-    wanted: set[str] = set()
+    chosen_names: set[str] = set()
     for target in target_modules:
         matched = names if target == ALL_LINEAR else names & {*GROUPS.get(target, (target,))}
         if not matched:
             raise UsageError(_no_target(target, names))
-        wanted |= matched
+        chosen_names |= matched
     if layers is not None:
         _check_layers(layers, n_layers(linears))
     return [
         path
         for path in linears
-        if path.rsplit(".", 1)[-1] in wanted and (layers is None or layer_of(path) in layers)
+        if path.rsplit(".", 1)[-1] in chosen_names and (layers is None or layer_of(path) in layers)
     ]
 
 
 def parse_layers(text: str, n: int) -> list[int]:
-    """Block numbers from `0-15`, `last-10`, `first-4`, `3,5,7` or a mix of them.
+    """Return layer numbers from `0-15`, `last-10`, `first-4`, `3,5,7` or a mix of them.
 
     Raises:
-        UsageError: not of these forms, or outside 0..n-1.
+        UsageError: the text is not of these forms, or a number is outside 0..n-1.
     """
     chosen: set[int] = set()
     for part in text.replace(" ", "").split(","):
         if match := re.fullmatch(r"(last|first)-(\d+)", part):
             count = int(match[2])
             if not 1 <= count <= n:
-                raise UsageError(f"--layers {part}: the model has {n} layers, ask for 1..{n}")
+                raise UsageError(f"--layers {part}: the model has {n} layers; give 1..{n}")
             chosen |= set(range(n - count, n) if match[1] == "last" else range(count))
         elif match := re.fullmatch(r"(\d+)(?:-(\d+))?", part):
             start, stop = int(match[1]), int(match[2] or match[1])
@@ -81,7 +79,7 @@ def parse_layers(text: str, n: int) -> list[int]:
 
 
 def layer_of(path: str) -> int | None:
-    """The block a module path lies in (`model.layers.7.mlp.up_proj` is in 7), None outside."""
+    """Return the decoder layer of a module path, 7 for `model.layers.7.mlp.up_proj`, or None."""
     return next((int(part) for part in path.split(".") if part.isdigit()), None)
 
 
@@ -96,8 +94,7 @@ def _check_layers(layers: Sequence[int], n: int) -> None:
 
 
 def _no_target(target: str, names: set[str]) -> str:
-    near = difflib.get_close_matches(target, names, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(target, names) or "."
     return (
         f"--target-modules {target} matches no linear layer{hint} "
         f"This model has {', '.join(sorted(names))}; also all-linear, attention, ffn"

@@ -1,4 +1,4 @@
-"""The spectrum of an adapter's product B A, found without ever forming it.
+"""The singular values and vectors of an adapter's product B A, without forming it.
 
 With thin QR of both factors, B = Q_B R_B and A^T = Q_A R_A, the product is Q_B (R_B R_A^T) Q_A^T,
 so the SVD of the r x r core gives that of the whole: O((o + n) r^2) instead of O(o n r) for the
@@ -13,16 +13,16 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
-    """What B A makes of its inputs: it hears the directions `v`, each as loudly as `s` says."""
+    """The right half of the SVD of B A: an input's component along each `v` is scaled by `s`."""
 
     s: Tensor
     """(r,) singular values, falling."""
     v: Tensor
-    """(n, r) right singular vectors, known up to their sign."""
+    """(n, r) right singular vectors, determined up to their sign."""
 
 
 def spectrum(a: Tensor, b: Tensor, *, scale: float = 1.0) -> Spectrum:
-    """Of `scale` * B A.
+    """Return the spectrum of `scale` * B A.
 
     Args:
         a: (r, n) float32; b: (o, r) float32.

@@ -1,8 +1,9 @@
-"""Kinds of LoRA that share one forward pass: how A and B start, which rows train, the scale.
+"""Kinds of LoRA that share a forward pass: how A and B start, which rows train, the scale.
 
-Every variant is a pair A (r', in), B (out, r') around a frozen weight that other adapters use
-too, so the weight never changes and B A is zero at the start. Each ends as plain LoRA, to be
-saved with `saved_r` and `saved_alpha`: whoever applies alpha / r to it gets the same answers.
+Every variant is a pair A (r', in), B (out, r') beside a frozen weight that other adapters use
+too. The weight therefore never changes, and B A is zero at the start. Each variant is saved as
+plain LoRA with `saved_r` and `saved_alpha`, so that any reader that applies alpha / r gets the
+same answers.
 
     lora        A uniform in ±1/sqrt(in), B zero, scale alpha / r               arXiv:2106.09685
     rslora      the same with scale alpha / sqrt(r)                             arXiv:2312.03732
@@ -12,7 +13,6 @@ saved with `saved_r` and `saved_alpha`: whoever applies alpha / r to it gets the
                 arXiv:2308.03303; there each adapter draws its own A)
 """
 
-import difflib
 import hashlib
 import math
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from lorabank.errors import UsageError
+from lorabank.errors import UsageError, did_you_mean
 from lorabank.lora.shapes import Shape
 
 Variant = Literal["lora", "rslora", "pissa", "orthogonal", "frozen-a"]
@@ -36,12 +36,12 @@ _SPARE = 16  # columns of the sketch beyond twice the rank
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A linear layer as far as a variant cares."""
+    """A linear layer: what a variant needs to know of it."""
 
     path: str
     shape: Shape
     weight: Tensor | None = None
-    """(out, in), any float type, never changed; only pissa needs it."""
+    """Weight (out, in) of any float type, never changed; only pissa needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,31 +59,30 @@ class Init:
 
 
 def parse(name: str) -> Variant:
-    """The variant of that name.
+    """Return the variant of that name.
 
     Raises:
-        UsageError: no such variant; names the nearest.
+        UsageError: there is no such variant; the message names the nearest.
     """
     for known in VARIANTS:
         if known == name:
             return known
-    near = difflib.get_close_matches(name, VARIANTS, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(name, VARIANTS)
     raise UsageError(f"--variant must be {', '.join(VARIANTS)}, got {name}{hint}")
 
 
 def scale(variant: Variant, alpha: float, r: int) -> float:
-    """What B A is multiplied by, for the rank `r` that was asked for."""
+    """Return the factor of B A for the requested rank `r`."""
     return alpha / math.sqrt(r) if variant == "rslora" else alpha / r
 
 
 def saved_r(variant: Variant, r: int) -> int:
-    """Rows of A and columns of B, in the fleet and in the file: 2 r for pissa, else r."""
+    """Return the rank in the fleet and in the file: 2 r for pissa, else r."""
     return 2 * r if variant == "pissa" else r
 
 
 def saved_alpha(variant: Variant, alpha: float, r: int) -> float:
-    """The lora_alpha of the plain LoRA file: saved_alpha / saved_r is the trained scale.
+    """Return the lora_alpha of the plain LoRA file: saved_alpha / saved_r is the trained scale.
 
     For pissa twice alpha, as PEFT's own conversion writes. For rslora alpha sqrt(r), so the file
     needs no `use_rslora`; with that flag it would be alpha itself.
@@ -94,10 +93,10 @@ def saved_alpha(variant: Variant, alpha: float, r: int) -> float:
 
 
 def check_rank(variant: Variant, *, r: int, path: str, shape: Shape) -> None:
-    """Refuse a rank the layer has no room for.
+    """Refuse a rank that is too large for the layer.
 
     Raises:
-        UsageError: `r` is below 1, or the rank it is saved with is above min(out, in).
+        UsageError: `r` is below 1, or the saved rank is above min(out, in).
     """
     limit = min(shape) // saved_r(variant, 1)
     if not 1 <= r <= limit:
@@ -118,14 +117,14 @@ def initial(
     generator: torch.Generator,
     components: Components | None = None,
 ) -> Init:
-    """A and B of one layer as training starts. B A is zero, for pissa up to rounding.
+    """Return A and B of a layer before training. B A is zero, for pissa up to rounding.
 
     pissa is written [B, -B0] [A; A0] with A0, B0 a frozen copy of the start, which keeps the
     weight whole. Against PEFT, which subtracts B0 A0 from the weight, the function is the same;
-    A and B are large, so products in bfloat16 round more than those of a variant that starts
-    at zero.
+    A and B are large, so their products round more in bfloat16 than those of a variant that
+    starts at zero.
 
-    orthogonal draws A from all r-frames alike (QR of a normal matrix) and leaves B zero. PEFT's
+    orthogonal draws A uniformly from all r-frames (QR of a normal matrix) and leaves B zero. PEFT's
     option of that name instead cuts one random (r, r) rotation into two halves that make A and B
     both nonzero with B A = 0; it needs an even r, and its A has no orthonormal rows.
 
@@ -133,12 +132,12 @@ def initial(
         alpha: above 0; pissa splits the scale between A and B.
         generator: the job's own. pissa and frozen-a leave it untouched.
         components: (r or more, in) and (out, r or more) from `principal`, for pissa; None to
-            compute them. They depend on the layer alone: keep them for a fleet's other jobs.
+            compute them. They depend on the layer alone and can be reused for other jobs.
 
     Returns: tensors on the generator's device; for pissa on that of the weight or components.
 
     Raises:
-        UsageError: `check_rank` refuses, or pissa was given neither weight nor components.
+        UsageError: `check_rank` refuses, or pissa has neither weight nor components.
     """
     check_rank(variant, r=r, path=layer.path, shape=layer.shape)
     if variant == "pissa":
@@ -158,7 +157,7 @@ def initial(
 
 @torch.no_grad()
 def principal(layer: Layer, r: int) -> Components:
-    """The weight's r largest singular triples, their values split evenly between A and B.
+    """Return the weight's r largest singular triples; A and B each get the root of the values.
 
     A full SVD, exact to float32, up to a smaller side of EXACT_UP_TO; above it a randomised one
     (16 subspace iterations on 2 r + 16 columns, seeded by the layer's path). How near that
@@ -170,12 +169,12 @@ def principal(layer: Layer, r: int) -> Components:
     Returns: A (r, in), B (out, r), float32, on the weight's device.
 
     Raises:
-        UsageError: the layer comes without its weight.
+        UsageError: the layer has no weight.
     Source: the initialisation of arXiv:2404.02948, without the scale; the sketch is algorithm
         4.4 of arXiv:0909.4061.
     """
     if layer.weight is None:
-        raise UsageError(f"--variant pissa needs the weight of {layer.path}; it was not given")
+        raise UsageError(f"--variant pissa needs the weight of {layer.path}; pass it in the layer")
     weight = layer.weight.detach().float()  # (out, in)
     width = 2 * r + _SPARE
     if min(weight.shape) <= max(EXACT_UP_TO, width):
@@ -195,7 +194,7 @@ def _pissa(components: Components, r: int, scale: float) -> Init:
 
 
 def _sketched_svd(weight: Tensor, width: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(out, width), (width,), (width, in): a truncated SVD by subspace iteration."""
+    """Return a truncated SVD by subspace iteration: (out, width), (width,), (width, in)."""
     start = torch.randn(weight.shape[1], width, generator=torch.Generator().manual_seed(seed))
     q = _basis(weight @ start.to(weight.device))  # (out, width)
     for _ in range(_ITERATIONS):
@@ -218,7 +217,7 @@ def _uniform(r: int, inner: int, generator: torch.Generator) -> Tensor:
 def _orthonormal(r: int, inner: int, generator: torch.Generator) -> Tensor:
     drawn = torch.randn(inner, r, generator=generator, device=generator.device)
     q, upper = torch.linalg.qr(drawn)
-    signs = upper.diagonal().sign()  # QR favours a sign; undone, all frames are equally likely
+    signs = upper.diagonal().sign()  # undo the signs that QR prefers: all frames are equally likely
     frame: Tensor = (q * signs).T.contiguous()
     return frame
 

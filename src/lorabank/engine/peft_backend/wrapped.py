@@ -5,7 +5,6 @@ vera, oft, …). It is built from a job's settings or read from a folder, replac
 in place, and is always removed again.
 """
 
-import difflib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from lorabank.engine.adapters.adapter import check_base, read_config, read_record
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.training.settings import PEFT_PREFIX, TrainSettings
-from lorabank.errors import AdapterError, UsageError
+from lorabank.errors import AdapterError, UsageError, did_you_mean
 
 _UNSUPPORTED = {
     "adalora": "changes ranks by a schedule of its own",
@@ -147,10 +146,9 @@ def _check_name(name: str) -> None:
         raise UsageError(
             f"--variant {PEFT_PREFIX}{name} is not supported, as it {_UNSUPPORTED[name]}"
         )
-    near = difflib.get_close_matches(name, names, n=3)
-    hint = f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(names)}"
+    hint = did_you_mean(name, names, n=3) or f"; choose from {', '.join(names)}"
     raise UsageError(
-        f"--variant {PEFT_PREFIX}{name} is not a tuner of PEFT {peft.__version__}; {hint}"
+        f"--variant {PEFT_PREFIX}{name} is not a tuner of PEFT {peft.__version__}{hint}"
     )
 
 
