@@ -17,6 +17,7 @@ from lorabank.study.migration import as_format_1
 from lorabank.study.run import run_study
 from lorabank.study.spec import list_studies, load_study
 from lorabank.study.texts.axes import TextsAxes
+from lorabank.study.texts.cells import TextsCell
 from lorabank.study.texts.data import make_examples, read_texts
 
 STUDIES = ("formats", "mixtures", "base-scale", "generators", "objectives", "protection")
@@ -27,13 +28,13 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("LORABANK_CACHE", str(tmp_path_factory.getbasetemp() / "study-cache"))
 
 
-def run(name: str, folder: Path, *changes: str) -> list[dict]:
+def run(name: str, folder: Path, *changes: str) -> list[TextsCell]:
     run_study(load_study(name, preset="smoke", changes=changes), StudyFolder(folder))
-    return [as_format_1(cell) for cell in StudyFolder(folder).cells()]
+    return StudyFolder(folder).cells()
 
 
 @pytest.fixture(scope="module")
-def formats(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict]]:
+def formats(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[TextsCell]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LORABANK_CACHE", str(tmp_path_factory.getbasetemp() / "study-cache"))
         folder = tmp_path_factory.mktemp("formats")
@@ -53,77 +54,78 @@ def test_every_study_has_an_arm_for_each_budget(name):
 def test_a_budget_is_the_same_for_all_formats(formats):
     by = {}
     for cell in formats[1]:
-        by.setdefault(cell["spec"]["budget"], []).append(cell)
-    assert {cell["exposures"] for cell in by["exposures"]} == {4}
-    assert {cell["steps"] for cell in by["steps"]} == {8}
+        by.setdefault(cell.axes.budget, []).append(cell)
+    assert {cell.exposures for cell in by["exposures"]} == {4}
+    assert {cell.steps for cell in by["steps"]} == {8}
     for cell in by["tokens"]:
-        assert cell["tokens_trained"] == pytest.approx(2000, rel=0.1)
-    assert len({cell["tokens_trained"] for cell in by["exposures"]}) > 1  # the text decides there
+        assert cell.tokens_trained == pytest.approx(2000, rel=0.1)
+    assert len({cell.tokens_trained for cell in by["exposures"]}) > 1  # the text decides there
 
 
 def test_a_cell_keeps_what_its_means_are_of(formats):
     for cell in formats[1]:
-        rows = cell["per_question"]
-        assert cell["gain"] == pytest.approx(fmean(rows["gain"]), abs=1e-4)
-        assert cell["control_gain"] == pytest.approx(fmean(rows["control_gain"]), abs=1e-4)
-        assert sorted(set(rows["document"])) == [0, 1, 2]
-        assert len(rows["gain"]) == cell["n_questions"]
-        written = cell["per_written"]
-        assert len(written["place"]) == 2 * 3  # two of each document
-        assert set(cell["texts"]) == set(written) - {"place"}
-    gains = [cell["per_question"]["gain"] for cell in formats[1]]
-    assert all(one != other for i, one in enumerate(gains) for other in gains[:i])
+        rows = cell.per_question
+        assert cell.gain == pytest.approx(fmean(rows.gain), abs=1e-4)
+        assert cell.control_gain == pytest.approx(fmean(rows.control_gain), abs=1e-4)
+        assert sorted(set(rows.document)) == [0, 1, 2]
+        assert len(rows.gain) == cell.n_questions
+        written = cell.per_written
+        assert len(written.place) == 2 * 3  # two of each document
+        assert set(cell.texts) == set(written.scores)
+    gains = [cell.per_question.gain for cell in formats[1]]
+    assert all(gain != other for i, gain in enumerate(gains) for other in gains[:i])
 
 
 def test_half_of_a_document_chooses_the_rate_and_the_other_half_is_reported(formats):
-    settings = read_settings(formats[1])
+    settings = read_settings(results(formats[1]).cells)
     assert len(settings) == 6
     for chosen in settings:
         spec = {k: v for k, v in chosen.setting.spec.items() if k != "lr"}
-        rivals = [c for c in formats[1] if spec.items() <= c["spec"].items()]
+        rivals = [c for c in formats[1] if spec.items() <= c.axes.model_dump().items()]
         assert len(rivals) == chosen.n_rates == 2
 
-        def half(cell: dict, odd: int) -> float:
+        def half(cell: TextsCell, odd: int) -> float:
             seen, values = {}, []
-            rows = cell["per_question"]
-            for document, gain in zip(rows["document"], rows["gain"], strict=True):
+            rows = cell.per_question
+            for document, gain in zip(rows.document, rows.gain, strict=True):
                 n = seen[document] = seen.get(document, -1) + 1
                 values += [gain] if n % 2 == odd else []
             return fmean(values)
 
         best = max(rivals, key=lambda cell: half(cell, 1))
-        assert chosen.setting.names == [best["name"]]
+        assert chosen.setting.names == [best.name]
         assert chosen.gain().mean == pytest.approx(half(best, 0))
 
 
-def test_a_killed_study_goes_on_to_the_same_numbers(tmp_path, formats):
-    whole = {cell["name"]: cell for cell in formats[1]}
+def test_a_killed_study_resumes_to_the_same_numbers(tmp_path, formats):
+    whole = {cell.name: cell for cell in formats[1]}
     folder = StudyFolder(tmp_path)
     spec = load_study("formats", preset="smoke", changes=["lr=5e-3,1e-2"])
     folder.claim(spec)
     for cell in StudyFolder(formats[0]).cells()[::3]:
         folder.write(cell)
     run_study(spec, folder)
-    for cell in map(as_format_1, folder.cells()):
-        assert cell["per_question"] == whole[cell["name"]]["per_question"]
-        assert cell["per_written"] == whole[cell["name"]]["per_written"]
+    for cell in folder.cells():
+        assert cell.per_question == whole[cell.name].per_question
+        assert cell.per_written == whole[cell.name].per_written
 
 
 def test_protection_leaves_ordinary_text_alone(tmp_path):
     cells = run("protection", tmp_path, "protect_share=0,0.5", "amount=12")
-    bare, guarded = sorted(cells, key=lambda cell: cell["spec"]["protect_share"])
-    assert guarded["kl_to_base_nats"] < bare["kl_to_base_nats"]
+    bare, guarded = sorted(cells, key=lambda cell: cell.axes.protect_share)
+    assert guarded.kl_to_base_nats < bare.kl_to_base_nats
 
 
-def test_distillation_is_told_the_document(tmp_path):
+def test_distillation_changes_the_training_and_not_what_is_taught(tmp_path):
     cells = run("objectives", tmp_path, "objective=ce,distil")
-    ce, distil = sorted(cells, key=lambda cell: cell["spec"]["objective"])
-    assert ce["hashes"]["taught"] == distil["hashes"]["taught"]
-    assert ce["per_question"]["gain"] != distil["per_question"]["gain"]
+    ce, distil = sorted(cells, key=lambda cell: cell.axes.objective)
+    assert ce.hashes.taught == distil.hashes.taught
+    assert ce.per_question.gain != distil.per_question.gain
 
 
-def results(cells: list[dict]) -> StudyResults:
-    return StudyResults("formats", "texts", "Formats", {"name": "random-tiny"}, cells)
+def results(cells: list[TextsCell]) -> StudyResults:
+    rows = [as_format_1(cell) for cell in cells]
+    return StudyResults("formats", "texts", "Formats", {"name": "random-tiny"}, rows)
 
 
 def test_a_page_says_what_was_taught_and_what_the_paper_has(formats, tmp_path):
@@ -143,7 +145,10 @@ def test_a_page_says_what_was_taught_and_what_the_paper_has(formats, tmp_path):
 
 
 def test_the_papers_numbers_stand_beside_paperqa(formats):
-    cells = [{**cell, "spec": {**cell["spec"], "task": "paperqa"}} for cell in formats[1]]
+    cells = [
+        cell.model_copy(update={"axes": cell.axes.model_copy(update={"task": "paperqa"})})
+        for cell in formats[1]
+    ]
     (section,) = make_report([results(cells)])["sections"]
     heads, rows = section["table"]["heads"], section["table"]["rows"]
     in_paper = {row[0]: row[heads.index("in the paper")] for row in rows}
@@ -165,13 +170,13 @@ def test_bad_axes(given, message):
         TextsAxes.resolve(given)
 
 
-def test_a_generator_that_there_is_not(tiny: Base):
+def test_an_unknown_generator_is_refused(tiny: Base):
     values = TextsAxes.resolve({"task": "chronicle", "formats": "qa:4", "generator": "gpt"})
     with pytest.raises(UsageError, match="generator must be given, local, openai:MODEL or file"):
         make_examples(read_texts(values), values, tiny)
 
 
-def test_a_format_that_is_not_given(tiny: Base):
+def test_a_format_that_does_not_come_with_the_task_is_refused(tiny: Base):
     values = TextsAxes.resolve({"task": "chronicle", "formats": "summary:2"})
     with pytest.raises(UsageError, match="has no summary of it"):
         make_examples(read_texts(values), values, tiny)

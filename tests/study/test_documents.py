@@ -17,11 +17,12 @@ from lorabank.report.page import make_report, write_report
 from lorabank.report.study_results import StudyResults
 from lorabank.retrieval.documents import document_from_text
 from lorabank.study.documents.axes import DocumentsAxes
+from lorabank.study.documents.cells import AnswersCell, DocumentsCell
 from lorabank.study.documents.library import open_library
 from lorabank.study.documents.measure import choose_adapters
 from lorabank.study.documents.reader import DocumentReader
 from lorabank.study.folder import StudyFolder
-from lorabank.study.migration import as_format_1, read_cell
+from lorabank.study.migration import as_format_1
 from lorabank.study.plan import FleetPlan, FleetRun
 from lorabank.study.run import run_study
 from lorabank.study.spec import list_studies, load_study
@@ -35,15 +36,15 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict]]:
+def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[DocumentsCell]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LORABANK_CACHE", str(tmp_path_factory.getbasetemp() / "study-cache"))
-        found = {}
+        cells = {}
         for name in STUDIES:
             folder = StudyFolder(tmp_path_factory.mktemp(name))
             run_study(load_study(name, preset="smoke"), folder)
-            found[name] = [as_format_1(cell) for cell in folder.cells()]
-        return found
+            cells[name] = folder.cells()
+        return cells
 
 
 @pytest.fixture(scope="module")
@@ -128,53 +129,54 @@ def test_a_cached_document_changes_no_reading(reader):
 
 
 def test_a_merge_at_matched_norm_is_as_long_as_a_module(studies):
-    merges = [c for c in studies["continuity"] if c["spec"]["norm"]]
-    matched = [c["norm_ratio"] for c in merges if c["spec"]["norm"] == "matched"]
-    published = [c["norm_ratio"] for c in merges if c["spec"]["norm"] == "published"]
+    merges = [cell for cell in studies["continuity"] if cell.axes.norm]
+    matched = [cell.norm_ratio for cell in merges if cell.axes.norm == "matched"]
+    published = [cell.norm_ratio for cell in merges if cell.axes.norm == "published"]
     assert matched == pytest.approx([1.0] * len(matched), rel=1e-3)
     assert all(ratio != pytest.approx(1.0, rel=1e-3) for ratio in published)
 
 
 def test_a_cell_keeps_what_its_means_are_of(studies):
     for cell in (*studies["closed-book"], *studies["hybrids"]):
-        rows = cell["per_question"]
-        assert cell["gain"] == pytest.approx(fmean(rows["gain"]), abs=1e-4)
-        assert len(rows["gain"]) == cell["n_questions"]
-        if cell["way"] == "bare":
-            assert set(rows["gain"]) == {0.0}
+        gains = cell.per_question.gain
+        assert cell.gain == pytest.approx(fmean(gains), abs=1e-4)
+        assert len(gains) == cell.n_questions
+        if cell.mode == "bare":
+            assert set(gains) == {0.0}
 
 
 def test_a_study_that_was_stopped_reads_on_with_the_same_adapters(studies, tmp_path):
-    whole = {cell["name"]: cell for cell in studies["hybrids"]}
+    whole = {cell.name: cell for cell in studies["hybrids"]}
     folder, spec = StudyFolder(tmp_path), load_study("hybrids", preset="smoke")
     folder.claim(spec)
     for cell in studies["hybrids"][::3]:
-        folder.write(read_cell(cell, kind="documents"))
+        folder.write(cell)
     run_study(spec, folder)
-    for cell in map(as_format_1, folder.cells()):
-        assert cell["per_question"] == whole[cell["name"]]["per_question"]
+    for cell in folder.cells():
+        assert cell.per_question == whole[cell.name].per_question
 
 
-def test_times_are_of_what_each_way_does(studies):
+def test_times_are_of_what_each_mode_does(studies):
     for cell in studies["latency"]:
-        spec, parts, once = cell["spec"], set(cell["parts_s"]), set(cell["once_s"])
-        assert ("training" in once) == (spec["adapter"] != "none")
-        assert ("looking up" in parts) == (spec["router"] is not None)
-        assert ("merging" in parts) == (spec["adapter"] == "merged")
-        assert ("loading" in parts) == (spec["preloaded"] is False)
-        assert ("reading" in once) == (spec["kept"] is True)
-        assert cell["first_token_s"] <= cell["answer_s"]
+        axes, parts, once = cell.axes, set(cell.parts_s), set(cell.once_s)
+        assert ("training" in once) == (axes.adapter != "none")
+        assert ("looking up" in parts) == (axes.router is not None)
+        assert ("merging" in parts) == (axes.adapter == "merged")
+        assert ("loading" in parts) == (axes.preloaded is False)
+        assert ("reading" in once) == (axes.document_cached is True)
+        assert cell.first_token_s <= cell.answer_s
         assert {"tokenising", "to first token", "token"} <= parts
-        if spec["text"] == "icl":
-            assert cell["prompt_tokens"] > cell["document_tokens"]
+        if axes.text == "icl":
+            assert cell.prompt_tokens > cell.document_tokens
 
 
-def results(cells: list[dict], title: str = "Title") -> StudyResults:
-    return StudyResults("study", "documents", title, {"name": "random-tiny"}, cells)
+def results(cells: list[DocumentsCell], title: str = "Title") -> StudyResults:
+    rows = [as_format_1(cell) for cell in cells]
+    return StudyResults("study", "documents", title, {"name": "random-tiny"}, rows)
 
 
 def test_differences_are_taken_question_by_question(studies):
-    modes = read_modes(studies["hybrids"])
+    modes = read_modes(results(studies["hybrids"]).cells)
     mode = next(m for m in modes if m.name == "document adapter + ICL")
     alone, control = text_alone(mode, modes), control_of(mode, modes)
     assert alone is not None
@@ -188,7 +190,7 @@ def test_differences_are_taken_question_by_question(studies):
 
 
 def test_training_pays_after_as_many_questions_as_make_up_for_it(studies):
-    by_name = {mode.name: mode for mode in read_modes(studies["latency"])}
+    by_name = {mode.name: mode for mode in read_modes(results(studies["latency"]).cells)}
     adapter = by_name["document adapter"].setting.first
     icl = by_name["ICL, read each time"].setting.first
     cells = [
@@ -208,25 +210,29 @@ def test_a_page_for_each(studies, tmp_path: Path, name):
     assert drawn >= ({"answer", "total"} if name == "latency" else {"gain"})
     assert len(section["table"]["rows"]) == len(studies[name])
     shown = [cell for row in section["table"]["rows"] for cell in row[-1].split(", ")]
-    assert sorted(shown) == sorted(cell["name"] for cell in studies[name])
+    assert sorted(shown) == sorted(cell.name for cell in studies[name])
     assert 3 <= len(section["in_short"]) <= 6
 
 
 def test_documents_whose_questions_are_of_one_kind_stand_beside_others(studies, tmp_path):
-    def as_book(cell: dict) -> dict:
-        rows = cell["per_question"] | {"kind": ["summary"] * cell["n_questions"]}
-        spec = cell["spec"] | {"task": "books"}
-        more = {"by_kind": {"summary": cell["gain"]}, "per_question": rows, "spec": spec}
-        return {**cell, **more, "name": f"book-{cell['name']}"}
-
-    def of_kinds(cell: dict) -> dict:
-        n = cell["n_questions"]
-        rows = cell["per_question"] | {
-            "kind": ["single", "multi"] * (n // 2) + ["single"] * (n % 2)
+    def as_book(cell: AnswersCell) -> AnswersCell:
+        rows = cell.per_question.model_copy(update={"kind": ["summary"] * cell.n_questions})
+        changes = {
+            "name": f"book-{cell.name}",
+            "axes": cell.axes.model_copy(update={"task": "books"}),
+            "by_kind": {"summary": cell.gain},
+            "per_question": rows,
         }
-        return {**cell, "by_kind": {"single": 1.0, "multi": 2.0}, "per_question": rows}
+        return cell.model_copy(update=changes)
 
-    cells = [*map(of_kinds, studies["closed-book"]), *map(as_book, studies["closed-book"])]
+    def of_two_kinds(cell: AnswersCell) -> AnswersCell:
+        kinds = [("single", "multi")[i % 2] for i in range(cell.n_questions)]
+        rows = cell.per_question.model_copy(update={"kind": kinds})
+        by_kind = {"single": 1.0, "multi": 2.0}
+        return cell.model_copy(update={"by_kind": by_kind, "per_question": rows})
+
+    closed_book = studies["closed-book"]
+    cells = [*map(of_two_kinds, closed_book), *map(as_book, closed_book)]
     (section,) = make_report([results(cells)])["sections"]
     by_name = {figure["name"]: figure for figure in section["figures"]}
     assert [panel["title"] for panel in by_name["kinds"]["panels"]] == ["chronicles of 400 tokens"]
@@ -239,11 +245,11 @@ def test_documents_whose_questions_are_of_one_kind_stand_beside_others(studies, 
 def test_two_cells_of_one_draw_are_refused(studies):
     cell = studies["hybrids"][0]
     with pytest.raises(UsageError, match="have the same setting and seed 0"):
-        make_report([results([cell, {**cell, "name": "again"}])])
+        make_report([results([cell, cell.model_copy(update={"name": "again"})])])
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("axes", "message"),
     [
         ({"random": True}, "random puts another document"),
         ({"task": "books", "router": "oracle"}, "not known where books has its answers"),
@@ -251,9 +257,9 @@ def test_two_cells_of_one_draw_are_refused(studies):
         ({"length": 100}, "length takes 350 to 1,000,000 tokens"),
     ],
 )
-def test_bad_axes(given, message):
+def test_bad_axes(axes, message):
     with pytest.raises(UsageError, match=message):
-        DocumentsAxes.resolve(given)
+        DocumentsAxes.resolve(axes)
 
 
 def test_a_document_that_does_not_fit_says_by_how_much(reader):
