@@ -32,11 +32,11 @@ def written(
     base = load_info(find_model(str(tiny_folder)), dtype="float32", device="cpu")
     path = tmp_path_factory.mktemp("banks") / "written"
     with Bank.create(path, base=base) as bank:
-        parcels = [
+        drafts = [
             draft_from_examples(name, book[4 * i : 4 * i + 4], source=f"{name}.csv")
             for i, name in enumerate(NAMES)
         ]
-        reports = bank.write_all(parcels, settings=TINY)
+        reports = bank.write_all(drafts, settings=TINY)
         assert [report.recall for report in reports] == [1.0, 1.0, 1.0]
     return path
 
@@ -84,9 +84,9 @@ def shelved(
         document_from_text("births.md", f"# Rolls\n\n## Births\n\n{births}", is_markdown=True),
         document_from_text("trades.md", f"# Rolls\n\n## Trades\n\n{trades}", is_markdown=True),
     )
-    asked = [from_pair(f"In which town was {name} born?", town) for name, town, _, _ in PEOPLE]
-    asked += [from_pair(f"What was the trade of {name}?", trade) for name, _, trade, _ in PEOPLE]
-    rolls = draft_from_examples("rolls", asked, source="rolls.csv", texts=[births])
+    examples = [from_pair(f"In which town was {name} born?", town) for name, town, _, _ in PEOPLE]
+    examples += [from_pair(f"What was the trade of {name}?", trade) for name, _, trade, _ in PEOPLE]
+    rolls = draft_from_examples("rolls", examples, source="rolls.csv", texts=[births])
     with Bank(Store.create(path, base=identify_base(base.info)), base, embeds=False) as bank:
         bank.write_all([draft_from_examples("north", book[:4], source="north.csv")], settings=TINY)
         brief = replace(TINY, exposures=1)

@@ -148,7 +148,9 @@ def test_a_locked_bank_says_by_whom_and_since_when_and_is_still_asked(
     ) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "ready\n"
-        said = rf"being written by process {writer.pid} since 20\S+ \(write team\); try again later"
+        message = (
+            rf"being written by process {writer.pid} since 20\S+ \(write team\); try again later"
+        )
         for do in (
             lambda: bank.write("new", [facts], settings=TINY),
             lambda: bank.forget("north"),
@@ -157,7 +159,7 @@ def test_a_locked_bank_says_by_whom_and_since_when_and_is_still_asked(
             lambda: bank.prune(),
             lambda: bank.import_(tmp_path / "north", "north", replace=True),
         ):
-            with pytest.raises(UsageError, match=said):
+            with pytest.raises(UsageError, match=message):
                 do()
         assert bank.ask(book[0].question).text == book[0].answer
         writer.kill()

@@ -79,9 +79,9 @@ def test_forgetting_a_module_proves_it(bank: Bank, book: list[Example]):
 def test_forgetting_one_source_writes_the_rest_anew(
     bank: Bank, book: list[Example], tmp_path: Path
 ):
-    one = write_csv(tmp_path / "one.csv", book[12:14])
-    two = write_csv(tmp_path / "two.csv", book[14:16])
-    bank.write("west", [one, two], settings=TINY)
+    first = write_csv(tmp_path / "one.csv", book[12:14])
+    second = write_csv(tmp_path / "two.csv", book[14:16])
+    bank.write("west", [first, second], settings=TINY)
     assert bank.ask(book[15].question).source == "two.csv"
     proof = bank.forget("one.csv")
     assert (proof.rewritten, proof.kept_recall) == (("west",), 1.0)
@@ -94,13 +94,13 @@ def test_forgetting_one_source_writes_the_rest_anew(
 
 def test_a_protected_module_leaves_the_base_more_as_it_was(bank: Bank, book: list[Example]):
     settings = replace(TINY, exposures=60, until_recall=None)
-    plain, guarded = (
+    plain, with_protection = (
         draft_from_examples(name, part, source=f"{name}.csv")
         for name, part in (("plain", book[12:14]), ("guarded", book[14:16]))
     )
     (bare,) = bank.write_all([plain], settings=settings)
-    (kept,) = bank.write_all([guarded], settings=replace(settings, protect_share=0.5))
-    assert kept.kl_to_base_nats < bare.kl_to_base_nats
+    (protected,) = bank.write_all([with_protection], settings=replace(settings, protect_share=0.5))
+    assert protected.kl_to_base_nats < bare.kl_to_base_nats
     record = bank.reader.read_record(bank.store.current("guarded"))
     assert record["settings"]["protect_share"] == 0.5
 

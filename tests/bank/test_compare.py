@@ -25,13 +25,13 @@ from lorabank.tasks.examples import Example
 from .conftest import PEOPLE
 
 
-def said(text: str, kind: str = "bare") -> Answer:
+def answer_of(text: str, kind: str = "bare") -> Answer:
     return Answer("?", text, kind, None, None, None, None, ())
 
 
-def memory(way: str, total_ms: float, once_s: float) -> ModeResult:
+def mode_result(mode: str, total_ms: float, once_s: float) -> ModeResult:
     zero = MeanScore(0, None, None)
-    return ModeResult(way, zero, zero, 1, 1, total_ms, {"all": once_s}, 0, {}, {}, {})
+    return ModeResult(mode, zero, zero, 1, 1, total_ms, {"all": once_s}, 0, {}, {}, {})
 
 
 def test_questions_are_read_from_csv_and_jsonl(tmp_path: Path):
@@ -54,7 +54,7 @@ def test_questions_are_read_from_csv_and_jsonl(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("a.txt", "x", "must be a .csv or .jsonl file, got .txt"),
         ("a.csv", "question,answer\n", "no questions in it"),
@@ -71,10 +71,10 @@ def test_questions_are_read_from_csv_and_jsonl(tmp_path: Path):
     ],
 )
 def test_files_that_are_no_questions_are_refused(
-    tmp_path: Path, name: str, content: str, said: str
+    tmp_path: Path, name: str, content: str, message: str
 ):
     (tmp_path / name).write_text(content, "utf-8")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_questions(tmp_path / name)
 
 
@@ -85,32 +85,41 @@ def test_abstaining_is_right_where_there_is_no_answer_and_wrong_elsewhere():
         LabelledQuestion("c", None),
         LabelledQuestion("d", None),
     ]
-    answers = [said("the red fox"), said("", "abstained"), said("", "abstained"), said("a fox")]
+    answers = [
+        answer_of("the red fox"),
+        answer_of("", "abstained"),
+        answer_of("", "abstained"),
+        answer_of("a fox"),
+    ]
     assert score(items, answers).mean == pytest.approx(0.5)
-    assert score(items, [said("red hen"), *answers[1:]]).mean == pytest.approx(0.375)
-    assert score(items, [said("red hen"), *answers[1:]], exact=True).mean == pytest.approx(0.25)
+    assert score(items, [answer_of("red hen"), *answers[1:]]).mean == pytest.approx(0.375)
+    assert score(items, [answer_of("red hen"), *answers[1:]], exact=True).mean == pytest.approx(
+        0.25
+    )
 
 
 def test_the_interval_is_over_documents():
     items = [LabelledQuestion(str(i), "x", f"doc-{i // 4}") for i in range(16)]
-    alike = [said("x" if i < 8 else "y") for i in range(16)]  # two documents right, two wrong
-    mixed = [said("x" if i % 2 else "y") for i in range(16)]
-    wide, narrow = score(items, alike), score(items, mixed)
+    clustered = [
+        answer_of("x" if i < 8 else "y") for i in range(16)
+    ]  # two documents right, two wrong
+    mixed = [answer_of("x" if i % 2 else "y") for i in range(16)]
+    wide, narrow = score(items, clustered), score(items, mixed)
     assert wide.mean == narrow.mean == 0.5
     assert wide.low is not None
     assert wide.high is not None
     assert narrow.low is not None
     assert narrow.high is not None
     assert wide.high - wide.low > narrow.high - narrow.low
-    assert score(items[:8], alike[:8]).low is None  # two documents
+    assert score(items[:8], clustered[:8]).low is None  # two documents
 
 
 def test_what_is_dear_once_pays_after_as_many_questions_as_make_up_for_it():
-    slow, quick = memory("icl", 1000, 0), memory("adapter", 200, 60)
+    slow, quick = mode_result("icl", 1000, 0), mode_result("adapter", 200, 60)
     assert _break_even(quick, slow, 3) == pytest.approx(20 / 0.8)
     assert _break_even(slow, quick, 3) is None
-    assert _break_even(memory("rag", 300, 0), slow, 3) == 0
-    assert _break_even(memory("adapter+icl", 1500, 60), slow, 3) is None
+    assert _break_even(mode_result("rag", 300, 0), slow, 3) == 0
+    assert _break_even(mode_result("adapter+icl", 1500, 60), slow, 3) is None
 
 
 def test_every_memory_answers_the_same_questions(library: Bank, book: list[Example]):
@@ -119,29 +128,29 @@ def test_every_memory_answers_the_same_questions(library: Bank, book: list[Examp
         LabelledQuestion(f"By what trade did {name} live?", trade)
         for name, _, trade, _ in PEOPLE[:2]
     ]
-    found = compare(library, items, n_timed=1, max_new_tokens=8)
-    by_way = {one.mode: one for one in found.memories}
-    assert tuple(by_way) == ALL_MODES
-    assert (found.questions, found.documents, found.left_out) == (4, 2, {})
-    assert by_way["adapter"].used["adapter"] >= 2
-    assert by_way["adapter"].exact.mean >= 0.5
-    assert by_way["none"].once_s == {}
-    assert set(by_way["adapter+icl"].once_s) == {"training", "index", "prefill"}
-    assert by_way["adapter"].once_s["training"] > 0
-    assert by_way["icl"].prompt_tokens > by_way["none"].prompt_tokens
-    assert set(by_way["adapter"].break_even) == {"icl", "rag"}
-    assert set(by_way["icl"].break_even) == {"rag"}
-    assert best_fixed(found).mode != "auto"
-    assert png(memories_figure(found.as_json())).startswith(b"\x89PNG")
+    comparison = compare(library, items, n_timed=1, max_new_tokens=8)
+    by_mode = {result.mode: result for result in comparison.memories}
+    assert tuple(by_mode) == ALL_MODES
+    assert (comparison.questions, comparison.documents, comparison.left_out) == (4, 2, {})
+    assert by_mode["adapter"].used["adapter"] >= 2
+    assert by_mode["adapter"].exact.mean >= 0.5
+    assert by_mode["none"].once_s == {}
+    assert set(by_mode["adapter+icl"].once_s) == {"training", "index", "prefill"}
+    assert by_mode["adapter"].once_s["training"] > 0
+    assert by_mode["icl"].prompt_tokens > by_mode["none"].prompt_tokens
+    assert set(by_mode["adapter"].break_even) == {"icl", "rag"}
+    assert set(by_mode["icl"].break_even) == {"rag"}
+    assert best_fixed(comparison).mode != "auto"
+    assert png(memories_figure(comparison.as_json())).startswith(b"\x89PNG")
 
 
 def test_ways_that_cannot_answer_are_left_out_and_named(bank: Bank, book: list[Example]):
     items = [LabelledQuestion(book[0].question, book[0].answer)]
-    found = compare(bank, items, n_timed=1, max_new_tokens=16)
-    assert {one.mode for one in found.memories} == {"none", "adapter", "auto"}
-    assert set(found.left_out) == {"rag", "icl", "adapter+rag", "adapter+icl"}
-    assert "needs text" in found.left_out["icl"]
-    assert {one.mode: one.exact.mean for one in found.memories}["adapter"] == 1.0
+    comparison = compare(bank, items, n_timed=1, max_new_tokens=16)
+    assert {result.mode for result in comparison.memories} == {"none", "adapter", "auto"}
+    assert set(comparison.left_out) == {"rag", "icl", "adapter+rag", "adapter+icl"}
+    assert "needs text" in comparison.left_out["icl"]
+    assert {result.mode: result.exact.mean for result in comparison.memories}["adapter"] == 1.0
 
 
 def test_nothing_to_compare_by_is_refused(bank: Bank):

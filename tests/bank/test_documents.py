@@ -58,8 +58,8 @@ def server() -> Iterator[Server]:
 
 
 def generator(server: Server, **patience: float) -> Endpoint:
-    few = RetryPolicy(retries=0, first_wait_s=0.01, **patience)  # type: ignore[arg-type]
-    return Endpoint("small", base_url=server.url, key="k", workers=1, retry_policy=few)
+    policy = RetryPolicy(retries=0, first_wait_s=0.01, **patience)  # type: ignore[arg-type]
+    return Endpoint("small", base_url=server.url, key="k", workers=1, retry_policy=policy)
 
 
 @pytest.fixture
@@ -110,8 +110,10 @@ def test_documents_become_a_module_that_is_measured_on_what_it_was_not_taught(ba
     assert {"gain_nats", "token_f1", "token_f1_bare"} <= set(record["held_out"])
     assert [one["kept"] for one in record["passes"]] == [True]
     taught = {example.question for example in bank.reader.read_draft(version).examples}
-    asked = {f"What is the {thing} of {word(i)}?" for thing in THINGS[:6] for i in (0, 1)} - taught
-    assert (len(taught), len(asked)) == (8, 4)
+    held_out = {
+        f"What is the {thing} of {word(i)}?" for thing in THINGS[:6] for i in (0, 1)
+    } - taught
+    assert (len(taught), len(held_out)) == (8, 4)
     question = sorted(taught)[0]
     answer = bank.ask(question)
     assert (answer.module, answer.source) == ("lands", f"{question.split()[-1][:-1]}.md")
@@ -120,10 +122,10 @@ def test_documents_become_a_module_that_is_measured_on_what_it_was_not_taught(ba
 def test_text_is_kept_with_the_module_unless_it_is_not_to_be(
     bank: Bank, empty: Bank, server: Server, docs: Path
 ):
-    kept = load_documents(bank.store, bank.store.current("lands"))
-    for i, document in enumerate(kept):
+    stored = load_documents(bank.store, bank.store.current("lands"))
+    for i, document in enumerate(stored):
         assert document.text.strip().endswith(country(i))
-    assert len(kept) == 2
+    assert len(stored) == 2
     assert {key.kind for key in bank.store.keys(bank.store.current("lands"))} == {
         "text",
         "question",
@@ -139,19 +141,19 @@ def test_text_is_kept_with_the_module_unless_it_is_not_to_be(
 
 
 def test_kept_documents_come_back_as_they_were(docs: Path):
-    found = read_documents([docs])
-    found.append(
+    documents = read_documents([docs])
+    documents.append(
         document_from_text("odd.txt", "A line\u2028with another end.\n\nAnd \u201cquotes\u201d.")
     )
-    assert decode_documents(encode_documents(found)) == found
+    assert decode_documents(encode_documents(documents)) == documents
 
 
 def test_forgetting_a_document_takes_its_text_and_what_was_made_of_it(bank: Bank):
     gone, stays = f"{word(0)}.md", f"{word(1)}.md"
-    kept = bank.store.path / "derived" / CACHE
-    assert word(100).encode() in kept.read_bytes()
+    cache = bank.store.path / "derived" / CACHE
+    assert word(100).encode() in cache.read_bytes()
     proof = bank.forget(gone)
-    assert not kept.exists()
+    assert not cache.exists()
     assert (proof.rewritten, proof.remaining) == (("lands",), ())
     version = bank.store.current("lands")
     assert [source.name for source in version.sources] == [stays]
@@ -190,28 +192,28 @@ def test_a_write_that_was_broken_off_asks_nothing_twice(empty: Bank, docs: Path)
         n_dead = len(server.asked)
         assert empty.store.names() == []
         server.faults.clear()
-        material = empty.make_drafts("lands", read_documents([docs]), generator=generator(server),
+        drafts = empty.make_drafts("lands", read_documents([docs]), generator=generator(server),
                               options=QA)  # fmt: skip
-        assert (material.synthesis.cached_replies, material.synthesis.calls) == (1, 2)
+        assert (drafts.synthesis.cached_replies, drafts.synthesis.calls) == (1, 2)
         assert len(server.asked) == n_dead + 2
 
 
 def test_what_is_held_out_is_neither_taught_nor_nearly_taught():
-    def one(i: int, format: str = "qa", prompt: str = "") -> MadeExample:
-        asked = prompt or f"What is the {THINGS[i % 8]} of {word(i)} in the old chronicle?"
-        return MadeExample(asked, f"answer {i}", format, f"doc {i % 3}", "", 0, 9)
+    def make(i: int, format: str = "qa", prompt: str = "") -> MadeExample:
+        question = prompt or f"What is the {THINGS[i % 8]} of {word(i)} in the old chronicle?"
+        return MadeExample(question, f"answer {i}", format, f"doc {i % 3}", "", 0, 9)
 
     near = [
-        one(i, prompt=f"What is the {THINGS[i % 8]} of {word(i)} in the old chronicle, please?")
+        make(i, prompt=f"What is the {THINGS[i % 8]} of {word(i)} in the old chronicle, please?")
         for i in range(8)
     ]
-    variants = [one(i, "paraphrase", f"Which {word(i)} {i}?") for i in range(24)]
-    made = [one(0, "original"), *map(one, range(24)), *near, *variants]
+    variants = [make(i, "paraphrase", f"Which {word(i)} {i}?") for i in range(24)]
+    made = [make(0, "original"), *map(make, range(24)), *near, *variants]
     split = hold_out(made, seed=0)
     assert len(split.held_out) == 5  # one in six of 32
-    held = HeldOutQuestions([asked.prompt for asked in split.held_out])
+    held = HeldOutQuestions([question.prompt for question in split.held_out])
     assert not [t for t in split.taught if t.format == "qa" and held.find_match(t.prompt)]
-    answers = {asked.answer for asked in split.held_out}
+    answers = {question.answer for question in split.held_out}
     assert not [t for t in split.taught if t.format == "paraphrase" and t.answer in answers]
     assert len(split.taught) == len(made) - 2 * 5
     assert hold_out(made, seed=0) == split
@@ -225,15 +227,15 @@ def test_a_share_is_held_out(n: int, held: int):
 
 
 def test_modules_are_planned_by_the_number_of_examples():
-    few, many = {"a": 10, "b/c": 20}, {"a": ONE_MODULE_EXAMPLES, "b/c": 1}
-    assert plan_modules("m", few, "auto") == {"m": ["a", "b/c"]}
-    assert plan_modules("m", many, "auto") == {"m-a": ["a"], "m-b-c": ["b/c"]}
+    small, large = {"a": 10, "b/c": 20}, {"a": ONE_MODULE_EXAMPLES, "b/c": 1}
+    assert plan_modules("m", small, "auto") == {"m": ["a", "b/c"]}
+    assert plan_modules("m", large, "auto") == {"m-a": ["a"], "m-b-c": ["b/c"]}
     counts = {"a": 60, "b": 10, "c": 10, "d": 10, "e": 30}
     assert list(plan_modules("m", counts, "2").values()) == [["a"], ["b", "c", "d", "e"]]
     assert list(plan_modules("m", counts, "5").values()) == [[name] for name in counts]
     assert list(plan_modules("m", counts, "3").values()) == [["a"], ["b", "c", "d"], ["e"]]
     with pytest.raises(UsageError, match=r"--modules 3: .* there are 2; give 1\.\.2"):
-        plan_modules("m", few, "3")
+        plan_modules("m", small, "3")
 
 
 def test_one_module_for_each_document(empty: Bank, server: Server, docs: Path):
@@ -250,23 +252,25 @@ def test_one_module_for_each_document(empty: Bank, server: Server, docs: Path):
 def test_a_users_own_questions_are_asked_of_the_passage_that_has_the_answer(
     empty: Bank, server: Server, docs: Path
 ):
-    asked = [
+    own_questions = [
         from_pair(f"What is the river of {word(1)}?", word(111)),
         from_pair(f"What is the lake of {word(2)}?", "unknown"),
     ]
-    making = dataclasses.replace(QA, held_out=tuple(asked), modules="per-document")
-    material = empty.make_drafts(
-        "m", read_documents([docs]), generator=generator(server), options=making
+    options = dataclasses.replace(QA, held_out=tuple(own_questions), modules="per-document")
+    drafts = empty.make_drafts(
+        "m", read_documents([docs]), generator=generator(server), options=options
     )
     held = {
-        passage.document: passage.held_out
-        for parcel in material.modules
-        for passage in parcel.passages
+        passage.document: passage.held_out for draft in drafts.modules for passage in draft.passages
     }
-    assert held == {f"{word(0)}.md": (), f"{word(1)}.md": (asked[0],), f"{word(2)}.md": (asked[1],)}
-    taught = [e.question for parcel in material.modules for e in parcel.examples]
-    assert asked[0].question not in taught
-    assert Counter(one.reason for one in material.synthesis.refused)[
+    assert held == {
+        f"{word(0)}.md": (),
+        f"{word(1)}.md": (own_questions[0],),
+        f"{word(2)}.md": (own_questions[1],),
+    }
+    taught = [e.question for draft in drafts.modules for e in draft.examples]
+    assert own_questions[0].question not in taught
+    assert Counter(refusal.reason for refusal in drafts.synthesis.refused)[
         "a question kept for measuring"
     ]
 
@@ -275,14 +279,14 @@ def test_documents_that_contradict_each_other_are_both_named(empty: Bank, tmp_pa
     for name, lake in (("one", "Baba"), ("two", "Cece")):
         (tmp_path / f"{name}.md").write_text(f"# {name}\n\nThe lake of Didi is {lake}.\n")
     with serving() as server:
-        material = empty.make_drafts(
+        drafts = empty.make_drafts(
             "m",
             read_documents([tmp_path / "one.md", tmp_path / "two.md"]),
             generator=generator(server),
             options=DraftOptions(formats="qa:1"),
         )
-    (found,) = material.synthesis.contradictions
-    assert (found.answers, found.sources) == (("Baba", "Cece"), ("“one”", "“two”"))
+    (contradiction,) = drafts.synthesis.contradictions
+    assert (contradiction.answers, contradiction.sources) == (("Baba", "Cece"), ("“one”", "“two”"))
 
 
 def test_two_documents_of_one_name_are_refused(empty: Bank, docs: Path, tmp_path: Path):
@@ -310,8 +314,8 @@ def reading(recalled: bool) -> AnswerReading:
 def test_a_passage_sticks_by_recall_and_by_what_was_held_out(
     hits: Sequence[int], gains: Sequence[float], stuck: bool
 ):
-    asked = tuple(from_pair(f"q{i}", "a") for i in range(len(gains)))
-    passage = DraftPassage("d", "h", "w", tuple(range(len(hits))), asked)
+    held_out = tuple(from_pair(f"q{i}", "a") for i in range(len(gains)))
+    passage = DraftPassage("d", "h", "w", tuple(range(len(hits))), held_out)
     (verdict,) = judge_passages(
         ModuleDraft("p", (), passages=(passage,)), [reading(bool(h)) for h in hits], gains
     )
@@ -319,12 +323,12 @@ def test_a_passage_sticks_by_recall_and_by_what_was_held_out(
 
 
 def test_no_more_answers_are_written_out_than_stated(tiny: Base):
-    def parcel(name: str, n: int) -> ModuleDraft:
-        asked = tuple(from_pair(f"{name} {i}?", "a") for i in range(n))
-        return ModuleDraft(name, (), passages=(DraftPassage("d", "", "w", (), asked),))
+    def draft_of(name: str, n: int) -> ModuleDraft:
+        held_out = tuple(from_pair(f"{name} {i}?", "a") for i in range(n))
+        return ModuleDraft(name, (), passages=(DraftPassage("d", "", "w", (), held_out),))
 
     held_out = read_held_out(
-        tiny, [parcel("a", 96), parcel("b", 32), parcel("c", 0)], activated=True
+        tiny, [draft_of("a", 96), draft_of("b", 32), draft_of("c", 0)], activated=True
     )
     with Fleet(tiny, paths=list(tiny.linears), r=2, width=3) as fleet:
         scores = score_written_answers(tiny, fleet, held_out)
@@ -341,45 +345,43 @@ def passaged(n: int) -> ModuleDraft:
 
 
 def test_what_did_not_stick_is_trained_again_and_the_better_pass_is_kept(tiny: Base):
-    parcel = passaged(8)
+    draft = passaged(8)
     settings = dataclasses.replace(TINY, exposures=12, until_recall=None)
-    jobs = plan_jobs(tiny, [parcel], settings)
-    (once,) = train_drafts(tiny, [parcel], jobs, WriteOptions())
+    jobs = plan_jobs(tiny, [draft], settings)
+    (once,) = train_drafts(tiny, [draft], jobs, WriteOptions())
     assert once.not_stuck
     assert once.recall < 1
-    (twice,) = train_drafts(tiny, [parcel], jobs, WriteOptions(passes=2))
+    (twice,) = train_drafts(tiny, [draft], jobs, WriteOptions(passes=2))
     assert len(twice.passes) == 2
     assert dataclasses.replace(twice.passes[0], is_kept=True) == once.passes[0]
-    assert twice.recall == max(one.recall for one in twice.passes)
+    assert twice.recall == max(training_pass.recall for training_pass in twice.passes)
     assert [training_pass.is_kept for training_pass in twice.passes].count(True) == 1
-    assert len(twice.evaluation.after) == len(twice.evaluation.before) == len(parcel.examples)
+    assert len(twice.evaluation.after) == len(twice.evaluation.before) == len(draft.examples)
 
 
 def test_a_module_that_recalls_everything_is_not_trained_again(tiny: Base):
-    parcel = passaged(4)
-    (trained,) = train_drafts(
-        tiny, [parcel], plan_jobs(tiny, [parcel], TINY), WriteOptions(passes=3)
-    )
+    draft = passaged(4)
+    (trained,) = train_drafts(tiny, [draft], plan_jobs(tiny, [draft], TINY), WriteOptions(passes=3))
     assert trained.recall == 1
     assert len(trained.passes) == 1
 
 
 @pytest.mark.parametrize("passes", [0, 6])
 def test_a_number_of_passes_out_of_range_is_refused(bank: Bank, passes: int):
-    parcel = draft_from_examples("x", [from_pair("q?", "a")])
+    draft = draft_from_examples("x", [from_pair("q?", "a")])
     with pytest.raises(UsageError, match=rf"--passes must be 1\.\.5, got {passes}"):
-        bank.write_all([parcel], settings=QUICK, passes=passes)
+        bank.write_all([draft], settings=QUICK, passes=passes)
 
 
 def test_examples_have_no_passages_and_say_so(empty: Bank):
-    parcel = draft_from_examples("x", [from_pair("q?", "a")])
-    (report,) = empty.write_all([parcel], settings=QUICK)
+    draft = draft_from_examples("x", [from_pair("q?", "a")])
+    (report,) = empty.write_all([draft], settings=QUICK)
     assert isinstance(report, WriteReport)
     assert (report.passages, report.not_stuck, report.held_out, report.passes) == (0, (), None, ())
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"formats": "qa"}, "qa needs a count"),
         ({"chunk_tokens": 0}, "--chunk-tokens must be at least 1, got 0"),
@@ -387,6 +389,6 @@ def test_examples_have_no_passages_and_say_so(empty: Bank):
         ({"modules": "0"}, "--modules must be"),
     ],
 )
-def test_a_making_that_cannot_be_is_refused(wrong: dict[str, object], said: str):
-    with pytest.raises(UsageError, match=said):
+def test_options_that_are_not_allowed_are_refused(wrong: dict[str, object], message: str):
+    with pytest.raises(UsageError, match=message):
         DraftOptions(**wrong)  # type: ignore[arg-type]

@@ -16,22 +16,22 @@ def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_chunk_that_has_the_answer_is_found_and_cited_by_its_characters(library: Bank):
-    (found,) = library.excerpts.search(["What was the trade of Siv Kolbe?"])
-    assert len(found) == module.N_EXCERPTS
-    best = found[0]
+    (excerpts,) = library.excerpts.search(["What was the trade of Siv Kolbe?"])
+    assert len(excerpts) == module.N_EXCERPTS
+    best = excerpts[0]
     assert "Siv Kolbe was a tanner" in best.chunk.text
     cited = best.citation
     assert (cited.document, cited.heading, best.module) == ("trades.md", "Trades", "rolls")
     document = next(d for d in library.excerpts.documents if d.name == "trades.md")
     assert document.text[cited.start : cited.end] == best.chunk.text
-    assert best.content_coverage == 1.0 > found[-1].content_coverage
-    assert len(library.excerpts) > len(found)
+    assert best.content_coverage == 1.0 > excerpts[-1].content_coverage
+    assert len(library.excerpts) > len(excerpts)
 
 
 def test_a_chunk_without_its_heading_gets_it(library: Bank):
-    (found,) = library.excerpts.search(["What did Odd Sunde carry?"])
-    assert "Trades" not in found[0].chunk.text
-    assert found[0].text == f"Trades\n{found[0].chunk.text}"
+    (excerpts,) = library.excerpts.search(["What did Odd Sunde carry?"])
+    assert "Trades" not in excerpts[0].chunk.text
+    assert excerpts[0].text == f"Trades\n{excerpts[0].chunk.text}"
 
 
 def test_what_shares_nothing_with_a_question_is_not_found(library: Bank):

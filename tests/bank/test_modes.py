@@ -20,7 +20,7 @@ QUESTION = "What was the trade of Siv Kolbe?"
 N = 8
 
 
-def test_every_way_answers_and_says_what_it_used(library: Bank, book: list[Example]):
+def test_every_mode_answers_and_reports_what_it_used(library: Bank, book: list[Example]):
     answers = {mode: library.ask(QUESTION, mode=mode, max_new_tokens=N) for mode in MODES}
     assert [a.mode for a in answers.values()] == list(MODES)
     for mode in ("none", "rag", "icl"):
@@ -39,11 +39,11 @@ def test_every_way_answers_and_says_what_it_used(library: Bank, book: list[Examp
     assert library.ask(book[0].question).used == "adapter"
 
 
-def test_text_ways_say_what_the_model_says_to_that_prompt(library: Bank):
+def test_text_modes_answer_as_the_model_does_to_that_prompt(library: Bank):
     base = library.base
-    (found,) = library.excerpts.search([QUESTION])
-    passages = "\n\n".join(excerpt.text for excerpt in found)
-    document = found[0].chunk.document
+    (excerpts,) = library.excerpts.search([QUESTION])
+    passages = "\n\n".join(excerpt.text for excerpt in excerpts)
+    document = excerpts[0].chunk.document
     contexts = {"rag": passages, "icl": document.text}
     for mode, context in contexts.items():
         prompt = prompt_with_document(base, context, QUESTION, room=N)
@@ -56,8 +56,8 @@ def test_text_ways_say_what_the_model_says_to_that_prompt(library: Bank):
 
 def test_the_module_reads_the_text_too(library: Bank):
     base = library.base
-    (found,) = library.excerpts.search([QUESTION])
-    prompt = prompt_with_document(base, found[0].chunk.document.text, QUESTION, room=N)
+    (excerpts,) = library.excerpts.search([QUESTION])
+    prompt = prompt_with_document(base, excerpts[0].chunk.document.text, QUESTION, room=N)
     with library.reader.loaded_fleet([library.store.current("rolls")]) as fleet:
         want = generate(base, [prompt.ids], fleet=fleet, slots=[0], max_new_tokens=N)
     assert [library.ask(QUESTION, mode="adapter+icl", max_new_tokens=N).text] == want
@@ -71,7 +71,7 @@ def test_a_batch_answers_as_its_questions_alone(library: Bank):
         assert [a.text for a in together] == [a.text for a in alone]
 
 
-def test_nothing_found_is_answered_closed_book_and_said(library: Bank):
+def test_nothing_found_is_answered_closed_book_with_a_note(library: Bank):
     unheard = "Xyzzy plugh?"
     answer = library.ask(unheard, mode="rag", max_new_tokens=N)
     assert (answer.used, answer.note, answer.citations) == ("none", NOTHING_FOUND, ())
@@ -85,7 +85,7 @@ def test_text_of_a_bank_without_is_refused(bank: Bank, mode: str):
         bank.ask(QUESTION, mode=mode)
 
 
-def test_an_unknown_way_is_refused(bank: Bank):
+def test_an_unknown_mode_is_refused(bank: Bank):
     with pytest.raises(UsageError, match=r"--with must be one of none, adapter, .*, got 'magic'"):
         bank.ask(QUESTION, mode="magic")
 
@@ -94,8 +94,8 @@ def test_a_document_that_does_not_fit_is_refused_and_passages_of_it_are_not(
     library: Bank, book: list[Example]
 ):
     text = "".join(f"The well number {i} of Hollow Down is {i} feet deep.\n\n" for i in range(900))
-    parcel = draft_from_examples("wells", book[8:10], source="wells.txt")
-    long = replace(parcel, documents=(document_from_text("wells.txt", text),))
+    draft = draft_from_examples("wells", book[8:10], source="wells.txt")
+    long = replace(draft, documents=(document_from_text("wells.txt", text),))
     library.write_all([long], settings=replace(TINY, exposures=1))
     question = "How deep is the well number 17 of Hollow Down?"
     with pytest.raises(UsageError, match=r"more than .* takes .*--with rag"):

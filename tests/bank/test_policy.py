@@ -135,19 +135,21 @@ def test_too_few_examples_judge_nothing(library: Bank, monkeypatch: pytest.Monke
 
 
 def test_a_sentence_that_says_it_supports_more_than_one_on_another_matter(library: Bank):
-    said = "In which town was Siv Kolbe born?"
-    not_said = "Which river runs past Siv Kolbe?"
-    found = library.excerpts.search([said, not_said])
-    told, untold = weigh_evidence(library.reader, library.excerpts, [said, not_said], found)
-    assert isinstance(told, Evidence)
-    assert isinstance(untold, Evidence)
-    assert told.coverage > untold.coverage
-    assert told.n_tokens > 3 * library.excerpts.count_tokens(said)
+    stated = "In which town was Siv Kolbe born?"
+    not_stated = "Which river runs past Siv Kolbe?"
+    excerpts = library.excerpts.search([stated, not_stated])
+    with_answer, without_answer = weigh_evidence(
+        library.reader, library.excerpts, [stated, not_stated], excerpts
+    )
+    assert isinstance(with_answer, Evidence)
+    assert isinstance(without_answer, Evidence)
+    assert with_answer.coverage > without_answer.coverage
+    assert with_answer.n_tokens > 3 * library.excerpts.count_tokens(stated)
 
 
 def test_only_a_sentence_with_the_answer_and_the_matter_tells(library: Bank):
-    (found,) = library.excerpts.search(["What was the trade of Siv Kolbe?"])
-    trades = next(e for e in found if e.chunk.document.name == "trades.md")
+    (excerpts,) = library.excerpts.search(["What was the trade of Siv Kolbe?"])
+    trades = next(e for e in excerpts if e.chunk.document.name == "trades.md")
     tells = evidence._contains_answer
     assert tells(trades, from_pair("What was the trade of Siv Kolbe?", "tanner"))
     assert not tells(trades, from_pair("What was the trade of Siv Kolbe?", "tan"))
@@ -156,7 +158,7 @@ def test_only_a_sentence_with_the_answer_and_the_matter_tells(library: Bank):
 
 def test_choices_are_explained_in_json(library: Bank):
     answer = library.ask(TOLD, mode="auto", max_new_tokens=N)
-    told = answer.as_json(explain=True)["choice"]
-    assert set(told["options"][0]) == {"mode", "p", "tokens", "ms", "loads", "cost", "value"}
+    choice = answer.as_json(explain=True)["choice"]
+    assert set(choice["options"][0]) == {"mode", "p", "tokens", "ms", "loads", "cost", "value"}
     assert "choice" not in answer.as_json()
     assert replace(answer, choice=None).as_json(explain=True)["choice"] is None

@@ -55,8 +55,8 @@ def test_a_large_bank_is_searched_where_no_weights_are(large: Store):
         try:
             router = TextRouter(ModuleTexts(store, embeds=False))
             names = [
-                few[0].module
-                for few in router.route(
+                candidates[0].module
+                for candidates in router.route(
                     [f"Tell me the number of person p{n}" for n in (0, 77, N - 1)], 3
                 )
             ]

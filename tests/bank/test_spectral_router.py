@@ -36,7 +36,7 @@ def brute_force(bank: Bank, method: str, question: str) -> dict[str, float]:
     """A module's mean score over the question's last tokens, its product formed whole."""
     ids = encode_question(bank.base.chat, question)
     x = capture_layer_inputs(bank.base, [ids], [SITE], n_tokens=16).states[SITE]
-    found = {}
+    mean_scores = {}
     for version in bank.modules():
         adapter = bank.reader.load_adapters([version])[0]
         a, b = adapter.weights[SITE]
@@ -45,8 +45,8 @@ def brute_force(bank: Bank, method: str, question: str) -> dict[str, float]:
             scores = (x @ torch.linalg.svd(product).Vh[0]).abs()
         else:
             scores = (x @ product.T).norm(dim=1)
-        found[version.module] = float(scores.mean())
-    return found
+        mean_scores[version.module] = float(scores.mean())
+    return mean_scores
 
 
 @pytest.mark.parametrize("method", ["arrow", "spectr"])
@@ -71,13 +71,15 @@ def test_names_modules_best_first_and_reads_no_weights(
     for version in bank.modules():
         bank.store.path_of(version, TENSORS).unlink()
     router = SpectralRouter(bank.reader, bank.texts, method=method)
-    for few, own in zip(router.route(questions, 3), OWNERS, strict=True):
-        assert {candidate.module for candidate in few} == set(NAMES)
-        scores = [candidate.score for candidate in few]
+    for candidates, own in zip(router.route(questions, 3), OWNERS, strict=True):
+        assert {candidate.module for candidate in candidates} == set(NAMES)
+        scores = [candidate.score for candidate in candidates]
         assert scores == sorted(scores, reverse=True)
-        assert few[0].parts["arrow" if method == "arrow" else "spectr"] == few[0].score
-        covered = {candidate.module: candidate.coverage for candidate in few}
-        assert covered[own] == pytest.approx(1.0)
+        assert (
+            candidates[0].parts["arrow" if method == "arrow" else "spectr"] == candidates[0].score
+        )
+        coverages = {candidate.module: candidate.coverage for candidate in candidates}
+        assert coverages[own] == pytest.approx(1.0)
     assert bank.reader.adapter_cache.n_computed == 0
     assert bank.reader.adapter_cache.n_bytes == 0
 
@@ -85,23 +87,29 @@ def test_names_modules_best_first_and_reads_no_weights(
 def test_lag_of_all_modules_orders_as_spectr(bank: Bank, questions: list[str]):
     spectr = SpectralRouter(bank.reader, bank.texts, method="spectr").route(questions, 3)
     lag = SpectralRouter(bank.reader, bank.texts, method="lag", filter_to=3).route(questions, 3)
-    assert [[c.module for c in few] for few in lag] == [[c.module for c in few] for few in spectr]
-    assert [few[0].score for few in lag] == pytest.approx([few[0].score for few in spectr])
+    assert [[c.module for c in candidates] for candidates in lag] == [
+        [c.module for c in candidates] for candidates in spectr
+    ]
+    assert [candidates[0].score for candidates in lag] == pytest.approx(
+        [candidates[0].score for candidates in spectr]
+    )
 
 
 def test_lag_leaves_to_spectr_what_arrow_picked(bank: Bank, questions: list[str]):
     arrow = SpectralRouter(bank.reader, bank.texts, method="arrow").route(questions, 1)
     lag = SpectralRouter(bank.reader, bank.texts, method="lag", filter_to=1).route(questions, 1)
-    assert [few[0].module for few in lag] == [few[0].module for few in arrow]
+    assert [candidates[0].module for candidates in lag] == [
+        candidates[0].module for candidates in arrow
+    ]
 
 
 def test_a_question_is_scored_the_same_in_any_company(bank: Bank, questions: list[str]):
     router = SpectralRouter(bank.reader, bank.texts, method="lag")
     together = router.route(questions * 2, 3)
     alone = router.route(questions[:1], 3)[0]
-    for few in (together[0], together[len(questions)]):
-        assert [c.module for c in few] == [c.module for c in alone]
-        assert [c.score for c in few] == pytest.approx([c.score for c in alone], abs=1e-3)
+    for candidates in (together[0], together[len(questions)]):
+        assert [c.module for c in candidates] == [c.module for c in alone]
+        assert [c.score for c in candidates] == pytest.approx([c.score for c in alone], abs=1e-3)
 
 
 def test_a_forgotten_module_is_gone_with_its_spectra(bank: Bank, questions: list[str]):
@@ -199,8 +207,8 @@ def test_modules_with_other_layers_and_ranks_are_scored_over_those_they_have():
         for m, spectra in enumerate(modules):
             each = [(x[q][tokens] @ f.v * f.s).norm(dim=1).mean() for q, f in spectra.items()]
             assert float(scores[p, m]) == pytest.approx(float(sum(each) / len(each)), rel=1e-5)
-    some = stacked.scores("spectr", inputs_of(x, owner), torch.tensor([0, 2]))
-    torch.testing.assert_close(some, scores[:, [0, 2]])
+    two_modules = stacked.scores("spectr", inputs_of(x, owner), torch.tensor([0, 2]))
+    torch.testing.assert_close(two_modules, scores[:, [0, 2]])
 
 
 def test_a_background_takes_the_norm_of_an_adapter_out():
@@ -209,12 +217,12 @@ def test_a_background_takes_the_norm_of_an_adapter_out():
     usual = {"a": torch.randn(12, 8, generator=rng)}
     plain = [{"a": spectrum_of(4, 8, seed)} for seed in range(3)]
     loud = [*plain[:2], {"a": Spectrum(100 * plain[2]["a"].s, plain[2]["a"].v)}]
-    found = []
+    both_scores = []
     for modules in (plain, loud):
         stacked = stack_spectra(modules, r=None, device=torch.device("cpu"))
         if modules is loud:  # as published it wins whatever is asked
             raw = stacked.scores("spectr", inputs_of(x, [0, 1, 2, 3]))
             assert raw.argmax(dim=1).tolist() == [2] * 4
         stacked.set_background(inputs_of(usual, list(range(12))))
-        found.append(stacked.scores("spectr", inputs_of(x, [0, 1, 2, 3])))
-    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+        both_scores.append(stacked.scores("spectr", inputs_of(x, [0, 1, 2, 3])))
+    torch.testing.assert_close(both_scores[0], both_scores[1], rtol=1e-4, atol=1e-5)
