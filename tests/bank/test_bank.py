@@ -192,3 +192,9 @@ def test_a_failed_write_leaves_the_bank_as_it_was(bank: Bank, book: list[Example
         )
     assert bank.store.generation == before
     assert bank.verify() == []
+
+
+def test_a_bank_is_opened_on_a_device_by_the_base_it_names(written: Path, book: list[Example]):
+    with Bank.open(written, device="cpu") as bank:
+        assert bank.base.device.type == "cpu"
+        assert bank.recall("north") == 1.0

@@ -34,14 +34,16 @@ from lorabank.bank.write.write import WriteReport, plan_jobs
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import AnswerReading
+from lorabank.engine.training.settings import SOUND, TrainSettings
 from lorabank.errors import AdapterError, UnavailableError, UsageError
+from lorabank.planning.planner import RankPlan
 from lorabank.retrieval.documents import document_from_text, read_documents
 from lorabank.store.records import Source
 from lorabank.store.store import Store
 from lorabank.synthesis.endpoint import Endpoint, RetryPolicy
 from lorabank.synthesis.item_checks import HeldOutQuestions
 from lorabank.synthesis.results import MadeExample
-from lorabank.tasks.examples import from_pair
+from lorabank.tasks.examples import Example, from_pair
 from tests.synthesis.chat_server import Fault, Server, serving
 from tests.synthesis.scene import THINGS, country, word
 
@@ -236,6 +238,28 @@ def test_modules_are_planned_by_the_number_of_examples():
     assert list(plan_modules("m", counts, "3").values()) == [["a"], ["b", "c", "d"], ["e"]]
     with pytest.raises(UsageError, match=r"--modules 3: .* there are 2; give 1\.\.2"):
         plan_modules("m", small, "3")
+
+
+def test_the_rank_is_planned_for_the_fullest_module_unless_settings_are_given(
+    empty: Bank, server: Server, docs: Path, monkeypatch: pytest.MonkeyPatch
+):
+    planned_for: list[int] = []
+
+    def plan_rank(_: Base, examples: Sequence[Example], settings: TrainSettings) -> RankPlan:
+        planned_for.append(len(examples))
+        assert settings == SOUND
+        return RankPlan(dataclasses.replace(QUICK, r=2), None)
+
+    monkeypatch.setattr("lorabank.bank.bank.plan_rank", plan_rank)
+    options = dataclasses.replace(QA, passes=1)
+    (report,) = empty.write_documents("lands", [docs], generator=generator(server), options=options)
+    assert planned_for == [report.facts]
+    assert empty.store.current("lands").record["r"] == 2
+    empty.write_documents(
+        "lands", [docs], generator=generator(server), options=options, settings=QUICK, replace=True
+    )
+    assert empty.store.current("lands").record["r"] == QUICK.r
+    assert len(planned_for) == 1
 
 
 def test_one_module_for_each_document(empty: Bank, server: Server, docs: Path):
