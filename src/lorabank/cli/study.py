@@ -1,12 +1,13 @@
-"""`lorabank study`: questions in, results and a page out."""
+"""`lorabank study`: lists studies, runs and resumes them, draws their results."""
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lorabank.cli.options import command
 from lorabank.cli.output import Device, Json, print_json, status
 
 if TYPE_CHECKING:
@@ -21,64 +22,74 @@ Folder = Annotated[Path, typer.Argument(help="Results folder of a study.")]
 
 @app.command("list")
 def list_(json: Json = False) -> None:
-    """Studies that come with lorabank, and their presets.
+    """List the studies that come with lorabank, and their presets.
 
     Example: lorabank study list
     """
     from lorabank.study.spec import list_studies
 
-    found = list_studies()
+    studies = list_studies()
     if json:
-        print_json({"studies": found})
+        print_json({"studies": studies})
         return
-    for name, one in found.items():
-        print(f"{name:<14}{one['title']}  ({', '.join(one['presets'])})")
+    for name, study in studies.items():
+        print(f"{name:<14}{study['title']}  ({', '.join(study['presets'])})")
 
 
-@app.command()
-def run(
-    study: Name,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyOptions:
+    """The options of `lorabank study run`."""
+
+    study: Name
     preset: Annotated[
         str | None, typer.Option(help="Scale: smoke, cpu, gpu or paper; by default cpu.")
-    ] = None,
-    base: Annotated[str | None, typer.Option(help="Another base model than the preset's.")] = None,
+    ] = None
+    base: Annotated[str | None, typer.Option(help="Another base model than the preset's.")] = None
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="key=value, or key=v1,v2 for an axis; may be repeated."),
-    ] = None,
+    ] = None
     out: Annotated[
         Path | None, typer.Option(help="Results folder; by default out/studies/NAME-PRESET.")
-    ] = None,
-    only_plan: Annotated[bool, typer.Option("--plan", help="Print the cells and stop.")] = False,
+    ] = None
+    only_plan: Annotated[bool, typer.Option("--plan", help="Print the cells and stop.")] = False
     search: Annotated[
         float | None,
         typer.Option(help="Find where recall falls below this by bisection, not by the grid."),
-    ] = None,
+    ] = None
     against: Annotated[
         Path | None, typer.Option(help="With --search: results of the whole grid to check with.")
-    ] = None,
-    device: Device = None,
-    json: Json = False,
-) -> None:
+    ] = None
+    device: Device = None
+    json: Json = False
+
+
+def run(options: StudyOptions) -> None:
     """Run a study, or what is missing of it.
 
     Example: lorabank study run capacity --preset smoke
     """
     from lorabank.study.spec import load_study
 
-    spec = load_study(study, preset=preset, base=base, changes=changes or [])
-    if only_plan:
-        _show_plan(spec, as_json=json)
+    changes = options.changes or []
+    spec = load_study(options.study, preset=options.preset, base=options.base, changes=changes)
+    if options.only_plan:
+        _show_plan(spec, as_json=options.json)
         return
-    folder = out or Path("out") / "studies" / (
-        f"{spec.name}-{spec.preset}" + ("" if search is None else "-search")
-    )
-    _run(spec, folder, search=search, against=against, device=device, as_json=json)
+    name = f"{spec.name}-{spec.preset}" + ("" if options.search is None else "-search")
+    folder = options.out or Path("out") / "studies" / name
+    if options.search is None:
+        _run(spec, folder, device=options.device, as_json=options.json)
+    else:
+        _search(spec, folder, options.search, options)
+
+
+app.command("run")(command(run))
 
 
 @app.command()
 def resume(folder: Folder, device: Device = None, json: Json = False) -> None:
-    """Go on with the study in a folder, with the spec it was started with.
+    """Continue the study in a folder, with the spec it was started with.
 
     Example: lorabank study resume out/studies/capacity-smoke
     """
@@ -110,15 +121,10 @@ def report(
     from lorabank.study.folder import StudyFolder, write_json
 
     studies = [StudyFolder(folder) for folder in folders]
-    specs = [study.study() for study in studies]
-    names = [
-        (study, cell.name)
-        for study, spec in zip(studies, specs, strict=True)
-        for cell in spec.cells
-    ]
-    missing = [name for study, name in names if study.read(name) is None]
+    planned = [(study, cell.name) for study in studies for cell in study.study().cells]
+    missing = [name for study, name in planned if study.read(name) is None]
     if missing:
-        status(f"{len(missing)} of {len(names)} cells are missing, such as {missing[0]}")
+        status(f"{len(missing)} of {len(planned)} cells are missing, such as {missing[0]}")
     results = read_results(studies)
     n_cells = sum(len(study.cells) for study in results)
     page = write_report(results, out or folders[0] / "report")
@@ -130,37 +136,41 @@ def report(
         print(f"{n_cells} cells in {page}")
 
 
-def _run(
-    spec: "StudySpec",
-    folder: Path,
-    *,
-    device: str | None,
-    as_json: bool,
-    search: float | None = None,
-    against: Path | None = None,
-) -> None:
-    from lorabank.study.capacity.search import search_study
+def _run(spec: "StudySpec", folder: Path, *, device: str | None, as_json: bool) -> None:
     from lorabank.study.folder import StudyFolder
     from lorabank.study.run import run_study
 
+    _show_start(spec, folder)
+    outcome = run_study(spec, StudyFolder(folder), device=device, on_line=status)
+    text = f"{outcome.trained} of {outcome.cells} cells trained now, in {outcome.seconds:.0f} s"
+    _show_end(folder, asdict(outcome), text, as_json=as_json)
+
+
+def _search(spec: "StudySpec", folder: Path, threshold: float, options: StudyOptions) -> None:
+    from lorabank.study.capacity.search import search_study
+    from lorabank.study.folder import StudyFolder
+
+    _show_start(spec, folder)
+    outcome = search_study(
+        spec,
+        StudyFolder(folder),
+        threshold=threshold,
+        against=options.against,
+        device=options.device,
+        on_line=status,
+    )
+    n_trained, n_cells = outcome["trained"], outcome["grid"]
+    text = f"{n_trained} of {n_cells} cells show where recall falls below {threshold}"
+    _show_end(folder, outcome, text, as_json=options.json)
+
+
+def _show_start(spec: "StudySpec", folder: Path) -> None:
     status(f"{spec.name} ({spec.preset}): {len(spec.cells)} cells on {spec.base}, in {folder}")
-    if search is None:
-        done = run_study(spec, StudyFolder(folder), device=device, on_line=status)
-        answer = asdict(done)
-        text = f"{done.trained} of {done.cells} cells trained now, in {done.seconds:.0f} s"
-    else:
-        found = search_study(
-            spec,
-            StudyFolder(folder),
-            threshold=search,
-            against=against,
-            device=device,
-            on_line=status,
-        )
-        answer = found
-        text = f"{found['trained']} of {found['grid']} cells told where recall falls below {search}"
+
+
+def _show_end(folder: Path, outcome: dict[str, Any], text: str, *, as_json: bool) -> None:
     if as_json:
-        print_json({"folder": str(folder), **answer})
+        print_json({"folder": str(folder), **outcome})
     else:
         print(f"{text}\nreport: lorabank study report {folder}")
 
@@ -186,9 +196,9 @@ def _show_plan(spec: "StudySpec", *, as_json: bool) -> None:
             }
         )
         return
-    for fleet, about in zip(fleets, seconds, strict=True):
-        guess = "" if about is None else f", about {about / 60:.1f} min"
-        print(f"fleet {fleet.number}: {len(fleet.cells)} cells{guess}")
+    for fleet, fleet_s in zip(fleets, seconds, strict=True):
+        estimate = "" if fleet_s is None else f", about {fleet_s / 60:.1f} min"
+        print(f"fleet {fleet.number}: {len(fleet.cells)} cells{estimate}")
         for cell in fleet.cells:
             print(f"  {cell.name}")
     if total is not None:
