@@ -9,8 +9,8 @@ from lorabank.bank.bank import Bank
 from lorabank.bank.compare import (
     ALL_MODES,
     LabelledQuestion,
-    MeanScore,
     ModeResult,
+    ScoreWithInterval,
     _break_even,
     best_fixed,
     compare,
@@ -30,7 +30,7 @@ def answer_of(text: str, kind: str = "bare") -> Answer:
 
 
 def mode_result(mode: str, total_ms: float, once_s: float) -> ModeResult:
-    zero = MeanScore(0, None, None)
+    zero = ScoreWithInterval(0, None, None)
     return ModeResult(mode, zero, zero, 1, 1, total_ms, {"all": once_s}, 0, {}, {}, {})
 
 

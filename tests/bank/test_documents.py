@@ -29,7 +29,7 @@ from lorabank.bank.write.stored_text import (
     encode_documents,
     load_documents,
 )
-from lorabank.bank.write.training import WriteOptions, train_drafts
+from lorabank.bank.write.training import WriteSettings, train_drafts
 from lorabank.bank.write.write import WriteReport, plan_jobs
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Fleet
@@ -372,10 +372,10 @@ def test_what_did_not_stick_is_trained_again_and_the_better_pass_is_kept(tiny: B
     draft = passaged(8)
     settings = dataclasses.replace(TINY, exposures=12, until_recall=None)
     jobs = plan_jobs(tiny, [draft], settings)
-    (once,) = train_drafts(tiny, [draft], jobs, WriteOptions())
+    (once,) = train_drafts(tiny, [draft], jobs, WriteSettings())
     assert once.not_stuck
     assert once.recall < 1
-    (twice,) = train_drafts(tiny, [draft], jobs, WriteOptions(passes=2))
+    (twice,) = train_drafts(tiny, [draft], jobs, WriteSettings(passes=2))
     assert len(twice.passes) == 2
     assert dataclasses.replace(twice.passes[0], is_kept=True) == once.passes[0]
     assert twice.recall == max(training_pass.recall for training_pass in twice.passes)
@@ -385,7 +385,9 @@ def test_what_did_not_stick_is_trained_again_and_the_better_pass_is_kept(tiny: B
 
 def test_a_module_that_recalls_everything_is_not_trained_again(tiny: Base):
     draft = passaged(4)
-    (trained,) = train_drafts(tiny, [draft], plan_jobs(tiny, [draft], TINY), WriteOptions(passes=3))
+    (trained,) = train_drafts(
+        tiny, [draft], plan_jobs(tiny, [draft], TINY), WriteSettings(passes=3)
+    )
     assert trained.recall == 1
     assert len(trained.passes) == 1
 

@@ -6,7 +6,7 @@ import pytest
 
 from lorabank.bank.answer import evidence
 from lorabank.bank.answer.evidence import Evidence, weigh_evidence
-from lorabank.bank.answer.modes import AskOptions, Costs
+from lorabank.bank.answer.modes import AskSettings, Costs
 from lorabank.bank.answer.policy import _GateRouter, _Worth
 from lorabank.bank.bank import Bank
 from lorabank.bank.route.routers import TextRouter
@@ -68,7 +68,7 @@ def test_a_document_shorter_than_the_passages_is_read_whole(library: Bank):
 
 
 def test_both_is_weighed_where_a_module_convinces_but_has_not_learnt_all(library: Bank):
-    ask_options = AskOptions(TextRouter(library.texts), max_new_tokens=N)
+    ask_options = AskSettings(TextRouter(library.texts), max_new_tokens=N)
     worth = _Worth(library.state, ask_options, None, 1.0)
     (excerpts,) = library.excerpts.search([TOLD])
     half = ask_options.costs.option("adapter", 0.5, tokens=30, ms=30, loads=0)

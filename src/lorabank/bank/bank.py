@@ -19,7 +19,7 @@ from lorabank.bank.answer.modes import (
     AUTO,
     MAX_NEW_TOKENS,
     N_CANDIDATES,
-    AskOptions,
+    AskSettings,
     Costs,
 )
 from lorabank.bank.answer.policy import answer_by_worth
@@ -35,7 +35,7 @@ from lorabank.bank.write import write as writing
 from lorabank.bank.write.document_drafts import DocumentDrafts, DraftOptions
 from lorabank.bank.write.drafts import Facts, ModuleDraft, draft_from_facts
 from lorabank.bank.write.forget import ForgetReport
-from lorabank.bank.write.training import WriteOptions
+from lorabank.bank.write.training import WriteSettings
 from lorabank.bank.write.write import WriteReport
 from lorabank.engine.backbone.base import Base, load_base
 from lorabank.engine.models.registry import ModelInfo
@@ -171,7 +171,7 @@ class Bank:
         Args:
             passes: most trainings of a module; it is trained again where passages did not stick.
         """
-        options = WriteOptions(settings, replace, passes, on_step, on_round)
+        options = WriteSettings(settings, replace, passes, on_step, on_round)
         with self._busy:
             return writing.write_all(self.store, self.base, drafts, options)
 
@@ -271,7 +271,7 @@ class Bank:
             UsageError: an unknown mode, text asked of a bank that keeps none, or a document that
                 does not fit into the context.
         """
-        options = AskOptions(
+        options = AskSettings(
             router or TextRouter(self.texts),
             mode=mode,
             gated=gated,

@@ -46,7 +46,7 @@ class LabelledQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class MeanScore:
+class ScoreWithInterval:
     """A mean over questions with its 95 % interval."""
 
     mean: float
@@ -61,8 +61,8 @@ class ModeResult:
     """The measurements of one mode."""
 
     mode: str
-    token_f1: MeanScore
-    exact: MeanScore
+    token_f1: ScoreWithInterval
+    exact: ScoreWithInterval
     prompt_tokens: float
     """Mean number of prompt tokens."""
     first_token_ms: float
@@ -170,7 +170,7 @@ def compare(
 
 def score(
     questions: Sequence[LabelledQuestion], answers: Sequence[Answer], *, exact: bool = False
-) -> MeanScore:
+) -> ScoreWithInterval:
     """Score answers by token F1 or exact match; questions without an answer by abstention."""
     metric = exact_match if exact else token_f1
     clusters: dict[str, list[float]] = {}
@@ -182,7 +182,7 @@ def score(
         clusters.setdefault(question.document or f"\0{i}", []).append(value)
     values = [value for cluster in clusters.values() for value in cluster]
     interval: Interval | None = bootstrap_mean(list(clusters.values()), by_size=True)
-    return MeanScore(
+    return ScoreWithInterval(
         fmean(values), interval.low if interval else None, interval.high if interval else None
     )
 

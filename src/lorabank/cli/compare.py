@@ -11,7 +11,7 @@ from lorabank.cli.bank import open_bank
 from lorabank.cli.output import Device, Json, print_json, print_table, status
 
 if TYPE_CHECKING:
-    from lorabank.bank.compare import Comparison, MeanScore, ModeResult
+    from lorabank.bank.compare import Comparison, ModeResult, ScoreWithInterval
 
 _HEADS = ("mode", "token F1", "exact", "tokens", "first ms", "all ms", "once s")
 
@@ -90,7 +90,7 @@ def _print_comparison(comparison: "Comparison") -> None:
         status(f"{mode} left out: {reason}")
 
 
-def _score(score: "MeanScore") -> str:
+def _score(score: "ScoreWithInterval") -> str:
     interval = "" if score.low is None else f" ({score.low:.2f}-{score.high:.2f})"
     return f"{score.mean:.2f}{interval}"
 

@@ -63,7 +63,7 @@ class Costs:
 
 
 @dataclass(frozen=True, slots=True)
-class AskOptions:
+class AskSettings:
     """The choices of a caller about answers.
 
     Raises:

@@ -16,7 +16,7 @@ from lorabank.bank.answer.answers import Answer, Choice, Option
 from lorabank.bank.answer.evidence import Evidence, weigh_evidence
 from lorabank.bank.answer.excerpts import Excerpt
 from lorabank.bank.answer.gate import Gate
-from lorabank.bank.answer.modes import ADAPTER, ADAPTER_RAG, AUTO, ICL, NONE, RAG, AskOptions
+from lorabank.bank.answer.modes import ADAPTER, ADAPTER_RAG, AUTO, ICL, NONE, RAG, AskSettings
 from lorabank.bank.answer.with_module import ON_TOPIC, answer_with_modules
 from lorabank.bank.answer.with_text import answer_with_text, build_prompt
 from lorabank.bank.route.routers import Candidate
@@ -28,7 +28,7 @@ COVERED = 0.75
 
 
 def answer_by_worth(
-    state: BankState, questions: Sequence[str], options: AskOptions
+    state: BankState, questions: Sequence[str], options: AskSettings
 ) -> list[Answer]:
     """Answer each question in the mode that is worth most; `choice` lists what was weighed.
 
@@ -93,7 +93,7 @@ class _Worth:
     """Weighs modes of answering by what is known of a question."""
 
     state: BankState
-    options: AskOptions
+    options: AskSettings
     text_gate: Gate | None
     ms_per_token: float
 

@@ -17,7 +17,7 @@ from lorabank.bank.answer.candidate_drafts import (
     group_by_fleet,
 )
 from lorabank.bank.answer.gate import Gate
-from lorabank.bank.answer.modes import AskOptions, check_questions
+from lorabank.bank.answer.modes import AskSettings, check_questions
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.state import BankState
 from lorabank.engine.inference.generate import GenerationOptions, generate
@@ -40,7 +40,7 @@ class _Choice:
 
 
 def answer_with_modules(
-    state: BankState, questions: Sequence[str], options: AskOptions
+    state: BankState, questions: Sequence[str], options: AskSettings
 ) -> list[Answer]:
     """Answer each question with the module that convinces the gate.
 

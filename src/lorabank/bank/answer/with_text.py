@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from lorabank.bank.answer.answers import Answer
 from lorabank.bank.answer.candidate_drafts import group_by_fleet
 from lorabank.bank.answer.excerpts import Citation, Excerpt
-from lorabank.bank.answer.modes import ADAPTER, ICL, NONE, RAG, AskOptions, check_questions
+from lorabank.bank.answer.modes import ADAPTER, ICL, NONE, RAG, AskSettings, check_questions
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.routers import Candidate
 from lorabank.bank.state import BankState
@@ -39,7 +39,7 @@ class _PreparedQuestion:
 
 
 def answer_with_text(
-    state: BankState, questions: Sequence[str], options: AskOptions
+    state: BankState, questions: Sequence[str], options: AskSettings
 ) -> list[Answer]:
     """Answer each question in any mode but `adapter` and `auto`.
 
@@ -85,7 +85,7 @@ def answer_with_text(
 
 
 def _prepare(
-    state: BankState, questions: Sequence[str], options: AskOptions
+    state: BankState, questions: Sequence[str], options: AskSettings
 ) -> list[_PreparedQuestion]:
     """Find the text and the module for each question and build its prompt."""
     text_mode = options.mode.removeprefix(f"{ADAPTER}+")

@@ -18,7 +18,7 @@ from lorabank.bank.route.routers import TextRouter
 from lorabank.bank.route.spectral_keys import SPECTRA
 from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.bank.write.drafts import EXAMPLES, ModuleDraft
-from lorabank.bank.write.training import WriteOptions
+from lorabank.bank.write.training import WriteSettings
 from lorabank.bank.write.write import plan_jobs, train_and_commit
 from lorabank.engine.adapters.adapter import TENSORS
 from lorabank.engine.encoding.dataset import encode_dataset
@@ -201,7 +201,7 @@ def _drop(reader: ModuleReader, tx: Transaction, loss: _Loss) -> list[float]:
     tx.forget(loss.version.module)
     if not loss.left:
         return []
-    options = WriteOptions(settings=reader.read_settings(loss.version))
+    options = WriteSettings(settings=reader.read_settings(loss.version))
     jobs = plan_jobs(reader.base, [loss.left], options.settings)
     reports = train_and_commit(reader.store, tx, reader.base, [loss.left], jobs, options)
     return [reports[0].recall]

@@ -39,7 +39,7 @@ MOST_PASSES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class WriteOptions:
+class WriteSettings:
     """The choices of a write: how drafts are trained and put into the bank.
 
     Raises:
@@ -124,7 +124,7 @@ def check_passes(passes: int) -> None:
 
 
 def train_drafts(
-    base: Base, drafts: Sequence[ModuleDraft], jobs: Sequence[Job], options: WriteOptions
+    base: Base, drafts: Sequence[ModuleDraft], jobs: Sequence[Job], options: WriteSettings
 ) -> list[TrainedDraft]:
     """Train and measure every draft, and return them in order.
 
@@ -167,7 +167,7 @@ def _read_taught(
 
 
 def _train_pass(
-    base: Base, planned: Sequence[_PlannedDraft], options: WriteOptions
+    base: Base, planned: Sequence[_PlannedDraft], options: WriteSettings
 ) -> list[TrainedDraft]:
     """Train all drafts once and measure them."""
     jobs = [plan.job for plan in planned]

@@ -15,7 +15,7 @@ from typing import Any
 from lorabank.bank.route.spectral_keys import SPECTRA, encode_spectra
 from lorabank.bank.write.drafts import EXAMPLES, ModuleDraft
 from lorabank.bank.write.stored_text import DOCUMENTS, encode_documents
-from lorabank.bank.write.training import TrainedDraft, WriteOptions, train_drafts
+from lorabank.bank.write.training import TrainedDraft, WriteSettings, train_drafts
 from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, Adapter, save_adapter
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.measurement import Measurement, measure_adapter
@@ -95,7 +95,7 @@ def check_free(store: Store, drafts: Sequence[ModuleDraft], *, replace: bool) ->
 
 
 def write_all(
-    store: Store, base: Base, drafts: Sequence[ModuleDraft], options: WriteOptions
+    store: Store, base: Base, drafts: Sequence[ModuleDraft], options: WriteSettings
 ) -> list[WriteReport]:
     """Train every draft in one fleet and commit all of them, or none.
 
@@ -118,7 +118,7 @@ def train_and_commit(
     base: Base,
     drafts: Sequence[ModuleDraft],
     jobs: Sequence[Job],
-    options: WriteOptions,
+    options: WriteSettings,
 ) -> list[WriteReport]:
     """Train, measure and commit; the part of a write that happens under the lock."""
     started = time.perf_counter()
