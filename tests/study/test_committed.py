@@ -1,13 +1,16 @@
 """Committed results of studies: they load, and their names are still what their axes come to."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from lorabank.errors import DataError
 from lorabank.study.documents.cells import AnswersCell, LatencyCell
 from lorabank.study.folder import StudyFolder
 from lorabank.study.kinds import find_kind
+from lorabank.study.migration import read_cell
 from lorabank.study.spec import cell_name
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +63,23 @@ def test_a_loaded_cell_is_read_back_from_its_present_form(folder: Path, tmp_path
         copy.write(cell)
     assert copy.cells() == study_folder.cells()
     assert copy.study() == study_folder.study()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 3}, "a cell's format is 1 or 2, got 3"),
+        ({"spec": {}}, "is incomplete: 'base'"),
+        ({"hashes": None}, "is incomplete: .*hashes"),
+        ({"recall": "much"}, "is incomplete: .*recall"),
+    ],
+)
+def test_a_cell_with_something_missing_or_of_another_type_is_refused(changes, message):
+    folder = next(folder for folder in FOLDERS if folder.parts[-2] == "capacity")
+    file = next(iter((folder / "cells").glob("*.json")))
+    content = json.loads(file.read_text()) | changes
+    with pytest.raises(DataError, match=re.compile(message, re.DOTALL)):
+        read_cell(content, kind="capacity")
 
 
 def test_times_and_answers_of_long_documents_are_told_apart_by_their_measure():

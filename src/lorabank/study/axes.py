@@ -28,6 +28,8 @@ class Axes(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     former_names: ClassVar[Mapping[str, str]] = {}
     """Names of axes in files of format 1, by their present names; both are accepted."""
+    stand_ins: ClassVar[tuple[str, ...]] = ()
+    """Names that a user may give instead of an axis, which `resolve` replaces."""
 
     @classmethod
     def resolve(cls, values: Mapping[str, Any]) -> Self:
@@ -39,8 +41,9 @@ class Axes(BaseModel):
         """
         for name in map(cls.present_name, values):
             if name not in cls.model_fields:
-                hint = did_you_mean(name, cls.model_fields, n=2, cutoff=0.5) or "."
-                raise UsageError(f"no axis {name!r}{hint} There are {', '.join(cls.model_fields)}")
+                known = [*cls.model_fields, *cls.stand_ins]
+                hint = did_you_mean(name, known, n=2, cutoff=0.5) or "."
+                raise UsageError(f"no axis {name!r}{hint} There are {', '.join(known)}")
         try:
             return cls.model_validate(values).normalised()
         except ValidationError as error:

@@ -11,6 +11,8 @@ from pydantic import ValidationError
 
 from lorabank.errors import DataError
 from lorabank.study.cells import FORMAT, Cell
+from lorabank.study.documents.axes import LATENCY
+from lorabank.study.documents.cells import LatencyCell
 from lorabank.study.kinds import find_kind
 
 _RENAMED = {"way": "mode"}
@@ -46,8 +48,8 @@ def _from_format_1(content: Mapping[str, Any], kind: str) -> dict[str, Any]:
     base = axes["base"]
     if "base" not in axes_class.model_fields:
         del axes["base"]
-    for name in ("parts_s", "per_question"):
-        if "parts_s" in content:
+    if axes.get("measure") == LATENCY:
+        for name in ("parts_s", "per_question"):
             cell[name] = {_PARTS.get(part, part): value for part, value in cell[name].items()}
     if "per_written" in content:
         written = dict(content["per_written"])
@@ -74,8 +76,8 @@ def as_format_1(cell: Cell) -> dict[str, Any]:
         content |= {name: axes[name] for name in names}
     if "mode" in content:
         content["way"] = content.pop("mode")
-    for former, present in ((f, p) for f, p in _PARTS.items() if "parts_s" in content):
+    if isinstance(cell, LatencyCell):
+        former = {present: name for name, present in _PARTS.items()}
         for name in ("parts_s", "per_question"):
-            if present in content[name]:
-                content[name][former] = content[name].pop(present)
+            content[name] = {former.get(part, part): v for part, v in content[name].items()}
     return content | edits

@@ -43,6 +43,7 @@ class CapacityAxes(Axes):
     """A cell of a capacity study: one adapter that is taught facts and asked for them."""
 
     former_names: ClassVar[Mapping[str, str]] = {"max_exposures": "most_exposures"}
+    stand_ins: ClassVar[tuple[str, ...]] = ("tokens",)
 
     task: Literal["phonebook", "counterfact"] = Field(
         "phonebook", description="phonebook or counterfact"
