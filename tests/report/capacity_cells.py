@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from lorabank.study.cells import Cell
+from lorabank.study.migration import read_cell
+
 PARAMETERS = 1000
 
 
@@ -16,6 +19,9 @@ def cell(
     hits = min(facts, round(facts * share) + (seed == 2))
     spec = {
         "task": "phonebook",
+        "source": "built",
+        "most_exposures": None,
+        "batch_size": 8,
         "facts": facts,
         "r": r,
         "layers": "last-1",
@@ -67,4 +73,21 @@ def study(seeds: int = 3, **more: Any) -> list[dict[str, Any]]:
         for facts in (5, 10, 20, 40)
         for seed in range(seeds)
         for exposures in (30, 100, "paper")
+    ]
+
+
+def typed(cells: list[dict[str, Any]]) -> list[Cell]:
+    """Return cells as the files of a study give them, with what no figure shows filled in."""
+    absent = ("recall_before", "recall_published", "bits_exact", "bits_likelihood")
+    absent += ("bits_per_byte", "tokens_per_parameter", "tokens_per_byte", "loss")
+    rest: dict[str, Any] = dict.fromkeys(absent, 0.0)
+    rest |= {"format": 1, "study": "capacity", "steps": 1, "stopped": "budget", "curve": []}
+    rest |= {"exposures_to_recall": {}}
+    hashes = {"model": "abc", "data": "def", "code": "ghi"}
+    return [
+        read_cell(
+            {**rest, **cell, "hashes": hashes, "spec": {**cell["spec"], "base": "b"}},
+            kind="capacity",
+        )
+        for cell in cells
     ]

@@ -10,13 +10,13 @@ from lorabank.errors import UsageError
 from lorabank.report.page import make_report, write_report
 from lorabank.report.study_results import StudyResults, read_results
 from lorabank.study.folder import StudyFolder
-from tests.report.capacity_cells import study
+from tests.report.capacity_cells import study, typed
 
 STUDIES = Path(__file__).parents[2] / "studies"
 
 
 def capacity(cells: list | None = None, title: str = "Capacity") -> StudyResults:
-    return StudyResults("capacity", "capacity", title, {"name": "b"}, cells or study())
+    return StudyResults("capacity", title, {"name": "b"}, typed(cells or study()))
 
 
 def committed(*names: str) -> list[StudyResults]:
@@ -118,8 +118,7 @@ def test_folders_of_one_study_are_put_together():
     ("studies", "message"),
     [
         ([], "at least one study"),
-        ([StudyResults("s", "capacity", "t", {}, [])], "at least one cell"),
-        ([StudyResults("s", "poems", "t", {}, study())], "of kind 'poems'; a report knows"),
+        ([StudyResults("s", "t", {}, [])], "at least one cell"),
     ],
 )
 def test_what_cannot_be_reported_is_refused(studies: list[StudyResults], message: str):

@@ -171,12 +171,11 @@ def test_times_are_of_what_each_mode_does(studies):
 
 
 def results(cells: list[DocumentsCell], title: str = "Title") -> StudyResults:
-    rows = [as_format_1(cell) for cell in cells]
-    return StudyResults("study", "documents", title, {"name": "random-tiny"}, rows)
+    return StudyResults("study", title, {"name": "random-tiny"}, cells)
 
 
 def test_differences_are_taken_question_by_question(studies):
-    modes = read_modes(results(studies["hybrids"]).cells)
+    modes = read_modes([as_format_1(cell) for cell in studies["hybrids"]])
     mode = next(m for m in modes if m.name == "document adapter + ICL")
     alone, control = text_alone(mode, modes), control_of(mode, modes)
     assert alone is not None
@@ -190,7 +189,8 @@ def test_differences_are_taken_question_by_question(studies):
 
 
 def test_training_pays_after_as_many_questions_as_make_up_for_it(studies):
-    by_name = {mode.name: mode for mode in read_modes(results(studies["latency"]).cells)}
+    timed = [as_format_1(cell) for cell in studies["latency"]]
+    by_name = {mode.name: mode for mode in read_modes(timed)}
     adapter = by_name["document adapter"].setting.first
     icl = by_name["ICL, read each time"].setting.first
     cells = [

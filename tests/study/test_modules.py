@@ -8,7 +8,6 @@ from lorabank.errors import UsageError
 from lorabank.report.page import make_report
 from lorabank.report.study_results import StudyResults
 from lorabank.study.folder import StudyFolder
-from lorabank.study.migration import as_format_1
 from lorabank.study.modules.cells import ModulesCell
 from lorabank.study.run import run_study
 from lorabank.study.spec import load_study
@@ -151,8 +150,7 @@ def test_a_missing_data_folder_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def section_of(cells: list[ModulesCell]) -> dict:
-    rows = [as_format_1(cell) for cell in cells]
-    studies = [StudyResults("study", "modules", "Title", {"name": "random-tiny"}, rows)]
+    studies = [StudyResults("study", "Title", {"name": "random-tiny"}, cells)]
     (section,) = make_report(studies)["sections"]
     return section
 

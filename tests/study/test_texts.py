@@ -77,7 +77,7 @@ def test_a_cell_keeps_what_its_means_are_of(formats):
 
 
 def test_half_of_a_document_chooses_the_rate_and_the_other_half_is_reported(formats):
-    settings = read_settings(results(formats[1]).cells)
+    settings = read_settings([as_format_1(cell) for cell in formats[1]])
     assert len(settings) == 6
     for chosen in settings:
         spec = {k: v for k, v in chosen.setting.spec.items() if k != "lr"}
@@ -124,8 +124,7 @@ def test_distillation_changes_the_training_and_not_what_is_taught(tmp_path):
 
 
 def results(cells: list[TextsCell]) -> StudyResults:
-    rows = [as_format_1(cell) for cell in cells]
-    return StudyResults("formats", "texts", "Formats", {"name": "random-tiny"}, rows)
+    return StudyResults("formats", "Formats", {"name": "random-tiny"}, cells)
 
 
 def test_a_page_says_what_was_taught_and_what_the_paper_has(formats, tmp_path):

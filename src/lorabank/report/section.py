@@ -27,7 +27,12 @@ from lorabank.report.texts import findings as texts_findings
 from lorabank.report.texts.chosen import read_settings as read_texts
 from lorabank.report.texts.table import rates_table
 from lorabank.report.texts.table import table as texts_table
-from lorabank.study.documents.axes import LATENCY
+from lorabank.study.capacity.cells import CapacityCell
+from lorabank.study.cells import Cell as TypedCell
+from lorabank.study.documents.cells import AnswersCell, LatencyCell
+from lorabank.study.migration import as_format_1
+from lorabank.study.modules.cells import ModulesCell
+from lorabank.study.texts.cells import TextsCell
 
 _CAPACITY_ORDER = ("recall-by-load", "paper-budget", "law", "efficiency")
 """Figures of capacity whose findings come first in short."""
@@ -49,28 +54,23 @@ class Body:
 
 
 def make_sections(results: StudyResults) -> list[dict[str, Any]]:
-    """Return the sections of one study, as JSON objects; documents may be asked and timed.
+    """Return the sections of one study as JSON objects: one for each kind of cell it has.
 
     Raises:
-        UsageError: there are no cells, the kind is unknown, a cell is incomplete, or two are of
-            the same setting and seed.
+        UsageError: there are no cells, or two are of the same setting and seed.
     """
     if not results.cells:
         raise UsageError("a report needs at least one cell, got none; run the study first")
-    makers = _MAKERS.get(results.kind)
-    if makers is None:
-        raise UsageError(
-            f"study {results.study!r} is of kind {results.kind!r}; a report knows "
-            f"{', '.join(_MAKERS)}"
-        )
     return [
-        _section(results, part, cells, make(cells))
-        for part, choose, make in makers
-        if (cells := [cell for cell in results.cells if choose(cell)])
+        _section(results, part, cells, make([as_format_1(cell) for cell in cells]))
+        for part, (cell_class, make) in _PARTS.items()
+        if (cells := [cell for cell in results.cells if isinstance(cell, cell_class)])
     ]
 
 
-def _section(results: StudyResults, part: str, cells: Sequence[Cell], body: Body) -> dict[str, Any]:
+def _section(
+    results: StudyResults, part: str, cells: Sequence[TypedCell], body: Body
+) -> dict[str, Any]:
     return {
         "study": results.study,
         "kind": part,
@@ -127,24 +127,12 @@ def _latency(cells: Sequence[Cell]) -> Body:
     return Body(timings.sentences(modes), figures, left_out, timings.table(modes))
 
 
-def _every(cell: Cell) -> bool:
-    return True
-
-
-def _is_timed(cell: Cell) -> bool:
-    return bool(cell["spec"]["measure"] == LATENCY)
-
-
-def _is_asked(cell: Cell) -> bool:
-    return not _is_timed(cell)
-
-
 Maker = Callable[[Sequence[Cell]], Body]
-_DOCUMENTS = (("documents", _is_asked, _answers), ("latency", _is_timed, _latency))
-_MAKERS: Mapping[str, Sequence[tuple[str, Callable[[Cell], bool], Maker]]] = {
-    "capacity": (("capacity", _every, _capacity),),
-    "modules": (("modules", _every, _modules),),
-    "texts": (("texts", _every, _texts),),
-    "documents": _DOCUMENTS,
+_PARTS: Mapping[str, tuple[type[TypedCell], Maker]] = {
+    "capacity": (CapacityCell, _capacity),
+    "modules": (ModulesCell, _modules),
+    "texts": (TextsCell, _texts),
+    "documents": (AnswersCell, _answers),
+    "latency": (LatencyCell, _latency),
 }
-"""Parts of the section of each kind of study: a name, the cells it takes, and its maker."""
+"""Kinds of sections: the class of cells that each takes, and the function that makes it."""

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lorabank.report.grouping import Cell
+from lorabank.study.cells import Cell
 from lorabank.study.folder import StudyFolder
-from lorabank.study.migration import as_format_1
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +14,11 @@ class StudyResults:
 
     study: str
     """Name of the study; begins the names of its files where a page has several studies."""
-    kind: str
-    """Kind of study: capacity, modules, texts or documents."""
     title: str
     base: Mapping[str, Any]
     """Name of the base model, and whatever identifies it."""
     cells: Sequence[Cell] = field(repr=False)
+    """Cells; the kind of each decides the section it goes to."""
     search: Mapping[str, Any] | None = None
     """Result of a search by bisection; None where the whole grid was run."""
 
@@ -33,15 +31,12 @@ def read_results(folders: Sequence[StudyFolder]) -> list[StudyResults]:
     """
     studies: dict[tuple[str, str], StudyResults] = {}
     for folder in folders:
-        spec = folder.study()
-        cells = [as_format_1(cell) for cell in folder.cells()]
+        spec, cells = folder.study(), folder.cells()
         key = (spec.name, spec.base)
         if key in studies:
             first = studies[key]
             studies[key] = replace(first, cells=[*first.cells, *cells])
         else:
             base = {"name": spec.base}
-            search = folder.search()
-            results = StudyResults(spec.name, spec.kind, spec.title, base, cells, search)
-            studies[key] = results
+            studies[key] = StudyResults(spec.name, spec.title, base, cells, folder.search())
     return list(studies.values())
