@@ -68,15 +68,15 @@ def test_a_document_shorter_than_the_passages_is_read_whole(library: Bank):
 
 
 def test_both_is_weighed_where_a_module_convinces_but_has_not_learnt_all(library: Bank):
-    ask_options = AskSettings(TextRouter(library.texts), max_new_tokens=N)
-    worth = _Worth(library.state, ask_options, None, 1.0)
+    ask_settings = AskSettings(TextRouter(library.texts), max_new_tokens=N)
+    worth = _Worth(library.state, ask_settings, None, 1.0)
     (excerpts,) = library.excerpts.search([TOLD])
-    half = ask_options.costs.option("adapter", 0.5, tokens=30, ms=30, loads=0)
+    half = ask_settings.costs.option("adapter", 0.5, tokens=30, ms=30, loads=0)
     options = worth.weigh_all(library.ask(TOLD), half, excerpts, EVIDENCE)
     p = {option.mode: option.p for option in options}
     assert p == {"adapter": 0.5, "rag": 0.8, "icl": 0.8, "adapter+rag": pytest.approx(0.9)}
     assert options[0].mode == "adapter+rag"
-    sure = ask_options.costs.option("adapter", 0.999, tokens=30, ms=30, loads=0)
+    sure = ask_settings.costs.option("adapter", 0.999, tokens=30, ms=30, loads=0)
     assert worth.weigh_all(library.ask(TOLD), sure, excerpts, EVIDENCE)[0] == sure
 
 

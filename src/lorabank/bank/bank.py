@@ -271,7 +271,7 @@ class Bank:
             UsageError: an unknown mode, text asked of a bank that keeps none, or a document that
                 does not fit into the context.
         """
-        options = AskSettings(
+        settings = AskSettings(
             router or TextRouter(self.texts),
             mode=mode,
             gated=gated,
@@ -284,7 +284,7 @@ class Bank:
             generation = self.store.generation
             try:
                 with self._busy:
-                    return answer(self.state, questions, options)
+                    return answer(self.state, questions, settings)
             except UsageError:
                 # A module may have been pruned or forgotten after the router named it.
                 if attempt + 1 == _RETRIES or self.store.generation == generation:

@@ -28,7 +28,7 @@ COVERED = 0.75
 
 
 def answer_by_worth(
-    state: BankState, questions: Sequence[str], options: AskSettings
+    state: BankState, questions: Sequence[str], settings: AskSettings
 ) -> list[Answer]:
     """Answer each question in the mode that is worth most; `choice` lists what was weighed.
 
@@ -41,18 +41,18 @@ def answer_by_worth(
     """
     started = time.perf_counter()
     # 1. Ask the modules, as in mode `adapter`.
-    by_module = answer_with_modules(state, questions, replace(options, gated=True))
+    by_module = answer_with_modules(state, questions, replace(settings, gated=True))
     # 2. Search text for each question that no module is sure enough of, and weigh it.
-    worth = _Worth(state, options, state.text_gate(), state.ms_per_token)
+    worth = _Worth(state, settings, state.text_gate(), state.ms_per_token)
     module_options = [worth.weigh_module(answer) for answer in by_module]
-    searched = _search_text(state, questions, module_options, options.costs.enough_worth)
+    searched = _search_text(state, questions, module_options, settings.costs.enough_worth)
     # 3. Decide what each question is answered by.
     answers: list[Answer] = []
     left_to: dict[str, list[int]] = {}
     for i, answer in enumerate(by_module):
         excerpts, evidence = searched.get(i, ([], None))
         weighed = worth.weigh_all(answer, module_options[i], excerpts, evidence)
-        decided, mode = _decide(answer, weighed, excerpts, options.costs.least_worth)
+        decided, mode = _decide(answer, weighed, excerpts, settings.costs.least_worth)
         n_tokens = answer.prompt_tokens + (evidence.n_tokens if evidence else 0)
         now = time.perf_counter() - started
         answers.append(replace(decided, prompt_tokens=n_tokens, first_token_s=now, seconds=now))
@@ -63,7 +63,7 @@ def answer_by_worth(
         before_s = time.perf_counter() - started
         router = _GateRouter({questions[i]: by_module[i] for i in indices})
         read = answer_with_text(
-            state, [questions[i] for i in indices], replace(options, mode=mode, router=router)
+            state, [questions[i] for i in indices], replace(settings, mode=mode, router=router)
         )
         for i, answer in zip(indices, read, strict=True):
             answers[i] = _join(answers[i], answer, before_s)
@@ -93,7 +93,7 @@ class _Worth:
     """Weighs modes of answering by what is known of a question."""
 
     state: BankState
-    options: AskSettings
+    settings: AskSettings
     text_gate: Gate | None
     ms_per_token: float
 
@@ -129,7 +129,7 @@ class _Worth:
         for mode in (RAG, ICL):
             try:
                 prompt, _ = build_prompt(
-                    self.state.base, answer.question, excerpts, mode, self.options.max_new_tokens
+                    self.state.base, answer.question, excerpts, mode, self.settings.max_new_tokens
                 )
             except UsageError:
                 continue  # a document that does not fit is not an option
@@ -142,7 +142,7 @@ class _Worth:
 
     def _price(self, mode: str, p: float, n_tokens: int, n_loads: int) -> Option:
         ms = n_tokens * self.ms_per_token
-        return self.options.costs.option(mode, p, tokens=n_tokens, ms=ms, loads=n_loads)
+        return self.settings.costs.option(mode, p, tokens=n_tokens, ms=ms, loads=n_loads)
 
 
 def _decide(

@@ -40,7 +40,7 @@ class _Choice:
 
 
 def answer_with_modules(
-    state: BankState, questions: Sequence[str], options: AskSettings
+    state: BankState, questions: Sequence[str], settings: AskSettings
 ) -> list[Answer]:
     """Answer each question with the module that convinces the gate.
 
@@ -49,11 +49,11 @@ def answer_with_modules(
         DataError: a question longer than the model's context.
     """
     check_questions(questions)
-    gate = state.module_gate() if options.gated else None
+    gate = state.module_gate() if settings.gated else None
     started = time.perf_counter()
     # 1. Route: the modules whose texts fit the question best are its candidates.
-    n = options.n_candidates
-    routed = [candidates[:n] for candidates in options.router.route(questions, n)]
+    n = settings.n_candidates
+    routed = [candidates[:n] for candidates in settings.router.route(questions, n)]
     answers: dict[int, Answer] = {}
     for group in group_by_fleet(state.reader, routed):
         indices, versions = group.question_indices, group.versions
@@ -65,7 +65,7 @@ def answer_with_modules(
         # 3. Gate and choose.
         choices = [_choose(gate, question) for question in drafted]
         # 4. Finish: whoever was chosen writes the rest of its reply.
-        texts = _finish(state.reader, drafted, choices, versions, options.max_new_tokens)
+        texts = _finish(state.reader, drafted, choices, versions, settings.max_new_tokens)
         for i, question, choice, text in zip(indices, drafted, choices, texts, strict=True):
             answer = _answer(state, question, choice, versions)
             seconds = time.perf_counter() - started

@@ -39,7 +39,7 @@ class _PreparedQuestion:
 
 
 def answer_with_text(
-    state: BankState, questions: Sequence[str], options: AskSettings
+    state: BankState, questions: Sequence[str], settings: AskSettings
 ) -> list[Answer]:
     """Answer each question in any mode but `adapter` and `auto`.
 
@@ -51,13 +51,13 @@ def answer_with_text(
     """
     check_questions(questions)
     started = time.perf_counter()
-    prepared = _prepare(state, questions, options)
+    prepared = _prepare(state, questions, settings)
     first_token_s: dict[int, float] = {}
 
     def on_token(i: int, _: int) -> None:
         first_token_s.setdefault(i, time.perf_counter() - started)
 
-    texts = _generate(state.reader, prepared, options.max_new_tokens, on_token)
+    texts = _generate(state.reader, prepared, settings.max_new_tokens, on_token)
     seconds = time.perf_counter() - started
     answers = []
     for i, (question, ready) in enumerate(zip(questions, prepared, strict=True)):
@@ -72,7 +72,7 @@ def answer_with_text(
                 source=state.closest_source(version, question) if version else None,
                 p=None,
                 candidates=(),
-                mode=options.mode,
+                mode=settings.mode,
                 used=ready.used,
                 citations=ready.citations,
                 prompt_tokens=len(ready.prompt.ids),
@@ -85,22 +85,22 @@ def answer_with_text(
 
 
 def _prepare(
-    state: BankState, questions: Sequence[str], options: AskSettings
+    state: BankState, questions: Sequence[str], settings: AskSettings
 ) -> list[_PreparedQuestion]:
     """Find the text and the module for each question and build its prompt."""
-    text_mode = options.mode.removeprefix(f"{ADAPTER}+")
-    with_module = text_mode != options.mode
+    text_mode = settings.mode.removeprefix(f"{ADAPTER}+")
+    with_module = text_mode != settings.mode
     excerpts: list[list[Excerpt]] = [[] for _ in questions]
     if text_mode in (RAG, ICL):
-        state.excerpts.require_text(options.mode)
+        state.excerpts.require_text(settings.mode)
         excerpts = state.excerpts.search(questions)
     routed: list[list[Candidate]] = [[] for _ in questions]
     if with_module:
-        routed = options.router.route(questions, 1)
+        routed = settings.router.route(questions, 1)
     prepared = []
     for question, own_excerpts, candidates in zip(questions, excerpts, routed, strict=True):
         prompt, citations = build_prompt(
-            state.base, question, own_excerpts, text_mode, options.max_new_tokens
+            state.base, question, own_excerpts, text_mode, settings.max_new_tokens
         )
         notes = [NOTHING_FOUND] if text_mode != NONE and not own_excerpts else []
         if text_mode == RAG and len(citations) < len(own_excerpts):
