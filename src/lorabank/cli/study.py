@@ -26,7 +26,7 @@ def list_(json: Json = False) -> None:
 
     Example: lorabank study list
     """
-    from lorabank.study.spec import list_studies
+    from lorabank.study.catalogue import list_studies
 
     studies = list_studies()
     if json:

@@ -20,7 +20,6 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +27,13 @@ from pydantic import ValidationError
 
 from lorabank.errors import DataError, UsageError, did_you_mean
 from lorabank.study.axes import Axes
+from lorabank.study.catalogue import SPECS, list_studies
 from lorabank.study.kinds import CAPACITY, find_kind
 from lorabank.study.plan import CellSpec, StudySpec
 
-_SPECS = resources.files("lorabank.study") / "specs"
 _PRESET_KEYS = {"base", "dtype", "fixed", "axes", "arms", "width"}
 DEFAULT_WIDTH = 24
 """Adapters trained at once, unless the spec has another number."""
-
-
-def list_studies() -> dict[str, dict[str, Any]]:
-    """Return the title and the presets of each study that comes with the package, by name."""
-    studies = {}
-    for entry in sorted(_SPECS.iterdir(), key=lambda entry: entry.name):
-        if entry.name.endswith(".toml"):
-            content = tomllib.loads(entry.read_text("utf-8"))
-            studies[content["name"]] = {
-                "title": content["title"],
-                "presets": list(content["preset"]),
-            }
-    return studies
 
 
 def load_study(
@@ -122,7 +108,7 @@ def _read(name: str) -> dict[str, Any]:
     packaged = list_studies()
     path = Path(name)
     if name in packaged:
-        text = (_SPECS / f"{name}.toml").read_text("utf-8")
+        text = (SPECS / f"{name}.toml").read_text("utf-8")
     elif path.suffix == ".toml":
         try:
             text = path.read_text("utf-8")
