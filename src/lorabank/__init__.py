@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from lorabank.engine.evaluation.evaluate import evaluate as evaluate
     from lorabank.engine.learn import learn as learn
     from lorabank.engine.recall import recall as recall
-    from lorabank.engine.training.settings import TrainSettings as TrainSettings
+    from lorabank.engine.settings import TrainSettings as TrainSettings
     from lorabank.tasks.examples import Example as Example
 
 _PLACES = {
     "Bank": "lorabank.bank.bank",
     "Example": "lorabank.tasks.examples",
-    "TrainSettings": "lorabank.engine.training.settings",
+    "TrainSettings": "lorabank.engine.settings",
     "evaluate": "lorabank.engine.evaluation.evaluate",
     "learn": "lorabank.engine.learn",
     "load_base": "lorabank.engine.backbone.base",

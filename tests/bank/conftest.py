@@ -7,7 +7,7 @@ import pytest
 from lorabank.bank.bank import Bank, identify_base
 from lorabank.bank.write.drafts import draft_from_examples
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.training.settings import TrainSettings
+from lorabank.engine.settings import TrainSettings
 from lorabank.store.store import Store
 from lorabank.tasks.examples import Example, from_phonebook
 from lorabank.tasks.synthetic import phonebook

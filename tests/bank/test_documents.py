@@ -34,7 +34,7 @@ from lorabank.bank.write.write import WriteReport, plan_jobs
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import AnswerReading
-from lorabank.engine.training.settings import SOUND, TrainSettings
+from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.errors import AdapterError, UnavailableError, UsageError
 from lorabank.planning.planner import RankPlan
 from lorabank.retrieval.documents import document_from_text, read_documents

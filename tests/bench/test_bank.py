@@ -17,7 +17,7 @@ from lorabank.bench.bank_recall import (
 )
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.candidates import DraftReply
-from lorabank.engine.training.settings import TrainSettings
+from lorabank.engine.settings import TrainSettings
 from lorabank.tasks.examples import from_pair
 
 TINY = TrainSettings(r=4, alpha=8.0, lr=1e-2, exposures=200, batch_size=4)

@@ -19,8 +19,8 @@ from lorabank.engine.encoding.batches import training_batch
 from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.engine.inference.generate import generate
 from lorabank.engine.learn import plan_job
+from lorabank.engine.settings import PAPER, TrainSettings
 from lorabank.engine.training.jobs import Job, Outcome
-from lorabank.engine.training.settings import PAPER, TrainSettings
 from lorabank.engine.training.train import train
 
 NAMES = ("one", "two")

@@ -10,7 +10,7 @@ from lorabank.bank.bank import Bank
 from lorabank.bank.write.drafts import draft_from_examples
 from lorabank.engine.backbone.base import load_info
 from lorabank.engine.models.registry import find_model
-from lorabank.engine.training.settings import TrainSettings
+from lorabank.engine.settings import TrainSettings
 from lorabank.retrieval.documents import document_from_text
 from lorabank.tasks.examples import from_pair
 

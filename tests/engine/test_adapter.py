@@ -22,7 +22,7 @@ from lorabank.engine.inference.generate import generate
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.models.registry import find_model
 from lorabank.engine.models.tiny import build_tiny
-from lorabank.engine.training.settings import SOUND
+from lorabank.engine.settings import SOUND
 from lorabank.errors import AdapterError, StorageError, UsageError
 from lorabank.tasks.examples import Example, from_pair
 

@@ -13,7 +13,7 @@ from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import read_answers, recall_share, score_replies
 from lorabank.engine.inference.generate import generate
 from lorabank.engine.learn import plan_job
-from lorabank.engine.training.settings import SOUND
+from lorabank.engine.settings import SOUND
 from lorabank.engine.training.train import train
 from lorabank.tasks.examples import from_pair, from_phonebook
 from lorabank.tasks.scoring.exact_match import is_same_text

@@ -13,10 +13,10 @@ import torch
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.learn import plan_job
 from lorabank.engine.models.registry import find_model
+from lorabank.engine.settings import PAPER, SOUND
 from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.jobs import Job, Outcome, Progress
 from lorabank.engine.training.progress import FleetProgress
-from lorabank.engine.training.settings import PAPER, SOUND
 from lorabank.engine.training.train import FleetSettings, train
 from lorabank.errors import StorageError, UsageError
 from lorabank.tasks.examples import from_pair

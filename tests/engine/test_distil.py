@@ -16,12 +16,12 @@ from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.fleet import Fleet, Weights
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.models.registry import find_model
+from lorabank.engine.settings import PAPER, SOUND
 from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.distillation_loss import TeacherDivergence
 from lorabank.engine.training.jobs import Job, Outcome, Progress
 from lorabank.engine.training.progress import FleetProgress
 from lorabank.engine.training.recompute import recomputing
-from lorabank.engine.training.settings import PAPER, SOUND
 from lorabank.engine.training.teacher_targets import prefill_targets
 from lorabank.engine.training.train import FleetSettings, fleet_loss, train
 from lorabank.errors import DataError, UsageError

@@ -4,7 +4,7 @@ from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.edits import score_edits
 from lorabank.engine.learn import plan_job
-from lorabank.engine.training.settings import settings_for
+from lorabank.engine.settings import settings_for
 from lorabank.engine.training.train import train
 from lorabank.tasks.datasets import counterfact
 from lorabank.tasks.datasets.counterfact import Edit

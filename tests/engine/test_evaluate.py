@@ -17,8 +17,8 @@ from lorabank.engine.evaluation.evaluate import (
 from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.recall import recall
+from lorabank.engine.settings import SOUND
 from lorabank.engine.training.jobs import Outcome
-from lorabank.engine.training.settings import SOUND
 from lorabank.engine.training.train import train
 from lorabank.errors import DataError, UsageError
 from lorabank.tasks.examples import Example, from_pair

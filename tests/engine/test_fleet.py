@@ -26,8 +26,8 @@ from lorabank.engine.inference.generate import (
     generate,
 )
 from lorabank.engine.learn import learn, plan_job
+from lorabank.engine.settings import SOUND
 from lorabank.engine.training.jobs import Job
-from lorabank.engine.training.settings import SOUND
 from lorabank.engine.training.train import FleetSettings, fleet_loss, train
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import Message, from_pair

@@ -13,7 +13,7 @@ from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import read_answers, recall_share
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.models.registry import find_model
-from lorabank.engine.training.settings import settings_for
+from lorabank.engine.settings import settings_for
 from lorabank.engine.training.train import fleet_loss
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import from_pair

@@ -15,10 +15,10 @@ from lorabank.engine.encoding.dataset import EncodedDataset
 from lorabank.engine.fleet.dropout import Dropout, dropout_masks, layer_key
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import plan_job
+from lorabank.engine.settings import PAPER, SOUND, TrainSettings
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.progress import FleetProgress, render
 from lorabank.engine.training.recompute import recomputing
-from lorabank.engine.training.settings import PAPER, SOUND, TrainSettings
 from lorabank.engine.training.train import FleetSettings, fleet_loss, train
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import from_pair

@@ -10,9 +10,9 @@ from lorabank.engine.backbone.caches import REUSE_ALL, Reuse
 from lorabank.engine.backbone.memory import free_bytes
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import plan_job
+from lorabank.engine.settings import SOUND
 from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.memory_budget import MemoryNeed, choose_width, measure_memory
-from lorabank.engine.training.settings import SOUND
 from lorabank.engine.training.train import train
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import from_pair

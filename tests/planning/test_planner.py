@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.training.settings import SOUND, lr_for, settings_for
+from lorabank.engine.settings import SOUND, lr_for, settings_for
 from lorabank.errors import UsageError
 from lorabank.lora.shapes import count_parameters
 from lorabank.planning import forecast as forecasting

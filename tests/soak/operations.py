@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lorabank.bank.bank import Bank
 from lorabank.bank.write.drafts import ModuleDraft, draft_from_examples
-from lorabank.engine.training.settings import TrainSettings
+from lorabank.engine.settings import TrainSettings
 from lorabank.tasks.examples import from_pair
 
 from .look import Modules

@@ -19,7 +19,7 @@ from typing import Any
 
 from lorabank.bank.bank import Bank
 from lorabank.bank.write.drafts import ModuleDraft, draft_from_examples
-from lorabank.engine.training.settings import TrainSettings
+from lorabank.engine.settings import TrainSettings
 from lorabank.store.store import Store
 from lorabank.tasks.examples import from_pair
 

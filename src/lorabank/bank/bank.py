@@ -39,7 +39,7 @@ from lorabank.bank.write.training import WriteSettings
 from lorabank.bank.write.write import WriteReport
 from lorabank.engine.backbone.base import Base, load_base
 from lorabank.engine.models.registry import ModelInfo
-from lorabank.engine.training.settings import SOUND, TrainSettings
+from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.training.train import OnRound, OnStep
 from lorabank.errors import UsageError
 from lorabank.planning.planner import plan_rank

@@ -17,7 +17,7 @@ from lorabank.engine.adapters.loaded_fleet import can_hold, empty_fleet, load_sl
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.caches import LruCache
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.training.settings import SOUND, TrainSettings
+from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.errors import UsageError
 from lorabank.store.records import Version
 from lorabank.store.store import Store

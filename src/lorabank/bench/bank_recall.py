@@ -26,8 +26,8 @@ from lorabank.bench.setup import book, empty_caches, start_weights
 from lorabank.bench.writing import SAME_MOVE, gaps
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Weights
+from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.training.progress import FleetProgress, render
-from lorabank.engine.training.settings import SOUND, TrainSettings
 from lorabank.store.store import Store
 from lorabank.tasks.examples import Example
 from lorabank.tasks.synthetic import phonebook

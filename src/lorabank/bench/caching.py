@@ -13,8 +13,8 @@ from lorabank.bench.setup import ALWAYS_ON, book, empty_caches, long_book
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.backbone.caches import Reuse
 from lorabank.engine.learn import plan_job
+from lorabank.engine.settings import SOUND
 from lorabank.engine.training.jobs import Job, Outcome
-from lorabank.engine.training.settings import SOUND
 from lorabank.engine.training.train import FleetSettings, train
 from lorabank.lora.shapes import n_layers
 from lorabank.tasks.examples import Example

@@ -26,7 +26,7 @@ from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.inference.candidates import probe_candidates
 from lorabank.engine.inference.document_prefix import DocumentPrompt, prompt_with_document
 from lorabank.engine.inference.generate import GenerationOptions, generate, stop_ids
-from lorabank.engine.training.settings import SOUND
+from lorabank.engine.settings import SOUND
 from lorabank.store.records import Version
 from lorabank.tasks.examples import Message
 from lorabank.tasks.synthetic import chronicle, chronicle_questions

@@ -16,8 +16,8 @@ from lorabank.bench.setup import empty_caches
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.backbone.caches import REUSE_ALL, Reuse
 from lorabank.engine.learn import plan_job
+from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.training.jobs import Job
-from lorabank.engine.training.settings import SOUND, TrainSettings
 from lorabank.engine.training.train import FleetSettings, train
 from lorabank.tasks.examples import Example, from_pair
 from lorabank.tasks.synthetic import phonebook

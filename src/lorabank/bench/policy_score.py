@@ -25,7 +25,7 @@ from lorabank.bank.write.drafts import ModuleDraft, draft_from_examples
 from lorabank.bench.bank_recall import new_bank
 from lorabank.bench.setup import book
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.training.settings import SOUND, TrainSettings
+from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.retrieval.documents import Document, document_from_text
 from lorabank.tasks.examples import Example
 from lorabank.tasks.synthetic import chronicle, chronicle_questions

@@ -15,8 +15,8 @@ from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.engine.inference.generate import generate
 from lorabank.engine.learn import plan_job
+from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.training.jobs import Outcome
-from lorabank.engine.training.settings import SOUND, TrainSettings
 from lorabank.engine.training.train import train
 from lorabank.tasks.examples import Example, from_pair
 

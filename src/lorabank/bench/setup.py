@@ -11,8 +11,8 @@ from lorabank.engine.backbone.caches import (
 )
 from lorabank.engine.fleet.fleet import Fleet, Weights
 from lorabank.engine.learn import plan_job
+from lorabank.engine.settings import SOUND
 from lorabank.engine.training.jobs import Job
-from lorabank.engine.training.settings import SOUND
 from lorabank.engine.training.train import train
 from lorabank.tasks.examples import Example, Message, from_phonebook
 from lorabank.tasks.synthetic import phonebook

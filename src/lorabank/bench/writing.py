@@ -14,8 +14,8 @@ from lorabank.bench.setup import book, empty_caches, start_weights
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Weights
 from lorabank.engine.learn import plan_job
+from lorabank.engine.settings import PAPER, SOUND, TrainSettings
 from lorabank.engine.training.jobs import Outcome
-from lorabank.engine.training.settings import PAPER, SOUND, TrainSettings
 from lorabank.engine.training.train import FleetSettings, train
 from lorabank.tasks.examples import Example
 

@@ -21,7 +21,7 @@ from lorabank.cli.output import (
 if TYPE_CHECKING:
     from lorabank.engine.backbone.base import Base
     from lorabank.engine.learn import LearnReport
-    from lorabank.engine.training.settings import TrainSettings
+    from lorabank.engine.settings import TrainSettings
     from lorabank.planning.forecast import Forecast
     from lorabank.tasks.examples import Example
 
@@ -87,7 +87,7 @@ class LearnOptions:
     @property
     def settings(self) -> "TrainSettings":
         """Return the settings of training that these options come to."""
-        from lorabank.engine.training.settings import settings_for
+        from lorabank.engine.settings import settings_for
 
         names = ("variant", "objective", "r", "alpha", "layers", "lr", "batch_size", "exposures")
         return settings_for(

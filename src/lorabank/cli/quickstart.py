@@ -50,7 +50,7 @@ def run(options: QuickstartOptions) -> None:
     from lorabank.engine.backbone.base import load_info
     from lorabank.engine.learn import learn
     from lorabank.engine.models.registry import find_model
-    from lorabank.engine.training.settings import settings_for
+    from lorabank.engine.settings import settings_for
     from lorabank.tasks.examples import from_phonebook
     from lorabank.tasks.synthetic import phonebook
 

@@ -13,7 +13,7 @@ from lorabank.cli.write_documents import report_text, write_documents
 
 if TYPE_CHECKING:
     from lorabank.bank.write.drafts import ModuleDraft
-    from lorabank.engine.training.settings import TrainSettings
+    from lorabank.engine.settings import TrainSettings
 
 DOCUMENT_OPTIONS = (
     "generator", "formats", "workers", "chunk_tokens", "modules", "held_out", "passes",
@@ -144,7 +144,7 @@ class WriteOptions:
     @property
     def settings(self) -> "TrainSettings":
         """Return the settings of training that these options come to."""
-        from lorabank.engine.training.settings import settings_for
+        from lorabank.engine.settings import settings_for
 
         return settings_for(
             "sound",

@@ -32,9 +32,9 @@ from lorabank.engine.evaluation.evaluate import (
 from lorabank.engine.evaluation.measurement import Measurement, measure_adapter
 from lorabank.engine.peft_backend.tuner import Tuned, applied, save_tuned, train_with_peft
 from lorabank.engine.peft_backend.wrapped import peft_config
+from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.regularisation import regularisation_examples
-from lorabank.engine.training.settings import SOUND, TrainSettings
 from lorabank.engine.training.train import OnStep, train
 from lorabank.errors import UsageError
 from lorabank.lora import variants

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.learn import block_numbers
-from lorabank.engine.training.settings import TrainSettings, lr_for
+from lorabank.engine.settings import TrainSettings, lr_for
 from lorabank.errors import UsageError
 from lorabank.planning.forecast import (
     GOAL,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
-from lorabank.engine.training.settings import lr_for
+from lorabank.engine.settings import lr_for
 from lorabank.errors import UsageError, did_you_mean
 
 MAX_R = 1024

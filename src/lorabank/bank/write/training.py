@@ -30,8 +30,8 @@ from lorabank.engine.evaluation.evaluate import (
 )
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import plan_job
+from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.training.jobs import Job, Outcome
-from lorabank.engine.training.settings import SOUND, TrainSettings
 from lorabank.engine.training.train import OnRound, OnStep, train
 from lorabank.errors import UsageError
 

@@ -20,9 +20,9 @@ from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, Adapter, s
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.measurement import Measurement, measure_adapter
 from lorabank.engine.learn import count_trainable, hash_examples, plan_job, software_versions
+from lorabank.engine.settings import TrainSettings
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.regularisation import regularisation_examples
-from lorabank.engine.training.settings import TrainSettings
 from lorabank.errors import UsageError
 from lorabank.store.names import check_name
 from lorabank.store.records import Draft, Version

@@ -28,7 +28,7 @@ from lorabank.engine.fleet.dropout import Dropout, DropoutMasks, dropout_masks, 
 from lorabank.engine.fleet.fused_projections import fuse_projections
 from lorabank.engine.fleet.layer import FleetLinear, RowAssignment
 from lorabank.engine.fleet.slot_layout import adapter_views, lay_out
-from lorabank.engine.training.settings import TrainSettings
+from lorabank.engine.settings import TrainSettings
 from lorabank.lora.shapes import layer_of
 from lorabank.lora.variants import Layer, initial, parse, scale
 

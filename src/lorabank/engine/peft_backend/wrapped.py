@@ -18,7 +18,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from lorabank.engine.adapters.adapter import check_base, read_config, read_record
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.training.settings import PEFT_PREFIX, TrainSettings
+from lorabank.engine.settings import PEFT_PREFIX, TrainSettings
 from lorabank.errors import AdapterError, UsageError, did_you_mean
 
 _UNSUPPORTED = {

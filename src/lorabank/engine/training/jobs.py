@@ -16,7 +16,7 @@ from lorabank.engine.adapters.adapter import Adapter
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EncodedDataset
 from lorabank.engine.fleet.fleet import Weights
-from lorabank.engine.training.settings import TrainSettings
+from lorabank.engine.settings import TrainSettings
 from lorabank.engine.training.teacher_targets import TeacherRequest
 from lorabank.errors import DataError, UsageError
 from lorabank.lora import objectives, variants

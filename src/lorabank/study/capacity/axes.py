@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from lorabank.engine.training.settings import PAPER, PEFT_PREFIX
+from lorabank.engine.settings import PAPER, PEFT_PREFIX
 from lorabank.errors import UsageError
 from lorabank.lora import objectives, variants
 from lorabank.study.axes import LAYERS, MAX_R, TARGET_MODULES, Axes, Text, lr_for_rank, satisfies

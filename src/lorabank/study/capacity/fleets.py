@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lorabank.engine.training.settings import PAPER
+from lorabank.engine.settings import PAPER
 from lorabank.planning.cost import Shape, facts_flops
 from lorabank.study.capacity.axes import CONVERGED, PAPER_STEPS, CapacityAxes
 from lorabank.study.plan import CellSpec, group_by

@@ -7,8 +7,8 @@ from typing import Any
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.evaluate import QuestionSet, prepare_questions
 from lorabank.engine.learn import plan_job
+from lorabank.engine.settings import PAPER, TrainSettings, settings_for
 from lorabank.engine.training.jobs import Job
-from lorabank.engine.training.settings import PAPER, TrainSettings, settings_for
 from lorabank.errors import UsageError
 from lorabank.lora.shapes import n_layers, parse_layers
 from lorabank.study.capacity.axes import CONVERGED, PAPER_STEPS, CapacityAxes

@@ -16,9 +16,9 @@ from lorabank.engine.adapters.adapter import Adapter
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.caches import new_layer_input_cache, new_prompt_cache
 from lorabank.engine.learn import count_trainable, hash_examples, plan_job
+from lorabank.engine.settings import lr_for, settings_for
 from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.jobs import Job, Outcome
-from lorabank.engine.training.settings import lr_for, settings_for
 from lorabank.engine.training.train import train
 from lorabank.errors import UsageError
 from lorabank.lora.shapes import n_layers, parse_layers

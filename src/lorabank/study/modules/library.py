@@ -13,7 +13,7 @@ from typing import Any
 from lorabank.bank.bank import Bank
 from lorabank.bank.write.drafts import ModuleDraft, draft_from_examples
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.training.settings import TrainSettings, settings_for
+from lorabank.engine.settings import TrainSettings, settings_for
 from lorabank.engine.training.train import OnRound
 from lorabank.errors import UsageError
 from lorabank.lora.shapes import n_layers, parse_layers

@@ -11,10 +11,10 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.caches import new_layer_input_cache, new_prompt_cache
 from lorabank.engine.evaluation.evaluate import prepare_questions
 from lorabank.engine.learn import plan_job
+from lorabank.engine.settings import TrainSettings, settings_for
 from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.regularisation import regularisation_examples
-from lorabank.engine.training.settings import TrainSettings, settings_for
 from lorabank.engine.training.train import train
 from lorabank.lora.shapes import n_layers, parse_layers
 from lorabank.study.cells import CellClock
