@@ -39,7 +39,7 @@ def _recall(by_documents: Sequence[Sequence[AnswerMode]]) -> str:
         ]
         if recalls:
             parts.append(f"on {modes[0].documents} {listing(recalls)}")
-    return f"Recalled word for word are, {'; '.join(parts)}." if parts else ""
+    return f"Answers recalled word for word: {'; '.join(parts)}." if parts else ""
 
 
 def _closed_book(modes: Sequence[AnswerMode]) -> str:

@@ -37,7 +37,11 @@ def _value_name(axis: str, spec: Mapping[str, Any]) -> str:
         return f"{value:.0%} regularisation".replace("%", " %")
     if axis == "generator":
         source = str(value).rpartition("/")[2].removesuffix(".jsonl")
-        return "by the base itself" if source == "local" else re.sub(r"^\w+?_", "by ", source)
+        return (
+            "texts by the base itself"
+            if source == "local"
+            else re.sub(r"^(\w+?_)?", "texts by ", source)
+        )
     if axis == "base":
         return str(value).rpartition("/")[2].removesuffix(".gguf")
     if axis == "objective":
