@@ -95,6 +95,18 @@ def test_what_is_written_is_read_back(tiny: Base, tmp_path: Path):
         assert torch.equal(back.weights[path][1], weights[path][1])
 
 
+def test_an_adapter_is_loaded_from_a_path_given_as_text(tiny: Base, tmp_path: Path):
+    weights = random_weights(tiny, list(tiny.linears)[:1], r=2)
+    save_adapter(tmp_path / "a", Adapter(weights, 2, 4.0, False, {}), base=tiny)
+    from_text, from_path = (
+        load_adapter(str(tmp_path / "a"), tiny),
+        load_adapter(tmp_path / "a", tiny),
+    )
+    assert (from_text.r, from_text.alpha) == (2, 4.0)
+    for path, pair in from_path.weights.items():
+        assert all(map(torch.equal, from_text.weights[path], pair))
+
+
 def test_record_says_where_it_came_from(tiny: Base, written: Path):
     record = json.loads((written / "lorabank.json").read_text())
     assert record["base"]["sha256"] == tiny.info.sha256

@@ -217,3 +217,14 @@ def test_ctrl_c_leaves_the_checkpoint_and_the_end_leaves_others_files(tiny: Base
     assert (tmp_path / "fleet.safetensors").exists()
     assert train(tiny, jobs, checkpoint=CheckpointSettings(tmp_path))[0].stopped == "budget"
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("kind", [Path, str])
+def test_a_checkpoint_may_be_a_plain_path(tiny: Base, tmp_path: Path, kind: type):
+    jobs = jobs_of_all_kinds(tiny)[:1]
+    outcomes = train(tiny, jobs, checkpoint=CheckpointSettings(tmp_path / "run", keep=True))
+    steps: list[Progress] = []
+    resumed = train(tiny, jobs, checkpoint=kind(tmp_path / "run"), on_step=steps.append)
+    assert not steps  # the outcomes were read from the folder
+    assert_same(resumed, outcomes)
+    assert not (tmp_path / "run").exists()

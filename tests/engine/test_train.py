@@ -119,6 +119,7 @@ def test_training_teaches(tiny: Base, tmp_path: Path):
     report = learn(tiny, EXAMPLES, out=tmp_path / "a", settings=settings)
     assert report.recall_before < 0.2
     assert report.recall >= 0.9
+    assert report.recall_after == report.as_json()["recall_after"] == report.recall
     assert report.stopped == "recalled"
     assert report.bits_stored > 10 * 5
     assert report.kl_to_base_nats > 0

@@ -62,9 +62,14 @@ class LearnReport(Measurement):
     base: str
     """Name of the base model."""
 
+    @property
+    def recall_after(self) -> float:
+        """Former name of `recall`."""
+        return self.recall
+
     def as_json(self) -> dict[str, Any]:
-        """Return all fields; `recall_after` is the former name of `recall`."""
-        return {**asdict(self), "recall_after": self.recall}
+        """Return all fields, `recall` under its former name too."""
+        return {**asdict(self), "recall_after": self.recall_after}
 
 
 def plan_job(

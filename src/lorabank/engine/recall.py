@@ -75,7 +75,7 @@ def recall(
     if isinstance(adapter, Adapter):
         lora = adapter
     else:
-        lora = load_adapter(Path(adapter), base) if is_plain_lora(Path(adapter)) else None
+        lora = load_adapter(adapter, base) if is_plain_lora(Path(adapter)) else None
     prompts = encode_dataset(
         base.chat,
         facts,

@@ -134,7 +134,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     return _read_json(folder, RECORD) if (folder / RECORD).exists() else {}
 
 
-def load_adapter(folder: Path, base: Base) -> Adapter:
+def load_adapter(folder: Path | str, base: Base) -> Adapter:
     """Read an adapter folder written by lorabank or PEFT.
 
     Args:
@@ -143,6 +143,7 @@ def load_adapter(folder: Path, base: Base) -> Adapter:
     Raises:
         AdapterError: the adapter is not plain LoRA, is damaged, or belongs to another base model.
     """
+    folder = Path(folder)
     config, record = read_config(folder), read_record(folder)
     return read_adapter(folder / TENSORS, config, record, base, label=str(folder))
 

@@ -152,7 +152,7 @@ def evaluate(
         AdapterError: a folder that cannot be read, or of another base model.
     """
     several = [adapters] if isinstance(adapters, Adapter | Path | str) else list(adapters)
-    loaded = [a if isinstance(a, Adapter) else load_adapter(Path(a), base) for a in several]
+    loaded = [a if isinstance(a, Adapter) else load_adapter(a, base) for a in several]
     facts = as_examples(examples)
     slots = _check_slots(loaded, facts, slots)
     activated = loaded[0].activated

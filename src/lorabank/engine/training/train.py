@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -58,7 +59,7 @@ def train(
     jobs: Sequence[Job],
     *,
     fleet_settings: FleetSettings = FleetSettings(),
-    checkpoint: CheckpointSettings | None = None,
+    checkpoint: CheckpointSettings | Path | str | None = None,
     on_step: OnStep | None = None,
     on_round: OnRound | None = None,
 ) -> list[Outcome]:
@@ -68,8 +69,8 @@ def train(
     out. A job whose loss or gradient is not finite ends alone, with its last good state.
 
     Args:
-        checkpoint: where to save on the way. If the folder holds a part of this very run,
-            training resumes from there, to the same result.
+        checkpoint: the folder to save to on the way, or that with its settings. If it holds a part
+            of this very run, training resumes from there, to the same result.
         on_step: called after each step of each job.
         on_round: called after a step of all running jobs.
 
@@ -81,6 +82,8 @@ def train(
     if not jobs:
         return []
     check_jobs(base, jobs)
+    if isinstance(checkpoint, Path | str):
+        checkpoint = CheckpointSettings(Path(checkpoint))
     folder = Checkpoint(checkpoint, base, jobs) if checkpoint else None
     saved = folder.load() if folder else None
     width, reuse = fleet_settings.width, fleet_settings.reuse
