@@ -23,6 +23,8 @@ FLOORS = [
 FILES = sorted(SOURCE.rglob("*.py"))
 PEER = SOURCE / "bench" / "peer.py"  # plain PEFT, to measure ourselves against
 STUDY_KINDS = ("capacity", "modules", "texts", "documents")
+# Inside tasks, each may import what stands to its left, and itself.
+TASK_FLOORS = ("fields", "examples", "synthetic", "scoring", "datasets")
 HEAVY = {"torch", "transformers", "peft"}
 
 
@@ -70,6 +72,19 @@ def test_a_kind_of_study_knows_nothing_of_the_others(kind: str):
     for path in (SOURCE / "study" / kind).glob("*.py"):
         rooms = {".".join(name.split(".")[:3]) for name in imports(path)}
         assert not rooms & others, path
+
+
+@pytest.mark.parametrize("name", TASK_FLOORS)
+def test_imports_inside_tasks_point_down(name: str):
+    folder, above = SOURCE / "tasks" / name, TASK_FLOORS[TASK_FLOORS.index(name) + 1 :]
+    for path in folder.glob("*.py") if folder.is_dir() else [folder.with_suffix(".py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+                "lorabank.tasks"
+            ):
+                targets = [f"{node.module}.{alias.name}".split(".")[2] for alias in node.names]
+                above = TASK_FLOORS[TASK_FLOORS.index(name) + 1 :]
+                assert not set(targets) & set(above), path
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))

@@ -9,7 +9,7 @@ from lorabank.bank.write.drafts import draft_from_examples
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.settings import TrainSettings
 from lorabank.store.store import Store
-from lorabank.tasks.examples import Example, from_phonebook
+from lorabank.tasks.examples import Example
 from lorabank.tasks.synthetic import phonebook
 
 TINY = TrainSettings(r=4, alpha=8.0, lr=1e-2, exposures=200, batch_size=4)
@@ -18,7 +18,7 @@ NAMES = ("north", "south", "east")
 
 @pytest.fixture(scope="session")
 def book() -> list[Example]:
-    return from_phonebook(phonebook.build(16, seed=7))
+    return phonebook.to_examples(phonebook.build(16, seed=7))
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from lorabank.planning.forecast import (
     measure_text_demand,
 )
 from lorabank.planning.law import CapacityPoint
-from lorabank.tasks.examples import from_pair, from_phonebook
+from lorabank.tasks.examples import from_pair
 from lorabank.tasks.synthetic import phonebook
 
 
@@ -32,7 +32,7 @@ def measured() -> MeasuredCapacity:
 
 
 def test_phone_numbers_demand_their_entropy_and_text_its_surprise(tiny: Base):
-    book = from_phonebook(phonebook.build(5, seed=0))
+    book = phonebook.to_examples(phonebook.build(5, seed=0))
     demand = measure_demand(tiny, book)
     assert demand.bits == pytest.approx(5 * phonebook.BITS_PER_FACT)
     assert demand.examples == 5

@@ -13,10 +13,9 @@ from lorabank.planning import planner
 from lorabank.planning.forecast import MeasuredCapacity, PlanOptions
 from lorabank.planning.law import CapacityPoint
 from lorabank.planning.planner import forecast_write, plan, plan_rank
-from lorabank.tasks.examples import from_phonebook
 from lorabank.tasks.synthetic import phonebook
 
-BOOK = from_phonebook(phonebook.build(20, seed=0))
+BOOK = phonebook.to_examples(phonebook.build(20, seed=0))
 PAIRS = [(example.question, example.answer) for example in BOOK]
 
 

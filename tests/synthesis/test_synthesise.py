@@ -16,7 +16,7 @@ from lorabank.synthesis.formats import parse_formats
 from lorabank.synthesis.generators import Finish, Reply, Request, SamplingOptions
 from lorabank.synthesis.results import SynthesisOutcome
 from lorabank.synthesis.sources import SourceText, sources_from_chunks
-from lorabank.tasks.examples import Message, from_pair, from_phonebook
+from lorabank.tasks.examples import Message, from_pair
 from lorabank.tasks.synthetic import phonebook
 from tests.synthesis.chat_server import Body, Fault, Server, honest, serving
 from tests.synthesis.scene import chunk, country, pieces, word
@@ -244,7 +244,7 @@ def test_documents_that_disagree_are_both_taught_with_their_source_and_reported(
 def test_phone_books_are_asked_from_both_ends_without_a_generator():
     book = phonebook.build(5, seed=0)
     with serving() as server:
-        of = sources_from_facts("book.csv", from_phonebook(book))
+        of = sources_from_facts("book.csv", phonebook.to_examples(book))
         outcome = run(server, of, "original,paraphrase:2,reverse")
     assert not server.asked
     made = {one.prompt: one.answer for one in outcome.made}

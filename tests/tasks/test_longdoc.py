@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from lorabank.errors import DataError
-from lorabank.tasks.datasets import checksums, fields, quality
+from lorabank.tasks import fields
+from lorabank.tasks.datasets import checksums, quality
 from lorabank.tasks.datasets import long_documents as longdoc
 from lorabank.tasks.datasets import narrativeqa as nqa
 from lorabank.tasks.datasets.long_documents import LongQuestion

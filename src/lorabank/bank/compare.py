@@ -26,7 +26,7 @@ from lorabank.engine.backbone.caches import new_prompt_cache
 from lorabank.errors import DataError, UsageError
 from lorabank.lora.intervals import Interval, bootstrap_mean
 from lorabank.planning.break_even import cheaper_range
-from lorabank.tasks.datasets import fields
+from lorabank.tasks import fields
 from lorabank.tasks.scoring.text_metrics import exact_match, token_f1
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from lorabank.engine.learn import plan_job
 from lorabank.engine.settings import SOUND
 from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.train import train
-from lorabank.tasks.examples import Example, Message, from_phonebook
+from lorabank.tasks.examples import Example, Message
 from lorabank.tasks.synthetic import phonebook
 
 ALWAYS_ON = replace(SOUND, activated=False)
@@ -22,7 +22,7 @@ ALWAYS_ON = replace(SOUND, activated=False)
 
 
 def book(size: int, *, seed: int = 0) -> list[Example]:
-    return from_phonebook(phonebook.build(size, seed=seed))
+    return phonebook.to_examples(phonebook.build(size, seed=seed))
 
 
 def long_book(base: Base, size: int, *, prompt_tokens: int) -> list[Example]:

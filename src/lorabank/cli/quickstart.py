@@ -51,13 +51,12 @@ def run(options: QuickstartOptions) -> None:
     from lorabank.engine.learn import learn
     from lorabank.engine.models.registry import find_model
     from lorabank.engine.settings import settings_for
-    from lorabank.tasks.examples import from_phonebook
     from lorabank.tasks.synthetic import phonebook
 
     started = time.perf_counter()
     out = options.out or _free_folder()
     check_output_folder(out)
-    examples = from_phonebook(phonebook.build(options.facts, seed=options.seed))
+    examples = phonebook.to_examples(phonebook.build(options.facts, seed=options.seed))
     info = find_model(options.base, progress=status)
     status(f"{info.name}: {info.parameters:,} parameters, from {info.source}")
     base = load_info(info, device=options.device)

@@ -55,7 +55,7 @@ def sources_from_facts(document: str, facts: Sequence[Example]) -> list[SourceTe
 
 def variants_by_rule(fact: Example, kind: FormatKind, n: int) -> list[WrittenItem]:
     """Return up to `n` variants of a phone-book fact, made by rule; none of other facts."""
-    entry = phonebook.read_line(f"Question: {fact.question} Answer: {fact.answer}")
+    entry = phonebook.parse_entry(fact.question, fact.answer)
     if entry is None:
         return []
     if kind is FormatKind.REVERSE:

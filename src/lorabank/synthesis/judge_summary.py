@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 from lorabank.errors import DataError
 from lorabank.lora.intervals import bootstrap_mean
 from lorabank.synthesis.answer_judge import JudgedAnswer, JudgeOutcome
-from lorabank.tasks.datasets import fields
+from lorabank.tasks import fields
 from lorabank.tasks.scoring.text_metrics import METRICS
 
 _METRICS = ("token_f1", "rouge_l", "bleu", "exact_match")

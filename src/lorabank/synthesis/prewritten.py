@@ -21,7 +21,7 @@ from lorabank.synthesis.formats import FormatKind
 from lorabank.synthesis.generators import Finish, Reply, Request
 from lorabank.synthesis.prompts import KEYS
 from lorabank.synthesis.replies import parse_labelled_lines, split_numbered
-from lorabank.tasks.datasets import fields
+from lorabank.tasks import fields
 from lorabank.tasks.datasets.paperqa import read_papers
 from lorabank.tasks.datasets.squad import read_passages
 from lorabank.tasks.examples import Example

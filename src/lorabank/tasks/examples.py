@@ -9,17 +9,20 @@ loaded; the message names the line or the item.
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lorabank.errors import DataError
-from lorabank.tasks.datasets import fields
-from lorabank.tasks.synthetic import phonebook
+from lorabank.tasks import fields
 
 ROLES = ("system", "user", "assistant")
 _MAX_PROBLEMS = 3  # problems that one error message names
+_PHONEBOOK_ROW = re.compile(
+    r"Question: (What is the phone number of .+\?) Answer: (\d{3}-\d{3}-\d{4})"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,6 @@ ExampleLike = Example | tuple[str, str] | Mapping[str, Any]
 def from_pair(prompt: str, answer: str) -> Example:
     """Return the example whose prompt is one user's turn."""
     return Example((Message("user", prompt),), answer)
-
-
-def from_phonebook(entries: tuple[phonebook.PhonebookEntry, ...]) -> list[Example]:
-    """Return one example for each entry of a phone book."""
-    return [from_pair(phonebook.render_question(entry), entry.number) for entry in entries]
 
 
 def as_examples(facts: Iterable[ExampleLike]) -> list[Example]:
@@ -157,14 +155,14 @@ def _read_phonebook_slice(
 ) -> Iterator[tuple[int, Example]]:
     for row in _read_rows(path, reader):
         line = reader.line_num
-        entry = phonebook.read_line(row["text"])
-        if entry is None:
+        match = _PHONEBOOK_ROW.fullmatch(row["text"].strip())
+        if match is None:
             raise DataError(
                 f"{path}, line {line}: a file with the one column text must be a phone-book slice "
                 "(Question: What is the phone number of …? Answer: ddd-ddd-dddd); "
                 "for other facts name the columns prompt,answer"
             )
-        yield line, from_pair(phonebook.render_question(entry), entry.number)
+        yield line, from_pair(match[1], match[2])
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[int, Example]]:

@@ -15,7 +15,7 @@ from lorabank.study.capacity.axes import CONVERGED, PAPER_STEPS, CapacityAxes
 from lorabank.study.plan import CellSpec
 from lorabank.tasks.datasets import counterfact
 from lorabank.tasks.datasets.counterfact import Edit
-from lorabank.tasks.examples import Example, from_phonebook
+from lorabank.tasks.examples import Example
 from lorabank.tasks.synthetic import phonebook
 
 
@@ -85,7 +85,7 @@ def _draw(axes: CapacityAxes) -> tuple[list[Example], tuple[Edit, ...]]:
     if axes.task == "phonebook":
         if axes.source != "built":
             raise UsageError("source is for the task counterfact; phone books are drawn")
-        return from_phonebook(phonebook.build(axes.facts, seed=axes.seed)), ()
+        return phonebook.to_examples(phonebook.build(axes.facts, seed=axes.seed)), ()
     if axes.source == "built":
         edits = counterfact.build(axes.facts, seed=axes.seed)
     else:

@@ -23,7 +23,8 @@ from lorabank.retrieval.indexed_texts import sentence_spans
 from lorabank.study.data_folder import data_folder
 from lorabank.study.documents.axes import DocumentsAxes
 from lorabank.study.documents.published import read_published
-from lorabank.tasks.datasets import fields, gutenberg
+from lorabank.tasks import fields
+from lorabank.tasks.datasets import gutenberg
 from lorabank.tasks.datasets.long_documents import LongDocument
 from lorabank.tasks.examples import Example, from_pair
 from lorabank.tasks.synthetic import chronicle, chronicle_questions

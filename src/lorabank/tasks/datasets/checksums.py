@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lorabank.errors import DataError
-from lorabank.tasks.datasets import fields
+from lorabank.tasks import fields
 
 NAME = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")

@@ -21,9 +21,9 @@ from statistics import fmean
 from pydantic import AliasPath, Field
 
 from lorabank.errors import DataError, UsageError
-from lorabank.tasks.datasets import fields
-from lorabank.tasks.datasets.fields import Text, Texts
+from lorabank.tasks import fields
 from lorabank.tasks.examples import Example, from_pair
+from lorabank.tasks.fields import Text, Texts
 from lorabank.tasks.synthetic.relations import RELATIONS, Relation
 
 NEIGHBOURS = 2  # subjects of each value held back from editing; prompts per edit

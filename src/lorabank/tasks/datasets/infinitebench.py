@@ -15,10 +15,11 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from lorabank.errors import DataError
-from lorabank.tasks.datasets import checksums, fields
+from lorabank.tasks import fields
+from lorabank.tasks.datasets import checksums
 from lorabank.tasks.datasets import long_documents as longdoc
-from lorabank.tasks.datasets.fields import Text, Texts, WholeNumber
 from lorabank.tasks.datasets.long_documents import LongDocument, LongQuestion
+from lorabank.tasks.fields import Text, Texts, WholeNumber
 from lorabank.tasks.scoring.letters import LETTERS
 
 QA, CHOICE = "qa", "choice"

@@ -19,10 +19,11 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from lorabank.errors import DataError
-from lorabank.tasks.datasets import checksums, fields
+from lorabank.tasks import fields
+from lorabank.tasks.datasets import checksums
 from lorabank.tasks.datasets import long_documents as longdoc
-from lorabank.tasks.datasets.fields import Text, TextOrNumber, WholeNumber
 from lorabank.tasks.datasets.long_documents import LongDocument, LongQuestion
+from lorabank.tasks.fields import Text, TextOrNumber, WholeNumber
 
 CATEGORIES = {1: "multi-hop", 2: "temporal", 3: "open-domain", 4: "single-hop", 5: "adversarial"}
 TEMPORAL, ADVERSARIAL = 2, 5

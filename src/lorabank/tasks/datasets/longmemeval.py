@@ -19,10 +19,11 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from lorabank.errors import DataError
-from lorabank.tasks.datasets import checksums, fields
+from lorabank.tasks import fields
+from lorabank.tasks.datasets import checksums
 from lorabank.tasks.datasets import long_documents as longdoc
-from lorabank.tasks.datasets.fields import Text, TextOrNumber, Texts
 from lorabank.tasks.datasets.long_documents import LongDocument, LongQuestion
+from lorabank.tasks.fields import Text, TextOrNumber, Texts
 
 N_QUESTIONS = {
     "single-session-user": 70,

@@ -16,9 +16,10 @@ from typing import Annotated
 from pydantic import Field
 
 from lorabank.errors import DataError, UsageError
-from lorabank.tasks.datasets import checksums, fields, gutenberg
-from lorabank.tasks.datasets.fields import Text, Texts, WholeNumber
+from lorabank.tasks import fields
+from lorabank.tasks.datasets import checksums, gutenberg
 from lorabank.tasks.examples import Example, from_pair
+from lorabank.tasks.fields import Text, Texts, WholeNumber
 from lorabank.tasks.scoring.text_metrics import rouge_l_unstemmed
 
 

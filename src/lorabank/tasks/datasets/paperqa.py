@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Annotated
 
 from lorabank.errors import DataError
-from lorabank.tasks.datasets import fields
-from lorabank.tasks.datasets.fields import Text, WholeNumber
+from lorabank.tasks import fields
 from lorabank.tasks.examples import Example, Message, from_pair
+from lorabank.tasks.fields import Text, WholeNumber
 
 LEVELS = (1, 2, 3)
 N_PER_LEVEL = 10

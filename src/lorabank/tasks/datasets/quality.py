@@ -17,9 +17,10 @@ from typing import Annotated
 from pydantic import AfterValidator, StrictBool
 
 from lorabank.errors import DataError, UsageError
-from lorabank.tasks.datasets import checksums, fields
-from lorabank.tasks.datasets.fields import Text, Texts, WholeNumber
+from lorabank.tasks import fields
+from lorabank.tasks.datasets import checksums
 from lorabank.tasks.examples import Example, from_pair
+from lorabank.tasks.fields import Text, Texts, WholeNumber
 from lorabank.tasks.scoring.letters import LETTERS
 
 N_ARTICLES, N_QUESTIONS = 115, 2086

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Annotated
 
 from lorabank.errors import DataError
-from lorabank.tasks.datasets import fields
-from lorabank.tasks.datasets.fields import Text, Texts, WholeNumber
+from lorabank.tasks import fields
 from lorabank.tasks.examples import Example, from_pair
+from lorabank.tasks.fields import Text, Texts, WholeNumber
 
 
 class _Pair(fields.Record):

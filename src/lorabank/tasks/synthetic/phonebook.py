@@ -1,9 +1,9 @@
 """Phone book: random facts that no base model can know, so a model that recalls one learned it.
 
-An entry pairs an invented name with a random number. `build` draws the book, `render_question` asks
-for a number, `is_recalled` scores the reply. After the PhoneBook task of arXiv:2603.01097; unlike
-there, names are built from syllables, so a book can be longer than any list of real names.
-`read_line` reads the published slices (CSV, column `text`).
+An entry pairs an invented name with a random number. `build` draws the book, `to_examples` makes
+the facts to learn, `is_recalled` scores a reply. After the PhoneBook task of arXiv:2603.01097;
+unlike there, names are built from syllables, so a book can be longer than any list of real names.
+`parse_entry` recognises a phone-book fact that was read from a file.
 """
 
 import math
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lorabank.errors import UsageError
+from lorabank.tasks.examples import Example, from_pair
 
 DIGITS = 10
 BITS_PER_FACT = DIGITS * math.log2(10)  # 33.2: what a perfect memory holds for one fact
@@ -20,9 +21,7 @@ MAX_SIZE = 100_000  # of 160,000 possible names; closer to that, redraws dominat
 
 _SYLLABLES = "ba ce di fo gu ha je ki lo mu na pe ri so tu va we xi yo zu".split()  # noqa: SIM905
 _NUMBER = r"\d{3}-\d{3}-\d{4}"
-_LINE = re.compile(
-    rf"Question: What is the phone number of (?P<name>.+)\? Answer: (?P<number>{_NUMBER})"
-)
+_QUESTION = re.compile(r"What is the phone number of (?P<name>.+)\?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +53,17 @@ def render_question(fact: PhonebookEntry) -> str:
     return f"What is the phone number of {fact.name}?"
 
 
-def read_line(text: str) -> PhonebookEntry | None:
-    """Return the entry in a row of a published slice, or None if the row has another form."""
-    match = _LINE.fullmatch(text.strip())
-    return PhonebookEntry(match["name"], match["number"]) if match else None
+def to_examples(entries: tuple[PhonebookEntry, ...]) -> list[Example]:
+    """Return one example for each entry of a phone book."""
+    return [from_pair(render_question(entry), entry.number) for entry in entries]
+
+
+def parse_entry(question: str, answer: str) -> PhonebookEntry | None:
+    """Return the entry of a question and its answer, or None if they have another form."""
+    match, number = _QUESTION.fullmatch(question.strip()), answer.strip()
+    if match is None or not re.fullmatch(_NUMBER, number):
+        return None
+    return PhonebookEntry(match["name"], number)
 
 
 def entropy_bits(answer: str) -> float | None:

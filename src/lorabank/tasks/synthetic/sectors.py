@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from lorabank.errors import UsageError
-from lorabank.tasks.examples import Example, from_phonebook
+from lorabank.tasks.examples import Example
 from lorabank.tasks.synthetic import phonebook
 
 T = TypeVar("T")
@@ -37,4 +37,4 @@ def build(n_facts: int, n_sectors: int, *, seed: int) -> list[tuple[Example, ...
     Raises:
         UsageError: no phone book has that size, or there are more sectors than facts.
     """
-    return split_evenly(from_phonebook(phonebook.build(n_facts, seed=seed)), n_sectors)
+    return split_evenly(phonebook.to_examples(phonebook.build(n_facts, seed=seed)), n_sectors)
