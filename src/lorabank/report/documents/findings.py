@@ -56,7 +56,7 @@ def _closed_book(modes: Sequence[AnswerMode]) -> str:
     over = best.gain_over(control) if control else None
     if over is not None:
         text += (
-            f", no more than with another document's ({in_words(over)} apart)"
+            f", perhaps no more than with another document's (difference {in_words(over)})"
             if over.holds_zero
             else f", {in_words(over)} more than with another document's"
         )
@@ -96,7 +96,8 @@ def _beside_text(modes: Sequence[AnswerMode], every: Sequence[AnswerMode]) -> li
         remainder = ""
         if own is not None:
             remainder = (
-                "; another document's adapter in the place adds as much, as far as can be told"
+                "; perhaps another document's adapter in the place adds as much (difference "
+                f"{in_words(own)})"
                 if own.holds_zero
                 else f"; {in_words(own)} of that is over another document's adapter in the place"
             )

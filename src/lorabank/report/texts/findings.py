@@ -64,7 +64,8 @@ def _gain(settings: Sequence[TaughtSetting], names: dict[int, str]) -> str:
     gain, least = best.gain(), worst.gain()
     learnt = best.learnt()
     over = (
-        "which is not above what another document's adapter gains there"
+        f"perhaps no more than another document's adapter gains there (difference "
+        f"{in_words(learnt)})"
         if learnt.holds_zero or learnt.mean < 0
         else f"{in_words(learnt)} more than another document's adapter gains there"
     )
