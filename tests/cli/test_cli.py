@@ -174,7 +174,7 @@ def test_ctrl_c_keeps_the_best_adapter_and_says_so(tiny_folder: Path, facts: Pat
     )  # fmt: skip
     assert running.stderr is not None
     for line in running.stderr:
-        if line.startswith("exposure"):
+        if line.startswith("training:") and "exposures" in line:
             break
     running.send_signal(signal.SIGINT)
     _, stderr = running.communicate(timeout=60)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorabank.cli.output import DEFAULT_BASE, BaseName, Device, Json, print_json, print_rows
-from lorabank.cli.synthesise import reply_line
+from lorabank.cli.progress_display import FIRST_REPLY, progress_display
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,10 +87,13 @@ def run(options: JudgeOptions) -> None:
         if options.estimate:
             _print_estimate(answers, judges, cache, as_json=options.json)
             return
-        outcomes = [
-            judge_answers(answers, generator, cache, budget=budget, on_reply=reply_line())
-            for generator in judges
-        ]
+        outcomes = []
+        for judge in judges:
+            with progress_display(f"asking {judge.name}", waiting_for=FIRST_REPLY) as display:
+                outcome = judge_answers(
+                    answers, judge, cache, budget=budget, on_reply=display.on_reply
+                )
+            outcomes.append(outcome)
     summary = summarise(answers, *outcomes)
     if options.out is not None:
         scored = zip(answers, *(outcome.judgements for outcome in outcomes), strict=True)

@@ -15,8 +15,8 @@ from lorabank.cli.output import (
     print_json,
     print_rows,
     status,
-    training_bar,
 )
+from lorabank.cli.progress_display import training_display
 
 if TYPE_CHECKING:
     from lorabank.engine.backbone.base import Base
@@ -126,8 +126,8 @@ def run(options: LearnOptions) -> None:
         _print_tokens(base, shown, options.recipe, as_json=options.json)
         return
     forecast = forecast_write(base, examples, settings)
-    with training_bar() as on_step:
-        report = learn(base, examples, out=out, settings=settings, on_step=on_step)
+    with training_display() as display:
+        report = learn(base, examples, out=out, settings=settings, on_step=display.on_step)
     print_report(report, as_json=options.json, forecast=forecast)
 
 

@@ -16,8 +16,8 @@ from lorabank.cli.output import (
     Json,
     print_json,
     status,
-    training_bar,
 )
+from lorabank.cli.progress_display import training_display
 
 if TYPE_CHECKING:
     from lorabank.engine.backbone.base import Base
@@ -64,8 +64,8 @@ def run(options: QuickstartOptions) -> None:
     before = _replies(base, shown, None)
     status(f"writing {options.facts} invented phone-book entries into a LoRA adapter …")
     settings = settings_for("sound", seed=options.seed)
-    with training_bar() as on_step:
-        report = learn(base, examples, out=out, settings=settings, on_step=on_step)
+    with training_display() as display:
+        report = learn(base, examples, out=out, settings=settings, on_step=display.on_step)
     after = _replies(base, shown, out)
     if options.json:
         answers = [

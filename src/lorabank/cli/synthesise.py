@@ -1,7 +1,6 @@
 """`lorabank synthesise`: documents into examples to train on."""
 
 import contextlib
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ from lorabank.cli.output import (
     print_rows,
     status,
 )
+from lorabank.cli.progress_display import FIRST_REPLY, progress_display
 
 if TYPE_CHECKING:
     from lorabank.engine.backbone.base import Base
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from lorabank.synthesis.generators import Generator
     from lorabank.synthesis.results import SynthesisOutcome
     from lorabank.synthesis.sources import SourceText
-    from lorabank.synthesis.synthesis_run import OnReply
 
 _CACHE = "synthesis-cache.sqlite"
-_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,13 +125,14 @@ def run(options: SynthesiseOptions) -> None:
             calls = estimate_cost(pieces, formats, generator, cache, sampling=sampling)
             _print_estimate(calls, as_json=options.json)
             return
+        display = stack.enter_context(progress_display("making examples", waiting_for=FIRST_REPLY))
         outcome = synthesise(
             pieces,
             formats,
             generator,
             cache,
             SynthesisOptions(sampling, budget, questions, options.skip_failed),
-            on_reply=reply_line(),
+            on_reply=display.on_reply,
         )
     assert out is not None
     log = out.with_name(f"{out.stem}.refused.jsonl")
@@ -176,19 +175,6 @@ def _generator(options: SynthesiseOptions) -> "Generator":
         return load_info(info, device=options.device, quantize=options.quantize)
 
     return generator_for(options.generator, workers=options.workers, local=load)
-
-
-def reply_line() -> "OnReply":
-    """Return a callback that prints now and then how many replies there are."""
-    last = time.monotonic()
-
-    def on_reply(n_replies: int, n_requests: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _EVERY_S:
-            last = time.monotonic()
-            status(f"{n_replies} of {n_requests} replies")
-
-    return on_reply
 
 
 def _print_estimate(estimate: "CostEstimate", *, as_json: bool) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabank.cli.bank import DEFAULT_BANK, BankPath, open_bank, passage
-from lorabank.cli.output import Device, Json, fleet_line, print_json
+from lorabank.cli.output import Device, Json, print_json
+from lorabank.cli.progress_display import training_display
 from lorabank.cli.write_documents import report_text, write_documents
 
 if TYPE_CHECKING:
@@ -212,9 +213,9 @@ def _write_examples(options: WriteOptions) -> None:
     drafts, settings = _drafts(options), options.settings
     with Store.open(options.bank) as store:  # refuse what can be, before the base is loaded
         check_free(store, drafts, replace=options.replace)
-    with open_bank(options.bank, options.device) as bank:
+    with open_bank(options.bank, options.device) as bank, training_display() as display:
         reports = bank.write_all(
-            drafts, settings=settings, replace=options.replace, on_round=fleet_line()
+            drafts, settings=settings, replace=options.replace, on_round=display.on_round
         )
     if options.json:
         print_json({"modules": [report.as_json() for report in reports]})

@@ -9,8 +9,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lorabank.cli.bank import open_bank
-from lorabank.cli.output import fleet_line, print_json, print_rows
-from lorabank.cli.synthesise import outcome_rows, reply_line
+from lorabank.cli.output import print_json, print_rows
+from lorabank.cli.progress_display import FIRST_REPLY, progress_display, training_display
+from lorabank.cli.synthesise import outcome_rows
 
 if TYPE_CHECKING:
     from lorabank.bank.write.document_drafts import DocumentDrafts, DraftOptions
@@ -40,26 +41,28 @@ def write_documents(options: "WriteOptions") -> None:
         generator = generator_for(
             options.generator or "local", workers=options.workers, local=lambda: bank.base
         )
-        drafts = bank.make_drafts(
-            options.name,
-            documents,
-            generator=generator,
-            options=draft_options,
-            on_reply=reply_line(),
-        )
+        with progress_display("making examples", waiting_for=FIRST_REPLY) as display:
+            drafts = bank.make_drafts(
+                options.name,
+                documents,
+                generator=generator,
+                options=draft_options,
+                on_reply=display.on_reply,
+            )
         if options.refused is not None:
             write_lines(options.refused, map(asdict, drafts.synthesis.refused))
         plan = _plan(bank.base, drafts, options)
         if not options.json:
             print_rows(outcome_rows(drafts.synthesis, None, options.refused), width=_WIDTH)
             print_rows(_plan_rows(drafts, plan), width=_WIDTH)
-        reports = bank.write_all(
-            drafts.modules,
-            settings=plan.settings,
-            replace=options.replace,
-            passes=passes,
-            on_round=fleet_line(),
-        )
+        with training_display() as display:
+            reports = bank.write_all(
+                drafts.modules,
+                settings=plan.settings,
+                replace=options.replace,
+                passes=passes,
+                on_round=display.on_round,
+            )
     if not options.json:
         print("\n".join(map(report_text, reports)))
         return

@@ -260,6 +260,15 @@ class Progress:
         return True
 
     @property
+    def share_done(self) -> float:
+        """Share of the training that is done, 0 to 1: of the recall wanted or of the budget."""
+        spent = self.steps / self.job.total_steps
+        goal = self.job.settings.until_recall
+        if goal is None or not self.curve:
+            return min(1.0, spent)
+        return min(1.0, max(spent, self.curve[-1].seen_recall / goal))
+
+    @property
     def is_spent(self) -> bool:
         """Whether all steps of the job's budget are taken."""
         return self.steps >= self.job.total_steps

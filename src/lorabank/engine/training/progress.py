@@ -18,6 +18,8 @@ class JobProgress:
     """Mean nats per token of the epoch under way, or of the last one; None before any step."""
     seen_recall: float | None = None
     """Recall seen during the last whole epoch; None before its end."""
+    share_done: float = 0.0
+    """Share of the job that is done, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,11 @@ class FleetProgress:
     @property
     def done(self) -> int:
         return len(self.jobs) - self.waiting - self.running
+
+    @property
+    def share_done(self) -> float:
+        """Share of all jobs that is done, 0 to 1."""
+        return sum(job.share_done for job in self.jobs) / len(self.jobs)
 
     @property
     def line(self) -> str:
@@ -75,10 +82,13 @@ def _job_progress(job: Job, progress: Progress | None, outcome: Outcome | None) 
         return JobProgress(job.name, "waiting")
     state = outcome.stopped if outcome else "training"
     last = current.curve[-1] if current.curve else None
+    share_done = progress.share_done if progress else 1.0
+    loss = progress.loss if progress else None
     if last is None:
-        return JobProgress(job.name, state, current.exposures, progress.loss if progress else None)
-    loss = progress.loss if progress else last.loss
-    return JobProgress(job.name, state, current.exposures, loss, last.seen_recall)
+        return JobProgress(job.name, state, current.exposures, loss, None, share_done)
+    if progress is None:
+        loss = last.loss
+    return JobProgress(job.name, state, current.exposures, loss, last.seen_recall, share_done)
 
 
 def render(progress: FleetProgress) -> list[str]:
