@@ -11,8 +11,7 @@ from lorabank.cli.main import app
 from lorabank.errors import DataError, LorabankError, UnavailableError, UsageError
 from lorabank.store.store import Store
 from lorabank.synthesis.cache import ReplyCache
-from tests.retrieval.pages import pdf
-from tests.retrieval.test_documents import encrypted
+from tests.retrieval.pdf_writer import encrypt_pdf, make_pdf
 from tests.synthesis.chat_server import Fault, Server, serving
 from tests.synthesis.scene import country, word
 
@@ -34,7 +33,7 @@ def docs(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / f"{word(0)}.md").write_text(f"# On {word(0)}\n\n{country(0)}\n")
     (folder / f"{word(1)}.html").write_text(f"<h1>On {word(1)}</h1><p>{country(1)}</p>")
-    (folder / f"{word(2)}.pdf").write_bytes(pdf([[(20, f"On {word(2)}"), *lines(2)]]))
+    (folder / f"{word(2)}.pdf").write_bytes(make_pdf([[(20, f"On {word(2)}"), *lines(2)]]))
     return folder
 
 
@@ -108,11 +107,18 @@ def test_contradictions_between_documents_are_told_with_both_sources(
     assert "What is the lake of Didi? 'Baba' in “one” | 'Cece' in “two”" in text
 
 
+LOCKED = encrypt_pdf(make_pdf([[(11, "Words")]]), user="x", owner="y")
 WRONG: dict[str, tuple[str, bytes | None, list[str], type[LorabankError], str]] = {
     "empty": ("a.md", b" \n", [], DataError, "an empty file"),
     "binary": ("a.txt", b"\0\1\2", [], DataError, "not text, got NUL bytes"),
-    "locked": ("a.pdf", encrypted(user="x", owner="y"), [], DataError, "an encrypted PDF"),
-    "scan": ("a.pdf", pdf([[], []]), [], DataError, "as in a scan"),
+    "locked": (
+        "a.pdf",
+        LOCKED,
+        [],
+        DataError,
+        "an encrypted PDF",
+    ),
+    "scan": ("a.pdf", make_pdf([[], []]), [], DataError, "as in a scan"),
     "large": ("a.md", b"x" * 2000, ["--limit-mb", "0.001"], DataError, "raise the limit with"),
     "latin": ("a.md", b"caf\xe9", [], DataError, "--encoding latin-1"),
     "encoding": ("a.md", b"caf\xe9", ["--encoding", "koi8-r"], DataError, "only latin-1"),

@@ -1,3 +1,5 @@
+"""Chunks: nothing lost, none too large, cut where a reader would cut."""
+
 import json
 import os
 import re
@@ -68,28 +70,28 @@ def count(request: pytest.FixtureRequest) -> TokenCounter:
         return count_words
     if request.param == "bytes":
         return lambda text: len(text.encode())
-    return tokens(request.getfixturevalue("tiny"))
+    return token_counter(request.getfixturevalue("tiny"))
 
 
-def tokens(base: Base) -> TokenCounter:
+def token_counter(base: Base) -> TokenCounter:
     tokenizer = base.chat.tokenizer
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
 
 
-def squeezed(text: str) -> str:
+def without_spaces(text: str) -> str:
     return re.sub(r"\s+", "", text)
 
 
-def check(document: Document, chunks: list[Chunk], size: int, count: TokenCounter) -> None:
-    """What holds for chunks of any text, with or without overlap."""
-    text, last = document.text, 0
+def check_chunks(document: Document, chunks: list[Chunk], size: int, count: TokenCounter) -> None:
+    """Assert what holds for chunks of any text, with or without overlap."""
+    text, covered = document.text, 0
     for chunk in chunks:
         assert chunk.text == text[chunk.start : chunk.end] == chunk.text.strip() != ""
         assert chunk.n_tokens == count(chunk.text) <= size
-        assert not text[last : chunk.start].strip()  # nothing left out
-        assert chunk.end > last
-        last = chunk.end
-    assert not text[last:].strip()
+        assert not text[covered : chunk.start].strip()  # nothing is left out
+        assert chunk.end > covered
+        covered = chunk.end
+    assert not text[covered:].strip()
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -99,52 +101,52 @@ def test_chunks_hold_everything_in_order_and_none_is_too_large(
 ):
     document = TEXTS[name]
     chunks = chunk_document(document, size_tokens=size, count=count)
-    check(document, chunks, size, count)
-    assert squeezed("".join(c.text for c in chunks)) == squeezed(document.text)
+    check_chunks(document, chunks, size, count)
+    assert without_spaces("".join(c.text for c in chunks)) == without_spaces(document.text)
     assert (len(chunks) == 1) == (count(document.text.strip()) <= size)
-    if name != "manual":  # where a section that has to be cut begins its own chunk
-        for one, other in pairwise(chunks):
-            assert count(document.text[one.start : other.end]) > size
+    if name != "manual":  # a section that is too large begins a chunk of its own
+        for chunk, following in pairwise(chunks):
+            assert count(document.text[chunk.start : following.end]) > size
 
 
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize(("size", "overlap"), [(60, 15), (100, 50)])
-def test_overlap_is_whole_words_and_as_many_as_asked(
+def test_overlap_is_as_many_whole_words_as_fit(
     name: str, size: int, overlap: int, count: TokenCounter
 ):
     document = TEXTS[name]
     text = document.text
     chunks = chunk_document(document, size_tokens=size, overlap_tokens=overlap, count=count)
-    check(document, chunks, size, count)
-    plain = chunk_document(document, size_tokens=size - overlap, count=count)
-    assert [c.end for c in chunks] == [c.end for c in plain]
-    for chunk, own in zip(chunks[1:], plain[1:], strict=True):
-        assert count(text[chunk.start : own.start].strip()) <= overlap
-        before = [m.start() for m in re.finditer(r"\S+", text[: chunk.start])]
+    check_chunks(document, chunks, size, count)
+    plain_chunks = chunk_document(document, size_tokens=size - overlap, count=count)
+    assert [c.end for c in chunks] == [c.end for c in plain_chunks]
+    for chunk, plain_chunk in zip(chunks[1:], plain_chunks[1:], strict=True):
+        assert count(text[chunk.start : plain_chunk.start].strip()) <= overlap
+        word_starts = [m.start() for m in re.finditer(r"\S+", text[: chunk.start])]
         # One word more would be too much, either for the overlap or for the chunk.
-        assert not before or (
-            count(text[before[-1] : own.start].strip()) > overlap
-            or count(text[before[-1] : chunk.end]) > size
+        assert not word_starts or (
+            count(text[word_starts[-1] : plain_chunk.start].strip()) > overlap
+            or count(text[word_starts[-1] : chunk.end]) > size
         )
 
 
 def test_overlap_of_prose_is_exact_in_words():
     chunks = chunk_document(TEXTS["no stop"], size_tokens=50, overlap_tokens=10)
-    for one, other in pairwise(chunks):
-        assert count_words(one.document.text[other.start : one.end]) == 10
+    for chunk, following in pairwise(chunks):
+        assert count_words(chunk.document.text[following.start : chunk.end]) == 10
     assert [c.n_tokens for c in chunks[:-1]] == [40] + [50] * (len(chunks) - 2)
 
 
-def test_what_fits_is_kept_whole():
-    """Sections and paragraphs; code and tables are cut at lines, prose at sentences."""
+def test_a_section_or_paragraph_that_fits_is_not_divided():
+    """Code and tables that do not fit are cut at line ends, prose at the ends of sentences."""
     document = TEXTS["manual"]
     ends = {c.end for c in chunk_document(document, size_tokens=60)}
     starts = {c.start for c in chunk_document(document, size_tokens=60)}
     text = document.text
     for section in document.sections:
         if count_words(text[section.start : section.end]) <= 60 and section.heading != "Empty":
-            inside = range(section.start + 1, len(text[: section.end].rstrip()))
-            assert not starts & set(inside), section
+            interior = range(section.start + 1, len(text[: section.end].rstrip()))
+            assert not starts & set(interior), section
     allowed = {m.end() for m in re.finditer(r"\S(?=\n|$)", text)}
     allowed |= {end for _, end in sentence_spans(text)}
     assert ends <= allowed
@@ -159,7 +161,7 @@ def test_a_heading_is_never_left_alone_at_the_end():
             assert not chunk.text.rsplit("\n", 1)[-1].startswith("#"), (size, chunk.text)
 
 
-def test_chunks_know_where_they_are_from():
+def test_chunks_have_the_title_and_headings_of_their_place():
     chunks = chunk_document(TEXTS["manual"], size_tokens=60)
     assert {c.title for c in chunks} == {"The Valves"}
     by_text = {c.text.split("\n")[0]: c for c in chunks}
@@ -169,14 +171,14 @@ def test_chunks_know_where_they_are_from():
     assert chunks[-1].text.endswith("## Empty\n\n## End\n\nFin.")
 
 
-def test_neighbours_are_put_together_while_they_fit():
+def test_paragraphs_are_joined_while_they_fit():
     text = "\n\n".join(f"Paragraph {i} has six words." for i in range(7))
     chunks = chunk_document(document_from_text("a.txt", text), size_tokens=15)
     assert [count_words(c.text) for c in chunks] == [15, 15, 5]
     assert [c.text.count("\n\n") for c in chunks] == [2, 2, 0]
 
 
-def test_a_character_is_not_torn_and_one_that_does_not_fit_is_named():
+def test_a_character_is_never_split_and_a_too_large_one_is_named():
     document = document_from_text("a.txt", "👩‍👩‍👧" * 3)
     chunks = chunk_document(document, size_tokens=20, count=lambda text: len(text.encode()))
     assert [c.text for c in chunks] == ["👩‍👩‍👧"] * 3
@@ -192,19 +194,22 @@ def test_a_character_is_not_torn_and_one_that_does_not_fit_is_named():
         (100, -1, r"may overlap by 0\.\.50, got -1"),
     ],
 )
-def test_sizes_that_cannot_be(size: int, overlap: int, message: str):
+def test_impossible_sizes_are_refused(size: int, overlap: int, message: str):
     with pytest.raises(UsageError, match=message):
         chunk_document(TEXTS["odd"], size_tokens=size, overlap_tokens=overlap)
 
 
 @pytest.mark.real
 @pytest.mark.skipif("LORABANK_DATA" not in os.environ, reason="needs LORABANK_DATA")
-def test_a_paper_in_chunks_of_a_real_tokenizer(real: Base):
+def test_a_paper_is_chunked_by_a_real_tokenizer(real: Base):
     papers = json.loads(Path(os.environ["LORABANK_DATA"], "paperqa/paperQA.json").read_text())
-    document, count = document_from_text("paper.txt", papers[0]["introduction"]), tokens(real)
+    document, count = (
+        document_from_text("paper.txt", papers[0]["introduction"]),
+        token_counter(real),
+    )
     chunks = chunk_document(document, size_tokens=256, overlap_tokens=25, count=count)
-    check(document, chunks, 256, count)
+    check_chunks(document, chunks, 256, count)
     no_overlap = chunk_document(document, size_tokens=231, count=count)
     assert [c.end for c in no_overlap] == [c.end for c in chunks]
-    for one, other in pairwise(no_overlap):
-        assert count(document.text[one.start : other.end]) > 231
+    for chunk, following in pairwise(no_overlap):
+        assert count(document.text[chunk.start : following.end]) > 231

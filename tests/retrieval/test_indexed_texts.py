@@ -1,3 +1,5 @@
+"""Texts are divided into passages and sentences, and words into terms."""
+
 import pytest
 
 from lorabank.retrieval.indexed_texts import PASSAGE_WORDS, sentence_spans, split_into_passages
@@ -19,20 +21,20 @@ from lorabank.retrieval.terms import terms
         (" \n ", []),
     ],
 )
-def test_sentences(text: str, sentences: list[str]):
+def test_a_text_is_divided_into_sentences(text: str, sentences: list[str]):
     assert [text[start:end] for start, end in sentence_spans(text)] == sentences
 
 
-def test_sentences_lie_in_their_passage_and_questions_stand_alone():
-    pieces = split_into_passages(
+def test_a_sentence_has_its_passage_as_context_and_a_question_none_but_itself():
+    texts = split_into_passages(
         [
             ("b", "text", "Rain fell. It stopped."),
             ("a", "question", "Who fell?"),
             ("a", "question", "Who rose?"),
         ]
     )
-    assert pieces.passages == [("a", "Who fell? Who rose?"), ("b", "Rain fell. It stopped.")]
-    assert [(s.module, s.text, s.context) for s in pieces.sentences] == [
+    assert texts.passages == [("a", "Who fell? Who rose?"), ("b", "Rain fell. It stopped.")]
+    assert [(s.module, s.text, s.context) for s in texts.sentences] == [
         ("a", "Who fell?", "Who fell?"),
         ("a", "Who rose?", "Who rose?"),
         ("b", "Rain fell.", "Rain fell. It stopped."),
@@ -40,7 +42,7 @@ def test_sentences_lie_in_their_passage_and_questions_stand_alone():
     ]
 
 
-def test_long_text_is_cut_between_sentences_and_nothing_is_lost():
+def test_a_long_text_is_divided_between_sentences_and_nothing_is_lost():
     text = " ".join(f"Sentence {i} has exactly six words." for i in range(200))
     passages = [passage for _, passage in split_into_passages([("a", "text", text)]).passages]
     assert len(passages) == 4
@@ -53,12 +55,12 @@ def test_a_sentence_longer_than_a_passage_stays_whole():
     assert split_into_passages([("a", "text", text)]).passages == [("a", text)]
 
 
-def test_empty_texts_are_no_keys():
-    pieces = split_into_passages([("a", "text", "  "), ("b", "question", "")])
-    assert (pieces.passages, pieces.sentences) == ([], [])
+def test_empty_texts_are_left_out():
+    texts = split_into_passages([("a", "text", "  "), ("b", "question", "")])
+    assert (texts.passages, texts.sentences) == ([], [])
 
 
-def test_terms_are_stems_pairs_and_runs():
+def test_terms_are_stems_pairs_of_stems_and_runs_of_letters():
     assert terms("The Normans ruled") == [
         "norman", "rule", "norman rule",
         "*_nor", "*norm", "*orma", "*rman", "*mans", "*ans_",
@@ -66,6 +68,6 @@ def test_terms_are_stems_pairs_and_runs():
     ]  # fmt: skip
 
 
-def test_a_question_of_empty_words_keeps_them():
+def test_a_question_of_stop_words_alone_keeps_them():
     assert terms("Who was it?") == ["who", "was", "it"]
     assert terms("?!") == []
