@@ -15,7 +15,8 @@ from lorabank.engine.learn import plan_job
 from lorabank.engine.models.registry import find_model
 from lorabank.engine.settings import PAPER, SOUND
 from lorabank.engine.training.checkpoint import CheckpointSettings
-from lorabank.engine.training.jobs import Job, Outcome, Progress
+from lorabank.engine.training.job_progress import Progress
+from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.progress import FleetProgress
 from lorabank.engine.training.train import FleetSettings, train
 from lorabank.errors import StorageError, UsageError

@@ -19,7 +19,8 @@ from lorabank.engine.models.registry import find_model
 from lorabank.engine.settings import PAPER, SOUND
 from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.distillation_loss import TeacherDivergence
-from lorabank.engine.training.jobs import Job, Outcome, Progress
+from lorabank.engine.training.job_progress import Progress
+from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.progress import FleetProgress
 from lorabank.engine.training.recompute import recomputing
 from lorabank.engine.training.teacher_targets import prefill_targets

@@ -13,7 +13,8 @@ from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.settings import PAPER, SOUND, TrainSettings, settings_for
 from lorabank.engine.training.checkpoint import CheckpointSettings
-from lorabank.engine.training.jobs import Job, Progress
+from lorabank.engine.training.job_progress import Progress
+from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.train import train
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import from_pair

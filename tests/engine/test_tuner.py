@@ -18,7 +18,7 @@ from lorabank.engine.peft_backend import tuner
 from lorabank.engine.peft_backend.tuner import applied, train_with_peft
 from lorabank.engine.peft_backend.wrapped import opened, tuner_names
 from lorabank.engine.settings import PAPER, SOUND, settings_for
-from lorabank.engine.training.jobs import Progress
+from lorabank.engine.training.job_progress import Progress
 from lorabank.engine.training.train import train
 from lorabank.errors import AdapterError, UsageError
 from lorabank.tasks.examples import from_pair

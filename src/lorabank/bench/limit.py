@@ -17,7 +17,8 @@ from lorabank.bench.setup import ALWAYS_ON, book, start_weights
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.batches import Batch, training_batch
 from lorabank.engine.learn import plan_job
-from lorabank.engine.training.jobs import Job, Progress
+from lorabank.engine.training.job_progress import Progress
+from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.train import train
 
 

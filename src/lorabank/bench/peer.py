@@ -21,7 +21,8 @@ from transformers import AutoModelForCausalLM
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EncodedExample, EvaluationPrompt
 from lorabank.engine.fleet.fleet import Weights
-from lorabank.engine.training.jobs import Job, Progress
+from lorabank.engine.training.job_progress import Progress
+from lorabank.engine.training.jobs import Job
 
 _IGNORED = -100  # the label transformers leaves out of the loss
 ROWS = 32  # asked at once; 16 to 100 take about the same time on a CPU

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from lorabank.cli.output import status
 
 if TYPE_CHECKING:
-    from lorabank.engine.training.jobs import Progress as JobTraining
+    from lorabank.engine.training.job_progress import Progress as JobTraining
     from lorabank.engine.training.progress import FleetProgress
 
 FIRST_S, EVERY_S = 2.0, 10.0

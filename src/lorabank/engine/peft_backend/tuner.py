@@ -23,7 +23,8 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.batches import training_batch
 from lorabank.engine.inference.answer_readings import read_answers, recall_share
 from lorabank.engine.peft_backend.wrapped import peft_config, set_training, wrapped
-from lorabank.engine.training.jobs import Job, Outcome, Progress, check_dataset
+from lorabank.engine.training.job_progress import Progress
+from lorabank.engine.training.jobs import Job, Outcome, check_dataset
 from lorabank.engine.training.train import TokenLosses, adapter_losses
 from lorabank.errors import UsageError
 

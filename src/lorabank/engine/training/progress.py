@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lorabank.engine.training.jobs import Job, Outcome, Progress
+from lorabank.engine.training.job_progress import Progress
+from lorabank.engine.training.jobs import Job, Outcome
 
 
 @dataclass(frozen=True, slots=True)

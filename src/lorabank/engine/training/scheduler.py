@@ -17,7 +17,8 @@ from lorabank.engine.fleet.dropout import Dropout
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import read_answers, recall_share
 from lorabank.engine.training.checkpoint import State
-from lorabank.engine.training.jobs import Job, Outcome, Progress
+from lorabank.engine.training.job_progress import Progress
+from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.optimiser import FleetAdamW
 from lorabank.engine.training.teacher_targets import prefill_targets
 

@@ -28,7 +28,8 @@ from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.training import distillation_loss
 from lorabank.engine.training.checkpoint import Checkpoint, CheckpointSettings, State
-from lorabank.engine.training.jobs import Job, Outcome, Progress, check_jobs
+from lorabank.engine.training.job_progress import Progress
+from lorabank.engine.training.jobs import Job, Outcome, check_jobs
 from lorabank.engine.training.memory_budget import choose_width, measure_memory
 from lorabank.engine.training.progress import FleetProgress, fleet_progress
 from lorabank.engine.training.recompute import recomputing
