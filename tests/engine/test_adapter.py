@@ -1,3 +1,5 @@
+"""Adapters on disk: PEFT reads what is saved, and folders that do not fit are refused."""
+
 import json
 import subprocess
 import sys
@@ -31,7 +33,7 @@ QUICK = replace(SOUND, lr=5e-3, exposures=60, until_recall=0.5)
 
 
 @pytest.fixture
-def written(tiny: Base, tmp_path: Path) -> Path:
+def adapter_folder(tiny: Base, tmp_path: Path) -> Path:
     learn(tiny, EXAMPLES, out=tmp_path / "a", settings=QUICK)
     return tmp_path / "a"
 
@@ -45,7 +47,7 @@ def random_weights(base: Base, paths: list[str], r: int) -> Weights:
 
 
 @pytest.mark.parametrize(
-    "change",
+    "changes",
     [
         {},
         {"activated": False},
@@ -56,43 +58,45 @@ def random_weights(base: Base, paths: list[str], r: int) -> Weights:
     ids=str,
 )
 def test_plain_peft_gives_the_same_logits_and_answers(
-    tiny: Base, tmp_path: Path, change: dict[str, object]
+    tiny: Base, tmp_path: Path, changes: dict[str, object]
 ):
-    settings = replace(QUICK, **change)  # type: ignore[arg-type]
+    settings = replace(QUICK, **changes)  # type: ignore[arg-type]
     job = plan_job(tiny, EXAMPLES, settings)
     learn(tiny, EXAMPLES, out=tmp_path / "a", settings=settings)
     prompts = [p.prompt_ids for p in job.dataset.prompts]
     with loaded_fleet(tiny, [load_adapter(tmp_path / "a", tiny)]) as fleet:
-        on = torch.arange(len(prompts[0]))[None, :, None] >= job.dataset.prompts[0].adapter_start
-        with fleet.assigned([0], adapter_mask=on), torch.inference_mode():
+        adapter_mask = (
+            torch.arange(len(prompts[0]))[None, :, None] >= job.dataset.prompts[0].adapter_start
+        )
+        with fleet.assigned([0], adapter_mask=adapter_mask), torch.inference_mode():
             logits = tiny.model(input_ids=torch.tensor([prompts[0]])).logits
         replies = generate(tiny, prompts, fleet=fleet, slots=[0] * 6, max_new_tokens=8)
-    plain = AutoModelForCausalLM.from_pretrained(tiny.info.path, dtype=torch.float32)
-    model = PeftModel.from_pretrained(plain, tmp_path / "a").eval()
+    unadapted = AutoModelForCausalLM.from_pretrained(tiny.info.path, dtype=torch.float32)
+    model = PeftModel.from_pretrained(unadapted, tmp_path / "a").eval()
     with torch.inference_mode():
-        theirs = model(input_ids=torch.tensor([prompts[0]])).logits
-        bare = tiny.model(input_ids=torch.tensor([prompts[0]])).logits
+        peft_logits = model(input_ids=torch.tensor([prompts[0]])).logits
+        base_logits = tiny.model(input_ids=torch.tensor([prompts[0]])).logits
         texts = [
             tiny.chat.decode(
                 model.generate(torch.tensor([p]), max_new_tokens=8, do_sample=False)[0]
             )
             for p in prompts
         ]
-    torch.testing.assert_close(logits, theirs, atol=1e-4, rtol=0)
-    assert (logits - bare).abs().max() > 0.1, "an adapter that does nothing would pass above"
+    torch.testing.assert_close(logits, peft_logits, atol=1e-4, rtol=0)
+    assert (logits - base_logits).abs().max() > 0.1, "an adapter that does nothing would pass above"
     questions = [tiny.chat.decode(p) for p in prompts]
     assert [t.removeprefix(q).strip() for t, q in zip(texts, questions, strict=True)] == replies
 
 
-def test_what_is_written_is_read_back(tiny: Base, tmp_path: Path):
+def test_a_saved_adapter_is_loaded_unchanged(tiny: Base, tmp_path: Path):
     paths = list(tiny.linears)[:3]
     weights = random_weights(tiny, paths, r=4)
     save_adapter(tmp_path / "a", Adapter(weights, 4, 8.0, False, {"note": "é"}), base=tiny)
-    back = load_adapter(tmp_path / "a", tiny)
-    assert (back.r, back.alpha, back.record) == (4, 8.0, {"note": "é"})
+    loaded = load_adapter(tmp_path / "a", tiny)
+    assert (loaded.r, loaded.alpha, loaded.record) == (4, 8.0, {"note": "é"})
     for path in paths:
-        assert torch.equal(back.weights[path][0], weights[path][0])
-        assert torch.equal(back.weights[path][1], weights[path][1])
+        assert torch.equal(loaded.weights[path][0], weights[path][0])
+        assert torch.equal(loaded.weights[path][1], weights[path][1])
 
 
 def test_an_adapter_is_loaded_from_a_path_given_as_text(tiny: Base, tmp_path: Path):
@@ -107,55 +111,55 @@ def test_an_adapter_is_loaded_from_a_path_given_as_text(tiny: Base, tmp_path: Pa
         assert all(map(torch.equal, from_text.weights[path], pair))
 
 
-def test_record_says_where_it_came_from(tiny: Base, written: Path):
-    record = json.loads((written / "lorabank.json").read_text())
+def test_the_record_names_the_base_the_settings_and_the_facts(tiny: Base, adapter_folder: Path):
+    record = json.loads((adapter_folder / "lorabank.json").read_text())
     assert record["base"]["sha256"] == tiny.info.sha256
     assert record["settings"]["lr"] == QUICK.lr
     assert record["report"]["facts"] == 6
 
 
-def test_adapter_of_another_base_is_refused(written: Path, tmp_path: Path):
+def test_adapter_of_another_base_is_refused(adapter_folder: Path, tmp_path: Path):
     folder = build_tiny(tmp_path / "other", seed=5)
-    other = load_info(find_model(str(folder)), dtype="float32", device="cpu")
+    other_base = load_info(find_model(str(folder)), dtype="float32", device="cpu")
     with pytest.raises(AdapterError, match=r"belongs to the base model .* got .* --base"):
-        load_adapter(written, other)
+        load_adapter(adapter_folder, other_base)
 
 
-def test_foreign_adapter_of_another_shape_is_refused(written: Path, tmp_path: Path):
-    (written / "lorabank.json").unlink()
+def test_foreign_adapter_of_another_shape_is_refused(adapter_folder: Path, tmp_path: Path):
+    (adapter_folder / "lorabank.json").unlink()
     folder = build_tiny(tmp_path / "other", layers=1)
-    other = load_info(find_model(str(folder)), dtype="float32", device="cpu")
+    other_base = load_info(find_model(str(folder)), dtype="float32", device="cpu")
     with pytest.raises(AdapterError, match="matches no layer of"):
-        load_adapter(written, other)
+        load_adapter(adapter_folder, other_base)
 
 
-def test_folder_that_is_no_adapter(tiny: Base, tmp_path: Path):
+def test_a_folder_without_an_adapter_is_refused(tiny: Base, tmp_path: Path):
     with pytest.raises(AdapterError, match=r"it has no adapter_config\.json"):
         load_adapter(tmp_path, tiny)
 
 
-def test_damaged_weights(tiny: Base, written: Path):
-    file = written / "adapter_model.safetensors"
+def test_damaged_weights_are_refused(tiny: Base, adapter_folder: Path):
+    file = adapter_folder / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(AdapterError, match="cannot be read"):
-        load_adapter(written, tiny)
+        load_adapter(adapter_folder, tiny)
 
 
-def test_dora_is_left_to_peft(tiny: Base, written: Path):
-    config = json.loads((written / "adapter_config.json").read_text())
-    (written / "adapter_config.json").write_text(json.dumps({**config, "use_dora": True}))
+def test_a_dora_adapter_is_refused(tiny: Base, adapter_folder: Path):
+    config = json.loads((adapter_folder / "adapter_config.json").read_text())
+    (adapter_folder / "adapter_config.json").write_text(json.dumps({**config, "use_dora": True}))
     with pytest.raises(AdapterError, match="use_dora=True is not read here"):
-        load_adapter(written, tiny)
+        load_adapter(adapter_folder, tiny)
 
 
-def test_full_output_folder_is_refused_before_training(tiny: Base, written: Path):
-    before = (written / "lorabank.json").read_bytes()
+def test_full_output_folder_is_refused_before_training(tiny: Base, adapter_folder: Path):
+    record = (adapter_folder / "lorabank.json").read_bytes()
     with pytest.raises(UsageError, match="is not empty"):
-        learn(tiny, EXAMPLES, out=written, settings=QUICK)
-    assert (written / "lorabank.json").read_bytes() == before
+        learn(tiny, EXAMPLES, out=adapter_folder, settings=QUICK)
+    assert (adapter_folder / "lorabank.json").read_bytes() == record
 
 
-def test_output_that_is_a_file(tmp_path: Path):
+def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path):
     (tmp_path / "f").write_text("mine")
     with pytest.raises(UsageError, match="is a file"):
         check_output_folder(tmp_path / "f")
@@ -177,23 +181,23 @@ save_adapter(Path(sys.argv[2]), Adapter(weights, 8, 8.0, False, {}), base=base)
 
 def test_disk_that_fills_up_leaves_nothing(tiny_folder: Path, tmp_path: Path):
     out = tmp_path / "out" / "a"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", _FULL_DISK, str(tiny_folder), str(out)],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert f"StorageError: cannot write {out}: the disk is full" in done.stderr
+    assert f"StorageError: cannot write {out}: the disk is full" in process.stderr
     assert list(out.parent.iterdir()) == []
 
 
-def test_unwritable_parent(tmp_path: Path):
+def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write"):
         check_output_folder(tmp_path / "file" / "a")
 
 
-def test_nothing_to_learn(tiny: Base, tmp_path: Path):
-    nothing: list[Example] = []
+def test_learning_nothing_is_refused(tiny: Base, tmp_path: Path):
+    no_examples: list[Example] = []
     with pytest.raises(UsageError, match="nothing to learn"):
-        learn(tiny, nothing, out=tmp_path / "a")
+        learn(tiny, no_examples, out=tmp_path / "a")

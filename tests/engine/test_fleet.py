@@ -1,4 +1,4 @@
-"""A fleet's arithmetic: every adapter gets the gradient it would get alone, whatever is reused."""
+"""In a fleet each adapter gets the gradient it would get alone, whatever caches are used."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from lorabank.engine.adapters.adapter import load_adapter
 from lorabank.engine.adapters.loaded_fleet import load_slot, loaded_fleet
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.caches import Reuse
-from lorabank.engine.encoding import batches as rows
+from lorabank.engine.encoding import batches
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.fleet.fused_projections import FusedProjections, share_storage
 from lorabank.engine.inference.answer_readings import read_answers, recall_share
@@ -43,7 +43,7 @@ def facts(n: int, start: int = 0) -> list[tuple[str, str]]:
 
 
 def mixed_jobs(base: Base) -> list[Job]:
-    """Ranks, layers, targets, activation and sizes all differ; one job has a single example."""
+    """Plan jobs that differ in rank, layers, targets, activation and size; one has one example."""
     kinds = [
         (4, {"r": 2}),
         (4, {"r": 8, "activated": False}),
@@ -62,7 +62,7 @@ def mixed_jobs(base: Base) -> list[Job]:
 
 
 def gradients(base: Base, jobs: Sequence[Job], reuse: Reuse) -> list[dict[str, Tensor]]:
-    """Each job's gradient of its mean loss over all its examples, B made non-zero first."""
+    """Return each job's gradient of its mean loss over all its examples, at a non-zero B."""
     paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
     r = max(job.settings.r for job in jobs)
     with Fleet(base, paths=paths, r=r, width=len(jobs), reuse=reuse) as fleet:
@@ -79,9 +79,13 @@ def gradients(base: Base, jobs: Sequence[Job], reuse: Reuse) -> list[dict[str, T
         grads = []
         for slot, job in enumerate(jobs):
             fleet.theta[slot].copy_(fleet.grad[slot])
-            taken = fleet.extract(slot, r=job.settings.r, paths=job.paths)
+            slot_gradient = fleet.extract(slot, r=job.settings.r, paths=job.paths)
             grads.append(
-                {f"{p}.{n}": t for p, ab in taken.items() for n, t in zip("AB", ab, strict=True)}
+                {
+                    f"{p}.{n}": t
+                    for p, ab in slot_gradient.items()
+                    for n, t in zip("AB", ab, strict=True)
+                }
             )
         return grads
 
@@ -102,29 +106,29 @@ def test_splitting_rows_over_passes_by_length_changes_no_gradient(
     tiny: Base, reuse: Reuse, monkeypatch: pytest.MonkeyPatch
 ):
     jobs = mixed_jobs(tiny)
-    monkeypatch.setattr(rows, "PASS_TOKENS", 10**9)
+    monkeypatch.setattr(batches, "PASS_TOKENS", 10**9)
     in_one_pass = gradients(tiny, jobs, reuse)
-    seen: list[int] = []
+    batch_sizes: list[int] = []
     tiny.model.register_forward_pre_hook(
-        lambda _, __, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True
+        lambda _, __, kwargs: batch_sizes.append(len(kwargs["input_ids"])), with_kwargs=True
     )
-    monkeypatch.setattr(rows, "PASS_TOKENS", 0)
+    monkeypatch.setattr(batches, "PASS_TOKENS", 0)
     for split, whole in zip(gradients(tiny, jobs, reuse), in_one_pass, strict=True):
         for name, grad in split.items():
             torch.testing.assert_close(grad, whole[name], atol=1e-5, rtol=1e-5)
-    assert len(seen) > 1
+    assert len(batch_sizes) > 1
 
 
 def test_passes_are_split_where_this_saves_padding():
     lengths = [30, 1000, 28, 31, 33, 29]
-    assert rows.passes_by_length(lengths, pass_tokens=128) == [[0, 2, 3, 4, 5], [1]]
-    assert rows.passes_by_length([30, 28, 31, 33], pass_tokens=128) == [[0, 1, 2, 3]]
-    assert rows.passes_by_length([5], pass_tokens=0) == [[0]]
-    assert rows.passes_by_length([]) == []
+    assert batches.passes_by_length(lengths, pass_tokens=128) == [[0, 2, 3, 4, 5], [1]]
+    assert batches.passes_by_length([30, 28, 31, 33], pass_tokens=128) == [[0, 1, 2, 3]]
+    assert batches.passes_by_length([5], pass_tokens=0) == [[0]]
+    assert batches.passes_by_length([]) == []
     lengths = [3, 90, 3, 900, 90, 4]
-    assert sorted(i for part in rows.passes_by_length(lengths, pass_tokens=10) for i in part) == [
-        *range(6)
-    ]
+    assert sorted(
+        i for part in batches.passes_by_length(lengths, pass_tokens=10) for i in part
+    ) == [*range(6)]
 
 
 def test_padding_of_smaller_adapters_stays_zero(tiny: Base):
@@ -148,7 +152,7 @@ def test_padding_of_smaller_adapters_stays_zero(tiny: Base):
 
 
 @pytest.mark.parametrize("width", [None, 2], ids=["all at once", "two at a time"])
-def test_twenty_steps_later_the_weights_agree(tiny: Base, width: int | None):
+def test_after_twenty_steps_the_weights_are_those_trained_alone(tiny: Base, width: int | None):
     jobs = mixed_jobs(tiny)
     together = train(tiny, jobs, fleet_settings=FleetSettings(width=width))
     for job, outcome in zip(jobs, together, strict=True):
@@ -175,7 +179,7 @@ def test_caches_compute_once_and_stay_within_their_limit(tiny: Base):
 
 
 @pytest.mark.parametrize("reuse", REUSES, ids=str)
-def test_reading_and_writing_with_an_adapter_per_row(tiny: Base, reuse: Reuse):
+def test_each_row_of_a_batch_is_answered_by_its_own_adapter(tiny: Base, reuse: Reuse):
     jobs = mixed_jobs(tiny)
     outcomes = train(tiny, jobs)
     paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
@@ -221,10 +225,10 @@ def test_fused_projections_give_the_same_logits(
         fleet.activated = [True, False]
         for is_worth in (FusedProjections.is_worth_fusing, property(lambda _: False)):
             monkeypatch.setattr(FusedProjections, "is_worth_fusing", is_worth)
-            seen: list[Tensor] = []
-            group = DecodingBatch([tuple(p) for p in prompts], fleet, slots, None)
-            list(decode(tiny, group, 4, lambda logits: logits.argmax(-1), seen.append))
-            logits_of_both.append(torch.stack(seen))
+            step_logits: list[Tensor] = []
+            batch = DecodingBatch([tuple(p) for p in prompts], fleet, slots, None)
+            list(decode(tiny, batch, 4, lambda logits: logits.argmax(-1), step_logits.append))
+            logits_of_both.append(torch.stack(step_logits))
     assert fleet._wrapped[0].layer.fused
     torch.testing.assert_close(logits_of_both[0], logits_of_both[1], rtol=1e-4, atol=1e-4)
 
@@ -245,9 +249,9 @@ def test_weights_that_share_storage_are_the_same_weights():
 def test_sampling_follows_its_seed_and_streams_its_tokens(tiny: Base):
     prompts = [tiny.chat.prompt_ids(from_pair(q, a).prompt) for q, a in facts(4)]
     streamed: dict[int, list[int]] = {}
-    warm = Sampling(temperature=1.5, top_p=0.9, seed=3)
+    sampling = Sampling(temperature=1.5, top_p=0.9, seed=3)
     streaming = GenerationOptions(
-        sampling=warm, on_token=lambda row, token: streamed.setdefault(row, []).append(token)
+        sampling=sampling, on_token=lambda row, token: streamed.setdefault(row, []).append(token)
     )
     texts = generate(tiny, prompts, max_new_tokens=8, options=streaming)
 
@@ -255,11 +259,11 @@ def test_sampling_follows_its_seed_and_streams_its_tokens(tiny: Base):
         options = GenerationOptions(sampling=sampling)
         return generate(tiny, prompts, max_new_tokens=8, options=options)
 
-    assert texts == sampled(warm)
-    assert texts != sampled(replace(warm, seed=4))
+    assert texts == sampled(sampling)
+    assert texts != sampled(replace(sampling, seed=4))
     assert [tiny.chat.decode(streamed[i]) for i in range(4)] == texts
-    cold = Sampling(temperature=1.0, top_p=1e-9)
-    assert sampled(cold) == generate(tiny, prompts, max_new_tokens=8)
+    greedy = Sampling(temperature=1.0, top_p=1e-9)
+    assert sampled(greedy) == generate(tiny, prompts, max_new_tokens=8)
 
 
 def test_temperature_zero_is_not_sampling():
@@ -277,19 +281,21 @@ def test_variants_learn_and_answer_the_same_when_loaded_again(
     trained = learn(tiny, examples, out=tmp_path / "a", settings=settings)
     assert trained.recall >= 0.6
     prompt = torch.tensor([job.dataset.prompts[0].prompt_ids])
-    plain = AutoModelForCausalLM.from_pretrained(tiny.info.path, dtype=torch.float32)
+    unadapted = AutoModelForCausalLM.from_pretrained(tiny.info.path, dtype=torch.float32)
     with torch.no_grad():
-        theirs = PeftModel.from_pretrained(plain, tmp_path / "a").eval()(prompt).logits
+        peft_logits = PeftModel.from_pretrained(unadapted, tmp_path / "a").eval()(prompt).logits
     with loaded_fleet(tiny, [load_adapter(tmp_path / "a", tiny)]) as fleet:
-        on = torch.arange(prompt.shape[1])[None, :, None] >= job.dataset.prompts[0].adapter_start
-        with fleet.assigned([0], adapter_mask=on), torch.no_grad():
-            ours = tiny.model(prompt).logits
+        adapter_mask = (
+            torch.arange(prompt.shape[1])[None, :, None] >= job.dataset.prompts[0].adapter_start
+        )
+        with fleet.assigned([0], adapter_mask=adapter_mask), torch.no_grad():
+            logits = tiny.model(prompt).logits
         verdicts = read_answers(tiny, job.dataset.prompts, fleet=fleet, slots=[0] * 6)
     assert recall_share(verdicts) == trained.recall
-    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+    torch.testing.assert_close(logits, peft_logits, atol=1e-4, rtol=0)
 
 
-def test_frozen_a_stays_and_is_shared(tiny: Base):
+def test_jobs_with_frozen_a_share_it_and_leave_it_unchanged(tiny: Base):
     examples = [from_pair(q, a) for q, a in facts(4)]
     jobs = [
         plan_job(
@@ -307,7 +313,7 @@ def test_frozen_a_stays_and_is_shared(tiny: Base):
 
 
 @pytest.mark.parametrize("objective", ["memft-threshold", "memft-window"])
-def test_memft_teaches_in_a_fleet_beside_cross_entropy(tiny: Base, objective: str):
+def test_a_memft_job_learns_in_a_fleet_beside_cross_entropy(tiny: Base, objective: str):
     examples = [from_pair(q, a) for q, a in facts(6)]
     settings = replace(QUICK, exposures=120, until_recall=0.8)
     jobs = [
@@ -327,12 +333,14 @@ def test_loss_weights_select_tokens(tiny: Base):
     n = sum(row.loss_mask)
     with Fleet(tiny, paths=job.paths, r=8) as fleet:
         fleet.initialise(0, QUICK, job.paths)
-        each = [
+        token_losses = [
             fleet_loss(
                 fleet, [0], [[replace(row, loss_weights=tuple(float(i == j) for j in range(n)))]]
             ).losses.item()
             for i in range(n)
         ]
-        both = fleet_loss(fleet, [0], [[row, replace(row, loss_weights=(0.0,) * n)]]).losses.item()
-    assert both == pytest.approx(sum(each) / n, rel=1e-5)
-    assert max(each) - min(each) > 0.1
+        mean_loss = fleet_loss(
+            fleet, [0], [[row, replace(row, loss_weights=(0.0,) * n)]]
+        ).losses.item()
+    assert mean_loss == pytest.approx(sum(token_losses) / n, rel=1e-5)
+    assert max(token_losses) - min(token_losses) > 0.1

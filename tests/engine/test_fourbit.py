@@ -1,4 +1,4 @@
-"""A base in four bits: read, trained on, and saved like any other."""
+"""A base in four bits is evaluated, trained on and saved like any other."""
 
 from pathlib import Path
 
@@ -28,14 +28,14 @@ def packed(tiny_folder: Path) -> Base:
     return load_info(info, dtype="float32", device="cpu", quantize="4bit")
 
 
-def test_weights_take_an_eighth_and_are_near_what_they_were(packed: Base, tiny: Base):
+def test_weights_take_an_eighth_of_the_memory_and_stay_close(packed: Base, tiny: Base):
     assert packed.linears == tiny.linears
     for path, (out, inner) in packed.linears.items():
         layer = packed.model.get_submodule(path)
         assert isinstance(layer, fourbit.FourBitLinear)
         assert layer.packed_bytes == out * inner / 2
         error = (packed.weight(path) - tiny.weight(path)).norm() / tiny.weight(path).norm()
-        assert 0.02 < error < 0.15  # four bits, and not somebody else's
+        assert 0.02 < error < 0.15  # the error of four bits, and of the same weights
 
 
 def test_gradients_are_those_of_the_unpacked_weights(packed: Base, tiny: Base):
@@ -53,17 +53,17 @@ def test_gradients_are_those_of_the_unpacked_weights(packed: Base, tiny: Base):
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-5, atol=1e-6)
 
 
-def test_learn_and_read_back(packed: Base, tmp_path: Path):
+def test_an_adapter_of_a_four_bit_base_is_learnt_saved_and_loaded(packed: Base, tmp_path: Path):
     settings = settings_for("sound", r=8, lr=5e-3)
     report = learn(packed, EXAMPLES, out=tmp_path / "a", settings=settings)
     assert report.recall == 1.0
     with loaded_fleet(packed, [load_adapter(tmp_path / "a", packed)]) as fleet:
-        probes = plan_job(packed, EXAMPLES, settings).dataset.prompts
-        assert recall_share(read_answers(packed, probes, fleet=fleet, slots=[0] * 8)) == 1.0
+        prompts = plan_job(packed, EXAMPLES, settings).dataset.prompts
+        assert recall_share(read_answers(packed, prompts, fleet=fleet, slots=[0] * 8)) == 1.0
     assert packed.precision == "float32 4bit"
 
 
-def test_what_cannot_be_is_refused(packed: Base):
+def test_unknown_quantization_and_dora_on_four_bits_are_refused(packed: Base):
     with pytest.raises(UsageError, match="must be 4bit, got '3bit'"):
         load_base("random-tiny", quantize="3bit")
     dora = settings_for("sound", variant="dora", activated=False)

@@ -1,4 +1,4 @@
-"""The same engine on a CUDA GPU: the same gradients, recall and texts; else skipped."""
+"""On a CUDA GPU the engine gives the CPU's gradients, recall and texts; skipped without one."""
 
 from pathlib import Path
 
@@ -23,8 +23,8 @@ pytestmark = [
 EXAMPLES = [from_pair(f"Item {i}?", f"{i * 7}") for i in range(8)]
 
 
-def on_cuda(folder: Path, **how: str) -> Base:
-    return load_info(find_model(str(folder)), **{"dtype": "float32", "device": "cuda", **how})
+def on_cuda(folder: Path, **options: str) -> Base:
+    return load_info(find_model(str(folder)), **{"dtype": "float32", "device": "cuda", **options})
 
 
 def gradient(base: Base) -> torch.Tensor:
@@ -42,20 +42,20 @@ def test_gradients_are_those_of_the_cpu(tiny_folder: Path, tiny: Base):
     torch.testing.assert_close(gradient(on_cuda(tiny_folder)), gradient(tiny), rtol=1e-3, atol=1e-4)
 
 
-def test_a_fleet_learns_is_read_and_speaks(tiny_folder: Path):
+def test_a_fleet_learns_and_answers(tiny_folder: Path):
     base = on_cuda(tiny_folder)
     jobs = [
         plan_job(base, EXAMPLES, settings_for("sound", r=r, lr=5e-3), name=f"r={r}") for r in (4, 8)
     ]
     outcomes = train(base, jobs, fleet_settings=FleetSettings(gradient_checkpointing=True))
-    assert [one.stopped for one in outcomes] == ["recalled", "recalled"]
+    assert [outcome.stopped for outcome in outcomes] == ["recalled", "recalled"]
     with loaded_fleet(base, [outcome.adapter for outcome in outcomes]) as fleet:
-        probes = [*jobs[0].dataset.prompts, *jobs[1].dataset.prompts]
+        prompts = [*jobs[0].dataset.prompts, *jobs[1].dataset.prompts]
         slots = [0] * 8 + [1] * 8
-        assert recall_share(read_answers(base, probes, fleet=fleet, slots=slots)) == 1.0
-        prompts = [probe.prompt_ids for probe in probes]
-        texts = generate(base, prompts, fleet=fleet, slots=slots, max_new_tokens=8)
-    assert texts == [probe.answer for probe in probes]
+        assert recall_share(read_answers(base, prompts, fleet=fleet, slots=slots)) == 1.0
+        prompt_ids = [prompt.prompt_ids for prompt in prompts]
+        texts = generate(base, prompt_ids, fleet=fleet, slots=slots, max_new_tokens=8)
+    assert texts == [prompt.answer for prompt in prompts]
 
 
 def test_an_adapter_is_saved_and_a_base_in_four_bits_learns(tiny_folder: Path, tmp_path: Path):

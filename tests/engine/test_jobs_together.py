@@ -26,7 +26,7 @@ from lorabank.tasks.examples import from_pair
 QUICK = replace(SOUND, lr=5e-3, exposures=5, until_recall=None, batch_size=4, warmup_steps=0)
 
 
-def planned(base: Base, name: str, settings: TrainSettings = QUICK, *, n: int = 6) -> Job:
+def make_job(base: Base, name: str, settings: TrainSettings = QUICK, *, n: int = 6) -> Job:
     pairs = [from_pair(f"What is{' really' * (i % 3)} {i}?", f"{i * 7}") for i in range(n)]
     return plan_job(base, pairs, settings, name=name)
 
@@ -37,7 +37,7 @@ def with_first_example(job: Job, **changes: object) -> Job:
     return replace(job, dataset=replace(job.dataset, examples=examples))
 
 
-def assert_close(first: Outcome, second: Outcome, *, atol: float) -> None:
+def assert_same_weights(first: Outcome, second: Outcome, *, atol: float) -> None:
     for path, pair in first.weights.items():
         for tensor, expected in zip(pair, second.weights[path], strict=True):
             torch.testing.assert_close(tensor, expected, atol=atol, rtol=0, msg=path)
@@ -45,80 +45,80 @@ def assert_close(first: Outcome, second: Outcome, *, atol: float) -> None:
 
 def test_dropout_of_a_job_does_not_depend_on_other_jobs(tiny: Base):
     jobs = [
-        planned(tiny, "half", replace(QUICK, dropout=0.5)),
-        planned(tiny, "none", n=9),
-        planned(tiny, "paper", replace(PAPER, steps=8, lr=1e-3, batch_size=2)),
+        make_job(tiny, "half", replace(QUICK, dropout=0.5)),
+        make_job(tiny, "none", n=9),
+        make_job(tiny, "paper", replace(PAPER, steps=8, lr=1e-3, batch_size=2)),
     ]
     together = train(tiny, jobs, fleet_settings=FleetSettings(width=2))
     for job, outcome in zip(jobs, together, strict=True):
-        assert_close(outcome, train(tiny, [job])[0], atol=1e-4)
+        assert_same_weights(outcome, train(tiny, [job])[0], atol=1e-4)
     bare = train(tiny, [replace(jobs[0], settings=replace(QUICK, dropout=0.0))])[0]
     path = jobs[0].paths[0]
     assert not torch.allclose(bare.weights[path][1], together[0].weights[path][1], atol=1e-3)
 
 
 def test_dropout_of_a_row_does_not_depend_on_its_batch(tiny: Base):
-    examples = list(planned(tiny, "a").dataset.examples)
-    drop, other = Dropout(0.25, seed=1, step=3), Dropout(0.25, seed=1, step=4)
+    examples = list(make_job(tiny, "a").dataset.examples)
+    dropout, later_dropout = Dropout(0.25, seed=1, step=3), Dropout(0.25, seed=1, step=4)
 
-    def mask(rows: list[int], drops: list[Dropout | None], *, split: bool = False) -> Tensor:
+    def mask(rows: list[int], dropouts: list[Dropout | None], *, split: bool = False) -> Tensor:
         batch = training_batch([examples[i] for i in rows], omit_prefixes=split)
-        made = dropout_masks(batch, drops)
-        assert made is not None
-        return made(layer_key("q_proj"), torch.ones(*batch.input_ids.shape, 64))
+        masks = dropout_masks(batch, dropouts)
+        assert masks is not None
+        return masks(layer_key("q_proj"), torch.ones(*batch.input_ids.shape, 64))
 
-    alone = mask([0], [drop])[0]
-    beside = mask([5, 0, 1], [None, drop, other])
+    alone = mask([0], [dropout])[0]
+    beside = mask([5, 0, 1], [None, dropout, later_dropout])
     n, start = len(examples[0].token_ids), examples[0].adapter_start
     assert torch.equal(beside[1, :n], alone)
-    assert torch.equal(mask([0], [drop], split=True)[0], alone[start:])
+    assert torch.equal(mask([0], [dropout], split=True)[0], alone[start:])
     assert torch.equal(beside[0], torch.ones_like(beside[0]))
-    assert not torch.equal(mask([0], [other])[0], alone)
+    assert not torch.equal(mask([0], [later_dropout])[0], alone)
     assert alone.unique().tolist() == [0.0, pytest.approx(4 / 3)]
 
 
-def test_dropout_has_its_rate_in_every_direction(tiny: Base):
-    batch = training_batch(planned(tiny, "a", n=12).dataset.examples)
-    made = dropout_masks(batch, [Dropout(0.1, seed=0, step=0)] * 12)
-    assert made is not None
+def test_dropout_has_its_rate_along_every_axis(tiny: Base):
+    batch = training_batch(make_job(tiny, "a", n=12).dataset.examples)
+    masks = dropout_masks(batch, [Dropout(0.1, seed=0, step=0)] * 12)
+    assert masks is not None
     x = torch.ones(*batch.input_ids.shape, 256)
-    dropped = (made(layer_key("one"), x) == 0).double()
-    other = (made(layer_key("two"), x) == 0).double()
+    dropped = (masks(layer_key("one"), x) == 0).double()
+    dropped_elsewhere = (masks(layer_key("two"), x) == 0).double()
     n = dropped.numel()
     assert dropped.mean() == pytest.approx(0.1, abs=4 * math.sqrt(0.09 / n))
     for axes in ((0, 1), (1, 2), (0, 2)):  # per feature, per row, per position
         count = n / dropped.mean(axes).numel()
         assert (dropped.mean(axes) - 0.1).abs().max() < 5 * math.sqrt(0.09 / count)
-    neighbours = (dropped[..., 1:] * dropped[..., :-1]).mean(), (dropped * other).mean()
+    neighbours = (dropped[..., 1:] * dropped[..., :-1]).mean(), (dropped * dropped_elsewhere).mean()
     assert all(share == pytest.approx(0.01, abs=2e-3) for share in neighbours)
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_job_that_diverges_does_not_change_the_others(tiny: Base, bad: float):
-    healthy = planned(tiny, "healthy")
-    job = planned(tiny, "ill", n=9)
-    count = sum(job.dataset.examples[0].loss_mask)
-    ill = with_first_example(job, loss_weights=(bad,) * count)
-    late = planned(tiny, "late", replace(QUICK, seed=3), n=4)
-    outcomes = train(tiny, [healthy, ill, late], fleet_settings=FleetSettings(width=2))
+@pytest.mark.parametrize("weight", [math.nan, math.inf])
+def test_a_job_that_diverges_does_not_change_the_others(tiny: Base, weight: float):
+    healthy = make_job(tiny, "healthy")
+    job = make_job(tiny, "ill", n=9)
+    n_loss_tokens = sum(job.dataset.examples[0].loss_mask)
+    diverging = with_first_example(job, loss_weights=(weight,) * n_loss_tokens)
+    late = make_job(tiny, "late", replace(QUICK, seed=3), n=4)
+    outcomes = train(tiny, [healthy, diverging, late], fleet_settings=FleetSettings(width=2))
     assert [outcome.stopped for outcome in outcomes] == ["budget", "diverged", "budget"]
-    assert_close(outcomes[0], train(tiny, [healthy])[0], atol=1e-5)
-    assert_close(outcomes[2], train(tiny, [late])[0], atol=1e-5)
+    assert_same_weights(outcomes[0], train(tiny, [healthy])[0], atol=1e-5)
+    assert_same_weights(outcomes[2], train(tiny, [late])[0], atol=1e-5)
     assert all(t.isfinite().all() for pair in outcomes[1].weights.values() for t in pair)
 
 
 def test_a_job_that_diverges_late_keeps_its_last_good_state(tiny: Base):
-    job, seen = planned(tiny, "ill", replace(QUICK, exposures=30)), []
+    job, reports = make_job(tiny, "ill", replace(QUICK, exposures=30)), []
 
-    def spoil(progress: FleetProgress) -> None:
-        seen.append(progress)
-        if len(seen) == 2 * 10:  # steps: ten epochs
+    def break_the_head(progress: FleetProgress) -> None:
+        reports.append(progress)
+        if len(reports) == 2 * 10:  # steps: ten epochs
             with torch.no_grad():
                 tiny.model.get_output_embeddings().weight.fill_(math.nan)
 
     with torch.no_grad():
         head = tiny.model.get_output_embeddings().weight.clone()
-    outcome = train(tiny, [job], on_round=spoil)[0]
+    outcome = train(tiny, [job], on_round=break_the_head)[0]
     with torch.no_grad():
         tiny.model.get_output_embeddings().weight.copy_(head)
     assert (outcome.stopped, outcome.steps, len(outcome.curve)) == ("diverged", 20, 10)
@@ -130,7 +130,7 @@ def test_a_job_that_diverges_late_keeps_its_last_good_state(tiny: Base):
         if losses[i] == min(losses[: i + 1]) or recalls[i] > max([-1, *recalls[:i]])
     )
     shorter = replace(job, settings=replace(job.settings, exposures=last_good + 1))
-    assert_close(outcome, train(tiny, [shorter])[0], atol=0)
+    assert_same_weights(outcome, train(tiny, [shorter])[0], atol=0)
 
 
 @pytest.mark.parametrize("reuse", [Reuse(), Reuse(prompts=False, layers=False)], ids=str)
@@ -139,8 +139,8 @@ def test_gradient_checkpointing_gives_the_same_gradients(
     tiny: Base, reuse: Reuse, layers: tuple[int, ...] | None
 ):
     jobs = [
-        planned(tiny, "a", replace(QUICK, layers=layers, r=3), n=4),
-        planned(tiny, "b", replace(QUICK, layers=layers, r=5, activated=False), n=3),
+        make_job(tiny, "a", replace(QUICK, layers=layers, r=3), n=4),
+        make_job(tiny, "b", replace(QUICK, layers=layers, r=5, activated=False), n=3),
     ]
     grads = []
     for is_on in (False, True):
@@ -150,8 +150,8 @@ def test_gradient_checkpointing_gives_the_same_gradients(
             fleet.theta += torch.randn(
                 fleet.theta.shape, generator=torch.Generator().manual_seed(0)
             ) * (0.1)
-            drops = {0: Dropout(0.3, seed=0, step=0)}
-            with recomputing(fleet, is_on=is_on), fleet.dropout_applied(drops):
+            dropouts = {0: Dropout(0.3, seed=0, step=0)}
+            with recomputing(fleet, is_on=is_on), fleet.dropout_applied(dropouts):
                 examples = [list(job.dataset.examples) for job in jobs]
                 fleet_loss(fleet, [0, 1], examples).losses.sum().backward()
             grads.append(fleet.grad.clone())
@@ -161,20 +161,20 @@ def test_gradient_checkpointing_gives_the_same_gradients(
 
 
 def test_gradient_checkpointing_trains_the_same(tiny: Base):
-    jobs = [planned(tiny, "a"), planned(tiny, "b", replace(QUICK, seed=1), n=4)]
+    jobs = [make_job(tiny, "a"), make_job(tiny, "b", replace(QUICK, seed=1), n=4)]
     plain, checkpointed = (
         train(tiny, jobs, fleet_settings=FleetSettings(gradient_checkpointing=on))
         for on in (False, True)
     )
     for outcome, expected in zip(checkpointed, plain, strict=True):
-        assert_close(outcome, expected, atol=1e-4)
+        assert_same_weights(outcome, expected, atol=1e-4)
 
 
-def test_progress_of_the_whole_fleet(tiny: Base):
-    jobs = [planned(tiny, name, n=n) for name, n in (("long", 8), ("b", 4), ("c", 4))]
-    seen: list[FleetProgress] = []
-    train(tiny, jobs, fleet_settings=FleetSettings(width=2), on_round=seen.append)
-    first, last = seen[0], seen[-1]
+def test_progress_reports_count_and_render_the_jobs_of_a_fleet(tiny: Base):
+    jobs = [make_job(tiny, name, n=n) for name, n in (("long", 8), ("b", 4), ("c", 4))]
+    reports: list[FleetProgress] = []
+    train(tiny, jobs, fleet_settings=FleetSettings(width=2), on_round=reports.append)
+    first, last = reports[0], reports[-1]
     assert (first.done, first.running, first.waiting) == (0, 2, 1)
     assert (last.done, last.running, last.waiting) == (3, 0, 0)
     assert first.tokens_per_s > 0
@@ -190,32 +190,32 @@ def test_progress_of_the_whole_fleet(tiny: Base):
     assert "  recall " in render(last)[1]
 
 
-def emptied(job: Job) -> Job:
+def without_examples(job: Job) -> Job:
     return replace(job, dataset=EncodedDataset("sound", (), ()))
 
 
-def unanswered(job: Job) -> Job:
+def with_empty_answer(job: Job) -> Job:
     prompts = tuple(replace(prompt, answer=" ") for prompt in job.dataset.prompts)
     return replace(job, dataset=replace(job.dataset, prompts=prompts))
 
 
-def lengthened(job: Job) -> Job:
+def with_long_example(job: Job) -> Job:
     ids = job.dataset.examples[0].token_ids * 40
     return with_first_example(job, token_ids=ids, loss_mask=(True,) * len(ids))
 
 
-def silenced(job: Job) -> Job:
+def without_loss(job: Job) -> Job:
     return with_first_example(job, loss_mask=(False,) * len(job.dataset.examples[0].token_ids))
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         (lambda job: replace(job, name="good"), "2 jobs are named 'good'"),
-        (emptied, "job 'bad' has nothing to learn"),
-        (unanswered, "job 'bad': example 1 has an empty answer"),
-        (silenced, "job 'bad': example 1 has no token that carries loss"),
-        (lengthened, r"job 'bad': example 1 has [\d,]+ tokens, the model takes 512"),
+        (without_examples, "job 'bad' has nothing to learn"),
+        (with_empty_answer, "job 'bad': example 1 has an empty answer"),
+        (without_loss, "job 'bad': example 1 has no token that carries loss"),
+        (with_long_example, r"job 'bad': example 1 has [\d,]+ tokens, the model takes 512"),
         (lambda job: replace(job, paths=()), "job 'bad' adapts no layer"),
         (lambda job: replace(job, paths=("model.x",)), "job 'bad' adapts model.x, which"),
         (
@@ -229,15 +229,15 @@ def silenced(job: Job) -> Job:
     ],
 )
 def test_bad_jobs_are_refused_by_name_before_any_step(
-    tiny: Base, spoil: Callable[[Job], Job], message: str
+    tiny: Base, damage: Callable[[Job], Job], message: str
 ):
     def never(_: object) -> None:
         raise AssertionError("a step was taken")
 
-    jobs = [planned(tiny, "good"), spoil(planned(tiny, "bad"))]
+    jobs = [make_job(tiny, "good"), damage(make_job(tiny, "bad"))]
     with pytest.raises(UsageError, match=message):
         train(tiny, jobs, on_step=never)
 
 
-def test_no_jobs_no_outcomes(tiny: Base):
+def test_training_no_jobs_gives_no_outcomes(tiny: Base):
     assert train(tiny, []) == []

@@ -1,4 +1,4 @@
-"""The cache folder under damage, killed processes, full disks and two writers."""
+"""The cache folder survives damage, killed processes, full disks and two writers."""
 
 import errno
 import os
@@ -41,7 +41,7 @@ def install(name: str = "tiny", text: str = "weights") -> cache.Manifest:
 
 @contextmanager
 def file_size_limit(n_bytes: int):
-    """A real limit of the system: a write beyond it fails as on a full disk."""
+    """Limit the size of files, so that a longer write fails as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
     try:
@@ -67,7 +67,7 @@ def test_installed_model_is_read_back(cache_folder):
     assert [p.name for p in (cache_folder / "models").iterdir()] == ["tiny"]
 
 
-def test_nothing_cached():
+def test_an_empty_cache_has_no_models():
     assert cache.load("tiny") is None
     assert cache.names() == []
 
@@ -123,7 +123,7 @@ def test_installing_again_replaces():
     assert cache.load("tiny") is not None
 
 
-def test_failed_block_leaves_nothing(cache_folder):
+def test_a_failed_workspace_leaves_nothing(cache_folder):
     def fail():
         with cache.workspace(ignore) as folder:
             (folder / "half").write_text("half")
@@ -143,9 +143,9 @@ with cache.workspace(print) as folder:
 """
 
 
-def test_leftover_of_a_killed_process_is_swept(cache_folder):
-    done = subprocess.run([sys.executable, "-c", KILLED_HALFWAY], check=False)
-    assert done.returncode == -signal.SIGKILL
+def test_leftovers_of_a_killed_process_are_removed(cache_folder):
+    process = subprocess.run([sys.executable, "-c", KILLED_HALFWAY], check=False)
+    assert process.returncode == -signal.SIGKILL
     assert len(list((cache_folder / "models").iterdir())) == 1
     assert cache.names() == []  # never visible as a model
     install()
@@ -161,11 +161,11 @@ def test_one_writer_at_a_time():
         messages.append(text)
         waiting.set()
 
-    def second() -> None:
+    def wait_and_write() -> None:
         with cache.workspace(progress):
             order.append("second")
 
-    thread = threading.Thread(target=second)
+    thread = threading.Thread(target=wait_and_write)
     with cache.workspace(ignore):
         thread.start()
         assert waiting.wait(10)
@@ -213,19 +213,19 @@ def test_too_little_room_is_refused_beforehand(cache_folder):
         cache.require_space(10**18)
 
 
-def test_cache_that_cannot_be_made(monkeypatch, tmp_path):
+def test_a_cache_folder_that_cannot_be_made_is_a_storage_error(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("LORABANK_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(StorageError, match="Set LORABANK_CACHE to a folder that can be written"):
         install()
 
 
-def test_other_errors_pass_through(tmp_path):
+def test_errors_that_are_not_about_storage_pass_through(tmp_path):
     with pytest.raises(KeyError), cache.storage_errors(tmp_path):
         raise KeyError("ours")
 
 
-def test_result_is_stored_until_the_file_changes(tmp_path):
+def test_a_result_is_stored_until_the_file_changes(tmp_path):
     file = tmp_path / "weights"
     file.write_text("one")
     os.utime(file, (1_000_000_000, 1_000_000_000))

@@ -1,4 +1,4 @@
-"""Names to models: folders, the hub, wrong names, the identity of weights, and the real model."""
+"""Finding models by name: folders, the hub, wrong names, hashes of weights, and the real model."""
 
 import hashlib
 import http.server
@@ -49,7 +49,7 @@ def test_folder_is_a_model(folder):
 
 
 def test_hash_is_of_the_tensors_in_name_order(folder):
-    """The hash as the docstring describes it, computed with the reader of safetensors."""
+    """Compute the hash as its docstring describes it, with the reader of safetensors."""
     digest = hashlib.sha256()
     for name, tensor in sorted(load_file(folder / "model.safetensors").items()):
         digest.update(json.dumps([name, "F32", list(tensor.shape)]).encode() + b"\n")
@@ -114,32 +114,32 @@ def drop_config(folder: Path) -> None:
     (folder / "config.json").unlink()
 
 
-def only_pickle(folder: Path) -> None:
+def leave_only_pickle(folder: Path) -> None:
     torch.save({}, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
 
 
-def no_weights(folder: Path) -> None:
+def remove_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
 
 
-def cut_weights(folder: Path) -> None:
+def truncate_weights(folder: Path) -> None:
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
 
 
-def no_safetensors(folder: Path) -> None:
+def corrupt_weights(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"\xff" * 100)
 
 
-def lost_shard(folder: Path) -> None:
-    no_weights(folder)
+def lose_shard(folder: Path) -> None:
+    remove_weights(folder)
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def bad_index(folder: Path) -> None:
-    no_weights(folder)
+def corrupt_index(folder: Path) -> None:
+    remove_weights(folder)
     (folder / "model.safetensors.index.json").write_text("[]")
 
 
@@ -147,15 +147,15 @@ def bad_index(folder: Path) -> None:
     ("damage", "message"),
     [
         (drop_config, r"it has no config\.json \(it contains generation_config\.json, model\."),
-        (only_pickle, r"only as pickle \(pytorch_model\.bin\).*save_pretrained"),
-        (no_weights, r"has no weights: no model\.safetensors"),
-        (cut_weights, r"model\.safetensors is not a complete safetensors file: .* is cut off"),
-        (no_safetensors, r"model\.safetensors is not a complete safetensors file"),
-        (lost_shard, r"lacks model-00001-of-00002\.safetensors, which its index names"),
-        (bad_index, r"index\.json cannot be read as an index"),
+        (leave_only_pickle, r"only as pickle \(pytorch_model\.bin\).*save_pretrained"),
+        (remove_weights, r"has no weights: no model\.safetensors"),
+        (truncate_weights, r"model\.safetensors is not a complete safetensors file: .* is cut off"),
+        (corrupt_weights, r"model\.safetensors is not a complete safetensors file"),
+        (lose_shard, r"lacks model-00001-of-00002\.safetensors, which its index names"),
+        (corrupt_index, r"index\.json cannot be read as an index"),
     ],
 )
-def test_unusable_folder_says_why(folder, damage, message):
+def test_an_unusable_folder_is_refused_with_the_reason(folder, damage, message):
     damage(folder)
     with pytest.raises(ModelError, match=message):
         find_model(str(folder))
@@ -179,7 +179,7 @@ def test_unknown_name_gets_suggestions(folder, tmp_path, name, suggestion):
     assert str(caught.value).startswith(f'no model "{name}"{ending} Give a name')
 
 
-def test_hub_id_that_may_mean_a_folder(folder, tmp_path, monkeypatch):
+def test_a_hub_id_that_may_mean_a_folder_suggests_it(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path.parent)
     parent = tmp_path.name
     with pytest.raises(UnavailableError, match=rf"HF_HUB_OFFLINE is set; .* {parent}/tiny-llama\?"):
@@ -203,7 +203,7 @@ def test_looking_up_imports_neither_torch_nor_transformers(folder):
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of the hub's protocol as a download needs, over one folder."""
+    """A server of one folder with as much of the hub's protocol as a download needs."""
 
     folder: Path
     commit = "0123456789abcdef0123456789abcdef01234567"
@@ -239,7 +239,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Silent: requests are recorded in `requests`."""
+        """Print nothing: requests are recorded in `requests`."""
 
 
 FROM_HUB = """
@@ -256,7 +256,10 @@ except LorabankError as error:
 
 @pytest.fixture
 def hub(folder, tmp_path):
-    """Ask a hub on this machine, in a process of its own: the client reads its address once."""
+    """Yield a function that finds a model on a local hub, in a process of its own.
+
+    The hub's client reads the address only once in a process.
+    """
     (folder / "tokenizer.json").write_text("{}")
     (folder / "pytorch_model.bin").write_bytes(b"pickle")
     Hub.folder, Hub.requests = folder, []
@@ -270,20 +273,20 @@ def hub(folder, tmp_path):
         "NO_PROXY": "127.0.0.1",
     }
 
-    def ask(name: str, *, offline: str = "0") -> str:
+    def find(name: str, *, offline: str = "0") -> str:
         return subprocess.run(
             [sys.executable, "-c", FROM_HUB, name],
             env={**environment, "HF_HUB_OFFLINE": offline},
             capture_output=True, text=True, check=True,
         ).stdout.strip()  # fmt: skip
 
-    yield ask
+    yield find
     server.shutdown()
     thread.join()
     server.server_close()
 
 
-def test_hub_model_is_fetched_without_pickles_and_found_again_offline(hub, folder):
+def test_a_hub_model_is_fetched_without_pickles_and_found_offline_afterwards(hub, folder):
     first = hub("some/tiny")
     origin, revision, sha256, *files = first.split()
     assert (origin, revision) == ("hub", f"some/tiny@{Hub.commit}")
@@ -295,7 +298,7 @@ def test_hub_model_is_fetched_without_pickles_and_found_again_offline(hub, folde
     assert len(Hub.requests) == n_requests  # a local copy needs no request
 
 
-def test_hub_without_that_model(hub):
+def test_a_model_the_hub_does_not_have_gets_suggestions(hub):
     assert hub("nobody/smollm2-135").startswith(
         'ModelError the hub has no model "nobody/smollm2-135" for you'
     )

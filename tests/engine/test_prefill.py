@@ -1,4 +1,4 @@
-"""Prefill of several prompts equals prefill of each, and a shared beginning is computed once."""
+"""Prefilling several prompts equals prefilling each; a shared beginning is computed once."""
 
 import random
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def largest_difference(ours: Sequence[KeyValues], theirs: Sequence[KeyValues]) -
 
 @pytest.fixture
 def tokens_run(tiny: Base) -> list[int]:
-    """The number of tokens in each forward pass."""
+    """Return a list that collects the number of tokens in each forward pass."""
     counts: list[int] = []
     tiny.model.get_decoder().register_forward_pre_hook(
         lambda _, __, kwargs: counts.append(kwargs["input_ids"].numel()), with_kwargs=True

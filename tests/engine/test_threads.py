@@ -1,36 +1,63 @@
-"""What importing the engine does to the process: OpenMP's wait policy, and no noise on stderr."""
+"""Effects of importing the engine on the process: OpenMP's wait policy, and nothing printed."""
 
 import logging
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from lorabank.engine.backbone.threads import busy_cores
+from lorabank.engine.backbone import threads
 
-_PRINT_POLICY = "import lorabank.engine, os; print(os.environ.get('OMP_WAIT_POLICY'))"
+IMPORT_ENGINE = """
+import itertools, os, pathlib, sys
+readings, read_text = itertools.count(1), pathlib.Path.read_text
+def read(path, *args, **options):  # /proc/stat of a machine that is as busy as argv says
+    if str(path) != "/proc/stat":
+        return read_text(path, *args, **options)
+    n = next(readings)
+    return f"cpu {n * int(sys.argv[1])} 0 0 {n * int(sys.argv[2])} 0 0 0 0\\n"
+pathlib.Path.read_text = read
+import lorabank.engine
+print(os.environ.get("OMP_WAIT_POLICY"))
+"""
 
 
-def chosen_policy(**env: str) -> str:
+def chosen_policy(*, work: int, idle: int, **environment: str) -> str:
+    """Return OMP_WAIT_POLICY after an import of the engine on a machine of that load."""
     process = subprocess.run(
-        [sys.executable, "-c", _PRINT_POLICY], capture_output=True, text=True, check=True, env=env
+        [sys.executable, "-c", IMPORT_ENGINE, str(work), str(idle)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
     )
     return process.stdout.strip()
 
 
 def test_own_setting_wins():
-    assert chosen_policy(OMP_WAIT_POLICY="ACTIVE") == "ACTIVE"
+    assert chosen_policy(work=100, idle=0, OMP_WAIT_POLICY="ACTIVE") == "ACTIVE"
 
 
 def test_threads_sleep_on_a_busy_machine():
-    busy_processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in "12"]
-    try:
-        assert busy_cores() > 0.5
-        assert chosen_policy() == "PASSIVE"
-    finally:
-        for process in busy_processes:
-            process.kill()
-            process.wait()
+    assert chosen_policy(work=100, idle=0) == "PASSIVE"
+
+
+def test_threads_spin_on_an_idle_machine():
+    assert chosen_policy(work=0, idle=100) == "None"
+
+
+def test_busy_cores_are_the_share_of_work_between_two_readings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  100 20 30 400 50 0 0 0 0 0\ncpu0 1 1 1 1 1 0 0 0 0 0\n")
+    later = "cpu  130 30 40 440 60 0 0 0 0 0\ncpu0 9 9 9 9 9 0 0 0 0 0\n"  # 50 of 100 ticks work
+    monkeypatch.setattr(threads, "_STAT", stat)
+    monkeypatch.setattr(threads.time, "sleep", lambda _: stat.write_text(later))
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert threads.busy_cores() == 4
 
 
 def test_importing_what_uses_peft_prints_nothing():
