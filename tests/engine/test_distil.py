@@ -1,4 +1,4 @@
-"""Distillation in a fleet: plain autograd's gradients, teachers heard once, the base protected."""
+"""Distillation in a fleet: gradients, cached teacher targets, and regularisation of the base."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ from lorabank.lora import distillation as distil
 from lorabank.lora.shapes import layer_of
 from lorabank.tasks.examples import from_pair
 
-ALL = 10**6  # words kept: more than any vocabulary has
+ALL = 10**6  # a teacher_k above the size of any vocabulary: the whole distribution
 QUICK = replace(SOUND, lr=5e-3, exposures=6, until_recall=None, batch_size=4, warmup_steps=0)
 DISTIL = replace(QUICK, objective="distil", teacher_k=ALL, teacher_hidden=0.7)
 REUSES = [REUSE_ALL, Reuse(prompts=False), Reuse(teachers=False), Reuse(False, False, False)]
@@ -38,8 +38,11 @@ DOCUMENTS = [f"Report {d}: " + " ".join(f"item {i} is {i * d}," for i in range(9
 ORDINARY = [from_pair(f"Why is it {i}?", f"For {i} reasons.") for i in range(3)]
 
 
-def planned(base: Base, settings=QUICK, *, n: int = 4, start: int = 0, name: str = "job") -> Job:
-    """Questions about the two documents in turn, with guards and contexts as settings want them."""
+def make_job(base: Base, settings=QUICK, *, n: int = 4, start: int = 0, name: str = "job") -> Job:
+    """Return a job of questions about the two documents in turn.
+
+    It has the contexts and regularisation examples that its settings ask for.
+    """
     return plan_job(
         base,
         [from_pair(f"What is{' it' * (i % 3)} {i}?", f"{i * 7}") for i in range(start, start + n)],
@@ -51,7 +54,10 @@ def planned(base: Base, settings=QUICK, *, n: int = 4, start: int = 0, name: str
 
 
 def mixed_jobs(base: Base) -> list[Job]:
-    """Distilling and not, activated and always on, protected and not; three asks of a teacher."""
+    """Return jobs that distil or not, activated or always on, protected or not.
+
+    They make three different requests of a teacher.
+    """
     kinds = [
         replace(DISTIL, r=2),
         replace(DISTIL, r=3, activated=False, layers=(1,), protect_share=0.5),
@@ -59,11 +65,11 @@ def mixed_jobs(base: Base) -> list[Job]:
         replace(QUICK, objective="memft-threshold", teacher_k=ALL, protect_share=0.3),
         replace(DISTIL, teacher_hidden=0.0, activated=False, target_modules=("q_proj",)),
     ]
-    return [planned(base, s, start=5 * i, name=f"job {i}") for i, s in enumerate(kinds)]
+    return [make_job(base, s, start=5 * i, name=f"job {i}") for i, s in enumerate(kinds)]
 
 
-def start(fleet: Fleet, jobs: Sequence[Job]) -> list[Weights]:
-    """Every slot with its job's adapter, B made non-zero; copies of the weights."""
+def initialise(fleet: Fleet, jobs: Sequence[Job]) -> list[Weights]:
+    """Give every slot its job's adapter with a non-zero B; return copies of the weights."""
     for slot, job in enumerate(jobs):
         fleet.initialise(slot, job.settings, job.paths)
         rng = torch.Generator().manual_seed(slot)
@@ -73,99 +79,103 @@ def start(fleet: Fleet, jobs: Sequence[Job]) -> list[Weights]:
     return [fleet.extract(slot, r=job.settings.r, paths=job.paths) for slot, job in enumerate(jobs)]
 
 
-def read_plainly(base: Base, ids: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
-    """(T, V) log probabilities and what each block puts out, (T, d), of one whole row."""
-    seen: list[Tensor] = []
+def read_row(base: Base, ids: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+    """Return (T, V) log probabilities and each block's output, (T, d), of one whole row."""
+    block_outputs: list[Tensor] = []
     hooks = [
-        block.register_forward_hook(lambda _m, _a, out: seen.append(out[0]))
+        block.register_forward_hook(lambda _m, _a, out: block_outputs.append(out[0]))
         for block in base.model.model.layers
     ]
     log_p = base.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
     for hook in hooks:
         hook.remove()
-    return log_p, seen
+    return log_p, block_outputs
 
 
 def plain_loss(base: Base, job: Job, rows: Sequence[EncodedExample], weights: Weights) -> Tensor:
-    """The loss by its definition, row by row, with autograd and nothing of the engine's."""
-    s, on_from = job.settings, 0
+    """Return the loss by its definition, row by row, with autograd and without the engine."""
+    s, adapter_start = job.settings, 0
 
-    def add(path: str):  # type: ignore[no-untyped-def]
+    def add_adapter(path: str):  # type: ignore[no-untyped-def]
         a, b = weights[path]
 
         def hook(_m, args, out):  # type: ignore[no-untyped-def]
-            on = torch.arange(out.shape[1]) >= on_from
-            return out + args[0] @ a.T @ b.T * (s.alpha / s.r) * on[:, None]
+            is_active = torch.arange(out.shape[1]) >= adapter_start
+            return out + args[0] @ a.T @ b.T * (s.alpha / s.r) * is_active[:, None]
 
         return hook
 
     lowest = min(layer_of(path) or 0 for path in job.paths)
-    losses, counted = [], []
+    losses, token_weights = [], []
     for row in rows:
-        i = row.loss_mask.index(True)
-        told = None
+        answer_start = row.loss_mask.index(True)
+        teacher = None
         if row.teacher_prompt_ids:
             with torch.no_grad():
-                told = read_plainly(base, (*row.teacher_prompt_ids, *row.token_ids[i:]))
-        on_from = row.adapter_start
-        hooks = [base.model.get_submodule(p).register_forward_hook(add(p)) for p in weights]
-        log_q, mine = read_plainly(base, row.token_ids)
+                teacher = read_row(base, (*row.teacher_prompt_ids, *row.token_ids[answer_start:]))
+        adapter_start = row.adapter_start
+        hooks = [base.model.get_submodule(p).register_forward_hook(add_adapter(p)) for p in weights]
+        log_q, student_hidden = read_row(base, row.token_ids)
         for hook in hooks:
             hook.remove()
-        for t in range(i, len(row.token_ids)):
-            if told is None:
+        for t in range(answer_start, len(row.token_ids)):
+            if teacher is None:
                 loss = -log_q[t - 1, row.token_ids[t]]
                 is_memft = s.objective == "memft-threshold"
-                counted.append(float(loss > torch.tensor(2.0).log()) if is_memft else 1.0)
+                token_weights.append(float(loss > torch.tensor(2.0).log()) if is_memft else 1.0)
             else:
-                there = t - 1 - i + len(row.teacher_prompt_ids)
-                loss = F.kl_div(log_q[t - 1], told[0][there], log_target=True, reduction="sum")
-                apart = [
-                    (x[t - 1] - y[there]).abs().sum() / y[there].abs().sum()
-                    for x, y in zip(mine[lowest:], told[1][lowest:], strict=True)
+                teacher_position = t - 1 - answer_start + len(row.teacher_prompt_ids)
+                loss = F.kl_div(
+                    log_q[t - 1], teacher[0][teacher_position], log_target=True, reduction="sum"
+                )
+                distances = [
+                    (x[t - 1] - y[teacher_position]).abs().sum() / y[teacher_position].abs().sum()
+                    for x, y in zip(student_hidden[lowest:], teacher[1][lowest:], strict=True)
                 ]
                 if (
-                    row.teacher_prompt_ids != row.token_ids[:i]
-                ):  # of a guard's teacher only the words count
-                    loss = loss + s.teacher_hidden * torch.stack(apart).mean()
-                counted.append(1.0)
+                    row.teacher_prompt_ids != row.token_ids[:answer_start]
+                ):  # regularisation has no loss on hidden states
+                    loss = loss + s.teacher_hidden * torch.stack(distances).mean()
+                token_weights.append(1.0)
             losses.append(loss)
-    weight = torch.tensor(counted)
+    weight = torch.tensor(token_weights)
     return (torch.stack(losses) * weight).sum() / weight.sum()
 
 
 def assert_plain_gradients(base: Base, jobs: Sequence[Job], reuse: Reuse, recompute: bool) -> None:
     paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
-    chosen = [list(job.dataset.training_rows) for job in jobs]
+    rows_by_job = [list(job.dataset.training_rows) for job in jobs]
     with (
         Fleet(base, paths=paths, r=8, width=len(jobs), reuse=reuse) as fleet,
         recomputing(fleet, is_on=recompute),
     ):
-        weights = start(fleet, jobs)
+        weights = initialise(fleet, jobs)
         result = fleet_loss(
             fleet,
             list(range(len(jobs))),
-            chosen,
+            rows_by_job,
             objectives=[job.objective for job in jobs],
             teacher_requests=[job.teacher_request for job in jobs],
         )
         result.losses.sum().backward()
         fleet.theta.copy_(fleet.grad)
-        ours = [fleet.extract(i, r=job.settings.r, paths=job.paths) for i, job in enumerate(jobs)]
-    for job, rows, mine, loss, given in zip(
-        jobs, chosen, ours, result.losses, weights, strict=True
+        gradients = [
+            fleet.extract(i, r=job.settings.r, paths=job.paths) for i, job in enumerate(jobs)
+        ]
+    for job, rows, job_gradients, loss, job_weights in zip(
+        jobs, rows_by_job, gradients, result.losses, weights, strict=True
     ):
-        for pair in given.values():
+        for pair in job_weights.values():
             for leaf in pair:
                 leaf.requires_grad_()
-        wanted = plain_loss(base, job, rows, given)
-        wanted.backward()
-        torch.testing.assert_close(loss, wanted, atol=1e-5, rtol=1e-5, msg=job.name)
-        for path, pair in given.items():
-            for got, leaf in zip(mine[path], pair, strict=True):
+        expected = plain_loss(base, job, rows, job_weights)
+        expected.backward()
+        torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5, msg=job.name)
+        for path, pair in job_weights.items():
+            for gradient, leaf in zip(job_gradients[path], pair, strict=True):
                 assert leaf.grad is not None
-                torch.testing.assert_close(got, leaf.grad, atol=1e-5, rtol=1e-5)
-        assert max(leaf.grad.abs().max() for pair in given.values() for leaf in pair) > 1e-3  # type: ignore[union-attr]
+                torch.testing.assert_close(gradient, leaf.grad, atol=1e-5, rtol=1e-5)
+        assert max(leaf.grad.abs().max() for pair in job_weights.values() for leaf in pair) > 1e-3  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("reuse", REUSES, ids=str)
@@ -173,72 +183,79 @@ def test_loss_and_gradients_are_those_of_plain_autograd(tiny: Base, reuse: Reuse
     assert_plain_gradients(tiny, mixed_jobs(tiny), reuse, recompute=False)
 
 
-def test_so_they_are_when_activations_are_computed_twice(tiny: Base):
+def test_gradients_are_those_of_plain_autograd_under_gradient_checkpointing(tiny: Base):
     assert_plain_gradients(tiny, mixed_jobs(tiny), REUSE_ALL, recompute=True)
 
 
-def test_so_they_are_where_only_upper_layers_are_adapted(tiny: Base):
-    jobs = [planned(tiny, replace(DISTIL, layers=(1,))), planned(tiny, replace(QUICK, layers=(1,)))]
+def test_gradients_are_those_of_plain_autograd_if_only_upper_layers_are_adapted(tiny: Base):
+    jobs = [
+        make_job(tiny, replace(DISTIL, layers=(1,))),
+        make_job(tiny, replace(QUICK, layers=(1,))),
+    ]
     jobs = [replace(job, name=f"job {i}") for i, job in enumerate(jobs)]
     assert_plain_gradients(tiny, jobs, REUSE_ALL, recompute=False)
-    assert tiny.layer_input_cache.n_computed > 0  # the layer below was indeed left out
+    assert tiny.layer_input_cache.n_computed > 0  # the layer below was not run again
 
 
-def test_so_they_are_where_logits_are_more_than_the_heads_product(tiny: Base):
+def test_gradients_are_those_of_plain_autograd_if_logits_are_scaled(tiny: Base):
     tiny.model.config.logit_scale = 1.0  # a model that has such a field is read by its logits
     assert not tiny.has_plain_head
     assert_plain_gradients(tiny, mixed_jobs(tiny), REUSE_ALL, recompute=False)
 
 
 @pytest.mark.parametrize("k", [1, 7, 50])
-def test_a_head_taken_in_pieces_has_the_slope_of_the_whole(k: int):
+def test_a_head_computed_in_pieces_has_the_gradient_of_the_whole(k: int):
     rng = torch.Generator().manual_seed(k)
     n, d, v = 300, 8, 50  # three pieces, the last one short
     hidden = torch.randn(n, d, generator=rng).requires_grad_()
     weight, bias = torch.randn(v, d, generator=rng), torch.randn(v, generator=rng)
-    said = distil.top_k_targets(torch.randn(n, v, generator=rng).log_softmax(-1), k)
-    each, targets = torch.rand(n, generator=rng), torch.randint(v, (n,), generator=rng)
+    targets = distil.top_k_targets(torch.randn(n, v, generator=rng).log_softmax(-1), k)
+    row_weights, token_ids = torch.rand(n, generator=rng), torch.randint(v, (n,), generator=rng)
     logits = F.linear(hidden, weight, bias)
-    wanted = distil.kl_divergence(logits.log_softmax(-1), said)
-    (slope,) = torch.autograd.grad((wanted * each).sum(), hidden)
-    nats, hits = TeacherDivergence.apply(hidden, weight, None, bias, targets, said)  # type: ignore[no-untyped-call]
-    (ours,) = torch.autograd.grad((nats * each).sum(), hidden)
-    torch.testing.assert_close(nats, wanted)
-    torch.testing.assert_close(ours, slope, atol=1e-5, rtol=1e-5)
-    assert torch.equal(hits, logits.argmax(-1) == targets)
+    expected_nats = distil.kl_divergence(logits.log_softmax(-1), targets)
+    (expected_gradient,) = torch.autograd.grad((expected_nats * row_weights).sum(), hidden)
+    nats, hits = TeacherDivergence.apply(hidden, weight, None, bias, token_ids, targets)  # type: ignore[no-untyped-call]
+    (gradient,) = torch.autograd.grad((nats * row_weights).sum(), hidden)
+    torch.testing.assert_close(nats, expected_nats)
+    torch.testing.assert_close(gradient, expected_gradient, atol=1e-5, rtol=1e-5)
+    assert torch.equal(hits, logits.argmax(-1) == token_ids)
 
 
-def test_the_teacher_alone_has_the_document_and_both_read_the_same_answer(tiny: Base):
-    row = planned(tiny, DISTIL, n=1).dataset.examples[0]
-    told, asked = (
+def test_only_the_teacher_has_the_document_and_both_have_the_same_answer(tiny: Base):
+    row = make_job(tiny, DISTIL, n=1).dataset.examples[0]
+    teacher_text, student_text = (
         str(tiny.chat.tokenizer.decode(ids)) for ids in (row.teacher_prompt_ids, row.token_ids)
     )
-    assert f"Passage: {DOCUMENTS[0]}\n\nQuestion: What is 0?<|im_end|>" in told
-    assert told.endswith("<|im_start|>assistant\n")
-    assert DOCUMENTS[0] not in asked
+    assert f"Passage: {DOCUMENTS[0]}\n\nQuestion: What is 0?<|im_end|>" in teacher_text
+    assert teacher_text.endswith("<|im_start|>assistant\n")
+    assert DOCUMENTS[0] not in student_text
     assert tuple(row.token_ids[row.answer_start :]) == tuple(tiny.chat.answer_ids("0"))
     assert not row.is_regularisation
-    guard = planned(tiny, replace(QUICK, protect_share=0.1)).dataset.regularisation[0]
-    assert guard.is_regularisation
-    assert guard.teacher_prompt_ids == guard.token_ids[: guard.answer_start]
+    regularisation = make_job(tiny, replace(QUICK, protect_share=0.1)).dataset.regularisation[0]
+    assert regularisation.is_regularisation
+    assert (
+        regularisation.teacher_prompt_ids == regularisation.token_ids[: regularisation.answer_start]
+    )
 
 
-def outcomes_agree(ours: Outcome, theirs: Outcome, *, atol: float) -> None:
-    for path, pair in ours.weights.items():
-        for one, other in zip(pair, theirs.weights[path], strict=True):
-            torch.testing.assert_close(one, other, atol=atol, rtol=0)
+def assert_same_weights(outcome: Outcome, expected_outcome: Outcome, *, atol: float) -> None:
+    for path, pair in outcome.weights.items():
+        for tensor, expected in zip(pair, expected_outcome.weights[path], strict=True):
+            torch.testing.assert_close(tensor, expected, atol=atol, rtol=0)
 
 
-def test_teachers_are_heard_once_for_all_epochs_and_adapters(tiny: Base):
-    jobs = [replace(planned(tiny, replace(DISTIL, r=r), n=6), name=f"r {r}") for r in (2, 5)]
+def test_teacher_targets_are_computed_once_for_all_epochs_and_adapters(tiny: Base):
+    jobs = [replace(make_job(tiny, replace(DISTIL, r=r), n=6), name=f"r {r}") for r in (2, 5)]
     train(tiny, jobs, fleet_settings=FleetSettings(width=1))
     assert tiny.teacher_cache.n_computed == 6
-    train(tiny, [planned(tiny, replace(DISTIL, teacher_k=9), n=6)])  # asks for something else
+    train(
+        tiny, [make_job(tiny, replace(DISTIL, teacher_k=9), n=6)]
+    )  # another request of the teacher
     assert tiny.teacher_cache.n_computed == 12
 
 
-def test_a_document_is_read_once_for_all_its_lessons(tiny: Base):
-    job = planned(tiny, DISTIL, n=6)
+def test_a_document_is_read_once_for_all_its_questions(tiny: Base):
+    job = make_job(tiny, DISTIL, n=6)
     n_read = 0
 
     def count(_m, args, _out) -> None:  # type: ignore[no-untyped-def]
@@ -258,16 +275,16 @@ def test_a_document_is_read_once_for_all_its_lessons(tiny: Base):
 
 
 @pytest.mark.parametrize("settings", [DISTIL, replace(DISTIL, activated=False, protect_share=0.4)])
-def test_neither_keeping_nor_losing_what_was_said_changes_what_is_learnt(tiny: Base, settings):
-    job = planned(tiny, settings, n=7)
-    kept = train(tiny, [job])[0]
-    without = train(tiny, [job], fleet_settings=FleetSettings(reuse=Reuse(teachers=False)))[0]
+def test_caching_teacher_targets_does_not_change_what_is_learnt(tiny: Base, settings):
+    job = make_job(tiny, settings, n=7)
+    cached = train(tiny, [job])[0]
+    uncached = train(tiny, [job], fleet_settings=FleetSettings(reuse=Reuse(teachers=False)))[0]
     tiny.teacher_cache = new_teacher_cache(max_bytes=tiny.teacher_cache.n_bytes // 3)
     bounded = train(tiny, [job])[0]
     assert tiny.teacher_cache.n_computed > len(job.dataset.training_rows)
     assert tiny.teacher_cache.n_bytes <= tiny.teacher_cache.max_bytes
-    outcomes_agree(kept, without, atol=1e-4)
-    outcomes_agree(kept, bounded, atol=1e-4)
+    assert_same_weights(cached, uncached, atol=1e-4)
+    assert_same_weights(cached, bounded, atol=1e-4)
 
 
 def test_a_fleet_of_all_objectives_learns_what_each_job_learns_alone(tiny: Base):
@@ -275,17 +292,17 @@ def test_a_fleet_of_all_objectives_learns_what_each_job_learns_alone(tiny: Base)
     for job, together in zip(jobs, train(tiny, jobs), strict=True):
         alone = train(tiny, [job])[0]
         assert (alone.steps, alone.exposures) == (together.steps, together.exposures)
-        outcomes_agree(together, alone, atol=1e-4)
+        assert_same_weights(together, alone, atol=1e-4)
 
 
-def test_the_student_comes_to_say_what_the_teacher_says(tiny: Base):
+def test_the_student_comes_close_to_the_teacher(tiny: Base):
     settings = replace(DISTIL, exposures=60, r=16, alpha=32.0, schedule="constant", teacher_k=16)
-    outcome = train(tiny, [planned(tiny, settings, n=2)])[0]
+    outcome = train(tiny, [make_job(tiny, settings, n=2)])[0]
     assert outcome.curve[-1].loss < 0.3 * outcome.curve[0].loss
 
 
-def test_guards_are_a_share_of_the_whole_and_counted_nowhere(tiny: Base):
-    progress = Progress(planned(tiny, replace(QUICK, protect_share=0.2), n=12))
+def test_regularisation_is_a_share_of_the_rows_and_counts_as_no_exposure(tiny: Base):
+    progress = Progress(make_job(tiny, replace(QUICK, protect_share=0.2), n=12))
     drawn: list[int] = []
     for _ in range(6):
         batch = progress.next_batch()
@@ -296,47 +313,52 @@ def test_guards_are_a_share_of_the_whole_and_counted_nowhere(tiny: Base):
     assert progress.curve[-1].seen_recall == 1
 
 
-def test_protection_keeps_ordinary_replies_as_they_were(tiny: Base):
-    def harm(share: float) -> tuple[float, float]:
-        """Divergence from the base on the guards, and recall, after the same steps."""
+def test_regularisation_keeps_ordinary_replies_as_they_were(tiny: Base):
+    def train_and_measure(share: float) -> tuple[float, float]:
+        """Return the divergence from the base on regularisation, and recall, after training."""
         settings = replace(
             QUICK, exposures=60, lr=1e-2, protect_share=share, teacher_k=ALL, teacher_hidden=0.0
         )
-        outcome = train(tiny, [planned(tiny, settings, n=6)])[0]
-        guarded = planned(tiny, replace(settings, protect_share=0.5), n=6)
+        outcome = train(tiny, [make_job(tiny, settings, n=6)])[0]
+        protected_job = make_job(tiny, replace(settings, protect_share=0.5), n=6)
         with loaded_fleet(tiny, [outcome.adapter]) as fleet:
             loss = fleet_loss(
                 fleet,
                 [0],
-                [guarded.dataset.regularisation],
-                teacher_requests=[guarded.teacher_request],
+                [protected_job.dataset.regularisation],
+                teacher_requests=[protected_job.teacher_request],
             )
-        assert loss.hits.tolist() == [0]  # a guard is no example, however well it is said
+        assert loss.hits.tolist() == [
+            0
+        ]  # regularisation counts as no example, however likely its tokens are
         return loss.losses.item(), outcome.recall
 
-    (bare, recalled), (kept, still) = harm(0.0), harm(0.4)
-    assert recalled >= 0.8
-    assert still >= 0.8
-    assert kept < 0.1 * bare
+    (drift, recall), (protected_drift, protected_recall) = (
+        train_and_measure(0.0),
+        train_and_measure(0.4),
+    )
+    assert recall >= 0.8
+    assert protected_recall >= 0.8
+    assert protected_drift < 0.1 * drift
 
 
-def test_a_run_that_was_cut_goes_on_to_the_same_result(tiny_folder: Path, tmp_path: Path):
+def test_an_interrupted_run_resumes_to_the_same_result(tiny_folder: Path, tmp_path: Path):
     def load() -> Base:
         return load_info(find_model(str(tiny_folder)), dtype="float32", device="cpu")
 
-    def cut(report: FleetProgress) -> None:
+    def crash(report: FleetProgress) -> None:
         if report.jobs[0].exposures > 2:
-            raise RuntimeError("cut")
+            raise RuntimeError("crash")
 
     settings = replace(DISTIL, protect_share=0.4, teacher_k=20)
     base = load()
-    whole = train(base, [planned(base, settings, n=6)])[0]
+    uninterrupted = train(base, [make_job(base, settings, n=6)])[0]
     base = load()
-    job = planned(base, settings, n=6)
-    with pytest.raises(RuntimeError, match="cut"):
-        train(base, [job], checkpoint=CheckpointSettings(tmp_path / "c", every_s=0), on_round=cut)
+    job = make_job(base, settings, n=6)
+    with pytest.raises(RuntimeError, match="crash"):
+        train(base, [job], checkpoint=CheckpointSettings(tmp_path / "c", every_s=0), on_round=crash)
     resumed = train(load(), [job], checkpoint=CheckpointSettings(tmp_path / "c"))[0]
-    outcomes_agree(resumed, whole, atol=0)
+    assert_same_weights(resumed, uninterrupted, atol=0)
 
 
 def test_learn_reports_on_a_distilled_adapter(tiny: Base, tmp_path: Path):
@@ -355,7 +377,7 @@ def test_learn_reports_on_a_distilled_adapter(tiny: Base, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "given", "says"),
+    ("changes", "texts", "message"),
     [
         ({}, {"contexts": DOCUMENTS}, "no other objective does; got objective ce, 2 contexts"),
         ({"objective": "distil"}, {}, "takes a context for each example"),
@@ -363,26 +385,26 @@ def test_learn_reports_on_a_distilled_adapter(tiny: Base, tmp_path: Path):
         ({}, {"regularisation": ORDINARY}, "got 3 examples and protect_share 0"),
     ],
 )
-def test_what_settings_and_data_do_not_agree_on_is_refused(tiny: Base, changes, given, says):
+def test_data_that_does_not_fit_the_settings_is_refused(tiny: Base, changes, texts, message):
     examples = [from_pair("What is 1?", "1"), from_pair("What is 2?", "2")]
-    with pytest.raises(UsageError, match=says):
-        plan_job(tiny, examples, replace(QUICK, **changes), **given)
+    with pytest.raises(UsageError, match=message):
+        plan_job(tiny, examples, replace(QUICK, **changes), **texts)
 
 
 @pytest.mark.parametrize(
-    ("context", "says"),
+    ("context", "message"),
     [
         (" \n", "example 1 has an empty context"),
         ("word " * 300, r"example 1 has [\d,]+ tokens with its context, the model takes 512"),
     ],
 )
-def test_a_context_no_teacher_can_read_is_refused(tiny: Base, context: str, says: str):
-    with pytest.raises(DataError, match=says):
+def test_a_context_no_teacher_can_read_is_refused(tiny: Base, context: str, message: str):
+    with pytest.raises(DataError, match=message):
         plan_job(tiny, [from_pair("What is 1?", "1")], DISTIL, contexts=[context])
 
 
 @pytest.mark.parametrize(
-    ("settings", "changes", "says"),
+    ("settings", "changes", "message"),
     [
         (PAPER, {"objective": "distil"}, "need --recipe sound"),
         (PAPER, {"protect_share": 0.1}, "got recipe paper, variant lora"),
@@ -392,6 +414,6 @@ def test_a_context_no_teacher_can_read_is_refused(tiny: Base, context: str, says
         (QUICK, {"protect_share": 1.0}, r"at most 0\.9, got 1\.0"),
     ],
 )
-def test_settings_no_teacher_can_follow_are_refused(settings, changes, says: str):
-    with pytest.raises(UsageError, match=says):
+def test_settings_that_do_not_fit_distillation_are_refused(settings, changes, message: str):
+    with pytest.raises(UsageError, match=message):
         replace(settings, **changes)

@@ -217,7 +217,7 @@ def test_the_real_model_reads_a_cached_document_in_its_own_precision(real: Base)
 
 
 def test_an_adapter_that_replaces_another_in_its_slot_is_not_mistaken_for_it(tiny: Base):
-    """What is cached for a slot is computed again once the slot has other weights."""
+    """Operands cached for a slot are computed again once the slot has other weights."""
     prompt = document_prompts(tiny)[0].ids
     adapter_mask = torch.arange(len(prompt))[None, :, None] >= len(prompt) - len(
         tiny.chat.header_ids()

@@ -1,3 +1,5 @@
+"""One job's training: its batches, learning rates, steps and reports."""
+
 import json
 import math
 from dataclasses import replace
@@ -52,7 +54,7 @@ def test_cosine_falls_to_nothing_as_the_reference_scheduler_does(tiny: Base):
     assert rates[99] == pytest.approx(PAPER.lr * 0.5 * (1 + math.cos(math.pi * 0.99)))
 
 
-def test_rate_settles_with_what_is_left_to_learn(tiny: Base):
+def test_the_adaptive_rate_falls_with_what_is_left_to_learn(tiny: Base):
     progress = Progress(plan_job(tiny, EXAMPLES, replace(QUICK, batch_size=10, warmup_steps=2)))
     rates = []
     for hits in (0, 5, 10):
@@ -81,7 +83,7 @@ def test_base_is_left_as_it_was(tiny: Base):
 
 
 def test_one_step_is_torchs_adamw_on_the_mean_answer_loss(tiny: Base):
-    """The loop against the same step written with autograd and torch.optim alone."""
+    """Compare the loop with the same step written with autograd and torch.optim alone."""
     settings = replace(
         QUICK, exposures=1, batch_size=10, weight_decay=0.1, warmup_steps=0, activated=False
     )
@@ -94,25 +96,29 @@ def test_one_step_is_torchs_adamw_on_the_mean_answer_loss(tiny: Base):
         hooks = []
         for path, (a, b) in leaves.items():
 
-            def add(_m, args, out, a=a, b=b):  # type: ignore[no-untyped-def]
+            def add_adapter(_m, args, out, a=a, b=b):  # type: ignore[no-untyped-def]
                 return out + args[0] @ a.T @ b.T * (settings.alpha / settings.r)
 
-            hooks.append(tiny.model.get_submodule(path).register_forward_hook(add))
+            hooks.append(tiny.model.get_submodule(path).register_forward_hook(add_adapter))
         nats = []
         for row in job.dataset.examples:
             logp = tiny.model(input_ids=torch.tensor([row.token_ids])).logits[0].log_softmax(-1)
-            nats += [-logp[i - 1, row.token_ids[i]] for i, on in enumerate(row.loss_mask) if on]
+            nats += [
+                -logp[i - 1, row.token_ids[i]]
+                for i, has_loss in enumerate(row.loss_mask)
+                if has_loss
+            ]
         torch.stack(nats).mean().backward()
         for hook in hooks:
             hook.remove()
     flat = [t for pair in leaves.values() for t in pair]
     torch.nn.utils.clip_grad_norm_(flat, settings.clip)
     torch.optim.AdamW(flat, lr=settings.lr, weight_decay=settings.weight_decay).step()
-    ours = train(tiny, [job])[0].weights
+    trained = train(tiny, [job])[0].weights
     for path, (a, b) in leaves.items():
-        torch.testing.assert_close(ours[path][0], a.detach(), atol=1e-5, rtol=0)
-        # B starts at zero, so Adam's first step is the sign of a gradient: compare where it is one
-        torch.testing.assert_close(ours[path][1], b.detach(), atol=1e-4, rtol=1e-2)
+        torch.testing.assert_close(trained[path][0], a.detach(), atol=1e-5, rtol=0)
+        # B starts at zero, so Adam's first step is the sign of a gradient: some tolerance is needed
+        torch.testing.assert_close(trained[path][1], b.detach(), atol=1e-4, rtol=1e-2)
 
 
 def test_training_teaches(tiny: Base, tmp_path: Path):
@@ -151,13 +157,13 @@ def test_divergence_is_an_error_and_writes_nothing(tiny: Base, tmp_path: Path):
     assert not (tmp_path / "a").exists()
 
 
-def test_bare_model_does_itself_no_harm(tiny: Base):
+def test_an_untrained_adapter_causes_no_drift(tiny: Base):
     job = plan_job(tiny, EXAMPLES, QUICK)
     with Fleet(tiny, paths=job.paths, r=8) as fleet:
         fleet.initialise(0, QUICK, job.paths)  # B is zero: the bare model
-        harm = measure_drift(fleet, [0], known=True)[0]
-    assert harm.kl_to_base_nats == pytest.approx(0, abs=1e-6)
-    assert harm.known_after == harm.known_before
+        drift = measure_drift(fleet, [0], known=True)[0]
+    assert drift.kl_to_base_nats == pytest.approx(0, abs=1e-6)
+    assert drift.known_after == drift.known_before
 
 
 def test_batches_by_length_hold_everything_once_within_the_bound():
@@ -168,7 +174,7 @@ def test_batches_by_length_hold_everything_once_within_the_bound():
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"recipe": "best"}, "--recipe must be sound or paper, got 'best'"),
         ({"r": 0}, "--r must be at least 1, got 0"),
@@ -180,8 +186,8 @@ def test_batches_by_length_hold_everything_once_within_the_bound():
         ({"schedule": "linear"}, "schedule must be adaptive, constant, cosine"),
     ],
 )
-def test_settings_out_of_range(changes: dict[str, object], says: str):
-    with pytest.raises(UsageError, match=says):
+def test_settings_out_of_range_are_refused(changes: dict[str, object], message: str):
+    with pytest.raises(UsageError, match=message):
         settings_for(**{"recipe": "sound", **changes})  # type: ignore[arg-type]
 
 
@@ -218,11 +224,11 @@ def test_a_plateau_halves_the_rate_and_then_ends_the_job(tiny: Base):
         progress.next_batch()
         progress.record(examples=4, tokens=40, hits=0, loss=1.0 if epochs else 2.0)
         epochs += 1
-    assert epochs == 2 + 5 * 10  # two that were better, then five stand-stills of ten
+    assert epochs == 2 + 5 * 10  # two that were better, then five plateaus of ten epochs
     assert sorted(set(rates), reverse=True) == [1e-3 / 2**n for n in range(5)]
-    again = Progress.from_json(job, json.loads(json.dumps(progress.as_json())))
-    assert again.is_converged
-    assert again.lr() == progress.lr()
+    restored = Progress.from_json(job, json.loads(json.dumps(progress.as_json())))
+    assert restored.is_converged
+    assert restored.lr() == progress.lr()
 
 
 def test_a_plateau_ends_where_nothing_is_left_to_learn(tiny: Base):

@@ -1,3 +1,5 @@
+"""Adapters trained through PEFT: DoRA and others learn, are saved and leave the base alone."""
+
 import json
 import math
 import sys
@@ -37,13 +39,13 @@ def logits(base: Base) -> torch.Tensor:
 
 
 def state_of(base: Base) -> dict[str, Any]:
-    """Everything a tuner could leave behind."""
+    """Return everything of a base that a tuner could leave changed."""
     modules = [(name, id(m), m.training) for name, m in base.model.named_modules()]
     weights = {name: (p.clone(), p.requires_grad) for name, p in base.model.named_parameters()}
     return {"modules": modules, "weights": weights, "attributes": set(vars(base.model))}
 
 
-def assert_same(before: dict[str, Any], after: dict[str, Any]) -> None:
+def assert_same_state(before: dict[str, Any], after: dict[str, Any]) -> None:
     assert after["modules"] == before["modules"]
     assert after["attributes"] == before["attributes"]
     assert after["weights"].keys() == before["weights"].keys()
@@ -58,7 +60,7 @@ def test_dora_learns_and_plain_peft_and_recall_agree(
     before = state_of(tiny)
     out = tmp_path / "a"
     report = learn(tiny, EXAMPLES, out=out, settings=DORA)
-    assert_same(before, state_of(tiny))
+    assert_same_state(before, state_of(tiny))
     assert (report.stopped, report.recall_before) == ("recalled", 0)
     assert report.recall >= 0.9
     assert report.kl_to_base_nats > 0
@@ -78,54 +80,61 @@ def test_dora_learns_and_plain_peft_and_recall_agree(
             main()
     finally:
         sys.argv = argv
-    again = json.loads(capsys.readouterr().out)
-    assert (again["recall"], again["missing"]) == (report.recall, [*report.missing])
+    recalled = json.loads(capsys.readouterr().out)
+    assert (recalled["recall"], recalled["missing"]) == (report.recall, [*report.missing])
 
 
 @pytest.mark.parametrize("variant", ["dora", "peft:ia3", "peft:loha", "peft:vera", "peft:oft"])
-def test_saved_in_plain_peft_is_what_was_trained(tiny: Base, tmp_path: Path, variant: str):
+def test_a_saved_adapter_gives_the_trained_logits_in_plain_peft(
+    tiny: Base, tmp_path: Path, variant: str
+):
     settings = replace(SHORT, variant=variant, r=4, exposures=10, lr=2e-2)
     outcome = train_with_peft(tiny, plan_job(tiny, EXAMPLES, settings))
     assert outcome.curve[-1].loss < outcome.curve[0].loss
     report = learn(tiny, EXAMPLES, out=tmp_path / "a", settings=settings)
     assert report.exposures_per_fact == 10
-    bare = logits(tiny)
+    base_logits = logits(tiny)
     with applied(tiny, outcome):
         trained = logits(tiny)
     with opened(tmp_path / "a", tiny):
-        read_here = logits(tiny)
-    plain = AutoModelForCausalLM.from_pretrained(tiny.info.path, dtype=torch.float32)
-    model = PeftModel.from_pretrained(plain, tmp_path / "a").eval()
+        reloaded = logits(tiny)
+    unadapted = AutoModelForCausalLM.from_pretrained(tiny.info.path, dtype=torch.float32)
+    model = PeftModel.from_pretrained(unadapted, tmp_path / "a").eval()
     ids = torch.tensor([tiny.chat.prompt_ids(EXAMPLES[0].prompt)])
     with torch.no_grad():
-        theirs = model(input_ids=ids).logits
-    torch.testing.assert_close(trained, theirs, atol=1e-4, rtol=0)
-    torch.testing.assert_close(read_here, theirs, atol=1e-4, rtol=0)
-    torch.testing.assert_close(logits(tiny), bare, atol=0, rtol=0)
-    assert (trained - bare).abs().max() > 0.05, "an adapter that does nothing would pass above"
+        peft_logits = model(input_ids=ids).logits
+    torch.testing.assert_close(trained, peft_logits, atol=1e-4, rtol=0)
+    torch.testing.assert_close(reloaded, peft_logits, atol=1e-4, rtol=0)
+    torch.testing.assert_close(logits(tiny), base_logits, atol=0, rtol=0)
+    assert (trained - base_logits).abs().max() > 0.05, (
+        "an adapter that does nothing would pass above"
+    )
 
 
 def test_lora_through_peft_takes_the_steps_of_the_fleet(tiny: Base):
-    """From one start, ours and PEFT's adapter end alike: same batches, loss, clip and schedule."""
+    """The fleet and PEFT train the same adapter: same batches, loss, clip and schedule."""
     settings = replace(SHORT, exposures=4, weight_decay=0.1, objective="memft-window")
-    ours = plan_job(tiny, EXAMPLES, replace(settings, variant="lora"))
-    theirs = plan_job(tiny, EXAMPLES, replace(settings, variant="peft:lora"))
-    with Fleet(tiny, paths=ours.paths, r=8) as fleet:
-        fleet.initialise(0, ours.settings, ours.paths)
-        start = fleet.extract(0, r=8, paths=ours.paths)
-    with tuner._built(tiny, theirs) as model:
+    fleet_job = plan_job(tiny, EXAMPLES, replace(settings, variant="lora"))
+    peft_job = plan_job(tiny, EXAMPLES, replace(settings, variant="peft:lora"))
+    with Fleet(tiny, paths=fleet_job.paths, r=8) as fleet:
+        fleet.initialise(0, fleet_job.settings, fleet_job.paths)
+        start = fleet.extract(0, r=8, paths=fleet_job.paths)
+    with tuner._built(tiny, peft_job) as model:
         for path, pair in start.items():
             layer = model.base_model.model.get_submodule(path)
             layer.lora_A["default"].weight.data.copy_(pair[0])
             layer.lora_B["default"].weight.data.copy_(pair[1])
-        training = tuner._Training(tiny, theirs, model)
+        training = tuner._Training(tiny, peft_job, model)
         tuned = training.outcome(training.run(lambda _: None))
-    trained = train(tiny, [ours])[0]
+    trained = train(tiny, [fleet_job])[0]
     assert (tuned.steps, tuned.trained_tokens) == (trained.steps, trained.trained_tokens)
     assert (tuned.recall, tuned.stopped) == (trained.recall, trained.stopped)
-    for mine, his in zip(trained.curve, tuned.curve, strict=True):
-        assert his.loss == pytest.approx(mine.loss, abs=1e-3)
-        assert (his.exposures, his.seen_recall) == (mine.exposures, mine.seen_recall)
+    for fleet_epoch, peft_epoch in zip(trained.curve, tuned.curve, strict=True):
+        assert peft_epoch.loss == pytest.approx(fleet_epoch.loss, abs=1e-3)
+        assert (peft_epoch.exposures, peft_epoch.seen_recall) == (
+            fleet_epoch.exposures,
+            fleet_epoch.seen_recall,
+        )
     for path, pair in trained.weights.items():
         for letter, tensor in zip("AB", pair, strict=True):
             name = f"base_model.model.{path}.lora_{letter}.default.weight"
@@ -159,7 +168,7 @@ def test_interrupt_keeps_the_best_so_far(tiny: Base, tmp_path: Path):
     assert report.stopped == "interrupted"
     assert report.recall > 0
     assert (tmp_path / "a" / "adapter_model.safetensors").exists()
-    assert_same(before, state_of(tiny))
+    assert_same_state(before, state_of(tiny))
 
 
 def test_divergence_is_an_error_and_writes_nothing(tiny: Base, tmp_path: Path):
@@ -172,25 +181,25 @@ def test_divergence_is_an_error_and_writes_nothing(tiny: Base, tmp_path: Path):
 
 def test_divergence_leaves_the_last_good_state(tiny: Base):
     job = plan_job(tiny, EXAMPLES, replace(SHORT, exposures=4))
-    head, good = tiny.model.get_output_embeddings().weight, []
+    head, head_before = tiny.model.get_output_embeddings().weight, []
 
-    def spoil(progress: Progress) -> None:
+    def break_the_head(progress: Progress) -> None:
         if progress.steps == 5:  # in the third epoch of two steps
-            good.append(head.clone())
+            head_before.append(head.clone())
             with torch.no_grad():
                 head[7] = math.nan
 
-    outcome = train_with_peft(tiny, job, on_step=spoil)
+    outcome = train_with_peft(tiny, job, on_step=break_the_head)
     with torch.no_grad():
-        head.copy_(good[0])
+        head.copy_(head_before[0])
     assert (outcome.stopped, outcome.steps) == ("diverged", 5)
     two_epochs = replace(SHORT, exposures=2)
-    as_was = train_with_peft(tiny, plan_job(tiny, EXAMPLES, two_epochs)).state
-    assert all(torch.equal(outcome.state[name], as_was[name]) for name in as_was)
+    expected_state = train_with_peft(tiny, plan_job(tiny, EXAMPLES, two_epochs)).state
+    assert all(torch.equal(outcome.state[name], expected_state[name]) for name in expected_state)
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("changes", "message"),
     [
         ({"variant": "peft:xyz"}, r"peft:xyz is not a tuner of PEFT .*; choose from dora, .*loha"),
         ({"variant": "peft:lohaa"}, r"did you mean loha"),
@@ -198,11 +207,11 @@ def test_divergence_leaves_the_last_good_state(tiny: Base):
         ({"variant": "dora", "r": 65}, r"--variant dora takes r 1\.\.32 .* got 65"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_before_it_starts(
-    tiny: Base, change: dict[str, Any], says: str
+def test_settings_that_cannot_be_trained_are_refused_before_training(
+    tiny: Base, changes: dict[str, Any], message: str
 ):
-    with pytest.raises(UsageError, match=says):
-        plan_job(tiny, EXAMPLES, replace(SHORT, **change))
+    with pytest.raises(UsageError, match=message):
+        plan_job(tiny, EXAMPLES, replace(SHORT, **changes))
 
 
 @pytest.mark.parametrize("variant", ["dora", "peft:loha"])
@@ -214,10 +223,10 @@ def test_activated_is_refused_naming_the_flag(variant: str):
 
 def test_tuner_that_does_not_fit_leaves_the_base_whole(tiny: Base, tmp_path: Path):
     before = state_of(tiny)
-    settings = replace(SHORT, variant="peft:vblora")  # wants multiples of 256 inputs
+    settings = replace(SHORT, variant="peft:vblora")  # needs multiples of 256 inputs
     with pytest.raises(UsageError, match=r"peft:vblora does not fit these layers: .*256"):
         learn(tiny, EXAMPLES, out=tmp_path / "a", settings=settings)
-    assert_same(before, state_of(tiny))
+    assert_same_state(before, state_of(tiny))
 
 
 def test_folder_of_another_kind_or_base_is_refused(tiny: Base, tmp_path: Path):
@@ -228,7 +237,7 @@ def test_folder_of_another_kind_or_base_is_refused(tiny: Base, tmp_path: Path):
     (out / "adapter_config.json").write_text(json.dumps({**config, "r": 4}))
     with pytest.raises(AdapterError, match=r"cannot be read for"), opened(out, tiny):
         pass
-    assert_same(before, state_of(tiny))
+    assert_same_state(before, state_of(tiny))
     record = json.loads((out / "lorabank.json").read_text())
     record["base"]["sha256"] = "0" * 64
     (out / "lorabank.json").write_text(json.dumps(record))
@@ -236,7 +245,7 @@ def test_folder_of_another_kind_or_base_is_refused(tiny: Base, tmp_path: Path):
         pass
 
 
-def test_names_are_those_of_the_installed_peft():
+def test_tuner_names_are_those_of_the_installed_peft():
     names = tuner_names()
     assert {"dora", "lora", "loha", "lokr", "ia3", "vera", "oft"} <= {*names}
     assert not {"xlora", "prefix_tuning", "poly", "trainable_tokens"} & {*names}

@@ -1,4 +1,4 @@
-"""Ours == PEFT's == the formula, on the products, which is all that a model sees of a merge."""
+"""Merged products B A equal PEFT's and the formulas; a model sees nothing else of a merge."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,13 @@ from lorabank.lora.merge import RULES, Options
 
 OUT, INNER, R = 24, 40, 4
 WEIGHTS = [0.9, 0.35, 0.6]
-EXACT = ("mean", "cat", "cat-1/n", "svd", "linear")  # of one module, whatever the density
+EXACT = (
+    "mean",
+    "cat",
+    "cat-1/n",
+    "svd",
+    "linear",
+)  # these give a single module unchanged, whatever the density
 PEFT_NAMES = {
     "linear": "linear",
     "cat": "cat",
@@ -35,7 +41,7 @@ def module(seed: int, *, r: int = R, scale: float = 0.5) -> Factors:
 
 
 @pytest.fixture
-def three() -> list[Factors]:
+def modules() -> list[Factors]:
     return [module(1, scale=0.5), module(2, scale=2.0), module(3, scale=1.0)]
 
 
@@ -73,76 +79,76 @@ def peft_model(parts: Sequence[Factors]) -> PeftModel:
 
 @pytest.mark.parametrize("weights", [WEIGHTS, [1.0, 1.0, 1.0], [0.5, -0.7, 1.2]], ids=str)
 @pytest.mark.parametrize("rule", PEFT_NAMES)
-def test_products_are_those_of_peft(three: list[Factors], rule: str, weights: list[float]):
-    model = peft_model(three)
+def test_products_are_those_of_peft(modules: list[Factors], rule: str, weights: list[float]):
+    model = peft_model(modules)
     names, kind = [str(i) for i in range(3)], PEFT_NAMES[rule]
     model.add_weighted_adapter(names, weights, "m", combination_type=kind, density=0.3)
-    theirs = model.base_model.model.linear.get_delta_weight("m")
-    ours = merged(rule, three, weights, density=0.3)
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    peft_product = model.base_model.model.linear.get_delta_weight("m")
+    merged_product = merged(rule, modules, weights, density=0.3)
+    torch.testing.assert_close(merged_product, peft_product, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("rule", ["dare-linear", "dare-ties"])
-def test_dare_is_that_of_peft_from_the_same_seed(three: list[Factors], rule: str):
-    roots = torch.tensor([w * p.scale for w, p in zip(WEIGHTS, three, strict=True)]).sqrt()
-    theirs = getattr(merge_utils, rule.replace("-", "_"))
+def test_dare_is_that_of_peft_from_the_same_seed(modules: list[Factors], rule: str):
+    roots = torch.tensor([w * p.scale for w, p in zip(WEIGHTS, modules, strict=True)]).sqrt()
+    peft_rule = getattr(merge_utils, rule.replace("-", "_"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        a = theirs([p.a for p in three], roots, 0.3)
-        b = theirs([p.b for p in three], roots, 0.3)
-    ours = RULES[rule](three, WEIGHTS, Options(rng(7), 0.3))
-    torch.testing.assert_close(ours.a, a, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(ours.b, b, atol=1e-5, rtol=1e-5)
+        a = peft_rule([p.a for p in modules], roots, 0.3)
+        b = peft_rule([p.b for p in modules], roots, 0.3)
+    merge_result = RULES[rule](modules, WEIGHTS, Options(rng(7), 0.3))
+    torch.testing.assert_close(merge_result.a, a, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(merge_result.b, b, atol=1e-5, rtol=1e-5)
 
 
-def test_dare_keeps_the_expectation_of_linear(three: list[Factors]):
+def test_dare_keeps_the_expectation_of_linear(modules: list[Factors]):
     options = Options(rng(), 0.5)
     draws = torch.stack(
-        [product(RULES["dare-linear"](three, WEIGHTS, options)) for _ in range(4000)]
+        [product(RULES["dare-linear"](modules, WEIGHTS, options)) for _ in range(4000)]
     )
-    away = (draws.mean(0) - merged("linear", three, WEIGHTS)).abs()
+    distance = (draws.mean(0) - merged("linear", modules, WEIGHTS)).abs()
     error = draws.std(0) / 4000**0.5
-    assert (away / error).max() < 5  # of 960 numbers, normal ones reach 3.3 or so
+    assert (distance / error).max() < 5  # the largest of 960 normal numbers is about 3.3
     assert (draws.std(0) > 0.1).all()
 
 
-def test_exact_rules_are_sums_of_products(three: list[Factors]):
-    whole = total(three, WEIGHTS)
-    torch.testing.assert_close(merged("cat", three, WEIGHTS), whole, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(merged("cat-1/n", three, WEIGHTS), whole / 3, atol=1e-5, rtol=1e-5)
+def test_exact_rules_are_sums_of_products(modules: list[Factors]):
+    whole = total(modules, WEIGHTS)
+    torch.testing.assert_close(merged("cat", modules, WEIGHTS), whole, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(merged("cat-1/n", modules, WEIGHTS), whole / 3, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(
-        merged("mean", three, WEIGHTS), whole / sum(WEIGHTS), atol=1e-5, rtol=1e-5
+        merged("mean", modules, WEIGHTS), whole / sum(WEIGHTS), atol=1e-5, rtol=1e-5
     )
 
 
-def test_linear_has_the_cross_terms(three: list[Factors]):
-    roots = [(w * p.scale) ** 0.5 for w, p in zip(WEIGHTS, three, strict=True)]
-    crossed = sum(
+def test_linear_has_the_cross_terms(modules: list[Factors]):
+    roots = [(w * p.scale) ** 0.5 for w, p in zip(WEIGHTS, modules, strict=True)]
+    expected = sum(
         x * y * (p.b @ q.a)
-        for x, p in zip(roots, three, strict=True)
-        for y, q in zip(roots, three, strict=True)
+        for x, p in zip(roots, modules, strict=True)
+        for y, q in zip(roots, modules, strict=True)
     )
-    ours = merged("linear", three, WEIGHTS)
-    torch.testing.assert_close(ours, crossed, atol=1e-5, rtol=1e-5)
-    assert (ours - total(three, WEIGHTS)).norm() > 0.5 * ours.norm()
+    merged_product = merged("linear", modules, WEIGHTS)
+    torch.testing.assert_close(merged_product, expected, atol=1e-5, rtol=1e-5)
+    assert (merged_product - total(modules, WEIGHTS)).norm() > 0.5 * merged_product.norm()
 
 
 @pytest.mark.parametrize("rank", [1, 5, 12, None])
-def test_svd_is_the_best_of_its_rank(three: list[Factors], rank: int | None):
-    whole = total(three, WEIGHTS)
+def test_svd_is_the_best_of_its_rank(modules: list[Factors], rank: int | None):
+    whole = total(modules, WEIGHTS)
     u, s, vh = torch.linalg.svd(whole)
-    kept = rank or R
-    best = u[:, :kept] * s[:kept] @ vh[:kept]
-    ours = merge.svd(three, WEIGHTS, rank=rank)
-    assert ours.r == kept
-    torch.testing.assert_close(product(ours), best, atol=1e-4, rtol=1e-4)
+    kept_rank = rank or R
+    best = u[:, :kept_rank] * s[:kept_rank] @ vh[:kept_rank]
+    svd_merge = merge.svd(modules, WEIGHTS, rank=rank)
+    assert svd_merge.r == kept_rank
+    torch.testing.assert_close(product(svd_merge), best, atol=1e-4, rtol=1e-4)
 
 
 def test_svd_of_more_ranks_than_the_layer_is_wide():
     parts = [module(i, r=16) for i in range(3)]
-    ours = merge.svd(parts, WEIGHTS, rank=48)
-    assert ours.r == OUT
-    torch.testing.assert_close(product(ours), total(parts, WEIGHTS), atol=1e-4, rtol=1e-4)
+    svd_merge = merge.svd(parts, WEIGHTS, rank=48)
+    assert svd_merge.r == OUT
+    torch.testing.assert_close(product(svd_merge), total(parts, WEIGHTS), atol=1e-4, rtol=1e-4)
 
 
 def test_ranks_may_differ_where_products_are_summed():
@@ -153,66 +159,66 @@ def test_ranks_may_differ_where_products_are_summed():
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_one_module_is_itself(rule: str):
-    one = module(1)
-    torch.testing.assert_close(merged(rule, [one], [1.0], density=1.0), product(one))
+def test_a_merge_of_one_module_is_that_module(rule: str):
+    single = module(1)
+    torch.testing.assert_close(merged(rule, [single], [1.0], density=1.0), product(single))
     if rule in EXACT:
-        torch.testing.assert_close(merged(rule, [one], [1.0]), product(one))
+        torch.testing.assert_close(merged(rule, [single], [1.0]), product(single))
     else:
-        changed = merged(rule, [one], [1.0], density=0.3) - product(one)
-        assert changed.norm() > 0.1 * product(one).norm(), "one module is pruned like several"
+        changed = merged(rule, [single], [1.0], density=0.3) - product(single)
+        assert changed.norm() > 0.1 * product(single).norm(), "one module is pruned like several"
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_order_of_modules_does_not_matter(three: list[Factors], rule: str):
+def test_order_of_modules_does_not_matter(modules: list[Factors], rule: str):
     density = 1.0 if rule.startswith("dare") else 0.3  # what is dropped goes by place
-    there = merged(rule, three, WEIGHTS, density=density)
-    back = merged(rule, three[::-1], WEIGHTS[::-1], density=density)
-    torch.testing.assert_close(there, back, atol=1e-5, rtol=1e-5)
+    forwards = merged(rule, modules, WEIGHTS, density=density)
+    backwards = merged(rule, modules[::-1], WEIGHTS[::-1], density=density)
+    torch.testing.assert_close(forwards, backwards, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_module_of_weight_zero_is_not_there(three: list[Factors], rule: str):
-    with_it = merged(rule, three, [0.9, 0.0, 0.6])
-    without = merged(rule, three[::2], [0.9, 0.6])
+def test_a_module_of_weight_zero_changes_nothing(modules: list[Factors], rule: str):
+    including = merged(rule, modules, [0.9, 0.0, 0.6])
+    excluding = merged(rule, modules[::2], [0.9, 0.6])
     if rule == "cat-1/n":
-        without = without * 2 / 3  # N counts what was given
-    torch.testing.assert_close(with_it, without, atol=1e-5, rtol=1e-5)
+        excluding = excluding * 2 / 3  # N counts what was given
+    torch.testing.assert_close(including, excluding, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_the_inputs_stay_as_they_were(three: list[Factors], rule: str):
-    merged(rule, three, WEIGHTS)
-    for part, again in zip(three, (module(1), module(2), module(3)), strict=True):
-        assert torch.equal(part.a, again.a)
-        assert torch.equal(part.b, again.b)
+def test_the_inputs_stay_as_they_were(modules: list[Factors], rule: str):
+    merged(rule, modules, WEIGHTS)
+    for part, original in zip(modules, (module(1), module(2), module(3)), strict=True):
+        assert torch.equal(part.a, original.a)
+        assert torch.equal(part.b, original.b)
 
 
-def test_pruning_keeps_the_share_asked_for():
-    one = module(1)
+def test_pruning_keeps_the_requested_share():
+    single = module(1)
     for density in (0.01, 0.3, 0.5):
-        pruned = merge.magnitude_prune([one], [1.0], density=density)
+        pruned = merge.magnitude_prune([single], [1.0], density=density)
         assert int((pruned.a != 0).sum()) == max(1, int(density * R * INNER))
-        smallest = pruned.a[pruned.a != 0].abs().min() / one.scale**0.5
-        assert (one.a.abs() > smallest * 1.0001).sum() < max(1, int(density * R * INNER))
-    tiny = merge.ties([one], [1.0], density=1e-6)
+        smallest = pruned.a[pruned.a != 0].abs().min() / single.scale**0.5
+        assert (single.a.abs() > smallest * 1.0001).sum() < max(1, int(density * R * INNER))
+    tiny = merge.ties([single], [1.0], density=1e-6)
     assert int((tiny.a != 0).sum()) == int((tiny.b != 0).sum()) == 1
 
 
-def test_ties_averages_those_that_agree():
-    def one(*values: float) -> Factors:
+def test_ties_averages_the_values_of_the_winning_sign():
+    def rank_one(*values: float) -> Factors:
         return Factors(torch.tensor([values]), torch.ones(1, 1))
 
-    parts = [one(3.0, 1.0, 2.0), one(-1.0, 2.0, -2.0), one(1.0, 0.0, 4.0)]
-    ours = merge.ties(parts, [1.0, 1.0, 1.0], density=1.0)
-    torch.testing.assert_close(ours.a, torch.tensor([[2.0, 1.5, 3.0]]))
-    cancelled = merge.ties([one(1.0), one(-1.0)], [1.0, 4.0], density=1.0)
+    parts = [rank_one(3.0, 1.0, 2.0), rank_one(-1.0, 2.0, -2.0), rank_one(1.0, 0.0, 4.0)]
+    ties_merge = merge.ties(parts, [1.0, 1.0, 1.0], density=1.0)
+    torch.testing.assert_close(ties_merge.a, torch.tensor([[2.0, 1.5, 3.0]]))
+    cancelled = merge.ties([rank_one(1.0), rank_one(-1.0)], [1.0, 4.0], density=1.0)
     torch.testing.assert_close(cancelled.a, torch.tensor([[1.0]]))  # + wins a tie
 
 
-def test_norm_is_that_of_the_product(three: list[Factors]):
-    whole = torch.cat([product(p) for p in three]).norm()
-    assert factors.norm(three) == pytest.approx(float(whole), rel=1e-5)
+def test_norm_is_that_of_the_product(modules: list[Factors]):
+    whole = torch.cat([product(p) for p in modules]).norm()
+    assert factors.norm(modules) == pytest.approx(float(whole), rel=1e-5)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -221,16 +227,18 @@ def test_matched_norm_is_the_mean_of_the_modules(rule: str):
     layers = list(zip(*parts, strict=True))
     raw = [RULES[rule](layer, [2.0, 1.0, 1.5], Options(rng())) for layer in layers]
     matched = factors.matched_norm(raw, parts)
-    wanted = sum(float(torch.cat([product(f) for f in part]).norm()) for part in parts) / 3
-    got = torch.cat([product(f) for f in matched])
-    assert float(got.norm()) == pytest.approx(wanted, rel=1e-5)
-    before = torch.cat([product(f) for f in raw])
-    ratio = float(before.norm()) / wanted
-    torch.testing.assert_close(got * ratio, before, atol=1e-4, rtol=1e-4)  # one factor for all
+    mean_norm = sum(float(torch.cat([product(f) for f in part]).norm()) for part in parts) / 3
+    product_after = torch.cat([product(f) for f in matched])
+    assert float(product_after.norm()) == pytest.approx(mean_norm, rel=1e-5)
+    product_before = torch.cat([product(f) for f in raw])
+    ratio = float(product_before.norm()) / mean_norm
+    torch.testing.assert_close(
+        product_after * ratio, product_before, atol=1e-4, rtol=1e-4
+    )  # one factor for all
     assert abs(ratio - 1) > 0.05, "a norm that matched already would pass above"
 
 
-def test_matched_norm_counts_the_scale_there_is():
+def test_matched_norm_counts_the_scales_of_the_factors():
     layers = [module(1, scale=0.5), module(2, scale=3.0)]
     matched = factors.matched_norm(layers, [[module(3, scale=4.0)] * 2])
     assert [layer.scale for layer in matched] == pytest.approx(
@@ -240,20 +248,22 @@ def test_matched_norm_counts_the_scale_there_is():
 
 
 @pytest.mark.parametrize("weights", [[0.5, 0.5, -1.0], [0.3, 0.6, -0.9]], ids=str)
-def test_nothing_left_cannot_be_matched(weights: list[float]):
-    one = module(1)
-    gone = RULES["cat"]([one] * 3, weights, Options(rng()))  # up to rounding, in the second case
+def test_modules_that_cancel_cannot_be_scaled_to_a_norm(weights: list[float]):
+    single = module(1)
+    cancelled = RULES["cat"](
+        [single] * 3, weights, Options(rng())
+    )  # up to rounding, in the second case
     with pytest.raises(UsageError, match=r"cannot be scaled to .* they cancel"):
-        factors.matched_norm([gone], [[one]] * 3)
+        factors.matched_norm([cancelled], [[single]] * 3)
 
 
 @pytest.mark.parametrize(
-    ("asked", "hint"),
+    ("name", "hint"),
     [("dare_linear", "dare-linear"), ("magnitude_prune", "magnitude-prune"), ("Ties", "ties")],
 )
-def test_unknown_rule_names_the_near_one(asked: str, hint: str):
-    with pytest.raises(UsageError, match=rf"linear, mean, .*got '{asked}'; did you mean {hint}\?"):
-        merge.rule_named(asked)
+def test_an_unknown_rule_gets_a_suggestion(name: str, hint: str):
+    with pytest.raises(UsageError, match=rf"linear, mean, .*got '{name}'; did you mean {hint}\?"):
+        merge.rule_named(name)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -266,21 +276,21 @@ def test_unknown_rule_names_the_near_one(asked: str, hint: str):
     ],
     ids=["count", "nan", "zero"],
 )
-def test_weights_no_rule_can_take(
-    three: list[Factors], rule: str, weights: list[float], message: str
+def test_weights_that_no_rule_can_take_are_refused(
+    modules: list[Factors], rule: str, weights: list[float], message: str
 ):
     with pytest.raises(UsageError, match=message):
-        merged(rule, three, weights)
+        merged(rule, modules, weights)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_nothing_to_merge(rule: str):
+def test_merging_nothing_is_refused(rule: str):
     with pytest.raises(UsageError, match="nothing to merge"):
         merged(rule, [], [])
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_layers_of_two_shapes(rule: str):
+def test_layers_of_two_shapes_are_refused(rule: str):
     other = Factors(torch.ones(R, 7), torch.ones(OUT, R))
     with pytest.raises(UsageError, match="layers of the same shape, got 24 x 7 and 24 x 40"):
         merged(rule, [module(1), other], [1.0, 1.0])
@@ -296,17 +306,17 @@ def test_rules_on_factors_need_one_rank(rule: str):
 
 @pytest.mark.parametrize("rule", ["ties", "dare-linear", "dare-ties", "magnitude-prune"])
 @pytest.mark.parametrize("density", [0.0, -0.1, 1.5])
-def test_density_out_of_range(three: list[Factors], rule: str, density: float):
+def test_a_density_out_of_range_is_refused(modules: list[Factors], rule: str, density: float):
     with pytest.raises(UsageError, match=f"above 0 and at most 1, got {density}"):
-        merged(rule, three, WEIGHTS, density=density)
+        merged(rule, modules, WEIGHTS, density=density)
 
 
 @pytest.mark.parametrize("rank", [0, 13])
-def test_svd_rank_out_of_range(three: list[Factors], rank: int):
+def test_an_svd_rank_out_of_range_is_refused(modules: list[Factors], rank: int):
     with pytest.raises(UsageError, match=rf"rank must be 1\.\.12, .* got {rank}"):
-        merge.svd(three, WEIGHTS, rank=rank)
+        merge.svd(modules, WEIGHTS, rank=rank)
 
 
-def test_mean_of_weights_that_cancel(three: list[Factors]):
+def test_a_mean_with_weights_that_cancel_is_refused(modules: list[Factors]):
     with pytest.raises(UsageError, match=r"must not sum to 0, got 1, -0\.5, -0\.5; use cat"):
-        merge.mean(three, [1.0, -0.5, -0.5])
+        merge.mean(modules, [1.0, -0.5, -0.5])

@@ -1,3 +1,5 @@
+"""Token weights of the objectives equal their formulas, alone and in a batch of many jobs."""
+
 import math
 import random
 
@@ -13,7 +15,10 @@ LN2 = math.log(2)
 
 
 def ragged(seed: int, lengths: tuple[int, ...] = (7, 1, 90, 12)) -> tuple[Tensor, Tensor, Tensor]:
-    """nats, wrong, row of rows of these lengths; few tokens are wrong, as late in training."""
+    """Return nats, whether it is wrong, and the row of each token of rows of these lengths.
+
+    Few tokens are wrong, as late in training.
+    """
     rng = torch.Generator().manual_seed(seed)
     n = sum(lengths)
     nats = torch.rand(n, generator=rng) * 2
@@ -21,26 +26,28 @@ def ragged(seed: int, lengths: tuple[int, ...] = (7, 1, 90, 12)) -> tuple[Tensor
     return nats, wrong, torch.repeat_interleave(torch.tensor(lengths))
 
 
-def loop_weights(o: Objective, nats: list[float], wrong: list[bool], row: list[int]) -> list[float]:
-    """The formulas of arXiv:2605.30260, one token at a time."""
+def loop_weights(
+    objective: Objective, nats: list[float], wrong: list[bool], row: list[int]
+) -> list[float]:
+    """Compute the formulas of arXiv:2605.30260, a token at a time."""
     weights = []
     for i, loss in enumerate(nats):
-        if o.name == "ce":
+        if objective.name == "ce":
             weights.append(1.0)
             continue
-        if o.name == "memft-threshold":
-            weights.append(float(loss > o.threshold_nats))
+        if objective.name == "memft-threshold":
+            weights.append(float(loss > objective.threshold_nats))
             continue
-        mine = [j for j in range(len(row)) if row[j] == row[i]]
-        mistakes = [k for k, j in enumerate(mine) if wrong[j]]
-        t = mine.index(i)
+        own_tokens = [j for j in range(len(row)) if row[j] == row[i]]
+        mistakes = [k for k, j in enumerate(own_tokens) if wrong[j]]
+        t = own_tokens.index(i)
         if not mistakes or t < mistakes[0]:
             phi = 1.0
-        elif t - mistakes[0] < o.window:
-            phi = math.exp(-(t - mistakes[0]) / o.tau)
+        elif t - mistakes[0] < objective.window:
+            phi = math.exp(-(t - mistakes[0]) / objective.tau)
         else:
-            phi = o.floor
-        weights.append(phi / (1 + math.exp(-o.kappa * (loss - o.threshold_nats))))
+            phi = objective.floor
+        weights.append(phi / (1 + math.exp(-objective.kappa * (loss - objective.threshold_nats))))
     return weights
 
 
@@ -58,40 +65,46 @@ def loop_weights(o: Objective, nats: list[float], wrong: list[bool], row: list[i
 )
 def test_weights_equal_the_formula(objective: Objective, seed: int):
     nats, wrong, row = ragged(seed)
-    wanted = loop_weights(objective, nats.tolist(), wrong.tolist(), row.tolist())
-    got = memft.token_weights(objective, nats, wrong, row)
-    torch.testing.assert_close(got, torch.tensor(wanted), rtol=1e-5, atol=1e-7)
+    expected = loop_weights(objective, nats.tolist(), wrong.tolist(), row.tolist())
+    weights = memft.token_weights(objective, nats, wrong, row)
+    torch.testing.assert_close(weights, torch.tensor(expected), rtol=1e-5, atol=1e-7)
 
 
 def test_defaults_are_those_of_the_release():
     # hparams/context2vec_long/long_context_memft_lora.yaml of ParametricMemoryLaw 9340b1d
-    o = objectives.parse("memft-window")
-    assert (o.kappa, o.tau, o.window, o.floor, o.threshold_nats) == (10, 20, 50, 0.01, LN2)
+    objective = objectives.parse("memft-window")
+    assert (
+        objective.kappa,
+        objective.tau,
+        objective.window,
+        objective.floor,
+        objective.threshold_nats,
+    ) == (10, 20, 50, 0.01, LN2)
 
 
 def test_window_by_hand():
-    o = Objective("memft-window", kappa=1e6, tau=2.0, window=3, floor=0.01)
+    objective = Objective("memft-window", kappa=1e6, tau=2.0, window=3, floor=0.01)
     hard = torch.full((9,), 5.0)  # nats: the fade is 1, phi shows alone
     wrong = torch.tensor([False, True, False, True, False, False, False, False, False])
     row = torch.tensor([4, 4, 4, 4, 4, 4, 9, 9, 9])  # any numbers, the last row without mistakes
-    wanted = [1, 1, math.exp(-0.5), math.exp(-1), 0.01, 0.01, 1, 1, 1]
-    got = memft.token_weights(o, hard, wrong, row)
-    torch.testing.assert_close(got, torch.tensor(wanted))
+    expected = [1, 1, math.exp(-0.5), math.exp(-1), 0.01, 0.01, 1, 1, 1]
+    weights = memft.token_weights(objective, hard, wrong, row)
+    torch.testing.assert_close(weights, torch.tensor(expected))
 
 
 def test_threshold_itself_counts_as_learned():
     nats = torch.tensor([LN2 - 1e-4, LN2 + 1e-4])
     row, wrong = torch.zeros(2, dtype=torch.long), torch.zeros(2, dtype=torch.bool)
-    got = memft.token_weights(Objective("memft-threshold"), nats, wrong, row)
-    assert got.tolist() == [0, 1]
+    weights = memft.token_weights(Objective("memft-threshold"), nats, wrong, row)
+    assert weights.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("name", objectives.NAMES)
-def test_weights_carry_no_gradient_and_no_tokens_is_fine(name: str):
+def test_weights_carry_no_gradient_and_may_be_of_no_tokens(name: str):
     nats, wrong, row = ragged(0)
-    o = objectives.parse(name)
-    assert not memft.token_weights(o, nats.requires_grad_(), wrong, row).requires_grad
-    assert memft.token_weights(o, nats[:0], wrong[:0], row[:0]).shape == (0,)
+    objective = objectives.parse(name)
+    assert not memft.token_weights(objective, nats.requires_grad_(), wrong, row).requires_grad
+    assert memft.token_weights(objective, nats[:0], wrong[:0], row[:0]).shape == (0,)
 
 
 def test_each_job_of_a_batch_has_its_own_objective():
@@ -103,31 +116,31 @@ def test_each_job_of_a_batch_has_its_own_objective():
     ]
     nats, wrong, row = ragged(1)
     owner = row  # one row for each job
-    got = memft.fleet_weights(jobs, nats, wrong, row, owner)
+    weights = memft.fleet_weights(jobs, nats, wrong, row, owner)
     for i, job in enumerate(jobs):
-        mine = owner == i
-        alone = memft.token_weights(job, nats[mine], wrong[mine], row[mine])
-        torch.testing.assert_close(got[mine], alone, rtol=0, atol=0)
+        own_tokens = owner == i
+        alone = memft.token_weights(job, nats[own_tokens], wrong[own_tokens], row[own_tokens])
+        torch.testing.assert_close(weights[own_tokens], alone, rtol=0, atol=0)
 
 
-def test_mean_by_adapter_equal_the_formula():
+def test_mean_by_adapter_equals_the_formula():
     nats, wrong, row = ragged(3)
     owner = (row + 1) % 3  # jobs of several rows, not in order
     weights = memft.token_weights(Objective("memft-window"), nats, wrong, row)
-    got = objectives.mean_by_adapter(nats, weights, owner, 3)
+    means = objectives.mean_by_adapter(nats, weights, owner, 3)
     for job in range(3):
-        mine = [i for i in range(len(row)) if owner[i] == job]
-        over = sum(float(weights[i]) * float(nats[i]) for i in mine)
-        under = sum(float(weights[i]) for i in mine) + 1e-8
-        assert got[job].item() == pytest.approx(over / under, rel=1e-5)
+        own_tokens = [i for i in range(len(row)) if owner[i] == job]
+        over = sum(float(weights[i]) * float(nats[i]) for i in own_tokens)
+        under = sum(float(weights[i]) for i in own_tokens) + 1e-8
+        assert means[job].item() == pytest.approx(over / under, rel=1e-5)
 
 
 def test_cross_entropy_is_the_plain_mean():
     nats, wrong, row = ragged(4)
     weights = memft.fleet_weights([Objective()] * 4, nats, wrong, row, row)
-    got = objectives.mean_by_adapter(nats, weights, row, 4)
-    wanted = torch.stack([nats[row == i].mean() for i in range(4)])
-    torch.testing.assert_close(got, wanted)
+    means = objectives.mean_by_adapter(nats, weights, row, 4)
+    expected = torch.stack([nats[row == i].mean() for i in range(4)])
+    torch.testing.assert_close(means, expected)
 
 
 def test_a_job_that_learned_all_gets_no_gradient():
@@ -149,7 +162,7 @@ def test_a_job_that_learned_all_gets_no_gradient():
     assert logits.grad[2:].abs().min() > 0.1
 
 
-def test_a_job_that_diverged_stays_alone():
+def test_a_job_that_diverged_leaves_the_losses_of_others_finite():
     nats = torch.tensor([1.0, math.nan, 3.0, math.inf])
     owner = torch.tensor([0, 1, 0, 2])
     jobs = [Objective("memft-window"), Objective("memft-threshold"), Objective()]
@@ -162,7 +175,7 @@ def test_a_job_that_diverged_stays_alone():
     ]
 
 
-def test_a_gradient_in_company_is_the_gradient_alone():
+def test_a_gradient_among_other_jobs_is_the_gradient_alone():
     nats, wrong, row = ragged(5)
     jobs = [Objective("memft-window"), Objective("memft-threshold")]
     owner = row // 2
@@ -179,8 +192,8 @@ def test_a_gradient_in_company_is_the_gradient_alone():
     mixed = torch.cat([torch.nonzero(row == i)[:, 0] for i in order])
     together = gradient(mixed, jobs, owner[mixed])
     for i, job in enumerate(jobs):
-        mine = mixed[owner[mixed] == i]
-        alone = gradient(mine, [job], torch.zeros(len(mine), dtype=torch.long))
+        own_tokens = mixed[owner[mixed] == i]
+        alone = gradient(own_tokens, [job], torch.zeros(len(own_tokens), dtype=torch.long))
         torch.testing.assert_close(together[owner[mixed] == i], alone)
 
 

@@ -1,3 +1,5 @@
+"""The choice of layers by name and number, and parameter counts."""
+
 import pytest
 
 from lorabank.errors import UsageError
@@ -32,7 +34,9 @@ def test_published_parameter_counts():
         (("q_proj", "up_proj"), (3,), 2),
     ],
 )
-def test_choose(targets: tuple[str, ...], layers: tuple[int, ...] | None, count: int):
+def test_choose_returns_the_named_linears_of_the_named_layers(
+    targets: tuple[str, ...], layers: tuple[int, ...] | None, count: int
+):
     chosen = choose(LINEARS, targets, layers)
     assert len(chosen) == count
     assert layers is None or {layer_of(path) for path in chosen} == set(layers)
@@ -48,12 +52,12 @@ def test_choose(targets: tuple[str, ...], layers: tuple[int, ...] | None, count:
         ("0,last-1", [0, 3]),
     ],
 )
-def test_parse_layers(text: str, layers: list[int]):
+def test_layers_are_parsed_from_text(text: str, layers: list[int]):
     assert parse_layers(text, 4) == layers
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("0-9", r"within 0\.\.3, got 4, 5"),
         ("last-9", "the model has 4 layers"),
@@ -62,16 +66,16 @@ def test_parse_layers(text: str, layers: list[int]):
         ("", "takes 0-15, last-10"),
     ],
 )
-def test_bad_layers(text: str, says: str):
-    with pytest.raises(UsageError, match=says):
+def test_text_that_names_no_layers_is_refused(text: str, message: str):
+    with pytest.raises(UsageError, match=message):
         parse_layers(text, 4)
 
 
-def test_target_that_matches_nothing_names_what_there_is():
+def test_a_target_that_matches_nothing_suggests_another():
     with pytest.raises(UsageError, match=r"q_prj matches no .* did you mean q_proj\?"):
         choose(LINEARS, ("q_prj",))
 
 
-def test_choice_outside_the_model():
+def test_a_layer_the_model_lacks_is_refused():
     with pytest.raises(UsageError, match=r"within 0\.\.3, got 4"):
         choose(LINEARS, ("ffn",), (4,))

@@ -1,4 +1,4 @@
-"""Spectra against the SVD of the product; the three scores against their formulas."""
+"""Spectra equal the SVD of the product, and the three scores equal their formulas."""
 
 import pytest
 import torch
@@ -25,29 +25,29 @@ def x() -> Tensor:
 
 
 def spectra_of(factors: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """(E, r) and (E, r, n), as routers stack them."""
-    found = [spectrum(a, b) for a, b in factors]
-    return torch.stack([f.s for f in found]), torch.stack([f.v.T for f in found])
+    """Return singular values (E, r) and right vectors (E, r, n), as routers stack them."""
+    spectra = [spectrum(a, b) for a, b in factors]
+    return torch.stack([f.s for f in spectra]), torch.stack([f.v.T for f in spectra])
 
 
 @pytest.mark.parametrize(
     ("out", "n", "r"), [(16, 24, 4), (24, 16, 4), (8, 8, 8), (3, 24, 4), (24, 3, 4), (16, 24, 1)]
 )
-def test_equals_the_svd_of_the_product(out: int, n: int, r: int):
+def test_a_spectrum_equals_the_svd_of_the_product(out: int, n: int, r: int):
     rng = torch.Generator().manual_seed(2)
     a, b = torch.randn(r, n, generator=rng), torch.randn(out, r, generator=rng)
-    found = spectrum(a, b, scale=2.0)
+    computed = spectrum(a, b, scale=2.0)
     rank = min(out, n, r)
     _, s, v = torch.linalg.svd(2.0 * b @ a)
-    torch.testing.assert_close(found.s, s[:rank], rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(found.v.abs(), v[:rank].T.abs(), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(found.v.T @ found.v, torch.eye(rank), rtol=0, atol=1e-5)
+    torch.testing.assert_close(computed.s, s[:rank], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(computed.v.abs(), v[:rank].T.abs(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(computed.v.T @ computed.v, torch.eye(rank), rtol=0, atol=1e-5)
 
 
 def test_an_untrained_adapter_has_no_spectrum():
-    found: Spectrum = spectrum(torch.randn(R, N), torch.zeros(OUT, R))
-    assert found.s.tolist() == [0.0] * R
-    assert bool(found.v.isfinite().all())
+    computed: Spectrum = spectrum(torch.randn(R, N), torch.zeros(OUT, R))
+    assert computed.s.tolist() == [0.0] * R
+    assert bool(computed.v.isfinite().all())
 
 
 def test_arrow_is_the_part_along_the_first_direction(
@@ -73,35 +73,37 @@ def test_spectr_is_the_length_of_what_the_adapter_adds(
 def test_spectr_scores_many_modules_as_it_scores_each():
     rng = torch.Generator().manual_seed(3)
     s, v = torch.rand(2050, 2, generator=rng), torch.randn(2050, 2, 8, generator=rng).half()
-    some = torch.randn(3, 8, generator=rng)
-    each = [spectr.scores(some, s[e : e + 1], v[e : e + 1]) for e in range(len(s))]
-    torch.testing.assert_close(spectr.scores(some, s, v), torch.cat(each, dim=1))
+    inputs = torch.randn(3, 8, generator=rng)
+    one_by_one = [spectr.scores(inputs, s[e : e + 1], v[e : e + 1]) for e in range(len(s))]
+    torch.testing.assert_close(spectr.scores(inputs, s, v), torch.cat(one_by_one, dim=1))
 
 
 def test_lag_orders_by_spectr_what_arrow_picked(factors: list[tuple[Tensor, Tensor]], x: Tensor):
     s, v = spectra_of(factors)
-    first, last = arrow.scores(x, v[:, 0]), spectr.scores(x, s, v)
-    asked = []
+    arrow_scores, spectr_scores = arrow.scores(x, v[:, 0]), spectr.scores(x, s, v)
+    scored = []
 
-    def of_some(some: Tensor) -> Tensor:
-        asked.append(some)
-        return spectr.scores(x, s[some], v[some])
+    def score_modules(modules: Tensor) -> Tensor:
+        scored.append(modules)
+        return spectr.scores(x, s[modules], v[modules])
 
-    found = lag.scores(first, 2, of_some)
-    few = first.argsort(dim=1, descending=True)[:, :2]
+    lag_scores = lag.scores(arrow_scores, 2, score_modules)
+    picked = arrow_scores.argsort(dim=1, descending=True)[:, :2]
     for t in range(T):
         for e in range(E):
-            assert found[t, e] == pytest.approx(last[t, e] if e in few[t] else -torch.inf)
-    assert [some.tolist() for some in asked] == [sorted(set(few.flatten().tolist()))]
+            assert lag_scores[t, e] == pytest.approx(
+                spectr_scores[t, e] if e in picked[t] else -torch.inf
+            )
+    assert [modules.tolist() for modules in scored] == [sorted(set(picked.flatten().tolist()))]
 
 
 @pytest.mark.parametrize("k", [E, E + 100])
 def test_lag_of_all_is_spectr(factors: list[tuple[Tensor, Tensor]], x: Tensor, k: int):
     s, v = spectra_of(factors)
-    found = lag.scores(arrow.scores(x, v[:, 0]), k, lambda e: spectr.scores(x, s[e], v[e]))
-    torch.testing.assert_close(found, spectr.scores(x, s, v))
+    lag_scores = lag.scores(arrow.scores(x, v[:, 0]), k, lambda e: spectr.scores(x, s[e], v[e]))
+    torch.testing.assert_close(lag_scores, spectr.scores(x, s, v))
 
 
-def test_lag_keeps_at_least_one(x: Tensor):
+def test_lag_of_no_module_is_refused(x: Tensor):
     with pytest.raises(UsageError, match="LAG needs k of at least 1 module, got 0"):
-        lag.scores(x, 0, lambda some: x[:, some])
+        lag.scores(x, 0, lambda modules: x[:, modules])
