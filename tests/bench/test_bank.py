@@ -1,4 +1,4 @@
-"""The bench of the bank: what was lost is counted where, and both ways of writing agree."""
+"""The bench of the bank: misses are counted by their cause, and both kinds of writing agree."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ def answer(kind: str, module: str | None, text: str, *names: str) -> Answer:
     return Answer(FACT.question, text, kind, module, 1, None, 0.5, candidates)
 
 
-def test_drafts_are_one_book_in_order(tmp_path: Path):
+def test_the_drafts_are_parts_of_one_phone_book_in_order(tmp_path: Path):
     drafts = make_drafts(tmp_path, 3, 4)
     assert [draft.name for draft in drafts] == ["book-00", "book-01", "book-02"]
     questions = [example.question for draft in drafts for example in draft.examples]
@@ -42,7 +42,7 @@ def test_drafts_are_one_book_in_order(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("found", "lost"),
+    ("reply", "cause"),
     [
         (answer("module", "own", "It is 123-456-7890.", "own"), None),
         (answer("module", "own", "123-456-7891", "own"), "read_wrong"),
@@ -52,39 +52,43 @@ def test_drafts_are_one_book_in_order(tmp_path: Path):
         (answer("bare", None, "Ask them."), "wrong_module"),
     ],
 )
-def test_a_fact_is_lost_in_one_place(found: Answer, lost: str | None):
-    counts = count_misses([("own", FACT)], [found])
-    assert {name for name, count in counts.items() if count} == ({lost} if lost else set())
-    assert sum(counts.values()) == (lost is not None)
+def test_each_miss_has_one_cause(reply: Answer, cause: str | None):
+    counts = count_misses([("own", FACT)], [reply])
+    assert {name for name, count in counts.items() if count} == ({cause} if cause else set())
+    assert sum(counts.values()) == (cause is not None)
 
 
-def test_a_bank_that_lost_a_module_shows_it(tiny: Base, tmp_path: Path):
+def test_a_module_with_other_answers_lowers_recall(tiny: Base, tmp_path: Path):
     drafts = make_drafts(tmp_path / "books", 3, 4)
     with new_bank(tmp_path / "bank", tiny, embeds=False) as bank:
         bank.write_all(drafts, settings=TINY)
-        whole = ask_everything(bank, drafts, unknown=12, alone=2)
-        assert whole["recall_oracle"] == 1.0
-        assert whole["recall_routed"] == 1.0
-        assert whole["router"] == {"top1": 1.0, "top3": 1.0}
-        assert sum(whole["unknown"].values()) == 12
-        assert whole["unknown_handled"] == 1 - whole["unknown"]["module"] / 12
-        other = with_other_answers(drafts[1])
-        bank.write_all([other], settings=TINY, replace=True)
-        altered = ask_everything(bank, drafts, unknown=12, alone=1)
-    assert altered["recall_oracle"] == pytest.approx(8 / 12)
-    assert altered["misses_of_oracle"] == {"wrong_module": 0, "gate_closed": 0, "read_wrong": 4}
-    assert altered["recall_routed"] <= altered["recall_oracle"]
-    assert sum(altered["misses"].values()) == round(12 * (1 - altered["recall_routed"]))
+        score = ask_everything(bank, drafts, unknown=12, alone=2)
+        assert score["recall_oracle"] == 1.0
+        assert score["recall_routed"] == 1.0
+        assert score["router"] == {"top1": 1.0, "top3": 1.0}
+        assert sum(score["unknown"].values()) == 12
+        assert score["unknown_handled"] == 1 - score["unknown"]["module"] / 12
+        backwards = with_other_answers(drafts[1])
+        bank.write_all([backwards], settings=TINY, replace=True)
+        altered_score = ask_everything(bank, drafts, unknown=12, alone=1)
+    assert altered_score["recall_oracle"] == pytest.approx(8 / 12)
+    assert altered_score["misses_of_oracle"] == {
+        "wrong_module": 0,
+        "gate_closed": 0,
+        "read_wrong": 4,
+    }
+    assert altered_score["recall_routed"] <= altered_score["recall_oracle"]
+    assert sum(altered_score["misses"].values()) == round(12 * (1 - altered_score["recall_routed"]))
 
 
 def with_other_answers(draft: ModuleDraft) -> ModuleDraft:
-    backwards = [replace(example, answer=example.answer[::-1]) for example in draft.examples]
-    return draft_from_examples(draft.name, backwards, source="backwards")
+    examples = [replace(example, answer=example.answer[::-1]) for example in draft.examples]
+    return draft_from_examples(draft.name, examples, source="backwards")
 
 
-def test_both_ways_of_writing_end_at_the_same_weights(tiny: Base):
+def test_writing_together_and_one_by_one_give_the_same_weights(tiny: Base):
     quick = replace(TINY, exposures=2, until_recall=None)
-    ran, difference = time_writes(tiny, 3, 4, settings=quick, n=1)
+    timings, difference = time_writes(tiny, 3, 4, settings=quick, n=1)
     assert difference < 1e-3
-    assert len(ran.ours[0].result) == len(ran.theirs[0].result) == 3
-    assert ran.ratio > 0
+    assert len(timings.ours[0].result) == len(timings.theirs[0].result) == 3
+    assert timings.ratio > 0

@@ -1,4 +1,4 @@
-"""The bench of documents and modules, on a random model that takes a chronicle."""
+"""The bench of documents and modules, on a random model with room for a chronicle."""
 
 import json
 import shutil
@@ -14,17 +14,17 @@ SMALL = {"facts": 4, "document_tokens": 900, "exact_tokens": 600, "peer_question
 
 
 @pytest.fixture
-def patient(tiny_folder: Path, tmp_path: Path) -> Base:
-    """As `tiny`, but with room for a chronicle, which it counts in letters."""
-    folder = shutil.copytree(tiny_folder, tmp_path / "patient")
+def long_context_base(tiny_folder: Path, tmp_path: Path) -> Base:
+    """Return a base like `tiny` with a longer context: its tokens are about a letter each."""
+    folder = shutil.copytree(tiny_folder, tmp_path / "long-context")
     config = json.loads((folder / "config.json").read_text())
     config["max_position_embeddings"] = 2048
     (folder / "config.json").write_text(json.dumps(config))
     return load_info(find_model(str(folder)), dtype="float32", device="cpu")
 
 
-def test_both_sides_answer_the_same_and_all_is_measured(patient: Base):
-    result = run_bench(patient, "context", pairs=1, **SMALL)
+def test_both_sides_answer_the_same_and_everything_is_measured(long_context_base: Base):
+    result = run_bench(long_context_base, "context", pairs=1, **SMALL)
     assert result["equal"] is True
     assert result["icl_prefix_ratio"] == result["ratio"] > 0
     assert (result["questions"], result["peer_questions"]) == (4, 2)

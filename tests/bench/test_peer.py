@@ -1,4 +1,4 @@
-"""The peer does the same work as we do, only in its own way; and the clock is fair."""
+"""Plain PEFT does the same work with the same results, and both sides are timed fairly."""
 
 from dataclasses import replace
 
@@ -56,11 +56,11 @@ SMALL = {
     },
     "synthesise": {"requests": 3, "new_tokens": 4, "rows": 2},
 }
-ALONE = {"routing", "context", "policy"}  # a file each, tests/bench/test_NAME.py
+ELSEWHERE = {"routing", "context", "policy"}  # these have test files of their own
 
 
-def test_every_bench_is_tried_here_or_in_a_file_of_its_own():
-    assert SMALL.keys() | ALONE == BENCHES.keys()
+def test_every_bench_has_a_test():
+    assert SMALL.keys() | ELSEWHERE == BENCHES.keys()
 
 
 def plan(base: Base, settings: TrainSettings = QUICK, facts: int = 12) -> Job:
@@ -75,10 +75,10 @@ def plan(base: Base, settings: TrainSettings = QUICK, facts: int = 12) -> Job:
 def test_peer_trains_to_our_losses(tiny: Base, settings: TrainSettings):
     job = plan(tiny, settings)
     peer = Peer(tiny, PeerAdapter(settings.r, settings.alpha, activated=settings.activated))
-    theirs = peer.train(job, start_weights(tiny, job))
-    ours = train(tiny, [job])[0]
-    assert largest_gap([e.loss for e in ours.curve], theirs.losses) < 1e-4
-    assert theirs.steps == ours.steps
+    peer_run = peer.train(job, start_weights(tiny, job))
+    outcome = train(tiny, [job])[0]
+    assert largest_gap([e.loss for e in outcome.curve], peer_run.losses) < 1e-4
+    assert peer_run.steps == outcome.steps
 
 
 @pytest.mark.parametrize("activated", [False, True])
@@ -90,16 +90,16 @@ def test_peer_recalls_what_we_recall(tiny: Base, activated: bool):
     peer.load(outcome.weights)
     verdicts = peer.recall(job.dataset.prompts)
     assert any(verdicts)
-    assert verdicts == [reading.recalled for reading in reading_of(tiny, outcome)]
+    assert verdicts == [reading.recalled for reading in read_back(tiny, outcome)]
 
 
-def reading_of(base: Base, outcome: Outcome) -> list:
-    probes = outcome.job.dataset.prompts
+def read_back(base: Base, outcome: Outcome) -> list:
+    prompts = outcome.job.dataset.prompts
     with loaded_fleet(base, [outcome.adapter]) as fleet:
-        return read_answers(base, probes, fleet=fleet, slots=[0] * len(probes))
+        return read_answers(base, prompts, fleet=fleet, slots=[0] * len(prompts))
 
 
-def test_peer_stops_when_recall_is_proven(tiny: Base):
+def test_peer_stops_when_recall_is_verified(tiny: Base):
     settings = replace(QUICK, lr=2e-2, exposures=60, until_recall=1.0)
     job = plan(tiny, settings, facts=4)
     outcome = Peer(tiny, PeerAdapter(8, 16)).train(job, start_weights(tiny, job))
@@ -121,7 +121,7 @@ def test_mixed_batch_gives_each_row_its_own_adapter(tiny: Base):
     jobs = [plan_job(tiny, book(2, seed=i), settings, name=NAMES[i]) for i in range(2)]
     outcomes = train(tiny, jobs)
     peer = Peer(tiny, PeerAdapter(8, 16), names=NAMES)
-    prompts = [probe.prompt_ids for job in jobs for probe in job.dataset.prompts] * 2
+    prompts = [prompt.prompt_ids for job in jobs for prompt in job.dataset.prompts] * 2
     owners = [0, 0, 1, 1, 1, 1, 0, 0]
     for name, outcome in zip(NAMES, outcomes, strict=True):
         peer.load(outcome.weights, name=name)
@@ -137,14 +137,14 @@ def test_limit_leaves_no_gradient_in_the_base(tiny: Base):
     assert all(p.grad is None for p in tiny.model.parameters())
 
 
-def test_long_prompts_are_long_and_no_two_alike(tiny: Base):
+def test_long_prompts_are_long_and_all_different(tiny: Base):
     prompts = [e.prompt for e in long_book(tiny, 3, prompt_tokens=200)]
     lengths = [len(tiny.chat.prompt_ids(prompt)) for prompt in prompts]
     assert all(120 < length <= 200 for length in lengths)
     assert len(set(prompts)) == 3
 
 
-def test_sides_alternate_and_each_pair_is_judged_by_itself():
+def test_sides_alternate_and_the_ratio_is_the_median_of_pairs():
     order: list[str] = []
 
     def side(name: str, seconds: list[float]):
@@ -154,20 +154,20 @@ def test_sides_alternate_and_each_pair_is_judged_by_itself():
 
         return run
 
-    ran = run_pairs(side("ours", [1, 2, 4]), side("peer", [3, 4, 40]), n=3)
+    timings = run_pairs(side("ours", [1, 2, 4]), side("peer", [3, 4, 40]), n=3)
     assert order == ["ours", "peer", "peer", "ours", "ours", "peer"]
-    assert ran.ratio == 3  # of 3, 2 and 10
-    assert ran.as_json()[1] == {"ours_s": 2, "peer_s": 4}
-    assert (ran.ours_s, ran.theirs_s) == (2, 4)
+    assert timings.ratio == 3  # of 3, 2 and 10
+    assert timings.as_json()[1] == {"ours_s": 2, "peer_s": 4}
+    assert (timings.ours_s, timings.theirs_s) == (2, 4)
 
 
 def test_a_warm_up_is_not_counted():
     seconds = iter([9.0, 9.0, 1.0, 5.0])
-    ran = run_pairs(*[lambda: Timed(next(seconds), None)] * 2, n=1, warm=True)
-    assert ran.ratio == 5
+    timings = run_pairs(*[lambda: Timed(next(seconds), None)] * 2, n=1, warm=True)
+    assert timings.ratio == 5
 
 
-def test_a_clock_counts_every_step():
+def test_the_step_clock_times_every_step():
     clock = timing.StepClock()
     clock(None)
     clock(None)
@@ -175,7 +175,7 @@ def test_a_clock_counts_every_step():
     assert len(clock.steps) == 2
 
 
-def test_a_loss_that_is_no_number_is_a_gap():
+def test_a_nan_loss_is_an_infinite_gap():
     assert largest_gap([1.0, float("nan")], [1.0, 2.0]) == float("inf")
     assert largest_gap([1.0, 2.0], [1.0, 2.5]) == 0.5
 

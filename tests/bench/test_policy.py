@@ -1,4 +1,4 @@
-"""The bench of the policy: what is asked, and what is made of the answers."""
+"""The bench of the policy: which questions are drawn, and how answers are summarised."""
 
 import pytest
 
@@ -17,7 +17,7 @@ from lorabank.bench.setup import book
 from lorabank.tasks.synthetic import chronicle, chronicle_questions
 
 
-def test_nothing_asked_was_taught_but_what_modules_know():
+def test_only_questions_about_modules_were_trained_on():
     chronicles = [chronicle.build(800, seed=i) for i in range(2)]
     questions = draw_questions(BankContent(0, 2, 5, chronicles), 3)
     by_place = {
@@ -28,19 +28,19 @@ def test_nothing_asked_was_taught_but_what_modules_know():
         MODULE: 6, TEXT: 6, NEITHER: 12,
     }  # fmt: skip
     known = {example.question: example.answer for example in book(10)}
-    assert all(known[item.question] == item.answer for item in by_place[MODULE])
-    taught = {
+    assert all(known[labelled.question] == labelled.answer for labelled in by_place[MODULE])
+    trained_questions = {
         question.text
         for text in chronicles
         for question in chronicle_questions.draw_questions(text, "single", 24, seed=0)
     }
-    assert not taught & {item.question for item in by_place[TEXT]}
-    assert not set(known) & {item.question for item in by_place[NEITHER]}
-    assert all(item.answer is None for item in by_place[NEITHER])
-    assert len({item.document for item in by_place[NEITHER]}) == 4
+    assert not trained_questions & {labelled.question for labelled in by_place[TEXT]}
+    assert not set(known) & {labelled.question for labelled in by_place[NEITHER]}
+    assert all(labelled.answer is None for labelled in by_place[NEITHER])
+    assert len({labelled.document for labelled in by_place[NEITHER]}) == 4
 
 
-def test_the_numbers_are_those_of_the_answers():
+def test_scores_and_shares_follow_from_the_answers():
     questions = [
         PlacedQuestion(MODULE, LabelledQuestion("a", "123", "book-0")),
         PlacedQuestion(TEXT, LabelledQuestion("b", "red fox", "chronicle-0")),

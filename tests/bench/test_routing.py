@@ -1,4 +1,4 @@
-"""The routing bench on a few invented passages: what it counts, and what it needs."""
+"""The routing bench on a few invented passages: its counts, and the data it needs."""
 
 import json
 from pathlib import Path
@@ -25,14 +25,14 @@ PASSAGES = {
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """The two sets in their published form, very small."""
-    asked = {"Tesla": "induction motor", "Luther": "church door", "Steam": "piston"}
+    """Write the two data sets in their published form, very small; return their folder."""
+    topics = {"Tesla": "induction motor", "Luther": "church door", "Steam": "piston"}
     lines = [
         {
             "id": i,
             "title": title,
             "context": text,
-            "questions": [{"question": f"What of the {asked[title]}?", "answer": asked[title]}],
+            "questions": [{"question": f"What of the {topics[title]}?", "answer": topics[title]}],
         }
         for i, (title, text) in enumerate(PASSAGES.items())
     ]
@@ -43,7 +43,7 @@ def data(tmp_path: Path) -> Path:
     papers = []
     for i, (title, text) in enumerate(PASSAGES.items()):
         questions = [
-            {"question": f"Question {n} on {asked[title]}?", "answer": "yes", "level": n // 10 + 1}
+            {"question": f"Question {n} on {topics[title]}?", "answer": "yes", "level": n // 10 + 1}
             for n in range(30)
         ]
         papers.append({"id": i, "title": title, "introduction": text, "QA": questions})
@@ -76,17 +76,19 @@ def test_bench_counts_hits_of_every_stage(tiny: Base, data: Path, monkeypatch: p
 
 
 def test_hit_rate_counts_the_first_k():
-    found = [
+    hits = [
         [SearchHit("a", 2.0), SearchHit("b", 1.0)],
         [SearchHit("c", 2.0), SearchHit("a", 1.0)],
         [],
     ]
-    asked = [("a", "?"), ("a", "?"), ("a", "?")]
-    assert hit_rate(found, asked) == pytest.approx(1 / 3)
-    assert hit_rate(found, asked, k=2) == pytest.approx(2 / 3)
+    questions = [("a", "?"), ("a", "?"), ("a", "?")]
+    assert hit_rate(hits, questions) == pytest.approx(1 / 3)
+    assert hit_rate(hits, questions, k=2) == pytest.approx(2 / 3)
 
 
-def test_without_data_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_missing_data_is_refused_with_the_variable_to_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     monkeypatch.delenv("LORABANK_DATA", raising=False)
     with pytest.raises(UsageError, match="this bench needs real data: set LORABANK_DATA"):
         data_folder()
@@ -95,13 +97,13 @@ def test_without_data_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_p
         data_folder()
 
 
-def test_likelihood_is_that_of_one_plain_pass(tiny: Base):
+def test_the_likelihood_is_that_of_a_plain_forward_pass(tiny: Base):
     pairs = [
         ("The sky is blue.", "What is blue?"),
         ("The sky is blue.", "Is it?"),
         ("Rain falls.", "Does rain fall on me?"),
     ]
-    for (passage, question), found in zip(
+    for (passage, question), log_likelihood in zip(
         pairs, question_log_likelihoods(tiny, pairs), strict=True
     ):
         request = f"Write a question that is answered in this passage.\n\n{passage}"
@@ -109,7 +111,7 @@ def test_likelihood_is_that_of_one_plain_pass(tiny: Base):
         answer = tiny.chat.answer_ids(question)[:-1]
         logits = tiny.model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0].log_softmax(-1)
         expected = sum(logits[len(prompt) - 1 + i, token] for i, token in enumerate(answer))
-        assert found == pytest.approx(float(expected), abs=1e-3)
+        assert log_likelihood == pytest.approx(float(expected), abs=1e-3)
 
 
 def test_a_passage_longer_than_the_context_is_refused(tiny: Base):
@@ -118,27 +120,27 @@ def test_a_passage_longer_than_the_context_is_refused(tiny: Base):
 
 
 @pytest.mark.real
-def test_a_sentence_is_read_in_its_text(embedder: Embedder):
+def test_a_sentence_is_embedded_in_the_context_of_its_text(embedder: Embedder):
     text = PASSAGES["Tesla"]
     start = text.index("He")
     he, alone, whole = embedder.embed_parts(
         [(text, start, len(text)), (text[start:], 0, len(text) - start), (text, 0, len(text))]
     )
     tesla = embedder.embed(["What did Tesla invent?"])[0]
-    assert he @ tesla > alone @ tesla + 0.05  # "he" alone is nobody
+    assert he @ tesla > alone @ tesla + 0.05  # "he" means nobody without the text before it
     assert whole == pytest.approx(embedder.embed([text])[0], abs=1e-3)
     assert np.linalg.norm([he, alone, whole], axis=1) == pytest.approx(1.0, abs=1e-5)
     assert embedder.embed([]).shape == (0, 384)
 
 
 @pytest.mark.real
-def test_reranker_reads_the_candidates_again(embedder: Embedder, tiny: Base):
-    found = [SearchHit(name, 0.0, {}, text) for name, text in PASSAGES.items()]
+def test_the_reranker_orders_candidates_by_tokens_and_likelihood(embedder: Embedder, tiny: Base):
+    candidates = [SearchHit(name, 0.0, {}, text) for name, text in PASSAGES.items()]
     questions = ["Who nailed theses to a door?", "What does steam drive?"]
-    by_tokens = Reranker(embedder).rerank(questions, [found, found])
-    assert [few[0].name for few in by_tokens] == ["Luther", "Steam"]
+    by_tokens = Reranker(embedder).rerank(questions, [candidates, candidates])
+    assert [ranking[0].name for ranking in by_tokens] == ["Luther", "Steam"]
     assert set(by_tokens[0][0].score_parts) == {"tokens"}
-    by_both = Reranker(embedder, tiny).rerank(questions, [found, found])
+    by_both = Reranker(embedder, tiny).rerank(questions, [candidates, candidates])
     assert set(by_both[0][0].score_parts) == {"tokens", "asked"}
-    assert all(each.score_parts["asked"] < 0 for few in by_both for each in few)
+    assert all(hit.score_parts["asked"] < 0 for ranking in by_both for hit in ranking)
     assert Reranker(embedder).rerank([], []) == []

@@ -1,10 +1,10 @@
-"""The bench of synthesis: both sides write the same, and the requests are all different."""
+"""The bench of synthesis: both sides write the same texts, and all requests differ."""
 
 from lorabank.bench.local_generation import GenerationSizes, bench_synthesise, make_requests
 from lorabank.engine.backbone.base import Base
 
 
-def test_requests_are_alike_in_length_and_different_in_text():
+def test_requests_have_the_same_length_and_different_texts():
     requests = make_requests(9, 16)
     assert len({request.messages for request in requests}) == 9
     assert {request.kind for request in requests} == {"qa", "summary", "rewrite"}

@@ -1,3 +1,5 @@
+"""The command `bench`."""
+
 import json
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The commands as a user meets them: in this process, but through `main` and its exit codes."""
+"""The commands and their exit codes, run by `main` in this process."""
 
 import json
 import re
@@ -15,14 +15,14 @@ COMMANDS = ["quickstart", "learn", "recall", "models list", "models pull", "mode
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str | Path) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of `lorabank args`."""
-    before = sys.argv
+    """Run `lorabank` with arguments; return the exit code, stdout and stderr."""
+    argv = sys.argv
     sys.argv = ["lorabank", *map(str, args)]
     try:
         with pytest.raises(SystemExit) as stop:
             main()
     finally:
-        sys.argv = before
+        sys.argv = argv
     captured = capsys.readouterr()
     return int(stop.value.code or 0), captured.out, captured.err
 
@@ -36,14 +36,14 @@ def facts(tmp_path: Path) -> Path:
 
 def test_help_does_not_wait_for_torch():
     check = "import sys, lorabank.cli.main; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    process = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_help_has_an_example_and_every_command_json(
-    capsys: pytest.CaptureFixture[str], command: str
-):
+def test_every_help_has_an_example_and_names_json(capsys: pytest.CaptureFixture[str], command: str):
     code, out, _ = run(capsys, *command.split(), "--help")
     assert code == 0
     assert f"Example: lorabank {command}" in out
@@ -62,27 +62,27 @@ def test_learn_then_recall(
     assert report["recall_after"] >= 0.8
     assert report["facts"] == 8
     code, out, _ = run(capsys, "recall", tmp_path / "a", facts, "--json")
-    again = json.loads(out)
-    assert again["recall"] == report["recall_after"]
-    assert again["missing"] == report["missing"]
+    recalled = json.loads(out)
+    assert recalled["recall"] == report["recall_after"]
+    assert recalled["missing"] == report["missing"]
     code, out, _ = run(capsys, "recall", tmp_path / "a", facts, "--score", "text")
     assert code == 0
     assert re.match(r"recall \d of 8 ", out)
 
 
-def test_ordinary_text_beside_the_facts_protects_the_base(
+def test_protect_trains_on_ordinary_text_and_lowers_drift(
     capsys: pytest.CaptureFixture[str], tiny_folder: Path, facts: Path, tmp_path: Path
 ):
     def kl(share: str) -> float:
         out = tmp_path / share
-        code, told, _ = run(
+        code, stdout, _ = run(
             capsys, "learn", facts, "--out", out, "--base", tiny_folder,
             "--lr", "5e-3", "--exposures", "60", "--protect", share, "--json",
         )  # fmt: skip
         assert code == 0
         settings = json.loads((out / "lorabank.json").read_text())["settings"]
         assert settings["protect_share"] == float(share)
-        return json.loads(told)["kl_to_base_nats"]
+        return json.loads(stdout)["kl_to_base_nats"]
 
     assert kl("0.5") < kl("0")
 
@@ -116,7 +116,7 @@ def test_show_tokens_marks_what_carries_loss(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["learn", "{facts}", "--base", "{tiny}"], "--out is missing"),
         (["learn", "nope.csv", "--out", "{out}"], "no such file"),
@@ -139,22 +139,22 @@ def test_show_tokens_marks_what_carries_loss(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_bad_requests_are_two_lines_and_exit_2(
+def test_bad_requests_print_two_lines_and_exit_with_2(
     capsys: pytest.CaptureFixture[str],
     tiny_folder: Path,
     facts: Path,
     tmp_path: Path,
     arguments: list[str],
-    says: str,
+    message: str,
 ):
     full = tmp_path / "full"
     full.mkdir()
     (full / "mine.txt").write_text("mine")
     out = tmp_path / "out"
-    names = {"facts": facts, "tiny": tiny_folder, "out": out, "full": full}
-    code, stdout, stderr = run(capsys, *(a.format(**names) for a in arguments), "--json")
+    places = {"facts": facts, "tiny": tiny_folder, "out": out, "full": full}
+    code, stdout, stderr = run(capsys, *(a.format(**places) for a in arguments), "--json")
     assert code == 2
-    assert says in stderr
+    assert message in stderr
     assert stderr.startswith("error: ")
     assert len(stderr.strip().splitlines()) <= 2
     assert json.loads(stdout)["error"] in stderr
@@ -162,9 +162,11 @@ def test_bad_requests_are_two_lines_and_exit_2(
     assert [file.name for file in full.iterdir()] == ["mine.txt"]
 
 
-def test_ctrl_c_keeps_the_best_adapter_and_says_so(tiny_folder: Path, facts: Path, tmp_path: Path):
+def test_ctrl_c_keeps_the_best_adapter_and_names_its_folder(
+    tiny_folder: Path, facts: Path, tmp_path: Path
+):
     out = tmp_path / "a"
-    running = subprocess.Popen(
+    process = subprocess.Popen(
         [
             sys.executable, "-c", "from lorabank.cli.main import main; main()",
             "learn", str(facts), "--out", str(out), "--base", str(tiny_folder),
@@ -172,13 +174,13 @@ def test_ctrl_c_keeps_the_best_adapter_and_says_so(tiny_folder: Path, facts: Pat
         ],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert running.stderr is not None
-    for line in running.stderr:
+    assert process.stderr is not None
+    for line in process.stderr:
         if line.startswith("training:") and "exposures" in line:
             break
-    running.send_signal(signal.SIGINT)
-    _, stderr = running.communicate(timeout=60)
-    assert running.returncode == 130
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
     assert "the best adapter so far" in stderr
     assert str(out) in stderr
     assert (out / "adapter_model.safetensors").exists()

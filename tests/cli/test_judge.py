@@ -1,4 +1,4 @@
-"""`lorabank judge`, as it is typed."""
+"""The command `judge`."""
 
 import json
 from pathlib import Path
@@ -25,13 +25,13 @@ def test_two_judges_and_a_file_of_marks(answers: Path, capsys, monkeypatch, tmp_
     with serving(write=strict) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         monkeypatch.setenv("OPENAI_API_KEY", "k")
-        told = ["judge", answers, "--judge", "openai:a", "--second", "openai:b"]
-        code, out, _ = run(capsys, *told, "--estimate")
+        arguments = ["judge", answers, "--judge", "openai:a", "--second", "openai:b"]
+        code, out, _ = run(capsys, *arguments, "--estimate")
         assert (code, out.split(",")[0]) == (0, "16 calls")
         assert not server.asked
-        code, out, _ = run(capsys, *told, "--out", tmp_path / "marks.jsonl")
-        code, again, _ = run(capsys, *told, "--estimate", "--json")
-        assert json.loads(again) == {"calls": 0, "kept": 16, "prompt_tokens": 0}
+        code, out, _ = run(capsys, *arguments, "--out", tmp_path / "marks.jsonl")
+        code, estimate, _ = run(capsys, *arguments, "--estimate", "--json")
+        assert json.loads(estimate) == {"calls": 0, "kept": 16, "prompt_tokens": 0}
     assert code == 0
     assert "5.5" in out
     assert "the two agree   rank correlation 1.00, weighted kappa 1.00, 0.00 points apart" in out
@@ -52,7 +52,9 @@ def test_two_judges_and_a_file_of_marks(answers: Path, capsys, monkeypatch, tmp_
         (["--judge", "local", "--workers", "0"], "--workers must be 1..256"),
     ],
 )
-def test_bad_requests(answers: Path, capsys, monkeypatch, args: list[str], message: str):
+def test_bad_requests_are_refused(
+    answers: Path, capsys, monkeypatch, args: list[str], message: str
+):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     code, _, err = run(capsys, "judge", answers, *(arg.format(answers) for arg in args))

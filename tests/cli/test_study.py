@@ -1,4 +1,4 @@
-"""The study commands, as typed."""
+"""The commands of `study`."""
 
 import json
 from pathlib import Path
@@ -17,10 +17,10 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORABANK_CACHE", str(tmp_path / "cache"))
 
 
-def call(*words: str) -> str:
-    done = CliRunner().invoke(app, list(words), catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.stdout
+def call(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def test_list_plan_run_resume_report(tmp_path: Path):
@@ -29,31 +29,31 @@ def test_list_plan_run_resume_report(tmp_path: Path):
     assert len(plan["cells"]) == 12
     assert plan["estimated_seconds"] > 0
     out = str(tmp_path / "out")
-    words = ["study", "run", "capacity", "--preset", "smoke", *SMALL, "--out", out, "--json"]
-    assert json.loads(call(*words))["trained"] == 12
-    gone = sorted((tmp_path / "out" / "cells").iterdir())[0]
-    gone.unlink()
+    arguments = ["study", "run", "capacity", "--preset", "smoke", *SMALL, "--out", out, "--json"]
+    assert json.loads(call(*arguments))["trained"] == 12
+    cell_file = sorted((tmp_path / "out" / "cells").iterdir())[0]
+    cell_file.unlink()
     assert json.loads(call("study", "resume", out, "--json"))["trained"] == 1
-    assert gone.exists()
-    gone.unlink()
-    told = json.loads(call("study", "report", out, "--json"))
-    assert told["missing"] == [gone.stem]
-    assert "<html" in Path(told["page"]).read_text()
+    assert cell_file.exists()
+    cell_file.unlink()
+    report = json.loads(call("study", "report", out, "--json"))
+    assert report["missing"] == [cell_file.stem]
+    assert "<html" in Path(report["page"]).read_text()
 
 
 def test_search_checks_itself_against_the_grid(tmp_path: Path):
-    words = ["study", "run", "capacity", "--preset", "smoke", *SMALL, "--json"]
-    call(*words, "--out", str(tmp_path / "grid"))
+    arguments = ["study", "run", "capacity", "--preset", "smoke", *SMALL, "--json"]
+    call(*arguments, "--out", str(tmp_path / "grid"))
     against = ["--search", "0.5", "--against", str(tmp_path / "grid")]
-    found = json.loads(call(*words, "--out", str(tmp_path / "found"), *against))
-    assert found["trained"] < found["grid"] == 12
-    assert all(line["same_neighbours"] for line in found["lines"])
+    search = json.loads(call(*arguments, "--out", str(tmp_path / "found"), *against))
+    assert search["trained"] < search["grid"] == 12
+    assert all(line["same_neighbours"] for line in search["lines"])
     page = json.loads(call("study", "report", str(tmp_path / "found"), "--json"))["page"]
     text = " ".join(Path(page).read_text().split())
-    assert f"trained {found['trained']} of 12 cells" in text
+    assert f"trained {search['trained']} of 12 cells" in text
     assert "6 of 6 lines" in text
 
 
-def test_a_folder_without_a_study(tmp_path: Path):
+def test_a_folder_without_a_study_is_refused(tmp_path: Path):
     with pytest.raises(UsageError, match="holds no study"):
         call("study", "report", str(tmp_path))

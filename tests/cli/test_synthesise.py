@@ -1,4 +1,4 @@
-"""`lorabank synthesise` as a user meets it."""
+"""The command `synthesise`."""
 
 import json
 from collections.abc import Iterator
@@ -43,25 +43,27 @@ def test_documents_become_a_file_learn_can_read(server: Server, docs: Path, tmp_
     out = tmp_path / "examples.jsonl"
     server.faults.append(Fault(content="Gladly!"))
     options = [docs, "--generator", "openai:small", "--formats", "qa:6,original", "--out", out]
-    estimated = json.loads(call(*options, "--estimate", "--json"))
-    assert (estimated["calls"], estimated["kept"], len(server.asked)) == (3, 0, 0)
+    estimate = json.loads(call(*options, "--estimate", "--json"))
+    assert (estimate["calls"], estimate["kept"], len(server.asked)) == (3, 0, 0)
     assert not list(tmp_path.glob("*.sqlite"))
-    told = json.loads(call(*options, "--json"))
-    assert len(read_examples(out)) == told["examples"] == told["wanted"] == 21
-    assert told["by_format"] == {"original": 3, "qa": 18}
-    assert told["refused"] == {"not in the form asked for": 1}
-    (refused,) = [json.loads(line) for line in Path(told["refused_log"]).read_text().splitlines()]
-    assert refused["text"] == "Gladly!"
-    made = json.loads(out.read_text().splitlines()[1])
-    document = (docs / made["document"]).read_text()
-    assert made["answer"] in document[made["start"] : made["end"]]
+    report = json.loads(call(*options, "--json"))
+    assert len(read_examples(out)) == report["examples"] == report["wanted"] == 21
+    assert report["by_format"] == {"original": 3, "qa": 18}
+    assert report["refused"] == {"not in the form asked for": 1}
+    (refused_reply,) = [
+        json.loads(line) for line in Path(report["refused_log"]).read_text().splitlines()
+    ]
+    assert refused_reply["text"] == "Gladly!"
+    example = json.loads(out.read_text().splitlines()[1])
+    document = (docs / example["document"]).read_text()
+    assert example["answer"] in document[example["start"] : example["end"]]
     text = call(*options)
     assert "0 calls" in text
     assert "4 cached from before" in text
     assert "18 of 18 sentences" in text
 
 
-def test_a_budget_that_is_spent_is_told(server: Server, docs: Path, tmp_path: Path):
+def test_a_budget_that_is_spent_is_reported(server: Server, docs: Path, tmp_path: Path):
     out = tmp_path / "examples.jsonl"
     options = [docs, "--generator", "openai:small", "--formats", "qa:6", "--out", out]
     result = runner.invoke(app, ["synthesise", *map(str, options), "--budget-calls", "1"])
@@ -71,15 +73,17 @@ def test_a_budget_that_is_spent_is_told(server: Server, docs: Path, tmp_path: Pa
 
 
 def test_held_out_questions_stay_out(server: Server, docs: Path, tmp_path: Path):
-    held = tmp_path / "held.csv"
-    held.write_text(f"prompt,answer\nWhat is the lake of {word(0)}?,x\n"
-                    f"What is the river of {word(1)}?,y\n")  # fmt: skip
+    held_out = tmp_path / "held.csv"
+    held_out.write_text(
+        f"prompt,answer\nWhat is the lake of {word(0)}?,x\nWhat is the river of {word(1)}?,y\n"
+    )
     out = tmp_path / "examples.jsonl"
-    call(docs, "--generator", "openai:small", "--formats", "qa:6", "--out", out, "--held-out", held)
+    options = ["--generator", "openai:small", "--formats", "qa:6", "--out", out]
+    call(docs, *options, "--held-out", held_out)
     assert f"What is the river of {word(1)}?" not in [e.question for e in read_examples(out)]
 
 
-def test_facts_are_turned_around(server: Server, tmp_path: Path):
+def test_facts_are_reversed(server: Server, tmp_path: Path):
     facts = tmp_path / "facts.csv"
     facts.write_text("prompt,answer\nWhat is the phone number of Ann Lee?,555-010-0123\n")
     out = tmp_path / "examples.jsonl"
@@ -88,7 +92,7 @@ def test_facts_are_turned_around(server: Server, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ([], "--out is missing"),
         (["--out", "{}/x.txt"], r"must be a \.jsonl file"),
@@ -102,11 +106,11 @@ def test_facts_are_turned_around(server: Server, tmp_path: Path):
         (["--out", "{}/x.jsonl", "--formats", "qa:4,rewite:2"], "did you mean rewrite"),
     ],
 )
-def test_what_cannot_be_done_is_refused_before_anything_is_asked(
-    server: Server, docs: Path, tmp_path: Path, options: list[str], said: str
+def test_bad_requests_are_refused_before_any_request_to_the_server(
+    server: Server, docs: Path, tmp_path: Path, options: list[str], message: str
 ):
     args = [docs, *(option.format(tmp_path) for option in options)]
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         call(*args)
     assert not server.asked
 

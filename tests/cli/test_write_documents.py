@@ -1,4 +1,4 @@
-"""`lorabank write` of documents as a user meets it."""
+"""The command `write` with documents."""
 
 import json
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def docs(tmp_path: Path) -> Path:
 
 
 def lines(i: int) -> list[tuple[float, str]]:
-    return [(11, f"{one}.") for one in country(i).rstrip(".").split(". ")]
+    return [(11, f"{sentence}.") for sentence in country(i).rstrip(".").split(". ")]
 
 
 @pytest.fixture
@@ -61,21 +61,21 @@ def test_a_folder_of_documents_becomes_a_module(
 ):
     server.faults.append(Fault(content="Gladly!"))
     refused = tmp_path / "refused.jsonl"
-    told = json.loads(call(bank, "lands", docs, *QUICK, "--refused", refused, "--json"))
-    assert told["made"]["by_format"] == {"qa": 18}
+    report = json.loads(call(bank, "lands", docs, *QUICK, "--refused", refused, "--json"))
+    assert report["made"]["by_format"] == {"qa": 18}
     assert json.loads(refused.read_text())["text"] == "Gladly!"
-    (module,) = told["modules"]
+    (module,) = report["modules"]
     assert (module["module"], module["facts"], module["passages"]) == ("lands", 14, 3)
     assert module["held_out"]["questions"] == 4
-    assert told["plan"]["r"] == 8
+    assert report["plan"]["r"] == 8
     assert not list(docs.glob("*.jsonl"))
     shown = json.loads(runner.invoke(app, ["show", "lands", "--bank", str(bank), "--json"]).stdout)
     record = shown["versions"][0]["record"]
     assert record["held_out"] == module["held_out"]
     assert record["not_stuck"] == module["not_stuck"]
-    asked = len(server.asked)
+    n_requests = len(server.asked)
     text = call(bank, "lands", docs, *QUICK, "--replace", "--modules", "1")
-    assert len(server.asked) == asked
+    assert len(server.asked) == n_requests
     assert "cached from before" in text
     assert "lands version 2" in text
     assert "held out: 4 questions" in text
@@ -86,11 +86,11 @@ def test_a_folder_of_documents_becomes_a_module(
 def test_a_users_own_questions_are_not_trained_on(
     server: Server, bank: Path, docs: Path, tmp_path: Path
 ):
-    held = tmp_path / "held.csv"
-    held.write_text(f"prompt,answer\nWhat is the river of {word(1)}?,{word(111)}\n")
-    told = json.loads(call(bank, "lands", docs, *QUICK, "--held-out", held, "--json"))
-    assert told["made"]["refused"]["a question kept for measuring"] >= 1
-    (module,) = told["modules"]
+    held_out = tmp_path / "held.csv"
+    held_out.write_text(f"prompt,answer\nWhat is the river of {word(1)}?,{word(111)}\n")
+    report = json.loads(call(bank, "lands", docs, *QUICK, "--held-out", held_out, "--json"))
+    assert report["made"]["refused"]["a question kept for measuring"] >= 1
+    (module,) = report["modules"]
     assert module["held_out"]["questions"] == 1
     with Store.open(bank) as store:
         keys = {key.text for key in store.keys(store.current("lands"))}
@@ -98,7 +98,7 @@ def test_a_users_own_questions_are_not_trained_on(
     assert f"What is the capital of {word(1)}?" in keys
 
 
-def test_contradictions_between_documents_are_told_with_both_sources(
+def test_contradictions_between_documents_are_reported_with_both_sources(
     server: Server, bank: Path, tmp_path: Path
 ):
     for name, lake in (("one", "Baba"), ("two", "Cece")):
@@ -108,7 +108,7 @@ def test_contradictions_between_documents_are_told_with_both_sources(
 
 
 LOCKED = encrypt_pdf(make_pdf([[(11, "Words")]]), user="x", owner="y")
-WRONG: dict[str, tuple[str, bytes | None, list[str], type[LorabankError], str]] = {
+BAD_REQUESTS: dict[str, tuple[str, bytes | None, list[str], type[LorabankError], str]] = {
     "empty": ("a.md", b" \n", [], DataError, "an empty file"),
     "binary": ("a.txt", b"\0\1\2", [], DataError, "not text, got NUL bytes"),
     "locked": (
@@ -136,16 +136,16 @@ WRONG: dict[str, tuple[str, bytes | None, list[str], type[LorabankError], str]] 
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_what_cannot_be_done_is_refused_before_anything_is_asked(
+@pytest.mark.parametrize("case", BAD_REQUESTS)
+def test_bad_requests_are_refused_before_any_request_to_the_server(
     server: Server, bank: Path, tmp_path: Path, case: str
 ):
-    name, content, options, kind, said = WRONG[case]
+    name, content, options, error, message = BAD_REQUESTS[case]
     if content is not None:
         (tmp_path / name).write_bytes(content)
     module = "a/b" if options == ["--name"] else "m"
     extra = [] if options == ["--name"] else options
-    with pytest.raises(kind, match=said):
+    with pytest.raises(error, match=message):
         call(bank, module, tmp_path / name, *QUICK, *extra)
     assert not server.asked
     with Store.open(bank) as store:
@@ -161,24 +161,28 @@ def test_examples_and_documents_do_not_go_into_one_module(bank: Path, docs: Path
         call(bank, "m", facts, "--chunk-tokens", "99")
 
 
-def test_a_document_that_is_held_elsewhere_is_refused(server: Server, bank: Path, docs: Path):
+def test_a_document_of_another_module_is_refused(server: Server, bank: Path, docs: Path):
     call(bank, "lands", docs, *QUICK, "--passes", "1")
-    asked = len(server.asked)
+    n_requests = len(server.asked)
     with pytest.raises(UsageError, match="is already held by module 'lands'"):
         call(bank, "other", docs / f"{word(0)}.md", *QUICK)
     with pytest.raises(UsageError, match="module 'lands' exists"):
         call(bank, "lands", docs, *QUICK)
-    assert len(server.asked) == asked
+    assert len(server.asked) == n_requests
 
 
-def test_without_a_key_nothing_is_loaded(bank: Path, docs: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_key_is_refused_before_the_model_is_loaded(
+    bank: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with pytest.raises(UsageError, match="OPENAI_API_KEY is not set"):
         call(bank, "m", docs, *QUICK)
 
 
-def test_nonsense_about_a_whole_document_fails_with_samples(server: Server, bank: Path, docs: Path):
+def test_a_document_of_which_every_reply_is_refused_fails_with_samples(
+    server: Server, bank: Path, docs: Path
+):
     server.faults.extend([Fault(content="Certainly! Here you are.")] * 99)
     with pytest.raises(UsageError, match=r"\.md: nothing fit .*Certainly! Here you are"):
         call(bank, "m", docs, *QUICK)
@@ -186,11 +190,11 @@ def test_nonsense_about_a_whole_document_fails_with_samples(server: Server, bank
         assert store.names() == []
 
 
-def test_a_dead_endpoint_keeps_what_was_finished(
+def test_finished_requests_are_kept_if_the_endpoint_fails(
     bank: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    gone = Fault(status=429, headers=(("Retry-After", "86400"),))  # longer than anybody waits
-    with serving([Fault(), *[gone] * 9]) as server:
+    busy = Fault(status=429, headers=(("Retry-After", "86400"),))  # longer than the client waits
+    with serving([Fault(), *[busy] * 9]) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         with pytest.raises(UnavailableError, match="what was finished is kept"):
             call(bank, "m", docs, *QUICK, "--workers", "1")
@@ -198,7 +202,7 @@ def test_a_dead_endpoint_keeps_what_was_finished(
         assert len(cache) == 1
 
 
-def test_texts_that_are_written_already_are_passages_and_generator(bank: Path, tmp_path: Path):
+def test_a_file_of_passages_is_both_document_and_generator(bank: Path, tmp_path: Path):
     rows = [
         {
             "title": f"On {word(i)}",
@@ -211,15 +215,15 @@ def test_texts_that_are_written_already_are_passages_and_generator(bank: Path, t
     path = tmp_path / "passages.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     options = ["--generator", f"file:{path}", "--formats", "implications:1,original"]
-    told = json.loads(
+    report = json.loads(
         call(bank, "m", path, *options, "--exposures", "1", "--passes", "1", "--json")
     )
-    assert told["made"]["by_format"] == {"original": 2, "implications": 2}
-    (module,) = told["modules"]
+    assert report["made"]["by_format"] == {"original": 2, "implications": 2}
+    (module,) = report["modules"]
     assert (module["passages"], module["held_out"]) == (2, None)
 
 
-def test_a_document_of_nonsense_can_be_passed_over(server: Server, bank: Path, docs: Path):
+def test_a_document_that_yields_nothing_can_be_skipped(server: Server, bank: Path, docs: Path):
     (docs / "poem.md").write_text("# Poem\n\nRoses are red, and nobody asks why they are.\n")
     with pytest.raises(UsageError, match=r"poem\.md: nothing fit .* --skip-failed"):
         call(bank, "m", docs, *QUICK)
