@@ -1,4 +1,4 @@
-"""Verify finds every kind of damage, says what is lost, and makes none itself."""
+"""Verification finds every kind of damage, says what is lost, and damages nothing itself."""
 
 import hashlib
 import os
@@ -29,7 +29,7 @@ def draft(number: int) -> Draft:
 
 @pytest.fixture
 def bank(tmp_path: Path) -> Path:
-    """Twenty modules, one of them with an old version."""
+    """Return a bank of twenty modules, one of them with an old version."""
     with Store.create(tmp_path / "bank", base=BaseIdentity("tiny", "a" * 64)) as store:
         with store.writing(what="t") as tx:
             for number in range(20):
@@ -39,48 +39,49 @@ def bank(tmp_path: Path) -> Path:
     return tmp_path / "bank"
 
 
-def found(bank: Path) -> list[tuple[str, str | None, int | None, str | None]]:
+def find_damage(bank: Path) -> list[tuple[str, str | None, int | None, str | None]]:
+    """Return the kind, module, version and file of each damage."""
     with Store.open(bank) as store:
         return [(d.kind, d.module, d.version, d.file) for d in store.verify()]
 
 
-def weights_of(bank: Path, module: str, number: int) -> Path:
+def weights_path(bank: Path, module: str, number: int) -> Path:
     with Store.open(bank) as store:
         return store.path_of(store.version(module, number), "weights")
 
 
-def flip(path: Path) -> None:
+def flip_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
 
 DAMAGES = {
-    "flipped byte": (flip, "altered"),
-    "cut off": (lambda path: os.truncate(path, 7), "altered"),
+    "flipped byte": (flip_bit, "altered"),
+    "truncated": (lambda path: os.truncate(path, 7), "altered"),
     "empty": (lambda path: os.truncate(path, 0), "altered"),
-    "gone": (lambda path: path.unlink(), "missing"),
+    "deleted": (lambda path: path.unlink(), "missing"),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_file_is_found_and_nothing_else(bank: Path, name: str):
-    assert found(bank) == []
-    damage, kind = DAMAGES[name]
-    damage(weights_of(bank, "module 7", 1))
-    assert found(bank) == [(kind, "module 7", 1, "weights")]
+def test_a_damaged_file_is_the_only_damage_found(bank: Path, name: str):
+    assert find_damage(bank) == []
+    make_damage, kind = DAMAGES[name]
+    make_damage(weights_path(bank, "module 7", 1))
+    assert find_damage(bank) == [(kind, "module 7", 1, "weights")]
     with Store.open(bank) as store:
         with pytest.raises(AdapterError, match=r"weights of module 'module 7' version 1"):
             store.read(store.current("module 7"), "weights")
         assert store.read(store.current("module 8"), "weights") == b"weights 8" * 50
-        with store.writing(what="t") as tx:  # written again it is whole
+        with store.writing(what="t") as tx:  # writing it again repairs it
             tx.put("module 7", draft(7), replace=True)
         assert [(d.kind, d.version) for d in store.verify() if d.version != 1] == []
 
 
-def test_what_is_lost_depends_on_the_version(bank: Path):
-    weights_of(bank, "module 0", 1).unlink()
-    weights_of(bank, "module 0", 2).unlink()
+def test_the_loss_reported_depends_on_whether_the_version_is_current(bank: Path):
+    weights_path(bank, "module 0", 1).unlink()
+    weights_path(bank, "module 0", 2).unlink()
     with Store.open(bank) as store:
         assert [d.lost for d in store.verify()] == [
             "no way back to it",
@@ -88,11 +89,13 @@ def test_what_is_lost_depends_on_the_version(bank: Path):
         ]
 
 
-def test_a_damaged_page_is_found_or_refused_and_costs_no_file(bank: Path, tmp_path: Path):
+def test_a_damaged_database_page_is_found_or_refused_and_no_file_is_deleted(
+    bank: Path, tmp_path: Path
+):
     files = {path.name for path in stored_blobs(bank)}
     size = (bank / schema.DATABASE).stat().st_size
     rng = random.Random(5)
-    said = set()
+    all_kinds = set()
     for page in range(size // PAGE):
         copy = tmp_path / f"page {page}"
         shutil.copytree(bank, copy)
@@ -100,7 +103,7 @@ def test_a_damaged_page_is_found_or_refused_and_costs_no_file(bank: Path, tmp_pa
             file.seek(page * PAGE)
             file.write(rng.randbytes(PAGE))
         try:
-            kinds = {kind for kind, _, _, _ in found(copy)}
+            kinds = {kind for kind, _, _, _ in find_damage(copy)}
         except StorageError as error:
             kinds = {str(error).removeprefix(f"the database of {copy} ").split(":")[0]}
         assert kinds & {
@@ -108,9 +111,9 @@ def test_a_damaged_page_is_found_or_refused_and_costs_no_file(bank: Path, tmp_pa
             "failed",
             f"{copy / schema.DATABASE} cannot be opened as a bank",
         }
-        said |= kinds
+        all_kinds |= kinds
         assert {path.name for path in stored_blobs(copy)} == files, page
-    assert {"database", "failed"} <= said
+    assert {"database", "failed"} <= all_kinds
 
 
 @pytest.mark.parametrize(
@@ -124,28 +127,28 @@ def test_a_damaged_page_is_found_or_refused_and_costs_no_file(bank: Path, tmp_pa
         "DELETE FROM keys WHERE version = 3 AND place = 1",
     ],
 )
-def test_a_record_that_is_not_what_was_written_is_found(bank: Path, change: str):
+def test_an_altered_record_is_found(bank: Path, change: str):
     with sqlite3.connect(bank / schema.DATABASE) as db:
         db.execute(change)
     db.close()
-    assert found(bank) == [("altered", "module 2", 1, schema.DATABASE)]
+    assert find_damage(bank) == [("altered", "module 2", 1, schema.DATABASE)]
 
 
-def test_rows_that_belong_to_nothing_are_found(bank: Path):
+def test_rows_without_their_counterparts_are_found(bank: Path):
     with sqlite3.connect(bank / schema.DATABASE) as db:
         db.execute("DELETE FROM versions WHERE id = 3")  # no foreign keys on this connection
         db.execute("UPDATE modules SET current = 5 WHERE name = 'module 9'")  # another module's
     db.close()
-    kinds = [(kind, module) for kind, module, _, _ in found(bank)]
+    kinds = [(kind, module) for kind, module, _, _ in find_damage(bank)]
     assert ("no current version", "module 2") in kinds
     assert ("no current version", "module 9") in kinds
     assert ("database", None) in kinds
 
 
-def test_nothing_is_swept_on_the_word_of_a_damaged_database(
+def test_a_damaged_database_causes_no_file_to_be_deleted(
     bank: Path, caplog: pytest.LogCaptureFixture
 ):
-    """A wiped index of hashes would make every file look like nobody's."""
+    """With the index of hashes wiped, every file looks unused."""
     files = {path.name for path in stored_blobs(bank)}
     with sqlite3.connect(bank / schema.DATABASE) as db:
         (root,) = db.execute(
@@ -162,32 +165,32 @@ def test_nothing_is_swept_on_the_word_of_a_damaged_database(
     assert {path.name for path in stored_blobs(bank)} == files
 
 
-def test_strays_are_a_writers_while_one_is_at_work(bank: Path):
+def test_unknown_files_are_not_damage_while_a_writer_is_at_work(bank: Path):
     with Store.open(bank) as store:
-        stray = bank / BLOBS / "ff" / ("f" * 64)
-        stray.parent.mkdir(exist_ok=True)
-        stray.write_bytes(b"x")
+        unknown = bank / BLOBS / "ff" / ("f" * 64)
+        unknown.parent.mkdir(exist_ok=True)
+        unknown.write_bytes(b"x")
         assert [d.kind for d in store.verify()] == ["unused"]
         with store.writing(what="t") as tx:
             tx.put("fresh", draft(50))
             assert store.verify() == []
-    assert found(bank) == []
-    assert not stray.exists()
+    assert find_damage(bank) == []
+    assert not unknown.exists()
 
 
-def test_a_version_written_before_there_were_seals_is_not_damaged(tmp_path: Path):
-    """A bank of schema 1 is brought to the newest when it is opened."""
-    old = tmp_path / "old"
+def test_a_version_of_a_bank_without_seals_is_not_damaged(tmp_path: Path):
+    """A bank of schema 1 has no seals; it is migrated to the newest schema when it is opened."""
+    bank = tmp_path / "old"
     with (
-        Store.create(old, base=BaseIdentity("tiny", "a" * 64)) as store,
+        Store.create(bank, base=BaseIdentity("tiny", "a" * 64)) as store,
         store.writing(what="t") as tx,
     ):
         tx.put("team", draft(1))
-    with sqlite3.connect(old / schema.DATABASE) as db:
+    with sqlite3.connect(bank / schema.DATABASE) as db:
         db.execute("ALTER TABLE versions DROP COLUMN seal")
         db.execute("PRAGMA user_version = 1")
     db.close()
-    with Store.open(old) as store:
+    with Store.open(bank) as store:
         assert store.verify() == []
         with store.writing(what="t") as tx:
             tx.put("team", draft(2), replace=True)

@@ -1,4 +1,4 @@
-"""The bank on disk: versions, history, refusals, and what a killed or clumsy hand leaves."""
+"""The bank on disk: versions, history, refusals, and the repair after killed writers."""
 
 import json
 import sqlite3
@@ -36,17 +36,17 @@ def put(store: Store, name: str, content: bytes, *, replace: bool = False, sourc
         return tx.put(name, draft(content, source=source), replace=replace)
 
 
-def files(store: Store) -> set[str]:
+def blob_names(store: Store) -> set[str]:
     return {path.name for path in stored_blobs(store.path)}
 
 
 def test_a_version_reads_back_whole(store: Store):
     written = put(store, "team", b"one")
-    found = store.current("team")
-    assert found == written
-    assert (found.number, found.sources[0].name) == (1, "s.csv")
-    assert store.read(found, "weights") == b"one"
-    assert [key.kind for key in store.keys(found)] == ["question", "text"]
+    version = store.current("team")
+    assert version == written
+    assert (version.number, version.sources[0].name) == (1, "s.csv")
+    assert store.read(version, "weights") == b"one"
+    assert [key.kind for key in store.keys(version)] == ["question", "text"]
     assert store.verify() == []
 
 
@@ -62,7 +62,7 @@ def test_a_new_version_is_current_and_the_old_one_stays_until_pruned(store: Stor
         assert tx.rollback("team", 2).number == 2
     with store.writing(what="t") as tx:
         assert tx.prune(keep=1) == [("team", 1)]
-    assert len(files(store)) == 2  # two's weights and the config both shared
+    assert len(blob_names(store)) == 2  # two's weights and the config both shared
     assert put(store, "team", b"three", replace=True).number == 3
 
 
@@ -72,34 +72,34 @@ def test_forgetting_leaves_no_file_and_no_text(store: Store):
     with store.writing(what="t") as tx:
         removed = tx.forget("team")
     assert len(removed) == 1  # the config is shared
-    assert removed[0] not in files(store)
+    assert removed[0] not in blob_names(store)
     assert store.names() == ["other"]
     assert store.versions_from_source(source_sha256="q" * 64) == []
-    everything = b"".join(p.read_bytes() for p in store.path.rglob("*") if p.is_file())
-    assert b"who is q?" not in everything
-    assert b"secret weights" not in everything
+    content = b"".join(p.read_bytes() for p in store.path.rglob("*") if p.is_file())
+    assert b"who is q?" not in content
+    assert b"secret weights" not in content
     assert [e.what for e in store.history("team")] == ["write", "forget"]
 
 
-def test_nothing_of_a_failed_transaction_is_left(store: Store):
+def test_a_failed_transaction_leaves_nothing(store: Store):
     put(store, "team", b"one")
     generation = store.generation
 
-    def half_a_write() -> None:
+    def fail_midway() -> None:
         with store.writing(what="t") as tx:
             tx.put("other", draft(b"two"))
             raise RuntimeError("midway")
 
     with pytest.raises(RuntimeError, match="midway"):
-        half_a_write()
+        fail_midway()
     assert store.names() == ["team"]
     assert store.generation == generation
     assert store.verify() == []
-    assert len(files(store)) == 2
+    assert len(blob_names(store)) == 2
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("name", "reason"),
     [
         ("", "empty"),
         ("   ", "empty"),
@@ -114,19 +114,19 @@ def test_nothing_of_a_failed_transaction_is_left(store: Store):
         ("x" * 201, "201 characters"),
     ],
 )
-def test_names_that_cannot_be(store: Store, name: str, why: str):
-    with pytest.raises(UsageError, match=why), store.writing(what="t") as tx:
+def test_invalid_names_are_refused(store: Store, name: str, reason: str):
+    with pytest.raises(UsageError, match=reason), store.writing(what="t") as tx:
         tx.put(name, draft(b"one"))
     assert store.names() == []
 
 
-def test_names_are_data(store: Store):
+def test_unusual_names_are_stored_as_they_are(store: Store):
     for name in ("Ärzte 2026", "CON", "a:b*?", "'; DROP TABLE modules; --"):
         put(store, name, name.encode())
     assert len(store.names()) == 4
 
 
-def test_refusals_say_what_there_is(store: Store, tmp_path: Path):
+def test_refusals_name_what_exists(store: Store, tmp_path: Path):
     put(store, "team", b"one")
     with pytest.raises(UsageError, match=r"'team' exists \(version 1, since 20"):
         put(store, "team", b"two")
@@ -166,15 +166,16 @@ def test_missing_and_altered_files_are_found_and_named(store: Store):
     with pytest.raises(AdapterError, match="weights of module 'team' version 1 is missing"):
         store.read(version, "weights")
     assert [(d.kind, d.lost) for d in store.verify()] == [("missing", "the module cannot be asked")]
-    assert put(store, "team", b"one", replace=True).number == 2  # the same content heals it
+    # Writing the same content repairs the file.
+    assert put(store, "team", b"one", replace=True).number == 2
     assert store.verify() == []
 
 
-def test_what_a_killed_writer_left_is_swept_by_the_next_open(store: Store):
+def test_files_of_a_killed_writer_are_deleted_by_the_next_open(store: Store):
     put(store, "team", b"one")
-    stray = store.path / BLOBS / "ff" / ("f" * 64)
-    stray.parent.mkdir()
-    stray.write_bytes(b"x")
+    unknown = store.path / BLOBS / "ff" / ("f" * 64)
+    unknown.parent.mkdir()
+    unknown.write_bytes(b"x")
     (store.path / ".partial-1").write_bytes(b"y")
     (store.path / ".partial-2").mkdir()
     assert sorted(d.kind for d in store.verify()) == ["unfinished", "unfinished", "unused"]
@@ -182,7 +183,7 @@ def test_what_a_killed_writer_left_is_swept_by_the_next_open(store: Store):
     assert store.verify() == []
 
 
-HOLD = """
+HOLD_THE_LOCK = """
 import sys
 from pathlib import Path
 from lorabank.store.records import Draft
@@ -194,10 +195,10 @@ with Store.open(Path(sys.argv[1])).writing(what="a long write") as tx:
 """
 
 
-def test_a_second_writer_is_told_who_holds_the_bank_and_readers_go_on(store: Store):
+def test_a_second_writer_learns_who_holds_the_bank_and_readers_go_on(store: Store):
     put(store, "team", b"one")
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, store.path],
+        [sys.executable, "-c", HOLD_THE_LOCK, store.path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -206,14 +207,14 @@ def test_a_second_writer_is_told_who_holds_the_bank_and_readers_go_on(store: Sto
         assert writer.stdout.readline() == "ready\n"
         with pytest.raises(UsageError, match=rf"process {writer.pid} since .* \(a long write\)"):
             put(store, "third", b"three")
-        with Store.open(store.path) as other:  # must not sweep what is being written
-            assert other.names() == ["team"]
+        with Store.open(store.path) as reader:  # must not delete what is being written
+            assert reader.names() == ["team"]
         writer.communicate("\n", timeout=30)
     assert store.names() == ["other", "team"]
     assert store.verify() == []
 
 
-def test_history_tells_what_was_done(store: Store):
+def test_history_lists_all_events_in_order(store: Store):
     put(store, "team", b"one")
     put(store, "team", b"two", replace=True)
     with store.writing(what="t") as tx:
