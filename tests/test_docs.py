@@ -57,7 +57,7 @@ def write_reply(body: chat_server.Body) -> str:
     """Score an answer if a judge asks, else write questions about the passage."""
     if "score" in body["messages"][-1]["content"].lower():
         return json.dumps({"rationale": "The answer names the keeper.", "score": 9})
-    return chat_server.honest(body)
+    return chat_server.write_questions(body)
 
 
 @pytest.mark.real

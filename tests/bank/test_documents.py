@@ -45,7 +45,7 @@ from lorabank.synthesis.item_checks import HeldOutQuestions
 from lorabank.synthesis.results import MadeExample
 from lorabank.tasks.examples import Example, from_pair
 from tests.synthesis.chat_server import Fault, Server, serving
-from tests.synthesis.scene import THINGS, country, word
+from tests.synthesis.fact_documents import THINGS, country, word
 
 from .conftest import TINY
 
@@ -191,13 +191,13 @@ def test_a_write_that_was_broken_off_asks_nothing_twice(empty: Bank, docs: Path)
         server.faults.extend([Fault(), *[Fault(status=500)] * 3])
         with pytest.raises(UnavailableError, match=r"does not answer.*what was finished is kept"):
             empty.write_documents("lands", [docs], generator=generator(server), options=QA)
-        n_dead = len(server.asked)
+        n_dead = len(server.requests)
         assert empty.store.names() == []
         server.faults.clear()
         drafts = empty.make_drafts("lands", read_documents([docs]), generator=generator(server),
                               options=QA)  # fmt: skip
         assert (drafts.synthesis.cached_replies, drafts.synthesis.calls) == (1, 2)
-        assert len(server.asked) == n_dead + 2
+        assert len(server.requests) == n_dead + 2
 
 
 def test_what_is_held_out_is_neither_taught_nor_nearly_taught():

@@ -28,7 +28,7 @@ def test_two_judges_and_a_file_of_marks(answers: Path, capsys, monkeypatch, tmp_
         arguments = ["judge", answers, "--judge", "openai:a", "--second", "openai:b"]
         code, out, _ = run(capsys, *arguments, "--estimate")
         assert (code, out.split(",")[0]) == (0, "16 calls")
-        assert not server.asked
+        assert not server.requests
         code, out, _ = run(capsys, *arguments, "--out", tmp_path / "marks.jsonl")
         code, estimate, _ = run(capsys, *arguments, "--estimate", "--json")
         assert json.loads(estimate) == {"calls": 0, "kept": 16, "prompt_tokens": 0}

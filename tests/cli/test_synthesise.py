@@ -11,7 +11,7 @@ from lorabank.cli.main import app
 from lorabank.errors import DataError, UsageError
 from lorabank.tasks.examples import read_examples
 from tests.synthesis.chat_server import Fault, Server, serving
-from tests.synthesis.scene import country, word
+from tests.synthesis.fact_documents import country, word
 
 runner = CliRunner()
 
@@ -44,7 +44,7 @@ def test_documents_become_a_file_learn_can_read(server: Server, docs: Path, tmp_
     server.faults.append(Fault(content="Gladly!"))
     options = [docs, "--generator", "openai:small", "--formats", "qa:6,original", "--out", out]
     estimate = json.loads(call(*options, "--estimate", "--json"))
-    assert (estimate["calls"], estimate["kept"], len(server.asked)) == (3, 0, 0)
+    assert (estimate["calls"], estimate["kept"], len(server.requests)) == (3, 0, 0)
     assert not list(tmp_path.glob("*.sqlite"))
     report = json.loads(call(*options, "--json"))
     assert len(read_examples(out)) == report["examples"] == report["wanted"] == 21
@@ -112,7 +112,7 @@ def test_bad_requests_are_refused_before_any_request_to_the_server(
     args = [docs, *(option.format(tmp_path) for option in options)]
     with pytest.raises(UsageError, match=message):
         call(*args)
-    assert not server.asked
+    assert not server.requests
 
 
 def test_documents_without_text_are_refused(server: Server, tmp_path: Path):

@@ -13,7 +13,7 @@ from lorabank.store.store import Store
 from lorabank.synthesis.cache import ReplyCache
 from tests.retrieval.pdf_writer import encrypt_pdf, make_pdf
 from tests.synthesis.chat_server import Fault, Server, serving
-from tests.synthesis.scene import country, word
+from tests.synthesis.fact_documents import country, word
 
 runner = CliRunner()
 QUICK = ["--generator", "openai:small", "--formats", "qa:6", "--exposures", "2", "--device", "cpu"]
@@ -73,9 +73,9 @@ def test_a_folder_of_documents_becomes_a_module(
     record = shown["versions"][0]["record"]
     assert record["held_out"] == module["held_out"]
     assert record["not_stuck"] == module["not_stuck"]
-    n_requests = len(server.asked)
+    n_requests = len(server.requests)
     text = call(bank, "lands", docs, *QUICK, "--replace", "--modules", "1")
-    assert len(server.asked) == n_requests
+    assert len(server.requests) == n_requests
     assert "cached from before" in text
     assert "lands version 2" in text
     assert "held out: 4 questions" in text
@@ -147,7 +147,7 @@ def test_bad_requests_are_refused_before_any_request_to_the_server(
     extra = [] if options == ["--name"] else options
     with pytest.raises(error, match=message):
         call(bank, module, tmp_path / name, *QUICK, *extra)
-    assert not server.asked
+    assert not server.requests
     with Store.open(bank) as store:
         assert store.names() == []
 
@@ -163,12 +163,12 @@ def test_examples_and_documents_do_not_go_into_one_module(bank: Path, docs: Path
 
 def test_a_document_of_another_module_is_refused(server: Server, bank: Path, docs: Path):
     call(bank, "lands", docs, *QUICK, "--passes", "1")
-    n_requests = len(server.asked)
+    n_requests = len(server.requests)
     with pytest.raises(UsageError, match="is already held by module 'lands'"):
         call(bank, "other", docs / f"{word(0)}.md", *QUICK)
     with pytest.raises(UsageError, match="module 'lands' exists"):
         call(bank, "lands", docs, *QUICK)
-    assert len(server.asked) == n_requests
+    assert len(server.requests) == n_requests
 
 
 def test_a_missing_key_is_refused_before_the_model_is_loaded(

@@ -9,14 +9,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads would no
 import torch
 
 from . import crash, readers
-from .scene import load_tiny, temporary_workplace
+from .workplace import load_tiny, temporary_workplace
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--readers", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=60.0, help="for which they ask")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long the readers ask")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)  # forked processes have no others

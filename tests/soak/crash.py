@@ -1,8 +1,8 @@
-"""Crash: a writer is killed at random moments; the bank must be as before or as after.
+"""Crash test: writers are killed at random moments; the bank must be as before or as after.
 
-Each round forks a writer that opens the bank, says `ready`, does one operation and says when it has
-done it; the parent kills it after a random part of the time such an operation takes. Then a fresh
-process opens the bank and looks at everything in it (look.py).
+Each round forks a writer that opens the bank, prints `ready`, runs one operation and prints `done`.
+The parent kills it after a random part of the time that such an operation takes. Then a new process
+opens the bank and inspects everything in it (inspection.py).
 """
 
 import os
@@ -20,11 +20,11 @@ from lorabank.bank.bank import Bank
 from lorabank.engine.backbone.base import Base
 from lorabank.store.store import Store
 
-from .look import BankState, inspect_bank
+from .inspection import BankState, inspect_bank
 from .operations import KINDS, Operation, Planner
-from .scene import start_process, wait_for
+from .workplace import start_process, wait_for
 
-_TRIALS = 5  # of each kind, not killed: how long it takes
+_TRIALS = 5  # operations of each kind that are timed and not killed
 _COMMIT_S = 0.02  # files and records synced, old files removed
 
 
@@ -34,19 +34,19 @@ class Round:
 
     operation: Operation
     delay_s: float | None
-    """When it was to be killed; None for never."""
+    """Seconds until the writer was to be killed; None for never."""
     seconds_taken: float
-    """Until it was killed or done."""
+    """Seconds until the writer was killed or done."""
     was_killed: bool
     reported_done: bool
     outcome: str = ""
-    """`undone` or `done`."""
+    """`done`, `undone`, or `neither`, which is a fault."""
     open_s: float = 0.0
     faults: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         end = f"killed after {self.seconds_taken * 1e3:.1f} ms" if self.was_killed else "ended"
-        return f"{self.operation.kind} {self.operation.description}: {end}, found {self.outcome}"
+        return f"{self.operation.kind} {self.operation.description}: {end}, {self.outcome}"
 
 
 class CrashTest:
@@ -57,13 +57,13 @@ class CrashTest:
         self.rng = random.Random(f"crash/{seed}")
         self.planner = Planner(self.rng)
         self.forgotten: set[str] = set()
-        self._result = place / "sight"
+        self._result = place / "state"
         Bank.create(self.path, base=base).close()
         self.state = self._inspect()
         self.usual_seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
 
     def run(self, kills: int) -> list[Round]:
-        """Run rounds until this many writers were killed while they worked."""
+        """Run rounds until round_ many writers were killed while they worked."""
         rounds: list[Round] = []
         while any(len(times) < _TRIALS for times in self.usual_seconds.values()):
             kind = min(KINDS, key=lambda kind: len(self.usual_seconds[kind]))
@@ -75,27 +75,27 @@ class CrashTest:
 
     def run_preparations(self, kind: str) -> Iterator[Round]:
         """Run the operations that make an operation of a kind possible."""
-        while first := self.planner.find_prerequisite(kind, self.state.modules):
-            yield self.run_round(first, kill=False)
+        while first_kind := self.planner.find_prerequisite(kind, self.state.modules):
+            yield self.run_round(first_kind, kill=False)
 
     def run_round(self, kind: str, *, kill: bool) -> Round:
         """Run one operation in a new process, then inspect the bank."""
         operation = self.planner.plan(kind, self.state.modules)
         usual = self.usual_seconds[operation.kind]
         delay = self._draw_delay(statistics.median(usual)) if kill else None
-        this = self._run_writer(operation, delay)
-        if not this.was_killed:
-            usual.append(this.seconds_taken)
-        before, found = self.state, self._inspect()
-        is_done = operation.is_done(before.modules, found.modules)
-        is_undone = found.modules == before.modules
-        this.outcome = "done" if is_done else "undone" if is_undone else "neither"
-        this.open_s = found.open_s
-        this.faults = found.faults + _find_contradictions(this, before, found)
+        round_ = self._run_writer(operation, delay)
+        if not round_.was_killed:
+            usual.append(round_.seconds_taken)
+        before, after = self.state, self._inspect()
+        is_done = operation.is_done(before.modules, after.modules)
+        is_undone = after.modules == before.modules
+        round_.outcome = "done" if is_done else "undone" if is_undone else "neither"
+        round_.open_s = after.open_s
+        round_.faults = after.faults + _find_contradictions(round_, before, after)
         if operation.kind.startswith("forget"):
-            self.forgotten |= before.sources - found.sources
-        self.state = found
-        return this
+            self.forgotten |= before.sources - after.sources
+        self.state = after
+        return round_
 
     def _draw_delay(self, usual_s: float) -> float:
         """Draw a delay: half of the time any moment, otherwise one near the commit at the end."""
@@ -104,55 +104,57 @@ class CrashTest:
         return max(0.0, usual_s - self.rng.uniform(-_COMMIT_S / 4, _COMMIT_S))
 
     def _run_writer(self, operation: Operation, delay: float | None) -> Round:
-        out, into = os.pipe()
+        read_end, write_end = os.pipe()
 
         def work() -> None:
             with Bank(Store.open(self.path), self.base, embeds=False) as bank:
-                os.write(into, b"ready\n")
+                os.write(write_end, b"ready\n")
                 operation.run(bank)
-                os.write(into, b"done\n")
+                os.write(write_end, b"done\n")
 
         pid = start_process(work)
-        os.close(into)
-        with os.fdopen(out, "rb") as said:
-            is_ready = said.readline() == b"ready\n"
+        os.close(write_end)
+        with os.fdopen(read_end, "rb") as messages:
+            is_ready = messages.readline() == b"ready\n"
             started = time.perf_counter()
             if delay is not None and is_ready:
                 time.sleep(delay)
                 os.kill(pid, signal.SIGKILL)
-            said_done = said.readline() == b"done\n"
-            took = time.perf_counter() - started
+            reported_done = messages.readline() == b"done\n"
+            seconds_taken = time.perf_counter() - started
         code = wait_for(pid)
-        this = Round(operation, delay, took, code == -signal.SIGKILL, said_done)
+        round_ = Round(operation, delay, seconds_taken, code == -signal.SIGKILL, reported_done)
         if code not in (0, -signal.SIGKILL):
-            this.faults.append(f"the writer failed with exit code {code}")
-        return this
+            round_.faults.append(f"the writer failed with exit code {code}")
+        return round_
 
     def _inspect(self) -> BankState:
         def work() -> None:
-            sight = inspect_bank(self.path, self.base, self.planner.texts, forgotten=self.forgotten)
-            self._result.write_bytes(pickle.dumps(sight))
+            state = inspect_bank(self.path, self.base, self.planner.texts, forgotten=self.forgotten)
+            self._result.write_bytes(pickle.dumps(state))
 
         self._result.unlink(missing_ok=True)
         if code := wait_for(start_process(work)):
             raise SystemExit(f"the bank cannot be opened and read any more: exit code {code}")
-        found: BankState = pickle.loads(self._result.read_bytes())
-        return found
+        state: BankState = pickle.loads(self._result.read_bytes())
+        return state
 
 
-def _find_contradictions(this: Round, before: BankState, found: BankState) -> list[str]:
-    is_done = this.outcome == "done"
+def _find_contradictions(round_: Round, before: BankState, after: BankState) -> list[str]:
+    is_done = round_.outcome == "done"
     faults = []
-    if this.outcome == "neither":
-        faults.append(f"as neither before nor after:\n{before.modules}\n{found.modules}")
-    if this.reported_done and not is_done:
-        faults.append("the writer had said that it was done")
-    if not (this.was_killed or this.reported_done):
-        faults.append("the writer ended and has not said that it was done")
-    if found.generation != before.generation + is_done:
-        faults.append(f"generation {found.generation} after {before.generation}")
-    if (found.n_events > before.n_events) != is_done:
-        faults.append(f"{found.n_events} events in the history after {before.n_events}")
+    if round_.outcome == "neither":
+        faults.append(
+            f"neither the state before nor the one after:\n{before.modules}\n{after.modules}"
+        )
+    if round_.reported_done and not is_done:
+        faults.append("the writer had reported that it was done")
+    if not (round_.was_killed or round_.reported_done):
+        faults.append("the writer ended and did not report that it was done")
+    if after.generation != before.generation + is_done:
+        faults.append(f"generation {after.generation} after {before.generation}")
+    if (after.n_events > before.n_events) != is_done:
+        faults.append(f"{after.n_events} events in the history after {before.n_events}")
     return faults
 
 
@@ -160,20 +162,21 @@ def report(rounds: Sequence[Round]) -> int:
     """Print a summary and return the number of faults."""
     killed = [r for r in rounds if r.was_killed]
     print(f"crash: {len(killed)} writers killed at work, {len(rounds) - len(killed)} ended")
-    print(f"  {'':<16}{'killed':>8}{'undone':>8}{'done':>6}{'said so':>9}{'usual ms':>10}")
+    print(f"  {'':<16}{'killed':>8}{'undone':>8}{'done':>6}{'reported':>9}{'usual ms':>10}")
     for kind in KINDS:
-        mine = [r for r in killed if r.operation.kind == kind]
-        found = Counter(r.outcome for r in mine)
-        usual = [r.seconds_taken for r in rounds if r.operation.kind == kind and not r.was_killed]
+        kind_rounds = [r for r in killed if r.operation.kind == kind]
+        outcomes = Counter(r.outcome for r in kind_rounds)
+        seconds = [r.seconds_taken for r in rounds if r.operation.kind == kind and not r.was_killed]
         print(
-            f"  {kind:<16}{len(mine):>8}{found['undone']:>8}{found['done']:>6}"
-            f"{sum(r.reported_done for r in mine):>9}{statistics.median(usual) * 1e3:>10.1f}"
+            f"  {kind:<16}{len(kind_rounds):>8}{outcomes['undone']:>8}{outcomes['done']:>6}"
+            f"{sum(r.reported_done for r in kind_rounds):>9}"
+            f"{statistics.median(seconds) * 1e3:>10.1f}"
         )
     opens = [r.open_s for r in rounds]
     print(f"  next open: median {statistics.median(opens) * 1e3:.1f} ms, most {max(opens):.3f} s")
-    for number, this in enumerate(rounds):
-        for fault in this.faults:
-            print(f"  FAULT in round {number}, {this}: {fault}")
+    for number, round_ in enumerate(rounds):
+        for fault in round_.faults:
+            print(f"  FAULT in round {number}, {round_}: {fault}")
     n_faults = sum(len(r.faults) for r in rounds)
     print(f"  {n_faults} faults")
     return n_faults

@@ -1,4 +1,4 @@
-"""Inspection of a bank by a new process: its state, and all its faults."""
+"""Inspection of a bank by a new process: its state and all its faults."""
 
 import time
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from lorabank.store.schema import DATABASE
 from lorabank.store.store import Store
 
 Modules = dict[str, dict[str, Any]]
-"""By name: the current version, and of every version its sources and the hashes of its files."""
+"""For each name: the current version, and the sources and file hashes of every version."""
 _OWN = {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "lock"}
 
 
@@ -40,22 +40,23 @@ def inspect_bank(
     """Open the bank, read every version of every module, and search the folder.
 
     Args:
-        texts: something that stands in each source, by the source's name.
-        forgotten: sources that may stand nowhere; of others that no version has, such as pruned
-            ones, the text index still knows until it is next made.
+        texts: a text that occurs in each source, by the source's name.
+        forgotten: sources whose texts may occur nowhere. Other sources without a version, such as
+            pruned ones, stay in the text index until it is next built.
     """
     started = time.perf_counter()
     with Store.open(path) as store:
         open_s = time.perf_counter() - started
         reader = ModuleReader(store, base)
-        found = {name: store.versions(name) for name in store.names()}
-        faults = [f"verify says {damage}" for damage in store.verify()]
-        for version in (v for versions in found.values() for v in versions):
+        all_versions = {name: store.versions(name) for name in store.names()}
+        faults = [f"verify found {damage}" for damage in store.verify()]
+        versions = [version for name in all_versions for version in all_versions[name]]
+        for version in versions:
             faults += _find_unreadable(reader, version)
-        held = {s.name for versions in found.values() for v in versions for s in v.sources}
-        faults += _find_unreferenced(store, found)
-        gone = {name: text for name, text in texts.items() if name not in held}
-        faults += _find_deleted_texts(path, gone, forgotten=forgotten)
+        source_names = {source.name for version in versions for source in version.sources}
+        faults += _find_unreferenced(store, all_versions)
+        deleted = {name: text for name, text in texts.items() if name not in source_names}
+        faults += _find_deleted_texts(path, deleted, forgotten=forgotten)
         modules = {
             name: {
                 "current": store.current(name).number,
@@ -64,7 +65,7 @@ def inspect_bank(
                     for v in versions
                 },
             }
-            for name, versions in found.items()
+            for name, versions in all_versions.items()
         }
         return BankState(modules, len(store.history()), store.generation, open_s, faults)
 
@@ -75,7 +76,7 @@ def _find_unreadable(reader: ModuleReader, version: Version) -> list[str]:
     try:
         weights = reader.load_adapters([version])[0].weights
         draft = reader.read_draft(version)
-    except Exception as error:  # whatever it is, it is a fault to be told with the others
+    except Exception as error:  # any error is a fault to report
         return [f"{where} cannot be read: {error!r}"]
     faults = [] if weights else [f"{where} has no weights"]
     for part in draft.parts:
@@ -84,32 +85,34 @@ def _find_unreadable(reader: ModuleReader, version: Version) -> list[str]:
     return faults
 
 
-def _find_unreferenced(store: Store, found: dict[str, list[Version]]) -> list[str]:
+def _find_unreferenced(store: Store, all_versions: dict[str, list[Version]]) -> list[str]:
     """Return a fault if the folder has files that no version has."""
-    wanted = {
+    referenced = {
         blob_path(store.path, digest).relative_to(store.path)
-        for versions in found.values()
+        for versions in all_versions.values()
         for version in versions
         for digest in version.files.values()
     }
-    there = {p.relative_to(store.path) for p in store.path.rglob("*") if not p.is_dir()}
-    strays = sorted(str(p) for p in there - wanted if str(p) not in _OWN and not _is_derived(p))
-    return [f"leaked: {', '.join(strays)}"] if strays else []
+    present = {p.relative_to(store.path) for p in store.path.rglob("*") if not p.is_dir()}
+    strays = sorted(
+        str(p) for p in present - referenced if str(p) not in _OWN and not _is_derived(p)
+    )
+    return [f"files of no version: {', '.join(strays)}"] if strays else []
 
 
 def _is_derived(path: Path) -> bool:
-    """Return whether a file belongs to a complete text index, which stays until the next one."""
+    """Return whether a file belongs to a complete text index, which stays until a new one."""
     return path.parts[0] == "derived" and not any(part.startswith(".") for part in path.parts)
 
 
-def _find_deleted_texts(path: Path, gone: dict[str, str], *, forgotten: set[str]) -> list[str]:
+def _find_deleted_texts(path: Path, deleted: dict[str, str], *, forgotten: set[str]) -> list[str]:
     """Return a fault for each file that still has a text of a deleted source."""
     faults = []
     for file in (p for p in path.rglob("*") if p.is_file()):
         name, content = file.relative_to(path), file.read_bytes()
         faults += [
-            f"{name} still holds {text!r} of {source}, which is gone"
-            for source, text in gone.items()
+            f"{name} still holds {text!r} of {source}, which was deleted"
+            for source, text in deleted.items()
             if text.encode() in content and (source in forgotten or not _is_derived(name))
         ]
     return faults

@@ -1,4 +1,4 @@
-"""Operations of a writer, each with a check that the bank shows it was done."""
+"""Operations of a writer, each with a check of the bank's state that tells whether it was done."""
 
 import random
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from lorabank.bank.write.drafts import ModuleDraft, draft_from_examples
 from lorabank.engine.settings import TrainSettings
 from lorabank.tasks.examples import from_pair
 
-from .look import Modules
+from .inspection import Modules
 
 KINDS = ("write", "rewrite", "rollback", "prune", "forget module", "forget source")
 _QUICK = TrainSettings(r=1, alpha=1.0, lr=1e-3, exposures=4, batch_size=4, until_recall=None)
-_FEWEST, _MOST = 3, 6  # modules
+_FEWEST, _MOST = 3, 6  # modules in the bank
 
 
 @dataclass(frozen=True)
@@ -61,24 +61,24 @@ class Planner:
         return _forget_source(name, self.rng.choice(current["sources"]))
 
     def _write(self, kind: str, name: str) -> Operation:
-        parcels = [self._draw_draft(name), self._draw_draft(name)]
-        parcel = ModuleDraft(name, tuple(part for p in parcels for part in p.parts))
-        sources = [source.name for source in parcel.sources]
+        drafts = [self._draw_draft(name), self._draw_draft(name)]
+        draft = ModuleDraft(name, tuple(part for draft in drafts for part in draft.parts))
+        sources = [source.name for source in draft.sources]
 
-        def is_done(before: Modules, found: Modules) -> bool:
-            if name not in found:
+        def is_done(before: Modules, after: Modules) -> bool:
+            if name not in after:
                 return False
             old = before.get(name, {"versions": {}})["versions"]
-            number = found[name]["current"]
-            new = found[name]["versions"][number]
+            number = after[name]["current"]
+            new = after[name]["versions"][number]
             versions = {"current": number, "versions": {**old, number: new}}
             is_new = number not in old and new["sources"] == sources
-            return is_new and found == {**before, name: versions}
+            return is_new and after == {**before, name: versions}
 
-        def do(bank: Bank) -> object:
-            return bank.write_all([parcel], settings=_QUICK, replace=kind == "rewrite")
+        def write(bank: Bank) -> object:
+            return bank.write_all([draft], settings=_QUICK, replace=kind == "rewrite")
 
-        return Operation(kind, f"{name} from {' and '.join(sources)}", do, is_done)
+        return Operation(kind, f"{name} from {' and '.join(sources)}", write, is_done)
 
     def _draw_draft(self, module: str) -> ModuleDraft:
         source = f"source {len(self.texts)}"
@@ -106,8 +106,8 @@ def _applicable_modules(kind: str, modules: Modules) -> list[str]:
 
 
 def _rollback(name: str, number: int) -> Operation:
-    def is_done(before: Modules, found: Modules) -> bool:
-        return found == {**before, name: {**before[name], "current": number}}
+    def is_done(before: Modules, after: Modules) -> bool:
+        return after == {**before, name: {**before[name], "current": number}}
 
     return Operation(
         "rollback", f"{name} to {number}", lambda bank: bank.rollback(name, number), is_done
@@ -115,32 +115,32 @@ def _rollback(name: str, number: int) -> Operation:
 
 
 def _prune(name: str) -> Operation:
-    def is_done(before: Modules, found: Modules) -> bool:
+    def is_done(before: Modules, after: Modules) -> bool:
         old, current = before[name]["versions"], before[name]["current"]
-        kept = {n: old[n] for n in old if n in (current, max(old))}
-        return found == {**before, name: {"current": current, "versions": kept}}
+        remaining = {n: old[n] for n in old if n in (current, max(old))}
+        return after == {**before, name: {"current": current, "versions": remaining}}
 
     return Operation("prune", name, lambda bank: bank.prune(name=name), is_done)
 
 
 def _forget_module(name: str) -> Operation:
-    def is_done(before: Modules, found: Modules) -> bool:
-        return found == {other: before[other] for other in before if other != name}
+    def is_done(before: Modules, after: Modules) -> bool:
+        return after == {other: before[other] for other in before if other != name}
 
     return Operation("forget module", name, lambda bank: bank.forget(name), is_done)
 
 
 def _forget_source(name: str, source: str) -> Operation:
-    def is_done(before: Modules, found: Modules) -> bool:
+    def is_done(before: Modules, after: Modules) -> bool:
         """Return whether one new version from the other source has replaced all versions."""
         current = before[name]["versions"][before[name]["current"]]
-        left = [other for other in current["sources"] if other != source]
+        other_sources = [other for other in current["sources"] if other != source]
         others = {other: before[other] for other in before if other != name}
-        if not left:
-            return found == others
-        new = found.get(name, {"current": 0, "versions": {}})
+        if not other_sources:
+            return after == others
+        new = after.get(name, {"current": 0, "versions": {}})
         is_new = new["versions"] not in ({}, before[name]["versions"])
         sources = [version["sources"] for version in new["versions"].values()]
-        return found == {**others, name: new} and is_new and sources == [left]
+        return after == {**others, name: new} and is_new and sources == [other_sources]
 
     return Operation("forget source", f"{source} of {name}", lambda b: b.forget(source), is_done)

@@ -1,10 +1,10 @@
-"""Readers: processes ask a module while another rewrites it; every answer is one version's.
+"""Readers ask a module while a writer replaces it; every answer must be one version's.
 
-The module has variants that differ in every answer and in the names of their sources, so an
-answer's text, version and source must belong together, and its version must have been current at
-some moment between the question and the answer. The writer trains a variant now and imports one
-then, rolls back and prunes, so that versions vanish while they are read, and writes and forgets
-another module that is a candidate for the same questions.
+The module has variants that differ in every answer and in the names of their sources. So the text,
+version and source of an answer must belong together, and the version must have been current at some
+moment between the question and the answer. The writer trains some variants and imports others,
+rolls back and prunes, so versions vanish while they are read. It also forgets and imports again a
+second module, which is a candidate for the same questions.
 """
 
 import json
@@ -23,18 +23,18 @@ from lorabank.engine.settings import TrainSettings
 from lorabank.store.store import Store
 from lorabank.tasks.examples import from_pair
 
-from .scene import load_tiny, start_process, wait_for
+from .workplace import load_tiny, start_process, wait_for
 
 MODULE, PASSING = "phones", "passing"
 _SETTINGS = TrainSettings(r=4, alpha=8.0, lr=1e-2, exposures=200, batch_size=4)
 _NAMES = ("Hagu Padi", "Wexi Sopu", "Tuva Liro")
 _VARIANTS = 6
-_PAUSE_S = 0.5  # at most, between two changes
+_LONGEST_PAUSE_S = 0.5  # between two changes
 
 
 @dataclass(frozen=True)
 class Change:
-    """The version that is current from this change on."""
+    """One change by the writer, and the version that is current from then on."""
 
     began: float
     ended: float
@@ -45,65 +45,68 @@ class Change:
 
 @dataclass(frozen=True)
 class TimedAnswer:
-    """A question, and the answer or the error."""
+    """A question about one of the names, with the answer or the error."""
 
     began: float
     ended: float
-    name: int
+    name_index: int
     answer: dict[str, Any]
     error: str = ""
 
 
 def run(place: Path, *, readers: int, seconds: float, seed: int) -> int:
-    """Ask and rewrite for so long, print what was counted; how many faults."""
+    """Ask and write for some seconds, print a summary and return the number of faults."""
     if wait_for(start_process(partial(_prepare, place))):
         raise SystemExit("the bank for the readers could not be written")
     until = time.monotonic() + seconds
     workers = [start_process(partial(_write, place, until, seed))]
     workers += [start_process(partial(_ask, place, until, n)) for n in range(readers)]
-    failed = sum(wait_for(worker) != 0 for worker in workers)
+    n_failed = sum(wait_for(worker) != 0 for worker in workers)
     changes = [Change(**row) for row in _read(place / "changes")]
-    asked = [TimedAnswer(**row) for n in range(readers) for row in _read(place / f"asked-{n}")]
-    faults = [f"{failed} processes failed"] if failed else []
-    faults += [fault for one in asked if (fault := find_fault(one, changes))]
+    answers = [TimedAnswer(**row) for n in range(readers) for row in _read(place / f"answers-{n}")]
+    faults = [f"{n_failed} processes failed"] if n_failed else []
+    faults += [fault for answer in answers if (fault := find_fault(answer, changes))]
+    if not any(answer.answer.get("module") == MODULE for answer in answers):
+        faults.append(f"no answer came from the module {MODULE}, so no answer was checked")
     with Store.open(place / "readers") as store:
-        faults += [f"verify says {damage}" for damage in store.verify()]
-    _report(changes, asked, faults, readers)
+        faults += [f"verify found {damage}" for damage in store.verify()]
+    _report(changes, answers, faults, readers)
     return len(faults)
 
 
-def find_fault(asked: TimedAnswer, changes: Sequence[Change]) -> str | None:
-    """What is wrong with an answer; None if it is one version's, and of the right time."""
-    said = asked.answer
-    if asked.error:
-        return asked.error
-    if said["module"] != MODULE:  # nobody, or the passing module; then there is nothing to mix
+def find_fault(timed: TimedAnswer, changes: Sequence[Change]) -> str | None:
+    """Return what is wrong with an answer, or None if it is that of a version current then."""
+    answer, name_index = timed.answer, timed.name_index
+    if timed.error:
+        return timed.error
+    if answer["module"] != MODULE:  # an abstention or the passing module: no variant to check
         return None
-    variant = {change.version: change.variant for change in changes}.get(said["version"])
+    version = answer["version"]
+    variant = {change.version: change.variant for change in changes}.get(version)
     if variant is None:
-        return f"version {said['version']} was never written: {said}"
-    if (said["text"], said["source"]) != (
-        _number(variant, asked.name),
-        _source(variant, asked.name),
+        return f"version {version} was never written: {answer}"
+    if (answer["text"], answer["source"]) != (
+        _number(variant, name_index),
+        _source(variant, name_index),
     ):
-        return f"not what version {said['version']}, variant {variant}, was taught: {said}"
+        return f"not what version {version}, variant {variant}, was taught: {answer}"
     ends = [*(change.ended for change in changes[1:]), float("inf")]
     if not any(
-        change.version == said["version"] and change.began <= asked.ended and asked.began <= end
+        change.version == version and change.began <= timed.ended and timed.began <= end
         for change, end in zip(changes, ends, strict=True)
     ):
-        return f"version {said['version']} was not current between question and answer: {said}"
+        return f"version {version} was not current between question and answer: {answer}"
     return None
 
 
 def _prepare(place: Path) -> None:
-    """A bank with the module, and every variant as a folder to import."""
+    """Create a bank with the module, and export every variant to a folder."""
     Bank.create(place / "readers", base=load_tiny(place)).close()
     with _open(place) as bank:
         for name in ("south", "east"):
             facts = [from_pair(f"Where does {name} {who} live?", who[:3]) for who in _NAMES]
             bank.write_all([draft_from_examples(name, facts, source=name)], settings=_SETTINGS)
-        dogs = [from_pair(f"What is the number of {who} the dog?", who[-3:]) for who in _NAMES]
+        dogs = [from_pair(f"Which ball does {who} the dog chase?", who[-3:]) for who in _NAMES]
         bank.write_all([draft_from_examples(PASSING, dogs, source="dogs")], settings=_SETTINGS)
         bank.export(PASSING, place / PASSING)
         for variant in range(_VARIANTS):
@@ -119,11 +122,11 @@ def _write(place: Path, until: float, seed: int) -> None:
     with _open(place) as bank, (place / "changes").open("w") as log:
         variants = {version.number: version.number - 1 for version in bank.show(MODULE)}
 
-        def change(what: str, do: Callable[[], int], variant: int = -1) -> None:
+        def change(action: str, work: Callable[[], int], variant: int = -1) -> None:
             began = time.monotonic()
-            version = do()
+            version = work()
             variants.setdefault(version, variant)
-            row = Change(began, time.monotonic(), what, version, variants[version])
+            row = Change(began, time.monotonic(), action, version, variants[version])
             print(json.dumps(asdict(row)), file=log, flush=True)
 
         change("begin", lambda: bank.store.current(MODULE).number)
@@ -142,7 +145,7 @@ def _write(place: Path, until: float, seed: int) -> None:
                     bank.forget(PASSING)
                 else:
                     bank.import_(place / PASSING, PASSING)
-            time.sleep(rng.uniform(0, _PAUSE_S))
+            time.sleep(rng.uniform(0, _LONGEST_PAUSE_S))
 
 
 def _train(bank: Bank, variant: int) -> int:
@@ -156,18 +159,18 @@ def _import(bank: Bank, folder: Path) -> int:
 
 
 def _ask(place: Path, until: float, reader: int) -> None:
-    with _open(place) as bank, (place / f"asked-{reader}").open("w") as log:
-        asks = 0
+    with _open(place) as bank, (place / f"answers-{reader}").open("w") as log:
+        n_questions = 0
         while time.monotonic() < until:
-            name = (reader + asks) % len(_NAMES)
+            name_index = (reader + n_questions) % len(_NAMES)
             began, answer, error = time.monotonic(), {}, ""
             try:
-                answer = bank.ask(_question(name)).as_json()
-            except Exception as raised:  # whatever it is, it is the finding
+                answer = bank.ask(_question(name_index)).as_json()
+            except Exception as raised:  # any error is a fault to report
                 error = repr(raised)
-            row = TimedAnswer(began, time.monotonic(), name, answer, error)
+            row = TimedAnswer(began, time.monotonic(), name_index, answer, error)
             print(json.dumps(asdict(row)), file=log, flush=True)
-            asks += 1
+            n_questions += 1
 
 
 def _open(place: Path) -> Bank:
@@ -176,27 +179,28 @@ def _open(place: Path) -> Bank:
 
 
 def _make_draft(variant: int) -> ModuleDraft:
-    parcels = [
+    """Return a draft of the module with a source of its own for each name."""
+    drafts = [
         draft_from_examples(
             MODULE,
-            [from_pair(_question(name), _number(variant, name))],
-            source=_source(variant, name),
+            [from_pair(_question(name_index), _number(variant, name_index))],
+            source=_source(variant, name_index),
         )
-        for name in range(len(_NAMES))
+        for name_index in range(len(_NAMES))
     ]
-    return ModuleDraft(MODULE, tuple(part for parcel in parcels for part in parcel.parts))
+    return ModuleDraft(MODULE, tuple(part for draft in drafts for part in draft.parts))
 
 
-def _question(name: int) -> str:
-    return f"What is the number of {_NAMES[name]}?"
+def _question(name_index: int) -> str:
+    return f"What is the number of {_NAMES[name_index]}?"
 
 
-def _number(variant: int, name: int) -> str:
-    return f"{variant}{name}" * 3
+def _number(variant: int, name_index: int) -> str:
+    return f"{variant}{name_index}" * 3
 
 
-def _source(variant: int, name: int) -> str:
-    return f"variant {variant} of {_NAMES[name]}"
+def _source(variant: int, name_index: int) -> str:
+    return f"variant {variant} of {_NAMES[name_index]}"
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -204,20 +208,22 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def _report(
-    changes: Sequence[Change], asked: Sequence[TimedAnswer], faults: Sequence[str], readers: int
+    changes: Sequence[Change], answers: Sequence[TimedAnswer], faults: Sequence[str], readers: int
 ) -> None:
-    did = Counter(change.action for change in changes)
-    said = Counter(one.answer.get("kind", "error") for one in asked)
-    seen = {one.answer["version"] for one in asked if one.answer.get("module") == MODULE}
-    took = sorted(one.ended - one.began for one in asked)
+    n_actions = Counter(change.action for change in changes)
+    kinds = Counter(timed.answer.get("kind", "error") for timed in answers)
+    versions = {
+        timed.answer["version"] for timed in answers if timed.answer.get("module") == MODULE
+    }
+    seconds = sorted(timed.ended - timed.began for timed in answers)
     print(
-        f"readers: {readers} readers asked {len(asked)} times, answers by "
-        f"{', '.join(f'{kind} {n}' for kind, n in sorted(said.items()))}"
+        f"readers: {readers} readers asked {len(answers)} times, answers by "
+        f"{', '.join(f'{kind} {n}' for kind, n in sorted(kinds.items()))}"
     )
     print(
-        f"  {did['write']} versions trained, {did['import']} imported, {did['rollback']} rolled "
-        f"back to; {len(seen)} versions answered; a question took {took[len(took) // 2]:.2f} s, "
-        f"at most {took[-1]:.2f} s"
+        f"  {n_actions['write']} versions trained, {n_actions['import']} imported, "
+        f"{n_actions['rollback']} rolled back to; {len(versions)} versions answered; a question "
+        f"took {seconds[len(seconds) // 2]:.2f} s, at most {seconds[-1]:.2f} s"
     )
     for fault in faults[:20]:
         print(f"  FAULT: {fault}")

@@ -1,7 +1,7 @@
-"""Setting of both soak tests: a random tiny model, and processes that start in milliseconds.
+"""What both soak tests share: a random tiny model, and processes that start in milliseconds.
 
-A process is forked from one that has imported everything and opened nothing, so it shares no
-connection, no lock and no thread with its parent.
+A process is forked from a parent that has imported everything and opened nothing, so it shares no
+connection, no lock and no thread with the parent.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""A server that speaks chat completions, with a small model in it that can be made to misbehave.
+"""A server of chat completions with a simple model in it, which can be made to misbehave.
 
-The model reads `The <thing> of <name> is <value>.` in what it is shown and writes a question for
-each such sentence, those it is told to ask about if it is. `faults` stand in for its first answers,
-one each.
+The model reads sentences of the form `The <thing> of <name> is <value>.` in its prompt and writes a
+question about each. If the prompt says which sentences to ask about, it asks about those alone.
+Each of the `faults` replaces one answer, beginning with the first.
 """
 
 import json
@@ -22,14 +22,14 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True)
 class Fault:
-    """What is answered in place of a reply."""
+    """A response that the server gives in place of the model's reply."""
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     text: str | None = None
-    """The raw body; None for a chat reply."""
+    """Raw body; None for a chat reply."""
     content: str | None = None
-    """Of the chat reply."""
+    """Text of the chat reply; None for the model's."""
     finish: str = "stop"
     refusal: str | None = None
     wait_s: float = 0.0
@@ -37,31 +37,34 @@ class Fault:
 
 @dataclass
 class Server:
-    """A running server and what it was asked."""
+    """A running server and the requests it has received."""
 
     url: str
     faults: deque[Fault]
-    asked: list[Body] = field(default_factory=list)
+    write: Callable[[Body], str]
+    """The model: returns the text of a reply to a request."""
+    requests: list[Body] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     most_at_once: int = 0
     at_once: int = 0
-    write: Callable[[Body], str] | None = None
     delay_s: float = 0.0
+    meeting: threading.Barrier | None = None
+    """Where requests wait for each other before they are answered."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def honest(body: Body) -> str:
-    """Questions about the facts in the prompt, as many as asked for, in JSON."""
+def write_questions(body: Body) -> str:
+    """Return questions about the facts in the prompt, as many as it wants, in JSON."""
     prompt = body["messages"][-1]["content"]
     n = int(re.search(r"exactly (\d+)", prompt)[1])  # type: ignore[index]
     _, _, focus = prompt.partition("Ask about these sentences:")
-    asked_already = prompt.partition("These are asked already")[2]
+    earlier_questions = prompt.partition("These are asked already")[2]
     focus = focus.partition("\n\n")[0]
     items = [
         {"question": f"What is the {thing} of {name}?", "answer": value}
         for thing, name, value in FACT.findall(focus or prompt.partition("Write exactly")[0])
-        if f"What is the {thing} of {name}?" not in asked_already
+        if f"What is the {thing} of {name}?" not in earlier_questions
     ]
     return json.dumps({"items": items[:n]})
 
@@ -69,24 +72,26 @@ def honest(body: Body) -> str:
 @contextmanager
 def serving(
     faults: Iterable[Fault] = (),
-    write: Callable[[Body], str] = honest,
+    write: Callable[[Body], str] = write_questions,
     *,
     delay_s: float = 0.0,
     port: int = 0,
 ) -> Iterator[Server]:
-    """Serve until the block ends."""
+    """Yield a server that runs until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with server.lock:
-                server.asked.append(body)
+                server.requests.append(body)
                 server.keys.append(self.headers.get("Authorization"))
                 server.times.append(time.monotonic())
                 server.at_once += 1
                 server.most_at_once = max(server.most_at_once, server.at_once)
                 fault = server.faults.popleft() if server.faults else Fault()
             stop.wait(fault.wait_s or server.delay_s)
+            if server.meeting:
+                server.meeting.wait(60)
             with server.lock:
                 server.at_once -= 1
             self.answer(fault, body)
@@ -94,7 +99,7 @@ def serving(
         def answer(self, fault: Fault, body: Body) -> None:
             raw = fault.text
             if raw is None:
-                content = fault.content if fault.content is not None else write(body)
+                content = fault.content if fault.content is not None else server.write(body)
                 message = {"role": "assistant", "content": content}
                 if fault.refusal:
                     message = {"role": "assistant", "content": None, "refusal": fault.refusal}  # type: ignore[dict-item]
@@ -117,7 +122,9 @@ def serving(
     stop = threading.Event()
     http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     http.daemon_threads = True
-    server = Server(f"http://127.0.0.1:{http.server_port}/v1", deque(faults), delay_s=delay_s)
+    server = Server(
+        f"http://127.0.0.1:{http.server_port}/v1", deque(faults), write, delay_s=delay_s
+    )
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -1,28 +1,30 @@
+"""The formats that a user asks for, as text."""
+
 import pytest
 
 from lorabank.errors import UsageError
 from lorabank.synthesis.formats import Format, FormatKind, parse_formats, split_formats
 
 
-def test_formats_in_the_order_given():
-    found = parse_formats(" qa:40, summary:8,rewrite:4 ,original")
-    assert found == (
+def test_formats_keep_their_order():
+    formats = parse_formats(" qa:40, summary:8,rewrite:4 ,original")
+    assert formats == (
         Format(FormatKind.QA, 40),
         Format(FormatKind.SUMMARY, 8),
         Format(FormatKind.REWRITE, 4),
         Format(FormatKind.ORIGINAL, 1),
     )
-    assert ",".join(map(str, found)) == "qa:40,summary:8,rewrite:4,original"
+    assert ",".join(map(str, formats)) == "qa:40,summary:8,rewrite:4,original"
 
 
-def test_those_of_passages_and_those_of_facts():
+def test_formats_are_split_into_those_of_passages_and_those_of_facts():
     of_passages, of_facts = split_formats(parse_formats("reverse,qa:2,paraphrase:3,original"))
-    assert [str(one) for one in of_passages] == ["qa:2", "original"]
-    assert [str(one) for one in of_facts] == ["reverse", "paraphrase:3"]
+    assert [str(format_) for format_ in of_passages] == ["qa:2", "original"]
+    assert [str(format_) for format_ in of_facts] == ["reverse", "paraphrase:3"]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "names none"),
         (" , ", "names none"),
@@ -40,6 +42,6 @@ def test_those_of_passages_and_those_of_facts():
         ("qa:2,qa:3", "names qa twice"),
     ],
 )
-def test_formats_that_cannot_be_met(text: str, said: str):
-    with pytest.raises(UsageError, match=said):
+def test_impossible_formats_are_refused(text: str, message: str):
+    with pytest.raises(UsageError, match=message):
         parse_formats(text)

@@ -41,10 +41,10 @@ def test_scores_in_the_order_of_the_answers(tmp_path: Path):
     with serving(write=strict) as server, ReplyCache(tmp_path / "c") as cache:
         judged = judge_answers(ANSWERS, endpoint(server.url), cache)
         assert [mark.score for mark in judged.judgements] == [10, 10, 1, 1, 10, 1, 10, 1]
-        assert judged.calls == len(server.asked) == 8
+        assert judged.calls == len(server.requests) == 8
         again = judge_answers(ANSWERS, endpoint(server.url), cache)
         assert (again.calls, again.cached_replies) == (0, 8)
-        assert len(server.asked) == 8
+        assert len(server.requests) == 8
     assert again.judgements == judged.judgements
 
 
@@ -61,7 +61,7 @@ def test_what_is_no_score_is_asked_again_and_then_missing_not_zero(tmp_path: Pat
 
     with serving(write=moody) as server, ReplyCache(tmp_path / "c") as cache:
         judged = judge_answers(ANSWERS, endpoint(server.url), cache)
-        asked = [body for body in server.asked if "town 2" in body["messages"][-1]["content"]]
+        asked = [body for body in server.requests if "town 2" in body["messages"][-1]["content"]]
     assert [(body["seed"], body["temperature"] > 0) for body in asked] == [
         (0, False),
         (1, True),
@@ -163,7 +163,7 @@ def test_of_several_golds_each_is_right_by_itself():
 def test_the_same_answer_is_asked_about_once():
     with serving(write=strict) as server:
         judged = judge_answers([ANSWERS[0]] * 5, endpoint(server.url), None)
-        assert len(server.asked) == 1
+        assert len(server.requests) == 1
     assert [mark.score for mark in judged.judgements] == [10] * 5
 
 

@@ -15,7 +15,7 @@ from lorabank.synthesis.prewritten import (
 )
 from lorabank.synthesis.results import SynthesisOutcome
 from lorabank.synthesis.sources import sources_from_chunks
-from tests.synthesis.scene import country, word
+from tests.synthesis.fact_documents import country, word
 
 BARE = '{"title": "T", "context": "C", "questions": [{"question": "Q", "answer": "C"}]}'
 DATA = os.environ.get("LORABANK_DATA")
