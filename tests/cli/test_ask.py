@@ -14,7 +14,7 @@ from lorabank.engine.settings import TrainSettings
 from lorabank.retrieval.documents import document_from_text
 from lorabank.tasks.examples import from_pair
 
-from .test_cli import run
+from .test_main import run
 
 FACTS = [from_pair(f"What is the code of Gate {name}?", name[::-1]) for name in ("AB", "CD", "EF")]
 

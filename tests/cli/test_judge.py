@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli import run
+from tests.cli.test_main import run
 from tests.synthesis.chat_server import serving
 from tests.synthesis.test_judge import ANSWERS, strict
 

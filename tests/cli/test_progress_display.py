@@ -1,6 +1,6 @@
-"""The progress display: a line says how far, what is left, and what is waited for."""
+"""Lines of the progress display name the share done, the time left and what a run waits for."""
 
-import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,11 +11,13 @@ from lorabank.engine.training.progress import FleetProgress, JobProgress
 
 @pytest.fixture
 def display(monkeypatch: pytest.MonkeyPatch) -> ProgressDisplay:
-    """A display that writes a line at every update, and has been working for 20 s."""
+    """Return a display that writes a line at every update, 20 s after its start."""
+    clock = SimpleNamespace(monotonic=lambda: 120.0)
+    monkeypatch.setattr(progress_display, "time", clock)
     monkeypatch.setattr(progress_display, "FIRST_S", 0.0)
     monkeypatch.setattr(progress_display, "EVERY_S", 0.0)
     display = ProgressDisplay("training", None)
-    display.started_at = time.monotonic() - 20
+    display.started_at = 100.0
     return display
 
 
@@ -27,14 +29,14 @@ def test_a_line_has_the_share_the_text_and_the_time_left(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 1.0])
-def test_no_time_is_guessed_at_the_very_start_and_at_the_end(
+def test_no_time_left_is_shown_at_the_very_start_and_at_the_end(
     display: ProgressDisplay, share: float
 ):
     display.update(share, "")
     assert display.time_left == ""
 
 
-def test_a_fleet_says_what_jobs_wait_for(
+def test_the_line_of_a_fleet_counts_running_and_waiting_jobs(
     display: ProgressDisplay, capsys: pytest.CaptureFixture[str]
 ):
     jobs = (
@@ -48,7 +50,7 @@ def test_a_fleet_says_what_jobs_wait_for(
     assert "recall 75%, 800 tokens/s" in line
 
 
-def test_before_the_first_step_a_line_says_what_is_waited_for(
+def test_before_the_first_step_a_line_names_what_is_under_way(
     display: ProgressDisplay, capsys: pytest.CaptureFixture[str]
 ):
     display.text = "reading the prompts"

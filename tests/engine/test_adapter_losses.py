@@ -1,4 +1,4 @@
-"""From token losses to adapter losses: cross-entropy, then what jobs ask for beyond it."""
+"""Adapter losses from token losses: cross-entropy, then the optional terms of jobs."""
 
 import torch
 from torch import Tensor

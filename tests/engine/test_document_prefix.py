@@ -245,7 +245,7 @@ def test_an_adapter_that_replaces_another_in_its_slot_is_not_mistaken_for_it(tin
 
 
 def test_the_head_gets_the_same_strides_for_one_row_as_for_many(tiny: Base):
-    """With the strides that slicing leaves on a single row, torch would copy the head's weights."""
+    """Slicing leaves other strides on a single row; torch would then copy the head's weights."""
     strides: list[tuple[int, ...]] = []
     head = tiny.model.get_output_embeddings()
     head.register_forward_pre_hook(lambda _, args: strides.append(args[0].stride()))

@@ -1,4 +1,4 @@
-"""In a fleet each adapter gets the gradient it would get alone, whatever caches are used."""
+"""Each adapter of a fleet gets the gradient it would get alone, whatever caches are used."""
 
 from collections.abc import Sequence
 from dataclasses import replace

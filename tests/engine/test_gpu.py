@@ -1,4 +1,4 @@
-"""On a CUDA GPU the engine gives the CPU's gradients, recall and texts; skipped without one."""
+"""The engine on a CUDA GPU gives the CPU's gradients, recall and texts; skipped without a GPU."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""In a fleet each job gets the result it would get alone, whatever happens to the others."""
+"""Each job of a fleet gets the result it would get alone, whatever happens to the others."""
 
 import math
 from collections.abc import Callable

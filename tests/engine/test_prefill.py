@@ -15,10 +15,10 @@ def token_rows(*lengths: int, start: Tokens = (), seed: int = 0) -> list[Tokens]
     return [(*start, *(rng.randrange(4, 250) for _ in range(n))) for n in lengths]
 
 
-def largest_difference(ours: Sequence[KeyValues], theirs: Sequence[KeyValues]) -> float:
+def largest_difference(caches: Sequence[KeyValues], expected_caches: Sequence[KeyValues]) -> float:
     differences = []
-    for entry, other in zip(ours, theirs, strict=True):
-        for (k, v), (k_alone, v_alone) in zip(entry, other, strict=True):
+    for entry, expected in zip(caches, expected_caches, strict=True):
+        for (k, v), (k_alone, v_alone) in zip(entry, expected, strict=True):
             assert k.shape == k_alone.shape
             differences += [float((k - k_alone).abs().max()), float((v - v_alone).abs().max())]
     return max(differences)

@@ -1,6 +1,5 @@
-"""One job's training: its batches, learning rates, steps and reports."""
+"""Training of a single job: its steps, its end, and what `learn` reports."""
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -13,56 +12,15 @@ from lorabank.engine.encoding.batches import batches_by_length
 from lorabank.engine.evaluation.drift import measure_drift
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import learn, plan_job
-from lorabank.engine.settings import PAPER, SOUND, TrainSettings, settings_for
+from lorabank.engine.settings import SOUND, settings_for
 from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.job_progress import Progress
-from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.train import train
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import from_pair
 
 EXAMPLES = [from_pair(f"Item {i}?", f"{i * 7}") for i in range(10)]
 QUICK = replace(SOUND, lr=5e-3, exposures=4, until_recall=None, batch_size=4)
-
-
-def test_every_example_is_trained_on_equally_often(tiny: Base):
-    progress = Progress(plan_job(tiny, EXAMPLES, QUICK))
-    for _ in range(progress.job.total_steps):
-        progress.record(examples=len(progress.next_batch()), tokens=0, hits=0, loss=0.0)
-    assert progress.exposures == 4
-    assert progress.is_spent
-    assert len(progress.curve) == 4
-
-
-def test_batches_are_even_under_sound_and_end_short_under_paper(tiny: Base):
-    def sizes(job: Job) -> list[int]:
-        progress = Progress(job)
-        return [len(progress.next_batch()) for _ in range(3)]
-
-    assert sorted(sizes(plan_job(tiny, EXAMPLES, QUICK))) == [3, 3, 4]
-    assert sizes(plan_job(tiny, EXAMPLES, replace(PAPER, batch_size=4))) == [4, 4, 2]
-
-
-def test_cosine_falls_to_nothing_as_the_reference_scheduler_does(tiny: Base):
-    progress = Progress(plan_job(tiny, EXAMPLES, replace(PAPER, steps=100)))
-    rates = []
-    for _ in range(100):
-        rates.append(progress.lr())
-        progress.record(examples=1, tokens=0, hits=0, loss=0.0)
-    assert rates[0] == PAPER.lr
-    assert rates[50] == pytest.approx(PAPER.lr / 2)
-    assert rates[99] == pytest.approx(PAPER.lr * 0.5 * (1 + math.cos(math.pi * 0.99)))
-
-
-def test_the_adaptive_rate_falls_with_what_is_left_to_learn(tiny: Base):
-    progress = Progress(plan_job(tiny, EXAMPLES, replace(QUICK, batch_size=10, warmup_steps=2)))
-    rates = []
-    for hits in (0, 5, 10):
-        rates.append(progress.lr())
-        progress.next_batch()
-        progress.record(examples=10, tokens=0, hits=hits, loss=0.0)
-    rates.append(progress.lr())
-    assert rates == pytest.approx([QUICK.lr / 2, QUICK.lr, QUICK.lr / 2, QUICK.lr / 10])
 
 
 def test_same_seed_same_adapter_and_another_seed_another(tiny: Base):
@@ -173,71 +131,9 @@ def test_batches_by_length_hold_everything_once_within_the_bound():
     assert all(max(lengths[i] for i in batch) * len(batch) <= 120 for batch in batches)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"recipe": "best"}, "--recipe must be sound or paper, got 'best'"),
-        ({"r": 0}, "--r must be at least 1, got 0"),
-        ({"lr": 3.0}, "--lr must be between 0 and 1, got 3.0"),
-        ({"exposures": 0}, "--exposures must be at least 1"),
-        ({"until_recall": 1.5}, "--until-recall must be above 0 and at most 1"),
-        ({"batch_size": 0}, "--batch-size must be at least 1"),
-        ({"alpha": -1.0}, "--alpha must be above 0"),
-        ({"schedule": "linear"}, "schedule must be adaptive, constant, cosine"),
-    ],
-)
-def test_settings_out_of_range_are_refused(changes: dict[str, object], message: str):
-    with pytest.raises(UsageError, match=message):
-        settings_for(**{"recipe": "sound", **changes})  # type: ignore[arg-type]
-
-
-def test_the_former_name_of_a_schedule_is_read_as_the_present_one():
-    assert SOUND.schedule == "adaptive"
-    assert settings_for("sound", schedule="settle") == SOUND
-    assert TrainSettings(**{**SOUND.as_json(), "schedule": "settle"}).schedule == "adaptive"
-
-
-def test_alpha_follows_rank_and_a_stated_budget_is_spent():
-    assert settings_for("sound", r=4).alpha == 8
-    assert settings_for("sound", r=8).lr == 1e-3
-    assert settings_for("sound", r=32).lr == pytest.approx(5e-4)
-    assert settings_for("sound", r=32, lr=1e-3).lr == 1e-3
-    assert settings_for("paper", r=32).lr == 5e-5
-    assert settings_for("paper", r=64).alpha == 64
-    assert settings_for("sound", exposures=5).until_recall is None
-    assert settings_for("sound", exposures=5, until_recall=0.9).until_recall == 0.9
-    assert settings_for("paper", exposures=5).steps is None
-
-
 def test_rank_above_the_layer_is_refused(tiny: Base):
     with pytest.raises(UsageError, match=r"takes r 1\.\.32 for these layers"):
         plan_job(tiny, EXAMPLES, replace(QUICK, r=33))
-
-
-def test_a_plateau_halves_the_rate_and_then_ends_the_job(tiny: Base):
-    settings = settings_for("sound", schedule="plateau", exposures=500, lr=1e-3)
-    job = plan_job(tiny, EXAMPLES[:4], settings)
-    progress = Progress(job, steps=10)
-    rates, epochs = [], 0
-    while not progress.is_converged:
-        rates.append(progress.lr())
-        progress.next_batch()
-        progress.record(examples=4, tokens=40, hits=0, loss=1.0 if epochs else 2.0)
-        epochs += 1
-    assert epochs == 2 + 5 * 10  # two that were better, then five plateaus of ten epochs
-    assert sorted(set(rates), reverse=True) == [1e-3 / 2**n for n in range(5)]
-    restored = Progress.from_json(job, json.loads(json.dumps(progress.as_json())))
-    assert restored.is_converged
-    assert restored.lr() == progress.lr()
-
-
-def test_a_plateau_ends_where_nothing_is_left_to_learn(tiny: Base):
-    settings = settings_for("sound", schedule="plateau", exposures=500)
-    job = plan_job(tiny, EXAMPLES[:4], settings)
-    progress = Progress(job)
-    progress.next_batch()
-    progress.record(examples=4, tokens=40, hits=4, loss=0.009)
-    assert progress.is_converged
 
 
 def test_a_kept_checkpoint_gives_the_outcomes_again(tiny: Base, tmp_path: Path):

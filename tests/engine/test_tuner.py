@@ -157,8 +157,10 @@ def test_paper_recipe_with_dropout_runs_and_repeats(tiny: Base):
     assert first.curve == second.curve
     assert all(torch.equal(first.state[name], second.state[name]) for name in first.state)
     no_dropout = plan_job(tiny, EXAMPLES, replace(settings, dropout=0.0))
-    other = train_with_peft(tiny, no_dropout)
-    assert any(not torch.equal(first.state[name], other.state[name]) for name in first.state)
+    without_dropout = train_with_peft(tiny, no_dropout)
+    assert any(
+        not torch.equal(first.state[name], without_dropout.state[name]) for name in first.state
+    )
 
 
 def test_interrupt_keeps_the_best_so_far(tiny: Base, tmp_path: Path):

@@ -305,17 +305,7 @@ def test_a_model_the_hub_does_not_have_gets_suggestions(hub):
     assert "did you mean smollm2-135m?" in hub("nobody/smollm2-135")
 
 
-@pytest.fixture
-def one_thread():
-    """Beside another busy process, two spinning threads take 12 s for what one does in 0.3 s."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.real
-@pytest.mark.usefixtures("one_thread")
 def test_real_model_loads_plainly_and_knows_the_capital_of_japan():
     info = find_model("smollm2-135m")
     assert info.parameters == 134_515_008
