@@ -22,7 +22,6 @@ from lorabank.study.documents.library import open_library
 from lorabank.study.documents.measure import choose_adapters
 from lorabank.study.documents.reader import DocumentReader
 from lorabank.study.folder import StudyFolder
-from lorabank.study.migration import as_format_1
 from lorabank.study.plan import FleetPlan, FleetRun
 from lorabank.study.run import run_study
 from lorabank.study.spec import list_studies, load_study
@@ -175,7 +174,7 @@ def results(cells: list[DocumentsCell], title: str = "Title") -> StudyResults:
 
 
 def test_differences_are_taken_question_by_question(studies):
-    modes = read_modes([as_format_1(cell) for cell in studies["hybrids"]])
+    modes = read_modes(studies["hybrids"])
     mode = next(m for m in modes if m.name == "document adapter + ICL")
     alone, control = text_alone(mode, modes), control_of(mode, modes)
     assert alone is not None
@@ -184,18 +183,17 @@ def test_differences_are_taken_question_by_question(studies):
     assert control.name == "another document's document adapter + ICL"
     over = mode.gain_over(alone)
     assert over is not None
-    expected = mode.setting.first["gain"] - alone.setting.first["gain"]
+    expected = mode.setting.first.gain - alone.setting.first.gain
     assert over.mean == pytest.approx(expected, abs=1e-4)
 
 
 def test_training_pays_after_as_many_questions_as_make_up_for_it(studies):
-    timed = [as_format_1(cell) for cell in studies["latency"]]
-    by_name = {mode.name: mode for mode in read_modes(timed)}
+    by_name = {mode.name: mode for mode in read_modes(studies["latency"])}
     adapter = by_name["document adapter"].setting.first
     icl = by_name["ICL, read each time"].setting.first
     cells = [
-        {**adapter, "once_s": {"training": 90.0, "loading": 2.0}, "answer_s": 0.5},
-        {**icl, "once_s": {}, "answer_s": 5.1},
+        adapter.model_copy(update={"once_s": {"training": 90.0, "loading": 2.0}, "answer_s": 0.5}),
+        icl.model_copy(update={"once_s": {}, "answer_s": 5.1}),
     ]
     without, trained = sorted(read_modes(cells), key=lambda mode: mode.has_adapter)
     assert questions_to_pay(trained, without) == (pytest.approx(20.0), math.inf)

@@ -1,119 +1,89 @@
 """Cells by setting: the cells that differ only in what was drawn at random stand together."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from lorabank.errors import UsageError
 from lorabank.report.estimates import Cluster, Estimate, clustered, mean
+from lorabank.study.cells import Cell
 
-Cell = Mapping[str, Any]
 SEED = ("seed",)
+C = TypeVar("C", bound=Cell)
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Generic[C]):
     """All draws of one setting."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[C, ...]
 
     @property
-    def first(self) -> Cell:
+    def first(self) -> C:
         return self.cells[0]
 
     @property
-    def spec(self) -> Mapping[str, Any]:
-        return self.first["spec"]  # type: ignore[no-any-return]
-
-    @property
     def names(self) -> list[str]:
-        return [cell["name"] for cell in self.cells]
+        return [cell.name for cell in self.cells]
 
     @property
     def n_seeds(self) -> int:
-        return len({cell["seed"] for cell in self.cells})
+        return len({axis(cell, "seed") for cell in self.cells})
 
-    def average(self, *keys: str) -> float | None:
-        """Return the mean over the cells of a number, such as `routing`, `top1`.
-
-        None where a cell does not have it.
-        """
-        values: list[float] = []
-        for cell in self.cells:
-            value: Any = cell
-            for key in keys:
-                value = value.get(key) if isinstance(value, Mapping) else None
-            if not isinstance(value, int | float):
-                return None
-            values.append(float(value))
-        return mean(values)
+    def average(self, value: Callable[[C], float | None]) -> float | None:
+        """Return the mean of a number over the cells; None where a cell does not have it."""
+        values = [number for cell in self.cells if (number := value(cell)) is not None]
+        return mean(values) if len(values) == len(self.cells) else None
 
     def by_document(
         self,
-        values: Callable[[Cell], Sequence[float]],
-        places: Callable[[Cell], Iterable[int]] | None = None,
+        values: Callable[[C], Sequence[float]],
+        documents: Callable[[C], Sequence[int]],
     ) -> Estimate | None:
         """Return the mean of a number per question, with an interval over documents.
 
         Args:
             values: gives a cell's numbers.
-            places: gives the places, in the cell's list of questions, that the numbers belong to;
-                all of them, in order, by default.
+            documents: gives the document that each of these numbers belongs to.
         """
         clusters: dict[Cluster, list[float]] = {}
         for draw, cell in enumerate(self.cells):
-            documents = cell["per_question"]["document"]
-            numbers = values(cell)
-            where = range(len(documents)) if places is None else places(cell)
-            for place, value in zip(where, numbers, strict=True):
-                clusters.setdefault((draw, documents[int(place)]), []).append(value)
+            for document, value in zip(documents(cell), values(cell), strict=True):
+                clusters.setdefault((draw, document), []).append(value)
         return clustered(clusters)
 
 
-def group_cells(
-    cells: Iterable[Cell], *, drawn: Sequence[str] = SEED, without: Iterable[str] = ()
-) -> list[Setting]:
+def group_cells(cells: Iterable[C], *, drawn: Sequence[str] = SEED) -> list[Setting[C]]:
     """Return cells by setting, in the order of the first name of each; draws are sorted.
 
     Args:
         drawn: axes whose values are draws of the same setting.
-        without: further axes that do not set one setting apart from another.
 
     Raises:
         UsageError: two cells are the same draw of one setting.
     """
-    groups: dict[str, dict[tuple[Any, ...], Cell]] = {}
-    for cell in sorted(cells, key=lambda cell: str(cell.get("name"))):
-        spec = cell["spec"]
-        draws = groups.setdefault(spec_key(spec, without={*drawn, *without}), {})
-        draw = tuple(cell["spec"][key] for key in drawn)
+    groups: dict[str, dict[tuple[Any, ...], C]] = {}
+    for cell in sorted(cells, key=lambda cell: cell.name):
+        draws = groups.setdefault(setting_key(cell, without=drawn), {})
+        draw = tuple(axis(cell, name) for name in drawn)
         if draw in draws:
             raise UsageError(
-                f"cells {draws[draw]['name']!r} and {cell['name']!r} have the same setting and "
-                f"{' and '.join(f'{key} {spec[key]}' for key in drawn)}; each may be counted once, "
-                "remove one"
+                f"cells {draws[draw].name!r} and {cell.name!r} have the same setting and "
+                f"{' and '.join(f'{name} {axis(cell, name)}' for name in drawn)}; each may be "
+                "counted once, remove one"
             )
         draws[draw] = cell
     return [Setting(tuple(draws[draw] for draw in sorted(draws))) for draws in groups.values()]
 
 
-def spec_key(spec: Mapping[str, Any], *, without: Iterable[str] = ()) -> str:
-    """Return a spec without some of its axes, as text that two specs can be compared by."""
-    drop = {"name", *without}
-    remaining = {name: value for name, value in spec.items() if name not in drop}
-    return json.dumps(remaining, sort_keys=True, default=str)
+def setting_key(cell: Cell, *, without: Iterable[str] = ()) -> str:
+    """Return the base and the axes, without some of them, as text to compare cells by."""
+    axes = {**cell.axes.model_dump(), "base": cell.base}
+    kept = {name: value for name, value in axes.items() if name not in set(without)}
+    return json.dumps(kept, sort_keys=True)
 
 
-def require(cells: Iterable[Cell], keys: Sequence[str]) -> None:
-    """Check that every cell has what its kind of study measures.
-
-    Raises:
-        UsageError: a cell lacks a key.
-    """
-    for cell in cells:
-        if missing := [key for key in keys if key not in cell]:
-            raise UsageError(
-                f"cell {cell.get('name', 'without a name')!r} lacks {', '.join(missing)}; "
-                "was it written by a study? run it again"
-            )
+def axis(cell: Cell, name: str) -> Any:
+    """Return the value of an axis by its name."""
+    return getattr(cell.axes, name)

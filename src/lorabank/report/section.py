@@ -15,7 +15,6 @@ from lorabank.report.documents import findings as documents_findings
 from lorabank.report.documents import timings
 from lorabank.report.documents.answer_modes import read_modes
 from lorabank.report.documents.table import table as documents_table
-from lorabank.report.grouping import Cell
 from lorabank.report.modules import figures as modules_figures
 from lorabank.report.modules import findings as modules_findings
 from lorabank.report.modules.measures import read_settings as read_modules
@@ -62,7 +61,7 @@ def make_sections(results: StudyResults) -> list[dict[str, Any]]:
     if not results.cells:
         raise UsageError("a report needs at least one cell, got none; run the study first")
     return [
-        _section(results, part, cells, make([as_format_1(cell) for cell in cells]))
+        _section(results, part, cells, make(cells))
         for part, (cell_class, make) in _PARTS.items()
         if (cells := [cell for cell in results.cells if isinstance(cell, cell_class)])
     ]
@@ -89,8 +88,8 @@ def _section(
     }
 
 
-def _capacity(cells: Sequence[Cell]) -> Body:
-    groups = group(cells)
+def _capacity(cells: Sequence[TypedCell]) -> Body:
+    groups = group([as_format_1(cell) for cell in cells])
     figures, left_out = capacity_figures(groups)
     summary = capacity_rows(groups)
     finding = {figure["name"]: figure["finding"] for figure in figures}
@@ -100,34 +99,34 @@ def _capacity(cells: Sequence[Cell]) -> Body:
     return Body(in_short, figures, left_out, capacity_table(summary), summary=summary)
 
 
-def _modules(cells: Sequence[Cell]) -> Body:
-    settings = read_modules(cells)
+def _modules(cells: Sequence[TypedCell]) -> Body:
+    settings = read_modules([as_format_1(cell) for cell in cells])
     figures, left_out = modules_figures.make_figures(settings)
     in_short = modules_findings.sentences(settings)
     return Body(in_short, figures, left_out, modules_table(settings))
 
 
-def _texts(cells: Sequence[Cell]) -> Body:
-    settings = read_texts(cells)
+def _texts(cells: Sequence[TypedCell]) -> Body:
+    settings = read_texts([as_format_1(cell) for cell in cells])
     figures, left_out = texts_figures.make_figures(settings)
     in_short = texts_findings.sentences(settings)
     return Body(in_short, figures, left_out, texts_table(settings), rates_table(settings))
 
 
-def _answers(cells: Sequence[Cell]) -> Body:
+def _answers(cells: Sequence[AnswersCell]) -> Body:
     modes = read_modes(cells)
     figures, left_out = documents_figures.make_figures(modes)
     in_short = documents_findings.sentences(modes)
     return Body(in_short, figures, left_out, documents_table(modes))
 
 
-def _latency(cells: Sequence[Cell]) -> Body:
+def _latency(cells: Sequence[LatencyCell]) -> Body:
     modes = read_modes(cells)
     figures, left_out = timings.make_figures(modes)
     return Body(timings.sentences(modes), figures, left_out, timings.table(modes))
 
 
-Maker = Callable[[Sequence[Cell]], Body]
+Maker = Callable[[Sequence[Any]], Body]
 _PARTS: Mapping[str, tuple[type[TypedCell], Maker]] = {
     "capacity": (CapacityCell, _capacity),
     "modules": (ModulesCell, _modules),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lorabank.report.capacity.groups import Group, preference
 from lorabank.report.estimates import comparison, in_words
-from lorabank.report.grouping import spec_key
+from lorabank.report.format_1_grouping import spec_key
 from lorabank.report.plot import (
     Figure,
     LeftOut,

@@ -11,7 +11,7 @@ from lorabank.errors import UsageError
 from lorabank.planning import law
 from lorabank.report.capacity.curves import by_rank
 from lorabank.report.capacity.groups import Group, describe, longest, main
-from lorabank.report.grouping import Cell
+from lorabank.report.format_1_grouping import Cell
 from lorabank.report.plot import (
     Axis,
     Figure,

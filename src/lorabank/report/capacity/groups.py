@@ -14,7 +14,7 @@ from typing import Any
 from lorabank.errors import UsageError
 from lorabank.lora.intervals import bootstrap_mean
 from lorabank.report.estimates import Estimate, mean
-from lorabank.report.grouping import Cell, group_cells, require, spec_key
+from lorabank.report.format_1_grouping import Cell, group_cells, require, spec_key
 from lorabank.report.wording import budget_name
 
 Exposures = float | str

@@ -6,7 +6,7 @@ from typing import Any
 from lorabank.lora.intervals import bootstrap_mean
 from lorabank.report.capacity.groups import Group, method_name
 from lorabank.report.estimates import Estimate, mean
-from lorabank.report.grouping import Cell
+from lorabank.report.format_1_grouping import Cell
 from lorabank.report.plot import rounded
 from lorabank.report.wording import number, quantity
 

@@ -8,26 +8,23 @@ counterpart.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from lorabank.report.estimates import Estimate
-from lorabank.report.grouping import Cell, Setting, group_cells, require
+from lorabank.report.grouping import Setting, group_cells
 from lorabank.study.documents.axes import (
     ADAPTERS,
-    ANSWERS,
     CHUNK,
     DOCUMENT,
-    LATENCY,
     MERGED,
     NONE,
     RAG,
     TEXTS,
+    DocumentsAxes,
 )
+from lorabank.study.documents.cells import AnswersCell, DocumentsCell, LatencyCell
 
-_NEEDED = {
-    ANSWERS: ("name", "spec", "gain", "by_kind", "per_question", "per_written", "library"),
-    LATENCY: ("name", "spec", "once_s", "parts_s", "answer_s", "library"),
-}
+C = TypeVar("C", bound=DocumentsCell)
 _TASKS = {
     "chronicle": "chronicles",
     "books": "books",
@@ -44,147 +41,176 @@ CLOSED_BOOK = "closed book"
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerMode:
+class AnswerMode(Generic[C]):
     """All seeds of one way of answering questions about documents."""
 
-    setting: Setting
+    setting: Setting[C]
     varied: frozenset[str]
     """Axes that set modes for the same documents apart."""
     main_rate: float
     """Learning rate of most adapters for these documents."""
 
     @property
-    def spec(self) -> Mapping[str, Any]:
-        return self.setting.spec
+    def axes(self) -> DocumentsAxes:
+        return self.setting.first.axes
 
     @property
     def documents(self) -> str:
         """Name of what is asked about, which is the panel's title."""
-        return documents_name(self.spec)
+        return documents_name(self.axes)
 
     @property
     def has_adapter(self) -> bool:
-        return bool(self.spec["adapter"] != NONE)
+        return self.axes.adapter != NONE
 
     @property
     def is_control(self) -> bool:
         """Whether another document's adapter is in the place of the right one."""
-        return bool(self.spec["random"])
+        return self.axes.random
 
     @property
     def is_main_rate(self) -> bool:
-        return not self.has_adapter or self.spec["lr"] == self.main_rate
+        return not self.has_adapter or self.axes.lr == self.main_rate
 
     @property
     def adapter(self) -> str:
         """Name of the adapter, with what else the study varied of it."""
-        spec = self.spec
+        axes = self.axes
         if not self.has_adapter:
             return NO_ADAPTER
         name = {
             DOCUMENT: "document adapter",
             CHUNK: "top-1 chunk adapter",
-            MERGED: f"top-{spec['k']} merged chunk adapters",
-        }[spec["adapter"]]
-        details = [spec[key] for key in ("rule", "router") if key in self.varied and spec[key]]
+            MERGED: f"top-{axes.k} merged chunk adapters",
+        }[axes.adapter]
+        named = {"rule": axes.rule, "router": axes.router}
+        details = [value for axis, value in named.items() if axis in self.varied and value]
         if not self.is_main_rate:
-            details.append(f"rate {spec['lr']:.2g}")
-        if "norm" in self.varied and spec["norm"]:
-            details.append(f"{spec['norm']} norm")
-        if "activated" in self.varied and not spec["activated"]:
+            details.append(f"rate {axes.lr:.2g}")
+        if "norm" in self.varied and axes.norm:
+            details.append(f"{axes.norm} norm")
+        if "activated" in self.varied and not axes.activated:
             details.append("always on")
-        details += ["from disk"] if spec["preloaded"] is False else []
-        return f"{name} ({', '.join(map(str, details))})" if details else name
+        details += ["from disk"] if axes.preloaded is False else []
+        return f"{name} ({', '.join(details)})" if details else name
 
     @property
     def text(self) -> str:
-        name = CLOSED_BOOK if self.spec["text"] == NONE else str(self.spec["text"]).upper()
-        return f"{name}, read each time" if self.spec["kept"] is False else name
+        name = CLOSED_BOOK if self.axes.text == NONE else self.axes.text.upper()
+        return f"{name}, read each time" if self.axes.document_cached is False else name
 
     @property
     def name(self) -> str:
         """Adapter and text."""
         adapter = f"another document's {self.adapter}" if self.is_control else self.adapter
-        if self.spec["text"] == NONE:
+        if self.axes.text == NONE:
             return adapter if self.has_adapter else "bare model"
         return f"{adapter} + {self.text}" if self.has_adapter else self.text
 
-    def gain(self, kind: str | None = None) -> Estimate | None:
+    def gain(self: "ScoredMode", kind: str | None = None) -> Estimate | None:
         """Return nats per token over the bare model without text.
 
         Args:
             kind: kind of question; all kinds where it is None.
         """
-        return self._by_question({cell["seed"]: _gains(cell) for cell in self.setting.cells}, kind)
+        return self._by_question(_gains_by_seed(self), kind)
 
-    def gain_over(self, other: "AnswerMode", kind: str | None = None) -> Estimate | None:
+    def gain_over(
+        self: "ScoredMode",
+        other: "ScoredMode",
+        kind: str | None = None,
+    ) -> Estimate | None:
         """Return the difference to another mode, question by question; None if seeds differ."""
-        others = {cell["seed"]: _gains(cell) for cell in other.setting.cells}
-        if {cell["seed"] for cell in self.setting.cells} != set(others):
+        gains, others = _gains_by_seed(self), _gains_by_seed(other)
+        if gains.keys() != others.keys():
             return None
         differences = {
-            cell["seed"]: [a - b for a, b in zip(_gains(cell), others[cell["seed"]], strict=True)]
-            for cell in self.setting.cells
+            seed: [a - b for a, b in zip(gains[seed], others[seed], strict=True)] for seed in gains
         }
         return self._by_question(differences, kind)
 
-    def written(self, metric: str) -> Estimate | None:
+    def written(self: "ScoredMode", metric: str) -> Estimate | None:
         """Return a score of the answers that were written out."""
-        return self.setting.by_document(
-            lambda cell: cell["per_written"].get(metric, ()),
-            lambda cell: cell["per_written"]["place"] if metric in cell["per_written"] else (),
-        )
 
-    def average(self, *keys: str) -> float | None:
-        return self.setting.average(*keys)
+        def values(cell: AnswersCell) -> list[float]:
+            return cell.per_written.scores.get(metric, [])
+
+        def documents(cell: AnswersCell) -> list[int]:
+            places = cell.per_written.place if metric in cell.per_written.scores else ()
+            return [cell.per_question.document[place] for place in places]
+
+        return self.setting.by_document(values, documents)
 
     def _by_question(
-        self, values_by_seed: Mapping[int, Sequence[float]], kind: str | None
+        self: "ScoredMode",
+        values_by_seed: Mapping[int, Sequence[float]],
+        kind: str | None,
     ) -> Estimate | None:
-        def places(cell: Cell) -> list[int]:
-            kinds = cell["per_question"]["kind"]
+        def places(cell: AnswersCell) -> list[int]:
+            kinds = cell.per_question.kind
             return [place for place, name in enumerate(kinds) if kind in (None, name)]
 
-        def values(cell: Cell) -> list[float]:
-            return [values_by_seed[cell["seed"]][place] for place in places(cell)]
+        def values(cell: AnswersCell) -> list[float]:
+            return [values_by_seed[cell.axes.seed][place] for place in places(cell)]
 
-        return self.setting.by_document(values, places)
+        def documents(cell: AnswersCell) -> list[int]:
+            return [cell.per_question.document[place] for place in places(cell)]
+
+        return self.setting.by_document(values, documents)
 
 
-def read_modes(cells: Sequence[Cell]) -> list[AnswerMode]:
+ScoredMode = AnswerMode[AnswersCell]
+TimedMode = AnswerMode[LatencyCell]
+
+
+def read_modes(cells: Sequence[C]) -> list[AnswerMode[C]]:
     """Return cells by setting: documents, then adapters from none to merged, then texts.
 
     Raises:
-        UsageError: a cell lacks something, or two are the same draw of one setting.
+        UsageError: two cells are the same draw of one setting.
     """
-    for cell in cells:
-        require([cell], ("spec", *_NEEDED[cell["spec"]["measure"]]))
-    settings = sorted(group_cells(cells), key=lambda setting: _order(setting.spec))
+    settings = sorted(group_cells(cells), key=lambda setting: _order(setting.first.axes))
     modes = []
     for setting in settings:
+        axes = setting.first.axes
         rivals = [
-            s.spec for s in settings if documents_name(s.spec) == documents_name(setting.spec)
+            other.first.axes
+            for other in settings
+            if documents_name(other.first.axes) == documents_name(axes)
         ]
-        varied = {key for key in _VARIED if len({s[key] for s in rivals if s[key] is not None}) > 1}
-        rates = Counter(s["lr"] for s in rivals if s["adapter"] != NONE)
-        main_rate = max(rates, key=lambda rate: rates[rate]) if rates else setting.spec["lr"]
+        varied = {name for name in _VARIED if len(_values(rivals, name)) > 1}
+        rates = Counter(rival.lr for rival in rivals if rival.adapter != NONE)
+        main_rate = max(rates, key=lambda rate: rates[rate]) if rates else axes.lr
         modes.append(AnswerMode(setting, frozenset(varied), main_rate))
     return modes
 
 
-def counterpart(mode: AnswerMode, modes: Sequence[AnswerMode], **changes: Any) -> AnswerMode | None:
+def _values(cells: Sequence[DocumentsAxes], name: str) -> set[Any]:
+    """Return all values of an axis but None."""
+    return {value for axes in cells if (value := getattr(axes, name)) is not None}
+
+
+def _gains_by_seed(mode: ScoredMode) -> dict[int, list[float]]:
+    return {cell.axes.seed: cell.per_question.gain for cell in mode.setting.cells}
+
+
+def counterpart(
+    mode: AnswerMode[C], modes: Sequence[AnswerMode[C]], **changes: Any
+) -> AnswerMode[C] | None:
     """Return the mode that differs in the given axes only; None where it was not measured.
 
     Without an adapter, axes that only adapters use do not count.
     """
     unused = {"rule", "norm", "preloaded"}
-    if mode.spec["text"] != RAG:  # else the same passages are to be read
+    if mode.axes.text != RAG:  # else the same passages are to be read
         unused |= {"router", "k"}
-    wanted = {**mode.spec, **changes}
+    wanted = mode.axes.model_dump() | changes
     for other in modes:
-        different = {key for key in wanted if other.spec[key] != wanted[key]}
+        axes = other.axes.model_dump()
+        different = {name for name in wanted if axes[name] != wanted[name]}
         if (
             other is not mode
+            and other.setting.first.base == mode.setting.first.base
             and different <= unused - changes.keys()
             and (changes.get("adapter") == NONE or not different)
         ):
@@ -192,32 +218,28 @@ def counterpart(mode: AnswerMode, modes: Sequence[AnswerMode], **changes: Any) -
     return None
 
 
-def control_of(mode: AnswerMode, modes: Sequence[AnswerMode]) -> AnswerMode | None:
+def control_of(mode: AnswerMode[C], modes: Sequence[AnswerMode[C]]) -> AnswerMode[C] | None:
     """Return the same mode with another document's adapter in the place."""
     if not mode.has_adapter or mode.is_control:
         return None
     return counterpart(mode, modes, random=True)
 
 
-def text_alone(mode: AnswerMode, modes: Sequence[AnswerMode]) -> AnswerMode | None:
+def text_alone(mode: AnswerMode[C], modes: Sequence[AnswerMode[C]]) -> AnswerMode[C] | None:
     """Return the mode that reads the same text without an adapter."""
-    if not mode.has_adapter or mode.spec["text"] == NONE:
+    if not mode.has_adapter or mode.axes.text == NONE:
         return None
     return counterpart(mode, modes, adapter=NONE, random=False)
 
 
-def documents_name(spec: Mapping[str, Any]) -> str:
-    return f"{_TASKS.get(spec['task'], spec['task'])} of {spec['length']:,} tokens"
+def documents_name(axes: DocumentsAxes) -> str:
+    return f"{_TASKS.get(axes.task, axes.task)} of {axes.length:,} tokens"
 
 
-def _order(spec: Mapping[str, Any]) -> tuple[Any, ...]:
-    adapter, text = ADAPTERS.index(spec["adapter"]), TEXTS.index(spec["text"])
-    task = list(_TASKS).index(spec["task"]) if spec["task"] in _TASKS else len(_TASKS)
-    plain = (task, spec["length"], spec["random"], adapter, spec["k"] or 0, spec["lr"])
-    details = [str(spec[key]) for key in ("rule", "norm", "router")]
-    is_off = (not spec["activated"], spec["preloaded"] is False, spec["kept"] is False)
+def _order(axes: DocumentsAxes) -> tuple[Any, ...]:
+    adapter, text = ADAPTERS.index(axes.adapter), TEXTS.index(axes.text)
+    task = list(_TASKS).index(axes.task) if axes.task in _TASKS else len(_TASKS)
+    plain = (task, axes.length, axes.random, adapter, axes.k or 0, axes.lr)
+    details = map(str, (axes.rule, axes.norm, axes.router))
+    is_off = (not axes.activated, axes.preloaded is False, axes.document_cached is False)
     return (*plain, *details, text, *is_off)
-
-
-def _gains(cell: Cell) -> list[float]:
-    return cell["per_question"]["gain"]  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ it; beside text, where it also beats the text alone.
 
 from collections.abc import Callable, Sequence
 
-from lorabank.report.documents.answer_modes import CLOSED_BOOK, NO_ADAPTER, AnswerMode
+from lorabank.report.documents.answer_modes import CLOSED_BOOK, NO_ADAPTER, ScoredMode
 from lorabank.report.estimates import Estimate
 from lorabank.report.modules.measures import GAIN
 from lorabank.report.plot import Figure, LeftOut, Panel, Point, Series, bar_panel, point
@@ -16,12 +16,12 @@ from lorabank.study.documents.axes import NONE
 ANOTHER = "another document's adapter"
 _INTERVALS = "Intervals are over documents and the questions of each."
 _KINDS = {"single": "one fact", "multi": "chains of facts", "temporal": "order of events"}
-Value = Callable[[AnswerMode], Estimate | None]
-Line = tuple[str, Value, Callable[[AnswerMode], bool]]
+Value = Callable[[ScoredMode], Estimate | None]
+Line = tuple[str, Value, Callable[[ScoredMode], bool]]
 """A series: its name, what it draws, and of which modes."""
 
 
-def make_figures(modes: Sequence[AnswerMode]) -> tuple[list[Figure], list[LeftOut]]:
+def make_figures(modes: Sequence[ScoredMode]) -> tuple[list[Figure], list[LeftOut]]:
     """Return what can be drawn of modes that answered questions, and what cannot."""
     figures: list[Figure] = []
     left_out: list[LeftOut] = []
@@ -39,11 +39,11 @@ def make_figures(modes: Sequence[AnswerMode]) -> tuple[list[Figure], list[LeftOu
     title = "How much likelier the right answers became"
     lines = _text_lines(modes, lambda mode: mode.gain())
     figures.append(_figure("gain", title, modes, lines, label=GAIN, note=_INTERVALS))
-    closed = [mode for mode in modes if mode.spec["text"] == NONE and mode.has_adapter]
-    several = [mode for mode in closed if len(mode.setting.first["by_kind"]) > 1]
+    closed = [mode for mode in modes if mode.axes.text == NONE and mode.has_adapter]
+    several = [mode for mode in closed if len(mode.setting.first.by_kind) > 1]
     title = "Which questions adapters answer without text"
     if len({(mode.adapter, mode.is_control) for mode in several}) > 1:
-        kinds = dict.fromkeys(kind for mode in several for kind in mode.setting.first["by_kind"])
+        kinds = dict.fromkeys(kind for mode in several for kind in mode.setting.first.by_kind)
         lines = [(_KINDS.get(kind, kind), _gain_of_kind(kind), lambda mode: True) for kind in kinds]
         figures.append(_figure("kinds", title, several, lines, label=GAIN, note=_INTERVALS))
     else:
@@ -51,7 +51,7 @@ def make_figures(modes: Sequence[AnswerMode]) -> tuple[list[Figure], list[LeftOu
     return figures, left_out
 
 
-def _text_lines(modes: Sequence[AnswerMode], value: Value) -> list[Line]:
+def _text_lines(modes: Sequence[ScoredMode], value: Value) -> list[Line]:
     texts = sorted({mode.text for mode in modes}, key=lambda text: (text != CLOSED_BOOK, text))
     return [(text, value, lambda mode, text=text: mode.text == text) for text in texts]  # type: ignore[misc]
 
@@ -63,7 +63,7 @@ def _gain_of_kind(kind: str) -> Value:
 def _figure(
     name: str,
     title: str,
-    modes: Sequence[AnswerMode],
+    modes: Sequence[ScoredMode],
     lines: Sequence[Line],
     *,
     label: str,
@@ -96,7 +96,7 @@ def _figure(
     return figure
 
 
-def _panel(title: str, modes: Sequence[AnswerMode], lines: Sequence[Line], label: str) -> Panel:
+def _panel(title: str, modes: Sequence[ScoredMode], lines: Sequence[Line], label: str) -> Panel:
     places = _places(modes, lines)
     series: list[Series] = []
     for style, (name, value, is_in) in enumerate(lines):
@@ -116,7 +116,7 @@ def _panel(title: str, modes: Sequence[AnswerMode], lines: Sequence[Line], label
     return bar_panel(title, places, series, label=label)
 
 
-def _places(modes: Sequence[AnswerMode], lines: Sequence[Line]) -> list[str]:
+def _places(modes: Sequence[ScoredMode], lines: Sequence[Line]) -> list[str]:
     """Return the adapters from top to bottom: none first, then by their largest value."""
     largest: dict[str, float] = {}
     for mode in modes:
@@ -126,6 +126,6 @@ def _places(modes: Sequence[AnswerMode], lines: Sequence[Line]) -> list[str]:
     return sorted(largest, key=lambda adapter: (adapter != NO_ADAPTER, -largest[adapter]))
 
 
-def _point(x: float, mode: AnswerMode, y: Estimate) -> Point:
+def _point(x: float, mode: ScoredMode, y: Estimate) -> Point:
     setting = mode.setting
     return point(x, y.mean, interval=y.interval, cells=setting.names, n_seeds=setting.n_seeds)

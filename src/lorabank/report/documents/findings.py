@@ -6,13 +6,13 @@ document's adapter in its place before it is called knowledge.
 
 from collections.abc import Sequence
 
-from lorabank.report.documents.answer_modes import AnswerMode, control_of, text_alone
+from lorabank.report.documents.answer_modes import ScoredMode, control_of, text_alone
 from lorabank.report.estimates import Estimate, comparison, in_words
 from lorabank.report.wording import capitalised, listing, percent, seed_sentence
 from lorabank.study.documents.axes import NONE, ORACLE
 
 
-def sentences(modes: Sequence[AnswerMode]) -> list[str]:
+def sentences(modes: Sequence[ScoredMode]) -> list[str]:
     """Return three to five sentences about modes that answered questions."""
     main = [mode for mode in modes if mode.is_main_rate]
     by_documents = [
@@ -26,7 +26,7 @@ def sentences(modes: Sequence[AnswerMode]) -> list[str]:
     return [*shown[:5], seed_sentence(mode.setting.n_seeds for mode in modes)]
 
 
-def _recall(by_documents: Sequence[Sequence[AnswerMode]]) -> str:
+def _recall(by_documents: Sequence[Sequence[ScoredMode]]) -> str:
     """Return which share of the answers is recalled word for word, with and without an adapter."""
     parts = []
     for modes in by_documents:
@@ -35,14 +35,14 @@ def _recall(by_documents: Sequence[Sequence[AnswerMode]]) -> str:
         recalls = [
             f"{percent(recall)} with {_article(mode)}"
             for mode in sources
-            if (recall := mode.average("recall")) is not None
+            if (recall := mode.setting.average(lambda cell: cell.recall)) is not None
         ]
         if recalls:
             parts.append(f"on {modes[0].documents} {listing(recalls)}")
     return f"Answers recalled word for word: {'; '.join(parts)}." if parts else ""
 
 
-def _closed_book(modes: Sequence[AnswerMode]) -> str:
+def _closed_book(modes: Sequence[ScoredMode]) -> str:
     """Return the gain of the best adapter without text, beside reading and its control."""
     best, readers = _best_closed(modes), _readers(modes)
     if best is None:
@@ -67,25 +67,25 @@ def _closed_book(modes: Sequence[AnswerMode]) -> str:
     return f"{text}."
 
 
-def _best_closed(modes: Sequence[AnswerMode]) -> AnswerMode | None:
+def _best_closed(modes: Sequence[ScoredMode]) -> ScoredMode | None:
     """Return the adapter that gains most without text, found without an oracle where possible."""
-    adapters = [m for m in modes if m.has_adapter and m.spec["text"] == NONE and not m.is_control]
-    routed = [m for m in adapters if m.spec["router"] != ORACLE] or adapters
+    adapters = [m for m in modes if m.has_adapter and m.axes.text == NONE and not m.is_control]
+    routed = [m for m in adapters if m.axes.router != ORACLE] or adapters
     return max(routed, key=lambda mode: _gain(mode).mean, default=None)
 
 
-def _readers(modes: Sequence[AnswerMode]) -> list[AnswerMode]:
-    return [mode for mode in modes if not mode.has_adapter and mode.spec["text"] != NONE]
+def _readers(modes: Sequence[ScoredMode]) -> list[ScoredMode]:
+    return [mode for mode in modes if not mode.has_adapter and mode.axes.text != NONE]
 
 
-def _article(mode: AnswerMode) -> str:
+def _article(mode: ScoredMode) -> str:
     return f"the {mode.adapter}" if mode.has_adapter else mode.text
 
 
-def _beside_text(modes: Sequence[AnswerMode], every: Sequence[AnswerMode]) -> list[str]:
+def _beside_text(modes: Sequence[ScoredMode], every: Sequence[ScoredMode]) -> list[str]:
     """Return what the best adapter adds to a text that is read anyway, and its control."""
     findings = []
-    for text in dict.fromkeys(m.text for m in modes if m.has_adapter and m.spec["text"] != NONE):
+    for text in dict.fromkeys(m.text for m in modes if m.has_adapter and m.axes.text != NONE):
         inside = [m for m in modes if m.has_adapter and m.text == text and not m.is_control]
         added = [(mode, over) for mode in inside if (over := _over_text(mode, every)) is not None]
         if not added:
@@ -108,19 +108,19 @@ def _beside_text(modes: Sequence[AnswerMode], every: Sequence[AnswerMode]) -> li
     return findings
 
 
-def _merging(modes: Sequence[AnswerMode]) -> str:
+def _merging(modes: Sequence[ScoredMode]) -> str:
     """Return whether more merged chunks gain more over the same merge of another document."""
     chunked = [
         mode
         for mode in modes
-        if mode.spec["adapter"] in ("chunk", "merged")
-        and mode.spec["text"] == NONE
+        if mode.axes.adapter in ("chunk", "merged")
+        and mode.axes.text == NONE
         and not mode.is_control
         and control_of(mode, modes) is not None
     ]
-    best: dict[int, AnswerMode] = {}
+    best: dict[int, ScoredMode] = {}
     for mode in chunked:
-        n = 1 if mode.spec["adapter"] == "chunk" else int(mode.spec["k"])
+        n = 1 if mode.axes.adapter == "chunk" else mode.axes.k or 1
         if n not in best or _gain(mode).mean > _gain(best[n]).mean:
             best[n] = mode
     if len(best) < 3:
@@ -142,10 +142,10 @@ def _merging(modes: Sequence[AnswerMode]) -> str:
     )
 
 
-def _gain(mode: AnswerMode) -> Estimate:
+def _gain(mode: ScoredMode) -> Estimate:
     return mode.gain() or Estimate(0.0, None)
 
 
-def _over_text(mode: AnswerMode, modes: Sequence[AnswerMode]) -> Estimate | None:
+def _over_text(mode: ScoredMode, modes: Sequence[ScoredMode]) -> Estimate | None:
     alone = text_alone(mode, modes)
     return mode.gain_over(alone) if alone else None

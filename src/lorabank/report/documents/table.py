@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lorabank.report.documents.answer_modes import AnswerMode, control_of, text_alone
+from lorabank.report.documents.answer_modes import ScoredMode, control_of, text_alone
 from lorabank.report.estimates import table_text
 from lorabank.report.wording import optional_number
 
 
-def table(modes: Sequence[AnswerMode]) -> dict[str, Any]:
+def table(modes: Sequence[ScoredMode]) -> dict[str, Any]:
     """Return every mode as a row, with its differences to its control and to the text alone."""
-    kinds = list(dict.fromkeys(k for mode in modes for k in mode.setting.first["by_kind"]))
+    kinds = list(dict.fromkeys(k for mode in modes for k in mode.setting.first.by_kind))
     heads = ["adapter", "text", "documents", "r", "taught recalled", "gain", *kinds]
     heads += ["over random", *(f"{kind} over random" for kind in kinds if len(kinds) > 1)]
     heads += ["over text alone", "token F1", "recalled", "prompt tokens"]
@@ -18,14 +18,14 @@ def table(modes: Sequence[AnswerMode]) -> dict[str, Any]:
     return {"heads": heads, "rows": [_row(mode, modes, kinds) for mode in modes]}
 
 
-def _row(mode: AnswerMode, modes: Sequence[AnswerMode], kinds: Sequence[str]) -> list[str]:
+def _row(mode: ScoredMode, modes: Sequence[ScoredMode], kinds: Sequence[str]) -> list[str]:
     control, alone = control_of(mode, modes), text_alone(mode, modes)
     return [
         f"another document's {mode.adapter}" if mode.is_control else mode.adapter,
         mode.text,
         mode.documents,
-        optional_number(mode.average("library", "r")),
-        optional_number(mode.average("library", "taught_recall")),
+        optional_number(mode.setting.average(lambda cell: cell.library.r)),
+        optional_number(mode.setting.average(lambda cell: cell.library.taught_recall)),
         table_text(mode.gain()),
         *(table_text(mode.gain(kind)) for kind in kinds),
         table_text(mode.gain_over(control) if control else None),
@@ -36,10 +36,10 @@ def _row(mode: AnswerMode, modes: Sequence[AnswerMode], kinds: Sequence[str]) ->
         ),
         table_text(mode.gain_over(alone) if alone else None),
         table_text(mode.written("token_f1")),
-        optional_number(mode.average("recall")),
-        optional_number(mode.average("prompt_tokens")),
-        optional_number(mode.average("routed_right")),
-        optional_number(mode.average("norm_ratio")),
-        optional_number(mode.average("kl_to_base_nats")),
+        optional_number(mode.setting.average(lambda cell: cell.recall)),
+        optional_number(mode.setting.average(lambda cell: cell.prompt_tokens)),
+        optional_number(mode.setting.average(lambda cell: cell.routed_right)),
+        optional_number(mode.setting.average(lambda cell: cell.norm_ratio)),
+        optional_number(mode.setting.average(lambda cell: cell.kl_to_base_nats)),
         ", ".join(mode.setting.names),
     ]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lorabank.planning.break_even import cheaper_range
-from lorabank.report.documents.answer_modes import AnswerMode
+from lorabank.report.documents.answer_modes import TimedMode
 from lorabank.report.plot import (
     Figure,
     LeftOut,
@@ -31,9 +31,10 @@ from lorabank.study.documents.axes import ICL, NONE, RAG
 
 _QUESTIONS = (1, 3, 10, 30, 100, 300, 1000, 3000)
 """Questions to one document, along the axis of what all of them take."""
+_PART_NAMES = {"placing": "seating"}  # as the committed pages have it
 
 
-def make_figures(modes: Sequence[AnswerMode]) -> tuple[list[Figure], list[LeftOut]]:
+def make_figures(modes: Sequence[TimedMode]) -> tuple[list[Figure], list[LeftOut]]:
     """Return what can be drawn of timed modes, and what cannot."""
     title = "What all questions to a document take, with what is done once"
     if untimed := [mode.name for mode in modes if not _is_whole(mode)]:
@@ -42,12 +43,12 @@ def make_figures(modes: Sequence[AnswerMode]) -> tuple[list[Figure], list[LeftOu
     return [_answers(modes), _totals(modes, title)], []
 
 
-def table(modes: Sequence[AnswerMode]) -> dict[str, Any]:
+def table(modes: Sequence[TimedMode]) -> dict[str, Any]:
     """Return seconds, and from how many questions on a mode takes less than reading does."""
-    once = list(dict.fromkeys(part for mode in modes for part in mode.setting.first["once_s"]))
-    parts = list(dict.fromkeys(part for mode in modes for part in mode.setting.first["parts_s"]))
+    once = list(dict.fromkeys(part for mode in modes for part in mode.setting.first.once_s))
+    parts = list(dict.fromkeys(part for mode in modes for part in mode.setting.first.parts_s))
     heads = ["way", "documents", *(f"once: {part}" for part in once)]
-    heads += [f"each: {part}" for part in parts]
+    heads += [f"each: {_PART_NAMES.get(part, part)}" for part in parts]
     heads += ["to first token, in all", "an answer", "prompt tokens"]
     heads += ["pays against ICL", "against ICL read each time", "against RAG", "cells"]
     rows = []
@@ -59,11 +60,11 @@ def table(modes: Sequence[AnswerMode]) -> dict[str, Any]:
             [
                 mode.name,
                 mode.documents,
-                *(optional_number(mode.average("once_s", part)) for part in once),
-                *(optional_number(mode.average("parts_s", part)) for part in parts),
-                optional_number(mode.average("first_token_s")),
-                optional_number(mode.average("answer_s")),
-                optional_number(mode.average("prompt_tokens")),
+                *(optional_number(_once_part(mode, part)) for part in once),
+                *(optional_number(_each_part(mode, part)) for part in parts),
+                optional_number(mode.setting.average(lambda cell: cell.first_token_s)),
+                optional_number(mode.setting.average(lambda cell: cell.answer_s)),
+                optional_number(mode.setting.average(lambda cell: cell.prompt_tokens)),
                 *(_pays(mode, peer) for peer in peers),
                 ", ".join(mode.setting.names),
             ]
@@ -75,7 +76,7 @@ def table(modes: Sequence[AnswerMode]) -> dict[str, Any]:
     return {"heads": heads, "rows": rows, "note": note}
 
 
-def sentences(modes: Sequence[AnswerMode]) -> list[str]:
+def sentences(modes: Sequence[TimedMode]) -> list[str]:
     """Return three to five sentences: an answer's seconds, training, break-even, what is open."""
     findings = []
     for documents in dict.fromkeys(mode.documents for mode in modes):
@@ -100,7 +101,7 @@ def sentences(modes: Sequence[AnswerMode]) -> list[str]:
                     f"{reader.name} {listing(pays)}."
                 )
     tested = n_seeds(mode.setting.n_seeds for mode in modes)
-    n_questions = int(modes[0].average("n_questions") or 0)
+    n_questions = int(modes[0].setting.average(lambda cell: cell.n_questions) or 0)
     findings.append(
         f"{capitalised(tested)} and {count(n_questions, 'question')} asked one by one: medians "
         "without intervals, so small differences mean nothing."
@@ -108,28 +109,26 @@ def sentences(modes: Sequence[AnswerMode]) -> list[str]:
     return findings
 
 
-def questions_to_pay(mode: AnswerMode, peer: AnswerMode) -> tuple[float, float]:
+def questions_to_pay(mode: TimedMode, peer: TimedMode) -> tuple[float, float]:
     """Return from and up to how many questions a mode takes less than another in all."""
     return cheaper_range(_once(mode), _each(mode), _once(peer), _each(peer))
 
 
-def _reader(
-    modes: Sequence[AnswerMode], text: str, *, once: bool | None = None
-) -> AnswerMode | None:
+def _reader(modes: Sequence[TimedMode], text: str, *, once: bool | None = None) -> TimedMode | None:
     """Return the mode that reads a text without an adapter.
 
     Args:
         once: whether the document is read once and kept; None for text that is found anew.
     """
     for mode in modes:
-        spec = mode.spec
-        if spec["adapter"] == NONE and spec["text"] == text and spec["kept"] == once:
+        axes = mode.axes
+        if axes.adapter == NONE and axes.text == text and axes.document_cached == once:
             return mode
     return None
 
 
-def _pays(mode: AnswerMode, peer: AnswerMode | None) -> str:
-    is_bare = (mode.spec["adapter"], mode.spec["text"]) == (NONE, NONE)
+def _pays(mode: TimedMode, peer: TimedMode | None) -> str:
+    is_bare = (mode.axes.adapter, mode.axes.text) == (NONE, NONE)
     if peer is None or peer is mode or is_bare:
         return ""
     if not _is_whole(mode):
@@ -142,33 +141,45 @@ def _pays(mode: AnswerMode, peer: AnswerMode | None) -> str:
     return f"up to {int(last):,}"
 
 
-def _is_whole(mode: AnswerMode) -> bool:
+def _is_whole(mode: TimedMode) -> bool:
     """Return whether all that is done once was timed."""
-    return not mode.has_adapter or mode.average("once_s", "training") is not None
+    return not mode.has_adapter or _once_part(mode, "training") is not None
 
 
-def _once(mode: AnswerMode) -> float:
-    return sum(mode.average("once_s", part) or 0.0 for part in mode.setting.first["once_s"])
+def _once(mode: TimedMode) -> float:
+    return sum(_once_part(mode, part) or 0.0 for part in mode.setting.first.once_s)
 
 
-def _each(mode: AnswerMode) -> float:
-    return mode.average("answer_s") or 0.0
+def _once_part(mode: TimedMode, part: str) -> float | None:
+    return mode.setting.average(lambda cell: cell.once_s.get(part))
 
 
-def _article(mode: AnswerMode) -> str:
-    return f"the {mode.name}" if mode.spec["text"] == NONE else mode.name
+def _each_part(mode: TimedMode, part: str) -> float | None:
+    return mode.setting.average(lambda cell: cell.parts_s.get(part))
+
+
+def _to_first_token(mode: TimedMode) -> float:
+    return mode.setting.average(lambda cell: cell.first_token_s) or 0.0
+
+
+def _each(mode: TimedMode) -> float:
+    return mode.setting.average(lambda cell: cell.answer_s) or 0.0
+
+
+def _article(mode: TimedMode) -> str:
+    return f"the {mode.name}" if mode.axes.text == NONE else mode.name
 
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds < 10 else duration(seconds)
 
 
-def _answers(modes: Sequence[AnswerMode]) -> Figure:
+def _answers(modes: Sequence[TimedMode]) -> Figure:
     """Draw seconds to the first token and of a whole answer, the quickest mode at the top."""
     panels = []
     for documents in dict.fromkeys(mode.documents for mode in modes):
         inside = sorted((mode for mode in modes if mode.documents == documents), key=_each)
-        lines = (("to the first token", "first_token_s"), ("whole answer", "answer_s"))
+        lines = (("to the first token", _to_first_token), ("whole answer", _each))
         series = [
             Series(
                 name=name,
@@ -177,14 +188,14 @@ def _answers(modes: Sequence[AnswerMode]) -> Figure:
                 points=[
                     point(
                         i,
-                        mode.average(key) or 0.0,
+                        seconds(mode),
                         cells=mode.setting.names,
                         n_seeds=mode.setting.n_seeds,
                     )
                     for i, mode in enumerate(inside)
                 ],
             )
-            for style, (name, key) in enumerate(lines)
+            for style, (name, seconds) in enumerate(lines)
         ]
         names = [mode.name for mode in inside]
         panels.append(bar_panel(documents, names, series, label="seconds"))
@@ -196,7 +207,7 @@ def _answers(modes: Sequence[AnswerMode]) -> Figure:
     return Figure(name="answer", title=title, finding="", note=note, stacked=False, panels=panels)
 
 
-def _totals(modes: Sequence[AnswerMode], title: str) -> Figure:
+def _totals(modes: Sequence[TimedMode], title: str) -> Figure:
     """Draw the seconds of so many questions to one document, what is done once included."""
     panels = []
     for documents in dict.fromkeys(mode.documents for mode in modes):
@@ -226,8 +237,8 @@ def _totals(modes: Sequence[AnswerMode], title: str) -> Figure:
     return Figure(name="total", title=title, finding="", note=note, stacked=False, panels=panels)
 
 
-def _is_usual(mode: AnswerMode) -> bool:
+def _is_usual(mode: TimedMode) -> bool:
     """Return whether one would use the mode like this outside of a comparison."""
-    spec = mode.spec
-    is_usual = spec["activated"] and spec["preloaded"] is not False
-    return is_usual and (not mode.has_adapter or spec["text"] == NONE)
+    axes = mode.axes
+    is_usual = axes.activated and axes.preloaded is not False
+    return is_usual and (not mode.has_adapter or axes.text == NONE)

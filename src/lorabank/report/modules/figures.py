@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lorabank.report.estimates import Estimate
-from lorabank.report.grouping import Setting
+from lorabank.report.format_1_grouping import Setting
 from lorabank.report.modules.measures import (
     ANOTHER,
     GAIN,

@@ -7,7 +7,7 @@ where intervals overlap.
 from collections.abc import Sequence
 
 from lorabank.report.estimates import Estimate, comparison, in_words
-from lorabank.report.grouping import Setting
+from lorabank.report.format_1_grouping import Setting
 from lorabank.report.modules.measures import (
     budget_name,
     is_recall,

@@ -8,7 +8,7 @@ tells.
 from collections.abc import Sequence
 
 from lorabank.report.estimates import Estimate
-from lorabank.report.grouping import Cell, Setting, group_cells, require
+from lorabank.report.format_1_grouping import Cell, Setting, group_cells, require
 from lorabank.report.plot import Unit
 
 GAIN = "gain, nats per token"

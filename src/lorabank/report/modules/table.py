@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lorabank.report.estimates import table_text
-from lorabank.report.grouping import Setting
+from lorabank.report.format_1_grouping import Setting
 from lorabank.report.modules.measures import budget_name, measured, router_name, task_name
 from lorabank.report.wording import count, optional_number
 

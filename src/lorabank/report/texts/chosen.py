@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lorabank.report.estimates import Estimate, mean
-from lorabank.report.grouping import Cell, Setting, group_cells, require, spec_key
+from lorabank.report.format_1_grouping import Cell, Setting, group_cells, require, spec_key
 
 Difference = Callable[[float, float], float]
 _TUNED = ("lr", "seed")

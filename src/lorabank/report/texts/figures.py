@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lorabank.report.estimates import Estimate
-from lorabank.report.grouping import Setting
+from lorabank.report.format_1_grouping import Setting
 from lorabank.report.modules.measures import GAIN
 from lorabank.report.plot import Figure, LeftOut, Panel, Point, Series, bar_panel, point
 from lorabank.report.texts.chosen import ARMS, TaughtSetting
