@@ -13,7 +13,6 @@ from lorabank.report.page import make_report, write_report
 from lorabank.report.study_results import StudyResults
 from lorabank.report.texts.chosen import read_settings
 from lorabank.study.folder import StudyFolder
-from lorabank.study.migration import as_format_1
 from lorabank.study.run import run_study
 from lorabank.study.spec import list_studies, load_study
 from lorabank.study.texts.axes import TextsAxes
@@ -77,11 +76,11 @@ def test_a_cell_keeps_what_its_means_are_of(formats):
 
 
 def test_half_of_a_document_chooses_the_rate_and_the_other_half_is_reported(formats):
-    settings = read_settings([as_format_1(cell) for cell in formats[1]])
+    settings = read_settings(formats[1])
     assert len(settings) == 6
     for chosen in settings:
-        spec = {k: v for k, v in chosen.setting.spec.items() if k != "lr"}
-        rivals = [c for c in formats[1] if spec.items() <= c.axes.model_dump().items()]
+        axes = chosen.axes.model_dump(exclude={"lr"})
+        rivals = [c for c in formats[1] if axes == c.axes.model_dump(exclude={"lr"})]
         assert len(rivals) == chosen.n_rates == 2
 
         def half(cell: TextsCell, odd: int) -> float:

@@ -106,8 +106,8 @@ def _modules(cells: Sequence[TypedCell]) -> Body:
     return Body(in_short, figures, left_out, modules_table(settings))
 
 
-def _texts(cells: Sequence[TypedCell]) -> Body:
-    settings = read_texts([as_format_1(cell) for cell in cells])
+def _texts(cells: Sequence[TextsCell]) -> Body:
+    settings = read_texts(cells)
     figures, left_out = texts_figures.make_figures(settings)
     in_short = texts_findings.sentences(settings)
     return Body(in_short, figures, left_out, texts_table(settings), rates_table(settings))

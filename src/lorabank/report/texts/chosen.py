@@ -7,14 +7,16 @@ and reported.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lorabank.report.estimates import Estimate, mean
-from lorabank.report.format_1_grouping import Cell, Setting, group_cells, require, spec_key
+from lorabank.report.grouping import Setting, group_cells, setting_key
+from lorabank.study.texts.axes import TextsAxes
+from lorabank.study.texts.cells import TextsCell
 
 Difference = Callable[[float, float], float]
 _TUNED = ("lr", "seed")
 _BUDGET = {"budget", "amount"}
-_NEEDED = ("name", "spec", "gain", "control_gain", "per_question", "per_written", "tokens_trained")
 _BUDGETS = {
     "exposures": "{} exposures of each",
     "tokens": "{} tokens",
@@ -34,25 +36,32 @@ ARMS = {"tokens": "equal tokens", "exposures": "equal exposures", "steps": "equa
 class TaughtSetting:
     """All seeds of one setting at the rate chosen for it."""
 
-    setting: Setting
+    setting: Setting[TextsCell]
     n_rates: int
     """Number of learning rates the chosen one was chosen from."""
     gain_by_rate: tuple[tuple[float, float], ...]
     """Each learning rate and its mean gain on the questions that the choice was made by."""
 
     @property
+    def axes(self) -> TextsAxes:
+        return self.setting.first.axes
+
+    @property
+    def base(self) -> str:
+        """Name of the base model."""
+        return self.setting.first.base
+
+    @property
     def task(self) -> str:
-        task = self.setting.spec["task"]
-        return _TASKS.get(task, str(task))
+        return _TASKS.get(self.axes.task, self.axes.task)
 
     @property
     def budget(self) -> str:
-        spec = self.setting.spec
-        return _BUDGETS[spec["budget"]].format(f"{spec['amount']:,}")
+        return _BUDGETS[self.axes.budget].format(f"{self.axes.amount:,}")
 
     @property
     def arm(self) -> str:
-        return ARMS[self.setting.spec["budget"]]
+        return ARMS[self.axes.budget]
 
     def gain(self) -> Estimate:
         """Return the nats per token over the bare model, on the questions not chosen by."""
@@ -68,65 +77,71 @@ class TaughtSetting:
 
     def written(self, metric: str) -> Estimate | None:
         """Return a score of the answers that were written out, none of which chose the rate."""
-        if any(metric not in cell["per_written"] for cell in self.setting.cells):
+        if any(metric not in cell.per_written.scores for cell in self.setting.cells):
             return None
-        return self.setting.by_document(
-            lambda cell: cell["per_written"][metric], lambda cell: cell["per_written"]["place"]
-        )
 
-    def average(self, key: str) -> float:
-        return mean(cell[key] for cell in self.setting.cells)
+        def documents(cell: TextsCell) -> list[int]:
+            return [cell.per_question.document[place] for place in cell.per_written.place]
+
+        return self.setting.by_document(lambda cell: cell.per_written.scores[metric], documents)
+
+    def average(self, value: Callable[[TextsCell], float]) -> float:
+        return mean(value(cell) for cell in self.setting.cells)
 
     def _reported(self, value: Difference) -> Estimate:
-        def places(cell: Cell) -> list[int]:
-            documents = cell["per_question"]["document"]
-            return [
-                place for place, nth in _numbered(documents) if self.n_rates == 1 or nth % 2 == 0
-            ]
+        def places(cell: TextsCell) -> list[int]:
+            numbered = _numbered(cell.per_question.document)
+            return [place for place, nth in numbered if self.n_rates == 1 or nth % 2 == 0]
 
-        def values(cell: Cell) -> list[float]:
-            per_question = cell["per_question"]
-            own, control = per_question["gain"], per_question["control_gain"]
+        def values(cell: TextsCell) -> list[float]:
+            own, control = cell.per_question.gain, cell.per_question.control_gain
             return [value(own[place], control[place]) for place in places(cell)]
 
-        estimate = self.setting.by_document(values, places)
+        def documents(cell: TextsCell) -> list[int]:
+            return [cell.per_question.document[place] for place in places(cell)]
+
+        estimate = self.setting.by_document(values, documents)
         assert estimate is not None, "a cell has at least one question"
         return estimate
 
 
-def read_settings(cells: Sequence[Cell]) -> list[TaughtSetting]:
+def read_settings(cells: Sequence[TextsCell]) -> list[TaughtSetting]:
     """Return cells by setting, in the order of their names.
 
     Raises:
-        UsageError: a cell lacks something, or two are the same draw of one setting.
+        UsageError: two cells are the same draw of one setting.
     """
-    require(cells, _NEEDED)
-    rates: dict[str, list[Setting]] = {}
+    rates: dict[str, list[Setting[TextsCell]]] = {}
     for setting in group_cells(cells):
-        rates.setdefault(spec_key(setting.spec, without=_TUNED), []).append(setting)
+        rates.setdefault(setting_key(setting.first, without=_TUNED), []).append(setting)
     return [_choose(candidates) for candidates in rates.values()]
 
 
 def varied_axes(settings: Sequence[TaughtSetting]) -> list[str]:
     """Return the axes that set settings apart, apart from their budgets."""
     same = {*_TUNED, *_BUDGET, "task", "documents"}
-    keys = [key for key in settings[0].setting.spec if key not in same]
-    return [key for key in keys if len({str(s.setting.spec[key]) for s in settings}) > 1]
+    names = [name for name in TextsAxes.model_fields if name not in same]
+    return [name for name in names if len({str(axis_value(s, name)) for s in settings}) > 1]
 
 
-def _choose(candidates: Sequence[Setting]) -> TaughtSetting:
+def axis_value(setting: TaughtSetting, name: str) -> Any:
+    """Return the value of an axis by its name; of `base`, the model that was used."""
+    return setting.base if name == "base" else getattr(setting.axes, name)
+
+
+def _choose(candidates: Sequence[Setting[TextsCell]]) -> TaughtSetting:
     """Choose among settings that differ in the learning rate alone."""
-    gains = {setting.spec["lr"]: _choosing_gain(setting) for setting in candidates}
-    best = max(candidates, key=lambda setting: gains[setting.spec["lr"]])
+    gains = {setting.first.axes.lr: _choosing_gain(setting) for setting in candidates}
+    best = max(candidates, key=lambda setting: gains[setting.first.axes.lr])
     return TaughtSetting(best, len(candidates), tuple(sorted(gains.items())))
 
 
-def _choosing_gain(setting: Setting) -> float:
+def _choosing_gain(setting: Setting[TextsCell]) -> float:
     """Return the mean gain over every second question of each document."""
     values = [
-        cell["per_question"]["gain"][place]
+        cell.per_question.gain[place]
         for cell in setting.cells
-        for place, nth in _numbered(cell["per_question"]["document"])
+        for place, nth in _numbered(cell.per_question.document)
         if nth % 2
     ]
     return mean(values) if values else 0.0

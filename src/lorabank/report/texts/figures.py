@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lorabank.report.estimates import Estimate
-from lorabank.report.format_1_grouping import Setting
 from lorabank.report.modules.measures import GAIN
 from lorabank.report.plot import Figure, LeftOut, Panel, Point, Series, bar_panel, point
 from lorabank.report.texts.chosen import ARMS, TaughtSetting
@@ -38,7 +37,7 @@ def _written(metric: str) -> Value:
 
 
 def _drift(setting: TaughtSetting) -> Estimate:
-    return Estimate(setting.average("kl_to_base_nats"), None)
+    return Estimate(setting.average(lambda cell: cell.kl_to_base_nats), None)
 
 
 VIEWS = (
@@ -92,14 +91,13 @@ def make_figures(settings: Sequence[TaughtSetting]) -> tuple[list[Figure], list[
 
 def rate_note(settings: Sequence[TaughtSetting]) -> str:
     """Return which learning rates were chosen, and how, where there was a choice."""
-    rates = sorted({float(s.setting.spec["lr"]) for s in settings})
+    rates = sorted({s.axes.lr for s in settings})
     chosen = listing([f"{rate:g}" for rate in rates])
     if all(setting.n_rates == 1 for setting in settings):
         return f"Learning rate {chosen}."
     most = max(setting.n_rates for setting in settings)
     used = [
-        f"{rate:g} for {count(sum(s.setting.spec['lr'] == rate for s in settings), 'bar')}"
-        for rate in rates
+        f"{rate:g} for {count(sum(s.axes.lr == rate for s in settings), 'bar')}" for rate in rates
     ]
     return (
         f"Learning rate chosen for each bar from {most}, on half of the questions: "
@@ -135,7 +133,7 @@ def _panel(
     for style, arm in enumerate(ARMS.values()):
         for value_of, control in ((view.value, ""), (view.control, ANOTHER)):
             points = [
-                _point(float(places.index(names[id(setting)])), setting.setting, value)
+                _point(float(places.index(names[id(setting)])), setting, value)
                 for setting in settings
                 if setting.arm == arm and value_of and (value := value_of(setting)) is not None
             ]
@@ -147,5 +145,6 @@ def _panel(
     return bar_panel(title, places, series, label=view.label)
 
 
-def _point(x: float, setting: Setting, y: Estimate) -> Point:
+def _point(x: float, taught: TaughtSetting, y: Estimate) -> Point:
+    setting = taught.setting
     return point(x, y.mean, interval=y.interval, cells=setting.names, n_seeds=setting.n_seeds)

@@ -36,22 +36,14 @@ def _answers(tasks: Sequence[Sequence[TaughtSetting]]) -> str:
         )
     if not parts:
         return ""
-    recalls = [setting.setting.average("recall") for setting in settings_of(tasks)]
-    known = [recall for recall in recalls if recall is not None]
-    exact = ""
-    if known:
-        best = max(known)
-        exact = (
-            " Hardly an answer is recalled word for word."
-            if best < _RECALL
-            else f" Recalled word for word are at most {100 * best:.1f} % of the answers."
-        )
+    best = max(s.average(lambda cell: cell.recall) for settings in tasks for s in settings)
+    exact = (
+        "Hardly an answer is recalled word for word."
+        if best < _RECALL
+        else f"Recalled word for word are at most {100 * best:.1f} % of the answers."
+    )
     start = "Written out, the answers share few words with the right ones"
-    return f"{start}: token F1 on {listing(parts)}.{exact}"
-
-
-def settings_of(tasks: Sequence[Sequence[TaughtSetting]]) -> list[TaughtSetting]:
-    return [setting for inside in tasks for setting in inside]
+    return f"{start}: token F1 on {listing(parts)}. {exact}"
 
 
 def _gain(settings: Sequence[TaughtSetting], names: dict[int, str]) -> str:
@@ -80,7 +72,7 @@ def _drift(settings: Sequence[TaughtSetting], names: dict[int, str]) -> str:
     """Return which settings move the base most and least on ordinary text."""
 
     def drift(setting: TaughtSetting) -> Estimate:
-        return Estimate(setting.average("kl_to_base_nats"), None)
+        return Estimate(setting.average(lambda cell: cell.kl_to_base_nats), None)
 
     most, least = _ends(settings, drift)
     return (

@@ -1,10 +1,9 @@
 """Names of the settings of a study about training texts: what the study varied, in words."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from lorabank.report.texts.chosen import TaughtSetting, varied_axes
+from lorabank.report.texts.chosen import TaughtSetting, axis_value, varied_axes
 
 _OBJECTIVES = {
     "ce": "next-token loss",
@@ -26,11 +25,11 @@ def setting_names(settings: Sequence[TaughtSetting]) -> dict[int, str]:
     if not settings:
         return {}
     axes = varied_axes(settings) or ["formats"]
-    return {id(s): ", ".join(_value_name(axis, s.setting.spec) for axis in axes) for s in settings}
+    return {id(s): ", ".join(_value_name(axis, s) for axis in axes) for s in settings}
 
 
-def _value_name(axis: str, spec: Mapping[str, Any]) -> str:
-    value = spec[axis]
+def _value_name(axis: str, setting: TaughtSetting) -> str:
+    value = axis_value(setting, axis)
     if axis == "formats":
         return " + ".join(map(_format_name, str(value).split(",")))
     if axis == "protect_share":

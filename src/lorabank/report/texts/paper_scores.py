@@ -4,8 +4,7 @@ Its scores are a judge's, 0 to 10, for Llama-3.1-8B and Qwen3-8B on 15 papers af
 ours are likelihoods of a small base. Orders can be compared, sizes cannot.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from lorabank.study.texts.axes import TextsAxes
 
 NOTE = (
     "The paper's column is a judge's score of 0 to 10 for Llama-3.1-8B / Qwen3-8B on 15 papers "
@@ -26,13 +25,17 @@ _BASES = {"Qwen3-0.6B": "3.51", "Qwen3-1.7B": "4.32", "Qwen3-4B": "4.58", "Qwen3
 """Figure 5, in rising order; the best of 16 rates and lengths, chosen on the test questions."""
 
 
-def published_score(spec: Mapping[str, Any]) -> str:
-    """Return the paper's number for a setting of its PaperQA task; empty where it has none."""
-    if spec["task"] != "paperqa" or spec["objective"] != "ce" or spec["protect_share"]:
+def published_score(axes: TextsAxes, base: str) -> str:
+    """Return the paper's number for a setting of its PaperQA task; empty where it has none.
+
+    Args:
+        base: name of the base model.
+    """
+    if axes.task != "paperqa" or axes.objective != "ce" or axes.protect_share:
         return ""
-    base = str(spec["base"]).rpartition("/")[2]
-    if base in _BASES and spec["formats"] == "qa:40":
-        return _BASES[base]
-    if spec["generator"] == "local":
-        return _BY_BASE_ITSELF if spec["formats"] == "qa:20" else ""
-    return _FORMATS.get(str(spec["formats"]), "")
+    model = base.rpartition("/")[2]
+    if model in _BASES and axes.formats == "qa:40":
+        return _BASES[model]
+    if axes.generator == "local":
+        return _BY_BASE_ITSELF if axes.formats == "qa:20" else ""
+    return _FORMATS.get(axes.formats, "")

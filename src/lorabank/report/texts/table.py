@@ -31,7 +31,7 @@ def rates_table(settings: Sequence[TaughtSetting]) -> dict[str, Any] | None:
             names[id(setting)],
             setting.task,
             setting.budget,
-            f"{rate:g}" + (", chosen" if rate == setting.setting.spec["lr"] else ""),
+            f"{rate:g}" + (", chosen" if rate == setting.axes.lr else ""),
             number(gain),
         ]
         for setting in settings
@@ -44,22 +44,21 @@ def rates_table(settings: Sequence[TaughtSetting]) -> dict[str, Any] | None:
 
 
 def _row(setting: TaughtSetting, name: str) -> list[str]:
-    spec = setting.setting.spec
     chosen = f" of {setting.n_rates}" if setting.n_rates > 1 else ""
     return [
         name,
         setting.task,
         setting.budget,
-        f"{spec['lr']:g}{chosen}",
-        number(round(setting.average("tokens"))),
-        number(round(setting.average("tokens_trained"))),
+        f"{setting.axes.lr:g}{chosen}",
+        number(round(setting.average(lambda cell: cell.tokens))),
+        number(round(setting.average(lambda cell: cell.tokens_trained))),
         table_text(setting.gain()),
         table_text(setting.control_gain()),
         table_text(setting.learnt()),
         table_text(setting.written("token_f1")),
         table_text(setting.written("control_token_f1")),
         table_text(setting.written("rouge_l")),
-        number(setting.average("kl_to_base_nats")),
-        published_score(spec),
+        number(setting.average(lambda cell: cell.kl_to_base_nats)),
+        published_score(setting.axes, setting.base),
         ", ".join(setting.setting.names),
     ]
