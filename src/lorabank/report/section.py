@@ -99,8 +99,8 @@ def _capacity(cells: Sequence[TypedCell]) -> Body:
     return Body(in_short, figures, left_out, capacity_table(summary), summary=summary)
 
 
-def _modules(cells: Sequence[TypedCell]) -> Body:
-    settings = read_modules([as_format_1(cell) for cell in cells])
+def _modules(cells: Sequence[ModulesCell]) -> Body:
+    settings = read_modules(cells)
     figures, left_out = modules_figures.make_figures(settings)
     in_short = modules_findings.sentences(settings)
     return Body(in_short, figures, left_out, modules_table(settings))

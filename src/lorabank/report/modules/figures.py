@@ -5,13 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lorabank.report.estimates import Estimate
-from lorabank.report.format_1_grouping import Setting
 from lorabank.report.modules.measures import (
     ANOTHER,
     GAIN,
+    ModulesSetting,
+    RouterShare,
     budget_name,
     measured,
     router_name,
+    routing_share,
     score_label,
     task_name,
 )
@@ -33,23 +35,23 @@ from lorabank.report.plot import (
 from lorabank.report.wording import count, n_seeds
 
 _NOTE = "Intervals are over documents of all seeds and draws, and the questions of each."
-Value = Callable[[Setting], Estimate | None]
+Value = Callable[[ModulesSetting], Estimate | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Bars:
     """Functions that make the bars of a figure from settings."""
 
-    category: Callable[[Setting], str]
-    rank: Callable[[Setting], float]
+    category: Callable[[ModulesSetting], str]
+    rank: Callable[[ModulesSetting], float]
     """Order of the categories, from top to bottom."""
-    series: Callable[[Setting], str]
+    series: Callable[[ModulesSetting], str]
     values: tuple[tuple[str, Value, str | None], ...]
     """Addition to a series' name, the value drawn, and the name of a control."""
-    label: Callable[[Setting], str]
+    label: Callable[[ModulesSetting], str]
 
 
-def make_figures(settings: Sequence[Setting]) -> tuple[list[Figure], list[LeftOut]]:
+def make_figures(settings: Sequence[ModulesSetting]) -> tuple[list[Figure], list[LeftOut]]:
     """Return what can be drawn of these settings, and what cannot."""
     makers = {
         "partition": (_partition,),
@@ -59,36 +61,36 @@ def make_figures(settings: Sequence[Setting]) -> tuple[list[Figure], list[LeftOu
     figures: list[Figure] = []
     left_out: list[LeftOut] = []
     for measure, functions in makers.items():
-        inside = [setting for setting in settings if setting.spec["measure"] == measure]
+        inside = [setting for setting in settings if setting.first.axes.measure == measure]
         for make in functions if inside else ():
             figure = make(inside)
             (figures if not isinstance(figure, LeftOut) else left_out).append(figure)  # type: ignore[arg-type]
     return figures, left_out
 
 
-def _score(setting: Setting) -> Estimate | None:
+def _score(setting: ModulesSetting) -> Estimate | None:
     return measured(setting, "score")
 
 
-def _control(setting: Setting) -> Estimate | None:
+def _control(setting: ModulesSetting) -> Estimate | None:
     return measured(setting, "control")
 
 
-def _routed(key: str) -> Value:
-    def value(setting: Setting) -> Estimate | None:
-        share = setting.average("routing", key)
+def _routed(name: RouterShare) -> Value:
+    def value(setting: ModulesSetting) -> Estimate | None:
+        share = routing_share(setting, name)
         return None if share is None else Estimate(share, None)
 
     return value
 
 
-def _partition(settings: Sequence[Setting]) -> Figure | LeftOut:
+def _partition(settings: Sequence[ModulesSetting]) -> Figure | LeftOut:
     name, title = "by-modules", "One large adapter or many small ones"
-    if lacking := _single(settings, "modules", lambda s: count(int(s.spec["modules"]), "module")):
+    if lacking := _single(settings, "modules", lambda s: count(s.first.axes.modules, "module")):
         return LeftOut(name, title, lacking)
     bars = Bars(
-        category=lambda s: f"{count(int(s.spec['modules']), 'module')} of r={s.spec['r']}",
-        rank=lambda s: float(s.spec["modules"]),
+        category=lambda s: f"{count(s.first.axes.modules, 'module')} of r={s.first.axes.r}",
+        rank=lambda s: float(s.first.axes.modules),
         series=budget_name,
         values=(("", _score, None), ("", _control, ANOTHER)),
         label=score_label,
@@ -96,29 +98,29 @@ def _partition(settings: Sequence[Setting]) -> Figure | LeftOut:
     return _figure(name, title, settings, bars, note=_NOTE)
 
 
-def _router_accuracy(settings: Sequence[Setting]) -> Figure | LeftOut:
+def _router_accuracy(settings: Sequence[ModulesSetting]) -> Figure | LeftOut:
     name, title = "router-accuracy", "How often the router names the right module"
     if lacking := _single(settings, "router", router_name):
         return LeftOut(name, title, lacking)
     bars = Bars(
         category=router_name,
-        rank=lambda s: -(s.average("routing", "top1") or 0.0),
+        rank=lambda s: -(routing_share(s, "top1") or 0.0),
         series=lambda s: "named",
         values=((" first", _routed("top1"), None), (" among five", _routed("top5"), None)),
         label=lambda s: "share of questions",
     )
-    chance = sorted({int(s.spec["modules"]) for s in settings})
+    chance = sorted({s.first.axes.modules for s in settings})
     note = f"Chance names one of {' or '.join(map(str, chance))} modules first. " + _NOTE
     return _figure(name, title, settings, bars, note=note)
 
 
-def _router_score(settings: Sequence[Setting]) -> Figure | LeftOut:
+def _router_score(settings: Sequence[ModulesSetting]) -> Figure | LeftOut:
     name, title = "router-score", "Score by router"
     if lacking := _single(settings, "router", router_name):
         return LeftOut(name, title, lacking)
     bars = Bars(
         category=router_name,
-        rank=lambda s: -(s.average("score") or 0.0),
+        rank=lambda s: -(s.average(lambda cell: cell.score) or 0.0),
         series=lambda s: "routed",
         values=(("", _score, None), ("", _control, ANOTHER)),
         label=score_label,
@@ -126,21 +128,21 @@ def _router_score(settings: Sequence[Setting]) -> Figure | LeftOut:
     return _figure(name, title, settings, bars, note=_NOTE)
 
 
-def _by_rule(settings: Sequence[Setting]) -> Figure | LeftOut:
+def _by_rule(settings: Sequence[ModulesSetting]) -> Figure | LeftOut:
     name, title = "by-rule", "What is left of a module in a merge, by rule"
-    numbers = {s.spec["merged"] for s in settings}
+    numbers = {s.first.axes.merged for s in settings}
     if len(numbers) > 1:
         return LeftOut(name, title, "the cells differ in how many modules are merged")
-    if lacking := _single(settings, "rule", lambda s: str(s.spec["rule"])):
+    if lacking := _single(settings, "rule", lambda s: str(s.first.axes.rule)):
         return LeftOut(name, title, lacking)
     best: dict[tuple[str, str], float] = {}
     for s in settings:
-        key = (task_name(s), s.spec["rule"])
-        best[key] = max(best.get(key, -math.inf), s.average("gain") or 0.0)
+        key = (task_name(s), str(s.first.axes.rule))
+        best[key] = max(best.get(key, -math.inf), s.average(lambda cell: cell.gain) or 0.0)
     bars = Bars(
-        category=lambda s: str(s.spec["rule"]),
-        rank=lambda s: -best[task_name(s), s.spec["rule"]],
-        series=lambda s: f"{s.spec['norm']} norm",
+        category=lambda s: str(s.first.axes.rule),
+        rank=lambda s: -best[task_name(s), str(s.first.axes.rule)],
+        series=lambda s: f"{s.first.axes.norm} norm",
         values=(
             ("", lambda s: measured(s, "gain"), None),
             ("", _merge_control, "merge without the module"),
@@ -151,17 +153,17 @@ def _by_rule(settings: Sequence[Setting]) -> Figure | LeftOut:
     return _figure(name, title, settings, bars, note=note, level="module alone, not merged")
 
 
-def _merge_control(setting: Setting) -> Estimate | None:
+def _merge_control(setting: ModulesSetting) -> Estimate | None:
     """Return what a merge without the question's own module gains."""
-    if setting.first["metric"] == "gain":
+    if setting.first.metric == "gain":
         return _control(setting)
-    average = setting.average("control_gain")
+    average = setting.average(lambda cell: cell.control_gain)
     return None if average is None else Estimate(average, None)
 
 
-def _by_number(settings: Sequence[Setting]) -> Figure | LeftOut:
+def _by_number(settings: Sequence[ModulesSetting]) -> Figure | LeftOut:
     name, title = "by-number", "What is left of a module, by how many are merged"
-    if lacking := _single(settings, "modules merged", lambda s: str(s.spec["merged"])):
+    if lacking := _single(settings, "modules merged", lambda s: str(s.first.axes.merged)):
         return LeftOut(name, title, lacking)
     styles: dict[str, int] = {}
     panels = []
@@ -170,8 +172,8 @@ def _by_number(settings: Sequence[Setting]) -> Figure | LeftOut:
         lines: dict[str, list[Point]] = {}
         for setting in inside:
             if (value := measured(setting, "gain")) is not None:
-                line = f"{setting.spec['rule']}, {setting.spec['norm']} norm"
-                made = _point(float(setting.spec["merged"]), setting, value)
+                line = f"{setting.first.axes.rule}, {setting.first.axes.norm} norm"
+                made = _point(float(setting.first.axes.merged), setting, value)
                 lines.setdefault(line, []).append(made)
         series = [
             Series(
@@ -182,7 +184,7 @@ def _by_number(settings: Sequence[Setting]) -> Figure | LeftOut:
             )
             for line, points in lines.items()
         ]
-        numbers = sorted({float(s.spec["merged"]) for s in inside})
+        numbers = sorted({float(s.first.axes.merged) for s in inside})
         x = value_axis("modules merged", numbers, at_values=True)
         panels.append(Panel(title=task, x=x, y=_gain_axis(series), series=series))
     note = f"{_NOTE} Behind each point: {n_seeds(s.n_seeds for s in settings)} of training."
@@ -193,7 +195,9 @@ def _gain_axis(series: Sequence[Series]) -> Axis:
     return value_axis(GAIN, [end for s in series for end in extent(s["points"])], zero=True)
 
 
-def _single(settings: Sequence[Setting], noun: str, value: Callable[[Setting], str]) -> str | None:
+def _single(
+    settings: Sequence[ModulesSetting], noun: str, value: Callable[[ModulesSetting], str]
+) -> str | None:
     """Return why nothing can be compared, where every cell has the same value."""
     values = {value(setting) for setting in settings}
     return f"every cell has {noun} {values.pop()}" if len(values) < 2 else None
@@ -202,7 +206,7 @@ def _single(settings: Sequence[Setting], noun: str, value: Callable[[Setting], s
 def _figure(
     name: str,
     title: str,
-    settings: Sequence[Setting],
+    settings: Sequence[ModulesSetting],
     bars: Bars,
     *,
     note: str,
@@ -229,7 +233,9 @@ def _figure(
     )
 
 
-def _bar_panel(task: str, settings: Sequence[Setting], bars: Bars, styles: dict[str, int]) -> Panel:
+def _bar_panel(
+    task: str, settings: Sequence[ModulesSetting], bars: Bars, styles: dict[str, int]
+) -> Panel:
     in_order = sorted(settings, key=bars.rank)
     places = list(dict.fromkeys(map(bars.category, in_order)))
     series: list[Series] = []
@@ -256,13 +262,15 @@ def _bar_panel(task: str, settings: Sequence[Setting], bars: Bars, styles: dict[
     return panel
 
 
-def _level(name: str, settings: Sequence[Setting], n_places: int) -> Series:
+def _level(name: str, settings: Sequence[ModulesSetting], n_places: int) -> Series:
     """Return a line across all categories: the mean gain of the modules alone."""
-    known = [gain for s in settings if (gain := s.average("oracle_gain")) is not None]
+    known = [
+        gain for s in settings if (gain := s.average(lambda cell: cell.oracle_gain)) is not None
+    ]
     height = sum(known) / len(known)
     ends = [point(x, height) for x in (-0.5, n_places - 0.5)]
     return Series(name=name, kind="curve", style=0, points=ends)
 
 
-def _point(x: float, setting: Setting, y: Estimate) -> Point:
+def _point(x: float, setting: ModulesSetting, y: Estimate) -> Point:
     return point(x, y.mean, interval=y.interval, cells=setting.names, n_seeds=setting.n_seeds)

@@ -7,12 +7,14 @@ where intervals overlap.
 from collections.abc import Sequence
 
 from lorabank.report.estimates import Estimate, comparison, in_words
-from lorabank.report.format_1_grouping import Setting
 from lorabank.report.modules.measures import (
+    ModulesSetting,
+    Scores,
     budget_name,
     is_recall,
     measured,
     router_name,
+    routing_share,
     score_unit,
     task_name,
 )
@@ -21,12 +23,12 @@ from lorabank.report.wording import capitalised, count, listing, percent, seed_s
 _MOST = 5
 
 
-def sentences(settings: Sequence[Setting]) -> list[str]:
+def sentences(settings: Sequence[ModulesSetting]) -> list[str]:
     """Return three to five sentences about all settings."""
     writers = {"partition": _partition, "routing": _routing, "merging": _merging}
     findings: list[str] = []
     for measure, write in writers.items():
-        inside = [setting for setting in settings if setting.spec["measure"] == measure]
+        inside = [setting for setting in settings if setting.first.axes.measure == measure]
         tasks = dict.fromkeys(map(task_name, inside))
         # recall before gains of likelihood
         groups = [[s for s in inside if task_name(s) == task] for task in tasks]
@@ -35,22 +37,24 @@ def sentences(settings: Sequence[Setting]) -> list[str]:
     return [*findings[: _MOST + 1], seed_sentence(s.n_seeds for s in settings)]
 
 
-def _value(setting: Setting, key: str = "score") -> Estimate:
-    estimate = measured(setting, key)
-    return estimate if estimate is not None else Estimate(setting.average(key) or 0.0, None)
+def _value(setting: ModulesSetting, name: Scores = "score") -> Estimate:
+    estimate = measured(setting, name)
+    if estimate is not None:
+        return estimate
+    return Estimate(setting.average(lambda cell: getattr(cell, name)) or 0.0, None)
 
 
-def _amount(setting: Setting, value: Estimate) -> str:
+def _amount(setting: ModulesSetting, value: Estimate) -> str:
     text = in_words(value, score_unit(setting))
     return text if is_recall(setting) else f"{text} nats per token"
 
 
-def _partition(settings: Sequence[Setting]) -> list[str]:
+def _partition(settings: Sequence[ModulesSetting]) -> list[str]:
     task, findings = capitalised(task_name(settings[0])), []
     verb = "recalls" if is_recall(settings[0]) else "makes the right answers likelier by"
     for budget in dict.fromkeys(map(budget_name, settings)):
         inside = sorted(
-            (s for s in settings if budget_name(s) == budget), key=lambda s: int(s.spec["modules"])
+            (s for s in settings if budget_name(s) == budget), key=lambda s: s.first.axes.modules
         )
         if len(inside) < 2:
             continue
@@ -58,28 +62,29 @@ def _partition(settings: Sequence[Setting]) -> list[str]:
         control = measured(many, "control")
         beside = f" ({_amount(many, control)} through another of them)" if control else ""
         findings.append(
-            f"{task}, {budget}: {count(int(fewest.spec['modules']), 'module')} {verb} "
-            f"{_amount(fewest, _value(fewest))}, {count(int(many.spec['modules']), 'module')} "
+            f"{task}, {budget}: {count(fewest.first.axes.modules, 'module')} {verb} "
+            f"{_amount(fewest, _value(fewest))}, {count(many.first.axes.modules, 'module')} "
             f"{_amount(many, _value(many))}{beside}; {comparison(_value(fewest), _value(many))}."
         )
     return findings
 
 
-def _routing(settings: Sequence[Setting]) -> list[str]:
+def _routing(settings: Sequence[ModulesSetting]) -> list[str]:
     task = capitalised(task_name(settings[0]))
-    oracle = next((s for s in settings if s.spec["router"] == "oracle"), None)
-    real = [s for s in settings if s.spec["router"] != "oracle" and not s.spec["gated"]]
-    shares = {router_name(s): s.average("routing", "top1") or 0.0 for s in real}
+    oracle = next((s for s in settings if s.first.axes.router == "oracle"), None)
+    real = [s for s in settings if s.first.axes.router != "oracle" and not s.first.axes.gated]
+    shares = {router_name(s): routing_share(s, "top1") or 0.0 for s in real}
     if not shares:
         return []
     ranked = sorted(shares, key=lambda name: -shares[name])
     best = max(real, key=lambda s: (shares[router_name(s)], _value(s).mean))
     leaders = [name for name in ranked if shares[name] == shares[ranked[0]]]
     verb = "names" if len(leaders) == 1 else "name"
+    n_modules = best.first.axes.modules
     text = (
-        f"{task}: {listing(leaders)} {verb} the right one of {best.spec['modules']} modules first "
+        f"{task}: {listing(leaders)} {verb} the right one of {n_modules} modules first "
         f"for {percent(shares[ranked[0]])} of the questions, {ranked[-1]} for "
-        f"{percent(shares[ranked[-1]])} (chance {percent(1 / int(best.spec['modules']))})"
+        f"{percent(shares[ranked[-1]])} (chance {percent(1 / n_modules)})"
     )
     if oracle is not None:
         what = "recalls" if is_recall(best) else "gains"
@@ -92,11 +97,11 @@ def _routing(settings: Sequence[Setting]) -> list[str]:
     return [f"{text}."]
 
 
-def _merging(settings: Sequence[Setting]) -> list[str]:
+def _merging(settings: Sequence[ModulesSetting]) -> list[str]:
     """Return what merges keep of a module: at each number of modules the best merge."""
     task = capitalised(task_name(settings[0]))
-    numbers = sorted({int(s.spec["merged"]) for s in settings})
-    by_number = {n: [s for s in settings if int(s.spec["merged"]) == n] for n in numbers}
+    numbers = sorted({s.first.axes.merged for s in settings})
+    by_number = {n: [s for s in settings if s.first.axes.merged == n] for n in numbers}
     merged = {n: group for n, group in by_number.items() if n > 1}
     if not merged:
         return []
@@ -105,15 +110,15 @@ def _merging(settings: Sequence[Setting]) -> list[str]:
         parts = [
             f"{percent(max(_value(s).mean for s in group))} with {n}" for n, group in merged.items()
         ]
-        alone = settings[0].average("oracle") or 0.0
+        alone = settings[0].average(lambda cell: cell.oracle) or 0.0
         findings.append(
             f"{task}: a module alone recalls {percent(alone)}; with the best rule a merge recalls "
             f"{listing(parts)} modules."
         )
     best = {n: max(group, key=lambda s: _value(s, "gain").mean) for n, group in merged.items()}
-    alone_gain = settings[0].average("oracle_gain") or 0.0
+    alone_gain = settings[0].average(lambda cell: cell.oracle_gain) or 0.0
     parts = [
-        f"{in_words(_value(s, 'gain'))} with {n} ({s.spec['rule']}, {s.spec['norm']} norm)"
+        f"{in_words(_value(s, 'gain'))} with {n} ({s.first.axes.rule}, {s.first.axes.norm} norm)"
         for n, s in best.items()
     ]
     text = (
@@ -121,9 +126,9 @@ def _merging(settings: Sequence[Setting]) -> list[str]:
         f"merge keeps {listing(parts)}"
     )
     last = best[max(best)]
-    if (control := last.average("control_gain")) is not None:
+    if (control := last.average(lambda cell: cell.control_gain)) is not None:
         lacks = "the same merge without the question's own module gains"
         text += f"; {lacks} {f'{control:.2f}'.replace('-', '−')}"
-        text += f" with {last.spec['merged']}" if len(best) > 1 else ""
+        text += f" with {last.first.axes.merged}" if len(best) > 1 else ""
     findings.append(f"{text}.")
     return findings

@@ -4,8 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from lorabank.report.estimates import table_text
-from lorabank.report.format_1_grouping import Setting
-from lorabank.report.modules.measures import budget_name, measured, router_name, task_name
+from lorabank.report.modules.measures import (
+    ModulesSetting,
+    budget_name,
+    measured,
+    router_name,
+    routing_share,
+    task_name,
+)
 from lorabank.report.wording import count, optional_number
 
 _HEADS = (
@@ -14,34 +20,40 @@ _HEADS = (
 )
 
 
-def table(settings: Sequence[Setting]) -> dict[str, Any]:
+def table(settings: Sequence[ModulesSetting]) -> dict[str, Any]:
     """Return a row for every setting: what was asked of it and what came out."""
-    in_order = sorted(settings, key=lambda s: (task_name(s), -(s.average("score") or 0.0)))
+    in_order = sorted(
+        settings, key=lambda s: (task_name(s), -(s.average(lambda cell: cell.score) or 0.0))
+    )
     return {"heads": list(_HEADS), "rows": [_row(setting) for setting in in_order]}
 
 
-def _row(setting: Setting) -> list[str]:
-    spec = setting.spec
+def _row(setting: ModulesSetting) -> list[str]:
+    axes = setting.first.axes
     name = {
-        "partition": f"{count(int(spec['modules']), 'module')} of r={spec['r']}",
+        "partition": f"{count(axes.modules, 'module')} of r={axes.r}",
         "routing": router_name(setting),
-        "merging": f"{spec['rule']} of {spec['merged']}, {spec['norm']}",
-    }[spec["measure"]]
-    errors = [setting.average("errors", stage) for stage in ("routing", "gate", "reading")]
+        "merging": f"{axes.rule} of {axes.merged}, {axes.norm}",
+    }[axes.measure]
+    errors = [
+        setting.average(lambda cell: None if cell.errors is None else cell.errors.routing),
+        setting.average(lambda cell: None if cell.errors is None else cell.errors.gate),
+        setting.average(lambda cell: None if cell.errors is None else cell.errors.reading),
+    ]
     return [
         name,
         task_name(setting),
-        spec["measure"],
-        str(spec["modules"]),
-        str(spec["r"]),
+        axes.measure,
+        str(axes.modules),
+        str(axes.r),
         budget_name(setting),
         str(setting.n_seeds),
         table_text(measured(setting, "score")),
         table_text(measured(setting, "control")),
-        optional_number(setting.average("oracle")),
+        optional_number(setting.average(lambda cell: cell.oracle)),
         table_text(measured(setting, "gain")),
-        optional_number(setting.average("routing", "top1")),
+        optional_number(routing_share(setting, "top1")),
         " / ".join(f"{error:.3f}" for error in errors if error is not None),
-        optional_number(setting.average("norm_ratio")),
+        optional_number(setting.average(lambda cell: cell.norm_ratio)),
         ", ".join(setting.names),
     ]
