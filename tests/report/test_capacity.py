@@ -9,17 +9,18 @@ from lorabank.errors import UsageError
 from lorabank.report.capacity.figures import make_figures
 from lorabank.report.capacity.groups import group, longest, main
 from lorabank.report.capacity.summary import rows
+from lorabank.study.capacity.cells import CapacityCell
 from tests.report.capacity_cells import cell, study
 
 
-def figures(cells: list[dict[str, Any]]) -> dict[str, Any]:
+def figures(cells: list[CapacityCell]) -> dict[str, Any]:
     drawn, _ = make_figures(group(cells))
     return {figure["name"]: figure for figure in drawn}
 
 
 def test_means_are_over_seeds_and_intervals_take_three():
     (three,) = group([cell(facts=20, seed=seed) for seed in range(3)])
-    assert three.recall.mean == pytest.approx(sum(c["recall"] for c in three.cells) / 3)
+    assert three.recall.mean == pytest.approx(sum(c.recall for c in three.cells) / 3)
     assert three.recall.interval is not None
     low, high = three.recall.interval
     assert low < three.recall.mean < high
@@ -46,14 +47,14 @@ def test_every_figure_of_a_whole_study_is_drawn_with_its_seeds():
 def test_recall_by_load_shows_the_cells_it_says():
     cells = study()
     figure = figures(cells)["recall-by-load"]
-    by_name = {c["name"]: c for c in cells}
+    by_name = {c.name: c for c in cells}
     for panel in figure["panels"]:
         for series in panel["series"]:
             for point in series["points"]:
                 behind = [by_name[name] for name in point["cells"]]
                 assert len(behind) == 3
-                assert {c["facts"] for c in behind} == {point["x"]}
-                assert point["y"] == pytest.approx(sum(c["recall"] for c in behind) / 3, abs=1e-3)
+                assert {c.axes.facts for c in behind} == {point["x"]}
+                assert point["y"] == pytest.approx(sum(c.recall for c in behind) / 3, abs=1e-3)
 
 
 def test_a_rank_that_never_fails_is_marked_as_a_bound():
@@ -81,14 +82,14 @@ def test_what_cannot_be_drawn_is_named_with_the_reason():
 def test_no_line_is_drawn_across_another_method():
     cells = study() + [cell(r=1, facts=10, seed=s, variant="rslora") for s in range(3)]
     shown = main(group(cells))
-    assert {g.spec["variant"] for g in shown} == {"lora"}
+    assert {g.axes.variant for g in shown} == {"lora"}
 
 
 def test_the_law_goes_by_the_longest_training_of_each_load():
     chosen = longest(main(group(study())))
     assert {(g.r, g.facts) for g in chosen} == {(r, f) for r in (1, 2) for f in (5, 10, 20, 40)}
-    assert all(g.first["exposures"] == "paper" for g in chosen)
-    mixed = [c for c in study() if c["exposures"] != "paper" or c["r"] == 1]
+    assert all(g.axes.exposures == "paper" for g in chosen)
+    mixed = [c for c in study() if c.axes.exposures != "paper" or c.axes.r == 1]
     assert "longest budget of each rank and load" in figures(mixed)["law"]["finding"]
 
 
@@ -97,19 +98,20 @@ def test_the_law_goes_by_the_longest_training_of_each_load():
     [
         ([], "at least one cell"),
         ([cell(), cell()], "same setting and seed 0"),
-        ([{**cell(), "recall": math.nan}], "has recall nan"),
-        ([{k: v for k, v in cell().items() if k != "tokens"}], "lacks tokens"),
+        ([cell().model_copy(update={"recall": math.nan})], "has recall nan"),
     ],
 )
-def test_cells_that_cannot_be_counted_are_refused(cells: list[Any], message: str):
+def test_cells_that_cannot_be_counted_are_refused(cells: list[CapacityCell], message: str):
     with pytest.raises(UsageError, match=message):
         group(cells)
 
 
 def test_reaching_a_recall_takes_exposures_with_an_interval_over_seeds():
-    cells = [cell(r=1, facts=10, seed=seed, exposures=100) for seed in range(3)]
-    for reached, seen in zip(cells, (20.0, 40.0, 60.0), strict=True):
-        reached["exposures_to_recall"] = {"0.5": seen, "0.9": seen if seen < 60 else None}
+    cells = []
+    for seed, seen in enumerate((20.0, 40.0, 60.0)):
+        reached = {"0.5": seen, "0.9": seen if seen < 60 else None}
+        trained = cell(r=1, facts=10, seed=seed, exposures=100)
+        cells.append(trained.model_copy(update={"exposures_to_recall": reached}))
     (row,) = rows(group(cells))
     assert row["exposures_to_recall"]["0.5"] == {"mean": 40.0, "low": 20.0, "high": 60.0}
     assert row["seconds_to_recall"]["0.5"]["mean"] == pytest.approx(2.0 * 0.4)

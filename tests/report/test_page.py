@@ -10,13 +10,13 @@ from lorabank.errors import UsageError
 from lorabank.report.page import make_report, write_report
 from lorabank.report.study_results import StudyResults, read_results
 from lorabank.study.folder import StudyFolder
-from tests.report.capacity_cells import study, typed
+from tests.report.capacity_cells import study
 
 STUDIES = Path(__file__).parents[2] / "studies"
 
 
 def capacity(cells: list | None = None, title: str = "Capacity") -> StudyResults:
-    return StudyResults("capacity", title, {"name": "b"}, typed(cells or study()))
+    return StudyResults("capacity", title, {"name": "b"}, cells or study())
 
 
 def committed(*names: str) -> list[StudyResults]:

@@ -27,9 +27,8 @@ from lorabank.report.texts.chosen import read_settings as read_texts
 from lorabank.report.texts.table import rates_table
 from lorabank.report.texts.table import table as texts_table
 from lorabank.study.capacity.cells import CapacityCell
-from lorabank.study.cells import Cell as TypedCell
+from lorabank.study.cells import Cell
 from lorabank.study.documents.cells import AnswersCell, LatencyCell
-from lorabank.study.migration import as_format_1
 from lorabank.study.modules.cells import ModulesCell
 from lorabank.study.texts.cells import TextsCell
 
@@ -67,9 +66,7 @@ def make_sections(results: StudyResults) -> list[dict[str, Any]]:
     ]
 
 
-def _section(
-    results: StudyResults, part: str, cells: Sequence[TypedCell], body: Body
-) -> dict[str, Any]:
+def _section(results: StudyResults, part: str, cells: Sequence[Cell], body: Body) -> dict[str, Any]:
     return {
         "study": results.study,
         "kind": part,
@@ -88,8 +85,8 @@ def _section(
     }
 
 
-def _capacity(cells: Sequence[TypedCell]) -> Body:
-    groups = group([as_format_1(cell) for cell in cells])
+def _capacity(cells: Sequence[CapacityCell]) -> Body:
+    groups = group(cells)
     figures, left_out = capacity_figures(groups)
     summary = capacity_rows(groups)
     finding = {figure["name"]: figure["finding"] for figure in figures}
@@ -127,7 +124,7 @@ def _latency(cells: Sequence[LatencyCell]) -> Body:
 
 
 Maker = Callable[[Sequence[Any]], Body]
-_PARTS: Mapping[str, tuple[type[TypedCell], Maker]] = {
+_PARTS: Mapping[str, tuple[type[Cell], Maker]] = {
     "capacity": (CapacityCell, _capacity),
     "modules": (ModulesCell, _modules),
     "texts": (TextsCell, _texts),

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from lorabank.errors import DataError
 from lorabank.study.cells import FORMAT, Cell
 from lorabank.study.documents.axes import LATENCY
-from lorabank.study.documents.cells import LatencyCell
 from lorabank.study.kinds import find_kind
 
 _RENAMED = {"way": "mode"}
@@ -57,27 +56,3 @@ def _from_format_1(content: Mapping[str, Any], kind: str) -> dict[str, Any]:
     edits = {name: content[name] for name in _EDITS if name in content}
     cell |= {"format": FORMAT, "kind": find_kind(kind).name, "base": base, "axes": axes}
     return cell | ({"edits": edits} if edits else {})
-
-
-def as_format_1(cell: Cell) -> dict[str, Any]:
-    """Return a cell as files of format 1 had it, for code that does not read `Cell` yet."""
-    content = cell.model_dump(mode="json", exclude={"axes", "base", "kind"})
-    edits = content.pop("edits", None) or {}
-    absent = {"routing", "errors", "texts", "bits_stored"}
-    absent |= {"norm_ratio"} if cell.kind == "modules" else set()
-    if "per_written" in content:
-        written = content["per_written"]
-        content["per_written"] = {"place": written["place"], **written["scores"]}
-    content = {k: v for k, v in content.items() if v is not None or k not in absent}
-    axes = cell.axes.format_1()
-    content |= {"format": 1, "spec": {**axes, "base": cell.base}, "seed": axes["seed"]}
-    if cell.kind == "capacity":
-        names = ("task", "r", "facts", "recipe", "variant", "exposures", "activated")
-        content |= {name: axes[name] for name in names}
-    if "mode" in content:
-        content["way"] = content.pop("mode")
-    if isinstance(cell, LatencyCell):
-        former = {present: name for name, present in _PARTS.items()}
-        for name in ("parts_s", "per_question"):
-            content[name] = {former.get(part, part): v for part, v in content[name].items()}
-    return content | edits

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lorabank.report.capacity.groups import Group, preference
 from lorabank.report.estimates import comparison, in_words
-from lorabank.report.format_1_grouping import spec_key
+from lorabank.report.grouping import setting_key
 from lorabank.report.plot import (
     Figure,
     LeftOut,
@@ -31,7 +31,7 @@ class Factor:
     name: str
     noun: str
     keys: frozenset[str]
-    """Axes of the spec that may differ between the bars."""
+    """Axes that may differ between the bars."""
     value: Callable[[Group], str]
 
 
@@ -40,24 +40,17 @@ FACTORS = (
         "placement",
         "placement",
         frozenset({"layers", "target_modules"}),
-        lambda g: str(g.first.get("placement", "not stated")),
+        lambda g: g.first.placement,
     ),
-    Factor("variant", "variant", frozenset({"variant"}), lambda g: str(g.spec.get("variant"))),
-    Factor(
-        "objective", "objective", frozenset({"objective"}), lambda g: str(g.spec.get("objective"))
-    ),
+    Factor("variant", "variant", frozenset({"variant"}), lambda g: g.axes.variant),
+    Factor("objective", "objective", frozenset({"objective"}), lambda g: g.axes.objective),
     Factor(
         "activation",
         "activation",
         frozenset({"activated"}),
-        lambda g: "activated" if g.spec.get("activated") else "always on",
+        lambda g: "activated" if g.axes.activated else "always on",
     ),
-    Factor(
-        "learning-rate",
-        "learning rate",
-        frozenset({"lr"}),
-        lambda g: f"{float(g.spec.get('lr', 'nan')):g}",
-    ),
+    Factor("learning-rate", "learning rate", frozenset({"lr"}), lambda g: f"{g.axes.lr:g}"),
 )
 
 
@@ -115,7 +108,7 @@ def _clusters(groups: Sequence[Group], factor: Factor) -> list[list[Group]]:
     """
     comparable: dict[str, list[Group]] = {}
     for g in groups:
-        key = spec_key(g.spec, without={"seed", *factor.keys})
+        key = setting_key(g.first, without={"seed", *factor.keys})
         comparable.setdefault(key, []).append(g)
     clusters = [
         sorted(c, key=factor.value)

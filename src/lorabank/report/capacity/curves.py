@@ -53,8 +53,8 @@ def bits_by_exposures(groups: Sequence[Group]) -> Figure | LeftOut:
     """Draw bits per parameter against exposures, at the largest load of each rank tried twice."""
     name, title = "bits-by-exposures", "Bits per parameter against exposures"
     shown: list[Group] = []
-    for key in dict.fromkeys((g.first["recipe"], g.r) for g in main(groups)):
-        shown += _largest_load([g for g in main(groups) if (g.first["recipe"], g.r) == key])
+    for key in dict.fromkeys((g.axes.recipe, g.r) for g in main(groups)):
+        shown += _largest_load([g for g in main(groups) if (g.axes.recipe, g.r) == key])
     if not shown:
         reason = "no rank and load was trained with two budgets of the same recipe"
         return LeftOut(name, title, reason)
@@ -64,8 +64,8 @@ def bits_by_exposures(groups: Sequence[Group]) -> Figure | LeftOut:
     ends = [end for top in tops for end in (top.mean, *(top.interval or ()))]
     y = value_axis("bits stored per parameter", ends, zero=True)
     panels = []
-    for recipe in dict.fromkeys(g.first["recipe"] for g in shown):
-        inside = sorted((g for g in shown if g.first["recipe"] == recipe), key=_exposures)
+    for recipe in dict.fromkeys(g.axes.recipe for g in shown):
+        inside = sorted((g for g in shown if g.axes.recipe == recipe), key=_exposures)
         where = {g.r: f"{count(g.facts, 'fact')} at r={g.r}" for g in inside}
         label = f"{recipe} recipe, {listing([where[r] for r in sorted(where)])}"
         panels.append(Panel(title=label, x=x, y=y, series=by_rank(inside, groups, _bits_point)))
@@ -183,11 +183,11 @@ def _panel(title: str, x: Axis, series: list[Series]) -> Panel:
 
 
 def _exposures(g: Group) -> float:
-    return g.mean("exposures_per_fact")
+    return g.mean(lambda cell: cell.exposures_per_fact)
 
 
 def _is_comparable(a: Group, b: Group) -> bool:
-    return (a.r, a.facts, a.first["recipe"]) == (b.r, b.facts, b.first["recipe"])
+    return (a.r, a.facts, a.axes.recipe) == (b.r, b.facts, b.axes.recipe)
 
 
 def _largest_load(groups: Sequence[Group]) -> list[Group]:

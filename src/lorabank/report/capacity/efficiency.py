@@ -76,7 +76,7 @@ def efficiency(groups: Sequence[Group]) -> Figure | LeftOut:
 
 def _held(line: Sequence[Group], threshold: float) -> Point:
     """Return for one rank the load at the threshold over its parameters, in tokens."""
-    loads = [g.mean("tokens") for g in line]
+    loads = [g.mean(lambda cell: cell.tokens) for g in line]
     at = crossing(loads, [g.recall.mean for g in line], threshold)
     ends = None
     if all(g.recall.interval for g in line) and at.censored == "none":

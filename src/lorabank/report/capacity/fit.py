@@ -11,7 +11,6 @@ from lorabank.errors import UsageError
 from lorabank.planning import law
 from lorabank.report.capacity.curves import by_rank
 from lorabank.report.capacity.groups import Group, describe, longest, main
-from lorabank.report.format_1_grouping import Cell
 from lorabank.report.plot import (
     Axis,
     Figure,
@@ -25,6 +24,7 @@ from lorabank.report.plot import (
     value_axis,
 )
 from lorabank.report.wording import budget_name, count, number, percent, seeds
+from lorabank.study.capacity.cells import CapacityCell
 
 _LONGEST = "longest budget of each rank and load"
 _STEPS = 61  # of the curve as drawn
@@ -70,20 +70,20 @@ def recall_law(groups: Sequence[Group]) -> Figure | LeftOut:
     )
 
 
-def law_point(cell: Cell) -> law.CapacityPoint:
+def law_point(cell: CapacityCell) -> law.CapacityPoint:
     """Return a cell as the fits take it."""
     return law.CapacityPoint(
-        parameters=cell["trainable_parameters"],
-        r=cell["r"],
-        bits=cell["bits_demanded"],
-        tokens=cell["tokens"],
-        recall=cell["recall"],
-        loss_drop=cell.get("loss_drop") or 0.0,  # the recall law has no use for it
+        parameters=cell.trainable_parameters,
+        r=cell.axes.r,
+        bits=cell.bits_demanded,
+        tokens=cell.tokens,
+        recall=cell.recall,
+        loss_drop=cell.loss_drop,
     )
 
 
 def _demanded(g: Group) -> float:
-    return g.mean("bits_demanded") / g.parameters
+    return g.mean(lambda cell: cell.bits_demanded) / g.parameters
 
 
 def _measured(

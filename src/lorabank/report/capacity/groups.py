@@ -7,23 +7,23 @@ variant, learning rate): never is a mean or a line drawn across such a differenc
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lorabank.errors import UsageError
 from lorabank.lora.intervals import bootstrap_mean
 from lorabank.report.estimates import Estimate, mean
-from lorabank.report.format_1_grouping import Cell, group_cells, require, spec_key
+from lorabank.report.grouping import group_cells, setting_key
 from lorabank.report.wording import budget_name
+from lorabank.study.capacity.axes import CapacityAxes
+from lorabank.study.capacity.cells import CapacityCell
 
 Exposures = float | str
 
-_NEEDED = (
-    *("name", "spec", "r", "facts", "seed", "recipe", "exposures", "exposures_per_fact"),
-    *("recall", "bits_per_parameter", "bits_demanded", "tokens", "trainable_parameters"),
-)
-_AXES = {"r", "facts", "seed", "recipe", "exposures", "most_exposures"}  # what figures vary
+_FINITE = ("exposures_per_fact", "recall", "bits_per_parameter", "bits_demanded")
+"""Fields of a cell that must be neither NaN nor infinite."""
+_AXES = {"r", "facts", "seed", "recipe", "exposures", "max_exposures"}  # what figures vary
 _TUNED = {"lr", "alpha"}  # may follow the rank or the budget
 _USUAL = {"variant": "lora", "objective": "ce", "activated": True}
 
@@ -32,35 +32,35 @@ _USUAL = {"variant": "lora", "objective": "ce", "activated": True}
 class Group:
     """All seeds of one setting."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[CapacityCell, ...]
     recall: Estimate
     bits_per_parameter: Estimate
     """Bits the adapter stores per trainable parameter."""
 
     @property
-    def first(self) -> Cell:
+    def first(self) -> CapacityCell:
         return self.cells[0]
 
     @property
-    def spec(self) -> Mapping[str, Any]:
-        return self.first["spec"]  # type: ignore[no-any-return]
+    def axes(self) -> CapacityAxes:
+        return self.first.axes
 
     @property
     def r(self) -> int:
-        return int(self.first["r"])
+        return self.axes.r
 
     @property
     def facts(self) -> int:
-        return int(self.first["facts"])
+        return self.axes.facts
 
     @property
     def parameters(self) -> int:
-        return int(self.first["trainable_parameters"])
+        return self.first.trainable_parameters
 
     @property
     def condition(self) -> tuple[str, Exposures]:
         """Recipe and budget."""
-        return self.first["recipe"], self.first["exposures"]
+        return self.axes.recipe, self.axes.exposures
 
     @property
     def budget(self) -> str:
@@ -68,26 +68,25 @@ class Group:
 
     @property
     def names(self) -> list[str]:
-        return [cell["name"] for cell in self.cells]
+        return [cell.name for cell in self.cells]
 
     @property
     def n_seeds(self) -> int:
         return len(self.cells)
 
-    def mean(self, key: str) -> float:
-        return mean(cell[key] for cell in self.cells)
+    def mean(self, value: Callable[[CapacityCell], float]) -> float:
+        return mean(value(cell) for cell in self.cells)
 
 
-def group(cells: Sequence[Cell]) -> list[Group]:
+def group(cells: Sequence[CapacityCell]) -> list[Group]:
     """Return cells by setting, in the order of budget, rank, load and name.
 
     Raises:
-        UsageError: there are no cells, one lacks a key or has a number that is not finite, or two
-            are of the same setting and seed.
+        UsageError: there are no cells, one has a number that is not finite, or two are of the same
+            setting and seed.
     """
     if not cells:
         raise UsageError("a report needs at least one cell, got none; run the study first")
-    require(cells, _NEEDED)
     for cell in cells:
         _check_numbers(cell)
     groups = [_group(setting.cells) for setting in group_cells(cells)]
@@ -100,7 +99,7 @@ def main(groups: Sequence[Group]) -> list[Group]:
     Within it, for each budget and rank, the learning rate and alpha most groups had. Ties go to
     plain LoRA, cross-entropy, activated.
     """
-    same_method = _commonest(groups, lambda g: g.first["recipe"], _AXES | _TUNED)
+    same_method = _commonest(groups, lambda g: g.axes.recipe, _AXES | _TUNED)
     return _commonest(same_method, lambda g: (g.condition, g.r), _AXES)
 
 
@@ -110,12 +109,12 @@ def longest(groups: Sequence[Group]) -> list[Group]:
     That is the one trained until its curve ended, else the one that saw most exposures. Only the
     recipe with the most groups counts; ties go to the one that comes first.
     """
-    recipes = Counter(g.first["recipe"] for g in groups)
+    recipes = Counter(g.axes.recipe for g in groups)
     recipe = max(recipes, key=lambda name: (recipes[name], name))
     best: dict[tuple[int, int], Group] = {}
     for g in groups:
         key = (g.r, g.facts)
-        if g.first["recipe"] != recipe:
+        if g.axes.recipe != recipe:
             continue
         if key not in best or _length(g) > _length(best[key]):
             best[key] = g
@@ -123,7 +122,7 @@ def longest(groups: Sequence[Group]) -> list[Group]:
 
 
 def _length(g: Group) -> tuple[bool, float]:
-    return g.first["exposures"] == "converged", g.mean("exposures_per_fact")
+    return g.axes.exposures == "converged", g.mean(lambda cell: cell.exposures_per_fact)
 
 
 def describe(groups: Sequence[Group], *, of: Sequence[Group]) -> str:
@@ -131,9 +130,9 @@ def describe(groups: Sequence[Group], *, of: Sequence[Group]) -> str:
 
     A learning rate is named only where all have the same.
     """
-    how = [f"{g.first.get('placement', 'placement not stated')}, {method_name(g)}" for g in groups]
-    rates = {g.spec.get("lr") for g in groups}
-    rate = f", learning rate {rates.pop():g}" if len(rates) == 1 and None not in rates else ""
+    how = [f"{g.first.placement}, {method_name(g)}" for g in groups]
+    rates = {g.axes.lr for g in groups}
+    rate = f", learning rate {rates.pop():g}" if len(rates) == 1 else ""
     text = f"Shown: {'; '.join(dict.fromkeys(how))}{rate}."
     left = sum(g.n_seeds for g in of) - sum(g.n_seeds for g in groups)
     return f"{text} The table has {left:,} more cells, done otherwise." if left else text
@@ -141,9 +140,8 @@ def describe(groups: Sequence[Group], *, of: Sequence[Group]) -> str:
 
 def method_name(g: Group) -> str:
     """Return the variant, the objective and when the adapter is applied."""
-    spec = g.spec
-    on = "activated" if spec.get("activated") else "always on"
-    return f"{spec.get('variant', 'lora')}, {spec.get('objective', 'ce')}, {on}"
+    on = "activated" if g.axes.activated else "always on"
+    return f"{g.axes.variant}, {g.axes.objective}, {on}"
 
 
 def budget_order(condition: tuple[str, Exposures]) -> tuple[bool, int, float, str]:
@@ -165,12 +163,12 @@ def preference(condition: tuple[str, Exposures]) -> tuple[bool, bool, float]:
 def _commonest(
     groups: Sequence[Group], within: Callable[[Group], Any], apart: set[str]
 ) -> list[Group]:
-    """Return, for each value of `within`, the groups whose spec outside `apart` is commonest."""
+    """Return, for each value of `within`, the groups whose axes outside `apart` are commonest."""
     counts: dict[Any, Counter[tuple[int, str]]] = {}
 
     def key(g: Group) -> tuple[int, str]:
-        unusual = sum(g.spec.get(name, usual) != usual for name, usual in _USUAL.items())
-        return unusual, spec_key(g.spec, without=apart)
+        unusual = sum(getattr(g.axes, name) != usual for name, usual in _USUAL.items())
+        return unusual, setting_key(g.first, without=apart)
 
     for g in groups:
         counts.setdefault(within(g), Counter())[key(g)] += g.n_seeds
@@ -181,28 +179,33 @@ def _commonest(
     return [g for g in groups if key(g) == best[within(g)]]
 
 
-def _group(cells: Sequence[Cell]) -> Group:
+def _group(cells: Sequence[CapacityCell]) -> Group:
     first = cells[0]
-    facts_per_parameter = first["facts"] / first["trainable_parameters"]
+    facts_per_parameter = first.axes.facts / first.trainable_parameters
     return Group(
         cells=tuple(cells),
-        recall=_estimate(cells, "recall", "recalled", 1.0),
-        bits_per_parameter=_estimate(cells, "bits_per_parameter", "bits", facts_per_parameter),
+        recall=_estimate(
+            [cell.recall for cell in cells], [cell.per_fact.recalled for cell in cells], 1.0
+        ),
+        bits_per_parameter=_estimate(
+            [cell.bits_per_parameter for cell in cells],
+            [cell.per_fact.bits for cell in cells],
+            facts_per_parameter,
+        ),
     )
 
 
-def _estimate(cells: Sequence[Cell], key: str, per_fact: str, unit: float) -> Estimate:
-    """Return the mean of `key`, with the interval of the mean fact in the same unit."""
-    values = [cell.get("per_fact", {}).get(per_fact, ()) for cell in cells]
-    interval = bootstrap_mean(values) if all(len(seed) for seed in values) else None
+def _estimate(
+    values: Sequence[float], values_by_fact: Sequence[Sequence[float]], unit: float
+) -> Estimate:
+    """Return the mean of a value of each cell, with the interval of the mean fact times `unit`."""
+    interval = bootstrap_mean(values_by_fact) if all(map(len, values_by_fact)) else None
     ends = None if interval is None else (interval.low * unit, interval.high * unit)
-    return Estimate(mean=mean(cell[key] for cell in cells), interval=ends)
+    return Estimate(mean=mean(values), interval=ends)
 
 
-def _check_numbers(cell: Cell) -> None:
-    for key in _NEEDED:
-        value = cell[key]
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(
-                f"cell {cell['name']!r} has {key} {value}; run it again or leave it out"
-            )
+def _check_numbers(cell: CapacityCell) -> None:
+    for name in _FINITE:
+        value = getattr(cell, name)
+        if not math.isfinite(value):
+            raise UsageError(f"cell {cell.name!r} has {name} {value}; run it again or leave it out")

@@ -21,8 +21,6 @@ def loss_law(groups: Sequence[Group]) -> Figure | LeftOut:
     """Draw the drop of the loss against answer tokens, with a curve for each rank."""
     name, title = "loss-law", "Loss against rank and load"
     shown = longest(main(groups))
-    if not all("loss_drop" in cell for g in shown for cell in g.cells):
-        return LeftOut(name, title, "there are cells that do not say how far the loss fell")
     points = [law_point(cell) for g in shown for cell in g.cells]
     try:
         fitted = law.fit_loss_law(points)
@@ -34,8 +32,8 @@ def loss_law(groups: Sequence[Group]) -> Figure | LeftOut:
         )
     except UsageError as reason:
         return LeftOut(name, title, str(reason))
-    x = value_axis("answer tokens", [g.mean("tokens") for g in shown])
-    drops = [g.mean("loss_drop") for g in shown]
+    x = value_axis("answer tokens", [g.mean(lambda cell: cell.tokens) for g in shown])
+    drops = [g.mean(lambda cell: cell.loss_drop) for g in shown]
     curves = [
         Series(
             name="fitted law",
@@ -72,4 +70,9 @@ def loss_law(groups: Sequence[Group]) -> Figure | LeftOut:
 
 
 def _drop(g: Group) -> Point:
-    return point(g.mean("tokens"), g.mean("loss_drop"), cells=g.names, n_seeds=g.n_seeds)
+    return point(
+        g.mean(lambda cell: cell.tokens),
+        g.mean(lambda cell: cell.loss_drop),
+        cells=g.names,
+        n_seeds=g.n_seeds,
+    )

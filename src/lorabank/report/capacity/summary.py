@@ -6,33 +6,33 @@ from typing import Any
 from lorabank.lora.intervals import bootstrap_mean
 from lorabank.report.capacity.groups import Group, method_name
 from lorabank.report.estimates import Estimate, mean
-from lorabank.report.format_1_grouping import Cell
 from lorabank.report.plot import rounded
 from lorabank.report.wording import number, quantity
+from lorabank.study.capacity.cells import CapacityCell
 
 
 def rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """Return a row for each group; seconds and bytes are per adapter, None where not measured."""
+    """Return a row for each group; seconds and bytes are per adapter."""
     return [
         {
-            "recipe": g.first["recipe"],
-            "exposures": g.first["exposures"],
+            "recipe": g.axes.recipe,
+            "exposures": g.axes.exposures,
             "budget": g.budget,
             "method": method_name(g),
-            "placement": str(g.first.get("placement", "not stated")),
-            "lr": g.spec.get("lr"),
+            "placement": g.first.placement,
+            "lr": g.axes.lr,
             "r": g.r,
             "trainable_parameters": g.parameters,
             "facts": g.facts,
             "n_seeds": g.n_seeds,
             "recall": _estimate(g.recall),
             "bits_per_parameter": _estimate(g.bits_per_parameter),
-            "exposures_per_fact": _over_seeds([c["exposures_per_fact"] for c in g.cells]),
+            "exposures_per_fact": _over_seeds([c.exposures_per_fact for c in g.cells]),
             "exposures_to_recall": _reached(g, lambda seen, cell: seen),
             "seconds_to_recall": _reached(g, _seconds_until),
-            "kl_to_base_nats": _over_seeds([c.get("kl_to_base_nats") for c in g.cells]),
-            "seconds": _over_seeds([_cost(cell, "seconds") for cell in g.cells]),
-            "adapter_bytes": _over_seeds([cell.get("adapter_bytes") for cell in g.cells]),
+            "kl_to_base_nats": _over_seeds([c.kl_to_base_nats for c in g.cells]),
+            "seconds": _over_seeds([cell.cost.seconds for cell in g.cells]),
+            "adapter_bytes": _over_seeds([cell.adapter_bytes for cell in g.cells]),
             "cells": g.names,
         }
         for g in groups
@@ -49,7 +49,7 @@ def _estimate(estimate: Estimate) -> dict[str, float | None]:
 
 
 def _over_seeds(values: Sequence[float | None]) -> dict[str, float | None] | None:
-    """Return the mean of g number per cell, with an interval from three seeds on."""
+    """Return the mean of a number per cell, with an interval from three seeds on."""
     known = [float(value) for value in values if value is not None]
     if len(known) < len(values):
         return None
@@ -58,9 +58,9 @@ def _over_seeds(values: Sequence[float | None]) -> dict[str, float | None] | Non
     return _estimate(Estimate(mean(known), ends))
 
 
-def _reached(g: Group, measure: Callable[[float, Cell], float | None]) -> dict[str, Any]:
+def _reached(g: Group, measure: Callable[[float, CapacityCell], float]) -> dict[str, Any]:
     """Return a number for each threshold of recall, None where a seed never reached it."""
-    milestones = [cell.get("exposures_to_recall") or {} for cell in g.cells]
+    milestones = [cell.exposures_to_recall for cell in g.cells]
     return {
         threshold: _over_seeds(
             [
@@ -72,15 +72,9 @@ def _reached(g: Group, measure: Callable[[float, Cell], float | None]) -> dict[s
     }
 
 
-def _seconds_until(seen: float, cell: Cell) -> float | None:
+def _seconds_until(seen: float, cell: CapacityCell) -> float:
     """Return the cell's seconds in proportion to the exposures until then."""
-    seconds = _cost(cell, "seconds")
-    return None if seconds is None else seconds * min(1.0, seen / cell["exposures_per_fact"])
-
-
-def _cost(cell: Cell, key: str) -> float | None:
-    cost: Mapping[str, float | None] = cell.get("cost") or {}
-    return cost.get(key)
+    return cell.cost.seconds * min(1.0, seen / cell.exposures_per_fact)
 
 
 def table(summary: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
