@@ -80,8 +80,8 @@ def group_cells(cells: Iterable[C], *, drawn: Sequence[str] = SEED) -> list[Sett
 def setting_key(cell: Cell, *, without: Iterable[str] = ()) -> str:
     """Return the base and the axes, without some of them, as text to compare cells by."""
     axes = {**cell.axes.model_dump(), "base": cell.base}
-    kept = {name: value for name, value in axes.items() if name not in set(without)}
-    return json.dumps(kept, sort_keys=True)
+    compared = {name: value for name, value in axes.items() if name not in set(without)}
+    return json.dumps(compared, sort_keys=True)
 
 
 def axis(cell: Cell, name: str) -> Any:
