@@ -70,7 +70,7 @@ def test_bench_counts_hits_of_every_stage(tiny: Base, data: Path, monkeypatch: p
     assert (result["paperqa_modules"], result["paperqa_questions"]) == (3, 90)
     assert result["squad_reranked_questions"] == 2
     assert result["squad_reranked_same_questions"]["hybrid"] == 1.0
-    assert result["route_modules"] == 3  # two sentences each: one run of them a passage
+    assert result["route_modules"] == 3  # passages of two sentences give one module each
     assert result["route_questions"] == 2
     assert 0 < result["route_p50_ms"] <= result["route_p95_ms"]
 

@@ -1,4 +1,4 @@
-"""Captured inputs of linear layers against the model's own hidden states."""
+"""Captured inputs of linear layers equal the model's own hidden states."""
 
 import pytest
 import torch

@@ -180,7 +180,7 @@ def test_digits_are_split_before_merging(converted, gguf_file):
 
 def test_tokenizer_is_complete(converted):
     tokenizer = AutoTokenizer.from_pretrained(converted)
-    assert tokenizer.pad_token_id == tokenizer.eos_token_id == 2  # so labels go by the mask
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id == 2  # so this id cannot mask labels
     assert tokenizer("<|im_start|>a")["input_ids"][0] == 1
     assert tokenizer.model_max_length == 256
     chat = tokenizer.apply_chat_template([{"role": "user", "content": "ab"}], tokenize=False)

@@ -132,9 +132,8 @@ def plain_loss(base: Base, job: Job, rows: Sequence[EncodedExample], weights: We
                     (x[t - 1] - y[teacher_position]).abs().sum() / y[teacher_position].abs().sum()
                     for x, y in zip(student_hidden[lowest:], teacher[1][lowest:], strict=True)
                 ]
-                if (
-                    row.teacher_prompt_ids != row.token_ids[:answer_start]
-                ):  # regularisation has no loss on hidden states
+                # Regularisation, whose prompts are the teacher's, has no loss on hidden states.
+                if row.teacher_prompt_ids != row.token_ids[:answer_start]:
                     loss = loss + s.teacher_hidden * torch.stack(distances).mean()
                 token_weights.append(1.0)
             losses.append(loss)
@@ -248,9 +247,8 @@ def test_teacher_targets_are_computed_once_for_all_epochs_and_adapters(tiny: Bas
     jobs = [replace(make_job(tiny, replace(DISTIL, r=r), n=6), name=f"r {r}") for r in (2, 5)]
     train(tiny, jobs, fleet_settings=FleetSettings(width=1))
     assert tiny.teacher_cache.n_computed == 6
-    train(
-        tiny, [make_job(tiny, replace(DISTIL, teacher_k=9), n=6)]
-    )  # another request of the teacher
+    with_other_request = replace(DISTIL, teacher_k=9)
+    train(tiny, [make_job(tiny, with_other_request, n=6)])
     assert tiny.teacher_cache.n_computed == 12
 
 
@@ -308,7 +306,7 @@ def test_regularisation_is_a_share_of_the_rows_and_counts_as_no_exposure(tiny: B
         batch = progress.next_batch()
         drawn += progress.next_regularisation(len(batch))
         progress.record(examples=len(batch), tokens=0, hits=len(batch), loss=1.0)
-    assert drawn == [0, 1, 2, 0, 1, 2]  # of 30 rows a fifth, all in turn
+    assert drawn == [0, 1, 2, 0, 1, 2]  # a fifth of all 30 rows, each in turn
     assert progress.exposures == 2
     assert progress.curve[-1].seen_recall == 1
 
@@ -328,9 +326,8 @@ def test_regularisation_keeps_ordinary_replies_as_they_were(tiny: Base):
                 [protected_job.dataset.regularisation],
                 teacher_requests=[protected_job.teacher_request],
             )
-        assert loss.hits.tolist() == [
-            0
-        ]  # regularisation counts as no example, however likely its tokens are
+        # Regularisation counts as no example, however likely its tokens are.
+        assert loss.hits.tolist() == [0]
         return loss.losses.item(), outcome.recall
 
     (drift, recall), (protected_drift, protected_recall) = (

@@ -232,9 +232,8 @@ def test_an_adapter_that_replaces_another_in_its_slot_is_not_mistaken_for_it(tin
         fill_with_random_adapters(fleet, activated=(True, True))
         first = logits(fleet)
         assert torch.equal(first, logits(fleet))
-        fleet.theta.data[
-            0
-        ].zero_()  # torch's version counter does not see this: the cached operands are used
+        # torch's version counter does not see a change through .data: cached operands are used.
+        fleet.theta.data[0].zero_()
         assert torch.equal(first, logits(fleet))
         with torch.no_grad():
             fleet.theta[0].copy_(fleet.theta[1])

@@ -233,7 +233,7 @@ def test_fused_projections_give_the_same_logits(
     torch.testing.assert_close(logits_of_both[0], logits_of_both[1], rtol=1e-4, atol=1e-4)
 
 
-def test_weights_that_share_storage_are_the_same_weights():
+def test_weights_that_share_storage_stay_unchanged():
     parts = [torch.nn.Parameter(torch.randn(n, 4), requires_grad=False) for n in (3, 1, 2)]
     before = [part.clone() for part in parts]
     together = share_storage(parts)

@@ -110,7 +110,7 @@ def test_large_model_is_hashed_only_after_a_change(monkeypatch):
     mtime_ns = path.stat().st_mtime_ns
     path.write_text("weighTs")
     os.utime(path, ns=(mtime_ns, mtime_ns))
-    assert cache.load("tiny") == manifest  # the price of not reading gigabytes on each start
+    assert cache.load("tiny") == manifest  # not noticed: gigabytes are not read at each start
     os.utime(path, ns=(mtime_ns, mtime_ns + 1))
     with pytest.raises(ModelError, match="damaged cache file"):
         cache.load("tiny")

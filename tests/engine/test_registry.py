@@ -99,7 +99,7 @@ def test_hash_of_a_folder_is_remembered_until_it_changes(folder):
     content[-1] ^= 1
     file.write_bytes(content)
     os.utime(file, (1_000_000_000, 1_000_000_000))
-    assert find_model(str(folder)).sha256 == first  # a changed file that pretends not to be
+    assert find_model(str(folder)).sha256 == first  # same size and time: the change is not seen
     os.utime(file, (1_000_000_001, 1_000_000_001))
     assert find_model(str(folder)).sha256 != first
 
@@ -323,11 +323,11 @@ def test_real_model_loads_plainly_and_knows_the_capital_of_japan():
 
 
 @pytest.mark.real
-def test_real_tokenizer_splits_digits_and_has_the_known_traits():
+def test_the_real_tokenizer_splits_digits_and_has_its_known_properties():
     tokenizer = AutoTokenizer.from_pretrained(find_model("smollm2-135m").path)
     assert tokenizer.tokenize("603-556-7631") == list("603-556-7631")
     assert tokenizer.tokenize("Tel:  603\n\n5") == ["Tel", ":", "ĠĠ", "6", "0", "3", "ĊĊ", "5"]
-    assert tokenizer.pad_token_id == tokenizer.eos_token_id  # so labels go by the mask
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id  # so this id cannot mask labels
     assert tokenizer.model_max_length == 8192
     user = {"role": "user", "content": "hi"}
     with_default = tokenizer.apply_chat_template([user], tokenize=False)

@@ -36,7 +36,7 @@ def chosen_policy(*, work: int, idle: int, **environment: str) -> str:
     return process.stdout.strip()
 
 
-def test_own_setting_wins():
+def test_a_policy_set_by_the_user_is_kept():
     assert chosen_policy(work=100, idle=0, OMP_WAIT_POLICY="ACTIVE") == "ACTIVE"
 
 
@@ -66,7 +66,7 @@ def test_importing_what_uses_peft_prints_nothing():
     assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
 
 
-def test_other_warnings_of_bitsandbytes_are_shown(caplog: pytest.LogCaptureFixture):
+def test_only_the_known_warning_of_bitsandbytes_is_hidden(caplog: pytest.LogCaptureFixture):
     logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
     with caplog.at_level(logging.WARNING):
         logger.warning("Failed to load CPU gemm_4bit_forward from kernels-community: %s", "gone")

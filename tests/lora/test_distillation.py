@@ -93,7 +93,7 @@ def test_a_certain_teacher_gives_cross_entropy():
     )
 
 
-def test_hidden_distance_by_hand():
+def test_the_hidden_distance_equals_one_computed_by_hand():
     teacher = torch.tensor([[[1.0, -3.0], [2.0, 2.0]]])  # one token, two layers
     student = torch.tensor([[[2.0, -3.0], [0.0, 3.0]]])
     torch.testing.assert_close(

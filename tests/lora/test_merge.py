@@ -15,13 +15,8 @@ from lorabank.lora.merge import RULES, Options
 
 OUT, INNER, R = 24, 40, 4
 WEIGHTS = [0.9, 0.35, 0.6]
-EXACT = (
-    "mean",
-    "cat",
-    "cat-1/n",
-    "svd",
-    "linear",
-)  # these give a single module unchanged, whatever the density
+# Rules that give a single module unchanged, whatever the density.
+EXACT = ("mean", "cat", "cat-1/n", "svd", "linear")
 PEFT_NAMES = {
     "linear": "linear",
     "cat": "cat",
@@ -171,7 +166,7 @@ def test_a_merge_of_one_module_is_that_module(rule: str):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_order_of_modules_does_not_matter(modules: list[Factors], rule: str):
-    density = 1.0 if rule.startswith("dare") else 0.3  # what is dropped goes by place
+    density = 1.0 if rule.startswith("dare") else 0.3  # what DARE drops depends on the order
     forwards = merged(rule, modules, WEIGHTS, density=density)
     backwards = merged(rule, modules[::-1], WEIGHTS[::-1], density=density)
     torch.testing.assert_close(forwards, backwards, atol=1e-5, rtol=1e-5)
@@ -182,7 +177,7 @@ def test_a_module_of_weight_zero_changes_nothing(modules: list[Factors], rule: s
     including = merged(rule, modules, [0.9, 0.0, 0.6])
     excluding = merged(rule, modules[::2], [0.9, 0.6])
     if rule == "cat-1/n":
-        excluding = excluding * 2 / 3  # N counts what was given
+        excluding = excluding * 2 / 3  # n counts modules of weight 0 too
     torch.testing.assert_close(including, excluding, atol=1e-5, rtol=1e-5)
 
 
@@ -232,9 +227,8 @@ def test_matched_norm_is_the_mean_of_the_modules(rule: str):
     assert float(product_after.norm()) == pytest.approx(mean_norm, rel=1e-5)
     product_before = torch.cat([product(f) for f in raw])
     ratio = float(product_before.norm()) / mean_norm
-    torch.testing.assert_close(
-        product_after * ratio, product_before, atol=1e-4, rtol=1e-4
-    )  # one factor for all
+    # All layers are scaled by the same factor.
+    torch.testing.assert_close(product_after * ratio, product_before, atol=1e-4, rtol=1e-4)
     assert abs(ratio - 1) > 0.05, "a norm that matched already would pass above"
 
 
@@ -250,9 +244,8 @@ def test_matched_norm_counts_the_scales_of_the_factors():
 @pytest.mark.parametrize("weights", [[0.5, 0.5, -1.0], [0.3, 0.6, -0.9]], ids=str)
 def test_modules_that_cancel_cannot_be_scaled_to_a_norm(weights: list[float]):
     single = module(1)
-    cancelled = RULES["cat"](
-        [single] * 3, weights, Options(rng())
-    )  # up to rounding, in the second case
+    # The second case cancels up to rounding only.
+    cancelled = RULES["cat"]([single] * 3, weights, Options(rng()))
     with pytest.raises(UsageError, match=r"cannot be scaled to .* they cancel"):
         factors.matched_norm([cancelled], [[single]] * 3)
 

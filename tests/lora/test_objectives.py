@@ -70,7 +70,7 @@ def test_weights_equal_the_formula(objective: Objective, seed: int):
     torch.testing.assert_close(weights, torch.tensor(expected), rtol=1e-5, atol=1e-7)
 
 
-def test_defaults_are_those_of_the_release():
+def test_the_defaults_are_those_of_the_published_code():
     # hparams/context2vec_long/long_context_memft_lora.yaml of ParametricMemoryLaw 9340b1d
     objective = objectives.parse("memft-window")
     assert (
@@ -82,9 +82,9 @@ def test_defaults_are_those_of_the_release():
     ) == (10, 20, 50, 0.01, LN2)
 
 
-def test_window_by_hand():
+def test_window_weights_equal_those_computed_by_hand():
     objective = Objective("memft-window", kappa=1e6, tau=2.0, window=3, floor=0.01)
-    hard = torch.full((9,), 5.0)  # nats: the fade is 1, phi shows alone
+    hard = torch.full((9,), 5.0)  # nats, so high that the sigmoid is 1 and phi alone shows
     wrong = torch.tensor([False, True, False, True, False, False, False, False, False])
     row = torch.tensor([4, 4, 4, 4, 4, 4, 9, 9, 9])  # any numbers, the last row without mistakes
     expected = [1, 1, math.exp(-0.5), math.exp(-1), 0.01, 0.01, 1, 1, 1]
@@ -180,7 +180,7 @@ def test_a_gradient_among_other_jobs_is_the_gradient_alone():
     jobs = [Objective("memft-window"), Objective("memft-threshold")]
     owner = row // 2
     order = list(range(4))
-    random.Random(0).shuffle(order)  # rows of the two jobs between each other
+    random.Random(0).shuffle(order)  # rows of the two jobs are mixed
 
     def gradient(keep: Tensor, fleet: list[Objective], number: Tensor) -> Tensor:
         leaf = nats[keep].clone().requires_grad_()

@@ -16,7 +16,7 @@ LINEARS = {
 }
 
 
-def test_published_parameter_counts():
+def test_parameter_counts_are_the_published_ones():
     # arXiv:2603.01097's models: parameters per unit of rank, all linears (PAPER arithmetic:
     # Llama-3.1-8B, 32 layers, d 4096, kv 1024, ffn 14336).
     d, kv, ffn = 4096, 1024, 14336

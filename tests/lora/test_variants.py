@@ -40,7 +40,9 @@ def peft_model(weight: Tensor, **options: object) -> PeftModel:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("shape", [(OUT, INNER), (INNER, OUT)])
-def test_shapes_and_zero_delta(variant: Variant, shape: tuple[int, int]):
+def test_initial_factors_have_their_shapes_and_a_product_of_zero(
+    variant: Variant, shape: tuple[int, int]
+):
     init = start(variant, layer=make_layer(shape=shape))
     r = variants.saved_r(variant, R)
     assert init.a.shape == (r, shape[1])
@@ -209,7 +211,7 @@ def test_components_of_a_half_precision_weight_are_computed_in_full_precision():
 @pytest.mark.parametrize("is_flat", [True, False])
 def test_a_large_weight_is_sketched_well(is_flat: bool):
     n = variants.EXACT_UP_TO + 10
-    # The sketch knows no axes, so a diagonal weight, whose triples are known, is like any other.
+    # The sketch treats all axes alike, so a diagonal weight, whose SVD is known, can stand for any.
     s = torch.linspace(2, 0, n) if is_flat else torch.arange(1, n + 1) ** -0.5
     layer = Layer("layers.0.up_proj", (n, n + 20), torch.zeros(n, n + 20))
     assert layer.weight is not None
@@ -218,7 +220,7 @@ def test_a_large_weight_is_sketched_well(is_flat: bool):
     assert torch.equal(a, variants.principal(layer, 4)[0])
     # Values of the flat spectrum are 0.1 % apart, which is harder than trained weights: 0.989.
     assert (b @ a).norm() ** 2 >= 0.98 * (s[:4] ** 2).sum()
-    if not is_flat:  # where values stand out, so do the vectors
+    if not is_flat:  # where values differ clearly the vectors are exact
         torch.testing.assert_close((b @ a)[:4, :4], s[:4].diag(), rtol=0, atol=1e-4)
     init = variants.initial("pissa", layer, r=4, alpha=8, generator=rng(), components=(a, b))
     assert (init.b @ init.a).abs().max() < 1e-6
