@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.test_main import run
 from tests.synthesis.chat_server import serving
-from tests.synthesis.test_judge import ANSWERS, strict
+from tests.synthesis.test_answer_judge import ANSWERS, score_by_match
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def answers(tmp_path: Path) -> Path:
 
 
 def test_two_judges_and_a_file_of_marks(answers: Path, capsys, monkeypatch, tmp_path: Path):
-    with serving(write=strict) as server:
+    with serving(write=score_by_match) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         monkeypatch.setenv("OPENAI_API_KEY", "k")
         arguments = ["judge", answers, "--judge", "openai:a", "--second", "openai:b"]

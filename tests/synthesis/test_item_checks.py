@@ -1,3 +1,5 @@
+"""Checks of written items: support, self-containment, repetitions, and coverage of the source."""
+
 import os
 from pathlib import Path
 
@@ -46,12 +48,14 @@ TESLA = SourceText("t.md", "Tesla in Prague", "“Tesla in Prague”", "“Tesla
         ("The quick brown fox jumps over lazy dogs", 0, 0.1),
     ],
 )
-def test_support(answer: str, least: float, most: float):
+def test_support_is_the_share_of_an_answer_that_its_source_has(
+    answer: str, least: float, most: float
+):
     assert least <= support(answer, TESLA) <= most
 
 
 @pytest.mark.parametrize(
-    ("question", "titled"),
+    ("question", "named"),
     [
         ("What does this paper propose?", "What does “T” propose?"),
         ("Who is the main figure of the text?", "Who is the main figure of “T”?"),
@@ -65,12 +69,12 @@ def test_support(answer: str, least: float, most: float):
         ("What is a paperweight?", "What is a paperweight?"),
     ],
 )
-def test_the_title_takes_the_place_of_this_paper(question: str, titled: str):
-    assert name_document(question, "“T”") == titled
+def test_this_paper_is_replaced_by_the_title(question: str, named: str):
+    assert name_document(question, "“T”") == named
 
 
 @pytest.mark.parametrize(
-    ("question", "stands_alone"),
+    ("question", "is_alone"),
     [
         ("When did Tesla move to Prague?", True),
         ("When did he move to Prague?", False),
@@ -84,18 +88,18 @@ def test_the_title_takes_the_place_of_this_paper(question: str, titled: str):
         ("Which item has the most italics?", True),
     ],
 )
-def test_self_contained(question: str, stands_alone: bool):
-    assert is_self_contained(question) is stands_alone
+def test_a_question_with_an_open_reference_is_not_self_contained(question: str, is_alone: bool):
+    assert is_self_contained(question) is is_alone
 
 
-def test_no_question_is_none():
+def test_questions_are_told_from_statements():
     assert is_question("Name the city where Tesla studied.")
     assert is_question("In 1880, Tesla moved where?")
     assert not is_question("The 1880 move to Prague.")
 
 
 @pytest.mark.parametrize(
-    ("item", "kind", "why"),
+    ("item", "kind", "reason_part"),
     [
         (WrittenItem("When did Tesla move?", "in 1880"), FormatKind.QA, ""),
         (WrittenItem("Did Tesla move to Prague in 1880?", "Yes"), FormatKind.QA, ""),
@@ -123,14 +127,16 @@ def test_no_question_is_none():
         ),
     ],
 )
-def test_refine(item: WrittenItem, kind: FormatKind, why: str):
-    found, reason = refine_item(item, kind, TESLA)
-    assert (found is not None) == (not why)
-    assert why in reason
+def test_an_item_is_used_or_refused_with_a_reason(
+    item: WrittenItem, kind: FormatKind, reason_part: str
+):
+    refined, refusal = refine_item(item, kind, TESLA)
+    assert (refined is not None) == (not reason_part)
+    assert reason_part in refusal
 
 
 @pytest.mark.parametrize(
-    ("item", "kind", "why"),
+    ("item", "kind", "reason_part"),
     [
         (WrittenItem("Which city is Ghana governed from?", ""), FormatKind.PARAPHRASE, ""),
         (WrittenItem("What is the capital of Ghana?", ""), FormatKind.PARAPHRASE, "as it was"),
@@ -150,15 +156,19 @@ def test_refine(item: WrittenItem, kind: FormatKind, why: str):
         (WrittenItem("Is Accra in Ghana?", "Ghana"), FormatKind.REVERSE, "gives its answer"),
     ],
 )
-def test_variants_of_a_fact_are_held_against_it(item: WrittenItem, kind: FormatKind, why: str):
-    found, reason = refine_variant(item, kind, from_pair("What is the capital of Ghana?", "Accra"))
-    assert (found is not None) == (not why)
-    assert why in reason
-    if found and kind is FormatKind.PARAPHRASE:
-        assert found.answer == "Accra"
+def test_a_variant_of_a_fact_is_used_or_refused_with_a_reason(
+    item: WrittenItem, kind: FormatKind, reason_part: str
+):
+    refined, refusal = refine_variant(
+        item, kind, from_pair("What is the capital of Ghana?", "Accra")
+    )
+    assert (refined is not None) == (not reason_part)
+    assert reason_part in refusal
+    if refined and kind is FormatKind.PARAPHRASE:
+        assert refined.answer == "Accra"
 
 
-def test_repeats():
+def test_an_item_that_repeats_an_earlier_one_is_recognised():
     earlier = [WrittenItem("Where did Tesla study?", "Prague"), WrittenItem("", TEXT)]
     assert is_repeat(WrittenItem("where did Tesla study", "in the city of Prague"), earlier)
     assert is_repeat(WrittenItem("Tesla did study where?", "Prague"), earlier)
@@ -169,18 +179,22 @@ def test_repeats():
     )
 
 
-def test_held_out_questions_are_found_in_other_dress_and_no_others():
-    held = HeldOutQuestions(
+def test_reworded_held_out_questions_are_recognised_and_others_are_not():
+    held_out = HeldOutQuestions(
         ["What is the main advantage of diffusion planners over forward models?"]
     )
-    assert held.find_match("What is the main advantage of diffusion planners over forward models")
-    assert held.find_match("Name what is the main advantage of diffusion planners over models?")
-    assert not held.find_match("What is the main advantage of small cars?")
-    assert not held.find_match("Which planners have an advantage over forward diffusion models?")
+    assert held_out.find_match(
+        "What is the main advantage of diffusion planners over forward models"
+    )
+    assert held_out.find_match("Name what is the main advantage of diffusion planners over models?")
+    assert not held_out.find_match("What is the main advantage of small cars?")
+    assert not held_out.find_match(
+        "Which planners have an advantage over forward diffusion models?"
+    )
     assert not HeldOutQuestions([]).find_match("What is it?")
 
 
-def test_coverage_by_sentence_and_name():
+def test_coverage_counts_sentences_and_names():
     items = [
         WrittenItem("When did Tesla move to Prague?", "1880"),
         WrittenItem("What had two lathes?", "It had"),
@@ -192,11 +206,11 @@ def test_coverage_by_sentence_and_name():
         "Nikola Tesla",
         "Edison",
     ]
-    found = measure_coverage(TEXT, items)
-    assert (found.sentences, found.sentences_covered) == (3, 2)
+    coverage = measure_coverage(TEXT, items)
+    assert (coverage.sentences, coverage.sentences_covered) == (3, 2)
 
 
-def test_one_question_for_each_sentence_is_chosen_first():
+def test_a_question_about_each_sentence_is_chosen_first():
     moves = [
         WrittenItem(f"When did Tesla move {how} to Prague?", "1880")
         for how in ("by rail", "on", "off")
@@ -208,17 +222,24 @@ def test_one_question_for_each_sentence_is_chosen_first():
 
 
 @pytest.mark.skipif(not DATA, reason="LORABANK_DATA is not set")
-def test_the_limits_part_a_papers_answers_from_anothers():
+def test_the_support_limit_separates_a_papers_answers_from_those_of_others():
     from lorabank.tasks.datasets.paperqa import read_papers
 
     papers = read_papers(Path(str(DATA)) / "paperqa")
-    of = [SourceText(p.title, p.title, p.title, p.title, "", p.introduction) for p in papers]
-    own = [support(e.answer, of[i]) >= 0.6 for i, p in enumerate(papers) for e in p.train]
-    other = [
-        support(e.answer, piece) >= 0.6
-        for i, paper in enumerate(papers)
-        for e in paper.train[::4]
-        for piece in of[:i] + of[i + 1 :]
+    sources = [
+        SourceText(paper.title, paper.title, paper.title, paper.title, "", paper.introduction)
+        for paper in papers
     ]
-    assert sum(own) / len(own) > 0.95
-    assert sum(other) / len(other) < 0.05
+    own_supported = [
+        support(example.answer, sources[i]) >= 0.6
+        for i, paper in enumerate(papers)
+        for example in paper.train
+    ]
+    other_supported = [
+        support(example.answer, source) >= 0.6
+        for i, paper in enumerate(papers)
+        for example in paper.train[::4]
+        for source in sources[:i] + sources[i + 1 :]
+    ]
+    assert sum(own_supported) / len(own_supported) > 0.95
+    assert sum(other_supported) / len(other_supported) < 0.05

@@ -1,3 +1,5 @@
+"""Items that were written before and are read from a file in place of a generator."""
+
 import json
 import os
 from pathlib import Path
@@ -43,9 +45,9 @@ def passages(tmp_path: Path) -> Path:
 
 
 def run(path: Path, formats: str) -> SynthesisOutcome:
-    pieces = sources_from_chunks(chunks_of_passages(read_prewritten(path)))
+    sources = sources_from_chunks(chunks_of_passages(read_prewritten(path)))
     return synthesise(
-        pieces,
+        sources,
         parse_formats(formats),
         PrewrittenGenerator.of(path),
         None,
@@ -55,18 +57,18 @@ def run(path: Path, formats: str) -> SynthesisOutcome:
 def test_completions_are_read_checked_and_counted(passages: Path):
     outcome = run(passages, "qa:5,original")
     assert is_prewritten(passages)
-    assert [made.prompt for made in outcome.made if made.format == "qa"] == [
+    assert [example.prompt for example in outcome.made if example.format == "qa"] == [
         f"What is the {thing} of {word(i)}?" for i in range(2) for thing in ("capital", "river")
     ]
-    assert sum(made.format == "original" for made in outcome.made) == 2
-    reasons = [one.reason for one in outcome.refused]
+    assert sum(example.format == "original" for example in outcome.made) == 2
+    reasons = [item.reason for item in outcome.refused]
     assert reasons.count("a question that needs its passage to be understood") == 5
     assert reasons.count("an answer the passage does not support") == 1
     assert reasons.count("an item without its texts") == 1
     assert outcome.calls == 2
 
 
-def test_a_passage_of_which_nothing_is_fit_is_named_but_all_are_an_error(passages: Path):
+def test_a_passage_without_usable_items_is_named_and_a_file_of_them_is_an_error(passages: Path):
     rows = [json.loads(line) for line in passages.read_text().splitlines()]
     rows[1]["completions"] = ["la la"]
     passages.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -77,22 +79,22 @@ def test_a_passage_of_which_nothing_is_fit_is_named_but_all_are_an_error(passage
         run(passages, "qa:5")
 
 
-def test_a_passage_that_is_not_in_the_file_has_failed(passages: Path, tmp_path: Path):
+def test_a_passage_that_is_not_in_the_file_counts_as_failed(passages: Path, tmp_path: Path):
     other = tmp_path / "other.jsonl"
     other.write_text(passages.read_text().splitlines()[0] + "\n")
-    pieces = sources_from_chunks(chunks_of_passages(read_prewritten(passages)))
+    sources = sources_from_chunks(chunks_of_passages(read_prewritten(passages)))
     outcome = synthesise(
-        pieces,
+        sources,
         parse_formats("qa:5"),
         PrewrittenGenerator.of(other),
         None,
     )
-    assert any("has no such passage" in one.text for one in outcome.refused)
-    assert len({made.document for made in outcome.made}) == 1
+    assert any("has no such passage" in item.text for item in outcome.refused)
+    assert len({example.document for example in outcome.made}) == 1
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("a.txt", "x", "are a .jsonl file of passages"),
         ("a.jsonl", "", "no passages"),
@@ -100,16 +102,16 @@ def test_a_passage_that_is_not_in_the_file_has_failed(passages: Path, tmp_path: 
         ("a.jsonl", BARE, "nothing that was written"),
     ],
 )
-def test_files_of_another_form(tmp_path: Path, name: str, text: str, said: str):
+def test_files_of_another_form_are_refused(tmp_path: Path, name: str, text: str, message: str):
     (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         PrewrittenGenerator.of(tmp_path / name)
     with pytest.raises(DataError, match=r"must have paperQA\.json"):
         PrewrittenGenerator.of(tmp_path)
 
 
 @pytest.mark.skipif(not DATA, reason="LORABANK_DATA is not set")
-def test_real_files():
+def test_published_completions_give_the_known_numbers_of_examples():
     papers = run(Path(str(DATA)) / "paperqa", "qa:40,original")
     assert papers.wanted == 410
     assert 380 < len(papers.made) < 400
@@ -118,5 +120,5 @@ def test_real_files():
     folder = Path(str(DATA)) / "squad" / "synthetic"
     rewrites = run(folder / "rewrite_qwen2.5-7b.jsonl", "rewrite:4")
     assert 300 < len(rewrites.made) < 400
-    assert {made.format for made in rewrites.made} == {FormatKind.REWRITE}
+    assert {example.format for example in rewrites.made} == {FormatKind.REWRITE}
     assert len(run(folder / "qa_qwen2.5-7b.jsonl", "qa:20").made) > 1500

@@ -1,4 +1,4 @@
-"""What is read from replies, and what is not guessed."""
+"""Items are read from replies in JSON or in labelled lines; nothing is guessed."""
 
 import json
 
@@ -8,8 +8,8 @@ from lorabank.synthesis.formats import FormatKind
 from lorabank.synthesis.generators import Finish, Reply, Request
 from lorabank.synthesis.replies import WRONG_FORM, ParsedReply, WrittenItem, parse_reply
 
-AB = [WrittenItem("What is A?", "one"), WrittenItem("What is B?", "two")]
-RAW = json.dumps({"items": [{"question": i.question, "answer": i.answer} for i in AB]})
+ITEMS = [WrittenItem("What is A?", "one"), WrittenItem("What is B?", "two")]
+RAW = json.dumps({"items": [{"question": i.question, "answer": i.answer} for i in ITEMS]})
 LINES = "Question: What is A?\nAnswer: one\n\nQuestion: What is B?\nAnswer: two"
 
 
@@ -30,41 +30,41 @@ def read(
     ],
     ids=["plain", "fenced", "after a thought", "the bare list", "indented"],
 )
-def test_json(text: str):
-    assert read(text, json=True) == ParsedReply(AB)
+def test_items_are_read_from_json(text: str):
+    assert read(text, json=True) == ParsedReply(ITEMS)
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "Sure!", RAW[:-9], f"Here you are: {RAW}", "{}", '{"items": []}', '{"items": "x"}', "7"],
 )
-def test_json_that_is_none_is_not_guessed(text: str):
+def test_malformed_json_is_rejected_whole(text: str):
     assert read(text, json=True) == ParsedReply(rejected=[(WRONG_FORM, text)])
 
 
 @pytest.mark.parametrize(
-    "bad",
+    "bad_item",
     ['"a text"', "null", '{"question": "Q?"}', '{"question": "Q?", "answer": true}',
      '{"question": "Q?", "answer": " … "}', '{"question": [], "answer": "a"}'],
 )  # fmt: skip
-def test_an_item_without_its_texts_is_dropped_and_the_others_kept(bad: str):
-    found = read(RAW.replace("[{", f"[{bad}, {{"), json=True)
-    assert found.items == AB
-    assert [why for why, _ in found.rejected] == ["an item without its texts"]
+def test_an_item_without_its_texts_is_dropped_and_the_others_used(bad_item: str):
+    reply = read(RAW.replace("[{", f"[{bad_item}, {{"), json=True)
+    assert reply.items == ITEMS
+    assert [reason for reason, _ in reply.rejected] == ["an item without its texts"]
 
 
 def test_a_whole_number_is_a_text():
-    found = read('[{"question": "When?", "answer": 1880}]', json=True)
-    assert found.items == [WrittenItem("When?", "1880")]
+    reply = read('[{"question": "When?", "answer": 1880}]', json=True)
+    assert reply.items == [WrittenItem("When?", "1880")]
 
 
-@pytest.mark.parametrize("cut", range(1, 12))
-def test_of_json_that_was_cut_off_only_whole_items_count(cut: int):
-    found = read(RAW[: -cut * 4], json=True, finish=Finish.LENGTH)
-    assert found.items == (AB[:1] if cut * 4 > 2 else AB)
+@pytest.mark.parametrize("n_missing", range(1, 12))
+def test_only_whole_items_of_truncated_json_are_used(n_missing: int):
+    reply = read(RAW[: -n_missing * 4], json=True, finish=Finish.LENGTH)
+    assert reply.items == (ITEMS[:1] if n_missing * 4 > 2 else ITEMS)
 
 
-def test_json_that_was_cut_off_before_its_first_item():
+def test_json_truncated_before_its_first_item_is_rejected():
     assert read('{"items": [{"qu', json=True, finish=Finish.LENGTH).rejected[0][0] == "cut off"
 
 
@@ -79,24 +79,24 @@ def test_json_that_was_cut_off_before_its_first_item():
     ],
     ids=["as asked", "with talk", "numbered", "marked up", "texts below"],
 )
-def test_labelled_lines(text: str):
-    assert read(text, json=False) == ParsedReply(AB)
+def test_items_are_read_from_labelled_lines(text: str):
+    assert read(text, json=False) == ParsedReply(ITEMS)
 
 
 def test_a_number_keeps_its_sign():
-    found = read("Question: How cold was it?\nAnswer: -5 degrees", json=False)
-    assert found.items == [WrittenItem("How cold was it?", "-5 degrees")]
+    reply = read("Question: How cold was it?\nAnswer: -5 degrees", json=False)
+    assert reply.items == [WrittenItem("How cold was it?", "-5 degrees")]
 
 
-def test_a_pair_that_may_go_on_or_is_not_whole_is_dropped():
-    found = read(f"{LINES}\nYou are an assistant.\nQuestion: And C?", json=False)
-    assert found.items == AB[:1]
-    assert [why for why, _ in found.rejected] == [WRONG_FORM] * 3
-    assert read(LINES, json=False, finish=Finish.LENGTH).items == AB[:1]
+def test_a_pair_that_may_be_incomplete_is_dropped():
+    reply = read(f"{LINES}\nYou are an assistant.\nQuestion: And C?", json=False)
+    assert reply.items == ITEMS[:1]
+    assert [reason for reason, _ in reply.rejected] == [WRONG_FORM] * 3
+    assert read(LINES, json=False, finish=Finish.LENGTH).items == ITEMS[:1]
     assert read("Nothing here.", json=False).rejected == [(WRONG_FORM, "Nothing here.")]
 
 
-def test_a_text_is_one_item_and_a_counted_list_of_them_several():
+def test_a_text_is_one_item_and_a_numbered_list_is_several():
     assert read("All of it.\n\nMore.", FormatKind.SUMMARY, json=False).items == [
         WrittenItem("", "All of it.\n\nMore.")
     ]
@@ -104,8 +104,8 @@ def test_a_text_is_one_item_and_a_counted_list_of_them_several():
         WrittenItem("", "One."),
         WrittenItem("", "Two\nlines."),
     ]
-    whole = "1. One.\n2. Two."
-    assert read(whole, FormatKind.IMPLICATIONS, json=False).items == [WrittenItem("", whole)]
+    text = "1. One.\n2. Two."
+    assert read(text, FormatKind.IMPLICATIONS, json=False).items == [WrittenItem("", text)]
     assert (
         read("1. One.\n3. Three.", FormatKind.REWRITE, json=False).items[0].answer.startswith("1.")
     )
@@ -119,9 +119,9 @@ def test_a_text_is_one_item_and_a_counted_list_of_them_several():
     "text",
     ["I'm sorry, but I can't do that.", "I cannot help with this.", "As an AI language model, I"],
 )
-def test_refusals_in_words(text: str):
+def test_refusals_in_words_are_recognised(text: str):
     assert read(text, FormatKind.SUMMARY, json=False).rejected == [("refused", text)]
 
 
-def test_a_text_that_only_mentions_being_sorry_is_none():
+def test_a_text_that_mentions_being_sorry_is_no_refusal():
     assert read("He was sorry. I cannot stay, he said.", FormatKind.SUMMARY, json=False).items
