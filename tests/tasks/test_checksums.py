@@ -1,3 +1,5 @@
+"""Verification of data files by the list of checksums beside them."""
+
 import hashlib
 from pathlib import Path
 
@@ -19,30 +21,30 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_files_as_listed(folder: Path):
+def test_files_that_match_the_list_are_verified(folder: Path):
     (folder / "other").write_bytes(b"not listed")
     assert checksums.verify(folder) is True
 
 
-def test_without_a_list_nothing_is_known(tmp_path: Path):
+def test_without_a_list_nothing_is_verified(tmp_path: Path):
     assert checksums.verify(tmp_path) is False
 
 
 @pytest.mark.parametrize("content", [b"Ad", b"Adb", b""])
-def test_half_downloaded_or_altered_raises(folder: Path, content: bytes):
+def test_a_truncated_or_altered_file_raises(folder: Path, content: bytes):
     (folder / "a b.txt").write_bytes(content)
     with pytest.raises(DataError, match=r"a b\.txt: is not the file SHA256SUMS lists"):
         checksums.verify(folder)
 
 
-def test_missing_raises(folder: Path):
+def test_a_missing_file_raises(folder: Path):
     (folder / "eval" / "b.jsonl").unlink()
     with pytest.raises(DataError, match=r"b\.jsonl: no such file, but SHA256SUMS lists it"):
         checksums.verify(folder)
 
 
 @pytest.mark.parametrize("row", ["abc  a b.txt", "0" * 64, "not a list"])
-def test_what_is_no_list_raises(folder: Path, row: str):
+def test_a_malformed_list_raises(folder: Path, row: str):
     with (folder / "SHA256SUMS").open("a") as file:
         file.write(row)
     with pytest.raises(DataError, match="SHA256SUMS, line 3: must be a SHA-256 and a file name"):

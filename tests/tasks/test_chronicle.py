@@ -1,3 +1,5 @@
+"""Chronicles: their facts, their length, and the same chronicle for the same seed."""
+
 import random
 import re
 from collections import Counter
@@ -21,15 +23,15 @@ def all_facts(n_words: int, seed: int = 0) -> list[ChronicleFact]:
     return [fact for chapter in build(n_words, seed=seed).chapters for fact in chapter.facts]
 
 
-# What is told
+# Contents
 
 
 def test_a_chapter_is_its_facts_rendered():
     first = build(1000, seed=0).chapters[0]
-    told = [chronicle_lore.OPENINGS[first.opening], *map(render_sentence, first.facts)]
+    told_sentences = [chronicle_lore.OPENINGS[first.opening], *map(render_sentence, first.facts)]
     heading, body = render_chapter(first).split("\n\n", 1)
     assert heading == "Chapter 1. The year 301."
-    assert body.replace("\n\n", " ") == " ".join(told)
+    assert body.replace("\n\n", " ") == " ".join(told_sentences)
 
 
 def test_golden():
@@ -40,7 +42,7 @@ def test_golden():
 
 
 @pytest.mark.parametrize(
-    ("fact", "told"),
+    ("fact", "text"),
     [
         (ChronicleFact("Ada Bo", "trade", "cooper", 0), "By trade Ada Bo was a cooper."),
         (ChronicleFact("the hunt of Pim", "leader", "Ada Bo", 0), "Ada Bo led the hunt of Pim."),
@@ -51,12 +53,12 @@ def test_golden():
         ),
     ],
 )
-def test_sentences(fact: ChronicleFact, told: str):
-    assert render_sentence(fact) == told
+def test_a_fact_becomes_a_sentence(fact: ChronicleFact, text: str):
+    assert render_sentence(fact) == text
 
 
 def test_no_two_people_towns_or_events_share_what_identifies_them():
-    # Each is told of once for each relation, so two of one name would show as a fact told twice.
+    # Each has one fact for each relation, so two of the same name would have two.
     facts = [fact for fact in all_facts(60_000) if fact.relation != chronicle_lore.REEVE]
     assert max(Counter((fact.subject, fact.relation) for fact in facts).values()) == 1
     for relation in ("keepsake", "river"):
@@ -68,7 +70,9 @@ def test_no_two_people_towns_or_events_share_what_identifies_them():
         kinds.setdefault(fact.subject, set()).add(relation.subject)
         if relation.value:
             kinds.setdefault(fact.value, set()).add(relation.value)
-    assert {len(of) for of in kinds.values()} == {1}  # and no town is called like a person
+    assert {len(subject_kinds) for subject_kinds in kinds.values()} == {
+        1
+    }  # no town has a person's name
 
 
 def test_a_town_has_one_new_reeve_a_year_and_none_twice():
@@ -81,23 +85,25 @@ def test_teachers_are_older_than_their_pupils():
     facts = all_facts(30_000)
     born = {fact.subject: int(fact.value) for fact in facts if fact.relation == "birth_year"}
     pairs = [(fact.subject, fact.value) for fact in facts if fact.relation == "teacher"]
-    known = [(born[pupil], born[by]) for pupil, by in pairs if {pupil, by} <= born.keys()]
-    assert len(known) > 50
-    assert all(by < pupil for pupil, by in known)
+    birth_years = [
+        (born[pupil], born[teacher]) for pupil, teacher in pairs if {pupil, teacher} <= born.keys()
+    ]
+    assert len(birth_years) > 50
+    assert all(teacher < pupil for pupil, teacher in birth_years)
 
 
-def test_what_is_told_of_a_person_lies_in_many_chapters():
-    where: dict[str, set[int]] = {}
+def test_the_facts_of_a_person_are_in_many_chapters():
+    chapters: dict[str, set[int]] = {}
     for chapter in build(20_000, seed=0).chapters:
         for fact in chapter.facts:
-            where.setdefault(fact.subject, set()).add(chapter.number)
-    assert sum(len(numbers) > 2 for numbers in where.values()) > len(where) / 3
+            chapters.setdefault(fact.subject, set()).add(chapter.number)
+    assert sum(len(numbers) > 2 for numbers in chapters.values()) > len(chapters) / 3
 
 
 def test_every_form_of_a_sentence_is_used():
     used = {(fact.relation, fact.form) for fact in all_facts(10_000)}
     assert used == {(r, form) for r in [*chronicle_lore.RELATIONS, "reeve"] for form in range(3)}
-    assert all(len(one.statements) == 3 for one in chronicle_lore.RELATIONS.values())
+    assert all(len(relation.statements) == 3 for relation in chronicle_lore.RELATIONS.values())
 
 
 def test_no_word_after_a_begins_with_a_vowel():
@@ -108,22 +114,22 @@ def test_no_word_after_a_begins_with_a_vowel():
 
 
 @pytest.mark.parametrize("n_words", [500, 1000, 2001, 20_000, 250_000])
-def test_length_is_met_up_to_two_sentences(n_words: int):
+def test_the_length_is_reached_up_to_two_sentences(n_words: int):
     made = build(n_words, seed=3)
     assert n_words - 40 < count_words(render_text(made)) <= n_words
     assert [chapter.number for chapter in made.chapters] == list(range(1, len(made.chapters) + 1))
 
 
-def test_length_is_in_what_is_counted():
+def test_the_length_is_in_units_of_the_count():
     made = build(9000, seed=0, count=len)
     assert 9000 - 200 < len(render_text(made)) <= 9000
 
 
 def test_a_shorter_chronicle_is_the_beginning_of_a_longer_one():
     short, long = build(2000, seed=5), build(5000, seed=5)
-    *whole, cut = short.chapters
-    assert whole == list(long.chapters[: len(whole)])
-    assert cut.facts == long.chapters[len(whole)].facts[: len(cut.facts)]
+    *complete, last = short.chapters
+    assert complete == list(long.chapters[: len(complete)])
+    assert last.facts == long.chapters[len(complete)].facts[: len(last.facts)]
 
 
 def test_same_seed_same_chronicle():
@@ -143,7 +149,7 @@ def test_length_out_of_range_raises(length: int):
         build(length, seed=0)
 
 
-def test_counts_that_cannot_be_met_raise():
+def test_counts_that_no_chronicle_can_meet_raise():
     with pytest.raises(UsageError, match="no sentence fits in a length of 500"):
         build(500, seed=0, count=lambda text: 100 * len(text))
     with pytest.raises(UsageError, match=r"a chronicle has words for [0-9,]+ chapters"):
@@ -151,10 +157,10 @@ def test_counts_that_cannot_be_met_raise():
 
 
 def test_chapters_end_only_beyond_the_longest_chronicle():
-    told = []
+    chapters = []
     with pytest.raises(UsageError, match="1,922 chapters"):
-        told.extend(map(render_chapter, draw_chapters(random.Random(0))))
-    assert sum(map(count_words, told)) > chronicle.MAX_LENGTH
+        chapters.extend(map(render_chapter, draw_chapters(random.Random(0))))
+    assert sum(map(count_words, chapters)) > chronicle.MAX_LENGTH
 
 
 def test_names_are_two_words():

@@ -1,3 +1,5 @@
+"""The control with irrelevant modules."""
+
 from collections import Counter
 
 import pytest
@@ -9,14 +11,14 @@ MODULES = ("a", "b", "c", "d")
 QUESTIONS = [(f"Question {i}?", MODULES[i % 4]) for i in range(600)]
 
 
-def test_drawn_modules_are_never_the_own_one_and_every_other_about_as_often():
+def test_every_other_module_is_drawn_about_equally_often_and_never_the_own():
     drawn = draw_irrelevant_modules(MODULES, QUESTIONS, seed=0)
     pairs = Counter((own, other) for (_, own), other in zip(QUESTIONS, drawn, strict=True))
     assert set(pairs) == {(own, other) for own in MODULES for other in MODULES if own != other}
     assert all(30 <= times <= 70 for times in pairs.values())  # 50 expected, 3 sd are 17
 
 
-def test_seed_alone_changes_the_draw():
+def test_the_draw_depends_on_the_seed():
     drawn = draw_irrelevant_modules(MODULES, QUESTIONS, seed=0)
     assert draw_irrelevant_modules(MODULES, QUESTIONS, seed=0) == drawn
     assert draw_irrelevant_modules(MODULES, QUESTIONS, seed=1) != drawn
@@ -33,13 +35,13 @@ def test_two_modules_leave_one_choice():
     assert draw_irrelevant_modules([7, 8], [("Who?", 7), ("Where?", 8)], seed=0) == [8, 7]
 
 
-def test_golden():
+def test_a_pinned_draw():
     # Pinned: a change of `random` or of the draw would shift every control measured before it.
     assert draw_irrelevant_modules(MODULES, QUESTIONS[:6], seed=0) == ["d", "d", "d", "c", "b", "a"]
 
 
 @pytest.mark.parametrize(
-    ("modules", "says"),
+    ("modules", "message"),
     [
         ([], "at least 2 modules to choose from, got 0"),
         (["a"], "at least 2 modules to choose from, got 1"),
@@ -47,6 +49,6 @@ def test_golden():
         (["b", "c"], "'Who\\?' belongs to 'a', which is not among the modules"),
     ],
 )
-def test_draw_that_cannot_be_made_raises(modules: list[str], says: str):
-    with pytest.raises(UsageError, match=says):
+def test_an_impossible_draw_raises(modules: list[str], message: str):
+    with pytest.raises(UsageError, match=message):
         draw_irrelevant_modules(modules, [("Who?", "a")], seed=0)

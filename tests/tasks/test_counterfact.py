@@ -1,3 +1,5 @@
+"""CounterFact: its relations, edits, files and scores."""
+
 import csv
 import json
 import math
@@ -51,7 +53,7 @@ def write_slice(folder: Path, rows: list[str], subjects: object) -> Path:
 
 
 @pytest.mark.parametrize("relation", RELATIONS, ids=lambda relation: relation.id)
-def test_a_relation_keeps_what_its_table_promises(relation):
+def test_a_relation_has_enough_distinct_subjects_and_sound_templates(relation):
     subjects = [s for value in relation.facts for s in relation.subjects(value)]
     assert len(set(subjects)) == len(subjects)
     assert len(subjects) - counterfact.NEIGHBOURS * len(relation.facts) >= 40
@@ -74,7 +76,7 @@ def test_same_seed_same_edits():
     assert counterfact.build(50, seed=7) != counterfact.build(50, seed=8)
 
 
-def test_few_edits_are_a_prefix_of_many():
+def test_a_short_list_of_edits_is_the_beginning_of_a_long_one():
     assert counterfact.build(counterfact.MAX_SIZE, seed=0)[:20] == counterfact.build(20, seed=0)
 
 
@@ -87,7 +89,12 @@ def test_every_edit_contradicts_its_own_fact_and_leaves_its_neighbours():
         for subject in relation.subjects(value)
     }
     values = {relation.id: set(relation.facts) for relation in RELATIONS}
-    true = {r.statement.format(s): v for r in RELATIONS for v in r.facts for s in r.subjects(v)}
+    true_values = {
+        relation.statement.format(subject): value
+        for relation in RELATIONS
+        for value in relation.facts
+        for subject in relation.subjects(value)
+    }
     prompts = {edit.prompt for edit in edits}
     assert len({(edit.subject, edit.relation_id) for edit in edits}) == len(prompts) == len(edits)
     for edit in edits:
@@ -98,10 +105,10 @@ def test_every_edit_contradicts_its_own_fact_and_leaves_its_neighbours():
         assert all(edit.subject in prompt for prompt in edit.paraphrases)
         assert len(set(edit.neighbourhood)) == 2
         assert not prompts & set(edit.neighbourhood)
-        assert {true[prompt] for prompt in edit.neighbourhood} == {edit.target_true}
+        assert {true_values[prompt] for prompt in edit.neighbourhood} == {edit.target_true}
 
 
-def test_golden():
+def test_a_pinned_edit():
     # Pinned: a change of the tables or of `random` must show up here, not as a shifted curve.
     assert counterfact.MAX_SIZE == 667
     assert counterfact.build(1, seed=0) == (
@@ -130,17 +137,17 @@ def test_size_out_of_range_raises(size: int):
 
 
 def test_master_records_become_edits(tmp_path: Path):
-    bare = record()
-    del bare["requested_rewrite"]["relation_id"]  # type: ignore[attr-defined]
+    without_relation = record()
+    del without_relation["requested_rewrite"]["relation_id"]  # type: ignore[attr-defined]
     path = tmp_path / "counterfact.json"
-    path.write_text(json.dumps([record(), bare]), encoding="utf-8")
+    path.write_text(json.dumps([record(), without_relation]), encoding="utf-8")
     first, second = counterfact.read_master(path)
     assert first == EDIT
     assert second.relation_id is None
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("[{]", "line 1: not JSON"),
         ("{}", "must be a JSON list of records"),
@@ -149,15 +156,15 @@ def test_master_records_become_edits(tmp_path: Path):
         (b"\xff", "must be UTF-8"),
     ],
 )
-def test_what_is_no_master_file_raises(tmp_path: Path, content: str | bytes, says: str):
+def test_a_malformed_master_file_raises(tmp_path: Path, content: str | bytes, message: str):
     path = tmp_path / "counterfact.json"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=message):
         counterfact.read_master(path)
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"target_new": {}}, "requested_rewrite.target_new.str is missing"),
         ({"target_new": {"str": " "}}, "target_new.str must be text that is not empty"),
@@ -167,18 +174,20 @@ def test_what_is_no_master_file_raises(tmp_path: Path, content: str | bytes, say
         ({"prompt": "Ada speaks"}, r"needs \{\} where the subject goes, got 'Ada speaks'"),
     ],
 )
-def test_malformed_rewrite_is_named(tmp_path: Path, change: dict[str, object], says: str):
+def test_malformed_rewrite_is_named(tmp_path: Path, change: dict[str, object], message: str):
     broken = record()
     broken["requested_rewrite"] |= change  # type: ignore[operator]
     path = tmp_path / "counterfact.json"
     path.write_text(json.dumps([record(), broken]), encoding="utf-8")
-    with pytest.raises(DataError, match=rf"record 2 \(case_id 7\): .*{says}"):
+    with pytest.raises(DataError, match=rf"record 2 \(case_id 7\): .*{message}"):
         counterfact.read_master(path)
 
 
 @pytest.mark.parametrize("key", ["paraphrase_prompts", "neighborhood_prompts"])
-@pytest.mark.parametrize(("value", "says"), [(["a", ""], "must be a list of texts"), (None, "is")])
-def test_malformed_prompts_are_named(tmp_path: Path, key: str, value: object, says: str):
+@pytest.mark.parametrize(
+    ("value", "message"), [(["a", ""], "must be a list of texts"), (None, "is")]
+)
+def test_malformed_prompts_are_named(tmp_path: Path, key: str, value: object, message: str):
     broken = record()
     if value is None:
         del broken[key]
@@ -186,7 +195,7 @@ def test_malformed_prompts_are_named(tmp_path: Path, key: str, value: object, sa
         broken[key] = value
     path = tmp_path / "counterfact.json"
     path.write_text(json.dumps([broken]), encoding="utf-8")
-    with pytest.raises(DataError, match=rf"record 1 \(case_id 7\): {key} {says}"):
+    with pytest.raises(DataError, match=rf"record 1 \(case_id 7\): {key} {message}"):
         counterfact.read_master(path)
 
 
@@ -198,12 +207,12 @@ def test_missing_file_raises(tmp_path: Path):
 # Reading slices
 
 
-def test_slice_with_its_master_is_complete(tmp_path: Path):
+def test_a_slice_with_its_master_gives_complete_edits(tmp_path: Path):
     path = write_slice(tmp_path, [counterfact.render_statement(EDIT)], [EDIT.subject])
     assert counterfact.read_slice(path, [EDIT]) == (EDIT,)
 
 
-def test_slice_alone_ends_in_one_word_targets(tmp_path: Path):
+def test_a_slice_without_its_master_is_split_at_the_last_word(tmp_path: Path):
     rows = ["Bank of Oslo's headquarters are in Oslo", "In Macau, they understand French"]
     path = write_slice(tmp_path, rows, ["Bank of Oslo", "Macau"])
     assert counterfact.read_slice(path) == (
@@ -229,7 +238,7 @@ def test_rows_outside_the_master_are_counted(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "subjects", "says"),
+    ("rows", "subjects", "message"),
     [
         (["Ada speaks French"], ["Ada", "Bo"], "edits_meta.json: .* got 2 for 1 rows"),
         (["Ada speaks French"], [""], "edits_meta.json: subjects must be a list of texts"),
@@ -237,8 +246,8 @@ def test_rows_outside_the_master_are_counted(tmp_path: Path):
         ([], [], "needs the column text"),
     ],
 )
-def test_malformed_slice_raises(tmp_path: Path, rows: list[str], subjects: object, says: str):
-    with pytest.raises(DataError, match=says):
+def test_malformed_slice_raises(tmp_path: Path, rows: list[str], subjects: object, message: str):
+    with pytest.raises(DataError, match=message):
         counterfact.read_slice(write_slice(tmp_path, rows, subjects))
 
 
@@ -257,7 +266,7 @@ def test_slice_of_another_shape_raises(tmp_path: Path):
     ("load", "n_rows"),
     [("1K", 106), ("2K", 215), ("4K", 434), ("6K", 651), ("8K", 869), ("10K", 1_080)],
 )
-def test_published_slices_are_split_and_put_together_again(load: str, n_rows: int):
+def test_published_slices_are_split_and_rendered_again(load: str, n_rows: int):
     path = Path(os.environ["LORABANK_DATA"]) / "counterfact" / f"counterfact_edit_{load}.csv"
     edits = counterfact.read_slice(path)
     with path.open(newline="", encoding="utf-8") as file:
@@ -265,8 +274,8 @@ def test_published_slices_are_split_and_put_together_again(load: str, n_rows: in
     assert len(texts) == n_rows
     assert [counterfact.render_statement(edit) for edit in edits] == texts
     assert edits[1] == Edit("Macau", "In Macau, an official language is", "French")
-    # What putting together cannot show: that no split cuts through a target. A cut would leave an
-    # ending that no other row has; the few endings seen once have been read, one by one.
+    # Rendering cannot show that a split is in the wrong place. A wrong split would leave an ending
+    # that no other row has; the endings that occur once have been checked by reading them.
     if load == "10K":
         endings = Counter(edit.prompt.replace(edit.subject, "{}") for edit in edits)
         assert len(endings) == 164
@@ -277,7 +286,7 @@ def test_published_slices_are_split_and_put_together_again(load: str, n_rows: in
 # Scoring
 
 
-def test_continuations_sound_and_published():
+def test_continuations_begin_with_a_space_unless_as_published():
     assert counterfact.continuations(EDIT, published=False) == (" New Norse", " French")
     assert counterfact.continuations(EDIT, published=True) == ("New Norse", "French")
 
@@ -288,22 +297,22 @@ def test_continuations_need_a_true_target():
 
 
 def test_scores_count_strict_wins():
-    new, true = [1.0, 2.0, 3.0, math.nan], [2.0, 2.0, 1.0, 1.0]
-    assert counterfact.efficacy(new, true) == 0.25
-    assert counterfact.neighbourhood_score(new, true) == 0.25
+    new, true_values = [1.0, 2.0, 3.0, math.nan], [2.0, 2.0, 1.0, 1.0]
+    assert counterfact.efficacy(new, true_values) == 0.25
+    assert counterfact.neighbourhood_score(new, true_values) == 0.25
 
 
-@pytest.mark.parametrize(("new", "true"), [([], []), ([1.0], []), ([1.0], [1.0, 2.0])])
+@pytest.mark.parametrize(("new", "true_values"), [([], []), ([1.0], []), ([1.0], [1.0, 2.0])])
 @pytest.mark.parametrize("score", [counterfact.efficacy, counterfact.neighbourhood_score])
-def test_scores_need_pairs(score, new: list[float], true: list[float]):
-    with pytest.raises(UsageError, match=f"got {len(new)} against {len(true)}"):
-        score(new, true)
+def test_scores_need_pairs(score, new: list[float], true_values: list[float]):
+    with pytest.raises(UsageError, match=f"got {len(new)} against {len(true_values)}"):
+        score(new, true_values)
 
 
 def test_examples_ask_with_the_prompt():
     assert counterfact.as_examples([EDIT]) == [from_pair(EDIT.prompt, "New Norse")]
 
 
-def test_one_prompt_edited_twice_is_refused():
+def test_two_edits_of_the_same_prompt_are_refused():
     with pytest.raises(DataError, match="is edited twice"):
         counterfact.as_examples([EDIT, EDIT])

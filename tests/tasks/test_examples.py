@@ -1,3 +1,5 @@
+"""Examples from files and from memory, and what is refused."""
+
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ def test_jsonl_pairs_and_conversations(tmp_path: Path):
     ]
 
 
-def test_published_slice(tmp_path: Path):
+def test_a_published_phone_book_slice_is_read(tmp_path: Path):
     line = "Question: What is the phone number of Mr. O'Neil? Answer: 603-556-7631"
     assert read_examples(write(tmp_path, "f.csv", f"text\n{line}\n")) == [
         from_pair("What is the phone number of Mr. O'Neil?", "603-556-7631")
@@ -47,7 +49,7 @@ def test_published_slice(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "says"),
+    ("name", "content", "message"),
     [
         ("f.csv", "question,answer\na,b\n", "needs the columns prompt,answer; prompt not among"),
         ("f.csv", "", "needs the columns prompt,answer"),
@@ -72,9 +74,9 @@ def test_published_slice(tmp_path: Path):
     ],
 )
 def test_bad_files_are_named_with_their_lines(
-    tmp_path: Path, name: str, content: str | bytes, says: str
+    tmp_path: Path, name: str, content: str | bytes, message: str
 ):
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=message):
         read_examples(write(tmp_path, name, content))
 
 

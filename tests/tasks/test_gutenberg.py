@@ -1,3 +1,5 @@
+"""Books of Project Gutenberg: what is removed from them and what stays."""
+
 import json
 import os
 from pathlib import Path
@@ -19,7 +21,7 @@ def raw(start: str, end: str, book: str = BOOK) -> str:
 
 @pytest.mark.parametrize("stars", ["*** ", "***"])
 @pytest.mark.parametrize("article", ["THIS", "THE"])
-def test_either_marker_ends_what_is_not_the_book(stars: str, article: str):
+def test_the_text_around_the_book_is_removed_at_either_kind_of_marker(stars: str, article: str):
     book = raw(
         f"{stars}START OF {article} PROJECT GUTENBERG EBOOK ADA ***",
         f"{stars}END OF {article} PROJECT GUTENBERG EBOOK ADA ***",
@@ -27,7 +29,7 @@ def test_either_marker_ends_what_is_not_the_book(stars: str, article: str):
     assert clean(book) == CLEAN
 
 
-def test_clean_takes_what_was_cleaned_as_published_and_what_is_clean():
+def test_a_published_and_a_clean_text_can_be_cleaned_again():
     start = "***START OF THE PROJECT GUTENBERG EBOOK ADA***"
     book = raw(start, "***END OF THE PROJECT GUTENBERG EBOOK ADA***")
     assert clean(f"GUTENBERG EBOOK ADA ***\n\n\n{PUBLISHED}") == clean(clean(book)) == CLEAN
@@ -55,12 +57,12 @@ def test_clean_takes_what_was_cleaned_as_published_and_what_is_clean():
         ("", ""),
     ],
 )
-def test_clean(text: str, cleaned: str):
+def test_a_text_is_cleaned(text: str, cleaned: str):
     assert clean(text) == cleaned
 
 
 @pytest.mark.skipif("LORABANK_DATA" not in os.environ, reason="LORABANK_DATA is not set")
-def test_published_books_are_as_published_and_can_be_cleaned_more():
+def test_the_published_books_can_be_cleaned_further():
     path = Path(os.environ["LORABANK_DATA"]) / "long" / "gutenberg.jsonl"
     for line in path.read_text(encoding="utf-8").splitlines():
         text = json.loads(line)["normalized_text"]
@@ -68,5 +70,11 @@ def test_published_books_are_as_published_and_can_be_cleaned_more():
         cleaned = clean(text)
         assert clean(cleaned) == cleaned
         assert 0.98 < len(cleaned.split()) / len(text.split()) < 1
-        for left in ("GUTENBERG EBOOK", "End of Project", "End of the Project", "Produced by", "â"):
-            assert left not in cleaned
+        for marker in (
+            "GUTENBERG EBOOK",
+            "End of Project",
+            "End of the Project",
+            "Produced by",
+            "â",
+        ):
+            assert marker not in cleaned

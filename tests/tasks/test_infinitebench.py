@@ -1,3 +1,5 @@
+"""InfiniteBench: books with questions, read from its files."""
+
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,19 +12,19 @@ from lorabank.tasks.datasets import infinitebench
 OPTIONS = ["Ada", "Bo", "Walking Georgie", "A and B"]
 
 
-def qa(number: int = 0, **changed: object) -> dict[str, object]:
-    found: dict[str, object] = {
+def qa(number: int = 0, **changes: object) -> dict[str, object]:
+    record: dict[str, object] = {
         "id": number,
         "context": "Ada left for Rome.",
         "input": f"Who left {number}?",
         "answer": ["Ada", "Miss Ada"],
         "options": [],
     }
-    return found | changed
+    return record | changes
 
 
-def choice(number: int = 0, **changed: object) -> dict[str, object]:
-    return qa(number, answer=["Walking Georgie"], options=OPTIONS) | changed
+def choice(number: int = 0, **changes: object) -> dict[str, object]:
+    return qa(number, answer=["Walking Georgie"], options=OPTIONS) | changes
 
 
 def write(folder: Path, rows: Sequence[Mapping[str, object]]) -> Path:
@@ -31,14 +33,14 @@ def write(folder: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     return path
 
 
-def test_questions_are_gathered_by_book(tmp_path: Path):
+def test_questions_are_grouped_by_book(tmp_path: Path):
     path = write(tmp_path, [qa(0), qa(1, context="Bo stayed."), qa(2)])
     books = infinitebench.read_books(path, allow_other_version=True)
     assert [(book.name, book.text) for book in books] == [
         ("book-0", "Ada left for Rome."),
         ("book-1", "Bo stayed."),
     ]
-    assert [one.answers for one in books[0].questions] == [("Ada", "Miss Ada")] * 2
+    assert [question.answers for question in books[0].questions] == [("Ada", "Miss Ada")] * 2
     assert "Who left 2?" in books[0].questions[1].prompt
 
 
@@ -54,13 +56,17 @@ def test_the_answer_to_a_choice_is_its_letter(tmp_path: Path, answer: object):
     assert question.prompt.startswith("Who left 0?\nA: Ada\nB: Bo\n")
 
 
-@pytest.mark.parametrize(("n", "row"), [(351, qa), (229, choice)])
-def test_the_published_number_is_wanted(tmp_path: Path, n: int, row: object):
-    assert callable(row)
-    rows = [row(i) for i in range(n)]
+@pytest.mark.parametrize(("n_questions", "make_row"), [(351, qa), (229, choice)])
+def test_a_file_must_have_the_published_number_of_questions(
+    tmp_path: Path, n_questions: int, make_row: object
+):
+    assert callable(make_row)
+    rows = [make_row(i) for i in range(n_questions)]
     [book] = infinitebench.read_books(write(tmp_path, rows))
-    assert len(book.questions) == n
-    with pytest.raises(DataError, match=f"has {n - 1} questions, {n} are published"):
+    assert len(book.questions) == n_questions
+    with pytest.raises(
+        DataError, match=f"has {n_questions - 1} questions, {n_questions} are published"
+    ):
         infinitebench.read_books(write(tmp_path, rows[:-1]))
 
 
@@ -80,12 +86,12 @@ def test_the_published_number_is_wanted(tmp_path: Path, n: int, row: object):
         ([{k: v for k, v in qa().items() if k != "options"}], "options is missing"),
     ],
 )
-def test_bad_rows(tmp_path: Path, rows: list[dict[str, object]], message: str):
+def test_malformed_rows_are_refused(tmp_path: Path, rows: list[dict[str, object]], message: str):
     with pytest.raises(DataError, match=message):
         infinitebench.read_books(write(tmp_path, rows), allow_other_version=True)
 
 
-def test_half_downloaded(tmp_path: Path):
+def test_a_truncated_file_is_called_half_downloaded(tmp_path: Path):
     path = write(tmp_path, [qa(0), qa(1)])
     path.write_text(path.read_text(encoding="utf-8")[:-40], encoding="utf-8")
     with pytest.raises(DataError, match=r"line 2: not JSON: .*half-downloaded"):

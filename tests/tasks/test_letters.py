@@ -1,3 +1,5 @@
+"""Letters of multiple-choice answers, read from replies."""
+
 import pytest
 
 from lorabank.tasks.scoring.letters import letter
@@ -6,7 +8,7 @@ OPTIONS = ("A man in a hat", "He was captured", "Vitamin C", "Because of D")
 
 
 @pytest.mark.parametrize(
-    ("reply", "meant"),
+    ("reply", "expected"),
     [
         # Examples from the description of the published rule, which misreads them.
         ("The answer is C", "C"),
@@ -39,10 +41,10 @@ OPTIONS = ("A man in a hat", "He was captured", "Vitamin C", "Because of D")
         ("Clearly B", "B"),
         ("It is option B, not C", None),
         ("The answer is", None),
-        # Alone.
+        # The only letter of the reply.
         ("I would say C", "C"),
         ("It is A.", "A"),
-        # Nothing, or nothing certain.
+        # No letter, or no certain one.
         ("", None),
         ("no", None),
         ("A man left", None),
@@ -56,12 +58,12 @@ OPTIONS = ("A man in a hat", "He was captured", "Vitamin C", "Because of D")
         ("Plan-B, B-side, D.C., C's", None),
     ],
 )
-def test_letter_reads_what_a_reply_means(reply: str, meant: str | None):
-    assert letter(reply) == meant
+def test_the_letter_is_read_from_a_reply(reply: str, expected: str | None):
+    assert letter(reply) == expected
 
 
 @pytest.mark.parametrize(
-    ("reply", "meant"),
+    ("reply", "expected"),
     [
         ("He was captured.", "B"),
         ("vitamin c", "C"),
@@ -72,10 +74,10 @@ def test_letter_reads_what_a_reply_means(reply: str, meant: str | None):
         ("", None),
     ],
 )
-def test_a_reply_that_is_an_option_means_it(reply: str, meant: str | None):
-    assert letter(reply, OPTIONS) == meant
+def test_a_reply_that_repeats_an_option_has_its_letter(reply: str, expected: str | None):
+    assert letter(reply, OPTIONS) == expected
 
 
-def test_two_options_of_one_text_are_not_told_apart():
+def test_a_reply_that_repeats_two_equal_options_has_no_letter():
     assert letter("He left", ("He left", "he left.", "x", "y")) is None
     assert letter("?", ("?", "x", "y", "z")) is None

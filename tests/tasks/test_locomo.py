@@ -1,3 +1,5 @@
+"""LoCoMo: conversations with questions, read from its file."""
+
 import json
 from pathlib import Path
 
@@ -13,14 +15,14 @@ TURNS: list[dict[str, object]] = [
 ]
 
 
-def question(category: int = 4, **changed: object) -> dict[str, object]:
-    found: dict[str, object] = {"question": "What?", "category": category, "evidence": ["D1:1"]}
+def question(category: int = 4, **changes: object) -> dict[str, object]:
+    record: dict[str, object] = {"question": "What?", "category": category, "evidence": ["D1:1"]}
     key = "adversarial_answer" if category == 5 else "answer"
-    return found | {key: "a dog"} | changed
+    return record | {key: "a dog"} | changes
 
 
-def conversation(name: str = "conv-1", *qa: object, **changed: object) -> dict[str, object]:
-    said: dict[str, object] = {
+def conversation(name: str = "conv-1", *qa: object, **changes: object) -> dict[str, object]:
+    turns: dict[str, object] = {
         "speaker_a": "Ada",
         "speaker_b": "Bo",
         "session_10_date_time": "9:00 am on 9 June, 2023",
@@ -29,7 +31,7 @@ def conversation(name: str = "conv-1", *qa: object, **changed: object) -> dict[s
         "session_1": TURNS,
         "session_11_date_time": "1:00 pm on 1 July, 2023",
     }
-    return {"sample_id": name, "conversation": said | changed, "qa": list(qa) or [question()]}
+    return {"sample_id": name, "conversation": turns | changes, "qa": list(qa) or [question()]}
 
 
 def write(folder: Path, rows: object) -> Path:
@@ -39,15 +41,15 @@ def write(folder: Path, rows: object) -> Path:
 
 
 def read_one(folder: Path, *qa: object) -> locomo.Conversation:
-    [found] = locomo.read_conversations(
+    [only_conversation] = locomo.read_conversations(
         write(folder, [conversation("c", *qa)]), allow_other_version=True
     )
-    return found
+    return only_conversation
 
 
 def test_a_conversation_is_a_document(tmp_path: Path):
-    found = read_one(tmp_path, question(2, answer=2022), question(5))
-    document = locomo.to_document(found)
+    talk = read_one(tmp_path, question(2, answer=2022), question(5))
+    document = locomo.to_document(talk)
     assert (document.name, document.title) == ("c", "Ada and Bo")
     assert document.text == (
         "Conversation of 1:56 pm on 8 May, 2023\nAda: Hey Bo!\n"
@@ -62,11 +64,11 @@ def test_a_conversation_is_a_document(tmp_path: Path):
     )
     assert "dates" in temporal.prompt
     assert (adversarial.answers, adversarial.kind) == ((), "adversarial")
-    assert found.questions[1].trap == "a dog"
+    assert talk.questions[1].trap == "a dog"
 
 
 @pytest.mark.parametrize(
-    ("cited", "evidence", "lost"),
+    ("references", "evidence", "unknown"),
     [
         (["D1:1; D1:2"], ("D1:1", "D1:2"), ()),
         (["D1:1 D10:1", "D1:1"], ("D1:1", "D10:1"), ()),
@@ -75,32 +77,32 @@ def test_a_conversation_is_a_document(tmp_path: Path):
         ([], (), ()),
     ],
 )
-def test_evidence_as_the_file_writes_it(
-    tmp_path: Path, cited: list[str], evidence: tuple[str, ...], lost: tuple[str, ...]
+def test_references_to_evidence_are_read_in_all_their_forms(
+    tmp_path: Path, references: list[str], evidence: tuple[str, ...], unknown: tuple[str, ...]
 ):
-    [found] = read_one(tmp_path, question(evidence=cited)).questions
-    assert (found.evidence, found.lost_evidence) == (evidence, lost)
+    [only_question] = read_one(tmp_path, question(evidence=references)).questions
+    assert (only_question.evidence, only_question.lost_evidence) == (evidence, unknown)
 
 
 def test_an_adversarial_question_may_have_an_answer(tmp_path: Path):
-    found = read_one(tmp_path, question(5, answer="No"))
-    assert found.questions[0].answer == "No"
-    assert locomo.to_document(found).questions[0].answers == ("No",)
+    talk = read_one(tmp_path, question(5, answer="No"))
+    assert talk.questions[0].answer == "No"
+    assert locomo.to_document(talk).questions[0].answers == ("No",)
 
 
-def whole() -> list[dict[str, object]]:
+def all_conversations() -> list[dict[str, object]]:
     counts = {1: 282, 2: 321, 3: 96, 4: 841, 5: 446}
     qa = [question(category) for category, n in counts.items() for _ in range(n)]
     return [conversation(f"c{i}", *qa[i::10]) for i in range(10)]
 
 
-def test_another_number_than_published(tmp_path: Path):
+def test_a_file_with_another_number_of_questions_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match=r"must have 10 conversations with 1,986 questions.*got 9"):
-        locomo.read_conversations(write(tmp_path, whole()[:9]))
+        locomo.read_conversations(write(tmp_path, all_conversations()[:9]))
 
 
-def test_the_published_numbers_in_another_file(tmp_path: Path):
-    path = write(tmp_path, whole())
+def test_another_file_with_the_published_numbers_is_refused(tmp_path: Path):
+    path = write(tmp_path, all_conversations())
     with pytest.raises(DataError, match=r"is not locomo10\.json as published.*altered"):
         locomo.read_conversations(path)
     assert len(locomo.read_conversations(path, allow_other_version=True)) == 10
@@ -126,12 +128,12 @@ def test_the_published_numbers_in_another_file(tmp_path: Path):
         ([{"sample_id": "c", "dialogs": []}], "conversation is missing"),
     ],
 )
-def test_bad_files(tmp_path: Path, rows: object, message: str):
+def test_malformed_files_are_refused(tmp_path: Path, rows: object, message: str):
     with pytest.raises(DataError, match=message):
         locomo.read_conversations(write(tmp_path, rows), allow_other_version=True)
 
 
-def test_half_downloaded(tmp_path: Path):
+def test_a_truncated_file_is_called_half_downloaded(tmp_path: Path):
     path = write(tmp_path, [conversation()])
     path.write_text(path.read_text(encoding="utf-8")[:-30], encoding="utf-8")
     with pytest.raises(DataError, match=r"not JSON: .*half-downloaded"):

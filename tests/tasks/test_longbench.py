@@ -1,3 +1,5 @@
+"""LongBench v2: documents with multiple-choice questions, read from its file."""
+
 import json
 from pathlib import Path
 
@@ -8,8 +10,8 @@ from lorabank.tasks.datasets import longbench
 from lorabank.tasks.scoring import letters
 
 
-def record(name: str = "a", **changed: object) -> dict[str, object]:
-    found: dict[str, object] = {
+def record(name: str = "a", **changes: object) -> dict[str, object]:
+    row: dict[str, object] = {
         "_id": name,
         "domain": "Single-Document QA",
         "sub_domain": "Literary",
@@ -23,7 +25,7 @@ def record(name: str = "a", **changed: object) -> dict[str, object]:
         "answer": "C",
         "context": "Cy left.",
     }
-    return found | changed
+    return row | changes
 
 
 def write(folder: Path, rows: object) -> Path:
@@ -32,19 +34,19 @@ def write(folder: Path, rows: object) -> Path:
     return path
 
 
-def whole() -> list[dict[str, object]]:
+def all_records() -> list[dict[str, object]]:
     lengths = ["short"] * 180 + ["medium"] * 215 + ["long"] * 108
-    easy = ["easy"] * 192 + ["hard"] * 311
+    difficulties = ["easy"] * 192 + ["hard"] * 311
     return [
         record(str(i), length=length, difficulty=difficulty)
-        for i, (length, difficulty) in enumerate(zip(lengths, easy, strict=True))
+        for i, (length, difficulty) in enumerate(zip(lengths, difficulties, strict=True))
     ]
 
 
 def test_questions_and_their_documents(tmp_path: Path):
     rows = [record("a"), record("b", context="Bo left.", answer="B"), record("c", length="long")]
     questions = longbench.read_questions(write(tmp_path, rows), allow_other_version=True)
-    assert [one.id for one in questions] == ["a", "b", "c"]
+    assert [question.id for question in questions] == ["a", "b", "c"]
     assert questions[1].options == ("Ada", "Bo", "Cy", "Di")
     first, second = longbench.to_documents(questions)
     assert (first.name, first.text, len(first.questions)) == ("a", "Cy left.", 2)
@@ -53,13 +55,13 @@ def test_questions_and_their_documents(tmp_path: Path):
     assert second.questions[0].kind == "Single-Document QA"
 
 
-def test_another_number_than_published(tmp_path: Path):
+def test_a_file_with_another_number_of_questions_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match=r"192 easy, 311 hard.*got 191 easy, 311 hard"):
-        longbench.read_questions(write(tmp_path, whole()[1:]))
+        longbench.read_questions(write(tmp_path, all_records()[1:]))
 
 
-def test_the_published_numbers_in_another_file(tmp_path: Path):
-    path = write(tmp_path, whole())
+def test_another_file_with_the_published_numbers_is_refused(tmp_path: Path):
+    path = write(tmp_path, all_records())
     with pytest.raises(DataError, match=r"is not data\.json as published.*altered"):
         longbench.read_questions(path)
     assert len(longbench.read_questions(path, allow_other_version=True)) == 503
@@ -78,12 +80,12 @@ def test_the_published_numbers_in_another_file(tmp_path: Path):
         ([{"_id": "a", "input": "Who?", "answers": ["Ada"], "context": "…"}], "first LongBench"),
     ],
 )
-def test_bad_records(tmp_path: Path, rows: object, message: str):
+def test_malformed_records_are_refused(tmp_path: Path, rows: object, message: str):
     with pytest.raises(DataError, match=message):
         longbench.read_questions(write(tmp_path, rows), allow_other_version=True)
 
 
-def test_half_downloaded(tmp_path: Path):
+def test_a_truncated_file_is_called_half_downloaded(tmp_path: Path):
     path = write(tmp_path, [record("a"), record("b")])
     path.write_text(path.read_text(encoding="utf-8")[:-30], encoding="utf-8")
     with pytest.raises(DataError, match=r"not JSON: .*half-downloaded"):

@@ -1,3 +1,5 @@
+"""Long documents of all data sets, and the errors of reading their files."""
+
 import hashlib
 import json
 from pathlib import Path
@@ -26,30 +28,30 @@ def test_a_book_with_its_questions():
 
 def test_an_article_with_its_questions():
     options = ("Ada", "Bo", "Cy", "Di")
-    asked = quality.QualityQuestion("Who left?", options, "C", True)
-    document = longdoc.from_quality(quality.Article(7, "Cy left.", (asked,)))
-    prompt = quality.to_example(asked).question
+    question = quality.QualityQuestion("Who left?", options, "C", True)
+    document = longdoc.from_quality(quality.Article(7, "Cy left.", (question,)))
+    prompt = quality.to_example(question).question
     assert document.name == "article_7"
     assert document.questions == (LongQuestion(prompt, ("C",), options, "hard"),)
     assert longdoc.format_choices("Who left?", options) == prompt
 
 
-def test_doubles_are_named():
+def test_duplicates_are_named():
     longdoc.refuse_duplicates("f.json", "id", ["a", "b"])
     with pytest.raises(DataError, match=r"f\.json: id 'a' occurs twice"):
         longdoc.refuse_duplicates("f.json", "id", ["a", "b", "a"])
 
 
-def test_a_file_cut_anywhere_is_called_half_downloaded(tmp_path: Path):
-    whole = json.dumps([{"a": "x y", "b": [1, 2]}, {"a": "z"}])
+def test_a_file_truncated_anywhere_is_called_half_downloaded(tmp_path: Path):
+    content = json.dumps([{"a": "x y", "b": [1, 2]}, {"a": "z"}])
     path = tmp_path / "f.json"
-    for n in range(len(whole)):
-        path.write_text(whole[:n], encoding="utf-8")
+    for n_characters in range(len(content)):
+        path.write_text(content[:n_characters], encoding="utf-8")
         with pytest.raises(DataError, match=r"not JSON: .*half-downloaded: download it again"):
             fields.read_json(path)
 
 
-def test_a_fault_within_a_file_is_not_called_so(tmp_path: Path):
+def test_a_fault_within_a_file_is_not_called_half_downloaded(tmp_path: Path):
     path = tmp_path / "f.json"
     path.write_text('[{"a": 1,, "b": 2}]', encoding="utf-8")
     with pytest.raises(DataError, match=r"line 1: not JSON: [^;]*$"):
@@ -57,20 +59,20 @@ def test_a_fault_within_a_file_is_not_called_so(tmp_path: Path):
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '"a"'])
-def test_records_are_a_list_that_is_not_empty(tmp_path: Path, content: str):
+def test_records_must_be_a_list_that_is_not_empty(tmp_path: Path, content: str):
     path = tmp_path / "f.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match="must be a JSON list of questions that is not empty"):
         fields.read_records(path, "question")
 
 
-def test_a_published_file_is_known_by_its_hash(tmp_path: Path):
+def test_a_published_file_is_recognised_by_its_hash(tmp_path: Path):
     path = tmp_path / "f.json"
     path.write_bytes(b"Ada")
-    known = {"a9e6d7cc" + "0" * 56: "other"}  # not Ada's
+    known_files = {"a9e6d7cc" + "0" * 56: "other"}  # not Ada's
     with pytest.raises(DataError, match=r"is not other as published.*pass allow_other_version"):
-        checksums.verify_published(path, known)
+        checksums.verify_published(path, known_files)
     digest = hashlib.sha256(b"Ada").hexdigest()
-    assert checksums.verify_published(path, known | {digest: "first"}) == "first"
+    assert checksums.verify_published(path, known_files | {digest: "first"}) == "first"
     with pytest.raises(DataError, match="cannot be read: No such file"):
-        checksums.verify_published(tmp_path / "none", known)
+        checksums.verify_published(tmp_path / "none", known_files)

@@ -1,3 +1,5 @@
+"""LongMemEval: chat histories with a question each, read from its files."""
+
 import json
 from pathlib import Path
 
@@ -13,8 +15,8 @@ CHATS: list[list[dict[str, object]]] = [
 ]
 
 
-def record(name: str = "a", **changed: object) -> dict[str, object]:
-    found: dict[str, object] = {
+def record(name: str = "a", **changes: object) -> dict[str, object]:
+    row: dict[str, object] = {
         "question_id": name,
         "question_type": "multi-session",
         "question": "Where do I live?",
@@ -25,7 +27,7 @@ def record(name: str = "a", **changed: object) -> dict[str, object]:
         "haystack_sessions": CHATS,
         "answer_session_ids": ["s1"],
     }
-    return found | changed
+    return row | changes
 
 
 def write(folder: Path, rows: object) -> Path:
@@ -34,16 +36,16 @@ def write(folder: Path, rows: object) -> Path:
     return path
 
 
-def read_one(folder: Path, **changed: object) -> LongMemEvalQuestion:
-    [found] = longmemeval.read_questions(
-        write(folder, [record(**changed)]), allow_other_version=True
+def read_one(folder: Path, **changes: object) -> LongMemEvalQuestion:
+    [only_question] = longmemeval.read_questions(
+        write(folder, [record(**changes)]), allow_other_version=True
     )
-    return found
+    return only_question
 
 
-def test_a_history_is_a_document_by_date(tmp_path: Path):
-    found = read_one(tmp_path)
-    document = longmemeval.to_document(found)
+def test_a_history_becomes_a_document_in_order_of_dates(tmp_path: Path):
+    memory_question = read_one(tmp_path)
+    document = longmemeval.to_document(memory_question)
     assert document.text == (
         "Chat of 2023/05/20 (Sat) 10:00\nUser: Hi\nAssistant: \n\n"
         "Chat of 2023/05/24 (Wed) 03:21\nUser: I moved to Rome."
@@ -52,36 +54,39 @@ def test_a_history_is_a_document_by_date(tmp_path: Path):
     assert (question.answers, question.kind) == (("Rome",), "multi-session")
     assert question.evidence == ("s1",)
     assert "Today is 2023/05/30 (Tue) 21:56." in question.prompt
-    assert [turn.is_evidence for one in found.sessions for turn in one.turns] == [
+    assert [turn.is_evidence for session in memory_question.sessions for turn in session.turns] == [
         False,
         False,
         True,
     ]
 
 
-def test_what_was_never_told_has_no_answer(tmp_path: Path):
-    found = read_one(tmp_path, name="a_abs", answer="You told of Rome alone.")
-    assert found.is_abstention
-    assert longmemeval.to_document(found).questions[0].answers == ()
+def test_an_abstention_question_has_no_answer(tmp_path: Path):
+    memory_question = read_one(tmp_path, name="a_abs", answer="You told of Rome alone.")
+    assert memory_question.is_abstention
+    assert longmemeval.to_document(memory_question).questions[0].answers == ()
 
 
-def test_a_number_and_a_session_that_stands_twice_are_as_published(tmp_path: Path):
-    found = read_one(tmp_path, answer=4, haystack_session_ids=["s1", "s1"])
-    assert (found.answer, [one.id for one in found.sessions]) == ("4", ["s1", "s1"])
+def test_a_number_as_answer_and_a_repeated_session_are_accepted(tmp_path: Path):
+    memory_question = read_one(tmp_path, answer=4, haystack_session_ids=["s1", "s1"])
+    assert (memory_question.answer, [session.id for session in memory_question.sessions]) == (
+        "4",
+        ["s1", "s1"],
+    )
 
 
-def whole() -> list[dict[str, object]]:
+def all_records() -> list[dict[str, object]]:
     kinds = [kind for kind, n in N_QUESTIONS.items() for _ in range(n)]
     return [record(str(i), question_type=kind) for i, kind in enumerate(kinds)]
 
 
-def test_another_number_than_published(tmp_path: Path):
+def test_a_file_with_another_number_of_questions_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match=r"must have 500 questions.*got 77 knowledge-update"):
-        longmemeval.read_questions(write(tmp_path, whole()[:-1]))
+        longmemeval.read_questions(write(tmp_path, all_records()[:-1]))
 
 
-def test_the_published_numbers_in_another_file(tmp_path: Path):
-    path = write(tmp_path, whole())
+def test_another_file_with_the_published_numbers_is_refused(tmp_path: Path):
+    path = write(tmp_path, all_records())
     message = r"is not longmemeval_oracle or longmemeval_s_cleaned or .* as published"
     with pytest.raises(DataError, match=message):
         longmemeval.read_questions(path)
@@ -106,12 +111,12 @@ def test_the_published_numbers_in_another_file(tmp_path: Path):
         ([{"question_id": "a"}], "question_type is missing"),
     ],
 )
-def test_bad_files(tmp_path: Path, rows: object, message: str):
+def test_malformed_files_are_refused(tmp_path: Path, rows: object, message: str):
     with pytest.raises(DataError, match=message):
         longmemeval.read_questions(write(tmp_path, rows), allow_other_version=True)
 
 
-def test_half_downloaded(tmp_path: Path):
+def test_a_truncated_file_is_called_half_downloaded(tmp_path: Path):
     path = write(tmp_path, [record()])
     path.write_text(path.read_text(encoding="utf-8")[:-30], encoding="utf-8")
     with pytest.raises(DataError, match=r"not JSON: .*half-downloaded"):

@@ -1,3 +1,5 @@
+"""NarrativeQA: books and their questions, read from files, and the published score."""
+
 import hashlib
 import json
 import os
@@ -22,13 +24,13 @@ def book(doc_id: str, n_tokens: int, summary: str, text: str) -> Book:
     return Book(doc_id=doc_id, token_count=n_tokens, summary=summary, normalized_text=text)
 
 
-def asking(question: str, *answers: str) -> NarrativeQuestion:
+def make_question(question: str, *answers: str) -> NarrativeQuestion:
     return NarrativeQuestion.model_validate({"question": question, "answers": list(answers)})
 
 
 def write(folder: Path, records: list[object], name: str = "books.jsonl") -> Path:
     path = folder / name
-    path.write_text("".join(f"{json.dumps(one)}\n" for one in records), encoding="utf-8")
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in records), encoding="utf-8")
     return path
 
 
@@ -41,7 +43,7 @@ def test_books_are_cleaned(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"doc_id": ""}, "doc_id must be text that is not empty"),
         ({"token_count": "20"}, "token_count must be 0 or more, got '20'"),
@@ -52,10 +54,10 @@ def test_books_are_cleaned(tmp_path: Path):
     ],
 )
 def test_altered_books_are_named_with_their_lines(
-    tmp_path: Path, change: dict[str, object], says: str
+    tmp_path: Path, change: dict[str, object], message: str
 ):
     path = write(tmp_path, [record("a1"), record("a2") | change])
-    with pytest.raises(DataError, match=rf"books\.jsonl, line 2: .*{says}"):
+    with pytest.raises(DataError, match=rf"books\.jsonl, line 2: .*{message}"):
         narrativeqa.read_books(path)
 
 
@@ -67,14 +69,14 @@ def test_missing_fields_are_named(tmp_path: Path, key: str):
         narrativeqa.read_books(write(tmp_path, [broken]))
 
 
-def test_books_may_stand_once(tmp_path: Path):
+def test_duplicate_books_are_refused(tmp_path: Path):
     with pytest.raises(DataError, match="doc_id 'a1' occurs 2 times"):
         narrativeqa.read_books(write(tmp_path, [record(), record()]))
     with pytest.raises(DataError, match=r"text 'GUTENBERG EBOOK ADA .* occurs 2 times"):
         narrativeqa.read_books(write(tmp_path, [record(), record() | {"doc_id": "a2"}]))
 
 
-def test_half_a_file_raises(tmp_path: Path):
+def test_a_truncated_or_empty_file_raises(tmp_path: Path):
     path = write(tmp_path, [record("a1"), record("a2")])
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(DataError, match="line 2: not JSON"):
@@ -85,37 +87,39 @@ def test_half_a_file_raises(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["books.jsonl", "doc_a1_eval.jsonl"])
-def test_a_file_cut_off_between_lines_is_seen_by_its_checksum(tmp_path: Path, name: str):
+def test_a_file_truncated_between_lines_is_recognised_by_its_checksum(tmp_path: Path, name: str):
     books = write(tmp_path, [record("a1"), record("a2")])
-    asked = write(tmp_path, [{"question": q, "answers": ["x"]} for q in "ab"], "doc_a1_eval.jsonl")
+    questions = write(
+        tmp_path, [{"question": q, "answers": ["x"]} for q in "ab"], "doc_a1_eval.jsonl"
+    )
     path = tmp_path / name
-    listed = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n"
-    (tmp_path / "SHA256SUMS").write_text(listed, encoding="utf-8")
-    assert len(narrativeqa.read_books(books)) == len(narrativeqa.read_questions(asked)) == 2
+    checksums = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n"
+    (tmp_path / "SHA256SUMS").write_text(checksums, encoding="utf-8")
+    assert len(narrativeqa.read_books(books)) == len(narrativeqa.read_questions(questions)) == 2
     path.write_bytes(path.read_bytes().split(b"\n")[0] + b"\n")
     with pytest.raises(DataError, match="is not the file SHA256SUMS lists"):
         narrativeqa.read_books(books)
     with pytest.raises(DataError, match="is not the file SHA256SUMS lists"):
-        narrativeqa.read_questions(asked)
+        narrativeqa.read_questions(questions)
 
 
 # Questions
 
 
-def test_questions_are_found_by_the_whole_id(tmp_path: Path):
+def test_the_questions_of_a_book_are_found_by_its_whole_id(tmp_path: Path):
     write(tmp_path, [{"question": "Who?", "answers": ["Ada", " Bo "]}], "doc_a1_eval.jsonl")
     write(tmp_path, [{"question": "Where?", "answers": ["Oslo"]}], "doc_a12_eval.jsonl")
     books = [book("a12", 1, "s", "t"), book("a1", 1, "s", "t")]
     assert narrativeqa.read_questions_about(tmp_path, books) == {
-        "a12": [asking("Where?", "Oslo")],
-        "a1": [asking("Who?", "Ada", "Bo")],
+        "a12": [make_question("Where?", "Oslo")],
+        "a1": [make_question("Who?", "Ada", "Bo")],
     }
     with pytest.raises(DataError, match=r"doc_a_eval\.jsonl: no such file"):
         narrativeqa.read_questions_about(tmp_path, [book("a", 1, "s", "t")])
 
 
 @pytest.mark.parametrize(
-    ("second", "says"),
+    ("second", "message"),
     [
         ({"question": "Why?"}, "line 2: answers is missing"),
         ({"question": "Why?", "answers": []}, "line 2: answers must be a list that is not empty"),
@@ -126,19 +130,19 @@ def test_questions_are_found_by_the_whole_id(tmp_path: Path):
         ([1], "line 2: must be a JSON object"),
     ],
 )
-def test_altered_questions_are_named_with_their_lines(tmp_path: Path, second: object, says: str):
+def test_altered_questions_are_named_with_their_lines(tmp_path: Path, second: object, message: str):
     path = write(tmp_path, [{"question": "Who?", "answers": ["Ada"]}, second], "doc_a_eval.jsonl")
-    with pytest.raises(DataError, match=rf"doc_a_eval\.jsonl, {says}"):
+    with pytest.raises(DataError, match=rf"doc_a_eval\.jsonl, {message}"):
         narrativeqa.read_questions(path)
 
 
-def test_no_questions_raise(tmp_path: Path):
+def test_a_file_without_questions_raises(tmp_path: Path):
     with pytest.raises(DataError, match="no questions in it"):
         narrativeqa.read_questions(write(tmp_path, []))
 
 
 def test_examples_take_the_first_answer():
-    (example,) = narrativeqa.to_examples([asking("Who?", "Ada", "Bo")])
+    (example,) = narrativeqa.to_examples([make_question("Who?", "Ada", "Bo")])
     assert example == from_pair("Give only the answer, in a few words.\nQuestion: Who?", "Ada")
 
 
@@ -146,21 +150,21 @@ def test_examples_take_the_first_answer():
 
 
 def test_rouge_is_the_mean_over_books_of_the_best_answers():
-    asked = {
+    questions = {
         "a": [
-            asking("?", "the cat", "cats"),
-            asking("?", "x"),
-            asking("?", "a b"),
+            make_question("?", "the cat", "cats"),
+            make_question("?", "x"),
+            make_question("?", "a b"),
         ],
-        "b": [asking("?", "planned")],
+        "b": [make_question("?", "planned")],
     }
     replies = {"a": ["cats", "y", "a c"], "b": ["planning"]}
-    # Of a: 1 (the second answer), 0, 1/2. Of b: 0, as stems are not taken.
-    assert narrativeqa.rouge_as_published(replies, asked) == pytest.approx(100 * (0.5 + 0) / 2)
+    # Book a: 1 (the second answer), 0, 1/2. Book b: 0, because words are not stemmed.
+    assert narrativeqa.rouge_as_published(replies, questions) == pytest.approx(100 * (0.5 + 0) / 2)
 
 
 @pytest.mark.parametrize(
-    ("replies", "says"),
+    ("replies", "message"),
     [
         ({"a": ["x"]}, "got replies for 1 and questions for 2"),
         ({"a": ["x"], "c": ["x"]}, "replies must be to the questions of the same books"),
@@ -168,10 +172,10 @@ def test_rouge_is_the_mean_over_books_of_the_best_answers():
         ({"a": ["x", "y"], "b": ["x"]}, "book a .* got 2 to 1"),
     ],
 )
-def test_a_missing_reply_is_not_scored_0(replies: dict[str, list[str]], says: str):
-    asked = {name: [asking("?", "x")] for name in "ab"}
-    with pytest.raises(UsageError, match=says):
-        narrativeqa.rouge_as_published(replies, asked)
+def test_a_missing_reply_is_not_scored_0(replies: dict[str, list[str]], message: str):
+    questions = {name: [make_question("?", "x")] for name in "ab"}
+    with pytest.raises(UsageError, match=message):
+        narrativeqa.rouge_as_published(replies, questions)
 
 
 def test_no_books_have_no_score():
@@ -180,7 +184,7 @@ def test_no_books_have_no_score():
 
 
 @pytest.mark.skipif("LORABANK_DATA" not in os.environ, reason="LORABANK_DATA is not set")
-def test_published_books():
+def test_the_published_books_are_read_whole():
     path = Path(os.environ["LORABANK_DATA"]) / "long" / "gutenberg.jsonl"
     books = narrativeqa.read_books(path)
     assert len(books) == 6

@@ -1,3 +1,5 @@
+"""Phone books: the draw, the score of a reply, and the published slices."""
+
 import math
 import os
 from pathlib import Path
@@ -10,7 +12,7 @@ from lorabank.tasks.synthetic import phonebook
 from lorabank.tasks.synthetic.phonebook import PhonebookEntry
 
 
-def test_same_seed_same_book():
+def test_the_same_seed_gives_the_same_book():
     assert phonebook.build(50, seed=7) == phonebook.build(50, seed=7)
     assert phonebook.build(50, seed=7) != phonebook.build(50, seed=8)
 
@@ -21,11 +23,11 @@ def test_small_book_is_prefix_of_large():
 
 def test_largest_book_has_distinct_names_and_numbers():
     book = phonebook.build(phonebook.MAX_SIZE, seed=0)
-    names, numbers = {fact.name for fact in book}, {fact.number for fact in book}
+    names, numbers = {entry.name for entry in book}, {entry.number for entry in book}
     assert len(names) == len(numbers) == phonebook.MAX_SIZE
 
 
-def test_golden():
+def test_a_pinned_book():
     # Pinned so that a Python upgrade which changes `random` shows up here, not as a shifted curve.
     assert phonebook.build(2, seed=0) == (
         PhonebookEntry("Kimu Gugu", "519-017-5311"),
@@ -33,7 +35,7 @@ def test_golden():
     )
 
 
-def test_bits_are_those_of_ten_random_digits():
+def test_a_fact_has_the_bits_of_ten_random_digits():
     assert pytest.approx(math.log2(10**10)) == phonebook.BITS_PER_FACT
     assert phonebook.entropy_bits("519-017-5311") == phonebook.BITS_PER_FACT
     assert phonebook.entropy_bits("Paris") is None
@@ -49,7 +51,7 @@ def test_bits_are_those_of_ten_random_digits():
         ("", False),
     ],
 )
-def test_is_recalled(reply: str, recalled: bool):
+def test_a_number_is_recalled_if_its_digits_are_the_only_ones(reply: str, recalled: bool):
     assert phonebook.is_recalled("555-010-0123", reply) is recalled
 
 
@@ -61,7 +63,7 @@ def test_is_recalled(reply: str, recalled: bool):
         ("555-010-0124", False),
     ],
 )
-def test_published_verdict_is_the_lenient_one(reply: str, recalled: bool):
+def test_the_published_verdict_is_more_lenient(reply: str, recalled: bool):
     assert phonebook.is_recalled_as_published("555-010-0123", reply) is recalled
 
 

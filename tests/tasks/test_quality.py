@@ -1,3 +1,5 @@
+"""QuALITY: articles with multiple-choice questions, read from its files, and their accuracy."""
+
 import hashlib
 import json
 import shutil
@@ -21,7 +23,7 @@ def write_article(folder: Path, number: int, text: str, records: list[object]) -
     for name in ("source", "eval"):
         (folder / name).mkdir(exist_ok=True)
     (folder / "source" / f"article_{number}.txt").write_text(text, encoding="utf-8")
-    lines = "".join(f"{json.dumps(one)}\n" for one in records)
+    lines = "".join(f"{json.dumps(row)}\n" for row in records)
     (folder / "eval" / f"article_{number}.jsonl").write_text(lines, encoding="utf-8")
 
 
@@ -49,7 +51,7 @@ def test_articles_are_read_by_number(folder: Path):
     ]
 
 
-def test_rows_are_the_same_by_text(folder: Path, tmp_path: Path):
+def test_a_file_of_rows_gives_the_same_articles_as_a_folder(folder: Path, tmp_path: Path):
     rows = [
         {"article": "Bo left.", **record("When?", 3)},
         {"article": "Ada left.", **record()},
@@ -58,20 +60,20 @@ def test_rows_are_the_same_by_text(folder: Path, tmp_path: Path):
     ]
     path = tmp_path / "quality.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    read = quality.read_articles(path, allow_other_version=True)
-    assert [one.number for one in read] == [0, 1, 2]
-    of_folder = quality.read_articles(folder, allow_other_version=True)
-    by_text = {one.text: one.questions for one in of_folder}
-    assert {one.text: one.questions for one in read} == by_text
+    articles = quality.read_articles(path, allow_other_version=True)
+    assert [article.number for article in articles] == [0, 1, 2]
+    folder_articles = quality.read_articles(folder, allow_other_version=True)
+    by_text = {article.text: article.questions for article in folder_articles}
+    assert {article.text: article.questions for article in articles} == by_text
 
 
-def test_the_whole_part_is_asked_for_unless_said(folder: Path):
-    says = "has 115 articles and 2,086 questions, got 3 and 4"
-    with pytest.raises(DataError, match=says):
+def test_an_incomplete_part_is_refused_unless_allowed(folder: Path):
+    message = "has 115 articles and 2,086 questions, got 3 and 4"
+    with pytest.raises(DataError, match=message):
         quality.read_articles(folder)
 
 
-def test_the_whole_part_is_read(tmp_path: Path):
+def test_a_complete_part_is_read(tmp_path: Path):
     counts = [19] * 16 + [18] * 99
     assert (len(counts), sum(counts)) == (quality.N_ARTICLES, quality.N_QUESTIONS)
     for number, n in enumerate(counts):
@@ -80,7 +82,7 @@ def test_the_whole_part_is_read(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"question": ""}, "question must be text that is not empty"),
         ({"options": OPTIONS[:3]}, "options must be 4 texts, got 3"),
@@ -94,10 +96,10 @@ def test_the_whole_part_is_read(tmp_path: Path):
     ],
 )
 def test_altered_questions_are_named_with_their_lines(
-    folder: Path, change: dict[str, object], says: str
+    folder: Path, change: dict[str, object], message: str
 ):
     write_article(folder, 2, "Cy left.", [record(), record("Why?") | change])
-    with pytest.raises(DataError, match=rf"article_2\.jsonl, line 2: {says}"):
+    with pytest.raises(DataError, match=rf"article_2\.jsonl, line 2: {message}"):
         quality.read_articles(folder, allow_other_version=True)
 
 
@@ -111,7 +113,7 @@ def test_missing_fields_are_named(folder: Path, key: str):
 
 
 @pytest.mark.parametrize(
-    ("gone", "says"),
+    ("removed", "message"),
     [
         ("source/article_2.txt", "article 2 is in one alone"),
         ("eval/article_10.jsonl", "article 10 is in one alone"),
@@ -119,10 +121,10 @@ def test_missing_fields_are_named(folder: Path, key: str):
         ("eval", r"eval: no files article_0\.jsonl"),
     ],
 )
-def test_missing_files_are_named(folder: Path, gone: str, says: str):
-    path = folder / gone
+def test_missing_files_are_named(folder: Path, removed: str, message: str):
+    path = folder / removed
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=message):
         quality.read_articles(folder, allow_other_version=True)
 
 
@@ -150,10 +152,10 @@ def test_missing_and_empty_files_raise(tmp_path: Path):
         quality.read_articles(tmp_path / "empty.jsonl")
 
 
-def test_an_altered_article_is_seen_by_its_checksum(folder: Path):
+def test_an_altered_article_is_recognised_by_its_checksum(folder: Path):
     path = folder / "source" / "article_2.txt"
-    listed = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  source/article_2.txt\n"
-    (folder / "SHA256SUMS").write_text(listed, encoding="utf-8")
+    checksums = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  source/article_2.txt\n"
+    (folder / "SHA256SUMS").write_text(checksums, encoding="utf-8")
     assert len(quality.read_articles(folder, allow_other_version=True)) == 3
     path.write_text("Cy left for good.", encoding="utf-8")
     with pytest.raises(DataError, match=r"article_2\.txt: is not the file SHA256SUMS lists"):
@@ -185,7 +187,7 @@ def test_without_hard_questions_there_is_no_hard_accuracy():
 
 
 @pytest.mark.parametrize("chosen", [[], [["C", "A"], ["B"]], [["C"], ["B"], ["D"]]])
-def test_a_question_that_was_not_asked_is_not_wrong(folder: Path, chosen: list[list[str]]):
+def test_accuracy_needs_a_reply_to_every_question(folder: Path, chosen: list[list[str]]):
     articles = quality.read_articles(folder, allow_other_version=True)
     with pytest.raises(UsageError, match="each of 4 questions of 3 articles, one at least, must"):
         quality.accuracy(articles, chosen)

@@ -1,3 +1,5 @@
+"""SQuAD: passages with questions, read from files."""
+
 import json
 import os
 from pathlib import Path
@@ -29,28 +31,28 @@ def record(context: str = "Ada met Bo in Oslo.") -> dict[str, object]:
 
 def write(folder: Path, records: list[dict[str, object]]) -> Path:
     path = folder / "passages.jsonl"
-    path.write_text("".join(f"{json.dumps(one)}\n" for one in records), encoding="utf-8")
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in records), encoding="utf-8")
     return path
 
 
-def test_questions_are_kept_as_they_stand(tmp_path: Path):
+def test_all_questions_are_read_even_repeated_ones(tmp_path: Path):
     path = write(tmp_path, [record() | {"id": 9}])
-    asked = ("Who met Bo?", "Ada"), ("Where?", "in Oslo"), ("Where?", "Oslo"), ("Where?", "Oslo")
+    pairs = ("Who met Bo?", "Ada"), ("Where?", "in Oslo"), ("Where?", "Oslo"), ("Where?", "Oslo")
     assert squad.read_passages(path) == [
-        Passage(9, "Ada", "Ada met Bo in Oslo.", tuple(from_pair(*pair) for pair in asked))
+        Passage(9, "Ada", "Ada met Bo in Oslo.", tuple(from_pair(*pair) for pair in pairs))
     ]
 
 
-def test_without_ids_places_count_and_completions_are_kept(tmp_path: Path):
-    written = ["1. Ada knows Bo.", "2. Bo was in Oslo.\n\n3. Oslo has visitors."]
-    path = write(tmp_path, [record(), record("Ada, Oslo, in Oslo") | {"completions": written}])
+def test_without_an_id_a_passage_is_numbered_and_completions_are_read(tmp_path: Path):
+    completions = ["1. Ada knows Bo.", "2. Bo was in Oslo.\n\n3. Oslo has visitors."]
+    path = write(tmp_path, [record(), record("Ada, Oslo, in Oslo") | {"completions": completions}])
     first, second = squad.read_passages(path)
     assert (first.id, first.completions) == (0, ())
-    assert (second.id, second.completions) == (1, tuple(written))
+    assert (second.id, second.completions) == (1, tuple(completions))
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"id": -1}, "id must be 0 or more, got -1"),
         ({"id": "1"}, "id must be 0 or more, got '1'"),
@@ -66,10 +68,10 @@ def test_without_ids_places_count_and_completions_are_kept(tmp_path: Path):
     ],
 )
 def test_altered_passages_are_named_with_their_lines(
-    tmp_path: Path, change: dict[str, object], says: str
+    tmp_path: Path, change: dict[str, object], message: str
 ):
     path = write(tmp_path, [record("Ada, Oslo, in Oslo"), record() | change])
-    with pytest.raises(DataError, match=rf"passages\.jsonl, line 2.*{says}"):
+    with pytest.raises(DataError, match=rf"passages\.jsonl, line 2.*{message}"):
         squad.read_passages(path)
 
 
@@ -81,7 +83,7 @@ def test_missing_fields_are_named_with_their_lines(tmp_path: Path, key: str):
         squad.read_passages(write(tmp_path, [broken]))
 
 
-def test_passages_and_ids_may_stand_once(tmp_path: Path):
+def test_duplicate_passages_and_ids_are_refused(tmp_path: Path):
     with pytest.raises(DataError, match=r"a passage occurs twice: 'Ada met Bo in Oslo\.'"):
         squad.read_passages(write(tmp_path, [record(), record()]))
     both = [record() | {"id": 4}, record("Ada, Oslo, in Oslo") | {"id": 4}]
@@ -90,7 +92,7 @@ def test_passages_and_ids_may_stand_once(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (b"", "no passages in it"),
         (b"\n\n", "no passages in it"),
@@ -99,10 +101,10 @@ def test_passages_and_ids_may_stand_once(tmp_path: Path):
         (b"{}\n\xff", "must be UTF-8, got byte 0xff in line 2"),
     ],
 )
-def test_what_is_no_file_of_passages_raises(tmp_path: Path, content: bytes, says: str):
+def test_a_malformed_file_of_passages_raises(tmp_path: Path, content: bytes, message: str):
     path = tmp_path / "passages.jsonl"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=message):
         squad.read_passages(path)
 
 
@@ -130,7 +132,7 @@ def test_published_completions_are_of_the_same_hundred_passages():
     folder = Path(os.environ["LORABANK_DATA"]) / "squad" / "synthetic"
     files = sorted(folder.glob("*.jsonl"))
     assert len(files) == 4
-    read = [squad.read_passages(path) for path in files]
-    for passages in read:
-        assert [(p.id, p.text) for p in passages] == [(p.id, p.text) for p in read[0]]
+    passages_by_file = [squad.read_passages(path) for path in files]
+    for passages in passages_by_file:
+        assert [(p.id, p.text) for p in passages] == [(p.id, p.text) for p in passages_by_file[0]]
         assert [len(passage.completions) for passage in passages] == [5] * 100

@@ -1,3 +1,5 @@
+"""Text metrics: by hand, against their formulas and against reference libraries."""
+
 import math
 import random
 import sys
@@ -17,26 +19,26 @@ from lorabank.tasks.scoring.text_metrics import (
     token_f1,
 )
 
-# In whole: 5 of 6 words, 3 of 5 pairs, 1 of 4 triples and none of 3 fours are shared.
+# Shared: 5 of 6 words, 3 of 5 pairs, 1 of 4 triples and none of 3 fours.
 REPLY, GOLD = "the cat sat on the mat", "The cat is on the mat."
 
 
-def written_out_bleu(reply: list[str], gold: list[str]) -> float:
-    """BLEU-4 of one sentence from its formula, .1 in place of no match."""
+def bleu_by_formula(reply: list[str], gold: list[str]) -> float:
+    """Return BLEU-4 of one sentence by its formula, with 0.1 in place of no match."""
     logs = []
     for n in range(1, 5):
-        have, want = (
+        reply_counts, gold_counts = (
             Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
             for words in (reply, gold)
         )
-        shared = sum((have & want).values())
+        shared = sum((reply_counts & gold_counts).values())
         if n == 1 and not shared:
             return 0.0
-        logs.append(math.log((shared or 0.1) / max(1, sum(have.values()))))
+        logs.append(math.log((shared or 0.1) / max(1, sum(reply_counts.values()))))
     return math.exp(min(0.0, 1 - len(gold) / len(reply)) + sum(logs) / 4)
 
 
-def sentence(rng: random.Random) -> list[str]:
+def draw_words(rng: random.Random) -> list[str]:
     return rng.choices("the cat dog sat mat on a is 7".split(), k=rng.randint(1, 12))  # noqa: SIM905
 
 
@@ -53,28 +55,28 @@ def test_bleu_is_lower_for_replies_that_are_too_short():
     assert bleu("one two three four five six seven", gold) > bleu("one two three four", gold)
 
 
-def test_bleu_is_its_formula():
+def test_bleu_equals_its_formula():
     rng = random.Random("bleu")
     for _ in range(200):
-        reply, gold = sentence(rng), sentence(rng)
-        assert bleu(" ".join(reply), " ".join(gold)) == pytest.approx(written_out_bleu(reply, gold))
+        reply, gold = draw_words(rng), draw_words(rng)
+        assert bleu(" ".join(reply), " ".join(gold)) == pytest.approx(bleu_by_formula(reply, gold))
 
 
 @pytest.mark.parametrize(
     ("reply", "gold"),
     [
-        ("A-B c's d_1, e", "a b C S d_1 e"),  # what is no word character separates
+        ("A-B c's d_1, e", "a b C S d_1 e"),  # other characters separate words
         ("Über den Fluß 東京", "über den fluß 東京!"),
     ],
 )
-def test_bleu_words(reply: str, gold: str):
+def test_bleu_ignores_case_and_punctuation(reply: str, gold: str):
     assert bleu(reply, gold) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
     ("text", "score"), [("Denver", 0.1**0.75), ("Denver Broncos", 0.1**0.5), ("a b c", 0.1**0.25)]
 )
-def test_bleu_of_right_answers_under_four_words_is_what_smoothing_leaves(text: str, score: float):
+def test_bleu_of_an_equal_answer_under_four_words_is_below_1(text: str, score: float):
     assert bleu(text, text) == pytest.approx(score)
 
 
@@ -94,7 +96,7 @@ def test_rouge_compares_stems_of_words_above_three_letters():
     assert rouge_l("gas", "ga") == 0
 
 
-def test_rouge_order_counts():
+def test_rouge_depends_on_the_order_of_words():
     assert rouge_l("mat the on cat", "cat on the mat") == pytest.approx(1 / 4)
 
 
@@ -103,24 +105,24 @@ def test_rouge_knows_only_ascii_words():
     assert rouge_l("café", "caf") == 1
 
 
-def test_rouge_is_the_library_with_stemmer():
+def test_rouge_equals_the_library_with_its_stemmer():
     rng = random.Random("rouge")
     library = RougeScorer(["rougeL"], use_stemmer=True)
     for _ in range(50):
-        reply, gold = " ".join(sentence(rng)), " ".join(sentence(rng))
+        reply, gold = " ".join(draw_words(rng)), " ".join(draw_words(rng))
         assert rouge_l(reply, gold) == library.score(gold, reply)["rougeL"].fmeasure
 
 
-def test_rouge_without_stems_compares_words_as_they_stand():
+def test_rouge_without_stems_compares_whole_words():
     assert rouge_l_unstemmed("planning trees", "Planned tree") == 0
     assert rouge_l_unstemmed("Planned trees", "planned, tree") == 1 / 2
 
 
-def test_rouge_without_stems_is_the_library_with_the_best_of_several():
+def test_rouge_without_stems_equals_the_library_with_several_golds():
     rng = random.Random("plain")
     library = RougeScorer(["rougeL"], use_stemmer=False)
     for _ in range(50):
-        reply, *golds = (" ".join([*sentence(rng), "planning"]) for _ in range(3))
+        reply, *golds = (" ".join([*draw_words(rng), "planning"]) for _ in range(3))
         best = library.score_multi(golds, reply)["rougeL"].fmeasure
         assert rouge_l_unstemmed(reply, golds) == best
 
@@ -175,9 +177,9 @@ def test_without_words_on_both_sides(name: str, score: float, reply: str, gold: 
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
-def test_best_of_several_golds_counts(metric):
+def test_the_best_of_several_golds_counts(metric):
     golds = ("in the year 2015", "the season of 2015", "2015")
-    assert metric("season of 2015", golds) == max(metric("season of 2015", one) for one in golds)
+    assert metric("season of 2015", golds) == max(metric("season of 2015", gold) for gold in golds)
     assert metric("season of 2015", golds) > metric("season of 2015", golds[2])
 
 
