@@ -13,7 +13,7 @@ demo: setup
 	$(BIN)/lorabank quickstart
 
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 soak: setup
 	$(BIN)/python -m tests.soak

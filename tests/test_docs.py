@@ -96,5 +96,17 @@ def test_the_reference_of_commands_is_up_to_date():
     assert (ROOT / "docs" / "cli.md").read_text("utf-8") == reference(), "run make docs"
 
 
+STEP = re.compile(r"^\| \d+ \| `([\w/]+\.py)` \| (.*) \|$", re.MULTILINE)
+
+
+def test_the_walks_through_the_code_name_files_and_functions_that_exist():
+    steps = STEP.findall((ROOT / "docs" / "architecture.md").read_text("utf-8"))
+    assert len(steps) > 20
+    for file, text in steps:
+        code = (ROOT / "src" / "lorabank" / file).read_text("utf-8")
+        for name in re.findall(r"`([A-Za-z_.]+)`", text):
+            assert name.split(".")[-1] in code, f"{file} has no {name}"
+
+
 def test_readme_is_short():
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150

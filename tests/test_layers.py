@@ -20,6 +20,30 @@ FLOORS = [
     {"bench"},
     {"server", "cli"},
 ]
+# The same inside the rooms that have rooms of their own.
+INNER_FLOORS = {
+    "tasks": [{"fields"}, {"examples"}, {"synthetic"}, {"scoring", "control"}, {"datasets"}],
+    "engine": [
+        {"settings", "models", "encoding"},
+        {"backbone"},
+        {"fleet"},
+        {"adapters"},
+        {"inference"},
+        {"training"},
+        {"evaluation"},
+        {"peft_backend"},
+        {"learn", "recall"},
+    ],
+    "bank": [
+        {"drafts", "stored_text"},
+        {"module_reader"},
+        {"route"},
+        {"write"},
+        {"answer"},
+        {"bank"},
+        {"compare"},
+    ],
+}
 FILES = sorted(SOURCE.rglob("*.py"))
 PEER = SOURCE / "bench" / "peer.py"  # plain PEFT, to measure ourselves against
 STUDY_KINDS = ("capacity", "modules", "texts", "documents")
@@ -55,6 +79,19 @@ def test_imports_point_down(path: Path):
     theirs = {name.split(".")[1] for name in imports(path) if name.startswith("lorabank.")}
     for other in theirs - {mine}:
         assert floor(other) < floor(mine), f"{mine} imports {other}"
+
+
+@pytest.mark.parametrize("top", INNER_FLOORS)
+def test_imports_point_down_inside_a_room(top: str):
+    floor_of = {name: number for number, names in enumerate(INNER_FLOORS[top]) for name in names}
+    for path in (SOURCE / top).rglob("*.py"):
+        if path == SOURCE / top / "__init__.py":
+            continue
+        inner = path.relative_to(SOURCE / top).parts[0].removesuffix(".py")
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[:2] == ["lorabank", top] and parts[2:] and parts[2] != inner:
+                assert floor_of[parts[2]] < floor_of[inner], f"{path} imports {name}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))

@@ -18,7 +18,7 @@ from peft import IA3Config, LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import draft_from_examples
+from lorabank.bank.drafts import draft_from_examples
 from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.models.registry import find_model

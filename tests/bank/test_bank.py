@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import draft_from_examples
+from lorabank.bank.drafts import draft_from_examples
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import AdapterError, DataError, UsageError
 from lorabank.tasks.examples import Example, Message

@@ -9,25 +9,25 @@ from pathlib import Path
 import pytest
 
 from lorabank.bank.bank import Bank, identify_base
+from lorabank.bank.drafts import DraftPassage, DraftSource, ModuleDraft, draft_from_examples
+from lorabank.bank.stored_text import (
+    DOCUMENTS,
+    decode_documents,
+    encode_documents,
+    load_documents,
+)
 from lorabank.bank.write.document_drafts import (
     CACHE,
     ONE_MODULE_EXAMPLES,
     DraftOptions,
     plan_modules,
 )
-from lorabank.bank.write.drafts import DraftPassage, DraftSource, ModuleDraft, draft_from_examples
 from lorabank.bank.write.held_out import hold_out
 from lorabank.bank.write.passages import (
     MOST_WRITTEN,
     judge_passages,
     read_held_out,
     score_written_answers,
-)
-from lorabank.bank.write.stored_text import (
-    DOCUMENTS,
-    decode_documents,
-    encode_documents,
-    load_documents,
 )
 from lorabank.bank.write.training import WriteSettings, train_drafts
 from lorabank.bank.write.write import WriteReport, plan_jobs

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import draft_from_facts
+from lorabank.bank.drafts import draft_from_facts
 from lorabank.errors import DataError, LorabankError, UsageError
 from lorabank.tasks.examples import Example, from_pair
 

@@ -7,7 +7,7 @@ import pytest
 from lorabank.bank.answer.modes import MODES
 from lorabank.bank.answer.with_text import NOTHING_FOUND
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import draft_from_examples
+from lorabank.bank.drafts import draft_from_examples
 from lorabank.engine.inference.document_prefix import prompt_with_document
 from lorabank.engine.inference.generate import generate
 from lorabank.errors import DataError, UsageError

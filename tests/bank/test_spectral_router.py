@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from lorabank.bank.bank import Bank
+from lorabank.bank.drafts import draft_from_examples
 from lorabank.bank.route.spectral_keys import SPECTRA, choose_sites, read_spectra
 from lorabank.bank.route.spectral_router import METHODS, SpectralRouter
 from lorabank.bank.route.stacked_spectra import stack_spectra
-from lorabank.bank.write.drafts import draft_from_examples
 from lorabank.engine.adapters.adapter import TENSORS
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.drift import ORDINARY

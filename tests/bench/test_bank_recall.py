@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lorabank.bank.answer.answers import Answer, ScoredCandidate
+from lorabank.bank.drafts import ModuleDraft, draft_from_examples
 from lorabank.bank.route.routers import Candidate
-from lorabank.bank.write.drafts import ModuleDraft, draft_from_examples
 from lorabank.bench.bank_recall import (
     ask_everything,
     count_misses,

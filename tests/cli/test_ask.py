@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import draft_from_examples
+from lorabank.bank.drafts import draft_from_examples
 from lorabank.engine.backbone.base import load_info
 from lorabank.engine.models.registry import find_model
 from lorabank.engine.settings import TrainSettings

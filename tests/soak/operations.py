@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import ModuleDraft, draft_from_examples
+from lorabank.bank.drafts import ModuleDraft, draft_from_examples
 from lorabank.engine.settings import TrainSettings
 from lorabank.tasks.examples import from_pair
 

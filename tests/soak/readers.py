@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import ModuleDraft, draft_from_examples
+from lorabank.bank.drafts import ModuleDraft, draft_from_examples
 from lorabank.engine.settings import TrainSettings
 from lorabank.store.store import Store
 from lorabank.tasks.examples import from_pair

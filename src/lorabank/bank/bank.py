@@ -23,17 +23,17 @@ from lorabank.bank.answer.modes import (
     Costs,
 )
 from lorabank.bank.answer.policy import answer_by_worth
+from lorabank.bank.answer.state import BankState
 from lorabank.bank.answer.with_module import answer_with_modules
 from lorabank.bank.answer.with_text import answer_with_text
+from lorabank.bank.drafts import Facts, ModuleDraft, draft_from_facts
 from lorabank.bank.module_reader import CACHE_BYTES
 from lorabank.bank.route.routers import Router, TextRouter
-from lorabank.bank.state import BankState
 from lorabank.bank.write import document_drafts as documents
 from lorabank.bank.write import forget as forgetting
 from lorabank.bank.write import transfer
 from lorabank.bank.write import write as writing
 from lorabank.bank.write.document_drafts import DocumentDrafts, DraftOptions
-from lorabank.bank.write.drafts import Facts, ModuleDraft, draft_from_facts
 from lorabank.bank.write.forget import ForgetReport
 from lorabank.bank.write.training import WriteSettings
 from lorabank.bank.write.write import WriteReport

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from lorabank.bank.write.drafts import EXAMPLES, ModuleDraft, draft_from_jsonl
-from lorabank.bank.write.stored_text import load_documents
+from lorabank.bank.drafts import EXAMPLES, ModuleDraft, draft_from_jsonl
+from lorabank.bank.stored_text import load_documents
 from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, Adapter, read_adapter
 from lorabank.engine.adapters.loaded_fleet import can_hold, empty_fleet, load_slot
 from lorabank.engine.backbone.base import Base

@@ -18,8 +18,8 @@ from typing import Any
 
 from lorabank.bank.answer.answers import Answer
 from lorabank.bank.bank import Bank, identify_base
+from lorabank.bank.drafts import ModuleDraft, draft_from_files
 from lorabank.bank.route.routers import Oracle
-from lorabank.bank.write.drafts import ModuleDraft, draft_from_files
 from lorabank.bank.write.write import WriteReport, plan_jobs
 from lorabank.bench.pairs import Pairs, Side, Timed, report, run_pairs, timed
 from lorabank.bench.setup import book, empty_caches, start_weights

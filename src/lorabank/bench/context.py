@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import draft_from_examples
+from lorabank.bank.drafts import draft_from_examples
 from lorabank.bench.pairs import Timed, now, report, run_pairs, timed
 from lorabank.bench.setup import book, empty_caches
 from lorabank.engine.backbone.base import Base, load_info

@@ -20,8 +20,8 @@ from lorabank.bank.answer.answers import Answer
 from lorabank.bank.answer.modes import AUTO, MODES, RAG
 from lorabank.bank.bank import Bank
 from lorabank.bank.compare import LabelledQuestion, score
+from lorabank.bank.drafts import ModuleDraft, draft_from_examples
 from lorabank.bank.write.document_drafts import token_counter
-from lorabank.bank.write.drafts import ModuleDraft, draft_from_examples
 from lorabank.bench.bank_recall import new_bank
 from lorabank.bench.setup import book
 from lorabank.engine.backbone.base import Base

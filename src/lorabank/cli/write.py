@@ -13,7 +13,7 @@ from lorabank.cli.progress_display import training_display
 from lorabank.cli.write_documents import report_text, write_documents
 
 if TYPE_CHECKING:
-    from lorabank.bank.write.drafts import ModuleDraft
+    from lorabank.bank.drafts import ModuleDraft
     from lorabank.engine.settings import TrainSettings
 
 DOCUMENT_OPTIONS = (
@@ -224,7 +224,7 @@ def _write_examples(options: WriteOptions) -> None:
 
 
 def _drafts(options: WriteOptions) -> "list[ModuleDraft]":
-    from lorabank.bank.write.drafts import draft_from_files
+    from lorabank.bank.drafts import draft_from_files
     from lorabank.errors import UsageError
 
     if not options.each:

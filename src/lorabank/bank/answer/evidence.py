@@ -25,10 +25,10 @@ import numpy as np
 
 from lorabank.bank.answer.excerpts import N_EXCERPTS, Excerpt, Excerpts
 from lorabank.bank.answer.gate import CalibrationCase, FeatureRow, Gate, fit_gate
+from lorabank.bank.drafts import EXAMPLES
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.word_coverage import stems
-from lorabank.bank.write.drafts import EXAMPLES
-from lorabank.bank.write.stored_text import DOCUMENTS
+from lorabank.bank.stored_text import DOCUMENTS
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.embedder import Embedder
 from lorabank.engine.inference.reranker import question_token_log_likelihoods

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.bank.route.word_coverage import count_document_frequencies, measure_coverage
+from lorabank.bank.stored_text import load_documents
 from lorabank.bank.write.document_drafts import token_counter
-from lorabank.bank.write.stored_text import load_documents
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
 from lorabank.retrieval import chunks

@@ -17,10 +17,10 @@ from lorabank.bank.answer.evidence import Evidence, weigh_evidence
 from lorabank.bank.answer.excerpts import Excerpt
 from lorabank.bank.answer.gate import Gate
 from lorabank.bank.answer.modes import ADAPTER, ADAPTER_RAG, AUTO, ICL, NONE, RAG, AskSettings
+from lorabank.bank.answer.state import BankState
 from lorabank.bank.answer.with_module import ON_TOPIC, answer_with_modules
 from lorabank.bank.answer.with_text import answer_with_text, build_prompt
 from lorabank.bank.route.routers import Candidate
-from lorabank.bank.state import BankState
 from lorabank.errors import UsageError
 
 COVERED = 0.75

@@ -18,8 +18,8 @@ from lorabank.bank.answer.candidate_drafts import (
 )
 from lorabank.bank.answer.gate import Gate
 from lorabank.bank.answer.modes import AskSettings, check_questions
+from lorabank.bank.answer.state import BankState
 from lorabank.bank.module_reader import ModuleReader
-from lorabank.bank.state import BankState
 from lorabank.engine.inference.generate import GenerationOptions, generate
 from lorabank.store.records import Version
 

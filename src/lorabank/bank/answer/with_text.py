@@ -12,9 +12,9 @@ from lorabank.bank.answer.answers import Answer
 from lorabank.bank.answer.candidate_drafts import group_by_fleet
 from lorabank.bank.answer.excerpts import Citation, Excerpt
 from lorabank.bank.answer.modes import ADAPTER, ICL, NONE, RAG, AskSettings, check_questions
+from lorabank.bank.answer.state import BankState
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.routers import Candidate
-from lorabank.bank.state import BankState
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.document_prefix import DocumentPrompt, prompt_with_document
 from lorabank.engine.inference.generate import GenerationOptions, OnToken, generate

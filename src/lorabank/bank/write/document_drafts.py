@@ -10,8 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lorabank.bank.drafts import DraftPassage, DraftSource, ModuleDraft
 from lorabank.bank.module_reader import ModuleReader
-from lorabank.bank.write.drafts import DraftPassage, DraftSource, ModuleDraft
 from lorabank.bank.write.held_out import PassageSpan, find_best_passage, hold_out, locate_passage
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError

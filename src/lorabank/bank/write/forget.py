@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lorabank.bank.drafts import EXAMPLES, ModuleDraft
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.routers import TextRouter
 from lorabank.bank.route.spectral_keys import SPECTRA
 from lorabank.bank.route.text_index import ModuleTexts
-from lorabank.bank.write.drafts import EXAMPLES, ModuleDraft
 from lorabank.bank.write.training import WriteSettings
 from lorabank.bank.write.write import plan_jobs, train_and_commit
 from lorabank.engine.adapters.adapter import TENSORS

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lorabank.bank.write.drafts import ModuleDraft
+from lorabank.bank.drafts import ModuleDraft
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.evaluate import QuestionSet, prepare_questions
 from lorabank.engine.fleet.fleet import Fleet

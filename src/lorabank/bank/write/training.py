@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import Any
 
-from lorabank.bank.write.drafts import ModuleDraft
+from lorabank.bank.drafts import ModuleDraft
 from lorabank.bank.write.passages import (
     PassageResult,
     judge_passages,

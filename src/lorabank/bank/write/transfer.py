@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorabank.bank.drafts import EXAMPLES, draft_from_jsonl
 from lorabank.bank.route.spectral_keys import SPECTRA, encode_spectra
-from lorabank.bank.write.drafts import EXAMPLES, draft_from_jsonl
-from lorabank.bank.write.stored_text import DOCUMENTS, decode_documents
+from lorabank.bank.stored_text import DOCUMENTS, decode_documents
 from lorabank.engine.adapters.adapter import (
     CONFIG,
     RECORD,

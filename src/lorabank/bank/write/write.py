@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorabank.bank.drafts import EXAMPLES, ModuleDraft
 from lorabank.bank.route.spectral_keys import SPECTRA, encode_spectra
-from lorabank.bank.write.drafts import EXAMPLES, ModuleDraft
-from lorabank.bank.write.stored_text import DOCUMENTS, encode_documents
+from lorabank.bank.stored_text import DOCUMENTS, encode_documents
 from lorabank.bank.write.training import TrainedDraft, WriteSettings, train_drafts
 from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, Adapter, save_adapter
 from lorabank.engine.backbone.base import Base

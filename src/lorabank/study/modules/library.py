@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.drafts import ModuleDraft, draft_from_examples
+from lorabank.bank.drafts import ModuleDraft, draft_from_examples
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.settings import TrainSettings, settings_for
 from lorabank.engine.training.train import OnRound

@@ -12,9 +12,9 @@ from lorabank.bank.answer.evidence import calibrate_text_gate
 from lorabank.bank.answer.excerpts import Excerpts
 from lorabank.bank.answer.gate import Gate
 from lorabank.bank.answer.gate_calibration import calibrate_module_gate
+from lorabank.bank.drafts import EXAMPLES
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.text_index import ModuleTexts
-from lorabank.bank.write.drafts import EXAMPLES
 from lorabank.engine.backbone.base import Base
 from lorabank.store.records import Version
 from lorabank.store.store import Store
