@@ -93,12 +93,12 @@ def _lines(page: Any) -> list[_Line]:
     def visit(text: str, at: list[float], line_at: list[float], font: Any, size: float) -> None:
         # A letter is as high as the font says, scaled by where the text and the page put it.
         height = round(2 * size * _scale(at) * _scale(line_at)) / 2
-        for i, piece in enumerate(text.split("\n")):
+        for i, line in enumerate(text.split("\n")):
             if i:
                 end_line()
-            words.append(piece)
-            if piece.strip():
-                letters[height] += len(piece)
+            words.append(line)
+            if line.strip():
+                letters[height] += len(line)
 
     page.extract_text(visitor_text=visit)
     end_line()

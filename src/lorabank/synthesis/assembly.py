@@ -29,51 +29,53 @@ def facts_of(task: FormatTask) -> list[SourceText]:
     origin = task.source
     return [
         replace(
-            piece,
+            fact_source,
             title=origin.title,
             document_label=origin.document_label,
             section=origin.section,
             start=origin.start,
             end=origin.end,
         )
-        for piece in sources_from_facts(origin.document, pairs)
+        for fact_source in sources_from_facts(origin.document, pairs)
     ]
 
 
 def assemble(
     outcome: SynthesisOutcome,
-    pieces: Sequence[SourceText],
+    sources: Sequence[SourceText],
     formats: Sequence[Format],
     tasks: Sequence[FormatTask],
 ) -> None:
     """Set the examples, the coverage and the contradictions of an outcome."""
     with_original = any(format_.kind is FormatKind.ORIGINAL for format_ in formats)
-    outcome.wanted = sum(task.format.count for task in tasks) + with_original * len(pieces)
+    outcome.wanted = sum(task.format.count for task in tasks) + with_original * len(sources)
     first: dict[str, tuple[MadeExample, SourceText]] = {}
     disputed: set[str] = set()
-    for made, piece in _all_made(pieces, tasks, with_original=with_original):
-        earlier, origin = first.setdefault(normalise(made.prompt), (made, piece))
+    for made, source in _all_made(sources, tasks, with_original=with_original):
+        earlier, origin = first.setdefault(normalise(made.prompt), (made, source))
         if earlier is made:
             continue
         if agree(earlier.answer, made.answer):
-            outcome.refused.append(_refused("said before", made, piece))
+            outcome.refused.append(_refused("said before", made, source))
             continue
         outcome.contradictions.append(
             Contradiction(
                 made.prompt,
                 (earlier.answer, made.answer),
-                (origin.document_label, piece.document_label),
+                (origin.document_label, source.document_label),
             )
         )
         if earlier.document == made.document:
-            outcome.refused.append(_refused("contradicts its own document", made, piece))
+            outcome.refused.append(_refused("contradicts its own document", made, source))
             continue
         disputed.add(normalise(made.prompt))
-        for example, source in ((earlier, origin), (made, piece)):
-            named = replace(example, prompt=according_to(source.document_label, example.prompt))
-            first.setdefault(normalise(named.prompt), (named, source))
+        for example, example_source in ((earlier, origin), (made, source)):
+            named = replace(
+                example, prompt=according_to(example_source.document_label, example.prompt)
+            )
+            first.setdefault(normalise(named.prompt), (named, example_source))
     examples = [made for key, (made, _) in first.items() if key not in disputed]
-    place = {piece.document: i for i, piece in enumerate(pieces)}
+    place = {source.document: i for i, source in enumerate(sources)}
     outcome.made = sorted(examples, key=lambda made: (place[made.document], made.start))
     outcome.documents_without_examples = [
         document for document in place if document not in {made.document for made in examples}
@@ -98,25 +100,29 @@ def according_to(work: str, question: str) -> str:
 
 
 def _all_made(
-    pieces: Sequence[SourceText], tasks: Sequence[FormatTask], *, with_original: bool
+    sources: Sequence[SourceText], tasks: Sequence[FormatTask], *, with_original: bool
 ) -> Iterator[tuple[MadeExample, SourceText]]:
-    for piece in pieces if with_original else ():
+    for source in sources if with_original else ():
         prompt = (
-            piece.fact.question if piece.fact else training_question(piece, FormatKind.ORIGINAL, 1)
+            source.fact.question
+            if source.fact
+            else training_question(source, FormatKind.ORIGINAL, 1)
         )
-        answer = piece.fact.answer if piece.fact else piece.text
-        yield _made(piece, FormatKind.ORIGINAL, prompt, answer), piece
+        answer = source.fact.answer if source.fact else source.text
+        yield _made(source, FormatKind.ORIGINAL, prompt, answer), source
     for task in tasks:
-        kind, piece = task.format.kind, task.source
+        kind, source = task.format.kind, task.source
         for number, item in enumerate(task.chosen, start=1):
-            prompt = item.question or training_question(piece, kind, number)
-            yield _made(piece, kind, prompt, item.answer), piece
+            prompt = item.question or training_question(source, kind, number)
+            yield _made(source, kind, prompt, item.answer), source
 
 
-def _made(piece: SourceText, kind: FormatKind, prompt: str, answer: str) -> MadeExample:
-    return MadeExample(prompt, answer, kind, piece.document, piece.section, piece.start, piece.end)
+def _made(source: SourceText, kind: FormatKind, prompt: str, answer: str) -> MadeExample:
+    return MadeExample(
+        prompt, answer, kind, source.document, source.section, source.start, source.end
+    )
 
 
-def _refused(reason: str, made: MadeExample, piece: SourceText) -> RefusedExample:
+def _refused(reason: str, made: MadeExample, source: SourceText) -> RefusedExample:
     text = f"{made.prompt} {made.answer}"
-    return RefusedExample(reason, made.format, made.document, piece.label, text)
+    return RefusedExample(reason, made.format, made.document, source.label, text)

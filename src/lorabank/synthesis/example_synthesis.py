@@ -129,7 +129,7 @@ def synthesise(
     outcome = SynthesisOutcome(
         generator.name,
         ",".join(map(str, formats)),
-        documents=len({piece.document for piece in sources}),
+        documents=len({source.document for source in sources}),
         passages=len(sources),
         refused=run.refused,
         calls=run.meter.calls,
@@ -144,10 +144,10 @@ def synthesise(
 
 
 def _tasks(
-    pieces: Sequence[SourceText], of_passages: Sequence[Format], of_facts: Sequence[Format]
+    sources: Sequence[SourceText], of_passages: Sequence[Format], of_facts: Sequence[Format]
 ) -> list[FormatTask]:
     """Return the tasks format by format, so that neighbouring requests share their limits."""
-    are_facts = any(piece.fact for piece in pieces)
+    are_facts = any(source.fact for source in sources)
     if (
         not are_facts
         and of_facts
@@ -163,7 +163,7 @@ def _tasks(
             "facts are paraphrase:N, reverse and original"
         )
     return [
-        FormatTask(piece, form)
+        FormatTask(source, form)
         for form in (of_facts if are_facts else of_texts)
-        for piece in pieces
+        for source in sources
     ]

@@ -97,7 +97,7 @@ def split_formats(formats: Sequence[Format]) -> tuple[tuple[Format, ...], tuple[
 
 
 def _parse(part: str) -> Format:
-    name, colon, number = (piece.strip() for piece in part.partition(":"))
+    name, colon, number = (field.strip() for field in part.partition(":"))
     if name not in list(FormatKind):
         near = difflib.get_close_matches(name.lower(), list(FormatKind), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""

@@ -78,15 +78,15 @@ def normalise(text: str) -> str:
     return " ".join(words_of(text))
 
 
-def support(answer: str, piece: SourceText) -> float:
+def support(answer: str, source: SourceText) -> float:
     """Return 0..1: the share of the answer that the passage supports."""
     answer = _THOUSANDS.sub("", answer)
-    source = _THOUSANDS.sub("", f"{piece.title}\n{piece.section}\n{piece.text}")
-    if numbers_in(answer) - numbers_in(source):
+    source_text = _THOUSANDS.sub("", f"{source.title}\n{source.section}\n{source.text}")
+    if numbers_in(answer) - numbers_in(source_text):
         return 0.0
-    if f" {normalise(answer)} " in f" {normalise(source)} ":
+    if f" {normalise(answer)} " in f" {normalise(source_text)} ":
         return 1.0
-    stems, supported = content_stems(answer), set(content_stems(source))
+    stems, supported = content_stems(answer), set(content_stems(source_text))
     return sum(word_stem in supported for word_stem in stems) / len(stems) if stems else 0.0
 
 
@@ -126,11 +126,11 @@ def is_self_contained(question: str) -> bool:
 
 
 def refine_item(
-    item: WrittenItem, kind: FormatKind, piece: SourceText
+    item: WrittenItem, kind: FormatKind, source: SourceText
 ) -> tuple[WrittenItem | None, str]:
     """Return the item to train on and "", or None and the reason for refusing it."""
     if kind is FormatKind.QA:
-        item = WrittenItem(name_document(item.question, piece.document_label), item.answer)
+        item = WrittenItem(name_document(item.question, source.document_label), item.answer)
         if not is_question(item.question):
             return None, "no question"
         if not is_self_contained(item.question):
@@ -139,15 +139,15 @@ def refine_item(
             return None, "an answer that asks"
         # Where yes or no is the answer, the question says it.
         statement = item.question if normalise(item.answer) in ("yes", "no") else item.answer
-        if support(statement, piece) < ANSWER_SUPPORT:
+        if support(statement, source) < ANSWER_SUPPORT:
             return None, "an answer the passage does not support"
         return item, ""
-    if normalise(item.answer) == normalise(piece.text):
+    if normalise(item.answer) == normalise(source.text):
         return None, "a copy of its passage"
     least, most = _SPAN.get(kind, (0.0, float("inf")))
-    if not least <= len(words_of(item.answer)) / max(1, len(words_of(piece.text))) <= most:
+    if not least <= len(words_of(item.answer)) / max(1, len(words_of(source.text))) <= most:
         return None, f"too short or too long for a {kind}"
-    if support(item.answer, piece) < TEXT_SUPPORT:
+    if support(item.answer, source) < TEXT_SUPPORT:
         return None, "a text the passage does not support"
     return item, ""
 
