@@ -13,7 +13,7 @@ from lorabank.store.schema import DATABASE
 from lorabank.store.store import Store
 
 Modules = dict[str, dict[str, Any]]
-"""For each name: the current version, and the sources and file hashes of every version."""
+"""Modules by name: the current version, and the sources and file hashes of every version."""
 _OWN = {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "lock"}
 
 

@@ -1,4 +1,4 @@
-"""What both soak tests share: a random tiny model, and processes that start in milliseconds.
+"""A random tiny model, and processes that start in milliseconds, for both soak tests.
 
 A process is forked from a parent that has imported everything and opened nothing, so it shares no
 connection, no lock and no thread with the parent.

@@ -148,7 +148,7 @@ def test_rows_without_their_counterparts_are_found(bank: Path):
 def test_a_damaged_database_causes_no_file_to_be_deleted(
     bank: Path, caplog: pytest.LogCaptureFixture
 ):
-    """With the index of hashes wiped, every file looks unused."""
+    """A wiped index of hashes makes every file look unused."""
     files = {path.name for path in stored_blobs(bank)}
     with sqlite3.connect(bank / schema.DATABASE) as db:
         (root,) = db.execute(

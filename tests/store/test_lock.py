@@ -28,8 +28,8 @@ def test_a_writer_waits_for_a_clean_up_but_not_for_another_writer(tmp_path: Path
     is_held = threading.Event()
 
     def clean_up() -> None:
-        with locked_if_free(tmp_path) as held:
-            assert held
+        with locked_if_free(tmp_path) as has_lock:
+            assert has_lock
             is_held.set()
             time.sleep(0.2)
 
@@ -40,8 +40,8 @@ def test_a_writer_waits_for_a_clean_up_but_not_for_another_writer(tmp_path: Path
         assert b'"what": "write"' in (tmp_path / LOCK).read_bytes()
         with pytest.raises(UsageError, match=rf"process {os.getpid()} since 20.*\(write\)"):
             locked(tmp_path, what="another").__enter__()
-        with locked_if_free(tmp_path) as held:
-            assert not held
+        with locked_if_free(tmp_path) as has_lock:
+            assert not has_lock
     cleaning.join()
     assert (tmp_path / LOCK).read_bytes() == b""
 

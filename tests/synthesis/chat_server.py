@@ -50,7 +50,7 @@ class Server:
     at_once: int = 0
     delay_s: float = 0.0
     meeting: threading.Barrier | None = None
-    """Where requests wait for each other before they are answered."""
+    """If set, requests wait for each other here before they are answered."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 

@@ -42,10 +42,10 @@ def test_scores_are_in_the_order_of_the_answers(tmp_path: Path):
         judged = judge_answers(ANSWERS, endpoint(server.url), cache)
         assert [judgement.score for judgement in judged.judgements] == [10, 10, 1, 1, 10, 1, 10, 1]
         assert judged.calls == len(server.requests) == 8
-        again = judge_answers(ANSWERS, endpoint(server.url), cache)
-        assert (again.calls, again.cached_replies) == (0, 8)
+        repeated = judge_answers(ANSWERS, endpoint(server.url), cache)
+        assert (repeated.calls, repeated.cached_replies) == (0, 8)
         assert len(server.requests) == 8
-    assert again.judgements == judged.judgements
+    assert repeated.judgements == judged.judgements
 
 
 def test_an_unreadable_score_is_requested_again_and_then_missing_not_zero(tmp_path: Path):

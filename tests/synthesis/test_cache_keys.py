@@ -42,10 +42,10 @@ def keys() -> dict[str, str]:
     return {name: cache_key(GENERATOR, request)[:16] for name, request in requests.items()}
 
 
-def test_the_endpoint_s_name_is_part_of_the_key():
+def test_the_name_of_an_endpoint_has_its_model_and_address():
     assert GENERATOR.name == "openai:m@http://Host:80/v1"
 
 
 @pytest.mark.parametrize("name", ["plain", "judge", *sorted(set(FormatKind) - {"original"})])
-def test_keys_are_those_of_the_first_version(name: str):
+def test_cache_keys_are_those_of_the_first_version(name: str):
     assert keys()[name] == KEYS[name]

@@ -65,16 +65,16 @@ def test_every_fact_becomes_a_question_with_its_answer():
 def test_no_request_is_made_twice_whatever_other_documents_are_added(tmp_path: Path):
     with serving() as server, ReplyCache(tmp_path / "cache") as cache:
         first = run(server, sources(3), cache=cache)
-        more = run(server, sources(5), cache=cache)
-        again = run(server, sources(5), cache=cache)
+        extended = run(server, sources(5), cache=cache)
+        repeated = run(server, sources(5), cache=cache)
         assert (
             first.calls,
-            more.calls,
-            more.cached_replies,
-            again.calls,
-            again.cached_replies,
+            extended.calls,
+            extended.cached_replies,
+            repeated.calls,
+            repeated.cached_replies,
         ) == (3, 2, 3, 0, 5)
-        assert again.made == more.made
+        assert repeated.made == extended.made
         assert len(server.requests) == len(cache) == 5
 
 

@@ -41,11 +41,11 @@ def test_a_reply_is_marked_truncated_exactly_where_it_reached_its_limit(tiny: Ba
 
 def test_sampling_depends_on_the_seed(tiny: Base):
     sampled = replace(request(1), temperature=1.0, seed=3)
-    first, again, other = (
+    first, repeated, other = (
         next(LocalGenerator(tiny).complete([request_])).text
         for request_ in (sampled, sampled, replace(sampled, seed=4))
     )
-    assert first == again != other
+    assert first == repeated != other
 
 
 def test_a_prompt_that_leaves_no_room_fails_alone(tiny: Base):

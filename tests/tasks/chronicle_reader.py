@@ -72,8 +72,10 @@ class Reader:
     def _answers(self, question: str) -> set[str]:
         if m := re.fullmatch(r"Which came first, (.+) or (.+)\?", question):
             years = {event: self._year(event) for event in m.groups()}
-            known = {event: year for event, year in years.items() if year is not None}
-            return {min(known, key=known.__getitem__)} if len(known) == 2 else set()
+            known_years = {event: year for event, year in years.items() if year is not None}
+            return (
+                {min(known_years, key=known_years.__getitem__)} if len(known_years) == 2 else set()
+            )
         if m := re.fullmatch(r"How many years after (.+) came (.+)\?", question):
             first, last = map(self._year, m.groups())
             return {str(last - first)} if first is not None and last is not None else set()

@@ -111,9 +111,9 @@ def test_unanswerable_questions_are_about_known_and_unknown_people(history: Chro
     text = chronicle.render_text(history)
     questions = [question.text for question in draw_questions(history, UNANSWERABLE, 50, seed=0)]
     people = [" ".join(pair) for question in questions for pair in _names(question)]
-    known = [name in text for name in people]
-    assert known.count(True) > 5
-    assert known.count(False) > 5
+    is_known = [name in text for name in people]
+    assert is_known.count(True) > 5
+    assert is_known.count(False) > 5
     phrases = ("the teacher of", "the town where")
     assert sum(any(phrase in question for phrase in phrases) for question in questions) > 5
 

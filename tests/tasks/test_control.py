@@ -12,16 +12,16 @@ QUESTIONS = [(f"Question {i}?", MODULES[i % 4]) for i in range(600)]
 
 
 def test_every_other_module_is_drawn_about_equally_often_and_never_the_own():
-    drawn = draw_irrelevant_modules(MODULES, QUESTIONS, seed=0)
-    pairs = Counter((own, other) for (_, own), other in zip(QUESTIONS, drawn, strict=True))
+    drawn_modules = draw_irrelevant_modules(MODULES, QUESTIONS, seed=0)
+    pairs = Counter((own, other) for (_, own), other in zip(QUESTIONS, drawn_modules, strict=True))
     assert set(pairs) == {(own, other) for own in MODULES for other in MODULES if own != other}
     assert all(30 <= times <= 70 for times in pairs.values())  # 50 expected, 3 sd are 17
 
 
 def test_the_draw_depends_on_the_seed():
-    drawn = draw_irrelevant_modules(MODULES, QUESTIONS, seed=0)
-    assert draw_irrelevant_modules(MODULES, QUESTIONS, seed=0) == drawn
-    assert draw_irrelevant_modules(MODULES, QUESTIONS, seed=1) != drawn
+    drawn_modules = draw_irrelevant_modules(MODULES, QUESTIONS, seed=0)
+    assert draw_irrelevant_modules(MODULES, QUESTIONS, seed=0) == drawn_modules
+    assert draw_irrelevant_modules(MODULES, QUESTIONS, seed=1) != drawn_modules
 
 
 def test_other_questions_do_not_change_the_draw():

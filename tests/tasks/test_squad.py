@@ -86,9 +86,9 @@ def test_missing_fields_are_named_with_their_lines(tmp_path: Path, key: str):
 def test_duplicate_passages_and_ids_are_refused(tmp_path: Path):
     with pytest.raises(DataError, match=r"a passage occurs twice: 'Ada met Bo in Oslo\.'"):
         squad.read_passages(write(tmp_path, [record(), record()]))
-    both = [record() | {"id": 4}, record("Ada, Oslo, in Oslo") | {"id": 4}]
+    records = [record() | {"id": 4}, record("Ada, Oslo, in Oslo") | {"id": 4}]
     with pytest.raises(DataError, match="id 4 occurs 2 times"):
-        squad.read_passages(write(tmp_path, both))
+        squad.read_passages(write(tmp_path, records))
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,16 @@ import pytest
 
 from lorabank.errors import DataError
 from lorabank.tasks import fields
-from lorabank.tasks.datasets import checksums, quality
-from lorabank.tasks.datasets import long_documents as longdoc
-from lorabank.tasks.datasets import narrativeqa as nqa
+from lorabank.tasks.datasets import checksums, long_documents, narrativeqa, quality
 from lorabank.tasks.datasets.long_documents import LongQuestion
 
 
 def test_a_book_with_its_questions():
-    book = nqa.Book(
+    book = narrativeqa.Book(
         doc_id="b1", token_count=9, summary="Ada left.", normalized_text="Ada left for Rome."
     )
-    document = longdoc.from_narrativeqa(
-        book, [nqa.NarrativeQuestion(question="Who left?", answers=["Ada", "Ada B."])]
+    document = long_documents.from_narrativeqa(
+        book, [narrativeqa.NarrativeQuestion(question="Who left?", answers=["Ada", "Ada B."])]
     )
     assert (document.name, document.text) == ("b1", "Ada left for Rome.")
     assert document.questions[0].answers == ("Ada", "Ada B.")
@@ -29,17 +27,17 @@ def test_a_book_with_its_questions():
 def test_an_article_with_its_questions():
     options = ("Ada", "Bo", "Cy", "Di")
     question = quality.QualityQuestion("Who left?", options, "C", True)
-    document = longdoc.from_quality(quality.Article(7, "Cy left.", (question,)))
+    document = long_documents.from_quality(quality.Article(7, "Cy left.", (question,)))
     prompt = quality.to_example(question).question
     assert document.name == "article_7"
     assert document.questions == (LongQuestion(prompt, ("C",), options, "hard"),)
-    assert longdoc.format_choices("Who left?", options) == prompt
+    assert long_documents.format_choices("Who left?", options) == prompt
 
 
 def test_duplicates_are_named():
-    longdoc.refuse_duplicates("f.json", "id", ["a", "b"])
+    long_documents.refuse_duplicates("f.json", "id", ["a", "b"])
     with pytest.raises(DataError, match=r"f\.json: id 'a' occurs twice"):
-        longdoc.refuse_duplicates("f.json", "id", ["a", "b", "a"])
+        long_documents.refuse_duplicates("f.json", "id", ["a", "b", "a"])
 
 
 def test_a_file_truncated_anywhere_is_called_half_downloaded(tmp_path: Path):
