@@ -29,7 +29,10 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
 }
 _MEANINGS = {
     "recall": "share of facts whose answer greedy decoding reproduces exactly",
-    "recipe": "how an adapter is trained: `sound` is ours, `paper` that of arXiv:2603.01097",
+    "recipe": (
+        "how an adapter is trained: ours is `--recipe sound`, the paper's (arXiv:2603.01097) is "
+        "`--recipe paper`"
+    ),
     "exposures": (
         "how often a fact was trained on; the same for every load of a budget, unless the budget "
         "is a fixed number of steps"

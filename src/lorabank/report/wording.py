@@ -2,6 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 
+_OBJECTIVES = {
+    "ce": "next-token loss",
+    "distil": "distillation",
+    "memft-threshold": "MemFT",
+    "memft-window": "MemFT, window",
+}
+_VARIANTS = {
+    "lora": "plain LoRA",
+    "rslora": "rsLoRA",
+    "pissa": "PiSSA",
+    "orthogonal": "orthogonal LoRA",
+    "frozen-a": "LoRA with A frozen",
+    "dora": "DoRA",
+}
+_RECIPES = {"sound": "our recipe", "paper": "the paper's recipe"}
 FEWEST_SEEDS = 3  # for an interval; lora/intervals.py gives none below
 
 
@@ -98,9 +113,29 @@ def budget_name(recipe: str, exposures: float | str) -> str:
     if exposures == "converged":
         budget = "to convergence"
     elif exposures == "paper":
-        budget = "the paper's fixed steps"
+        budget = "its number of steps" if recipe == "paper" else "the paper's number of steps"
     elif isinstance(exposures, str):
         budget = exposures
     else:
         budget = f"{number(exposures)} exposure{'' if exposures == 1 else 's'}"
-    return f"{recipe} recipe, {budget}"
+    return f"{recipe_name(recipe)}, {budget}"
+
+
+def recipe_name(recipe: str) -> str:
+    """Return whose settings of training a recipe is."""
+    return _RECIPES.get(recipe, f"{recipe} recipe")
+
+
+def objective_name(objective: str) -> str:
+    """Return the training objective as the literature names it."""
+    return _OBJECTIVES.get(objective, objective)
+
+
+def variant_name(variant: str) -> str:
+    """Return the variant of LoRA as the literature names it."""
+    return _VARIANTS.get(variant, variant)
+
+
+def activation_name(activated: bool) -> str:
+    """Return for which tokens the adapter is applied."""
+    return "the adapter on answers only" if activated else "the adapter on every token"

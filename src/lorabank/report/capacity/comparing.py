@@ -19,7 +19,17 @@ from lorabank.report.plot import (
     point,
     share_axis,
 )
-from lorabank.report.wording import budget_name, count, listing, number, percent, seeds
+from lorabank.report.wording import (
+    activation_name,
+    budget_name,
+    count,
+    listing,
+    number,
+    objective_name,
+    percent,
+    seeds,
+    variant_name,
+)
 
 _MOST_LOADS = 6  # side by side
 
@@ -42,13 +52,18 @@ FACTORS = (
         frozenset({"layers", "target_modules"}),
         lambda g: g.first.placement,
     ),
-    Factor("variant", "variant", frozenset({"variant"}), lambda g: g.axes.variant),
-    Factor("objective", "objective", frozenset({"objective"}), lambda g: g.axes.objective),
+    Factor("variant", "variant", frozenset({"variant"}), lambda g: variant_name(g.axes.variant)),
+    Factor(
+        "objective",
+        "objective",
+        frozenset({"objective"}),
+        lambda g: objective_name(g.axes.objective),
+    ),
     Factor(
         "activation",
         "activation",
         frozenset({"activated"}),
-        lambda g: "activated" if g.axes.activated else "always on",
+        lambda g: activation_name(g.axes.activated),
     ),
     Factor("learning-rate", "learning rate", frozenset({"lr"}), lambda g: f"{g.axes.lr:g}"),
 )

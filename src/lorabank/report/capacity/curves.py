@@ -20,7 +20,7 @@ from lorabank.report.plot import (
     share_axis,
     value_axis,
 )
-from lorabank.report.wording import budget_name, count, listing, number, percent, seeds
+from lorabank.report.wording import budget_name, count, listing, number, percent, recipe_name, seeds
 
 HIGH = 0.9  # recall that counts as having stored the book
 _MOST_RANKS = 3  # named in a sentence
@@ -67,7 +67,7 @@ def bits_by_exposures(groups: Sequence[Group]) -> Figure | LeftOut:
     for recipe in dict.fromkeys(g.axes.recipe for g in shown):
         inside = sorted((g for g in shown if g.axes.recipe == recipe), key=_exposures)
         where = {g.r: f"{count(g.facts, 'fact')} at r={g.r}" for g in inside}
-        label = f"{recipe} recipe, {listing([where[r] for r in sorted(where)])}"
+        label = f"{recipe_name(recipe)}, {listing([where[r] for r in sorted(where)])}"
         panels.append(Panel(title=label, x=x, y=y, series=by_rank(inside, groups, _bits_point)))
     best = max(shown, key=lambda g: g.bits_per_parameter.mean)
     least = min((g for g in shown if _is_comparable(g, best)), key=_exposures)
@@ -132,8 +132,8 @@ def budgets(groups: Sequence[Group]) -> Figure | LeftOut:
         finding=(
             f"The paper's budget and ours differ most at r={ours_there.r} with "
             f"{count(ours_there.facts, 'fact')}: {in_words(paper.recall, 'share')} recalled with "
-            f"the {paper.budget} ({number(_exposures(paper))} exposures per fact), "
-            f"{in_words(ours_there.recall, 'share')} with the {ours_there.budget} "
+            f"{paper.budget} ({number(_exposures(paper))} exposures per fact), "
+            f"{in_words(ours_there.recall, 'share')} with {ours_there.budget} "
             f"({number(_exposures(ours_there))} exposures; "
             f"{seeds(g.n_seeds for g in (paper, ours_there))})."
         ),
@@ -214,6 +214,6 @@ def _how_far(groups: Sequence[Group]) -> str:
             all_of_them = ", the most that was tried," if held == len(lines) else ""
             parts.append(f"{count(lines[held - 1].facts, 'fact')}{all_of_them} at r={r}")
     return (
-        f"With the {groups[0].budget}, recall stays at {percent(HIGH)} or more up to "
+        f"With {groups[0].budget}, recall stays at {percent(HIGH)} or more up to "
         f"{listing(parts)} ({seeds(g.n_seeds for g in groups)})."
     )

@@ -108,7 +108,7 @@ def _finding(budget: str, points: Sequence[Point], every: Sequence[Point]) -> st
     """Return the best rank at the first threshold, unless censored points leave it open."""
     reached = [p for p in points if p["mark"] != "down"]
     bound = sum(p["mark"] != "full" for p in every)
-    start = f"At {percent(THRESHOLDS[0])} recall, with the {budget},"
+    start = f"At {percent(THRESHOLDS[0])} recall, with {budget},"
     end = f"({seeds(p['n_seeds'] for p in points)}); {bound} of {count(len(every), 'point')} "
     end += "is a bound only." if bound == 1 else "are bounds only."
     if not reached:

@@ -26,7 +26,7 @@ from lorabank.report.plot import (
 from lorabank.report.wording import budget_name, count, number, percent, seeds
 from lorabank.study.capacity.cells import CapacityCell
 
-_LONGEST = "longest budget of each rank and load"
+_LONGEST = "the longest budget of each rank and load"
 _STEPS = 61  # of the curve as drawn
 _LEAST = 0.05  # residuals smaller than this are drawn small
 
@@ -56,7 +56,7 @@ def recall_law(groups: Sequence[Group]) -> Figure | LeftOut:
         name=name,
         title=title,
         finding=(
-            f"One law for all ranks: with the {budget}, recall falls to half at "
+            f"One law for all ranks: with {budget}, recall falls to half at "
             f"{number(fitted.midpoint)} bits demanded per parameter; the law misses settings it "
             f"was not fitted to by {percent(error)} of recall on average "
             f"({count(len(points), 'cell')}, {seeds(g.n_seeds for g in shown)})."

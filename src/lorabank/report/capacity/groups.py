@@ -15,7 +15,7 @@ from lorabank.errors import UsageError
 from lorabank.lora.intervals import bootstrap_mean
 from lorabank.report.estimates import Estimate, mean
 from lorabank.report.grouping import group_cells, setting_key
-from lorabank.report.wording import budget_name
+from lorabank.report.wording import activation_name, budget_name, objective_name, variant_name
 from lorabank.study.capacity.axes import CapacityAxes
 from lorabank.study.capacity.cells import CapacityCell
 
@@ -139,9 +139,9 @@ def describe(groups: Sequence[Group], *, of: Sequence[Group]) -> str:
 
 
 def method_name(g: Group) -> str:
-    """Return the variant, the objective and when the adapter is applied."""
-    on = "activated" if g.axes.activated else "always on"
-    return f"{g.axes.variant}, {g.axes.objective}, {on}"
+    """Return the variant, the objective and for which tokens the adapter is applied."""
+    how = variant_name(g.axes.variant), objective_name(g.axes.objective)
+    return ", ".join([*how, activation_name(g.axes.activated)])
 
 
 def budget_order(condition: tuple[str, Exposures]) -> tuple[bool, int, float, str]:

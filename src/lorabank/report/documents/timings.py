@@ -31,7 +31,6 @@ from lorabank.study.documents.axes import ICL, NONE, RAG
 
 _QUESTIONS = (1, 3, 10, 30, 100, 300, 1000, 3000)
 """Questions to one document, along the axis of what all of them take."""
-_PART_NAMES = {"placing": "seating"}  # as the committed pages have it
 
 
 def make_figures(modes: Sequence[TimedMode]) -> tuple[list[Figure], list[LeftOut]]:
@@ -48,7 +47,7 @@ def table(modes: Sequence[TimedMode]) -> dict[str, Any]:
     once = list(dict.fromkeys(part for mode in modes for part in mode.setting.first.once_s))
     parts = list(dict.fromkeys(part for mode in modes for part in mode.setting.first.parts_s))
     heads = ["way", "documents", *(f"once: {part}" for part in once)]
-    heads += [f"each: {_PART_NAMES.get(part, part)}" for part in parts]
+    heads += [f"each: {part}" for part in parts]
     heads += ["to first token, in all", "an answer", "prompt tokens"]
     heads += ["pays against ICL", "against ICL read each time", "against RAG", "cells"]
     rows = []

@@ -4,13 +4,8 @@ import re
 from collections.abc import Sequence
 
 from lorabank.report.texts.chosen import TaughtSetting, axis_value, varied_axes
+from lorabank.report.wording import objective_name
 
-_OBJECTIVES = {
-    "ce": "next-token loss",
-    "distil": "distillation",
-    "memft": "MemFT",
-    "memft-window": "MemFT, window",
-}
 _FORMATS = {
     "original": ("the text itself", "the text itself, {} times"),
     "qa": ("1 question", "{} questions"),
@@ -44,7 +39,7 @@ def _value_name(axis: str, setting: TaughtSetting) -> str:
     if axis == "base":
         return str(value).rpartition("/")[2].removesuffix(".gguf")
     if axis == "objective":
-        return _OBJECTIVES.get(str(value), str(value))
+        return objective_name(str(value))
     return f"{axis} {value}"
 
 
