@@ -63,7 +63,7 @@ class CrashTest:
         self.usual_seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
 
     def run(self, kills: int) -> list[Round]:
-        """Run rounds until round_ many writers were killed while they worked."""
+        """Run rounds until this many writers were killed while they worked."""
         rounds: list[Round] = []
         while any(len(times) < _TRIALS for times in self.usual_seconds.values()):
             kind = min(KINDS, key=lambda kind: len(self.usual_seconds[kind]))
@@ -91,7 +91,7 @@ class CrashTest:
         is_undone = after.modules == before.modules
         round_.outcome = "done" if is_done else "undone" if is_undone else "neither"
         round_.open_s = after.open_s
-        round_.faults = after.faults + _find_contradictions(round_, before, after)
+        round_.faults += after.faults + _find_contradictions(round_, before, after)
         if operation.kind.startswith("forget"):
             self.forgotten |= before.sources - after.sources
         self.state = after

@@ -17,8 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lorabank.bank.answer.modes import N_CANDIDATES
 from lorabank.bank.bank import Bank
 from lorabank.bank.drafts import ModuleDraft, draft_from_examples
+from lorabank.bank.route.routers import TextRouter
 from lorabank.engine.settings import TrainSettings
 from lorabank.store.store import Store
 from lorabank.tasks.examples import from_pair
@@ -106,7 +108,7 @@ def _prepare(place: Path) -> None:
         for name in ("south", "east"):
             facts = [from_pair(f"Where does {name} {who} live?", who[:3]) for who in _NAMES]
             bank.write_all([draft_from_examples(name, facts, source=name)], settings=_SETTINGS)
-        dogs = [from_pair(f"Which ball does {who} the dog chase?", who[-3:]) for who in _NAMES]
+        dogs = [from_pair(f"Which ball has {who}?", who[-3:]) for who in _NAMES]
         bank.write_all([draft_from_examples(PASSING, dogs, source="dogs")], settings=_SETTINGS)
         bank.export(PASSING, place / PASSING)
         for variant in range(_VARIANTS):
@@ -115,6 +117,11 @@ def _prepare(place: Path) -> None:
             )[0]
             assert written.recall == 1, f"variant {variant} was not learnt: {written}"
             bank.export(MODULE, place / str(variant))
+        for candidates in TextRouter(bank.texts).route(
+            [_question(name_index) for name_index in range(len(_NAMES))], N_CANDIDATES
+        ):
+            names = [candidate.module for candidate in candidates]
+            assert {MODULE, PASSING} <= set(names), f"the candidates are {names}"
 
 
 def _write(place: Path, until: float, seed: int) -> None:
