@@ -15,7 +15,7 @@ from markupsafe import Markup
 from lorabank.report.hover import interval_text, series_name, x_text
 from lorabank.report.plot import Figure, Panel, Series
 from lorabank.report.svg import panel_svg, sample_svg
-from lorabank.report.wording import FEWEST_SEEDS, count, duration, percent, quantity, size
+from lorabank.report.wording import FEWEST_SEEDS, count, duration, listing, percent, quantity, size
 
 _SHORT = 16  # characters of a hash that are shown
 _NUMBER = re.compile(r"[\d.,–−()%<≥/\s-]+( of \d+)?|never|(from|up to) [\d,]+")
@@ -110,13 +110,16 @@ def _sample_svg(series: Series) -> Markup:
 def _about(section: Mapping[str, Any]) -> str:
     """Return what was measured on what, in one line."""
     base = section["base"]
+    names = base.get("compared") or [base.get("name", "not named")]
     identity = "".join(
-        f", {key} {str(value)[:_SHORT]}" for key, value in base.items() if key != "name"
+        f", {key} {str(value)[:_SHORT]}"
+        for key, value in base.items()
+        if key not in ("name", "compared")
     )
     cells, rows = section["cost"]["n_cells"], len(section["table"]["rows"])
     return (
-        f"Base model {base.get('name', 'not named')}{identity}. {count(cells, 'cell')}, "
-        f"{count(rows, 'setting')}."
+        f"Base model{'s' if len(names) > 1 else ''} {listing(names)}{identity}. "
+        f"{count(cells, 'cell')}, {count(rows, 'setting')}."
     )
 
 

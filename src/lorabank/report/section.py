@@ -26,6 +26,7 @@ from lorabank.report.texts import findings as texts_findings
 from lorabank.report.texts.chosen import read_settings as read_texts
 from lorabank.report.texts.table import rates_table
 from lorabank.report.texts.table import table as texts_table
+from lorabank.report.wording import base_name
 from lorabank.study.capacity.cells import CapacityCell
 from lorabank.study.cells import Cell
 from lorabank.study.documents.cells import AnswersCell, LatencyCell
@@ -71,7 +72,7 @@ def _section(results: StudyResults, part: str, cells: Sequence[Cell], body: Body
         "study": results.study,
         "kind": part,
         "title": results.title,
-        "base": dict(results.base),
+        "base": _base(results, cells),
         "in_short": body.in_short,
         "figures": body.figures,
         "left_out": [asdict(figure) for figure in body.left_out],
@@ -83,6 +84,12 @@ def _section(results: StudyResults, part: str, cells: Sequence[Cell], body: Body
         "versions": versions(cells),
         "hashes": hashes(cells),
     }
+
+
+def _base(results: StudyResults, cells: Sequence[Cell]) -> dict[str, Any]:
+    """Return the study's base model, and the names of all where cells have others."""
+    names = sorted({base_name(cell.base) for cell in cells})
+    return {**results.base, **({"compared": names} if len(names) > 1 else {})}
 
 
 def _capacity(cells: Sequence[CapacityCell]) -> Body:

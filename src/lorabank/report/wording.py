@@ -126,6 +126,11 @@ def recipe_name(recipe: str) -> str:
     return _RECIPES.get(recipe, f"{recipe} recipe")
 
 
+def base_name(base: str) -> str:
+    """Return a base model's name without the folder and the ending of its file."""
+    return base.rpartition("/")[2].removesuffix(".gguf")
+
+
 def objective_name(objective: str) -> str:
     """Return the training objective as the literature names it."""
     return _OBJECTIVES.get(objective, objective)

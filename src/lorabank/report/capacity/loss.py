@@ -52,9 +52,10 @@ def loss_law(groups: Sequence[Group]) -> Figure | LeftOut:
         title=title,
         finding=(
             f"The loss falls by {number(fitted.C)} r^{fitted.a:.2f} l^-{fitted.b:.2f} "
-            f"{'+' if fitted.b0 >= 0 else '−'} {number(abs(fitted.b0))} nats per answer token; "
-            f"the law misses settings it was not fitted to by {number(round(error, 3))} nats on "
-            f"average ({count(len(points), 'cell')}, {seeds(g.n_seeds for g in shown)})."
+            f"{'+' if fitted.b0 >= 0 else '−'} {number(abs(fitted.b0))} nats per answer token, "
+            f"with r the rank and l the answer tokens of all facts; the law misses "
+            f"settings it was not fitted to by {number(round(error, 3))} nats on average "
+            f"({count(len(points), 'cell')}, {seeds(g.n_seeds for g in shown)})."
         ),
         note="Each load at its longest training. " + describe(shown, of=groups),
         stacked=False,

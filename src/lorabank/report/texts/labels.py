@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from lorabank.report.texts.chosen import TaughtSetting, axis_value, varied_axes
-from lorabank.report.wording import objective_name
+from lorabank.report.wording import base_name, objective_name
 
 _FORMATS = {
     "original": ("the text itself", "the text itself, {} times"),
@@ -37,7 +37,7 @@ def _value_name(axis: str, setting: TaughtSetting) -> str:
             else re.sub(r"^(\w+?_)?", "texts by ", source)
         )
     if axis == "base":
-        return str(value).rpartition("/")[2].removesuffix(".gguf")
+        return base_name(str(value))
     if axis == "objective":
         return objective_name(str(value))
     return f"{axis} {value}"
