@@ -116,7 +116,7 @@ def test_a_web_page_becomes_sections_lists_tables_and_code(tmp_path: Path):
     ]
 
 
-def test_web_page_without_main_part_leaves_out_menus(tmp_path: Path):
+def test_a_web_page_without_a_main_part_is_read_without_menus(tmp_path: Path):
     page = "<nav>Home</nav><h2>One</h2>a<div>b</div><footer>c</footer><table><td>d<td>e</table>"
     assert read(tmp_path, "p.htm", page).text == "One\n\na\n\nb\n\n| d | e |"
 
@@ -162,7 +162,7 @@ def test_a_pdf_page_without_text_is_named_in_a_warning(
     assert "1 of 3 pages have no text: 2" in caplog.text
 
 
-def test_pdf_that_opens_without_a_password_is_read(tmp_path: Path):
+def test_an_encrypted_pdf_without_a_user_password_is_read(tmp_path: Path):
     assert (
         read(tmp_path, "p.pdf", encrypt_pdf(SECRET, user="", owner="boss")).text == "Secret words."
     )

@@ -93,12 +93,12 @@ def test_a_loaded_index_finds_what_the_saved_one_found(index: TextIndex, tmp_pat
         assert [hit.passage for hit in hits] == [hit.passage for hit in loaded_hits]
 
 
-def test_unknown_method_raises(index: TextIndex):
+def test_an_unknown_method_raises(index: TextIndex):
     with pytest.raises(UsageError, match="method must be bm25, dense, hybrid, got 'sparse'"):
         index.search("monk", method="sparse")
 
 
-def test_dense_without_vectors_raises():
+def test_a_dense_search_without_vectors_raises():
     index = TextIndex(split_into_passages(KEYS))
     with pytest.raises(UsageError, match="method dense needs an embedding model"):
         index.search("monk", np.ones(3), method="dense")

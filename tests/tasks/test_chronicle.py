@@ -34,7 +34,7 @@ def test_a_chapter_is_its_facts_rendered():
     assert body.replace("\n\n", " ") == " ".join(told_sentences)
 
 
-def test_golden():
+def test_a_pinned_chronicle():
     # Pinned: a Python that draws otherwise would make other studies of the same seed.
     first, *_, last = build(1000, seed=0).chapters
     assert render_sentence(first.facts[0]) == "Muhamere was known far and wide for its smoked eels."
@@ -132,7 +132,7 @@ def test_a_shorter_chronicle_is_the_beginning_of_a_longer_one():
     assert last.facts == long.chapters[len(complete)].facts[: len(last.facts)]
 
 
-def test_same_seed_same_chronicle():
+def test_the_same_seed_gives_the_same_chronicle():
     assert build(3000, seed=1) == build(3000, seed=1)
     assert not {f.subject for f in all_facts(3000, 1)} & {f.subject for f in all_facts(3000, 2)}
 
@@ -144,7 +144,7 @@ def test_documents_are_the_chapters_of_the_text():
 
 
 @pytest.mark.parametrize("length", [0, 499, 250_001])
-def test_length_out_of_range_raises(length: int):
+def test_a_length_out_of_range_raises(length: int):
     with pytest.raises(UsageError, match=r"must be 500\.\.250,000, got"):
         build(length, seed=0)
 

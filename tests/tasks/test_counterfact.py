@@ -71,7 +71,7 @@ def test_a_relation_has_enough_distinct_subjects_and_sound_templates(relation):
 # Building
 
 
-def test_same_seed_same_edits():
+def test_the_same_seed_gives_the_same_edits():
     assert counterfact.build(50, seed=7) == counterfact.build(50, seed=7)
     assert counterfact.build(50, seed=7) != counterfact.build(50, seed=8)
 
@@ -128,7 +128,7 @@ def test_a_pinned_edit():
 
 
 @pytest.mark.parametrize("size", [0, counterfact.MAX_SIZE + 1])
-def test_size_out_of_range_raises(size: int):
+def test_a_size_out_of_range_raises(size: int):
     with pytest.raises(UsageError, match=rf"must be 1\.\.{counterfact.MAX_SIZE}, got"):
         counterfact.build(size, seed=0)
 
@@ -174,7 +174,7 @@ def test_a_malformed_master_file_raises(tmp_path: Path, content: str | bytes, me
         ({"prompt": "Ada speaks"}, r"needs \{\} where the subject goes, got 'Ada speaks'"),
     ],
 )
-def test_malformed_rewrite_is_named(tmp_path: Path, change: dict[str, object], message: str):
+def test_a_malformed_rewrite_is_named(tmp_path: Path, change: dict[str, object], message: str):
     broken = record()
     broken["requested_rewrite"] |= change  # type: ignore[operator]
     path = tmp_path / "counterfact.json"
@@ -199,7 +199,7 @@ def test_malformed_prompts_are_named(tmp_path: Path, key: str, value: object, me
         counterfact.read_master(path)
 
 
-def test_missing_file_raises(tmp_path: Path):
+def test_a_missing_file_raises(tmp_path: Path):
     with pytest.raises(DataError, match="no such file"):
         counterfact.read_master(tmp_path / "none.json")
 
@@ -246,12 +246,12 @@ def test_rows_outside_the_master_are_counted(tmp_path: Path):
         ([], [], "needs the column text"),
     ],
 )
-def test_malformed_slice_raises(tmp_path: Path, rows: list[str], subjects: object, message: str):
+def test_a_malformed_slice_raises(tmp_path: Path, rows: list[str], subjects: object, message: str):
     with pytest.raises(DataError, match=message):
         counterfact.read_slice(write_slice(tmp_path, rows, subjects))
 
 
-def test_slice_of_another_shape_raises(tmp_path: Path):
+def test_a_slice_without_its_column_raises(tmp_path: Path):
     path = write_slice(tmp_path, [], ["Ada"])
     path.write_text("prompt,answer\na,b\n", encoding="utf-8")
     with pytest.raises(DataError, match="needs the column text"):

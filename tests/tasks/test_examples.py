@@ -21,7 +21,7 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
-def test_csv_with_quotes_other_columns_and_a_byte_order_mark(tmp_path: Path):
+def test_csv_may_have_quotes_other_columns_and_a_byte_order_mark(tmp_path: Path):
     content = '\ufeffid,prompt,answer\n1,"Who, then?","A ""B"" C"\n2,Where?,Über\n'
     assert read_examples(write(tmp_path, "f.csv", content)) == [
         from_pair("Who, then?", 'A "B" C'),
@@ -29,7 +29,7 @@ def test_csv_with_quotes_other_columns_and_a_byte_order_mark(tmp_path: Path):
     ]
 
 
-def test_jsonl_pairs_and_conversations(tmp_path: Path):
+def test_jsonl_lines_are_pairs_or_conversations(tmp_path: Path):
     content = (
         '{"prompt": "Who?", "answer": "Ada"}\n\n'
         '{"messages": [{"role": "system", "content": "Be brief"},'
@@ -80,7 +80,7 @@ def test_bad_files_are_named_with_their_lines(
         read_examples(write(tmp_path, name, content))
 
 
-def test_missing_file(tmp_path: Path):
+def test_a_missing_file_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match="no such file"):
         read_examples(tmp_path / "none.csv")
 

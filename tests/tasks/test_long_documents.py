@@ -12,7 +12,7 @@ from lorabank.tasks.datasets import checksums, long_documents, narrativeqa, qual
 from lorabank.tasks.datasets.long_documents import LongQuestion
 
 
-def test_a_book_with_its_questions():
+def test_a_book_becomes_a_document_with_its_questions():
     book = narrativeqa.Book(
         doc_id="b1", token_count=9, summary="Ada left.", normalized_text="Ada left for Rome."
     )
@@ -24,7 +24,7 @@ def test_a_book_with_its_questions():
     assert document.questions[0].prompt.endswith("Question: Who left?")
 
 
-def test_an_article_with_its_questions():
+def test_an_article_becomes_a_document_with_its_questions():
     options = ("Ada", "Bo", "Cy", "Di")
     question = quality.QualityQuestion("Who left?", options, "C", True)
     document = long_documents.from_quality(quality.Article(7, "Cy left.", (question,)))

@@ -43,7 +43,7 @@ def all_records() -> list[dict[str, object]]:
     ]
 
 
-def test_questions_and_their_documents(tmp_path: Path):
+def test_questions_are_grouped_by_their_documents(tmp_path: Path):
     rows = [record("a"), record("b", context="Bo left.", answer="B"), record("c", length="long")]
     questions = longbench.read_questions(write(tmp_path, rows), allow_other_version=True)
     assert [question.id for question in questions] == ["a", "b", "c"]

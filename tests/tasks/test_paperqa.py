@@ -177,7 +177,7 @@ def test_missing_files_are_named(tmp_path: Path):
         paperqa.read_papers(write(tmp_path, [paper(0), paper(1)], {0: training_rows("")}))
 
 
-def test_training_file_without_its_paper_is_named(tmp_path: Path):
+def test_a_training_file_without_its_paper_is_named(tmp_path: Path):
     folder = write(tmp_path, [paper(0)], {0: training_rows(""), 1: training_rows("")})
     with pytest.raises(DataError, match=r"paper_1_QA40\.jsonl: its paper is not in paperQA\.json"):
         paperqa.read_papers(folder)

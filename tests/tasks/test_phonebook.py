@@ -17,11 +17,11 @@ def test_the_same_seed_gives_the_same_book():
     assert phonebook.build(50, seed=7) != phonebook.build(50, seed=8)
 
 
-def test_small_book_is_prefix_of_large():
+def test_a_small_book_is_the_beginning_of_a_large_one():
     assert phonebook.build(500, seed=0)[:20] == phonebook.build(20, seed=0)
 
 
-def test_largest_book_has_distinct_names_and_numbers():
+def test_the_largest_book_has_distinct_names_and_numbers():
     book = phonebook.build(phonebook.MAX_SIZE, seed=0)
     names, numbers = {entry.name for entry in book}, {entry.number for entry in book}
     assert len(names) == len(numbers) == phonebook.MAX_SIZE
@@ -68,7 +68,7 @@ def test_the_published_verdict_is_more_lenient(reply: str, recalled: bool):
 
 
 @pytest.mark.parametrize("size", [0, phonebook.MAX_SIZE + 1])
-def test_size_out_of_range_raises(size: int):
+def test_a_size_out_of_range_raises(size: int):
     with pytest.raises(UsageError, match=r"must be 1\.\.100,000, got"):
         phonebook.build(size, seed=0)
 

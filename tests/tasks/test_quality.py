@@ -128,7 +128,7 @@ def test_missing_files_are_named(folder: Path, removed: str, message: str):
         quality.read_articles(folder, allow_other_version=True)
 
 
-def test_other_faults_of_a_folder_are_named(folder: Path):
+def test_stray_equal_and_empty_files_of_a_folder_are_named(folder: Path):
     (folder / "source" / "article_x.txt").write_text("?")
     with pytest.raises(DataError, match=r"article_x\.txt: must be article_, a number"):
         quality.read_articles(folder, allow_other_version=True)
@@ -165,7 +165,7 @@ def test_an_altered_article_is_recognised_by_its_checksum(folder: Path):
 # Asking and scoring
 
 
-def test_example_shows_the_options_by_letter():
+def test_an_example_shows_the_options_by_letter():
     assert quality.to_example(QualityQuestion("Who?", tuple(OPTIONS), "C", True)) == from_pair(
         "Who?\nA: Ada\nB: Bo\nC: Cy\nD: Di\n"
         "Reply with the letter of the correct option and nothing else.",

@@ -36,7 +36,7 @@ def test_the_book_is_the_same_whatever_the_number_of_sectors():
     assert sectors.build(96, 16, seed=4) != sixteen
 
 
-def test_a_two_are_the_first_of_many_of_the_same_length():
+def test_a_few_sectors_are_the_first_of_many_of_the_same_length():
     assert sectors.build(16 * 48, 16, seed=0)[:4] == sectors.build(4 * 48, 4, seed=0)
 
 

@@ -108,7 +108,7 @@ def test_a_malformed_file_of_passages_raises(tmp_path: Path, content: bytes, mes
         squad.read_passages(path)
 
 
-def test_missing_file_raises(tmp_path: Path):
+def test_a_missing_file_raises(tmp_path: Path):
     with pytest.raises(DataError, match="no such file"):
         squad.read_passages(tmp_path / "none.jsonl")
 

@@ -45,7 +45,7 @@ def draw_words(rng: random.Random) -> list[str]:
 # BLEU
 
 
-def test_bleu_by_hand():
+def test_bleu_equals_a_calculation_by_hand():
     assert bleu(REPLY, GOLD) == pytest.approx((5 / 6 * 3 / 5 * 1 / 4 * 0.1 / 3) ** 0.25)
 
 
@@ -83,7 +83,7 @@ def test_bleu_of_an_equal_answer_under_four_words_is_below_1(text: str, score: f
 # ROUGE-L
 
 
-def test_rouge_by_hand():
+def test_rouge_equals_a_calculation_by_hand():
     assert rouge_l(REPLY, GOLD) == pytest.approx(5 / 6)  # 5 of 6 both ways
     precision, recall = 2 / 3, 2 / 5  # "cats run" of "cats run fast", in order
     assert rouge_l("cats run fast", "the cats often run away") == pytest.approx(
@@ -130,7 +130,7 @@ def test_rouge_without_stems_equals_the_library_with_several_golds():
 # SQuAD's measures
 
 
-def test_f1_by_hand():
+def test_token_f1_equals_a_calculation_by_hand():
     # Without articles "cat sat on mat" against "cat is on mat": 3 shared of 4 and 4.
     assert token_f1(REPLY, GOLD) == pytest.approx(3 / 4)
     assert token_f1("to be or not to be", "to be to be to be") == pytest.approx(8 / 12)
@@ -149,7 +149,7 @@ def test_f1_by_hand():
         ("Denver", "Denver Broncos", False),
     ],
 )
-def test_exact_match(reply: str, gold: str, is_match: bool):
+def test_exact_match_ignores_case_articles_and_punctuation(reply: str, gold: str, is_match: bool):
     assert exact_match(reply, gold) == float(is_match)
 
 
@@ -157,7 +157,7 @@ def test_exact_match(reply: str, gold: str, is_match: bool):
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
-def test_a_reply_of_four_words_equal_to_gold_scores_1_and_an_unlike_one_0(metric):
+def test_an_equal_reply_of_four_words_scores_1_and_an_unlike_one_0(metric):
     assert metric("Monte Carlo Tree Diffusion", "monte carlo tree diffusion") == pytest.approx(1)
     assert metric("Rho", "Monte Carlo Tree Diffusion") == 0
 
@@ -172,7 +172,9 @@ def test_without_words_on_one_side_nothing_is_shared(metric, reply: str, gold: s
     ("name", "score"), [("bleu", 0), ("rouge_l", 0), ("token_f1", 1), ("exact_match", 1)]
 )
 @pytest.mark.parametrize(("reply", "gold"), [("", ""), ("...", "")])
-def test_without_words_on_both_sides(name: str, score: float, reply: str, gold: str):
+def test_without_words_on_both_sides_overlap_is_0_and_equality_1(
+    name: str, score: float, reply: str, gold: str
+):
     assert METRICS[name](reply, gold) == score
 
 
@@ -196,7 +198,7 @@ def test_no_gold_raises(metric):
         ("rouge_l", "rouge_score.rouge_scorer", text_metrics._rouge_scorer),
     ],
 )
-def test_missing_package_says_what_to_install(monkeypatch, name: str, package: str, scorer):
+def test_a_missing_package_says_what_to_install(monkeypatch, name: str, package: str, scorer):
     scorer.cache_clear()
     monkeypatch.setitem(sys.modules, package, None)  # what Python itself does for "not there"
     with pytest.raises(UnavailableError, match=r"install lorabank\[eval\]"):
