@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test soak check docs setup clean
 
 demo: setup
-	$(BIN)/lorabank quickstart
+	@$(BIN)/lorabank quickstart
 
 test: setup
 	$(BIN)/pytest -n 2 --dist worksteal
@@ -31,9 +31,10 @@ setup: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"lorabank needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}; try make PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
-	touch $@
+	@echo "installing into $(VENV), once …"
+	@$(PYTHON) -m venv $(VENV)
+	@PIP_CONSTRAINT=constraints.txt $(BIN)/pip install -qq --disable-pip-version-check -e '.[dev]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV)

@@ -60,3 +60,8 @@ def test_before_the_first_step_a_line_names_what_is_under_way(
     capsys.readouterr()
     display.write_waiting_line()
     assert capsys.readouterr().err == ""
+
+
+def test_a_training_that_may_end_early_says_at_most(display: ProgressDisplay):
+    display.update(0.5, "", may_end_early=True)
+    assert display.time_left == "at most 20 s left"

@@ -32,14 +32,18 @@ class ProgressDisplay:
         self.title, self.bar = title, bar
         self.started_at = time.monotonic()
         self.next_line_at = self.started_at + FIRST_S
-        self.text, self.share = "", 0.0
+        self.text, self.share, self.may_end_early = "", 0.0, False
         self.task: TaskID | None = None
         if bar is not None:
             self.task = bar.add_task("", total=1.0, title=title, text="", left="")
 
-    def update(self, share: float, text: str) -> None:
-        """Show that a share of the work is done, 0 to 1, with a text beside it."""
-        self.share, self.text = min(1.0, share), text
+    def update(self, share: float, text: str, *, may_end_early: bool = False) -> None:
+        """Show that a share of the work is done, 0 to 1, with a text beside it.
+
+        Args:
+            may_end_early: whether the share is of a budget that need not be spent.
+        """
+        self.share, self.text, self.may_end_early = min(1.0, share), text, may_end_early
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=self.share, text=text, left=self.time_left)
         elif time.monotonic() >= self.next_line_at:
@@ -63,9 +67,8 @@ class ProgressDisplay:
         if not _TRUSTED_SHARE < self.share < 1:
             return ""
         seconds = elapsed * (1 - self.share) / self.share
-        return (
-            f"about {seconds:.0f} s left" if seconds < 90 else f"about {seconds / 60:.0f} min left"
-        )
+        length = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+        return f"{'at most' if self.may_end_early else 'about'} {length} left"
 
     def on_step(self, training: "JobTraining") -> None:
         """Show the progress of one job; to be given to `learn`."""
@@ -73,7 +76,7 @@ class ProgressDisplay:
         if training.curve:
             epoch = training.curve[-1]
             text = f"recall {epoch.seen_recall:.0%}, loss {epoch.loss:.3f}, {text}"
-        self.update(training.share_done, text)
+        self.update(training.share_done, text, may_end_early=True)
 
     def on_round(self, fleet: "FleetProgress") -> None:
         """Show the progress of a fleet; to be given to `Bank.write_all`."""
@@ -85,7 +88,7 @@ class ProgressDisplay:
         if recalls:
             parts.append(f"recall {sum(recalls) / len(recalls):.0%}")
         parts.append(f"{fleet.tokens_per_s:,.0f} tokens/s")
-        self.update(fleet.share_done, ", ".join(parts))
+        self.update(fleet.share_done, ", ".join(parts), may_end_early=True)
 
     def on_reply(self, n_replies: int, n_requests: int) -> None:
         """Show how many replies a generator has given; to be given to a synthesis."""
