@@ -7,12 +7,11 @@ in other words, and the fact asked in reverse. An answer to format_ direction do
 the other (arXiv:2309.12288).
 """
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lorabank.errors import UsageError
+from lorabank.errors import UsageError, did_you_mean
 
 
 class FormatKind(StrEnum):
@@ -99,8 +98,7 @@ def split_formats(formats: Sequence[Format]) -> tuple[tuple[Format, ...], tuple[
 def _parse(part: str) -> Format:
     name, colon, number = (field.strip() for field in part.partition(":"))
     if name not in list(FormatKind):
-        near = difflib.get_close_matches(name.lower(), list(FormatKind), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(name.lower(), FormatKind)
         raise UsageError(f"--formats: no format {name!r}; there are {_allowed()}{hint}")
     kind = FormatKind(name)
     if kind not in _COUNTED:

@@ -103,6 +103,11 @@ class Outcome:
         )
 
 
+def adapted_paths(jobs: Sequence[Job]) -> list[str]:
+    """Return the linear layers that any of the jobs adapts, each once."""
+    return list(dict.fromkeys(path for job in jobs for path in job.paths))
+
+
 def check_jobs(base: Base, jobs: Sequence[Job]) -> None:
     """Refuse jobs that cannot be trained on `base`; messages name the job.
 

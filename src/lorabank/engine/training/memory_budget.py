@@ -22,7 +22,7 @@ from lorabank.engine.encoding.batches import training_batch
 from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.dropout import Dropout
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.training.jobs import Job
+from lorabank.engine.training.jobs import Job, adapted_paths
 from lorabank.engine.training.recompute import recomputing
 from lorabank.errors import UsageError
 
@@ -72,7 +72,7 @@ def choose_width(need: MemoryNeed, *, free_bytes: int, n_jobs: int, requested: i
 
 def measure_memory(base: Base, jobs: Sequence[Job], *, reuse: Reuse, recompute: bool) -> MemoryNeed:
     """Return what these jobs take if each has the longest row and the largest batch of all."""
-    paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
+    paths = adapted_paths(jobs)
     rows = max(job.rows_per_step for job in jobs)
     all_rows = [row for job in jobs for row in job.dataset.training_rows]
     longest = max(all_rows, key=lambda row: (_n_run_tokens(row, reuse), len(row.token_ids)))

@@ -29,7 +29,7 @@ from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.training import distillation_loss
 from lorabank.engine.training.checkpoint import Checkpoint, CheckpointSettings, State
 from lorabank.engine.training.job_progress import Progress
-from lorabank.engine.training.jobs import Job, Outcome, check_jobs
+from lorabank.engine.training.jobs import Job, Outcome, adapted_paths, check_jobs
 from lorabank.engine.training.memory_budget import choose_width, measure_memory
 from lorabank.engine.training.progress import FleetProgress, fleet_progress
 from lorabank.engine.training.recompute import recomputing
@@ -95,7 +95,7 @@ def train(
         n_jobs=len(jobs),
         requested=_saved_width(saved[0], width, len(jobs)) if saved else width,
     )
-    paths = list(dict.fromkeys(path for job in jobs for path in job.paths))
+    paths = adapted_paths(jobs)
     r = max(job.saved_r for job in jobs)
     with (
         Fleet(base, paths=paths, r=r, width=width, reuse=reuse) as fleet,
