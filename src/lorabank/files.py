@@ -8,12 +8,12 @@ destination, synced, and renamed. A process that is killed leaves the old file o
 import errno
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lorabank.errors import StorageError
+from lorabank.errors import LorabankError, StorageError
 
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -41,12 +41,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+        # Unlike mkstemp this follows the umask; nobody else can have made the file before.
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         try:
             yield temporary
-            temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner reads
             sync(temporary)
             temporary.replace(path)
         except BaseException:
@@ -71,11 +70,11 @@ def storage_errors(
     """
     try:
         yield
-    except StorageError:
+    except LorabankError:
         raise
-    except Exception as error:
+    except Exception as error:  # safetensors and tokenizers have errors of their own for this
         code = error_number(error)
-        if code is None and not isinstance(error, OSError):
+        if not isinstance(error, OSError) and code not in FULL_DISK | DENIED:
             raise
         if code in FULL_DISK:
             reason = f"the disk is full; {remedy}" + (f" or {alternative}" if alternative else "")
@@ -107,9 +106,3 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

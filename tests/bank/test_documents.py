@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lorabank.bank.bank import Bank, identify_base
-from lorabank.bank.drafts import DraftPassage, DraftSource, ModuleDraft, draft_from_examples
+from lorabank.bank.drafts import DraftPassage, ModuleDraft, draft_from_examples
 from lorabank.bank.stored_text import (
     DOCUMENTS,
     decode_documents,
@@ -29,8 +29,7 @@ from lorabank.bank.write.passages import (
     read_held_out,
     score_written_answers,
 )
-from lorabank.bank.write.training import WriteSettings, train_drafts
-from lorabank.bank.write.write import WriteReport, plan_jobs
+from lorabank.bank.write.write import WriteReport
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import AnswerReading
@@ -38,7 +37,6 @@ from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.errors import AdapterError, UnavailableError, UsageError
 from lorabank.planning.planner import RankPlan
 from lorabank.retrieval.documents import document_from_text, read_documents
-from lorabank.store.records import Source
 from lorabank.store.store import Store
 from lorabank.synthesis.endpoint import Endpoint, RetryPolicy
 from lorabank.synthesis.item_checks import HeldOutQuestions
@@ -360,61 +358,8 @@ def test_no_more_answers_are_written_out_than_stated(tiny: Base):
     assert all(bare == own for bare, own in scores)  # an adapter of zeros says what the base does
 
 
-def passaged(n: int) -> ModuleDraft:
-    """Random answers, a passage for each half of them."""
-    examples = tuple(from_pair(f"What is {word(i)}?", word(500 + 7 * i)) for i in range(n))
-    halves = (tuple(range(n // 2)), tuple(range(n // 2, n)))
-    passages = tuple(DraftPassage("d", "", f"half {i}", half) for i, half in enumerate(halves))
-    return ModuleDraft("p", (DraftSource(Source("d", "0" * 64, n), examples),), passages=passages)
-
-
-def test_what_did_not_stick_is_trained_again_and_the_better_pass_is_kept(tiny: Base):
-    draft = passaged(8)
-    settings = dataclasses.replace(TINY, exposures=12, until_recall=None)
-    jobs = plan_jobs(tiny, [draft], settings)
-    (once,) = train_drafts(tiny, [draft], jobs, WriteSettings())
-    assert once.not_stuck
-    assert once.recall < 1
-    (twice,) = train_drafts(tiny, [draft], jobs, WriteSettings(passes=2))
-    assert len(twice.passes) == 2
-    assert dataclasses.replace(twice.passes[0], is_kept=True) == once.passes[0]
-    assert twice.recall == max(training_pass.recall for training_pass in twice.passes)
-    assert [training_pass.is_kept for training_pass in twice.passes].count(True) == 1
-    assert len(twice.evaluation.after) == len(twice.evaluation.before) == len(draft.examples)
-
-
-def test_a_module_that_recalls_everything_is_not_trained_again(tiny: Base):
-    draft = passaged(4)
-    (trained,) = train_drafts(
-        tiny, [draft], plan_jobs(tiny, [draft], TINY), WriteSettings(passes=3)
-    )
-    assert trained.recall == 1
-    assert len(trained.passes) == 1
-
-
-@pytest.mark.parametrize("passes", [0, 6])
-def test_a_number_of_passes_out_of_range_is_refused(bank: Bank, passes: int):
-    draft = draft_from_examples("x", [from_pair("q?", "a")])
-    with pytest.raises(UsageError, match=rf"--passes must be 1\.\.5, got {passes}"):
-        bank.write_all([draft], settings=QUICK, passes=passes)
-
-
 def test_examples_have_no_passages_and_say_so(empty: Bank):
     draft = draft_from_examples("x", [from_pair("q?", "a")])
     (report,) = empty.write_all([draft], settings=QUICK)
     assert isinstance(report, WriteReport)
     assert (report.passages, report.not_stuck, report.held_out, report.passes) == (0, (), None, ())
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"formats": "qa"}, "qa needs a count"),
-        ({"chunk_tokens": 0}, "--chunk-tokens must be at least 1, got 0"),
-        ({"modules": "few"}, "--modules must be auto, per-document or a number, got 'few'"),
-        ({"modules": "0"}, "--modules must be"),
-    ],
-)
-def test_options_that_are_not_allowed_are_refused(wrong: dict[str, object], message: str):
-    with pytest.raises(UsageError, match=message):
-        DraftOptions(**wrong)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.fleet import Fleet, Weights
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.models.registry import find_model
-from lorabank.engine.settings import PAPER, SOUND
+from lorabank.engine.settings import SOUND
 from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.distillation_loss import TeacherDivergence
 from lorabank.engine.training.job_progress import Progress
@@ -25,7 +25,6 @@ from lorabank.engine.training.progress import FleetProgress
 from lorabank.engine.training.recompute import recomputing
 from lorabank.engine.training.teacher_targets import prefill_targets
 from lorabank.engine.training.train import FleetSettings, fleet_loss, train
-from lorabank.errors import DataError, UsageError
 from lorabank.lora import distillation as distil
 from lorabank.lora.shapes import layer_of
 from lorabank.tasks.examples import from_pair
@@ -371,46 +370,3 @@ def test_learn_reports_on_a_distilled_adapter(tiny: Base, tmp_path: Path):
     assert report.facts == 3
     assert report.exposures_per_fact == 2
     assert report.kl_to_base_nats > 0
-
-
-@pytest.mark.parametrize(
-    ("changes", "texts", "message"),
-    [
-        ({}, {"contexts": DOCUMENTS}, "no other objective does; got objective ce, 2 contexts"),
-        ({"objective": "distil"}, {}, "takes a context for each example"),
-        ({"objective": "distil"}, {"contexts": DOCUMENTS[:1]}, "each of 2 examples, got 1"),
-        ({}, {"regularisation": ORDINARY}, "got 3 examples and protect_share 0"),
-    ],
-)
-def test_data_that_does_not_fit_the_settings_is_refused(tiny: Base, changes, texts, message):
-    examples = [from_pair("What is 1?", "1"), from_pair("What is 2?", "2")]
-    with pytest.raises(UsageError, match=message):
-        plan_job(tiny, examples, replace(QUICK, **changes), **texts)
-
-
-@pytest.mark.parametrize(
-    ("context", "message"),
-    [
-        (" \n", "example 1 has an empty context"),
-        ("word " * 300, r"example 1 has [\d,]+ tokens with its context, the model takes 512"),
-    ],
-)
-def test_a_context_no_teacher_can_read_is_refused(tiny: Base, context: str, message: str):
-    with pytest.raises(DataError, match=message):
-        plan_job(tiny, [from_pair("What is 1?", "1")], DISTIL, contexts=[context])
-
-
-@pytest.mark.parametrize(
-    ("settings", "changes", "message"),
-    [
-        (PAPER, {"objective": "distil"}, "need --recipe sound"),
-        (PAPER, {"protect_share": 0.1}, "got recipe paper, variant lora"),
-        (QUICK, {"objective": "distil", "variant": "dora", "activated": False}, "variant dora"),
-        (QUICK, {"teacher_k": 0}, "teacher_k must be at least 1, got 0"),
-        (QUICK, {"teacher_hidden": -1.0}, "teacher_hidden must be at least 0, got -1"),
-        (QUICK, {"protect_share": 1.0}, r"at most 0\.9, got 1\.0"),
-    ],
-)
-def test_settings_that_do_not_fit_distillation_are_refused(settings, changes, message: str):
-    with pytest.raises(UsageError, match=message):
-        replace(settings, **changes)

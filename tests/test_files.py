@@ -1,0 +1,49 @@
+"""Files are written whole or not at all, and only a disk's own errors become a StorageError."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from lorabank.errors import DataError, StorageError
+from lorabank.files import atomic_path, storage_errors, write_atomically
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+    path = tmp_path / "a.json"
+    write_atomically(path, "old")
+
+    def write_half() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_permissions_follow_the_umask(tmp_path: Path, mask: int, mode: int):
+    before = os.umask(mask)
+    try:
+        write_atomically(tmp_path / "a.json", "text")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == mode
+
+
+def test_a_full_disk_is_named_even_where_a_library_gives_its_number_in_text():
+    message = r"cannot write x: the disk is full; free some space"
+    with pytest.raises(StorageError, match=message), storage_errors(Path("x")):
+        raise RuntimeError(f"I/O error: No space left on device (os error {errno.ENOSPC})")
+
+
+@pytest.mark.parametrize("error", [DataError("line 3 is empty"), KeyError("answer")])
+def test_other_errors_pass_through_even_after_a_handled_error_of_the_disk(error: Exception):
+    error.__context__ = FileNotFoundError(errno.ENOENT, "no such file")
+    with pytest.raises(type(error), match=r"line 3|answer"), storage_errors(Path("x")):
+        raise error
