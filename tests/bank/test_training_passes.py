@@ -34,7 +34,7 @@ def draft_with_passages(n: int) -> ModuleDraft:
 def test_what_did_not_stick_is_trained_again_and_the_better_pass_is_kept(tiny: Base):
     draft = draft_with_passages(8)
     settings = dataclasses.replace(TINY, exposures=12, until_recall=None)
-    jobs = plan_jobs(tiny, [draft], settings)
+    jobs = plan_jobs(tiny, [draft], WriteSettings(settings))
     (once,) = train_drafts(tiny, [draft], jobs, WriteSettings())
     assert once.not_stuck
     assert once.recall < 1
@@ -49,7 +49,7 @@ def test_what_did_not_stick_is_trained_again_and_the_better_pass_is_kept(tiny: B
 def test_a_module_that_recalls_everything_is_not_trained_again(tiny: Base):
     draft = draft_with_passages(4)
     (trained,) = train_drafts(
-        tiny, [draft], plan_jobs(tiny, [draft], TINY), WriteSettings(passes=3)
+        tiny, [draft], plan_jobs(tiny, [draft], WriteSettings(TINY)), WriteSettings(passes=3)
     )
     assert trained.recall == 1
     assert len(trained.passes) == 1

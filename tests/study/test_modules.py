@@ -84,6 +84,15 @@ def test_a_matched_norm_is_matched(tmp_path: Path):
     assert gains[0] == pytest.approx(gains[1], rel=1e-3)  # the same sum, and now the same length
 
 
+def test_a_linear_merge_is_shorter_where_modules_start_apart(tmp_path: Path):
+    cells = run(
+        "merging", tmp_path, "rule=linear", "norm=published", "merged=2", "one_seed=true,false"
+    )
+    together, apart = (only(cells, one_seed=one_seed) for one_seed in (True, False))
+    assert apart.norm_ratio < together.norm_ratio
+    assert apart.name.startswith("phonebook-m3-r4-e60-linear-of2-published-d0-own-seeds-s0")
+
+
 def test_budgets_of_a_partition(tmp_path: Path):
     changes = ["budget=each,total", "steps=8", "batch_size=2", "documents=2", "lr=1e-3"]
     spec = load_study("partition", preset="smoke", changes=[*LEARNT, *changes, "modules=1,2"])

@@ -171,7 +171,9 @@ class Bank:
         Args:
             passes: most trainings of a module; it is trained again where passages did not stick.
         """
-        options = WriteSettings(settings, replace, passes, on_step, on_round)
+        options = WriteSettings(
+            settings, replace=replace, passes=passes, on_step=on_step, on_round=on_round
+        )
         with self._busy:
             return writing.write_all(self.store, self.base, drafts, options)
 

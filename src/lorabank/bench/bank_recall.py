@@ -20,6 +20,7 @@ from lorabank.bank.answer.answers import Answer
 from lorabank.bank.bank import Bank, identify_base
 from lorabank.bank.drafts import ModuleDraft, draft_from_files
 from lorabank.bank.route.routers import Oracle
+from lorabank.bank.write.training import WriteSettings
 from lorabank.bank.write.write import WriteReport, plan_jobs
 from lorabank.bench.pairs import Pairs, Side, Timed, report, run_pairs, timed
 from lorabank.bench.setup import book, empty_caches, start_weights
@@ -245,13 +246,13 @@ def time_writes(
                 bank.write(name, [file], settings=settings)
 
         ran = run_pairs(_into_new_bank(base, together), _into_new_bank(base, one_by_one), n=n)
-    first = start_weights(base, plan_jobs(base, drafts[:1], settings)[0])
-    start = {
-        path: (a.cpu(), b.cpu()) for path, (a, b) in first.items()
-    }  # the same for all modules: one seed
+    starts = [
+        {path: (a.cpu(), b.cpu()) for path, (a, b) in start_weights(base, job).items()}
+        for job in plan_jobs(base, drafts, WriteSettings(settings))
+    ]
     ours, alone = ran.ours[-1].result, ran.theirs[-1].result
     apart = fmean(float(gaps(a, b).mean()) for a, b in zip(ours, alone, strict=True))
-    moved = fmean(float(gaps(weights, start).mean()) for weights in alone)
+    moved = fmean(float(gaps(a, b).mean()) for a, b in zip(alone, starts, strict=True))
     return ran, apart / moved
 
 

@@ -5,6 +5,7 @@ fixed number of steps whatever the data, loss on every token, the answer inside 
 run is one of the two with some settings changed; the resolved whole is stored with the adapter.
 """
 
+import hashlib
 import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -177,6 +178,16 @@ PAPER = TrainSettings(
     until_recall=None,
     activated=False,
 )
+
+
+def seed_for(seed: int, name: str) -> int:
+    """Return the seed of one of many adapters: drawn from the seed of all and its own name.
+
+    Adapters of one seed start from the same A. A merge of them is then as long as if they agreed
+    (docs/LOG.md), so the modules of a bank have a seed each.
+    """
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
 
 
 def lr_for(r: int) -> float:

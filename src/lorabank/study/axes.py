@@ -28,6 +28,9 @@ class Axes(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     former_names: ClassVar[Mapping[str, str]] = {}
     """Names of axes in files of format 1, by their present names; both are accepted."""
+    added: ClassVar[tuple[str, ...]] = ()
+    """Axes that older files lack; their default is what those files were run with, and at the
+    default they are no part of a cell's name."""
     stand_ins: ClassVar[tuple[str, ...]] = ()
     """Names that a user may give instead of an axis, which `resolve` replaces."""
 
@@ -57,7 +60,7 @@ class Axes(BaseModel):
             KeyError: an axis is missing. pydantic.ValidationError: a value that is not allowed.
         """
         for name in cls.model_fields:
-            if name not in values and cls.former_names.get(name) not in values:
+            if name not in (*values, *cls.added) and cls.former_names.get(name) not in values:
                 raise KeyError(name)
         return cls.model_validate(values)
 
@@ -81,7 +84,11 @@ class Axes(BaseModel):
 
     def format_1(self) -> dict[str, Any]:
         """Return the axes under their names in files of format 1; cell names are hashes of it."""
-        values = self.model_dump()
+        values = {
+            name: value
+            for name, value in self.model_dump().items()
+            if name not in self.added or value != type(self).model_fields[name].default
+        }
         return {self.former_names.get(name, name): value for name, value in values.items()}
 
     def describe(self) -> str:

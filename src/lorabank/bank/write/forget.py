@@ -201,8 +201,9 @@ def _drop(reader: ModuleReader, tx: Transaction, loss: _Loss) -> list[float]:
     tx.forget(loss.version.module)
     if not loss.left:
         return []
-    options = WriteSettings(settings=reader.read_settings(loss.version))
-    jobs = plan_jobs(reader.base, [loss.left], options.settings)
+    settings = reader.read_settings(loss.version)
+    options = WriteSettings(settings, one_seed=True)  # the seed is the module's own already
+    jobs = plan_jobs(reader.base, [loss.left], options)
     reports = train_and_commit(reader.store, tx, reader.base, [loss.left], jobs, options)
     return [reports[0].recall]
 

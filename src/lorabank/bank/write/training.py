@@ -49,6 +49,9 @@ class WriteSettings:
     settings: TrainSettings = SOUND
     replace: bool = False
     """Whether a new version of a module that exists may be written."""
+    one_seed: bool = False
+    """Whether all modules have the seed of the settings, and so the same initial A, instead of a
+    seed each by their name."""
     passes: int = 1
     """Most trainings of a module; it is trained again where passages did not stick."""
     on_step: OnStep | None = None

@@ -4,6 +4,7 @@ The bank's writer lock is held from before the first step, so that nobody takes 
 source meanwhile; readers continue with the present modules. A killed write changes nothing.
 """
 
+import dataclasses
 import shutil
 import tempfile
 import time
@@ -20,7 +21,7 @@ from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, Adapter, s
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.measurement import Measurement, measure_adapter
 from lorabank.engine.learn import count_trainable, hash_examples, plan_job, software_versions
-from lorabank.engine.settings import TrainSettings
+from lorabank.engine.settings import TrainSettings, seed_for
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.regularisation import regularisation_examples
 from lorabank.errors import UsageError
@@ -50,8 +51,10 @@ class WriteReport(Measurement):
     """Trainings of the module, each with the fields of `training.TrainingPass`."""
 
 
-def plan_jobs(base: Base, drafts: Sequence[ModuleDraft], settings: TrainSettings) -> list[Job]:
+def plan_jobs(base: Base, drafts: Sequence[ModuleDraft], options: WriteSettings) -> list[Job]:
     """Encode the examples of every draft, refusing what cannot be trained.
+
+    A module has the same seed alone and in company, so that it is trained to the same weights.
 
     Raises:
         UsageError: two drafts of one name, a setting that does not fit, a variant of PEFT's own.
@@ -59,13 +62,25 @@ def plan_jobs(base: Base, drafts: Sequence[ModuleDraft], settings: TrainSettings
     names = [draft.name for draft in drafts]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"two modules would be called {repeated[0]!r}; give each its own name")
+    settings = options.settings
     if settings.through_peft:
         raise UsageError(f"a bank holds plain LoRA, got --variant {settings.variant}")
     regularisation = regularisation_examples(base) if settings.protect_share else []
     return [
-        plan_job(base, draft.examples, settings, name=draft.name, regularisation=regularisation)
+        plan_job(
+            base,
+            draft.examples,
+            settings if options.one_seed else with_own_seed(settings, draft.name),
+            name=draft.name,
+            regularisation=regularisation,
+        )
         for draft in drafts
     ]
+
+
+def with_own_seed(settings: TrainSettings, name: str) -> TrainSettings:
+    """Return the settings with the seed of the module of that name."""
+    return dataclasses.replace(settings, seed=seed_for(settings.seed, name))
 
 
 def check_free(store: Store, drafts: Sequence[ModuleDraft], *, replace: bool) -> None:
@@ -105,7 +120,7 @@ def write_all(
     """
     if not drafts:
         return []
-    jobs = plan_jobs(base, drafts, options.settings)
+    jobs = plan_jobs(base, drafts, options)
     check_free(store, drafts, replace=options.replace)
     with store.writing(what=f"write {', '.join(draft.name for draft in drafts)[:80]}") as tx:
         check_free(store, drafts, replace=options.replace)  # again: now nobody else can write

@@ -33,10 +33,11 @@ _READING = (
 class DocumentsAxes(Axes):
     """A cell of a study about long documents: a library, and one way of answering from it.
 
-    Cells that agree in the fields down to `seed` share their documents and adapters.
+    Cells that agree in the fields down to `one_seed` share their documents and adapters.
     """
 
     former_names: ClassVar[Mapping[str, str]] = {"document_cached": "kept"}
+    added: ClassVar[tuple[str, ...]] = ("one_seed",)
 
     task: Annotated[str, one_of(TASKS)] = Field(CHRONICLE, description=", ".join(TASKS))
     documents: int = Field(3, ge=2, le=1000, description="2 to 1,000")
@@ -55,6 +56,9 @@ class DocumentsAxes(Axes):
     lr: float = Field(default_factory=lr_for_rank, gt=0, le=1, description=LR)
     batch_size: int = Field(8, ge=1, le=4096, description="1 to 4,096")
     seed: int = Field(0, ge=0, le=2**31, description="0 or more")
+    one_seed: bool = Field(
+        True, description="true or false: all adapters start from the same weights"
+    )
     measure: Literal["answers", "latency"] = Field("answers", description="answers or latency")
     adapter: Literal["none", "document", "chunk", "merged"] = Field(
         "none", description="none, document, chunk, merged"
@@ -136,4 +140,5 @@ class DocumentsAxes(Axes):
         parts += ["dynamic"] if self.preloaded is False else []
         parts += ["reread"] if self.document_cached is False else []
         parts += ["latency"] if self.measure == LATENCY else []
+        parts += [] if self.one_seed else ["own-seeds"]
         return "-".join(part.replace(" ", "-") for part in [*parts, f"s{self.seed}"])

@@ -16,7 +16,7 @@ from lorabank.engine.adapters.adapter import Adapter
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.caches import new_layer_input_cache, new_prompt_cache
 from lorabank.engine.learn import count_trainable, hash_examples, plan_job
-from lorabank.engine.settings import lr_for, settings_for
+from lorabank.engine.settings import lr_for, seed_for, settings_for
 from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.train import train
@@ -162,7 +162,7 @@ def _job(base: Base, part: TaughtPart, axes: DocumentsAxes, r: int, *, name: str
         exposures=axes.exposures,
         batch_size=axes.batch_size,
         activated=axes.activated,
-        seed=axes.seed,
+        seed=axes.seed if axes.one_seed else seed_for(axes.seed, name),
     )
     return plan_job(base, part.examples, settings, name=name)
 

@@ -1,12 +1,12 @@
 """The axes of studies about banks: what is written into modules, and how questions are answered.
 
-The fields down to `seed` describe the library that is trained; cells with the same library share
-it. The fields after it describe how the library is read: by which router, gated or not, merged how
-and with how many other modules.
+The fields down to `one_seed` describe the library that is trained; cells with the same library
+share it. The fields after it describe how the library is read: by which router, gated or not,
+merged how and with how many other modules.
 """
 
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -39,6 +39,8 @@ def _merged(axes: dict[str, Any]) -> int:
 class ModulesAxes(Axes):
     """A cell of a study about modules: a library, and one way of answering its questions."""
 
+    added: ClassVar[tuple[str, ...]] = ("one_seed",)
+
     task: Literal["phonebook", "paperqa", "squad"] = Field(
         "phonebook", description="phonebook or paperqa or squad"
     )
@@ -66,6 +68,9 @@ class ModulesAxes(Axes):
     batch_size: int = Field(8, ge=1, le=4096, description="1 to 4,096")
     lr: float = Field(default_factory=lr_for_rank, gt=0, le=1, description=LR)
     seed: int = Field(0, ge=0, le=2**31, description="0 or more")
+    one_seed: bool = Field(
+        True, description="true or false: all adapters start from the same weights"
+    )
     measure: Literal["partition", "routing", "merging"] = Field(
         "partition", description="partition, routing, merging"
     )
@@ -128,6 +133,7 @@ class ModulesAxes(Axes):
             parts += [str(self.rule).replace("/", ""), f"of{self.merged}", self.norm]
             parts += [f"d{self.subset}"]
         parts += ["prefix"] if self.prefix else []
+        parts += [] if self.one_seed else ["own-seeds"]
         return "-".join([*parts, f"s{self.seed}"])
 
     @property

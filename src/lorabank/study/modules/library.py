@@ -12,6 +12,8 @@ from typing import Any
 
 from lorabank.bank.bank import Bank
 from lorabank.bank.drafts import ModuleDraft, draft_from_examples
+from lorabank.bank.write.training import WriteSettings
+from lorabank.bank.write.write import write_all
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.settings import TrainSettings, settings_for
 from lorabank.engine.training.train import OnRound
@@ -123,7 +125,8 @@ def open_library(
     else:
         bank = Bank.create(folder / "bank", base=base)
     if not bank.modules():  # writing is atomic: all modules or none
-        bank.write_all(drafts, settings=settings, on_round=on_round)
+        options = WriteSettings(settings, one_seed=axes.one_seed, on_round=on_round)
+        write_all(bank.store, base, drafts, options)
     questions = [
         LibraryQuestion(example, number, names[number // share])
         for number, document in enumerate(documents)
