@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "lorabank"
 # Each may import what stands above it, and itself; those on one line know nothing of each other.
 FLOORS = [
     {"errors"},
-    {"files"},
+    {"files", "strict_json"},
     {"tasks", "lora", "retrieval", "store"},
     {"engine"},
     {"planning"},
@@ -22,7 +22,14 @@ FLOORS = [
 ]
 # The same inside the rooms that have rooms of their own.
 INNER_FLOORS = {
-    "tasks": [{"fields"}, {"examples"}, {"synthetic"}, {"scoring", "control"}, {"datasets"}],
+    "tasks": [
+        {"fields"},
+        {"csv_rows"},
+        {"examples"},
+        {"synthetic"},
+        {"scoring", "control"},
+        {"datasets"},
+    ],
     "engine": [
         {"settings", "models", "encoding"},
         {"backbone"},
@@ -48,7 +55,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 PEER = SOURCE / "bench" / "peer.py"  # plain PEFT, to measure ourselves against
 STUDY_KINDS = ("capacity", "modules", "texts", "documents")
 # Inside tasks, each may import what stands to its left, and itself.
-TASK_FLOORS = ("fields", "examples", "synthetic", "scoring", "datasets")
+TASK_FLOORS = ("fields", "csv_rows", "examples", "synthetic", "scoring", "datasets")
 HEAVY = {"torch", "transformers", "peft"}
 
 

@@ -11,7 +11,7 @@
 
 A message says what was asked, what is allowed, what was got and what to do next, in one or two
 lines. `cli/main.py` prints it without a traceback and exits with code 2; anything that is not a
-LorabankError is a bug of ours and keeps its traceback.
+LorabankError is a bug of ours, whose traceback it writes into a file.
 """
 
 import difflib

@@ -1,5 +1,6 @@
 """Examples from files and from memory, and what is refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from lorabank.errors import DataError
 from lorabank.tasks.examples import (
     Example,
     Message,
+    as_examples,
     examples_from,
     from_pair,
     read_examples,
@@ -19,6 +21,30 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def test_a_damaged_line_is_called_half_downloaded_only_at_the_end(tmp_path: Path):
+    whole, cut = '{"prompt": "a", "answer": "b"}\n', '{"prompt": "c", "ans'
+    with pytest.raises(DataError, match=r"line 2: not JSON: .*half-downloaded"):
+        read_examples(write(tmp_path, "f.jsonl", f"{whole}{cut}\n\n"))
+    with pytest.raises(DataError, match="line 1: not JSON") as problem:
+        read_examples(write(tmp_path, "f.jsonl", f"{cut}\n{whole}"))
+    assert "half-downloaded" not in str(problem.value)
+
+
+def test_texts_are_composed_on_the_way_in(tmp_path: Path):
+    decomposed = {"prompt": "Cafe\u0301?", "answer": "Ra\u030ask"}
+    composed = from_pair("Café?", "Råsk")
+    path = write(tmp_path, "f.jsonl", json.dumps(decomposed))
+    assert read_examples(path) == [composed]
+    assert examples_from([decomposed], name="team") == [composed]
+    assert as_examples([from_pair("Cafe\u0301?", "Ra\u030ask")]) == [composed]
+
+
+def test_a_file_without_its_closing_quote_is_refused_in_linear_time(tmp_path: Path):
+    path = write(tmp_path, "f.csv", 'prompt,answer\n"a' + '""' * 60_000 + "\n")
+    with pytest.raises(DataError, match=r"line 2: not a CSV row: .* no closing quote"):
+        read_examples(path)
 
 
 def test_csv_may_have_quotes_other_columns_and_a_byte_order_mark(tmp_path: Path):
@@ -68,9 +94,38 @@ def test_a_published_phone_book_slice_is_read(tmp_path: Path):
         ("f.jsonl", "{]\n", "line 1: not JSON"),
         ("f.jsonl", "[1]\n", "line 1: must be a JSON object"),
         ("f.jsonl", '{"prompt": "a"}\n', 'line 1: needs "prompt" and "answer"'),
-        ("f.jsonl", '{"prompt": "a", "answer": 7}\n', 'needs "prompt" and "answer" as text'),
+        ("f.jsonl", '{"prompt": "a", "answer": 7}\n', "answer must be text, got 7"),
         ("f.jsonl", '{"messages": [{"role": "user", "content": "a"}]}\n', "the last two from"),
         ("f.jsonl", '{"messages": "hi"}\n', "messages must be objects"),
+        ("f.csv", "prompt,answer,answer\na,b,c\n", "line 1: the column answer occurs 2 times"),
+        ("f.csv", "prompt,answer\n\n\na,\n", "line 4: the answer is empty"),
+        ("f.csv", 'prompt,answer\n"a\nb","c\nd,e\n', "line 3: not a CSV row: .* no closing quote"),
+        ("f.csv", 'prompt,answer\na,"b\nc,"d"\n', "line 2: not a CSV row: .* goes on after"),
+        ("f.csv", 'prompt,answer\nx,y\r\n"a" b,c\n', "line 3: not a CSV row: .* goes on after"),
+        ("f.csv", "prompt,answer\na,b\nc\0,d\n", r"line 3: the prompt holds .* U\+0000"),
+        ("f.csv", "prompt,answer\na,\frac\n", r"line 2: the answer holds .* U\+000C"),
+        ("f.csv", f"prompt,answer\n{'a' * 200_000},b\n", "line 2: a field has more than 131,072"),
+        ("f.csv", "prompt,answer\nCafé?,a\nCafe\u0301?,b\n", r"contradicts line 2 \(line 3\)"),
+        ("f.csv", "prompt,answer\na,Café\na,Cafe\u0301\n", r"repeats line 2 \(line 3\)"),
+        ("f.jsonl", '{"prompt": "a", "answer": "b"},\n', "line 1: .* ends in a comma"),
+        ("f.jsonl", '{\n "prompt": "a",\n "answer": "b"\n}\n', "line 1: .* over several lines"),
+        ("f.jsonl", '\n[{"prompt": "a",\n"answer": "b"}]\n', "line 2: .* over several lines"),
+        ("f.jsonl", '{"prompt": "a", "answer": null}', "line 1: answer must be text, got null"),
+        ("f.jsonl", '{"prompt": true, "answer": "b"}', "line 1: prompt must be text, got true"),
+        ("f.jsonl", '{"prompt": "a", "answer": "b", "answer": "c"}', "key 'answer' occurs twice"),
+        (
+            "f.jsonl",
+            '{"messages": [{"role": "user", "role": "system", "content": "a"}]}',
+            "line 1: the key 'role' occurs twice",
+        ),
+        ("f.jsonl", r'{"prompt": "a", "answer": "b\ud83d"}', "line 1: holds half of a character"),
+        ("f.jsonl", r'{"prompt": "a", "\ud83d": "b"}', "line 1: holds half of a character"),
+        ("f.jsonl", '{"prompt": "a", "answer": 1e400}', "line 1: has a number beyond"),
+        ("f.jsonl", '{"prompt": "a", "answer": NaN}', "line 1: NaN is not a number of JSON"),
+        ("f.jsonl", f'{{"a": {"9" * 5_000}}}', "line 1: has a number of thousands of digits"),
+        ("f.jsonl", f'{{"a": {"9" * 50}}}', "line 1: has a whole number of more than 63 bits"),
+        ("f.jsonl", f'{{"a": {"[" * 200}{"]" * 200}}}', "line 1: nests deeper than 100 levels"),
+        ("f.jsonl", '{"a": ' + "[" * 100_000, "line 1: nests deeper than 100 levels"),
     ],
 )
 def test_bad_files_are_named_with_their_lines(
@@ -111,7 +166,7 @@ def test_facts_in_memory_may_be_pairs_dicts_or_examples():
         ([("a", 7)], "team, example 1: must be an Example"),
         ([("a", "b"), 7], "team, example 2: must be an Example .* got '7' of type int"),
         ([Example((), "b")], "team, example 1: must be an Example with at least one message"),
-        ([{"prompt": "a"}], 'team, example 1: needs "prompt" and "answer" as text'),
+        ([{"prompt": "a"}], 'team, example 1: needs "prompt" and "answer", or "mess'),
         ([{"messages": []}], "team, example 1: messages must be objects"),
         ([("a", "b"), (" ", "c")], "team, example 2: the prompt is empty"),
         ([("a", "b"), ("c", "")], "team, example 2: the answer is empty"),

@@ -7,8 +7,6 @@ arXiv:2603.01097 (its question 15) leaves training out of its latencies and read
 again for every question.
 """
 
-import csv
-import io
 import logging
 import math
 import time
@@ -27,6 +25,7 @@ from lorabank.errors import DataError, UsageError
 from lorabank.lora.intervals import Interval, bootstrap_mean
 from lorabank.planning.break_even import cheaper_range
 from lorabank.tasks import fields
+from lorabank.tasks.csv_rows import read_csv
 from lorabank.tasks.scoring.text_metrics import exact_match, token_f1
 
 _log = logging.getLogger(__name__)
@@ -203,14 +202,11 @@ def _read_records(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
         raise DataError(
             f"{path}: questions must be a .csv or .jsonl file, got {suffix or 'no suffix'}"
         )
-    reader = csv.DictReader(io.StringIO(fields.read_text(path), newline=""), strict=True)
-    try:
-        for row in reader:
-            if None in row.values():
-                raise DataError(f"{path}, line {reader.line_num}: has fewer columns than line 1")
-            yield reader.line_num, {str(name).strip(): value for name, value in row.items()}
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: not a CSV row: {error}") from None
+    table = read_csv(path, single=("question", "answer", "document"))
+    for line, row in table.rows:
+        if len(row) < len(set(table.columns)):
+            raise DataError(f"{path}, line {line}: has fewer columns than line 1")
+        yield line, dict(row)
 
 
 def _summarise_mode(

@@ -2,12 +2,15 @@
 
 Imports of the engine stand inside the commands, so that `--help` answers at once. What a command
 reports goes to stdout (one JSON object with `--json`), how it is getting on to stderr. An error
-of the tree in `errors.py` is one or two lines and exit code 2; Ctrl-C is 130.
+of the tree in `errors.py` is one or two lines and exit code 2; Ctrl-C is 130. Any other error is
+a fault of ours: one line that names the file with its traceback, and exit code 70.
 """
 
+import io
 import json
 import logging
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -17,6 +20,7 @@ from lorabank.cli import (
     bench,
     compare,
     judge,
+    last_catch,
     learn,
     models,
     plan,
@@ -63,15 +67,23 @@ app.add_typer(study.app, name="study")
 
 
 def main() -> None:
-    """Run the command line; every deliberate error ends here."""
+    """Run the command line; every error ends here, ours as its message, others in a file."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold what no text can
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except LorabankError as error:
-        if "--json" in sys.argv:
-            print(json.dumps({"error": str(error), "kind": type(error).__name__}))
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error), type(error).__name__, exit_code=2)
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:  # the last catch: a fault of ours is told in one line, too
+        _fail(last_catch.explain(error), "InternalError", exit_code=last_catch.EXIT_CODE)
+
+
+def _fail(message: str, kind: str, *, exit_code: int) -> NoReturn:
+    if "--json" in sys.argv:
+        print(json.dumps({"error": message, "kind": kind}))
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(exit_code)

@@ -19,7 +19,8 @@ _HEAD = """# Commands
 
 Made from the commands themselves by `make docs`. What a command reports goes to stdout, as one
 JSON object with `--json`; progress goes to stderr. A request that cannot be met ends with one or
-two lines and exit code 2, an interrupted command with 130.
+two lines and exit code 2, an interrupted command with 130. A fault of lorabank itself ends with 70
+and one line that names a file with the traceback, to report it with; keys are struck out of it.
 """
 _TYPE_NAMES = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
 

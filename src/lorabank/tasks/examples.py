@@ -7,19 +7,22 @@ prompts with two answers would make recall meaningless, so they are refused befo
 loaded; the message names the line or the item.
 """
 
-import csv
-import io
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lorabank.errors import DataError
+from lorabank.strict_json import has_half_characters
 from lorabank.tasks import fields
+from lorabank.tasks.csv_rows import read_csv
 
 ROLES = ("system", "user", "assistant")
 _MAX_PROBLEMS = 3  # problems that one error message names
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # all but tab and line ends
 _PHONEBOOK_ROW = re.compile(
     r"Question: (What is the phone number of .+\?) Answer: (\d{3}-\d{3}-\d{4})"
 )
@@ -114,47 +117,30 @@ def read_examples(path: Path) -> list[Example]:
         raise DataError(f"{path}: facts must be a .csv or .jsonl file, got {suffix or 'no suffix'}")
     if not numbered:
         raise DataError(f"{path}: no examples in it; write one row or line for each")
-    for line, example in numbered:
-        _refuse_empty_texts(f"{path}, line {line}", example)
+    numbered = [(line, _check_example(f"{path}, line {line}", e)) for line, e in numbered]
     _refuse_repeated_prompts(str(path), "line", numbered)
     return [example for _, example in numbered]
 
 
 def _read_csv(path: Path) -> Iterator[tuple[int, Example]]:
     """Yield (line number, example) for each row of a CSV file."""
-    reader = csv.DictReader(io.StringIO(fields.read_text(path), newline=""), strict=True)
-    columns = [column.strip() for column in reader.fieldnames or []]
-    reader.fieldnames = columns
-    if columns == ["text"]:
-        yield from _read_phonebook_slice(path, reader)
+    table = read_csv(path, single=("prompt", "answer", "text"))
+    if table.columns == ("text",):
+        yield from _read_phonebook_slice(path, table.rows)
         return
-    if missing := [column for column in ("prompt", "answer") if column not in columns]:
+    if missing := [column for column in ("prompt", "answer") if column not in table.columns]:
         raise DataError(
             f"{path}: needs the columns prompt,answer; {' and '.join(missing)} not among "
-            f"{','.join(columns) or 'none'}; name them in line 1"
+            f"{','.join(table.columns)[:100] or 'none'}; name them in line 1"
         )
-    line = reader.line_num + 1
-    for row in _read_rows(path, reader):
-        if None in row:
-            raise DataError(
-                f"{path}, line {line}: more fields than columns; quote a field that holds a comma"
-            )
-        yield line, from_pair(row["prompt"] or "", row["answer"] or "")
-        line = reader.line_num + 1  # a quoted field may span lines
-
-
-def _read_rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[dict[str | None, str]]:
-    try:
-        yield from reader
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: not a CSV row: {error}") from None
+    for line, row in table.rows:
+        yield line, from_pair(row.get("prompt", ""), row.get("answer", ""))
 
 
 def _read_phonebook_slice(
-    path: Path, reader: "csv.DictReader[str]"
+    path: Path, rows: Iterator[tuple[int, dict[str, str]]]
 ) -> Iterator[tuple[int, Example]]:
-    for row in _read_rows(path, reader):
-        line = reader.line_num
+    for line, row in rows:
         match = _PHONEBOOK_ROW.fullmatch(row["text"].strip())
         if match is None:
             raise DataError(
@@ -172,7 +158,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, Example]]:
 
 def _parse_fact(where: str, fact: object) -> Example:
     """Return the example that an item from memory stands for."""
-    if isinstance(fact, Example) and fact.prompt:
+    if isinstance(fact, Example) and fact.prompt and _has_texts(fact):
         example = fact
     elif isinstance(fact, Mapping):
         example = _parse_record(where, fact)
@@ -183,20 +169,31 @@ def _parse_fact(where: str, fact: object) -> Example:
             f"{where}: must be an Example with at least one message, a (prompt, answer) pair of "
             f"text or a dict, got {str(fact)[:40]!r} of type {type(fact).__name__}"
         )
-    _refuse_empty_texts(where, example)
-    return example
+    return _check_example(where, example)
+
+
+def _has_texts(example: Example) -> bool:
+    """Return whether an example made in Python holds what its types say."""
+    return isinstance(example.answer, str) and all(
+        isinstance(message, Message) and isinstance(message.content, str)
+        for message in example.prompt
+    )
 
 
 def _parse_record(where: str, record: Mapping[str, object]) -> Example:
     if "messages" in record:
         return _parse_messages(where, record["messages"])
-    prompt, answer = record.get("prompt"), record.get("answer")
-    if not isinstance(prompt, str) or not isinstance(answer, str):
+    if missing := [key for key in ("prompt", "answer") if key not in record]:
         raise DataError(
-            f'{where}: needs "prompt" and "answer" as text, or "messages"; '
-            f"got the keys {', '.join(map(str, record)) or 'none'}"
+            f'{where}: needs "prompt" and "answer", or "messages"; {" and ".join(missing)} not '
+            f"among the keys {', '.join(map(str, record))[:100] or 'none'}"
         )
-    return from_pair(prompt, answer)
+    for key in ("prompt", "answer"):
+        if not isinstance(record[key], str):
+            raise DataError(
+                f"{where}: {key} must be text, got {_show(record[key])}; put it in quotes"
+            )
+    return from_pair(str(record["prompt"]), str(record["answer"]))
 
 
 def _parse_messages(where: str, value: object) -> Example:
@@ -217,10 +214,43 @@ def _parse_messages(where: str, value: object) -> Example:
     return Example(tuple(messages[:-1]), messages[-1].content)
 
 
-def _refuse_empty_texts(where: str, example: Example) -> None:
+def _check_example(where: str, example: Example) -> Example:
+    """Return an example with its texts composed, so that accents compare however they were typed.
+
+    Raises:
+        DataError: the last question or the answer is empty, or a text holds what no tokenizer or
+            file takes: half of a character, or a control character that is no white space.
+    """
     for field, text in (("prompt", example.question), ("answer", example.answer)):
         if not text.strip():
             raise DataError(f"{where}: the {field} is empty; write it or remove the fact")
+    for message in (*example.prompt, Message("answer", example.answer)):
+        if faulty := _find_faulty_character(message.content):
+            field = "answer" if message.role == "answer" else "prompt"
+            raise DataError(f"{where}: the {field} holds {faulty}; remove it")
+    texts = [message.content for message in example.prompt]
+    if _is_composed(example.answer) and all(map(_is_composed, texts)):
+        return example
+    prompt = tuple(Message(message.role, _compose(message.content)) for message in example.prompt)
+    return Example(prompt, _compose(example.answer))
+
+
+_compose = partial(unicodedata.normalize, "NFC")
+_is_composed = partial(unicodedata.is_normalized, "NFC")
+
+
+def _find_faulty_character(text: str) -> str | None:
+    """Return the name of the first character that a text must not hold, or None."""
+    if match := _CONTROL.search(text):
+        return f"the control character U+{ord(match[0]):04X}"
+    return "half of a character" if has_half_characters(text) else None
+
+
+def _show(value: object) -> str:
+    """Return a wrong value of JSON as it stands in its file, cut to a few words."""
+    names = {True: "true", False: "false", None: "null"}
+    is_name = value is None or isinstance(value, bool)
+    return names[value] if is_name else repr(value)[:40]  # type: ignore[index]
 
 
 def _refuse_repeated_prompts(source: str, unit: str, numbered: list[tuple[int, Example]]) -> None:

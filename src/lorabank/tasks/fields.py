@@ -8,6 +8,7 @@ argument `where` begins each error message: the file, and the line or record in 
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from lorabank.errors import DataError
+from lorabank.strict_json import parse_json
 
 _MAX_SHOWN = 60  # characters of a wrong value in an error message
 
@@ -50,29 +52,47 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> object:
-    """Return the JSON value of a file."""
+    """Return the JSON value of a file.
+
+    Raises:
+        DataError: the file cannot be read, or its JSON is faulty, has a key twice, nests too
+            deeply or holds a number or text that cannot be stored.
+    """
     content = read_text(path)
     try:
-        return json.loads(content)
+        return parse_json(content)
     except json.JSONDecodeError as error:
-        raise _json_error(f"{path}, line {error.lineno}", content, error) from None
+        raise DataError(
+            f"{path}, line {error.lineno}: not JSON: {_explain_json(content, error)}"
+        ) from None
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """Yield (line number, record) for each line of a JSONL file that is not blank."""
-    # Not splitlines: JSON may have other line ends than \n inside a text.
-    for line, content in enumerate(read_text(path).split("\n"), start=1):
-        if not content.strip():
+    """Yield (line number, record) for each line of a JSONL file that is not blank.
+
+    Raises:
+        DataError: as `read_json`, or a line is not a JSON object; the message names the line.
+    """
+    content = read_text(path)
+    # Not splitlines: JSON may have other line ends than these inside a text.
+    separator = "\n" if "\n" in content else "\r"
+    lines = content.rstrip().split(separator)
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
             continue
+        where = f"{path}, line {number}"
         try:
-            record = json.loads(content)
+            record = parse_json(line)
         except json.JSONDecodeError as error:
-            raise _json_error(f"{path}, line {line}", content, error) from None
+            problem = _explain_line(lines, number, error)
+            raise DataError(f"{where}: not JSON: {problem}") from None
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from None
         if not isinstance(record, dict):
-            raise DataError(
-                f"{path}, line {line}: must be a JSON object, got {content.strip()[:40]}"
-            )
-        yield line, record
+            raise DataError(f"{where}: must be a JSON object, got {line.strip()[:40]}")
+        yield number, record
 
 
 def read_records(path: Path, noun: str) -> list[tuple[str, object]]:
@@ -215,8 +235,31 @@ def _explain(where: str, error: ErrorDetails) -> str:
     return f"{where}: {' '.join(['.'.join(keys), problem]).strip()}"
 
 
-def _json_error(where: str, content: str, error: json.JSONDecodeError) -> DataError:
-    body = content.rstrip()
-    is_truncated = error.pos >= len(body) or body[-1] not in "]}"
+def _explain_line(lines: list[str], number: int, error: json.JSONDecodeError) -> str:
+    """Return what is wrong with a line of a JSONL file that is not JSON by itself."""
+    line = lines[number - 1]
+    if error.msg == "Extra data" and line[error.pos :].strip() == ",":
+        return "it ends in a comma; write one object on each line and nothing between them"
+    if _spans_lines(lines[number - 1 :]):
+        return (
+            "a value goes on over several lines; write each object on one line, "
+            "such as jq -c . writes them"
+        )
+    return _explain_json(line, error) if number == len(lines) else error.msg
+
+
+def _spans_lines(lines: list[str]) -> bool:
+    """Return whether JSON begins on the first line and ends on a later one."""
+    if lines[0].strip()[:1] not in ("{", "["):
+        return False
+    with suppress(ValueError, RecursionError):
+        content = "\n".join(lines).lstrip()
+        return json.JSONDecoder().raw_decode(content)[1] > len(lines[0].strip())
+    return False
+
+
+def _explain_json(content: str, error: json.JSONDecodeError) -> str:
+    """Return what is wrong with JSON, and whether it was cut off at its end."""
+    is_cut = error.pos >= len(content.rstrip()) or error.msg.startswith("Unterminated string")
     hint = "; it ends in the middle, as if half-downloaded: download it again"
-    return DataError(f"{where}: not JSON: {error.msg}{hint if is_truncated else ''}")
+    return f"{error.msg}{hint if is_cut else ''}"

@@ -10,8 +10,6 @@ which a model half expects. What an adapter has to store is the base model's sur
 target, which the engine measures.
 """
 
-import csv
-import io
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from pydantic import AliasPath, Field
 
 from lorabank.errors import DataError, UsageError
 from lorabank.tasks import fields
+from lorabank.tasks.csv_rows import read_csv
 from lorabank.tasks.examples import Example, from_pair
 from lorabank.tasks.fields import Text, Texts
 from lorabank.tasks.synthetic.relations import RELATIONS, Relation
@@ -247,11 +246,7 @@ def _split(subject: str, text: str) -> Edit | None:
 
 def _read_rows(path: Path) -> list[tuple[str, str]]:
     """Return (subject, text) for each row."""
-    reader = csv.DictReader(io.StringIO(fields.read_text(path), newline=""), strict=True)
-    try:
-        texts = [row.get("text") or "" for row in reader]
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: not a CSV row: {error}") from None
+    texts = [row.get("text", "") for _, row in read_csv(path, single=("text",)).rows]
     if not all(texts) or not texts:
         raise DataError(f"{path}: needs the column text with a statement in every row")
     meta = path.with_name(f"{path.stem}_meta.json")
