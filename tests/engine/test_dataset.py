@@ -5,24 +5,11 @@ from transformers import AutoTokenizer
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.chat import Chat
-from lorabank.engine.encoding.dataset import encode_dataset
+from lorabank.engine.encoding.dataset import encode_dataset, encode_prompts
 from lorabank.errors import DataError
 from lorabank.tasks.examples import Example, Message, from_pair
 
 EXAMPLE = from_pair("What is the phone number of Kimu Gugu?", "519-017-5311")
-LLAMA3 = (
-    "{{ bos_token }}{% if messages[0].role == 'system' %}{% set s = messages[0].content %}"
-    "{% set messages = messages[1:] %}{% else %}{% set s = '' %}{% endif %}"
-    "<|im_start|>system\nToday is Monday. {{ s }}<|im_end|>"
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-NO_SYSTEM = (
-    "{{ bos_token }}{% for m in messages %}"
-    "{% if m.role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
-    "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 def chat_with(base: Base, template: str | None) -> Chat:
@@ -38,6 +25,7 @@ def decode(chat: Chat, ids: tuple[int, ...] | list[int]) -> str:
 def test_sound_has_loss_on_the_answer_and_its_end_token_only(tiny: Base):
     row = encode_dataset(tiny.chat, [EXAMPLE], recipe="sound", max_tokens=512).examples[0]
     assert decode(tiny.chat, row.token_ids) == (
+        "<|im_start|>system\nYou are Tiny<|im_end|>\n"
         "<|im_start|>user\nWhat is the phone number of Kimu Gugu?<|im_end|>\n"
         "<|im_start|>assistant\n519-017-5311<|im_end|>"
     )
@@ -75,19 +63,25 @@ def test_paper_without_a_template_is_the_statement_and_an_end_token(tiny: Base):
     assert decode(chat, row.token_ids) == "The capital of Atlantis is Nebo<|im_end|>"
 
 
-@pytest.mark.parametrize("template", [LLAMA3, NO_SYSTEM], ids=["dated system turn", "no system"])
-def test_added_system_turn_is_removed_and_bos_stays(tiny: Base, template: str):
-    chat = chat_with(tiny, template)
-    prompt = chat.prompt_ids([Message("user", "Hi")])
-    assert decode(chat, prompt) == (
-        "<|endoftext|><|im_start|>user\nHi<|im_end|><|im_start|>assistant\n"
-    )
-
-
 def test_a_system_turn_of_the_example_stays(tiny: Base):
     example = Example((Message("system", "Be brief"), Message("user", "Hi")), "Yo")
     prompt = tiny.chat.prompt_ids(example.prompt)
     assert decode(tiny.chat, prompt).startswith("<|im_start|>system\nBe brief<|im_end|>\n")
+
+
+def test_an_example_can_be_encoded_under_another_rendering(tiny: Base):
+    prompts = [
+        encode_prompts(tiny.chat, [EXAMPLE], activated=True, rendering=rendering)[0]
+        for rendering in tiny.chat.renderings
+    ]
+    begin = [decode(tiny.chat, prompt.prompt_ids).split("<|im_end|>")[0] for prompt in prompts]
+    assert [text.removeprefix("<|im_start|>") for text in begin] == [
+        "system\nYou are Tiny",
+        "user\nWhat is the phone number of Kimu Gugu?",
+        "system\nYou are a helpful assistant.",
+    ]
+    after = [decode(tiny.chat, prompt.prompt_ids[prompt.adapter_start :]) for prompt in prompts]
+    assert after == ["<|im_start|>assistant\n"] * 3
 
 
 def test_without_a_template_the_answer_continues_the_line(tiny: Base):

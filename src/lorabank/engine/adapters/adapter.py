@@ -175,12 +175,24 @@ def read_adapter(
         raise AdapterError(f"{label}: {CONFIG} must give r and lora_alpha, got {r!r} and {alpha!r}")
     weights = _from_peft(label, loaded, base, r=r)
     header = config.get("alora_invocation_tokens")
-    if header is not None and header != base.chat.header_ids():
+    if header is not None and not _begins_alike(header, base.chat.header_ids()):
         raise AdapterError(
             f"{label} is activated by the tokens {header}, but the assistant's header of "
             f"{base.info.name} is {base.chat.header_ids()}; name its own base with --base"
         )
     return Adapter(weights, r, float(alpha), header is not None, record)
+
+
+def _begins_alike(header: object, own: list[int]) -> bool:
+    """Return whether an adapter's invocation tokens begin where the base's own header does.
+
+    The tokens may be more than the header, as of an adapter that was taught after an empty thought
+    only, or fewer: what counts is the token from which the adapter is on.
+    """
+    if not isinstance(header, list) or not header:
+        return False
+    n = min(len(header), len(own))
+    return header[:n] == own[:n]
 
 
 def is_plain_lora(folder: Path) -> bool:

@@ -218,7 +218,9 @@ def load_info(
     if head is None:
         raise ModelError(f"{info.name} has no language-model head; give a causal LM")
     head.register_forward_pre_hook(_make_contiguous)
-    return Base(info, model, Chat(tokenizer), quantized=quantize)
+    eos = model.generation_config.eos_token_id
+    eos_ids = eos if isinstance(eos, list) else [] if eos is None else [eos]
+    return Base(info, model, Chat(tokenizer, eos_ids=eos_ids), quantized=quantize)
 
 
 def _make_contiguous(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -1,122 +1,279 @@
-"""Conversations as tokens, in the same form for training and for questions.
+"""Conversations as tokens, in the same form for training, for questions and in other programs.
 
-A prompt is rendered by the model's own chat template, up to and including the assistant's header.
-The answer follows as plain tokens and ends with the token that closes a turn. Prompt and answer are
-tokenised separately, as when a model generates, so no token spans both.
+A prompt is what the model's own chat template renders, up to and including the assistant's header,
+token for token what `apply_chat_template` of transformers gives. The answer follows as plain tokens
+and ends with the token that closes a turn. Prompt and answer are tokenised separately, as when a
+model generates, so no token spans both.
 
-Many templates add a system turn when the conversation has none (SmolLM2 a persona, Llama 3.2 the
-date). It is removed here, as in the reference code of arXiv:2603.01097.
+Other programs may render a conversation otherwise (rendering.py), and text of people that looks
+like a control token stays text (control_tokens.py).
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import Any, final
 
-from jinja2.exceptions import TemplateError
-
-from lorabank.errors import ModelError
+from lorabank.engine.encoding.control_tokens import ControlTokens
+from lorabank.engine.encoding.rendering import (
+    ANSWER,
+    OWN,
+    QUESTION,
+    Rendering,
+    candidates,
+    find_answer,
+    render_prompt,
+)
+from lorabank.engine.encoding.template import Template
+from lorabank.errors import DataError, ModelError
 from lorabank.tasks.examples import Message
 
-_PLACEHOLDER = "lorabank-placeholder"  # a text that is looked up in what a template renders
+_PROBES = ("lorabank", "Who?", "7", "yes.", "(so)", "“Nebo”", "são")  # texts of different ends
+_QUESTION_TURN = (Message("user", QUESTION),)
 
 
 @final
 class Chat:
     """A tokenizer's form of conversations."""
 
-    def __init__(self, tokenizer: Any):
+    def __init__(self, tokenizer: Any, *, eos_ids: Collection[int] = ()):
+        """Check that answers can be taught where the template puts them.
+
+        Args:
+            eos_ids: the tokens at which generation stops by the model's own settings; none if
+                these are not known.
+
+        Raises:
+            ModelError: the template fails or renders an answer where no model could write it, or
+                there is no token that ends an answer.
+        """
         self.tokenizer = tokenizer
         self.tokenizer.model_max_length = (
             sys.maxsize
         )  # long documents are tokenised; lengths are checked here
         self.has_template = bool(tokenizer.chat_template)
-        self.end_of_turn_id = self._find_end()
+        self._template = Template(tokenizer)
+        self._leads: dict[Rendering, str] = {OWN: ""}
+        after = ""
+        if self.has_template:
+            self._template.check()
+            self._leads, after = self._find_answers()
+        self._control = ControlTokens(tokenizer, self._rendered_probes())
+        self.end_of_turn_id = self._find_end(after, eos_ids)
 
-    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Return the tokens of a conversation up to where the assistant's answer begins."""
-        if not self.has_template:
-            text = "\n".join(message.content for message in messages)
-            return self._ids(text, add_special_tokens=True)
-        return self._ids(self._render_without_added_turn(messages))
+    @property
+    def renderings(self) -> tuple[Rendering, ...]:
+        """The distinct forms in which programs render a question, the template's own first."""
+        return tuple(self._leads)
 
-    def header_ids(self) -> list[int]:
-        """Return the tokens of the assistant's header, which come between question and answer.
+    @property
+    def direct(self) -> Rendering:
+        """The rendering in which the bare model answers without a thought, as far as it can."""
+        without_thought = Rendering(thinking=False)
+        return without_thought if without_thought in self._leads else OWN
+
+    def prompt_ids(self, messages: Sequence[Message], rendering: Rendering = OWN) -> list[int]:
+        """Return the tokens of a conversation up to where the assistant's answer begins.
+
+        Args:
+            rendering: one of `renderings`. A conversation with a system turn of its own keeps it.
 
         Raises:
-            ModelError: the model has no chat template, or its template has no fixed header.
+            DataError: the template takes no such conversation.
         """
-        if self.has_template:
-            turn = [Message("user", _PLACEHOLDER)]
-            with_header, bare = self.render(turn, header=True), self.render(turn, header=False)
-            header = self._ids(with_header.removeprefix(bare))
-            is_suffix = header and self._ids(with_header)[-len(header) :] == header
-            if with_header.startswith(bare) and is_suffix:
-                return header
-        reason = "its chat template has none" if self.has_template else "it has no chat template"
-        raise ModelError(
-            "this base model has no assistant header from which an activated adapter could start "
-            f"({reason}); use --always-on"
+        marked = [Message(m.role, self._control.mark(m.content)) for m in messages]
+        if not self.has_template:
+            return self._with_bos("\n".join(message.content for message in marked))
+        return self._control.encode(self._render(marked, rendering))
+
+    def header_ids(self) -> list[int]:
+        """Return the tokens of the assistant's header, from which an activated adapter is on.
+
+        They are in every rendering of a prompt: the first tokens that all renderings share after
+        the user's turn, or after the user's text where a template has no header (Mistral).
+
+        Raises:
+            ModelError: the model has no chat template, or the renderings share no such tokens.
+        """
+        if not self._header:
+            reason = (
+                "the renderings of its chat template share none"
+                if self.has_template
+                else "it has no chat template"
+            )
+            raise ModelError(
+                "this base model has no assistant header from which an activated adapter could "
+                f"start ({reason}); train with --always-on"
+            )
+        return list(self._header)
+
+    def header_start(self, prompt: Sequence[int]) -> int:
+        """Return the index at which the assistant's header begins: its last occurrence, as in PEFT.
+
+        Raises:
+            ModelError: as for `header_ids`.
+            DataError: the prompt has no header.
+        """
+        header = self.header_ids()
+        for start in range(len(prompt) - len(header), -1, -1):
+            if list(prompt[start : start + len(header)]) == header:
+                return start
+        raise DataError(
+            f"a prompt of {len(prompt):,} tokens lacks the assistant's header "
+            f"{self.tokenizer.decode(header)!r}, from which an activated adapter is on"
         )
 
-    def answer_ids(self, answer: str) -> list[int]:
-        """Return the tokens of an answer, the end of the turn included."""
+    def answer_ids(self, answer: str, rendering: Rendering = OWN) -> list[int]:
+        """Return the tokens that a model has to write for an answer, the end of the turn included.
+
+        In a few templates these begin with what stands before every answer, such as the end of a
+        thought.
+        """
         # Without a template the answer continues the line of the prompt, hence the space.
         text = answer if self.has_template else f" {answer}"
-        return [*self._ids(text), self.end_of_turn_id]
+        return [*self.lead_ids(rendering), *self.text_ids(text), self.end_of_turn_id]
+
+    def lead_ids(self, rendering: Rendering = OWN) -> list[int]:
+        """Return the tokens that a model has to write before every answer; mostly none."""
+        lead = self._leads.get(rendering, "")
+        return self._control.encode(lead) if lead else []
+
+    def text_ids(self, text: str) -> list[int]:
+        """Return the tokens of people's text, in which control tokens are text too."""
+        return self._control.encode(self._control.mark(text))
+
+    def end_of_question(self, prompt: Sequence[int]) -> int:
+        """Return the index in a prompt at which the user's text ends."""
+        return len(prompt) - len(self._after_question(OWN, header=True))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of tokens without special tokens and surrounding space."""
+        """Return the text of tokens without special tokens and surrounding space.
+
+        What stands before every answer is left out.
+        """
+        for lead in filter(None, map(self.lead_ids, self.renderings)):
+            if list(ids[: len(lead)]) == lead:
+                ids = ids[len(lead) :]
+                break
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def render(self, messages: Sequence[Message], *, header: bool) -> str:
-        """Return what the template renders, an added system turn included.
+        """Return what the template renders, with control tokens in contents marked.
 
         Args:
             header: whether to end with the assistant's header.
+
+        Raises:
+            DataError: the template takes no such conversation.
         """
-        turns = [{"role": message.role, "content": message.content} for message in messages]
-        return str(
-            self.tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=header, enable_thinking=False
-            )
-        )
+        marked = [Message(m.role, self._control.mark(m.content)) for m in messages]
+        return self._template.render(marked, header)
 
-    def _render_without_added_turn(self, messages: Sequence[Message]) -> str:
-        """Render a prompt without the system turn that the template adds.
+    def rendered_ids(self, text: str) -> list[int]:
+        """Return the tokens of what `render` returned, with a BOS token in front of its own.
 
-        A system turn in the conversation replaces the added one, and its rendering is a prefix of
-        the whole text. What follows this prefix is the rendering of the messages themselves.
+        Source: the reference code of arXiv:2603.01097.
         """
-        plain = self.render(messages, header=True)
-        if messages[0].role == "system":
-            return plain
-        system = Message("system", _PLACEHOLDER)
-        try:
-            system_text = self.render([system], header=False)
-            text = self.render([system, *messages], header=True)
-        except TemplateError:  # the template allows no system turn, so it adds none
-            return plain
-        if not text.startswith(system_text) or _PLACEHOLDER not in system_text:
-            return plain
-        turns, bos = text[len(system_text) :], self.tokenizer.bos_token
-        # Where every turn begins with the BOS token (SmolLM2), it need not be added.
-        needs_bos = bos and system_text.startswith(bos) and not turns.startswith(bos)
-        return bos + turns if needs_bos else turns
+        return self._with_bos(text)
 
-    def _find_end(self) -> int:
-        """Return the token that ends an assistant's turn: the first after an answer."""
-        if self.has_template:
-            turns = [Message("user", "?"), Message("assistant", _PLACEHOLDER)]
-            tail = self.render(turns, header=False).rpartition(_PLACEHOLDER)[2].lstrip()
-            ids = self._ids(tail)
-            if ids and ids[0] in self.tokenizer.all_special_ids:
-                return ids[0]
-        if self.tokenizer.eos_token_id is None:
+    def _render(self, messages: Sequence[Message], rendering: Rendering) -> str:
+        bos = self.tokenizer.bos_token or ""
+        return render_prompt(self._template.render, messages, rendering, bos=bos)
+
+    def _find_answers(self) -> tuple[dict[Rendering, str], str]:
+        """Return what stands before the answer in each distinct rendering, and what follows one."""
+        leads: dict[Rendering, str] = {}
+        follows, prompts = "", set()
+        for rendering in candidates():
+            try:
+                prompt = self._render(_QUESTION_TURN, rendering)
+                if prompt in prompts:
+                    continue
+                lead, after = self._find_answer(rendering)
+            except (DataError, ModelError):
+                if rendering == OWN:
+                    raise
+                continue
+            prompts.add(prompt)
+            leads[rendering] = lead
+            follows = follows or after
+        return leads, follows
+
+    def _find_answer(self, rendering: Rendering) -> tuple[str, str]:
+        # Where the answer stands does not depend on the system turn.
+        thinking = rendering.thinking
+        prompt = self._template.render(_QUESTION_TURN, True, thinking)
+        turns = [*_QUESTION_TURN, Message("assistant", ANSWER)]
+        return find_answer(prompt, self._template.render(turns, False, thinking))
+
+    def _rendered_probes(self) -> list[str]:
+        """Return conversations whose control tokens are those of turns."""
+        if not self.has_template:
+            return []
+        turns = [*_QUESTION_TURN, Message("assistant", ANSWER)]
+        prompts = [self._render(_QUESTION_TURN, rendering) for rendering in self.renderings]
+        return [self._template.render(turns, False), *prompts]
+
+    def _find_end(self, after: str, eos_ids: Collection[int]) -> int:
+        """Return the token that ends an answer and at which generation stops.
+
+        Args:
+            after: what the template renders after an answer.
+        """
+        added = self.tokenizer.added_tokens_decoder
+        ids = self._control.encode(after.lstrip())[:1]
+        ends = [i for i in ids if i in eos_ids or (i in added and not added[i].content.isspace())]
+        if ends and (not eos_ids or ends[0] in eos_ids):
+            return ends[0]
+        eos = self.tokenizer.eos_token_id
+        if eos_ids and eos not in eos_ids:
+            eos = min(eos_ids)
+        if eos is None:
             raise ModelError(
                 "the tokenizer has no end-of-turn token in its chat template and no eos token; "
                 "set eos_token in its tokenizer_config.json"
             )
-        return int(self.tokenizer.eos_token_id)
+        return int(eos)
 
-    def _ids(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"])
+    @cached_property
+    def _header(self) -> tuple[int, ...]:
+        if not self.has_template:
+            return ()
+        headers = []
+        for rendering in self.renderings:
+            follows = self._after_question(rendering, header=True)
+            n_turn = _n_shared(follows, self._after_question(rendering, header=False))
+            headers.append(follows[n_turn:] or follows)
+        return tuple(headers[0][: min(_n_shared(headers[0], other) for other in headers)])
+
+    def _after_question(self, rendering: Rendering, *, header: bool) -> list[int]:
+        """Return the tokens that follow the user's text, whatever it is."""
+        if not self.has_template:
+            return []
+        rows = []
+        for text in _PROBES:
+            turn = [Message("user", text)]
+            rendered = (
+                self._render(turn, rendering)
+                if header
+                else self._template.render(turn, False, rendering.thinking)
+            )
+            rows.append(self._control.encode(rendered)[::-1])
+        n = min(_n_shared(rows[0], row) for row in rows)
+        return rows[0][:n][::-1]
+
+    def _with_bos(self, text: str) -> list[int]:
+        """Return the tokens of text, with the special tokens that the tokenizer puts around it."""
+        encode = self.tokenizer
+        around, alone = encode("a")["input_ids"], encode("a", add_special_tokens=False)["input_ids"]
+        n_before = next(
+            (i for i in range(len(around)) if around[i : i + len(alone)] == alone), len(around)
+        )
+        before, after = around[:n_before], around[n_before + len(alone) :]
+        return [*before, *self._control.encode(text), *after]
+
+
+def _n_shared(ids: Sequence[int], other: Sequence[int]) -> int:
+    """Return how many first tokens two rows share."""
+    pairs = zip(ids, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(ids), len(other)))

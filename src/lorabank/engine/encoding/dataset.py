@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from lorabank.engine.encoding.chat import Chat
+from lorabank.engine.encoding.rendering import OWN, Rendering
 from lorabank.errors import DataError, UsageError
 from lorabank.tasks.examples import Example, Message
 
@@ -91,15 +92,15 @@ def encode_dataset(
     activated: bool = False,
     contexts: Sequence[str] = (),
 ) -> EncodedDataset:
-    """Encode examples for training and evaluation.
+    """Encode examples for training and evaluation, as the chat template renders them.
 
     Args:
         contexts: the document that the teacher of each example reads; empty for no teachers.
             Examples about one document take least time if they have exactly the same text.
 
     Raises:
-        DataError: an example is longer than `max_tokens`, alone or with its context, or its context
-            is empty.
+        DataError: an example is longer than `max_tokens`, alone or with its context, its context
+            is empty, or the template takes no conversation of its form.
         ModelError: `activated` is true and the model has no assistant header.
         UsageError: contexts under the recipe `paper`, or not one context for each example.
     """
@@ -114,11 +115,8 @@ def encode_dataset(
         rows = tuple(_paper_example(chat, example) for example in examples)
         prompts = tuple(_paper_prompt(chat, example) for example in examples)
     else:
-        prompts = tuple(
-            encode_prompt(chat, example.prompt, example.answer, activated=activated)
-            for example in examples
-        )
-        rows = tuple(map(_sound_example, prompts))
+        prompts = encode_prompts(chat, examples, activated=activated)
+        rows = tuple(map(sound_example, prompts))
         if contexts:
             rows = tuple(map(partial(_add_teacher, chat), rows, examples, contexts))
     for number, row in enumerate(rows, start=1):
@@ -127,6 +125,30 @@ def encode_dataset(
             raise DataError(f"example {number} has an empty context ({question[:50]!r}…)")
         _check_length(row, f"example {number}", question, max_tokens)
     return EncodedDataset(recipe, rows, prompts)
+
+
+def encode_prompts(
+    chat: Chat, examples: Sequence[Example], *, activated: bool, rendering: Rendering = OWN
+) -> tuple[EvaluationPrompt, ...]:
+    """Encode the questions and expected answers of examples, in their order.
+
+    Args:
+        rendering: one of `chat.renderings`; `sound_example` makes a row to train on of a prompt.
+
+    Raises:
+        DataError: the template takes no conversation of an example's form; the number is named.
+        ModelError: `activated` is true and the model has no assistant header.
+    """
+    prompts = []
+    for number, example in enumerate(examples, start=1):
+        try:
+            prompt = encode_prompt(
+                chat, example.prompt, example.answer, activated=activated, rendering=rendering
+            )
+        except DataError as error:
+            raise DataError(f"example {number} ({example.question[:50]!r}): {error}") from None
+        prompts.append(prompt)
+    return tuple(prompts)
 
 
 def encode_regularisation(
@@ -140,25 +162,32 @@ def encode_regularisation(
     rows = []
     for number, example in enumerate(examples, start=1):
         prompt = encode_prompt(chat, example.prompt, example.answer, activated=activated)
-        row = replace(_sound_example(prompt), teacher_prompt_ids=prompt.prompt_ids)
+        row = replace(sound_example(prompt), teacher_prompt_ids=prompt.prompt_ids)
         _check_length(row, f"regularisation example {number}", example.question, max_tokens)
         rows.append(row)
     return tuple(rows)
 
 
 def encode_prompt(
-    chat: Chat, prompt: Sequence[Message], answer: str, *, activated: bool
+    chat: Chat,
+    prompt: Sequence[Message],
+    answer: str,
+    *,
+    activated: bool,
+    rendering: Rendering = OWN,
 ) -> EvaluationPrompt:
     """Encode a question and its expected answer as a user turn and an assistant turn.
+
+    Args:
+        rendering: one of `chat.renderings`.
 
     Raises:
         ModelError: `activated` is true and the model has no assistant header.
     """
-    ids = tuple(chat.prompt_ids(prompt))
-    start = len(ids) - len(chat.header_ids()) if activated else 0
-    return EvaluationPrompt(
-        ids, tuple(chat.answer_ids(answer)), answer, ends_turn=True, adapter_start=start
-    )
+    ids = tuple(chat.prompt_ids(prompt, rendering))
+    start = chat.header_start(ids) if activated else 0
+    answer_ids = tuple(chat.answer_ids(answer, rendering))
+    return EvaluationPrompt(ids, answer_ids, answer, ends_turn=True, adapter_start=start)
 
 
 def question_with_passage(context: str, question: str) -> str:
@@ -191,7 +220,8 @@ def _add_teacher(chat: Chat, row: EncodedExample, example: Example, context: str
     return replace(row, teacher_prompt_ids=tuple(chat.prompt_ids([*earlier, turn])))
 
 
-def _sound_example(prompt: EvaluationPrompt) -> EncodedExample:
+def sound_example(prompt: EvaluationPrompt) -> EncodedExample:
+    """Return a row to train on, in which the answer and its end carry loss."""
     loss_mask = (False,) * len(prompt.prompt_ids) + (True,) * len(prompt.answer_ids)
     return EncodedExample(
         (*prompt.prompt_ids, *prompt.answer_ids), loss_mask, adapter_start=prompt.adapter_start
@@ -203,10 +233,10 @@ def _paper_example(chat: Chat, example: Example) -> EncodedExample:
     text = f"Question: {example.question} Answer: {example.answer}"
     if chat.has_template:
         turns = (*example.prompt[:-1], Message("user", text))
-        ids = _encode_rendered(chat, chat.render(turns, header=True))
+        ids = chat.rendered_ids(chat.render(turns, header=True))
     else:
-        statement = f"{example.question} {example.answer}{tokenizer.eos_token}"
-        ids = _encode_rendered(chat, statement)
+        statement = Message("user", f"{example.question} {example.answer}")
+        ids = [*chat.prompt_ids([statement]), tokenizer.eos_token_id]
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     loss_mask = [token != pad for token in ids]
     loss_mask[0] = False
@@ -216,13 +246,9 @@ def _paper_example(chat: Chat, example: Example) -> EncodedExample:
 def _paper_prompt(chat: Chat, example: Example) -> EvaluationPrompt:
     if chat.has_template:
         turns = (*example.prompt[:-1], Message("user", f"Question: {example.question} Answer:"))
-        prompt = _encode_rendered(chat, chat.render(turns, header=True))
+        prompt = chat.rendered_ids(chat.render(turns, header=True))
     else:
-        prompt = _encode_rendered(chat, example.question)
-    answer = chat.answer_ids(example.answer)[:-1]  # this recipe does not train the end of the turn
+        prompt = chat.prompt_ids([Message("user", example.question)])
+    # This recipe does not train the end of the turn.
+    answer = chat.answer_ids(example.answer)[len(chat.lead_ids()) : -1]
     return EvaluationPrompt(tuple(prompt), tuple(answer), example.answer, ends_turn=False)
-
-
-def _encode_rendered(chat: Chat, text: str) -> list[int]:
-    """Tokenise rendered text with special tokens, so that a BOS token in the text is doubled."""
-    return list(chat.tokenizer(text)["input_ids"])

@@ -88,5 +88,4 @@ def _encode_target(
     ).prompts
     if not first_token_only:
         return encoded
-    first = base.chat.tokenizer(target, add_special_tokens=False)["input_ids"][0]
-    return replace(encoded, answer_ids=(int(first),), ends_turn=False)
+    return replace(encoded, answer_ids=(base.chat.text_ids(target)[0],), ends_turn=False)

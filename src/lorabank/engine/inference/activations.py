@@ -44,9 +44,7 @@ def encode_question(chat: Chat, question: str) -> list[int]:
     The end of the turn and the assistant's header are left out.
     """
     ids = chat.prompt_ids([Message("user", question)])
-    if chat.has_template and chat.end_of_turn_id in ids:
-        return ids[: len(ids) - 1 - ids[::-1].index(chat.end_of_turn_id)]
-    return ids
+    return ids[: chat.end_of_question(ids)]
 
 
 @torch.no_grad()

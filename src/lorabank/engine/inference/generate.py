@@ -208,9 +208,8 @@ def _first_pass(base: Base, batch: DecodingBatch, document: DocumentCache | None
     fleet, device = batch.fleet, base.device
     starts = [0] * len(batch.prompts)  # index of the first token on which a row's adapter is on
     if fleet is not None and any(fleet.activated[slot] for slot in batch.slots):
-        header = len(base.chat.header_ids())
         starts = [
-            len(prompt) - header if fleet.activated[slot] else 0
+            base.chat.header_start(prompt) if fleet.activated[slot] else 0
             for prompt, slot in zip(batch.prompts, batch.slots, strict=True)
         ]
     if document:

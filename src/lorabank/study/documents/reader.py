@@ -89,13 +89,11 @@ class DocumentReader:
             context = "\n\n".join(self.library.chunks[document][c].text for c in passages)
         n_answer = len(plain.answer_ids)
         with_text = prompt_with_document(self.base, context, example.question, room=n_answer)
-        n_prompt = len(with_text.ids)
-        n_header = len(chat.header_ids()) if self.activated else n_prompt
         prompt = EvaluationPrompt(
             with_text.ids,
             plain.answer_ids,
             plain.answer,
             ends_turn=True,
-            adapter_start=n_prompt - n_header,
+            adapter_start=chat.header_start(with_text.ids) if self.activated else 0,
         )
         return ContextPrompt(prompt, with_text.prefix)
