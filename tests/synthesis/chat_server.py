@@ -45,6 +45,7 @@ class Server:
     """The model: returns the text of a reply to a request."""
     requests: list[Body] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     most_at_once: int = 0
     at_once: int = 0
@@ -85,6 +86,7 @@ def serving(
             with server.lock:
                 server.requests.append(body)
                 server.keys.append(self.headers.get("Authorization"))
+                server.paths.append(self.path)
                 server.times.append(time.monotonic())
                 server.at_once += 1
                 server.most_at_once = max(server.most_at_once, server.at_once)

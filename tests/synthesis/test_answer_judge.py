@@ -84,6 +84,19 @@ def test_an_unreadable_score_is_requested_again_and_then_missing_not_zero(tmp_pa
     [
         ('{"score": 8.0}', 8),
         ('```json\n{"rationale": "fine", "score": 7}\n```', 7),
+        ('{"score": "8"}', 8),
+        ('{"rationale": "as \\frac said", "Score": 8}', 8),
+        ('<think>\nSay {"rationale": "…", "score": 7}? No.\n</think>\n{"score": 8}', 8),
+        ('I think {"score": 7}, or not.\n</think>\n\n{"score": 8,}', 8),
+        ('Here: {"result": {"score": 8}} Bye {all}!', 8),
+        ("Score: 8", 8),
+        ('{"score": 7} or {"score": 8}', None),
+        ('{"score": "8/10"}', None),
+        ('{"score": 7, "score": 8}', None),
+        ("[" * 90_000, None),
+        ('{"score": ' + "9" * 5000 + "}", None),
+        ("score" + ":" * 90_000, None),
+        ("\n" * 90_000, None),
         ('{"score": 7.5}', None),
         ('{"score": true}', None),
         ('{"score": -1}', None),
@@ -104,6 +117,7 @@ def test_which_json_is_read_as_a_score(text: str, score: int | None):
     [
         ("Score: 7", 7),
         ("**Score:** 10.", 10),
+        ("<think>\nScore: 3\n</think>\nScore: 7", 7),
         ("Score: 7\nScore: 3", None),
         ("about 7", None),
         (f"Score: {'9' * 400}", None),
@@ -174,9 +188,24 @@ def test_equal_answers_are_judged_once():
 def test_no_readable_score_at_all_is_an_error_with_samples():
     with (
         serving(write=lambda _: "lovely weather") as server,
-        pytest.raises(UsageError, match=r"no score .* in 24 replies: lovely weather"),
+        pytest.raises(UsageError, match=r"in 24 replies: not in the form .*: lovely weather"),
     ):
         judge_answers(ANSWERS, endpoint(server.url), None)
+
+
+def test_a_judge_cut_off_in_its_thought_is_said_and_can_be_given_more_tokens():
+    def think_first(body: Body) -> str:
+        return f"<think>Hm.</think>{score_by_match(body)}" if body["max_tokens"] > 999 else ""
+
+    with serving([Fault(content="<think>Hm", finish="length")] * 3, write=think_first) as server:
+        with pytest.raises(
+            UsageError, match=r"in 3 replies: cut off at 256 tokens: <think>Hm .* --judge-tokens"
+        ):
+            judge_answers(ANSWERS[:1], endpoint(server.url), None)
+        judged = judge_answers(ANSWERS[:1], endpoint(server.url), None, reply_tokens=1000)
+    assert judged.judgements[0].score == 10
+    with pytest.raises(UsageError, match="--judge-tokens must be 1"):
+        judge_answers(ANSWERS, endpoint("http://h"), None, reply_tokens=0)
 
 
 def test_answers_beyond_the_budget_are_missing(tmp_path: Path):

@@ -6,10 +6,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 
 from lorabank.errors import UnavailableError, UsageError
+from lorabank.synthesis.cache import ReplyCache
 from lorabank.synthesis.endpoint import Endpoint, RetryPolicy
 from lorabank.synthesis.generators import Finish, Reply, Request
 from lorabank.tasks.examples import Message
@@ -152,6 +154,110 @@ def test_a_setting_unknown_to_the_endpoint_is_left_out_from_then_on(server: Serv
     assert "max_tokens" not in server.requests[-1]
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "left_out"),
+    [
+        (400, {"error": "'response_format.type' must be 'json_schema' or 'text'"},
+         "response_format"),
+        (422, {"message": {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"],
+               "msg": "Extra inputs are not permitted", "input": 3}]}}, "seed"),
+        (422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "top_p"],
+               "msg": "Extra inputs are not permitted", "input": {"seed": 1}}]}, "top_p"),
+        (400, {"error": {"message": "Unsupported value", "param": "temperature"}}, "temperature"),
+        (400, {"error": {"message": f"Unsupported: {'long ' * 99} ['seed'], for model=m"}}, "seed"),
+    ],
+    ids=["must be", "in loc", "beside an echo", "in param", "far behind"],
+)  # fmt: skip
+def test_a_setting_is_found_wherever_it_is_named(
+    server: Server, status: int, body: Body, left_out: str
+):
+    server.faults.append(Fault(status, text=json.dumps(body)))
+    json_request = replace(request(), as_json=True)
+    assert next(endpoint(server).complete([json_request])).finish is Finish.STOP
+    assert server.requests[0].keys() - server.requests[1].keys() == {left_out}
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (402, "{}"),
+        (402, '{"error": {"message": "Insufficient Balance"}}'),
+        (400, '{"error": {"message": "Your credit balance is too low to access the API"}}'),
+        (200, '{"error": {"message": "This request requires more credits", "code": 402}}'),
+        (403, '{"message": "Insufficient funds"}'),
+    ],
+)
+def test_an_account_without_money_ends_the_run_at_once(server: Server, status: int, body: str):
+    server.faults.extend([Fault(status, text=body)] * 9)
+    with pytest.raises(UnavailableError, match="no money left"):
+        list(endpoint(server).complete([request(i) for i in range(3)]))
+    assert len(server.requests) == 1
+
+
+def test_an_error_inside_status_200_is_what_its_code_says(server: Server):
+    body = '{"error": {"message": "No credentials", "code": 401}, "choices": null}'
+    server.faults.append(Fault(text=body))
+    with pytest.raises(UsageError, match="does not take the key: HTTP 401: No credentials"):
+        list(endpoint(server).complete([request()]))
+    server.faults.append(Fault(text='{"error": {"message": "Overloaded", "code": "502"}}'))
+    server.faults.append(Fault(text='{"error": {"message": "Too long", "code": 400}}'))
+    assert next(endpoint(server).complete([request()])).reason == "HTTP 400: Too long"
+
+
+def completion(message: object, finish: str = "stop", **more: object) -> Fault:
+    choice = {"message": message, "finish_reason": finish}
+    return Fault(text=json.dumps({"choices": [choice], **more}))
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (completion({"content": [{"type": "thinking", "thinking": [{"text": "hm"}]},
+                                 {"type": "text", "text": "Said"}, {"text": " 0"}]}), "Said 0"),
+        (completion({"content": "Said 0", "reasoning_content": "Hm."}), "Said 0"),
+        (completion({"content": "Said \ud83d"}), "Said \ufffd"),
+        (completion({"content": "Said \ud83d\ude00"}), "Said 😀"),
+        (Fault(text='{"choices": [{"text": "Said 0"}]}'), "Said 0"),
+        *((Fault(text='{"choices": [{"message": {"content": "Said 0"}}], "usage": '
+                 f'{{"prompt_tokens": {n}, "completion_tokens": {n}}}}}'), "Said 0")
+          for n in ("1e999", "9" * 5000, "-1", "NaN", '"7"', "[]", "9223372036854775808")),
+    ],
+)  # fmt: skip
+def test_odd_completions_are_read_and_stored(
+    server: Server, tmp_path: Path, fault: Fault, text: str
+):
+    reply = reply_after(server, fault)
+    assert (reply.text, reply.finish) == (text, Finish.STOP)
+    assert (reply.prompt_tokens, reply.completion_tokens) == (6, -(-len(text) // 4))
+    with ReplyCache(tmp_path / "c") as cache:
+        cache.put(endpoint(server), reply)
+        assert cache.get(endpoint(server), request()) == reply
+
+
+@pytest.mark.parametrize("message", [None, {"content": None, "reasoning_content": "Hm, so"}])
+def test_a_reply_that_is_thought_alone_is_cut_off(server: Server, message: object):
+    reply = reply_after(server, completion(message, "length"))
+    assert (reply.text, reply.finish) == ("", Finish.LENGTH)
+    assert "in 20 tokens" in reply.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"choices":' * 900 + "1" + "}" * 900, "[" * 90_000, '{"choices": {"0": 1}}', "null", "7",
+     '{"choices": [[]]}', '{"choices": [{"message": []}]}',
+     '{"error": ' + "[" * 900 + "]" * 900 + "}",
+     '{"choices": [{"message": {"content": "a"}, "finish_reason": "error"}]}'],
+)  # fmt: skip
+def test_a_body_that_is_no_completion_is_tried_again(server: Server, text: str):
+    assert reply_after(server, Fault(text=text)).text == "Said 0"
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_timeout_that_nothing_can_meet_is_refused(timeout_s: float):
+    with pytest.raises(UsageError, match="--timeout must be above 0"):
+        RetryPolicy(timeout_s=timeout_s)
+
+
 def test_a_rate_limit_does_not_count_as_a_failed_try(server: Server):
     limits = [Fault(429, text="slow down")] * (3 * QUICK.retries)
     quick = replace(QUICK, most_wait_s=0.02)
@@ -208,10 +314,74 @@ def test_a_redirect_is_refused_and_the_key_not_sent_on(server: Server):
 
 
 def test_a_malformed_key_is_refused_and_not_shown(server: Server):
-    for key in ("sk-secret\n", "sk-secret\u2019"):
+    for key in ("sk-sec\nret", "sk-\u2019secret", "sk-secr\xe9t"):
         with pytest.raises(UsageError, match="OPENAI_API_KEY must consist of") as error:
             Endpoint("m", base_url=server.url, key=key)
-        assert "secret" not in str(error.value)
+        assert "sec" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "key", ["sk-key123\r\n", " 'sk-key123' ", "“sk-key123”", "Bearer sk-key123"]
+)
+def test_what_a_settings_file_leaves_around_a_key_is_dropped(server: Server, key: str):
+    next(Endpoint("m", base_url=f"{server.url}/\r\n", key=key).complete([request()]))
+    assert server.keys == ["Bearer sk-key123"]
+    assert server.paths == ["/v1/chat/completions"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(400, text='{"error": {"message": "no: Bearer sk-key/123 is unknown"}}'),
+        Fault(400, text='{"detail": "sk-key\\/123"}'),
+        Fault(400, text="GET /?key=sk-key%2F123"),
+        Fault(400, text="sk-key/123"),
+        Fault(content="Your key is sk-key/123."),
+        Fault(refusal="I will not tell sk-key/123."),
+        Fault(text='{"sk-key/123": 1}'),
+        Fault(text='{"error": {"message": "sk-key/123", "code": 400}}'),
+        Fault(text="<p>sk-key/123</p>"),
+    ],
+)
+def test_a_key_that_the_server_echoes_is_never_shown(server: Server, fault: Fault):
+    server.faults.extend([fault] * 9)
+    client = Endpoint("m", base_url=server.url, key="sk-key/123", retry_policy=QUICK)
+    try:
+        reply = next(client.complete([request()]))
+        shown = f"{reply.text} {reply.reason}"
+    except UnavailableError as error:
+        shown = str(error)
+    assert "[key]" in shown
+    assert "123" not in shown.replace("127.0.0.1", "")
+
+
+def test_a_key_that_is_a_word_of_the_prompt_stays_in_the_reply(server: Server):
+    client = Endpoint("m", base_url=server.url, key="lm-studio")
+    odd_request = Request((Message("user", "Say lm-studio"),), max_tokens=20)
+    assert next(client.complete([odd_request])).text == "Said lm-studio"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://[::1", "http://host:port/v1", "http://host:99999/v1", "http://u:pass-word@h/v1",
+     "http://:pass-word@h/v1", "http:///v1", "ftp://h/v1", "http://h\n/v1", "http://a b/v1", "h"],
+)  # fmt: skip
+def test_a_bad_url_is_refused_in_one_line(url: str):
+    with pytest.raises(UsageError, match="OPENAI_BASE_URL must be http") as error:
+        Endpoint("m", base_url=url, key="k")
+    assert "\n" not in str(error.value)
+    assert "pass-word" not in str(error.value)
+
+
+def test_a_query_is_kept_and_its_secrets_are_not_shown(server: Server):
+    query = "?api-version=2024-10-21&code=hidden-key"
+    for path in ("", "/", "/chat/completions"):
+        client = Endpoint("m", base_url=f"{server.url}{path}{query}", key="k")
+        server.faults.append(Fault(400, text=f"no such path {query}"))
+        reply = next(client.complete([request()]))
+        assert reply.reason == "HTTP 400: no such path ?api-version=2024-10-21&code=[key]"
+        assert client.name == f"openai:m@{server.url}"
+    assert server.paths == [f"/v1/chat/completions{query}"] * 3
 
 
 def test_half_a_surrogate_pair_in_a_prompt_is_sent(server: Server):

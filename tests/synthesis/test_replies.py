@@ -1,4 +1,4 @@
-"""Items are read from replies in JSON or in labelled lines; nothing is guessed."""
+"""Items are read from replies in JSON or in labelled lines, one by one; nothing is guessed."""
 
 import json
 
@@ -27,19 +27,90 @@ def read(
         f"<think>\nLet me see: {{}}\n</think>\n{RAW}",
         json.dumps(json.loads(RAW)["items"]),
         json.dumps(json.loads(RAW), indent=4),
+        f"Here you are, {{reader}}:\n\n```json\n{RAW}\n```\nShall I go on?",
+        f"```json {RAW} ```",
+        RAW.replace("}]}", "},],}"),
+        RAW.replace("items", "questions"),
+        RAW.replace("question", "Question").replace("answer", "ANSWER "),
+        f'{{"title": "A and B", "tags": ["x", 7], "result": {RAW}}}',
+        RAW[len('{"items": [') : -2].replace("}, {", "}\n{"),
+        RAW[:-2].replace("}, {", "} {"),
+        f"The user wants {{questions}}.\n</think>\n\n{RAW}",
+        f"<thinking>\nFirst {RAW.replace('one', 'won')}, no.\n</thinking>\nHere: {RAW}",
+        f"[THINK]About A and [B].[/THINK]{RAW}",
     ],
-    ids=["plain", "fenced", "after a thought", "the bare list", "indented"],
-)
+    ids=[
+        "plain", "fenced", "after a thought", "the bare list", "indented", "with talk",
+        "a fence of one line", "trailing commas", "another key", "capital keys", "wrapped",
+        "JSON lines", "never closed", "a thought never opened", "another tag", "brackets for a tag",
+    ],
+)  # fmt: skip
 def test_items_are_read_from_json(text: str):
     assert read(text, json=True) == ParsedReply(ITEMS)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "Sure!", RAW[:-9], f"Here you are: {RAW}", "{}", '{"items": []}', '{"items": "x"}', "7"],
-)
-def test_malformed_json_is_rejected_whole(text: str):
+    ["", "Sure!", "{}", '{"items": []}', '{"items": "x"}', "7", "As in [1], {none}.", "[" * 99_999,
+     "<think>" + RAW, '{"a":' * 9_999],
+)  # fmt: skip
+def test_a_reply_without_items_is_rejected_whole(text: str):
     assert read(text, json=True) == ParsedReply(rejected=[(WRONG_FORM, text)])
+
+
+def test_items_that_speak_of_tags_are_no_thoughts():
+    item = WrittenItem("What ends a thought?", "The tag </think> [or none] does")
+    raw = json.dumps([{"question": item.question, "answer": item.answer}])
+    assert read(raw, json=True).items == [item]
+    assert read(f"<think>Hm.</think>{raw}", json=True).items == [item]
+
+
+@pytest.mark.parametrize(
+    "bad_item",
+    [
+        '{"question": "Q?", "answer": "a',
+        '{"question": "Q?", "answer": "the "big" one"}',
+        '{"question": "Q?", "answer": "a", "answer": "b"}',
+        '{"question": "Q?" "answer": "a"}',
+    ],
+    ids=["cut off", "quotes in it", "a key twice", "no comma"],
+)
+def test_an_item_that_is_not_whole_costs_no_other(bad_item: str):
+    reply = read(RAW.replace("[{", f"[{bad_item}, {{"), json=True)
+    assert reply.items == ITEMS
+    assert [reason for reason, _ in reply.rejected] == ["an item that is no JSON"]
+
+
+@pytest.mark.parametrize("kind", [FormatKind.SUMMARY, FormatKind.PARAPHRASE])
+def test_a_list_of_texts_is_read_where_an_item_is_one_text(kind: FormatKind):
+    items = read('{"items": ["One of it.", "Two of it.",]}', kind, json=True).items
+    assert [item.question or item.answer for item in items] == ["One of it.", "Two of it."]
+
+
+@pytest.mark.parametrize(
+    ("raw", "answer"),
+    [
+        (r"\alpha \cdot \upsilon", r"\alpha \cdot \upsilon"),
+        (r"$\frac{1}{2}\beta$", r"$\frac{1}{2}\beta$"),
+        (r"$\theta \times \rho$", r"$\theta \times \rho$"),
+        (r"$\nabla x + \nu$", r"$\nabla x + \nu$"),
+        (r"$\\frac{\\theta}{2}$", r"$\frac{\theta}{2}$"),
+        (r"one\ntwo\nu", "one\ntwo\nu"),
+        (r"a\tB \"c\" d\/e \u00e9 it\'s", 'a\tB "c" d/e é it\'s'),
+        ("one\ntwo", "one\ntwo"),
+        (r"\ud83d\ude00 yes", "😀 yes"),
+    ],
+)
+def test_backslashes_of_latex_are_put_back(raw: str, answer: str):
+    reply = read(f'[{{"question": "How?", "answer": "{raw}"}}]', json=True)
+    assert reply == ParsedReply([WrittenItem("How?", answer)])
+
+
+@pytest.mark.parametrize("raw", [r"x \ud83d", "x \ufffd", r"x \f y", r"x \thicklines", r"x \u0000"])
+def test_an_item_with_broken_characters_is_rejected(raw: str):
+    reply = read(f'[{{"question": "How?", "answer": "{raw}"}}]', json=True)
+    assert [reason for reason, _ in reply.rejected] == ["an item with broken characters"]
+    reply.rejected[0][1].encode()  # can be written to the log
 
 
 @pytest.mark.parametrize(
@@ -53,9 +124,10 @@ def test_an_item_without_its_texts_is_dropped_and_the_others_used(bad_item: str)
     assert [reason for reason, _ in reply.rejected] == ["an item without its texts"]
 
 
-def test_a_whole_number_is_a_text():
-    reply = read('[{"question": "When?", "answer": 1880}]', json=True)
-    assert reply.items == [WrittenItem("When?", "1880")]
+@pytest.mark.parametrize("number", ["1880", "-0.50", "0171", "1e999", "9" * 5000])
+def test_a_number_is_a_text_as_it_was_written(number: str):
+    reply = read(f'[{{"question": "When?", "answer": {number}}}]', json=True)
+    assert reply.items == [WrittenItem("When?", number)]
 
 
 @pytest.mark.parametrize("n_missing", range(1, 12))
@@ -65,7 +137,8 @@ def test_only_whole_items_of_truncated_json_are_used(n_missing: int):
 
 
 def test_json_truncated_before_its_first_item_is_rejected():
-    assert read('{"items": [{"qu', json=True, finish=Finish.LENGTH).rejected[0][0] == "cut off"
+    for text in ('{"items": [{"qu', "<think>\nThey want", ""):
+        assert read(text, json=True, finish=Finish.LENGTH).rejected[0][0] == "cut off"
 
 
 @pytest.mark.parametrize(

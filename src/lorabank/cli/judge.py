@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lorabank.cli.output import DEFAULT_BASE, BaseName, Device, Json, print_json, print_rows
+from lorabank.cli.output import (
+    DEFAULT_BASE,
+    BaseName,
+    Device,
+    Json,
+    Timeout,
+    print_json,
+    print_rows,
+)
 from lorabank.cli.progress_display import FIRST_REPLY, progress_display
 
 if TYPE_CHECKING:
@@ -52,7 +60,11 @@ class JudgeOptions:
         int | None, typer.Option(help="Most tokens for each judge; cached replies are free.")
     ] = None
     budget_calls: Annotated[int | None, typer.Option(help="Most requests for each judge.")] = None
+    judge_tokens: Annotated[
+        int, typer.Option(help="Most tokens of a reply; a judge that thinks first needs more.")
+    ] = 256
     workers: Annotated[int | None, typer.Option(help="Requests at once.")] = None
+    timeout: Timeout = None
     base: BaseName = DEFAULT_BASE
     device: Device = None
     json: Json = False
@@ -85,13 +97,18 @@ def run(options: JudgeOptions) -> None:
         if cache_path.exists() or not options.estimate:
             cache = stack.enter_context(ReplyCache(cache_path))
         if options.estimate:
-            _print_estimate(answers, judges, cache, as_json=options.json)
+            _print_estimate(answers, judges, cache, options)
             return
         outcomes = []
         for judge in judges:
             with progress_display(f"asking {judge.name}", waiting_for=FIRST_REPLY) as display:
                 outcome = judge_answers(
-                    answers, judge, cache, budget=budget, on_reply=display.on_reply
+                    answers,
+                    judge,
+                    cache,
+                    budget=budget,
+                    reply_tokens=options.judge_tokens,
+                    on_reply=display.on_reply,
                 )
             outcomes.append(outcome)
     summary = summarise(answers, *outcomes)
@@ -132,6 +149,7 @@ def _judge(name: str, options: JudgeOptions) -> "Generator":
     return generator_for(
         name,
         workers=options.workers,
+        timeout_s=options.timeout,
         local=lambda: load_base(options.base, device=options.device),
     )
 
@@ -140,21 +158,25 @@ def _print_estimate(
     answers: "Sequence[JudgedAnswer]",
     judges: "Sequence[Generator]",
     cache: "ReplyCache | None",
-    *,
-    as_json: bool,
+    options: JudgeOptions,
 ) -> None:
     from lorabank.synthesis.answer_judge import request_for
     from lorabank.synthesis.generators import estimate_prompt_tokens
 
     n_calls = n_cached = n_tokens = 0
     for judge in judges:
-        for request in {request_for(a, as_json=judge.writes_json, seed=0) for a in answers}:
+        for request in {
+            request_for(
+                answer, as_json=judge.writes_json, seed=0, reply_tokens=options.judge_tokens
+            )
+            for answer in answers
+        }:
             if cache is not None and cache.get(judge, request):
                 n_cached += 1
             else:
                 n_calls += 1
                 n_tokens += estimate_prompt_tokens(request)
-    if as_json:
+    if options.json:
         print_json({"calls": n_calls, "kept": n_cached, "prompt_tokens": n_tokens})
     else:
         print(

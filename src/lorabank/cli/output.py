@@ -21,6 +21,10 @@ Device = Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda i
 Quantize = Annotated[
     str | None, typer.Option(help="4bit: the base in NF4, needs the extra lorabank[4bit].")
 ]
+Timeout = Annotated[
+    float | None,
+    typer.Option(help="Seconds to wait for an endpoint's answer to a request, by default 180."),
+]
 DEFAULT_BASE = "smollm2-135m"
 _WIDE = 200  # columns of a table that goes into a pipe
 

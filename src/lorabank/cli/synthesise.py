@@ -13,6 +13,7 @@ from lorabank.cli.output import (
     Device,
     Json,
     Quantize,
+    Timeout,
     print_json,
     print_rows,
     status,
@@ -67,6 +68,7 @@ class SynthesiseOptions:
         int | None,
         typer.Option(help="Requests at once: 16 rows of a batch locally, 8 at an endpoint."),
     ] = None
+    timeout: Timeout = None
     held_out: Annotated[
         Path | None,
         typer.Option(help="Facts file with questions for measuring; none of them is made."),
@@ -174,7 +176,9 @@ def _generator(options: SynthesiseOptions) -> "Generator":
         info = find_model(options.base, progress=status)
         return load_info(info, device=options.device, quantize=options.quantize)
 
-    return generator_for(options.generator, workers=options.workers, local=load)
+    return generator_for(
+        options.generator, workers=options.workers, timeout_s=options.timeout, local=load
+    )
 
 
 def _print_estimate(estimate: "CostEstimate", *, as_json: bool) -> None:

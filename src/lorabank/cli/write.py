@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lorabank.engine.settings import TrainSettings
 
 DOCUMENT_OPTIONS = (
-    "generator", "formats", "workers", "chunk_tokens", "modules", "held_out", "passes",
+    "generator", "formats", "workers", "timeout", "chunk_tokens", "modules", "held_out", "passes",
     "skip_failed", "no_text", "encoding", "limit_mb", "refused",
 )  # fmt: skip
 """The options that go with documents only; None where they were not given."""
@@ -63,6 +63,12 @@ class WriteOptions:
     ] = None
     workers: Annotated[
         int | None, typer.Option(help="For documents: requests to the generator at once.")
+    ] = None
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            help="For documents: seconds to wait for an endpoint's answer, by default 180."
+        ),
     ] = None
     chunk_tokens: Annotated[
         int | None,

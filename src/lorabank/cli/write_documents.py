@@ -39,7 +39,10 @@ def write_documents(options: "WriteOptions") -> None:
     draft_options, documents = _check(options, passes)
     with open_bank(options.bank, options.device) as bank:
         generator = generator_for(
-            options.generator or "local", workers=options.workers, local=lambda: bank.base
+            options.generator or "local",
+            workers=options.workers,
+            timeout_s=options.timeout,
+            local=lambda: bank.base,
         )
         with progress_display("making examples", waiting_for=FIRST_REPLY) as display:
             drafts = bank.make_drafts(
@@ -138,7 +141,9 @@ def _check(options: "WriteOptions", passes: int) -> "tuple[DraftOptions, list[Do
     )
     _ = options.settings  # wrong ones are refused here
     check_passes(passes)
-    check_generator(options.generator or "local", workers=options.workers)
+    check_generator(
+        options.generator or "local", workers=options.workers, timeout_s=options.timeout
+    )
     refused = options.refused
     if refused is not None and not refused.absolute().parent.is_dir():
         raise UsageError(f"--refused {refused} must be a file in a folder that exists")

@@ -5,23 +5,27 @@ nothing beside the point. There a failed call or an unreadable reply counted as 
 asked again with another seed; an answer it still does not score is left out of means and counted.
 """
 
-import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from lorabank.errors import UsageError
 from lorabank.synthesis.budget import Budget, BudgetMeter
 from lorabank.synthesis.cache import ReplyCache
 from lorabank.synthesis.cached_requests import RequestCounts, answer_requests
 from lorabank.synthesis.generators import Finish, Generator, Reply, Request
+from lorabank.synthesis.model_json import find_json
+from lorabank.synthesis.model_text import drop_thoughts
+from lorabank.synthesis.replies import CUT_OFF, WRONG_FORM
 from lorabank.synthesis.synthesis_run import OnReply
 from lorabank.tasks.examples import Message
 
 LOWEST, HIGHEST = 0, 10
 TRIES = 3
-_REPLY_TOKENS = 256
+REPLY_TOKENS = 256
+_MOST_REPLY_TOKENS = 131_072
 _RETRY_TEMPERATURE = 0.7  # at 0 a model would say the same again
 _SHOWN = 3  # replies, in an error
 _RUBRIC = """\
@@ -40,7 +44,11 @@ _FORMS = {
     True: 'Reply with JSON alone, of this form: {"rationale": "one sentence", "score": 7}',
     False: "Reply with one line and nothing else, of this form:\nScore: 7",
 }
-_LINE = re.compile(r"^\W*score\W*[:=]\W*(-?\d+(?:\.\d+)?)\W*$", re.IGNORECASE | re.MULTILINE)
+_LINE = re.compile(
+    r"^[^\w\n]*score[^\w\n:=]{0,9}[:=][^\w\n-]{0,9}(-?\d+(?:\.\d+)?)[^\w\n]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_SCORE = re.compile(r"[-+]?\d{1,9}(?:\.\d{1,9})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +95,24 @@ def judge_answers(
     cache: ReplyCache | None,
     *,
     budget: Budget | None = None,
-    seed: int = 0,
+    reply_tokens: int = REPLY_TOKENS,
     on_reply: OnReply | None = None,
 ) -> JudgeOutcome:
     """Return a judgement of each answer, in order; equal answers are sent once.
 
+    Args:
+        reply_tokens: limit of a reply; a judge that thinks first needs more than the default.
+
     Raises:
-        UsageError: there are no answers, or no reply could be read.
+        UsageError: there are no answers, no reply could be read, or the limit is out of range.
         UnavailableError: the judge cannot be reached any more; its replies so far are cached.
     """
     if not answers:
         raise UsageError("there is nothing to judge; give at least one answer")
+    if not 1 <= reply_tokens <= _MOST_REPLY_TOKENS:
+        raise UsageError(f"--judge-tokens must be 1..{_MOST_REPLY_TOKENS:,}, got {reply_tokens}")
     meter, counts = BudgetMeter(budget or Budget()), RequestCounts()
+    ask = partial(request_for, as_json=generator.writes_json, reply_tokens=reply_tokens)
     judgements_by_index: dict[int, Judgement] = {}
     unread: list[str] = []
     n_replies = 0
@@ -106,16 +120,15 @@ def judge_answers(
         wanted: dict[Request, list[int]] = {}
         for i, answer in enumerate(answers):
             if i not in judgements_by_index or judgements_by_index[i].score is None:
-                request = request_for(
-                    answer, as_json=generator.writes_json, seed=seed + attempt, is_retry=attempt > 0
-                )
+                request = ask(answer, seed=attempt, is_retry=attempt > 0)
                 wanted.setdefault(request, []).append(i)
         if not wanted or counts.over_budget:
             break
         for reply in answer_requests(wanted, generator, cache, meter, counts):
             judgement = read_judgement(reply)
             judgements_by_index.update(dict.fromkeys(wanted[reply.request], judgement))
-            unread += [] if judgement.score is not None else [reply.text or reply.reason]
+            if judgement.score is None:
+                unread.append(f"{judgement.missing_reason}: {reply.text or reply.reason}")
             n_replies += 1
             if on_reply:
                 on_reply(n_replies, n_replies - 1 + len(wanted))
@@ -124,11 +137,7 @@ def judge_answers(
         for i in range(len(answers))
     ]
     if all(judgement.score is None for judgement in judgements):
-        shown = " | ".join(" ".join(text.split())[:100] for text in unread[:_SHOWN])
-        raise UsageError(
-            f"{generator.name} gave no score that could be read in {n_replies} replies: {shown}; "
-            "take another --judge, or a larger budget"
-        )
+        raise _unreadable(generator, unread, n_replies)
     return JudgeOutcome(
         generator.name,
         judgements,
@@ -140,8 +149,22 @@ def judge_answers(
     )
 
 
+def _unreadable(generator: Generator, unread: Sequence[str], n_replies: int) -> UsageError:
+    shown = " | ".join(" ".join(text.split())[:100] for text in unread[:_SHOWN])
+    is_cut = any(text.startswith(CUT_OFF) for text in unread)
+    return UsageError(
+        f"{generator.name} gave no score that could be read in {n_replies} replies: {shown}; "
+        f"{'raise --judge-tokens, ' if is_cut else ''}take another --judge, or a larger budget"
+    )
+
+
 def request_for(
-    answer: JudgedAnswer, *, as_json: bool, seed: int, is_retry: bool = False
+    answer: JudgedAnswer,
+    *,
+    as_json: bool,
+    seed: int,
+    is_retry: bool = False,
+    reply_tokens: int = REPLY_TOKENS,
 ) -> Request:
     """Return the request to judge an answer: greedy at first, sampled in a retry."""
     golds = f"Reference answer: {answer.golds[0]}"
@@ -152,7 +175,7 @@ def request_for(
     text = f"{_RUBRIC}\n\n{shown}\n\n{_FORMS[as_json]}"
     return Request(
         (Message("user", text),),
-        max_tokens=_REPLY_TOKENS,
+        max_tokens=reply_tokens,
         temperature=_RETRY_TEMPERATURE if is_retry else 0.0,
         seed=seed,
         as_json=as_json,
@@ -162,31 +185,42 @@ def request_for(
 
 
 def read_judgement(reply: Reply) -> Judgement:
-    """Return the score in a reply, a whole number of 0..10, or why there is none."""
+    """Return the score in a reply, a whole number of 0..10, or why there is none.
+
+    It stands in JSON or in a line of its own, behind any thought. Two that differ are none.
+    """
     if reply.finish in (Finish.REFUSED, Finish.FAILED):
         return Judgement(None, missing_reason=reply.finish.value)
-    text = reply.text.strip()
-    if reply.request.as_json:
-        score, rationale = _from_json(text)
-    else:
-        lines = _LINE.findall(text)
-        score, rationale = (float(lines[0]) if len(lines) == 1 else None), ""
-    if score is None:
-        return Judgement(None, missing_reason="not in the form asked for")
-    if not LOWEST <= score <= HIGHEST or score != int(score):  # NaN is not in the range either
+    text = drop_thoughts(reply.text)
+    scores = [score for value in find_json(text).values for score in _scores_in(value)]
+    scores = scores or [(line, "") for line in _LINE.findall(text)]
+    numbers = {_number(score) for score, _ in scores}
+    if len(numbers) != 1 or None in numbers:
+        is_cut = reply.finish is Finish.LENGTH
+        why = f"{CUT_OFF} at {reply.request.max_tokens} tokens" if is_cut else WRONG_FORM
+        return Judgement(None, missing_reason="more than one score" if len(numbers) > 1 else why)
+    number = numbers.pop()
+    if number is None or not LOWEST <= number <= HIGHEST or number != int(number):
         return Judgement(
             None, missing_reason=f"a score that is no whole number of {LOWEST} to {HIGHEST}"
         )
-    return Judgement(int(score), rationale)
+    return Judgement(int(number), scores[0][1])
 
 
-def _from_json(text: str) -> tuple[int | float | None, str]:
-    start, end = text.find("{"), text.rfind("}")
-    try:
-        content = json.loads(text[start : end + 1])
-    except ValueError:
-        return None, ""
-    score = content.get("score") if isinstance(content, dict) else None
-    if isinstance(score, bool) or not isinstance(score, int | float):
-        return None, ""
-    return score, str(content.get("rationale", ""))
+def _scores_in(value: object) -> Iterator[tuple[object, str]]:
+    """Yield each score with its rationale; a score may be wrapped in other objects."""
+    if isinstance(value, dict):
+        if "score" in value:
+            rationale = value.get("rationale")
+            yield value["score"], rationale if isinstance(rationale, str) else ""
+            return
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from _scores_in(part)
+
+
+def _number(score: object) -> float | None:
+    """Return a number, in quotes or not; None for anything else."""
+    is_number = isinstance(score, str) and _SCORE.fullmatch(score.strip())
+    return float(str(score)) if is_number else None

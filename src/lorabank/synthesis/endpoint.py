@@ -3,8 +3,9 @@
 OPENAI_BASE_URL and OPENAI_API_KEY give its address and key. Several workers send requests at once.
 What may pass (429, 5xx, a lost connection, a reply that is not JSON) is retried after a wait that
 doubles, with jitter so that workers do not come back together. A Retry-After holds for all workers,
-because the limit is the key's. A request that cannot succeed fails alone; a wrong key or model, or
-a server that no longer answers at all, ends the run.
+because the limit is the key's. A request that cannot succeed fails alone; a wrong key or model, an
+account without money, or a server that no longer answers at all, ends the run. A setting that a
+server does not know is left out from then on.
 """
 
 import logging
@@ -19,40 +20,52 @@ from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any, final
 
-import httpx2
-
 from lorabank.errors import UnavailableError, UsageError
-from lorabank.synthesis import wire
-from lorabank.synthesis.generators import (
-    Finish,
-    Reply,
-    Request,
-    estimate_prompt_tokens,
-    estimate_tokens,
-)
-from lorabank.synthesis.wire import HttpReply
+from lorabank.synthesis.address import read_address
+from lorabank.synthesis.completions import read_completion
+from lorabank.synthesis.generators import Finish, Reply, Request
+from lorabank.synthesis.wire import Connection, HttpReply
 
 WORKERS = 8
 _OPENAI = "https://api.openai.com/v1"
-_OPTIONAL_SETTINGS = ("response_format", "seed", "temperature", "top_p", "max_tokens")
-_UNKNOWN_SETTING = re.compile(
-    r"unsupported|unknown|unrecogni|not (?:support|permit|allow)", re.IGNORECASE
+_OPTIONAL_SETTINGS = (
+    "response_format",
+    "seed",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "max_completion_tokens",
 )
+_UNKNOWN_SETTING = re.compile(
+    r"unsupported|unknown|unrecogni|unexpected|not (?:support|permit|allow|accept|implement|avail)"
+    r"|(?:no|only) support|only the default|extra[ _](?:forbidden|input|field)|deprecated",
+    re.IGNORECASE,
+)
+_WRONG_VALUE = re.compile(r"must be|should be|invalid|expected|one of", re.IGNORECASE)
+_LIMITS = (
+    "max_tokens",
+    "max_completion_tokens",
+)  # a wrong value is this request's, not the model's
 _FINAL_STATUSES = {
     401: "does not take the key",
     403: "does not take the key",
     404: "has no such model or path",
 }
+_DAY_S = 86_400
 _MAX_LOST = 3  # requests in a row that fail after all their retries: the server is gone
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Limits on the time and the tries that one request may take."""
+    """Limits on the time and the tries that one request may take.
+
+    Raises:
+        UsageError: the timeout is no positive number of at most a day.
+    """
 
     timeout_s: float = 180.0
-    """Limit for connecting, and for each part of a response."""
+    """Limit for connecting, and for each part of a response; a whole response may take ten."""
     retries: int = 5
     """Tries after the first."""
     first_wait_s: float = 1.0
@@ -61,6 +74,13 @@ class RetryPolicy:
     """Longest wait. A server that asks for a longer one ends the run."""
     limited_s: float = 600.0
     """Seconds for which a 429 does not count as a try."""
+
+    def __post_init__(self) -> None:
+        """Refuse a timeout that no request can meet."""
+        if not 0 < self.timeout_s <= _DAY_S:  # NaN is not in the range either
+            raise UsageError(
+                f"--timeout must be above 0 and at most {_DAY_S} s, got {self.timeout_s}"
+            )
 
 
 @final
@@ -90,25 +110,18 @@ class Endpoint:
                 server.
         """
         base_url = base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI
-        key = key or os.environ.get("OPENAI_API_KEY") or None
+        self._address = read_address(base_url, key or os.environ.get("OPENAI_API_KEY"))
         if not model:
             raise UsageError("--generator openai: needs a model's name, such as openai:gpt-4.1")
-        if key is None and base_url == _OPENAI:
+        if self._address.key is None and self._address.base_url == _OPENAI:
             raise UsageError(
                 "OPENAI_API_KEY is not set; set it, or OPENAI_BASE_URL for an endpoint of your own"
             )
-        if key is not None and not (key.isascii() and key.isprintable()):
-            # An HTTP library would refuse it too, with the key in its message.
-            raise UsageError(
-                "OPENAI_API_KEY must consist of printable ASCII characters, got others, such as a "
-                "line break; copy the key again"
-            )
         self._policy = retry_policy or RetryPolicy()
-        self._base_url, self._key = wire.check_base_url(base_url), key
         self._model, self._workers = model, workers
         self._rejected_settings: set[str] = set()
         self._n_lost: int | None = None  # in a row; None until the server has answered once
-        self.name = f"openai:{model}@{self._base_url}"
+        self.name = f"openai:{model}@{self._address.base_url}"
 
     def complete(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """Yield replies in the order in which they arrive.
@@ -120,8 +133,8 @@ class Endpoint:
         """
         waiting, n_in_flight = iter(requests), 0
         failure: Exception | None = None
-        client = wire.open_client(self._key, timeout_s=self._policy.timeout_s)
-        queues = _WorkQueues(client)
+        connection = Connection(self._address, timeout_s=self._policy.timeout_s)
+        queues = _WorkQueues(connection)
         try:
             for request in islice(waiting, self._workers):
                 Thread(target=self._work, args=(queues,), daemon=True).start()
@@ -146,7 +159,7 @@ class Endpoint:
             queues.stop.set()
             for _ in range(self._workers):
                 queues.inbox.put(None)
-            client.close()
+            connection.close()
 
     def _work(self, queues: "_WorkQueues") -> None:
         while (request := queues.inbox.get()) is not None:
@@ -163,15 +176,15 @@ class Endpoint:
             if queues.stop.is_set():
                 return Reply(request, "", Finish.FAILED, reason="the run ended first")
             body = self._body(request)
-            answer = wire.post(queues.client, f"{self._base_url}/chat/completions", body)
-            reply = _read_completion(request, answer.body) if answer.status == 200 else None
+            answer = queues.connection.post(body)
+            reply = read_completion(request, answer.body) if answer.status == 200 else None
             if reply is not None:
                 self._n_lost = 0
                 return reply
             if self._drop_rejected_setting(answer, body):
                 continue
             self._raise_if_final(answer)
-            reason = answer.reason or f"not a chat reply: {answer.body!r:.200}"
+            reason = answer.reason or f"not a chat reply: {answer.body!a:.200}"
             n_tries += answer.status != 429 or time.monotonic() > limited_until
             if not answer.is_retryable:
                 return Reply(request, "", Finish.FAILED, reason=reason)
@@ -189,15 +202,16 @@ class Endpoint:
 
     def _raise_if_final(self, answer: HttpReply) -> None:
         """Raise if every other request would fail in the same way."""
+        if answer.is_out_of_money:
+            raise self._unavailable(f"{answer.reason} (the account has no money left)")
         if 300 <= answer.status < 400 or answer.status in _FINAL_STATUSES:
             problem = _FINAL_STATUSES.get(answer.status, "is somewhere else")
             raise UsageError(
                 f"{self.name} {problem}: {answer.reason}; check OPENAI_API_KEY, OPENAI_BASE_URL "
                 "and the model's name"
             )
-        retry_after_s = answer.retry_after_s or 0.0
-        if answer.is_out_of_quota or retry_after_s > self._policy.most_wait_s:
-            wait = f" (to be asked again in {retry_after_s:.0f} s)" if retry_after_s else ""
+        if answer.retry_after_s is not None and answer.retry_after_s > self._policy.most_wait_s:
+            wait = f" (to be asked again in {answer.retry_after_s:.0f} s)"
             raise self._unavailable(answer.reason + wait)
 
     def _unavailable(self, reason: str) -> UnavailableError:
@@ -222,25 +236,33 @@ class Endpoint:
         return {key: value for key, value in body.items() if key not in self._rejected_settings}
 
     def _drop_rejected_setting(self, answer: HttpReply, body: dict[str, Any]) -> bool:
-        """Return whether the server named a setting it does not know, which is not sent again."""
-        if answer.status != 400 or not _UNKNOWN_SETTING.search(answer.reason):
+        """Return whether the server named a setting it does not take, which is not sent again.
+
+        A message may name several, such as the one to use instead: only its first is left out.
+        """
+        if answer.status not in (400, 422):
             return False
+        is_unknown = bool(_UNKNOWN_SETTING.search(answer.words))
+        is_wrong = bool(_WRONG_VALUE.search(answer.words))
         named = [
             key
             for key in _OPTIONAL_SETTINGS
-            if key in body and re.search(rf"\b{key}\b", answer.reason)
+            if key in body and (is_unknown or (is_wrong and key not in _LIMITS))
         ]
-        for key in set(named[:1]) - self._rejected_settings:
+        in_fields = [key for key in named if any(key in name.split(".") for name in answer.named)]
+        in_words = [key for key in named if re.search(rf"\b{key}\b", answer.words)]
+        rejected = in_fields or in_words[:1]
+        for key in set(rejected) - self._rejected_settings:
             _log.warning("%s does not take %s; going on without", self.name, key)
             self._rejected_settings.add(key)
-        return bool(named)
+        return bool(rejected)
 
 
 class _WorkQueues:
-    """State that the worker threads of one run share: requests, outcomes, client, rate limit."""
+    """State that the worker threads of one run share: requests, outcomes, rate limit."""
 
-    def __init__(self, client: httpx2.Client) -> None:
-        self.client = client
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
         self.inbox: SimpleQueue[Request | None] = SimpleQueue()
         self.outbox: SimpleQueue[Reply | Exception] = SimpleQueue()
         self.stop = Event()
@@ -257,23 +279,3 @@ class _WorkQueues:
         seconds = self._not_before - time.monotonic()
         if seconds > 0:
             self.stop.wait(seconds + random.uniform(0, 0.1 * seconds))
-
-
-def _read_completion(request: Request, body: Any) -> Reply | None:
-    """Return the reply in a chat completion; None if the body is not a completion."""
-    try:
-        choice = body["choices"][0]
-        message, finish = choice["message"], choice.get("finish_reason")
-        text, refusal = message.get("content") or "", message.get("refusal")
-        usage = body.get("usage") or {}
-        prompt = int(usage.get("prompt_tokens") or estimate_prompt_tokens(request))
-        completion = int(usage.get("completion_tokens") or estimate_tokens(text))
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        return None
-    if not isinstance(text, str):
-        return None
-    if refusal or finish == "content_filter":
-        reason = str(refusal or "stopped by a content filter")
-        return Reply(request, text, Finish.REFUSED, prompt, completion, reason)
-    ended = Finish.LENGTH if finish == "length" else Finish.STOP
-    return Reply(request, text, ended, prompt, completion)

@@ -99,7 +99,8 @@ class Generator(Protocol):
 def cache_key(generator: Generator, request: Request) -> str:
     """Return the key of a request to a generator; equal requests have equal keys."""
     content = json.dumps([generator.name, asdict(request)], ensure_ascii=False, sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
+    # A text read from a file may have half a surrogate pair in it.
+    return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()
 
 
 def estimate_tokens(text: str) -> int:

@@ -7,7 +7,7 @@ from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
 from lorabank.retrieval.chunks import Chunk, TokenCounter, chunk_document, count_words
 from lorabank.retrieval.documents import LIMIT_MB, Document, read_documents
-from lorabank.synthesis.endpoint import WORKERS, Endpoint
+from lorabank.synthesis.endpoint import WORKERS, Endpoint, RetryPolicy
 from lorabank.synthesis.generators import Generator
 from lorabank.synthesis.local import ROWS, LocalGenerator
 from lorabank.synthesis.prewritten import (
@@ -57,32 +57,39 @@ def chunk_documents(
     ]
 
 
-def generator_for(name: str, *, workers: int | None, local: Callable[[], Base]) -> Generator:
+def generator_for(
+    name: str, *, workers: int | None, local: Callable[[], Base], timeout_s: float | None = None
+) -> Generator:
     """Return the generator of a name.
 
     Args:
         name: `local`, `openai:MODEL` or `file:PATH`.
         workers: requests in flight at once; None for the default of its kind.
         local: loads the base model, for the generator `local`.
+        timeout_s: seconds to wait for an endpoint; None for the default.
 
     Raises:
-        UsageError: the name is unknown, or the endpoint has no key.
+        UsageError: the name is unknown, the endpoint has no key, or a limit is out of range.
         DataError: the file has another form.
     """
-    kind, rest = check_generator(name, workers=workers)
+    kind, rest = check_generator(name, workers=workers, timeout_s=timeout_s)
     if kind == "openai":
-        return Endpoint(rest, workers=workers or WORKERS)
+        policy = _retry_policy(timeout_s)
+        return Endpoint(rest, workers=workers or WORKERS, retry_policy=policy)
     if kind == "file":
         return PrewrittenGenerator.of(Path(rest))
     return LocalGenerator(local(), rows=workers or ROWS)
 
 
-def check_generator(name: str, *, workers: int | None) -> tuple[str, str]:
+def check_generator(
+    name: str, *, workers: int | None, timeout_s: float | None = None
+) -> tuple[str, str]:
     """Return a generator's kind and the rest of its name, without loading a model.
 
     Raises:
-        UsageError: the name is unknown, the endpoint has no key, or there are too many workers.
+        UsageError: the name is unknown, the endpoint has no key, or a limit is out of range.
     """
+    _retry_policy(timeout_s)
     if workers is not None and not 1 <= workers <= _MOST_WORKERS:
         raise UsageError(f"--workers must be 1..{_MOST_WORKERS}, got {workers}")
     kind, _, rest = name.partition(":")
@@ -91,3 +98,7 @@ def check_generator(name: str, *, workers: int | None) -> tuple[str, str]:
     elif name != "local" and not (kind == "file" and rest):
         raise UsageError(f"--generator must be local, openai:MODEL or file:PATH, got {name!r}")
     return kind, rest
+
+
+def _retry_policy(timeout_s: float | None) -> RetryPolicy:
+    return RetryPolicy() if timeout_s is None else RetryPolicy(timeout_s=timeout_s)

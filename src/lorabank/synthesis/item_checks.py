@@ -44,7 +44,7 @@ QUESTION_WORDS = frozenset(
 )
 _TELLING = frozenset(("name", "give", "list", "state", "describe", "explain", "define", "identify"))
 _ASKED = ("who", "whose", "whom", "which")
-_LIST_NUMBER = re.compile(r"^\s*\W*\d+[.):]", re.MULTILINE)
+_LIST_NUMBER = re.compile(r"^[^\w\n]*\d+[.):]", re.MULTILINE)
 _NUMBER = re.compile(r"\d(?:[\d.,]*\d)?")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 _UNTELLING = frozenset(

@@ -1,8 +1,8 @@
 """Parsing replies into items, or into reasons for rejecting them. Nothing is guessed.
 
-A JSON reply must be complete: an object with a list `items`, or the bare list, perhaps in a code
-fence. If it was cut off at its token limit, its complete items are used. Labelled lines must come
-in their order, each label with a text.
+A JSON reply is read item by item: objects with the keys asked for, whatever list or object they are
+in and whatever stands around them. An item that is not whole is rejected, and the others are used.
+Labelled lines must come in their order, each label with a text.
 """
 
 import json
@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 
 from lorabank.synthesis.formats import FormatKind
 from lorabank.synthesis.generators import Finish, Reply
+from lorabank.synthesis.model_json import find_json
+from lorabank.synthesis.model_text import drop_thoughts, has_broken_characters
 from lorabank.synthesis.prompts import KEYS, LABELLED
 
 WRONG_FORM = "not in the form asked for"
-_THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
-_FENCE = re.compile(r"\A```\w*\s*\n(.*?)(?:\n```)?\Z", re.DOTALL)
-_OPENING = re.compile(r'\A\s*(?:\{\s*"items"\s*:\s*)?\[\s*')
-_LABEL = re.compile(r"[\W\d]*(question|answer)[ \t]*\d*[*_ ]*:[*_\s]*", re.IGNORECASE)
+CUT_OFF = "cut off"
+_MAX_CHARACTERS = 1_000_000  # of a reply
+_MAX_QUESTION = 2_000  # characters
+_LABEL = re.compile(r"[\W\d]*(question|answer)[ \t]{0,9}\d*[*_ ]{0,9}:[*_\s]*", re.IGNORECASE)
 _NUMBERED = re.compile(r"\n(\d+)[.)]\s")
 _REFUSAL = re.compile(
     r"\W*(?:(?:i['’]?m|i am) (?:very )?sorry|sorry,|i (?:can(?:no|['’])t|am unable|won['’]t)"
@@ -46,18 +48,27 @@ class ParsedReply:
 
 def parse_reply(reply: Reply, kind: FormatKind) -> ParsedReply:
     """Return the items of a reply to a request for one kind."""
-    text = _THOUGHT.sub("", reply.text).strip()
+    text = drop_thoughts(reply.text).strip()
     if reply.finish in (Finish.REFUSED, Finish.FAILED):
         return ParsedReply(rejected=[(reply.finish, reply.reason or text)])
+    is_cut = reply.finish is Finish.LENGTH
+    if not text:  # a thought alone, or nothing
+        why = CUT_OFF if is_cut else WRONG_FORM
+        return ParsedReply(rejected=[(why, reply.text.strip() or reply.reason)])
+    if len(text) > _MAX_CHARACTERS:
+        return ParsedReply(
+            rejected=[(f"over {_MAX_CHARACTERS:,} characters", text[:_MAX_QUESTION])]
+        )
+    if reply.request.as_json:
+        reading = _from_json(text, kind, is_cut=is_cut)
+        if reading.items or not _REFUSAL.match(text):
+            return reading
     if _REFUSAL.match(text):
         return ParsedReply(rejected=[(Finish.REFUSED, text)])
-    is_cut = reply.finish is Finish.LENGTH
-    if reply.request.as_json:
-        return _from_json(text, kind, is_cut=is_cut)
     if kind in LABELLED:
         return parse_labelled_lines(text, kind, is_cut=is_cut)
     if is_cut:
-        return ParsedReply(rejected=[("cut off", text)])
+        return ParsedReply(rejected=[(CUT_OFF, text)])
     texts = [text] if kind is FormatKind.IMPLICATIONS else split_numbered(text)
     return _checked([{KEYS[kind][0]: item} for item in texts], kind)
 
@@ -72,32 +83,39 @@ def split_numbered(text: str) -> list[str]:
 
 
 def _from_json(text: str, kind: FormatKind, *, is_cut: bool) -> ParsedReply:
-    if fenced := _FENCE.match(text):
-        text = fenced[1]
-    if is_cut:
-        whole = list(_whole_items(text))
-        return _checked(whole, kind) if whole else ParsedReply(rejected=[("cut off", text)])
-    try:
-        raw = json.loads(text)
-    except json.JSONDecodeError:
-        return ParsedReply(rejected=[(WRONG_FORM, text)])
-    items = raw.get("items") if isinstance(raw, dict) else raw
-    if not isinstance(items, list) or not items:
-        return ParsedReply(rejected=[(WRONG_FORM, text)])
-    return _checked(items, kind)
+    keys, content = KEYS[kind], find_json(text)
+    reading = _checked([item for value in content.values for item in _items_in(value, keys)], kind)
+    if not reading.items and len(keys) == 1:
+        texts = [{keys[0]: item} for value in content.values for item in _texts_in(value)]
+        reading = _checked(texts, kind) if texts else reading
+    for part in content.broken:
+        if any(f'"{key}"' in part.lower() for key in keys):  # other braces are talk
+            is_last = is_cut and text.endswith(part)
+            reading.rejected.append((CUT_OFF if is_last else "an item that is no JSON", part))
+    if not reading.items and not reading.rejected:
+        reading.rejected.append((CUT_OFF if is_cut else WRONG_FORM, text))
+    return reading
 
 
-def _whole_items(text: str) -> Iterator[object]:
-    """Yield the items of a JSON list up to where it breaks off."""
-    opened, decoder = _OPENING.match(text), json.JSONDecoder()
-    at = opened.end() if opened else len(text)
-    while at < len(text):
-        try:
-            item, at = decoder.raw_decode(text, at)
-        except json.JSONDecodeError:
-            return
-        yield item
-        at += len(text[at:]) - len(text[at:].lstrip(" ,\n\t\r"))
+def _items_in(value: object, keys: Sequence[str]) -> list[object]:
+    """Return the objects that have one of the keys, and what is none of them in the same list."""
+    if isinstance(value, dict):
+        inner = [item for part in value.values() for item in _items_in(part, keys)]
+        own = [value[key] for key in keys if key in value]
+        is_item = own and not (inner and all(isinstance(part, dict | list) for part in own))
+        return [value] if is_item else inner
+    if isinstance(value, list) and any(isinstance(part, dict) for part in value):
+        return [item for part in value for item in _items_in(part, keys) or [part]]
+    return []
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    """Yield the texts of lists: where an item is one text, a model may leave its key out."""
+    if isinstance(value, dict):
+        for part in value.values():
+            yield from _texts_in(part)
+    elif isinstance(value, list):
+        yield from (part for part in value if isinstance(part, str))
 
 
 def parse_labelled_lines(text: str, kind: FormatKind, *, is_cut: bool = False) -> ParsedReply:
@@ -117,7 +135,7 @@ def parse_labelled_lines(text: str, kind: FormatKind, *, is_cut: bool = False) -
     checked = _checked(items, kind)
     rejected += checked.rejected
     if not checked.items and not rejected:
-        rejected.append(("cut off" if is_cut else WRONG_FORM, text))
+        rejected.append((CUT_OFF if is_cut else WRONG_FORM, text))
     return ParsedReply(checked.items, rejected)
 
 
@@ -147,15 +165,21 @@ def _labelled_rows(text: str) -> list[_Row]:
 
 
 def _checked(raw: Sequence[object], kind: FormatKind) -> ParsedReply:
-    """Return the items that have a text under each key; the others are rejected."""
+    """Return the items that have a sound text under each key; the others are rejected."""
     reading = ParsedReply()
     for item in raw:
         texts = [_text(item.get(key)) for key in KEYS[kind]] if isinstance(item, dict) else [""]
-        if all(texts):
-            reading.items.append(_item(kind, texts))
+        fault = ""
+        if not all(texts):
+            fault = "an item without its texts"
+        elif any(map(has_broken_characters, texts)):
+            fault = "an item with broken characters"
+        elif _item(kind, texts).question[_MAX_QUESTION:]:
+            fault = f"a question of over {_MAX_QUESTION:,} characters"
+        if fault:
+            reading.rejected.append((fault, json.dumps(item, ensure_ascii=False)))
         else:
-            shown = json.dumps(item, ensure_ascii=False)
-            reading.rejected.append(("an item without its texts", shown))
+            reading.items.append(_item(kind, texts))
     return reading
 
 
@@ -166,6 +190,6 @@ def _item(kind: FormatKind, texts: list[str]) -> WrittenItem:
 
 
 def _text(raw: object) -> str:
-    """Return a text or whole number that has a letter or digit; "" for anything else."""
-    text = str(raw).strip() if isinstance(raw, str) or type(raw) is int else ""
+    """Return a text or number that has a letter or digit; "" for anything else."""
+    text = raw.strip() if isinstance(raw, str) else ""
     return text if any(character.isalnum() for character in text) else ""

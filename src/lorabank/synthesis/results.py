@@ -9,6 +9,7 @@ from typing import Any
 
 from lorabank.files import write_atomically
 from lorabank.synthesis.coverage import QuestionCoverage
+from lorabank.synthesis.model_text import replace_surrogates
 
 SAMPLES = 3  # of each reason, shown
 _SHOWN = 160  # characters of a sample
@@ -106,10 +107,10 @@ def samples(refused: Iterable[RefusedExample], reason: str | None = None) -> lis
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Write a JSONL file, whole or not at all.
+    """Write a JSONL file, whole or not at all; half a surrogate pair becomes U+FFFD.
 
     Raises:
         StorageError: it cannot be written.
     """
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_atomically(path, "".join(lines))
+    write_atomically(path, replace_surrogates("".join(lines)))
