@@ -25,7 +25,7 @@ from lorabank.engine.models.registry import find_model
 from lorabank.engine.models.tiny import build_tiny
 from lorabank.errors import AdapterError, DataError, LorabankError, UsageError
 from lorabank.store import schema
-from lorabank.store.blobs import stored_blobs
+from lorabank.store.blobs import blob_path, stored_hashes
 from lorabank.tasks.examples import Example, from_pair
 
 from .conftest import TINY
@@ -41,7 +41,8 @@ def state(bank: Bank) -> dict[str, Any]:
         "history": store.history(),
         "generation": store.generation,
         "files": {
-            p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in stored_blobs(store.path)
+            name: hashlib.sha256(blob_path(store.path, name).read_bytes()).hexdigest()
+            for name in stored_hashes(store.path)
         },
         "damage": store.verify(),
     }

@@ -11,10 +11,11 @@ from lorabank.store.blobs import blob_path
 from lorabank.store.records import Version
 from lorabank.store.schema import DATABASE
 from lorabank.store.store import Store
+from lorabank.store.trash import TRASH
 
 Modules = dict[str, dict[str, Any]]
 """Modules by name: the current version, and the sources and file hashes of every version."""
-_OWN = {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "lock"}
+_OWN = {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "lock", "generation", "reserve"}
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,15 @@ def _find_unreferenced(store: Store, all_versions: dict[str, list[Version]]) -> 
     }
     present = {p.relative_to(store.path) for p in store.path.rglob("*") if not p.is_dir()}
     strays = sorted(
-        str(p) for p in present - referenced if str(p) not in _OWN and not _is_derived(p)
+        str(p) for p in present - referenced if str(p) not in _OWN and not _may_outlast(p)
     )
     return [f"files of no version: {', '.join(strays)}"] if strays else []
 
 
-def _is_derived(path: Path) -> bool:
-    """Return whether a file belongs to a complete text index, which stays until a new one."""
+def _may_outlast(path: Path) -> bool:
+    """Return whether a file may hold texts of no version: in the trash, or in a text index."""
+    if path.parts[0] == TRASH:
+        return True
     return path.parts[0] == "derived" and not any(part.startswith(".") for part in path.parts)
 
 
@@ -113,6 +116,6 @@ def _find_deleted_texts(path: Path, deleted: dict[str, str], *, forgotten: set[s
         faults += [
             f"{name} still holds {text!r} of {source}, which was deleted"
             for source, text in deleted.items()
-            if text.encode() in content and (source in forgotten or not _is_derived(name))
+            if text.encode() in content and (source in forgotten or not _may_outlast(name))
         ]
     return faults

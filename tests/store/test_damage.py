@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from lorabank.errors import AdapterError, StorageError
-from lorabank.store import schema
-from lorabank.store.blobs import BLOBS, stored_blobs
+from lorabank.store import generation, schema
+from lorabank.store.blobs import BLOBS, stored_hashes
 from lorabank.store.records import BaseIdentity, Draft, Key, Source
 from lorabank.store.store import Store
 
@@ -92,7 +92,7 @@ def test_the_loss_reported_depends_on_whether_the_version_is_current(bank: Path)
 def test_a_damaged_database_page_is_found_or_refused_and_no_file_is_deleted(
     bank: Path, tmp_path: Path
 ):
-    files = {path.name for path in stored_blobs(bank)}
+    files = set(stored_hashes(bank))
     size = (bank / schema.DATABASE).stat().st_size
     rng = random.Random(5)
     all_kinds = set()
@@ -112,7 +112,7 @@ def test_a_damaged_database_page_is_found_or_refused_and_no_file_is_deleted(
             f"{copy / schema.DATABASE} cannot be opened as a bank",
         }
         all_kinds |= kinds
-        assert {path.name for path in stored_blobs(copy)} == files, page
+        assert set(stored_hashes(copy)) == files, page
     assert {"database", "failed"} <= all_kinds
 
 
@@ -149,7 +149,7 @@ def test_a_damaged_database_causes_no_file_to_be_deleted(
     bank: Path, caplog: pytest.LogCaptureFixture
 ):
     """A wiped index of hashes makes every file look unused."""
-    files = {path.name for path in stored_blobs(bank)}
+    files = set(stored_hashes(bank))
     with sqlite3.connect(bank / schema.DATABASE) as db:
         (root,) = db.execute(
             "SELECT rootpage FROM sqlite_master WHERE name = 'files_by_hash'"
@@ -162,7 +162,7 @@ def test_a_damaged_database_causes_no_file_to_be_deleted(
     with Store.open(bank) as store:
         assert "damaged database; see lorabank verify" in caplog.text
         assert "database" in {damage.kind for damage in store.verify()}
-    assert {path.name for path in stored_blobs(bank)} == files
+    assert set(stored_hashes(bank)) == files
 
 
 def test_unknown_files_are_not_damage_while_a_writer_is_at_work(bank: Path):
@@ -188,11 +188,15 @@ def test_a_version_of_a_bank_without_seals_is_not_damaged(tmp_path: Path):
         tx.put("team", draft(1))
     with sqlite3.connect(bank / schema.DATABASE) as db:
         db.execute("ALTER TABLE versions DROP COLUMN seal")
+        db.execute("DELETE FROM meta WHERE key IN ('seal', 'dropped', 'emptied')")
         db.execute("PRAGMA user_version = 1")
     db.close()
+    (bank / generation.FILE).unlink()
     with Store.open(bank) as store:
+        assert store.problem is None
         assert store.verify() == []
         with store.writing(what="t") as tx:
             tx.put("team", draft(2), replace=True)
         assert store.verify() == []
         assert [v.number for v in store.versions("team")] == [1, 2]
+    assert (bank / generation.FILE).exists()

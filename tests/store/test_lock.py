@@ -13,10 +13,13 @@ import pytest
 
 from lorabank.errors import UsageError
 from lorabank.store import schema
+from lorabank.store.commit import commit
+from lorabank.store.generation import read_state
 from lorabank.store.lock import LOCK, locked, locked_if_free
 from lorabank.store.records import BaseIdentity, Draft, Key
 from lorabank.store.schema import DATABASE
 from lorabank.store.store import Store
+from lorabank.store.transaction import Transaction
 
 
 @pytest.fixture
@@ -52,7 +55,10 @@ def test_a_forgotten_text_in_the_log_of_a_crashed_bank_is_removed_at_the_next_op
     with store.writing(what="t") as tx:
         tx.put("team", Draft(files={"weights": b"1"}, record={}, keys=[Key("text", "a secret")]))
     db = schema.connect(store.path)
-    db.execute("DELETE FROM modules")  # committed, but so far only in the log
+    db.execute("BEGIN")
+    tx, before = Transaction(store.path, db), read_state(db)
+    tx.forget("team")
+    commit(store.path, db, tx, before=before)  # so far only in the log
     shutil.copytree(store.path, tmp_path / "crashed")
     db.close()
     names = [DATABASE, f"{DATABASE}-wal"]
@@ -66,6 +72,7 @@ KILL_ITSELF = """
 import os, signal, sys
 from pathlib import Path
 from lorabank.store.store import Store
+from lorabank.store.transaction import Transaction
 with Store.open(Path(sys.argv[1])) as store:
     with store.writing(what="t") as tx:
         tx.forget("team")

@@ -114,8 +114,9 @@ class Bank:
             UsageError: no bank, one of a newer version, or of another base model.
         """
         if base is None:
-            with Store.open(Path(path)) as store:
-                base = store.base.name
+            store = Store(Path(path))
+            base = store.base.name
+            store.close()
         loaded = _load(base, device)
         return cls(Store.open(Path(path), base_sha256=loaded.info.sha256), loaded)
 
@@ -326,12 +327,12 @@ class Bank:
 
     def rollback(self, name: str, number: int | None = None) -> Version:
         """Make an earlier version of a module current; None for the one before."""
-        with self.store.writing(what=f"rollback {name}") as tx:
+        with self._busy, self.store.writing(what=f"rollback {name}"[:80]) as tx:
             return tx.rollback(name, number)
 
     def prune(self, *, keep: int = 1, name: str | None = None) -> list[tuple[str, int]]:
-        """Drop versions older than the newest `keep`, never the current one."""
-        with self.store.writing(what="prune") as tx:
+        """Drop versions older than the newest `keep`, never the current one; empty the trash."""
+        with self._busy, self.store.writing(what="prune", frees=True) as tx:
             return tx.prune(keep=keep, name=name)
 
     def forget(self, what: str) -> ForgetReport:
@@ -362,9 +363,10 @@ class Bank:
             AdapterError: not LoRA, of another base model, or with a pickle in it.
             UsageError: the name is taken, or another module holds one of its sources.
         """
-        return transfer.import_module(
-            self.store, self.base, Path(folder), name, replace=replace, texts=texts
-        )
+        with self._busy:
+            return transfer.import_module(
+                self.store, self.base, Path(folder), name, replace=replace, texts=texts
+            )
 
 
 def _load(base: Base | str, device: str | None) -> Base:

@@ -64,6 +64,8 @@ def forget(
         f"{proof.recall_after:.0%} after; {len(proof.removed)} files removed, "
         f"{len(proof.remaining) or 'none'} left with its weights"
     )
+    if proof.unchecked:
+        print(f"cannot be read, so not checked: {', '.join(proof.unchecked)}")
     if proof.kept_recall is not None:
         print(f"written anew without it: {', '.join(proof.rewritten)}, {proof.kept_recall:.0%}")
 

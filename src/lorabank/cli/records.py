@@ -14,6 +14,7 @@ from lorabank.cli.output import Device, Json, print_json, print_table
 
 if TYPE_CHECKING:
     from lorabank.store.records import Version
+    from lorabank.store.trash import Trash
 
 Name = Annotated[str, typer.Argument(help="Name of a module.")]
 
@@ -72,6 +73,12 @@ def verify(
     recall: Annotated[
         bool, typer.Option("--recall", help="Ask every module its facts again.")
     ] = False,
+    accept: Annotated[
+        bool,
+        typer.Option(
+            "--accept", help="Keep a database that is older than the last write or altered."
+        ),
+    ] = False,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -82,8 +89,10 @@ def verify(
     from lorabank.store.store import Store
 
     measured: dict[str, float | None] = {}
-    with Store.open(bank) as store:
-        damage = store.verify()
+    with Store(bank) if accept else Store.open(bank) as store:
+        if accept and store.problem:
+            store.accept()
+        damage, trash = store.verify(), store.trash()
         # What a damaged database names is not to be relied on, if it can be read at all.
         is_readable = all(fault.kind != "database" for fault in damage)
         names = store.names() if is_readable else []
@@ -94,12 +103,21 @@ def verify(
             measured = {name: opened.recall(name) for name in names}
     if json:
         faults = [asdict(fault) for fault in damage]
-        print_json({"modules": len(names), "damage": faults, "recall": measured})
+        print_json(
+            {
+                "modules": len(names),
+                "damage": faults,
+                "recall": measured,
+                "trash": asdict(trash),
+            }
+        )
     else:
         print(f"{_modules(len(names))}, {'no damage' if not damage else f'{len(damage)} damaged'}")
         for fault in damage:
             place = " ".join(str(p) for p in (fault.module, fault.version, fault.file) if p)
             print(f"  {fault.kind}: {place}: {fault.lost}")
+        if trash.n_files:
+            print(f"  trash: {_trash(trash)}; lorabank prune empties it")
         for name, module_recall in measured.items():
             text = "no examples" if module_recall is None else f"recall {module_recall:.0%}"
             print(f"  {name}: {text}")
@@ -164,18 +182,27 @@ def prune(
     keep: Annotated[int, typer.Option(help="Number of versions each module keeps.")] = 1,
     json: Json = False,
 ) -> None:
-    """Drop old versions; the current one always stays.
+    """Drop old versions, never the current one, and empty the bank's trash.
 
     Example: lorabank prune --keep 2
     """
     from lorabank.store.store import Store
 
-    with Store.open(bank) as store, store.writing(what="prune") as tx:
+    with Store.open(bank) as store, store.writing(what="prune", frees=True) as tx:
         dropped = tx.prune(keep=keep, name=name)
     if json:
-        print_json({"pruned": [{"module": m, "version": v} for m, v in dropped]})
+        print_json(
+            {
+                "pruned": [{"module": m, "version": v} for m, v in dropped],
+                "bytes": tx.freed_bytes,
+                "trash": asdict(tx.trash),
+            }
+        )
     else:
-        print(f"{len(dropped)} old versions dropped")
+        print(
+            f"{len(dropped)} old versions dropped, {tx.freed_bytes:,} bytes; "
+            f"trash emptied: {_trash(tx.trash)}"
+        )
 
 
 def export(
@@ -227,6 +254,10 @@ def _cells(version: "Version") -> list[str]:
         f"{record.get('adapter_bytes', 0):,}",
         version.created_at,
     ]
+
+
+def _trash(trash: "Trash") -> str:
+    return f"{trash.n_files} file{'' if trash.n_files == 1 else 's'}, {trash.n_bytes:,} bytes"
 
 
 def _modules(n: int) -> str:

@@ -5,8 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorabank.store import reads
-from lorabank.store.blobs import blob_path, partial_files, sha256_of, unreferenced_blobs
+from lorabank.store.blobs import (
+    blob_names,
+    foreign_entries,
+    unfinished_names,
+    unreferenced_hashes,
+)
+from lorabank.store.generation import find_mismatch
 from lorabank.store.lock import locked_if_free
+from lorabank.store.plain_files import hash_file
 from lorabank.store.schema import DATABASE
 from lorabank.store.seal import broken_seals
 
@@ -16,7 +23,8 @@ class Damage:
     """A fault of a bank."""
 
     kind: str
-    """Kind: `missing`, `altered`, `unused`, `unfinished`, `no current version` or `database`."""
+    """Kind: `missing`, `altered`, `older`, `unused`, `unfinished`, `foreign`, `no current version`
+    or `database`."""
     module: str | None
     version: int | None
     file: str | None
@@ -30,6 +38,7 @@ def find_damage(folder: Path, db: sqlite3.Connection) -> list[Damage]:
     try:
         for check in (_check_pages, _check_records):
             faults += check(db)
+        faults += _check_generation(folder, db)
         faults += [*_check_leftovers(folder, db), *_check_files(folder, db)]
     except sqlite3.DatabaseError as error:
         faults.append(_database_damage(f"it cannot be read: {error}"))
@@ -70,6 +79,13 @@ def _check_records(db: sqlite3.Connection) -> list[Damage]:
     return faults
 
 
+def _check_generation(folder: Path, db: sqlite3.Connection) -> list[Damage]:
+    if mismatch := find_mismatch(folder, db):
+        lost = f"{mismatch.reason}; nothing is written until you run lorabank verify --accept"
+        return [Damage(mismatch.kind, None, None, mismatch.file, lost)]
+    return []
+
+
 def _check_files(folder: Path, db: sqlite3.Connection) -> list[Damage]:
     hashes = reads.read_hashes(db)
     states = {digest: _file_state(folder, digest) for digest in sorted(hashes)}
@@ -88,22 +104,24 @@ def _check_files(folder: Path, db: sqlite3.Connection) -> list[Damage]:
 
 def _check_leftovers(folder: Path, db: sqlite3.Connection) -> list[Damage]:
     """Return unused and unfinished files, or none while a writer holds the lock."""
-    lost = "nothing; removed when the bank is next opened"
+    lost = "nothing; moved into the trash when the bank is next opened"
+    foreign = "nothing; it is no file of the bank and was not touched"
     with locked_if_free(folder) as is_held:
         if not is_held:
             return []
-        unused = unreferenced_blobs(folder, reads.read_hashes(db))
+        unused = unreferenced_hashes(folder, reads.read_hashes(db))
+        names = unfinished_names(folder)
         return [
-            *(Damage("unused", None, None, path.name, lost) for path in unused),
-            *(Damage("unfinished", None, None, path.name, lost) for path in partial_files(folder)),
+            *(Damage("unused", None, None, digest, lost) for digest in unused),
+            *(Damage("unfinished", None, None, name, lost) for name in names),
+            *(Damage("foreign", None, None, name, foreign) for name in foreign_entries(folder)),
         ]
 
 
 def _file_state(folder: Path, digest: str) -> str | None:
-    path = blob_path(folder, digest)
     try:
-        return None if sha256_of(path) == digest else "altered"
+        return None if hash_file(folder, *blob_names(digest)) == digest else "altered"
     except FileNotFoundError:
         return "missing"
-    except OSError:  # a folder in its place, a disk that cannot read it
+    except OSError:  # a link or a folder in its place, a disk that cannot read it
         return "altered"

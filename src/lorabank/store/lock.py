@@ -2,6 +2,9 @@
 
 While a writer holds the lock, the file names the writer. A process that opens a bank and removes
 leftovers holds the lock for a moment and leaves the file empty; a writer waits for it.
+
+The system ties the lock to the open file, which a forked child shares, so a child closes it: the
+lock must not outlive the process that took it.
 """
 
 import fcntl
@@ -9,15 +12,31 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from lorabank.errors import StorageError, UsageError
+from lorabank.store.plain_files import open_file
 
 LOCK = "lock"
 _PATIENCE_S = 10.0  # for a process that removes leftovers
 _POLL_S = 0.005
+
+
+class _Handle:
+    """An open lock file; in a forked child it is closed already."""
+
+    def __init__(self, number: int):
+        self.number: int | None = number
+
+    def close(self) -> None:
+        if self.number is not None:
+            os.close(self.number)
+            self.number = None
+
+
+_open_handles: set[_Handle] = set()
 
 
 @contextmanager
@@ -31,36 +50,34 @@ def locked(folder: Path, *, what: str) -> Iterator[None]:
         UsageError: another writer holds it; the message names its process and since when.
         StorageError: the folder cannot be written.
     """
-    handle = _open(folder)
-    try:
+    with _opened(folder) as opened:
+        handle = opened.number
+        assert handle is not None
         if not _wait_and_take(handle):
             raise UsageError(f"{folder} is being written by {_holder(handle)}; try again later")
         holder = {"pid": os.getpid(), "since": now(), "what": what}
         os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(holder).encode(), 0)
+        with suppress(OSError):  # on a full disk the lock holds all the same, without a name
+            os.pwrite(handle, json.dumps(holder).encode(), 0)
         try:
             yield
         finally:
-            os.ftruncate(handle, 0)
-    finally:
-        os.close(handle)
+            if opened.number is not None:
+                os.ftruncate(handle, 0)
 
 
 @contextmanager
 def locked_if_free(folder: Path) -> Iterator[bool]:
     """Hold the lock if nobody else does, and yield whether it is held."""
-    try:
-        handle = _open(folder)
-    except StorageError:  # a read-only bank has no leftovers that could be removed
-        yield False
-        return
-    try:
-        is_held = _take(handle)
-        if is_held:
-            os.ftruncate(handle, 0)  # the name of a killed writer
+    with ExitStack() as stack:
+        is_held = False
+        # A read-only bank has no leftovers that could be removed.
+        with suppress(StorageError):
+            handle = stack.enter_context(_opened(folder)).number
+            if handle is not None and _take(handle):
+                is_held = True
+                os.ftruncate(handle, 0)  # the name of a killed writer
         yield is_held
-    finally:
-        os.close(handle)
 
 
 def now() -> str:
@@ -68,11 +85,29 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _open(folder: Path) -> int:
+@contextmanager
+def _opened(folder: Path) -> Iterator[_Handle]:
     try:
-        return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = _Handle(open_file(folder, LOCK, flags=os.O_RDWR | os.O_CREAT))
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {error.strerror}") from None
+    _open_handles.add(handle)
+    try:
+        yield handle
+    finally:
+        handle.close()
+        _open_handles.discard(handle)
+
+
+def _close_in_child() -> None:
+    for handle in _open_handles:
+        handle.close()
+    _open_handles.clear()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
 
 
 def _take(handle: int) -> bool:

@@ -7,9 +7,17 @@ from lorabank.errors import UsageError
 MAX_LENGTH = 200  # characters
 
 
+def storable(text: str) -> str:
+    """Return text with half characters, as of file names that are no UTF-8, written as escapes.
+
+    SQLite stores UTF-8, which has no code for them.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def normalise_name(name: str) -> str:
     """Return a name in Unicode's composed form, so that it matches however accents were typed."""
-    return unicodedata.normalize("NFC", name)
+    return storable(unicodedata.normalize("NFC", name))
 
 
 def check_name(name: str) -> str:
@@ -19,7 +27,7 @@ def check_name(name: str) -> str:
         UsageError: the name is empty, too long, has a slash, a leading dot, or invisible
             characters.
     """
-    normalised = normalise_name(name)
+    normalised = unicodedata.normalize("NFC", name)
     problem = None
     if not normalised.strip():
         problem = "is empty"

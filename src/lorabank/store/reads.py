@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lorabank.errors import StorageError, UsageError
 from lorabank.store.names import normalise_name
-from lorabank.store.records import Event, Key, Source, Version
+from lorabank.store.records import BaseIdentity, Event, Key, Source, Version
 
 _VERSIONS = (
     "SELECT v.id, m.name, v.number, v.created_at, v.record, "
@@ -14,6 +14,13 @@ _VERSIONS = (
     "(SELECT json_group_array(json_array(s.name, s.sha256, s.n_examples)) FROM sources s "
     "WHERE s.version = v.id) FROM versions v JOIN modules m ON m.id = v.module"
 )
+
+
+def read_base(db: sqlite3.Connection) -> BaseIdentity:
+    """Return the base model that all modules belong to."""
+    rows = db.execute("SELECT value FROM meta WHERE key = 'base'").fetchall()
+    name, sha256 = json.loads(rows[0][0])
+    return BaseIdentity(str(name), str(sha256))
 
 
 def read_names(db: sqlite3.Connection) -> list[str]:
@@ -120,7 +127,9 @@ def _version(row: tuple[int, str, int, str, str, str, str]) -> Version:
     key, name, number, created_at, text, files, sources = row
     try:
         record = json.loads(text)
-    except ValueError:
+        if not isinstance(record, dict):
+            raise ValueError
+    except (ValueError, RecursionError):
         raise StorageError(
             f"the record of module {name!r} version {number} is damaged; see lorabank verify"
         ) from None

@@ -68,7 +68,7 @@ class Event:
 
     at: str
     what: str
-    """Kind of change: `create`, `write`, `rollback`, `forget` or `prune`."""
+    """Kind of change: `create`, `write`, `rollback`, `forget`, `prune` or `accept`."""
     module: str | None
     version: int | None
     details: Mapping[str, Any] = field(default_factory=dict)

@@ -2,41 +2,43 @@
 
     bank.sqlite3    records (schema.py)
     blobs/          files by content hash (blobs.py)
+    generation      which database was last written (generation.py)
     lock            the writer's (lock.py)
+    reserve         space for deleting on a full disk (reserve.py)
+    trash/          what tidying found (trash.py)
 
-A write happens completely or not at all. Files are written and synced first, then one database
-transaction is committed, then files that no version has are removed. A writer killed in between
-leaves only such files, and the next process to open the bank removes them. Readers need no lock and
-see the last commit. If a writer prunes or forgets a version that a reader has looked up, its files
-may be gone: the reader gets an AdapterError and may look it up again.
+A write happens completely or not at all (commit.py). A writer killed at work leaves files that no
+version has, and the next process to open the bank moves them into the trash. Readers need no lock
+and see the last commit. If a writer prunes or forgets a version that a reader has looked up, its
+files may be gone: the reader gets an AdapterError and may look it up again.
 """
 
 import hashlib
 import json
 import logging
+import os
+import secrets
 import shutil
 import sqlite3
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from lorabank.errors import AdapterError, StorageError, UsageError
 from lorabank.files import storage_errors
-from lorabank.store import reads, schema
-from lorabank.store.blobs import (
-    PARTIAL,
-    blob_path,
-    partial_files,
-    remove_files,
-    unreferenced_blobs,
-)
-from lorabank.store.check import Damage, find_damage, has_whole_pages
-from lorabank.store.lock import locked, locked_if_free, now
+from lorabank.store import commit, reads, schema
+from lorabank.store.blobs import blob_names, blob_path
+from lorabank.store.check import Damage, find_damage
+from lorabank.store.generation import find_mismatch, read_state, seal_records, write_last
+from lorabank.store.lock import LOCK, locked, locked_if_free, now
+from lorabank.store.names import storable
+from lorabank.store.plain_files import check_layout, read_file
 from lorabank.store.records import BaseIdentity, Event, Key, Version
+from lorabank.store.reserve import keep_reserve, make_room
 from lorabank.store.transaction import Transaction
+from lorabank.store.trash import Trash, keep_copy, read_trash
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -46,11 +48,21 @@ class Store:
     """An open bank, usable from several threads."""
 
     def __init__(self, path: Path):
+        """Connect to a bank and change nothing.
+
+        Raises:
+            UsageError: there is no bank, or one of a newer schema.
+            StorageError: it cannot be read, or it is not made of plain files and folders.
+        """
+        check_layout(path)
         self.path = path
-        self._db = schema.connect(path)
         self._query_lock = threading.RLock()
-        meta = dict(self._read(lambda db: db.execute("SELECT key, value FROM meta").fetchall()))
-        self.base = BaseIdentity(*json.loads(meta["base"]))
+        self._copied: tuple[int, ...] | None = None
+        """Identity of the file when it was copied into memory; None if the file itself is read."""
+        self._connect()
+        self.base = self._read(reads.read_base)
+        self.problem = self._find_problem()
+        """Why the bank can be read and not written, as a sentence; None if all is well."""
 
     @classmethod
     def create(cls, path: Path, *, base: BaseIdentity) -> "Store":
@@ -66,7 +78,8 @@ class Store:
             raise UsageError(f"{path} {problem}; {hint}")
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            staging = Path(tempfile.mkdtemp(prefix=".new-bank-", dir=path.parent))
+            staging = path.with_name(f".new-bank-{secrets.token_hex(6)}")
+            staging.mkdir()  # unlike mkdtemp this follows the umask
             try:
                 db = schema.create_database(staging / schema.DATABASE)
                 meta = {"base": json.dumps([base.name, base.sha256]), "generation": "0"}
@@ -74,8 +87,10 @@ class Store:
                 db.execute(
                     "INSERT INTO events (at, what, details) VALUES (?, 'create', '{}')", (now(),)
                 )
+                write_last(staging, seal_records(db))
                 db.close()
-                staging.chmod(0o755)
+                (staging / LOCK).touch(0o666)
+                keep_reserve(staging)
                 staging.replace(path)
             except BaseException:
                 shutil.rmtree(staging, ignore_errors=True)
@@ -84,7 +99,10 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, *, base_sha256: str | None = None) -> "Store":
-        """Open an existing bank; remove what a killed writer left, if nobody is writing.
+        """Open an existing bank; tidy away what a killed writer left, if nobody is writing.
+
+        A bank whose database is not the one last written is opened with a warning; nothing in it
+        is moved or removed.
 
         Args:
             base_sha256: hash of the base model that will use the bank; None for no check.
@@ -100,13 +118,7 @@ class Store:
                 f"({store.base.sha256[:12]}), got one with sha256 {base_sha256[:12]}; "
                 "open it with its own base model"
             )
-        with locked_if_free(path) as is_held:
-            if is_held:
-                try:
-                    store._read(lambda db: _remove_leftovers(path, db))
-                    store._read(lambda db: schema.truncate_log(db, patience_s=0))
-                except StorageError as error:  # the bank can still be read
-                    _log.warning("%s: leftover files were not removed: %s", path, error)
+        store._tidy()
         return store
 
     def close(self) -> None:
@@ -177,6 +189,7 @@ class Store:
     ) -> list[tuple[str, int]]:
         """Return (module, number) of the versions, current or not, written from a source."""
         column, value = ("sha256", source_sha256) if source_sha256 else ("name", source_name or "")
+        value = storable(value)
         return self._read(lambda db: reads.read_versions_from_source(db, column, value))
 
     def path_of(self, version: Version, file: str) -> Path:
@@ -201,7 +214,7 @@ class Store:
         path = self.path_of(version, file)
         where = f"{file} of module {version.module!r} version {version.number}"
         try:
-            content = path.read_bytes()
+            content = read_file(self.path, *blob_names(version.files[file]))
             if hashlib.sha256(content).hexdigest() == version.files[file]:
                 return content
         except FileNotFoundError:
@@ -210,77 +223,147 @@ class Store:
                 "lorabank verify"
             ) from None
         except OSError as error:
-            raise AdapterError(f"{where} cannot be read: {error.strerror}") from None
+            raise AdapterError(f"{where} cannot be read: {error.strerror or error}") from None
         raise AdapterError(
             f"{where} was altered since it was written ({path}); roll back or write it again"
         )
 
     @contextmanager
-    def writing(self, *, what: str) -> Iterator[Transaction]:
+    def writing(
+        self, *, what: str, frees: bool = False, accepts: bool = False
+    ) -> Iterator[Transaction]:
         """Yield a transaction under the writer's lock; commit it at the end, undo it on an error.
 
         Args:
             what: name of the command that writes, shown to other writers.
+            frees: the transaction removes more than it adds, so it must succeed on a full disk.
+            accepts: take a database that is not the one last written as it is.
+
+        Raises:
+            UsageError: another process is writing. StorageError: the disk cannot be written, or
+                the database is not the one last written.
+        """
+        owner = os.getpid()
+        with locked(self.path, what=what):
+            if frees:
+                make_room(self.path)
+            db = schema.connect(self.path)  # readers of this store still see the last commit
+            try:
+                with schema.database_errors(self.path):
+                    if not accepts and (mismatch := find_mismatch(self.path, db)):
+                        raise StorageError(_advise(self.path, mismatch.reason))
+                    if not accepts:
+                        self._tidy_away(db)
+                    db.execute("BEGIN IMMEDIATE")
+                    before = read_state(db)
+                n_changes = db.total_changes
+                tx = Transaction(self.path, db)
+                try:
+                    yield tx
+                    if os.getpid() != owner:
+                        raise UsageError(
+                            f"process {owner} began to write {self.path}, not this one"
+                        )
+                    tx.files.commit()
+                    with schema.database_errors(self.path):
+                        if db.total_changes > n_changes:
+                            commit.commit(self.path, db, tx, before=before)
+                        else:
+                            db.execute("ROLLBACK")
+                except BaseException:
+                    if os.getpid() == owner:
+                        if db.in_transaction:
+                            db.execute("ROLLBACK")
+                        tx.files.remove()
+                    raise
+                commit.clean_up(self.path, db, tx)
+            finally:
+                if os.getpid() == owner:
+                    db.close()
+                else:
+                    _of_parent.append(db)
+
+    def accept(self) -> None:
+        """Take the database as it is, though it is not the one last written.
+
+        Files that it does not know are moved into the trash when the bank is next opened.
 
         Raises:
             UsageError: another process is writing. StorageError: the disk cannot be written.
         """
-        with locked(self.path, what=what):
-            db = schema.connect(self.path)  # readers of this store still see the last commit
-            try:
-                with _database_errors(self.path):
-                    db.execute("BEGIN IMMEDIATE")
-                before = db.total_changes
-                tx = Transaction(self.path, db)
-                try:
-                    yield tx
-                    tx.files.commit()
-                    with _database_errors(self.path):
-                        if db.total_changes > before:
-                            db.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
-                        db.execute("COMMIT")
-                except BaseException:
-                    if db.in_transaction:
-                        db.execute("ROLLBACK")
-                    _remove_leftovers(self.path, db)
-                    raise
-                _remove_leftovers(self.path, db)
-                if tx.has_forgotten and not schema.truncate_log(db):
-                    _log.warning(
-                        "%s: deleted text is still in the database's log, because a process is "
-                        "reading it; it is removed when the bank is next opened",
-                        self.path,
-                    )
-            finally:
-                db.close()
+        with self.writing(what="verify --accept", accepts=True) as tx:
+            tx.note_accepted()
+        self.problem = self._find_problem()
 
     def verify(self) -> list[Damage]:
         """Return all faults of the bank, without changing it."""
         return self._read(lambda db: find_damage(self.path, db))
 
+    def trash(self) -> Trash:
+        """Return how much is in the trash.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        with storage_errors(self.path):
+            return read_trash(self.path)
+
+    def _connect(self) -> None:
+        self._db, is_copy = schema.connect_reading(self.path)
+        self._copied = _identify(self.path) if is_copy else None
+
+    def _find_problem(self) -> str | None:
+        try:
+            mismatch = self._read(lambda db: find_mismatch(self.path, db))
+            return _advise(self.path, mismatch.reason) if mismatch else None
+        except StorageError as error:
+            return str(error)
+
+    def _tidy(self) -> None:
+        with locked_if_free(self.path) as is_held:
+            if self.problem:
+                _log.warning("%s", self.problem)
+                log = f"{schema.DATABASE}-wal"
+                if is_held and _size(self.path / log):
+                    with suppress(StorageError):
+                        keep_copy(self.path, log)  # SQLite drops what it cannot read of it
+            elif is_held:
+                self._read(self._tidy_away)
+
+    def _tidy_away(self, db: sqlite3.Connection) -> None:
+        """Tidy away what killed writers left, or warn; the bank can be used all the same."""
+        try:
+            commit.tidy(self.path, db)
+            commit.settle(self.path, db)
+            if self._copied is None:
+                schema.truncate_log(db, patience_s=0)
+        except (OSError, sqlite3.Error) as error:
+            _log.warning("%s: leftover files were not tidied away: %s", self.path, error)
+
     def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
-        with self._query_lock, _database_errors(self.path):
+        with self._query_lock, schema.database_errors(self.path):
+            if self._copied is not None and self._copied != _identify(self.path):
+                self._db.close()
+                self._connect()
             return query(self._db)
 
 
-def _remove_leftovers(path: Path, db: sqlite3.Connection) -> None:
-    """Remove unreferenced and unfinished files; only the holder of the lock may call this.
-
-    If the database is damaged, unreferenced files stay: they may be all that is left of versions.
-    """
-    with storage_errors(path):
-        # Partial files one level down belong to readers' derived data, which readers make again.
-        remove_files([*partial_files(path), *path.glob(f"*/{PARTIAL}*")])
-        leftovers = unreferenced_blobs(path, reads.read_hashes(db))
-        if leftovers and not has_whole_pages(db):
-            _log.warning("%s has a damaged database; see lorabank verify", path)
-            return
-        remove_files(leftovers)
+_of_parent: list[sqlite3.Connection] = []
+"""Connections that a forked child must not close: SQLite would tidy the parent's log away."""
 
 
-@contextmanager
-def _database_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise StorageError(f"the database of {path} failed: {error}; see lorabank verify") from None
+def _advise(path: Path, reason: str) -> str:
+    return (
+        f"the database of {path} is not the one last written: {reason}; nothing was deleted, and "
+        "nothing is written until you bring back the newer copy of the folder, or keep this one "
+        "with lorabank verify --accept"
+    )
+
+
+def _identify(path: Path) -> tuple[int, ...]:
+    status = (path / schema.DATABASE).stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

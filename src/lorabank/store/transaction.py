@@ -9,10 +9,11 @@ from typing import Any
 from lorabank.errors import UsageError
 from lorabank.store.blobs import StagedFiles
 from lorabank.store.lock import now
-from lorabank.store.names import check_name
+from lorabank.store.names import check_name, storable
 from lorabank.store.reads import is_module, read_current, read_names, read_version, read_versions
 from lorabank.store.records import Draft, Version
 from lorabank.store.seal import seal_of
+from lorabank.store.trash import Trash
 
 
 class Transaction:
@@ -21,7 +22,13 @@ class Transaction:
     def __init__(self, folder: Path, db: sqlite3.Connection):
         self._db = db
         self.files = StagedFiles(folder)
-        self.has_forgotten = False
+        self.dropped: set[str] = set()
+        """Hashes of the files of versions that were removed; other versions may have them too."""
+        self.empties_trash = False
+        self.freed_bytes = 0
+        """Size of the files that were removed, known after the commit."""
+        self.trash = Trash(0, 0)
+        """Amount removed from the trash, known after the commit."""
 
     def put(self, name: str, draft: Draft, *, replace: bool = False) -> Version:
         """Write a new module or, with `replace`, a new version of one, which becomes current.
@@ -48,18 +55,21 @@ class Transaction:
         ).fetchone()
         version = db.execute(
             "INSERT INTO versions (module, number, created_at, record) VALUES (?, ?, ?, ?)",
-            (module, number, now(), json.dumps(dict(draft.record), ensure_ascii=False)),
+            (module, number, now(), storable(json.dumps(dict(draft.record), ensure_ascii=False))),
         ).lastrowid
         db.executemany(
             "INSERT INTO files VALUES (?, ?, ?)", [(version, f, h) for f, h in hashes.items()]
         )
         db.executemany(
             "INSERT INTO sources VALUES (?, ?, ?, ?, ?)",
-            [(version, i, s.name, s.sha256, s.n_examples) for i, s in enumerate(draft.sources)],
+            [
+                (version, i, storable(s.name), s.sha256, s.n_examples)
+                for i, s in enumerate(draft.sources)
+            ],
         )
         db.executemany(
             "INSERT INTO keys VALUES (?, ?, ?, ?)",
-            [(version, i, key.kind, key.text) for i, key in enumerate(draft.keys)],
+            [(version, i, key.kind, storable(key.text)) for i, key in enumerate(draft.keys)],
         )
         db.execute("UPDATE versions SET seal = ? WHERE id = ?", (seal_of(db, version), version))
         db.execute("UPDATE modules SET current = ? WHERE id = ?", (version, module))
@@ -102,11 +112,12 @@ class Transaction:
         hashes = {h for v in read_versions(self._db, name) for h in v.files.values()}
         self._db.execute("DELETE FROM modules WHERE name = ?", (last.module,))
         self._note("forget", last.module, last.number, {})
-        self.has_forgotten = True
+        self.dropped |= hashes
+        self.empties_trash = True
         return sorted(h for h in hashes if not self._is_used(h))
 
     def prune(self, *, keep: int = 1, name: str | None = None) -> list[tuple[str, int]]:
-        """Remove versions beyond the newest `keep`, never the current one.
+        """Remove versions beyond the newest `keep`, never the current one, and empty the trash.
 
         Returns:
             (module, number) of each version removed.
@@ -116,6 +127,7 @@ class Transaction:
         """
         if keep < 1:
             raise UsageError(f"--keep must be at least 1, got {keep}")
+        self.empties_trash = True
         removed = []
         for module in [name] if name else read_names(self._db):
             current = read_current(self._db, module)
@@ -129,7 +141,14 @@ class Transaction:
         """Remove one version that is not current."""
         self._db.execute("DELETE FROM versions WHERE id = ?", (version.id,))
         self._note("prune", version.module, version.number, {})
-        self.has_forgotten = True
+        self.dropped |= set(version.files.values())
+        self.empties_trash = True
+
+    def note_accepted(self) -> None:
+        """Add to the history that the user has taken the database as it is."""
+        self._db.execute(
+            "INSERT INTO events (at, what, details) VALUES (?, 'accept', '{}')", (now(),)
+        )
 
     def _is_used(self, sha256: str) -> bool:
         rows = self._db.execute("SELECT 1 FROM files WHERE sha256 = ? LIMIT 1", (sha256,))

@@ -128,7 +128,8 @@ class ModuleTexts:
 
     def write_derived(self, name: str, content: bytes) -> None:
         """Store a file for as long as the bank stays as it is, if the folder can be written."""
-        if self._generation_folder.is_dir():  # a folder that forgetting removed must not come back
+        # A folder that forgetting removed must not come back.
+        if self._may_save() and self._generation_folder.is_dir():
             with suppress(OSError):
                 write_atomically(self._generation_folder / name, content)
 
@@ -139,7 +140,7 @@ class ModuleTexts:
             fill: writes the files into the folder it is given.
         """
         with suppress(OSError):
-            if self.store.generation != self.generation:
+            if not self._may_save():
                 return
             staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=self._generation_folder))
             fill(staging)
@@ -158,7 +159,8 @@ class ModuleTexts:
 
     @property
     def _generation_folder(self) -> Path:
-        return self.folder / str(self.generation)
+        # A database that is not the one last written may be another state of the same number.
+        return self.folder / (str(self.generation) if self.store.problem is None else "none")
 
     def _current(self) -> TextIndex | None:
         """Return the index of the bank as it is now; None for an empty bank."""
@@ -169,6 +171,10 @@ class ModuleTexts:
         if not self._load():
             self._build()
         return self._index
+
+    def _may_save(self) -> bool:
+        """Return whether what is derived still belongs to the bank, and the bank is in order."""
+        return self.store.problem is None and self.store.generation == self.generation
 
     def _load(self) -> bool:
         try:
@@ -202,7 +208,7 @@ class ModuleTexts:
         A bank that cannot be written can be searched all the same.
         """
         with suppress(OSError):
-            if self.store.generation != self.generation:
+            if not self._may_save():
                 return
             self.folder.mkdir(exist_ok=True)
             staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=self.folder))
@@ -246,7 +252,7 @@ class ModuleTexts:
     def _write_vectors(self, embedder: Embedder, vectors: dict[str, np.ndarray], file: str) -> None:
         """Replace the cache atomically: several processes may index the same bank at once."""
         with suppress(OSError):
-            if self.store.generation != self.generation:
+            if not self._may_save():
                 return
             with atomic_path(self.folder / file) as temporary, temporary.open("wb") as stream:
                 np.savez(

@@ -15,6 +15,7 @@ from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.write.held_out import PassageSpan, find_best_passage, hold_out, locate_passage
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
+from lorabank.files import storage_errors
 from lorabank.retrieval.chunks import Chunk, TokenCounter
 from lorabank.retrieval.documents import Document
 from lorabank.store.names import check_name
@@ -121,7 +122,8 @@ def draft_documents(
     )
     source_texts = sources_from_chunks(chunks)
     folder = reader.store.path / "derived"
-    folder.mkdir(exist_ok=True)
+    with storage_errors(folder):
+        folder.mkdir(exist_ok=True)
     with ReplyCache(folder / CACHE) as cache:
         synthesis = synthesise(
             source_texts,

@@ -6,7 +6,6 @@ was trained on the source. What the bank derives from its modules (text index, g
 derived again.
 """
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -24,8 +23,9 @@ from lorabank.engine.adapters.adapter import TENSORS
 from lorabank.engine.encoding.dataset import encode_dataset
 from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.errors import AdapterError, UsageError
-from lorabank.store.blobs import blob_path
+from lorabank.store.blobs import is_stored
 from lorabank.store.names import normalise_name
+from lorabank.store.plain_files import hash_file, walk_files
 from lorabank.store.records import Version
 from lorabank.store.store import Store
 from lorabank.store.transaction import Transaction
@@ -56,6 +56,8 @@ class ForgetReport:
     """Hashes of the files that were removed."""
     remaining: tuple[str, ...]
     """Files of the bank that still hold forgotten weights or spectra; empty if all is well."""
+    unchecked: tuple[str, ...] = ()
+    """Files of the bank that cannot be read, and modules that cannot be asked, to make sure."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -91,7 +93,7 @@ def forget(reader: ModuleReader, texts: ModuleTexts, what: str) -> ForgetReport:
         AdapterError: a module that would have to be trained again is damaged.
     """
     store = reader.store
-    with store.writing(what=f"forget {what}"[:80]) as tx:
+    with store.writing(what=f"forget {what}"[:80], frees=True) as tx:
         if normalise_name(what) in store.names():
             title, losses = f"module {what}", [_lose_module(reader, store.current(what))]
         else:
@@ -101,9 +103,10 @@ def forget(reader: ModuleReader, texts: ModuleTexts, what: str) -> ForgetReport:
         dropped = [version for loss in losses for version in loss.versions(store)]
         texts.clear()
         kept_recalls = [recall for loss in losses for recall in _drop(reader, tx, loss)]
-    after = _read_recalled_by_any(reader, texts, examples)
+    after, unasked = _read_recalled_by_any(reader, texts, examples)
     secrets = {v.files[name] for v in dropped for name in (TENSORS, SPECTRA) if name in v.files}
     hashes = {digest for version in dropped for digest in version.files.values()}
+    remaining, unread = _find_files(store.path, secrets)
     return ForgetReport(
         what=title,
         modules=tuple(loss.version.module for loss in losses),
@@ -112,8 +115,9 @@ def forget(reader: ModuleReader, texts: ModuleTexts, what: str) -> ForgetReport:
         recall_before=sum(before) / len(before) if before else 0.0,
         recall_after=sum(after) / len(after) if after else 0.0,
         kept_recall=sum(kept_recalls) / len(kept_recalls) if kept_recalls else None,
-        removed=tuple(sorted(h for h in hashes if not blob_path(store.path, h).exists())),
-        remaining=tuple(_find_files(store.path, secrets)),
+        removed=tuple(sorted(h for h in hashes if not is_stored(store.path, h))),
+        remaining=tuple(remaining),
+        unchecked=(*unread, *unasked),
     )
 
 
@@ -221,10 +225,13 @@ def _read_recalled_before(reader: ModuleReader, loss: _Loss) -> list[bool]:
 
 def _read_recalled_by_any(
     reader: ModuleReader, texts: ModuleTexts, examples: Sequence[Example]
-) -> list[bool]:
-    """Return which answers the bare model or a module the bank would ask now recalls."""
+) -> tuple[list[bool], list[str]]:
+    """Return which answers the bare model or a module the bank would ask now recalls.
+
+    Modules that are damaged are returned too: the facts are forgotten however others are.
+    """
     if not examples:
-        return []
+        return [], []
     base = reader.base
     prompts = encode_dataset(
         base.chat, examples, recipe="sound", max_tokens=base.max_tokens
@@ -235,18 +242,27 @@ def _read_recalled_by_any(
     for i, candidates in enumerate(TextRouter(texts).route(questions, N_CANDIDATES)):
         for candidate in candidates:
             indices_of.setdefault(candidate.module, []).append(i)
+    unasked = []
     for module, indices in indices_of.items():
         version = reader.store.current(module)
-        recalled = read_recalled(reader, version, [examples[i] for i in indices])
+        try:
+            recalled = read_recalled(reader, version, [examples[i] for i in indices])
+        except AdapterError as error:
+            _log.warning("not asked for what was forgotten: %s", error)
+            unasked.append(f"module {module}")
+            continue
         for i, hit in zip(indices, recalled, strict=True):
             hits[i] = hits[i] or hit
-    return hits
+    return hits, unasked
 
 
-def _find_files(folder: Path, hashes: set[str]) -> list[str]:
-    """Return the files below a folder whose content has one of these hashes."""
-    return [
-        str(path.relative_to(folder))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() in hashes
-    ]
+def _find_files(folder: Path, hashes: set[str]) -> tuple[list[str], list[str]]:
+    """Return the files of a bank whose content has one of these hashes, and those not readable."""
+    matches, unread = [], []
+    for names in walk_files(folder):
+        try:
+            if hash_file(folder, *names) in hashes:
+                matches.append("/".join(names))
+        except OSError:
+            unread.append("/".join(names))
+    return matches, unread

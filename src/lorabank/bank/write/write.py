@@ -24,7 +24,7 @@ from lorabank.engine.learn import count_trainable, hash_examples, plan_job, soft
 from lorabank.engine.settings import TrainSettings, seed_for
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.regularisation import regularisation_examples
-from lorabank.errors import UsageError
+from lorabank.errors import StorageError, UsageError
 from lorabank.store.names import check_name
 from lorabank.store.records import Draft, Version
 from lorabank.store.store import Store
@@ -88,7 +88,10 @@ def check_free(store: Store, drafts: Sequence[ModuleDraft], *, replace: bool) ->
 
     Raises:
         UsageError: names the module that holds it.
+        StorageError: the bank cannot be written.
     """
+    if store.problem:
+        raise StorageError(store.problem)
     taken = set(store.names())
     for draft in drafts:
         name = check_name(draft.name)
