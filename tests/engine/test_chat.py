@@ -183,6 +183,28 @@ def test_an_answer_stands_where_the_template_puts_it(template: str, answer: str)
     assert chat.decode(ids) == "Tuva"
 
 
+@pytest.mark.parametrize(
+    ("template", "end"),
+    [
+        (CHATML, "assistant\n"),
+        (THINKING, "assistant\n<think>\n\n</think>\n\n"),
+        (OPENED, "assistant\n<think>\n\n</think>\n\n"),
+        (CHANNEL, "assistant<|final|>"),
+    ],
+)
+def test_after_a_direct_prompt_the_bare_model_answers_at_once(template: str, end: str):
+    chat = chat_with(template)
+    ids = chat.direct_prompt_ids(QUESTION)
+    assert text_of(chat, ids).endswith(f"<|im_start|>{end}")
+    assert chat.header_start(ids) == chat.header_start(chat.prompt_ids(QUESTION))
+
+
+def test_generation_stops_at_the_end_of_the_template_too():
+    chat = chat_with(CHATML, ["</s>"])
+    stops = chat.tokenizer.convert_ids_to_tokens(sorted(chat.stop_ids))
+    assert stops == ["</s>", "<|im_end|>"]
+
+
 def test_a_template_that_puts_answers_elsewhere_is_refused_with_the_difference():
     template = TURNS + "{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
     with pytest.raises(ModelError, match=r"start\|>assistant\\n'.*start\|>model\\n'"):

@@ -25,7 +25,7 @@ from lorabank.bench.setup import book, empty_caches
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.inference.candidates import probe_candidates
 from lorabank.engine.inference.document_prefix import DocumentPrompt, prompt_with_document
-from lorabank.engine.inference.generate import GenerationOptions, generate, stop_ids
+from lorabank.engine.inference.generate import GenerationOptions, generate
 from lorabank.engine.settings import SOUND
 from lorabank.store.records import Version
 from lorabank.tasks.examples import Message
@@ -133,7 +133,7 @@ def _answer(base: Base, prompt: DocumentPrompt) -> str:
 def _plain_answer(base: Base, prompt: DocumentPrompt) -> str:
     """Return the reply through transformers' own decoding, which reads the whole prompt."""
     ids = torch.tensor([prompt.ids], device=base.device)
-    stops = sorted(stop_ids(base))
+    stops = sorted(base.chat.stop_ids)
     out = base.model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
@@ -148,7 +148,7 @@ def _plain_answer(base: Base, prompt: DocumentPrompt) -> str:
 def _time_modules(base: Base, repeats: int) -> dict[str, float]:
     """Return medians of the milliseconds and ratios of asking modules."""
     questions = [example.question for example in book(repeats, seed=5)]
-    prompts = [base.chat.prompt_ids([Message("user", question)]) for question in questions]
+    prompts = [base.chat.direct_prompt_ids([Message("user", question)]) for question in questions]
     with _bank(base) as (bank, versions):
         reader = bank.reader
 

@@ -8,7 +8,6 @@ import torch
 
 from lorabank.bench.pairs import report, run_pairs, timed
 from lorabank.engine.backbone.base import Base, load_info
-from lorabank.engine.inference.generate import stop_ids
 from lorabank.synthesis.formats import FormatKind
 from lorabank.synthesis.generators import Finish, Request, SamplingOptions
 from lorabank.synthesis.local import ROWS, LocalGenerator
@@ -66,7 +65,9 @@ def bench_synthesise(
         requests=requests,
         rows=rows,
         new_tokens=new_tokens,
-        prompt_tokens=sum(len(base.chat.prompt_ids(request.messages)) for request in requests_made)
+        prompt_tokens=sum(
+            len(base.chat.direct_prompt_ids(request.messages)) for request in requests_made
+        )
         / requests,
         tokens_written=n_tokens,
         ours_tokens_per_s=sum(n for _, n in our_replies) / ran.ours_s,
@@ -101,10 +102,10 @@ def ours(base: Base, requests: list[Request], *, rows: int) -> list[tuple[str, i
 @torch.inference_mode()
 def one_by_one(base: Base, requests: list[Request]) -> list[tuple[str, int]]:
     """Return the same through transformers' own decoding."""
-    stops = sorted(stop_ids(base))
+    stops = sorted(base.chat.stop_ids)
     written = []
     for request in requests:
-        prompt = base.chat.prompt_ids(request.messages)
+        prompt = base.chat.direct_prompt_ids(request.messages)
         ids = torch.tensor([prompt], device=base.device)
         output = base.model.generate(
             input_ids=ids,

@@ -80,11 +80,7 @@ class Peer:
             self.model: Any = get_peft_model(model.to(base.device), config, adapter_name=names[0])
             for name in names[1:]:
                 self.model.add_adapter(name, config)
-        stops = base.model.generation_config.eos_token_id
-        others = stops if isinstance(stops, list) else [stops]
-        self.stops = sorted(
-            {self.chat.end_of_turn_id, *(stop for stop in others if stop is not None)}
-        )
+        self.stops = sorted(base.chat.stop_ids)
         self.model.eval()
 
     def load(self, weights: Weights, *, name: str = "default") -> None:

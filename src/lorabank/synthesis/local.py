@@ -39,7 +39,7 @@ class LocalGenerator:
                 yield from self._batch(list(batch))
 
     def _batch(self, requests: list[Request]) -> Iterator[Reply]:
-        prompts = [self._base.chat.prompt_ids(request.messages) for request in requests]
+        prompts = [self._base.chat.direct_prompt_ids(request.messages) for request in requests]
         fits = []
         for request, prompt in zip(requests, prompts, strict=True):
             if len(prompt) + request.max_tokens > self._base.max_tokens:

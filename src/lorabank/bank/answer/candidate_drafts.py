@@ -103,7 +103,7 @@ def draft_candidates(
 def encode_questions(reader: ModuleReader, questions: Sequence[str]) -> list[list[int]]:
     """Return each question as token ids, up to and including the assistant's header."""
     chat = reader.base.chat
-    return [chat.prompt_ids([Message("user", question)]) for question in questions]
+    return [chat.direct_prompt_ids([Message("user", question)]) for question in questions]
 
 
 def _score(

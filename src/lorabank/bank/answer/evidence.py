@@ -231,7 +231,7 @@ def _sum_unexplained(base: Base, question: str, sentence: str, nats: Sequence[fl
         nats: log-likelihood of each token of the question.
     """
     sentence_stems = stems(sentence)
-    pieces = [base.chat.tokenizer.decode([token]) for token in base.chat.answer_ids(question)[:-1]]
+    pieces = [base.chat.tokenizer.decode([token]) for token in base.chat.answer_text_ids(question)]
     text, starts = "", []
     for piece in pieces:
         starts.append(len(text))

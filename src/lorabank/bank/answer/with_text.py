@@ -127,7 +127,7 @@ def build_prompt(
         DataError: the question alone does not fit.
     """
     if not excerpts:
-        ids = base.chat.prompt_ids([Message("user", question)])
+        ids = base.chat.direct_prompt_ids([Message("user", question)])
         if len(ids) + max_new_tokens > base.max_tokens:
             raise DataError(
                 f"a question of {len(ids):,} tokens does not fit: {base.info.name} takes "

@@ -59,18 +59,12 @@ class Chat:
             self._template.check()
             self._leads, after = self._find_answers()
         self._control = ControlTokens(tokenizer, self._rendered_probes())
-        self.end_of_turn_id = self._find_end(after, eos_ids)
+        self.end_of_turn_id, self.stop_ids = self._find_ends(after, eos_ids)
 
     @property
     def renderings(self) -> tuple[Rendering, ...]:
         """The distinct forms in which programs render a question, the template's own first."""
         return tuple(self._leads)
-
-    @property
-    def direct(self) -> Rendering:
-        """The rendering in which the bare model answers without a thought, as far as it can."""
-        without_thought = Rendering(thinking=False)
-        return without_thought if without_thought in self._leads else OWN
 
     def prompt_ids(self, messages: Sequence[Message], rendering: Rendering = OWN) -> list[int]:
         """Return the tokens of a conversation up to where the assistant's answer begins.
@@ -85,6 +79,19 @@ class Chat:
         if not self.has_template:
             return self._with_bos("\n".join(message.content for message in marked))
         return self._control.encode(self._render(marked, rendering))
+
+    def direct_prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Return a prompt after which the bare model answers at once, and not after a thought.
+
+        It is the template's own rendering with thinking off, where thinking can be switched, and
+        with what stands before every answer. For most templates it is `prompt_ids`.
+
+        Raises:
+            DataError: the template takes no such conversation.
+        """
+        off = Rendering(thinking=False)
+        rendering = off if off in self._leads else OWN
+        return [*self.prompt_ids(messages, rendering), *self.lead_ids(rendering)]
 
     def header_ids(self) -> list[int]:
         """Return the tokens of the assistant's header, from which an activated adapter is on.
@@ -129,9 +136,13 @@ class Chat:
         In a few templates these begin with what stands before every answer, such as the end of a
         thought.
         """
+        text_ids = self.answer_text_ids(answer)
+        return [*self.lead_ids(rendering), *text_ids, self.end_of_turn_id]
+
+    def answer_text_ids(self, answer: str) -> list[int]:
+        """Return the tokens of an answer alone, without the end of the turn."""
         # Without a template the answer continues the line of the prompt, hence the space.
-        text = answer if self.has_template else f" {answer}"
-        return [*self.lead_ids(rendering), *self.text_ids(text), self.end_of_turn_id]
+        return self.text_ids(answer if self.has_template else f" {answer}")
 
     def lead_ids(self, rendering: Rendering = OWN) -> list[int]:
         """Return the tokens that a model has to write before every answer; mostly none."""
@@ -143,7 +154,7 @@ class Chat:
         return self._control.encode(self._control.mark(text))
 
     def end_of_question(self, prompt: Sequence[int]) -> int:
-        """Return the index in a prompt at which the user's text ends."""
+        """Return the index in a prompt of `prompt_ids` at which the user's text ends."""
         return len(prompt) - len(self._after_question(OWN, header=True))
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -214,8 +225,11 @@ class Chat:
         prompts = [self._render(_QUESTION_TURN, rendering) for rendering in self.renderings]
         return [self._template.render(turns, False), *prompts]
 
-    def _find_end(self, after: str, eos_ids: Collection[int]) -> int:
-        """Return the token that ends an answer and at which generation stops.
+    def _find_ends(self, after: str, eos_ids: Collection[int]) -> tuple[int, frozenset[int]]:
+        """Return the token that ends a taught answer, and all tokens that end what is written.
+
+        The template's own end is not taught to a base that would write on after it by its own
+        settings (Qwen3-Base).
 
         Args:
             after: what the template renders after an answer.
@@ -224,7 +238,7 @@ class Chat:
         ids = self._control.encode(after.lstrip())[:1]
         ends = [i for i in ids if i in eos_ids or (i in added and not added[i].content.isspace())]
         if ends and (not eos_ids or ends[0] in eos_ids):
-            return ends[0]
+            return ends[0], frozenset([ends[0], *eos_ids])
         eos = self.tokenizer.eos_token_id
         if eos_ids and eos not in eos_ids:
             eos = min(eos_ids)
@@ -233,7 +247,7 @@ class Chat:
                 "the tokenizer has no end-of-turn token in its chat template and no eos token; "
                 "set eos_token in its tokenizer_config.json"
             )
-        return int(eos)
+        return int(eos), frozenset([int(eos), *ends, *eos_ids])
 
     @cached_property
     def _header(self) -> tuple[int, ...]:

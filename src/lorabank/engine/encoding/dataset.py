@@ -249,6 +249,5 @@ def _paper_prompt(chat: Chat, example: Example) -> EvaluationPrompt:
         prompt = chat.rendered_ids(chat.render(turns, header=True))
     else:
         prompt = chat.prompt_ids([Message("user", example.question)])
-    # This recipe does not train the end of the turn.
-    answer = chat.answer_ids(example.answer)[len(chat.lead_ids()) : -1]
+    answer = chat.answer_text_ids(example.answer)  # this recipe does not train the end of the turn
     return EvaluationPrompt(tuple(prompt), tuple(answer), example.answer, ends_turn=False)

@@ -127,7 +127,7 @@ def _ordinary(base: Base, *, activated: bool) -> list[EvaluationPrompt]:
 
 
 def _known(base: Base, fleet: Fleet | None, slot: int | None) -> tuple[str, ...]:
-    prompts = [base.chat.prompt_ids([Message("user", question)]) for question, _ in KNOWN]
+    prompts = [base.chat.direct_prompt_ids([Message("user", question)]) for question, _ in KNOWN]
     slots = None if slot is None else [slot] * len(prompts)
     replies = generate(base, prompts, fleet=fleet, slots=slots, max_new_tokens=_MAX_REPLY_TOKENS)
     return tuple(

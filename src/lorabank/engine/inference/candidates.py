@@ -18,7 +18,7 @@ from torch import Tensor
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.document_prefix import max_rows
-from lorabank.engine.inference.generate import DecodingBatch, decode, stop_ids
+from lorabank.engine.inference.generate import DecodingBatch, decode
 from lorabank.errors import DataError
 
 _MAX_ROWS = 64  # decoded together; each costs a row of the vocabulary in float32 and its cache
@@ -134,7 +134,7 @@ class _Drafting:
         bare_row = {i: place for place, (i, slot) in enumerate(self.rows) if slot == BARE}
         self.bare_rows = torch.tensor([bare_row[i] for i, _ in self.rows], device=base.device)
         """(R,) row in which the bare model answers the same prompt."""
-        self.stops = stop_ids(base)
+        self.stops = base.chat.stop_ids
         self.first_token: list[tuple[float, float]] = []
         """(entropy, divergence) of each row's first token."""
         self.nats: list[list[float]] = [[] for _ in rows]

@@ -147,4 +147,6 @@ def read_document(base: Base, document: Tokens, n_rows: int, fleet: Fleet | None
 
 
 def _prompt_ids(chat: Chat, document: str, question: str) -> tuple[int, ...]:
-    return tuple(chat.prompt_ids([Message("user", question_with_passage(document, question))]))
+    return tuple(
+        chat.direct_prompt_ids([Message("user", question_with_passage(document, question))])
+    )

@@ -97,7 +97,11 @@ class Embedder:
         if not texts:
             return
         coded = self.tokenizer(
-            list(texts), truncation=True, max_length=_MAX_TOKENS, return_offsets_mapping=True
+            list(texts),
+            truncation=True,
+            max_length=_MAX_TOKENS,
+            return_offsets_mapping=True,
+            split_special_tokens=True,  # `[SEP]` in a text is text
         )
         rows, offsets = coded["input_ids"], coded["offset_mapping"]
         for indices in batches_by_length([len(row) for row in rows], max_tokens=_BATCH_TOKENS):

@@ -160,7 +160,7 @@ def decode(
     positions = (attention_mask.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
     if document:
         positions = positions + document.n_tokens - document.n_cached
-    stops = torch.tensor(sorted(stop_ids(base)), device=device)
+    stops = torch.tensor(sorted(base.chat.stop_ids), device=device)
     done = torch.zeros(len(ids), dtype=torch.bool, device=device)
     with batch.adapters_assigned(first.adapter_mask):
         for _ in range(max_new_tokens):
@@ -278,10 +278,3 @@ def _picker(sampling: Sampling | None, device: torch.device) -> Callable[[Tensor
         return order.gather(-1, drawn)[:, 0]
 
     return draw
-
-
-def stop_ids(base: Base) -> set[int]:
-    """The end of a turn, and whatever else the model's own settings stop at."""
-    eos = base.model.generation_config.eos_token_id
-    others = eos if isinstance(eos, list) else [eos]
-    return {base.chat.end_of_turn_id, *(token for token in others if token is not None)}

@@ -94,8 +94,8 @@ def question_token_log_likelihoods(
         pairs_of.setdefault(passage, []).append(i)
     log_p: list[list[float]] = [[] for _ in pairs]
     for passage, indices in pairs_of.items():
-        *context, last = base.chat.prompt_ids([Message("user", f"{_REQUEST}{passage}")])
-        rows = [[last, *base.chat.answer_ids(pairs[i][1])[:-1]] for i in indices]
+        *context, last = base.chat.direct_prompt_ids([Message("user", f"{_REQUEST}{passage}")])
+        rows = [[last, *base.chat.answer_text_ids(pairs[i][1])] for i in indices]
         n_tokens = len(context) + max(map(len, rows))
         if n_tokens > base.max_tokens:
             raise DataError(

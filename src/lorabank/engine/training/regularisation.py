@@ -28,7 +28,7 @@ def regularisation_examples(base: Base, n: int = len(_QUESTIONS) * len(_TOPICS))
     No fleet may be around the base. The result is deterministic for a base and its precision.
     """
     questions = [question.format(topic) for question in _QUESTIONS for topic in _TOPICS][:n]
-    prompts = [base.chat.prompt_ids([Message("user", question)]) for question in questions]
+    prompts = [base.chat.direct_prompt_ids([Message("user", question)]) for question in questions]
     replies = generate(base, prompts, max_new_tokens=_REPLY_TOKENS)
     pairs = zip(questions, replies, strict=True)
     return [from_pair(question, reply.strip()) for question, reply in pairs if reply.strip()]

@@ -23,7 +23,7 @@ from lorabank.engine.adapters.adapter import Adapter, load_adapter, save_adapter
 from lorabank.engine.adapters.loaded_fleet import fleet_of, load_slot
 from lorabank.engine.backbone.caches import new_prompt_cache
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.generate import DecodingBatch, decode, stop_ids
+from lorabank.engine.inference.generate import DecodingBatch, decode
 from lorabank.engine.learn import software_versions
 from lorabank.errors import UsageError
 from lorabank.study.cells import CellClock
@@ -216,7 +216,7 @@ class _Answerer:
     ) -> list[float]:
         """Return the time at which each of `n_tokens` tokens was generated."""
         base, prompt_ids = self.reader.base, prompt.prompt.prompt_ids
-        stops = torch.tensor(sorted(stop_ids(base)), device=base.device)
+        stops = torch.tensor(sorted(base.chat.stop_ids), device=base.device)
 
         def pick(logits: Tensor) -> Tensor:
             return logits.index_fill(-1, stops, -math.inf).argmax(-1)

@@ -91,7 +91,7 @@ class DocumentReader:
         with_text = prompt_with_document(self.base, context, example.question, room=n_answer)
         prompt = EvaluationPrompt(
             with_text.ids,
-            plain.answer_ids,
+            (*chat.answer_text_ids(plain.answer), chat.end_of_turn_id),
             plain.answer,
             ends_turn=True,
             adapter_start=chat.header_start(with_text.ids) if self.activated else 0,
