@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,35 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
         write_half()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_and_what_is_written_is_not(
+    tmp_path: Path,
+):
+    path = tmp_path / "a.refused.jsonl"
+    code = (
+        "import os, pathlib, sys\n"
+        "from lorabank.files import atomic_path\n"
+        "with atomic_path(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, path], check=False)
+    assert killed.returncode == -9
+    (litter,) = tmp_path.iterdir()
+    others = {f".{path.name}.mine.part", ".b.jsonl.0123456789ab.part"}
+    for name in others:
+        (tmp_path / name).write_text("kept")
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+        assert litter.exists()  # only a moment old
+        for file in tmp_path.iterdir():
+            os.utime(file, (0, 0))
+        write_atomically(path, "between")
+        assert not litter.exists()
+        assert temporary.exists()
+    assert {file.name for file in tmp_path.iterdir()} == {path.name} | others
+    assert path.read_text() == "whole"
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])

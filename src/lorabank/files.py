@@ -2,13 +2,17 @@
 
 Every file that a command leaves behind goes through `write_atomically` or, where a library does
 the writing, through `atomic_path`: the content is written under a temporary name beside its
-destination, synced, and renamed. A process that is killed leaves the old file or the new one.
+destination, synced, and renamed. A process that is killed leaves the old file or the new one, and
+perhaps its temporary file, which the next writer of the same file removes: it is locked for as long
+as its process lives.
 """
 
 import errno
+import fcntl
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +20,7 @@ from pathlib import Path
 from lorabank.errors import LorabankError, StorageError
 
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_MOMENT_S = 1.0
 DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
@@ -41,10 +46,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_litter(path)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
         # Unlike mkstemp this follows the umask; nobody else can have made the file before.
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
             yield temporary
             sync(temporary)
             temporary.replace(path)
@@ -52,7 +60,28 @@ def atomic_path(path: Path) -> Iterator[Path]:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+        finally:
+            os.close(handle)
         sync(path.parent)
+
+
+def _remove_litter(path: Path) -> None:
+    """Remove what killed writers of a file have left beside it.
+
+    A file that is locked is being written. One that is a moment old may not be locked yet.
+    """
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.part")
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        litter = [Path(entry) for entry in entries if name.fullmatch(entry.name)]
+        for file in litter:
+            with suppress(OSError):
+                handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    if time.time() - os.fstat(handle).st_mtime > _MOMENT_S:
+                        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        file.unlink()
+                finally:
+                    os.close(handle)
 
 
 @contextmanager

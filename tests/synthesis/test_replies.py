@@ -136,6 +136,12 @@ def test_only_whole_items_of_truncated_json_are_used(n_missing: int):
     assert reply.items == (ITEMS[:1] if n_missing * 4 > 2 else ITEMS)
 
 
+def test_a_reply_that_ends_in_mid_item_is_cut_off_whatever_the_server_says():
+    reply = read(RAW[:-9], json=True)
+    assert reply.items == ITEMS[:1]
+    assert [reason for reason, _ in reply.rejected] == ["cut off"]
+
+
 def test_json_truncated_before_its_first_item_is_rejected():
     for text in ('{"items": [{"qu', "<think>\nThey want", ""):
         assert read(text, json=True, finish=Finish.LENGTH).rejected[0][0] == "cut off"

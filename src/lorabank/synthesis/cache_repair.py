@@ -5,7 +5,6 @@ whose parents are lost, so the pages are read here one by one, whatever leads to
 that are whole are taken. The form of a page is that of https://sqlite.org/fileformat2.html.
 """
 
-import os
 import secrets
 import sqlite3
 import struct
@@ -13,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from lorabank.errors import StorageError, UsageError
+from lorabank.errors import LorabankError, StorageError, UsageError
+from lorabank.files import atomic_path, write_atomically
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS replies (
@@ -51,18 +51,15 @@ def repair(path: Path) -> tuple[int, Path]:
         content = path.read_bytes()
         if content and not content.startswith(_HEADER[:10]):
             raise UsageError(f"{path} is not a reply cache; remove it, or name another file")
-        name = secrets.token_hex(4)
-        damaged = path.with_name(f"{path.name}.damaged-{name}")
-        fresh = path.with_name(f"{path.name}.part-{name}")
-        with closing(sqlite3.connect(fresh)) as db:
+        damaged = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
+        write_atomically(damaged, content)
+        with atomic_path(path) as fresh, closing(sqlite3.connect(fresh)) as db:
             db.execute(TABLE)
             n_rows = sum(db.execute(INSERT, row).rowcount for row in whole_rows(content))
             db.commit()
-        os.rename(path, damaged)
-        os.rename(fresh, path)
-    except OSError as error:
-        raise StorageError(f"{path} is damaged and cannot be replaced: {error.strerror}") from None
-    except sqlite3.Error as error:
+    except LorabankError:
+        raise
+    except (OSError, sqlite3.Error) as error:
         raise StorageError(f"{path} is damaged and cannot be replaced: {error}") from None
     return n_rows, damaged
 

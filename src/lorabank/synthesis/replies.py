@@ -90,7 +90,8 @@ def _from_json(text: str, kind: FormatKind, *, is_cut: bool) -> ParsedReply:
         reading = _checked(texts, kind) if texts else reading
     for part in content.broken:
         if any(f'"{key}"' in part.lower() for key in keys):  # other braces are talk
-            is_last = is_cut and text.endswith(part)
+            is_open = not part.rstrip(" \n`").endswith(("}", "]"))
+            is_last = text.endswith(part) and (is_cut or is_open)
             reading.rejected.append((CUT_OFF if is_last else "an item that is no JSON", part))
     if not reading.items and not reading.rejected:
         reading.rejected.append((CUT_OFF if is_cut else WRONG_FORM, text))
