@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -135,3 +136,35 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def read_regular_file(path: Path, *, max_bytes: int, follow_links: bool = False) -> bytes:
+    """Return the content of a file that somebody else may have made.
+
+    Reading a pipe or a device would not end, and a link may lead to a file that is not the
+    sender's, so all three are refused before anything is read.
+
+    Args:
+        max_bytes: size above which the file is refused.
+        follow_links: whether the last part of the path may be a link.
+
+    Raises:
+        OSError: it is no regular file, is too large or cannot be read; `strerror` says it in words.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)
+    try:
+        handle = os.open(path, flags)
+    except ValueError:
+        raise FileNotFoundError(errno.ENOENT, "no path may hold a NUL", str(path)) from None
+    except OSError as error:
+        if error.errno == errno.ELOOP and path.is_symlink():
+            raise OSError(errno.EINVAL, "it is a link, not a file", str(path)) from None
+        raise
+    with open(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is a folder, a pipe or a device", str(path))
+        content = b"" if status.st_size > max_bytes else file.read(max_bytes + 1)
+        if len(content) > max_bytes or status.st_size > max_bytes:
+            raise OSError(errno.EFBIG, f"it is larger than {max_bytes:,} bytes", str(path))
+        return content

@@ -37,7 +37,7 @@ from lorabank.bank.write.document_drafts import DocumentDrafts, DraftOptions
 from lorabank.bank.write.forget import ForgetReport
 from lorabank.bank.write.training import WriteSettings
 from lorabank.bank.write.write import WriteReport
-from lorabank.engine.backbone.base import Base, load_base
+from lorabank.engine.backbone.base import Base, load_base, load_named_base
 from lorabank.engine.models.registry import ModelInfo
 from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.training.train import OnRound, OnStep
@@ -107,7 +107,8 @@ class Bank:
         """Open an existing bank.
 
         Args:
-            base: by default the model that the bank names is loaded.
+            base: by default the model that the bank names, if it is on this machine or in our
+                catalog; no other is fetched.
             device: `cpu` or `cuda`; by default cuda if there is one.
 
         Raises:
@@ -115,8 +116,9 @@ class Bank:
         """
         if base is None:
             store = Store(Path(path))
-            base = store.base.name
+            name = store.base.name
             store.close()
+            base = load_named_base(name, named_by=str(path), device=device)
         loaded = _load(base, device)
         return cls(Store.open(Path(path), base_sha256=loaded.info.sha256), loaded)
 

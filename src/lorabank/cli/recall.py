@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,15 +33,19 @@ def run(options: RecallOptions) -> None:
     Example: lorabank recall out/facts facts.csv
     """
     from lorabank.engine.adapters.adapter import read_record
-    from lorabank.engine.backbone.base import load_base
+    from lorabank.engine.backbone.base import load_base, load_named_base
     from lorabank.engine.recall import choose_score, recall
     from lorabank.tasks.examples import read_examples
 
     record = read_record(options.adapter)
     score = choose_score(record, options.score)  # refuse a wrong one before a base is loaded
     examples = read_examples(options.facts)
-    name = options.base or record.get("base", {}).get("name", DEFAULT_BASE)
-    base = load_base(name, device=options.device, quantize=options.quantize)
+    chosen: dict[str, Any] = {"device": options.device, "quantize": options.quantize}
+    named = record.get("base", {}).get("name")
+    if options.base or named is None:
+        base = load_base(options.base or DEFAULT_BASE, **chosen)
+    else:
+        base = load_named_base(named, named_by=str(options.adapter), **chosen)
     report = recall(base, options.adapter, examples, score=score)
     if options.json:
         print_json(report.as_json())

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from lorabank.engine.backbone import attention, fourbit
@@ -25,8 +24,15 @@ from lorabank.engine.backbone.caches import (
 from lorabank.engine.backbone.head import TokenNll
 from lorabank.engine.backbone.prefill import KeyValues
 from lorabank.engine.encoding.chat import Chat
+from lorabank.engine.models.catalog import CATALOG
+from lorabank.engine.models.checked_loading import (
+    check_forward,
+    check_vocabulary,
+    load_causal_lm,
+    load_tokenizer,
+)
 from lorabank.engine.models.registry import ModelInfo, find_model
-from lorabank.errors import ModelError, UsageError
+from lorabank.errors import ModelError, UnavailableError, UsageError
 from lorabank.lora.distillation import TeacherTargets
 from lorabank.lora.shapes import Shape
 
@@ -174,6 +180,7 @@ def load_base(
     dtype: str | None = None,
     device: str | None = None,
     quantize: str | None = None,
+    fetch: bool = True,
 ) -> Base:
     """Load the base model of a name, Hugging Face id, folder or GGUF file.
 
@@ -181,13 +188,39 @@ def load_base(
         dtype: `bfloat16` or `float32`; None for bfloat16 where the hardware computes in it.
         device: `cpu` or `cuda`; None for cuda where there is a GPU.
         quantize: `4bit` for NF4 weights in the decoder's linear layers (bitsandbytes), or None.
+        fetch: whether the network may be used.
 
     Raises:
         ModelError: the model is unknown or unusable.
         UnavailableError: the model has to be fetched and cannot be.
     """
     fourbit.check_quantize(quantize)
-    return load_info(find_model(name), dtype=dtype, device=device, quantize=quantize)
+    return load_info(find_model(name, fetch=fetch), dtype=dtype, device=device, quantize=quantize)
+
+
+def load_named_base(
+    name: str, *, named_by: str, device: str | None = None, quantize: str | None = None
+) -> Base:
+    """Load the base model that a bank or an adapter names, which somebody else may have made.
+
+    A model of the hub is used if it is on this machine and never fetched: whoever made the file
+    would choose what is downloaded.
+
+    Args:
+        named_by: the bank or adapter, for the message.
+
+    Raises:
+        ModelError: the model is unknown or unusable.
+        UnavailableError: the model would have to be fetched.
+    """
+    try:
+        fetch = name in CATALOG
+        return load_base(name, device=device, quantize=quantize, fetch=fetch)
+    except (ModelError, UnavailableError) as error:
+        raise type(error)(
+            f"{named_by} names the base model {name[:80]!r}: {error}; if you trust that model, "
+            f"fetch it with lorabank models pull, or give another copy as the base"
+        ) from error
 
 
 def load_info(
@@ -203,20 +236,19 @@ def load_info(
     chosen_device = pick_device(device)
     chosen_dtype = DTYPES[dtype] if dtype else native_dtype(chosen_device)
     arguments = fourbit.quantization_arguments(chosen_device, chosen_dtype) if quantize else {}
-    model = AutoModelForCausalLM.from_pretrained(
-        info.path, dtype=chosen_dtype, local_files_only=True, **arguments
-    )
+    model = load_causal_lm(info.path, dtype=chosen_dtype, **arguments)
     if quantize:
         fourbit.replace_packed_layers(model)
     if model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(attention.NAME)
-    tokenizer = AutoTokenizer.from_pretrained(info.path, local_files_only=True)
-    model.requires_grad_(False).eval()
+    tokenizer = load_tokenizer(info.path)
     if not quantize:  # a quantised model is on its device already, and cannot be moved
         model.to(chosen_device)
     head = model.get_output_embeddings()
     if head is None:
         raise ModelError(f"{info.name} has no language-model head; give a causal LM")
+    check_vocabulary(info.name, model, tokenizer)
+    check_forward(info.name, model)
     head.register_forward_pre_hook(_make_contiguous)
     eos = model.generation_config.eos_token_id
     eos_ids = eos if isinstance(eos, list) else [] if eos is None else [eos]

@@ -16,13 +16,13 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from lorabank.engine.backbone.base import native_dtype
 from lorabank.engine.encoding.batches import batches_by_length
 from lorabank.engine.models import model_cache as cache
 from lorabank.engine.models.catalog import download_wheel
+from lorabank.engine.models.checked_loading import load_encoder, load_tokenizer
 from lorabank.engine.models.weight_files import read_weights
 from lorabank.errors import ModelError, UnavailableError
 from lorabank.retrieval.rerank import TokenVectors
@@ -47,11 +47,8 @@ class Embedder:
     def __init__(self, folder: Path, sha256: str):
         transformers_logging.disable_progress_bar()
         self.name, self.sha256 = NAME, sha256
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model: Any = AutoModel.from_pretrained(
-            folder, dtype=native_dtype("cpu"), local_files_only=True
-        )
-        self.model = model.eval()
+        self.tokenizer: Any = load_tokenizer(folder)
+        self.model: Any = load_encoder(folder, dtype=native_dtype("cpu"))
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Return (n, 384) float32 vectors of length 1; tokens after the 512th are not read."""

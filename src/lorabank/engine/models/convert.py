@@ -14,6 +14,7 @@ import contextlib
 import importlib.metadata
 import io
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,7 @@ def read_metadata(gguf_file: Path) -> GgufMetadata:
     """Read the metadata of a GGUF file and check that all its tensors are there.
 
     Raises:
-        ModelError: the file is not GGUF, is truncated, or is one part of several.
+        ModelError: the file is not GGUF, is truncated, an adapter, or one part of several.
     """
     # Imported here because a model in the cache needs neither gguf nor numpy.
     from gguf import GGUFReader
@@ -119,11 +120,22 @@ def read_metadata(gguf_file: Path) -> GgufMetadata:
     check_gguf(gguf_file)
     try:
         reader = GGUFReader(gguf_file)
-        wanted = ("general.license", "tokenizer.ggml.model", "tokenizer.ggml.pre", "split.count")
+        wanted = (
+            "general.license",
+            "general.type",
+            "tokenizer.ggml.model",
+            "tokenizer.ggml.pre",
+            "split.count",
+        )
         fields = {key: field.contents() for key in wanted if (field := reader.get_field(key))}
         n_elements = sum(int(tensor.n_elements) for tensor in reader.tensors)
     except Exception as error:  # as in convert_gguf
         raise _unreadable(gguf_file, error) from error
+    if fields.get("general.type", "model") != "model":
+        raise ModelError(
+            f"{gguf_file} is no model but of the kind {str(fields['general.type'])[:40]!r} (a LoRA "
+            "adapter is 'adapter'); give the GGUF file of the base model"
+        )
     if fields.get("split.count", 1) > 1:
         raise ModelError(
             f"{gguf_file} is one of {fields['split.count']} parts; merge them into one file first"
@@ -141,20 +153,23 @@ def _load(gguf_file: Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    folder, name = gguf_file.parent, gguf_file.name
-    with _progress_bars_hidden():
-        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+    from lorabank.engine.models.checked_loading import check_tensors
+
+    # Alone in a folder, as transformers would also read a tokenizer or an adapter that lies beside.
+    with tempfile.TemporaryDirectory(prefix="lorabank-gguf-") as alone, _progress_bars_hidden():
+        link = Path(alone) / "model.gguf"
+        link.symlink_to(gguf_file.resolve())
+        place = {"gguf_file": link.name, "local_files_only": True, "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(alone, **place)
         model, info = AutoModelForCausalLM.from_pretrained(
-            folder,
-            gguf_file=name,
+            alone,
+            **place,
             quantization_config=GgufConfig(dequantize=True),
             dtype=torch.bfloat16,
             output_loading_info=True,
         )
-    if missing := sorted(info["missing_keys"]):
-        raise ModelError(
-            f"{gguf_file} lacks {len(missing)} of the model's tensors, such as {missing[0]}"
-        )
+    # Files hold tensors besides the model's, such as the frequencies of its positions.
+    check_tensors(str(gguf_file), {**info, "unexpected_keys": ()})
     return model, tokenizer
 
 

@@ -29,11 +29,11 @@ from lorabank.files import DENIED, FULL_DISK, error_number, sync, write_atomical
 
 MANIFEST = "lorabank.json"
 FORMAT = 1  # raise it when folders converted by an older version must be converted again
-ALWAYS_HASHED_BYTES = 2 << 30  # of larger models only files with a new size or mtime are hashed
+ALWAYS_HASHED_BYTES = 2 << 30  # of larger models only files touched since are hashed again
 
 _PARTIAL = ".partial-"
 _CANNOT_WRITE = DENIED | {errno.ENOTDIR, errno.EEXIST}
-_SETTLED_NS = 2_000_000_000  # a file changed more recently may change again without a new mtime
+_SETTLED_NS = 2_000_000_000  # a file changed more recently may change again without a new ctime
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def load(name: str) -> Manifest | None:
 def verify(folder: Path, manifest: Manifest) -> None:
     """Compare the hash of every file with the manifest.
 
-    Of a model above ALWAYS_HASHED_BYTES only files with a new size or mtime are hashed.
+    Of a model above ALWAYS_HASHED_BYTES only files touched since the last time are hashed.
 
     Raises:
         ModelError: a file is missing or differs.
@@ -130,10 +130,8 @@ def verify(folder: Path, manifest: Manifest) -> None:
             stat = path.stat()
             if stat.st_size != record.n_bytes:
                 difference = f"{stat.st_size:,} bytes, expected {record.n_bytes:,}"
-            elif is_large and stat.st_mtime_ns == record.mtime_ns:
-                continue
             else:
-                sha256 = file_sha256(path)
+                sha256 = remembered_sha256(path) if is_large else file_sha256(path)
                 if sha256 == record.sha256:
                     continue
                 difference = f"sha256 {sha256[:12]}…, expected {record.sha256[:12]}…"
@@ -250,17 +248,21 @@ def storage_errors(
 def memoised_by_files(
     files: Sequence[Path], compute: Callable[[], dict[str, Any]], *, what: str
 ) -> dict[str, Any]:
-    """Return `compute()`, or its stored result if no file's path, size or mtime has changed.
+    """Return `compute()`, or its stored result if none of the files was touched since.
 
-    This is for files outside the cache, which may change at any time. If the cache cannot be
-    written, the result is computed again on the next call.
+    A file counts as touched if its path, size, inode, mtime or ctime differs. A program can set the
+    mtime back after it has changed a file, as copying tools do, but not the ctime. If the cache
+    cannot be written, the result is computed again on the next call.
 
     Args:
         what: kind of result, so that two kinds over the same files are stored apart.
     """
     paths = [str(path.absolute()) for path in files]
     stats = [path.stat() for path in files]
-    stamps = [[p, s.st_size, s.st_mtime_ns] for p, s in zip(paths, stats, strict=True)]
+    stamps = [
+        [p, s.st_size, s.st_ino, s.st_mtime_ns, s.st_ctime_ns]
+        for p, s in zip(paths, stats, strict=True)
+    ]
     key = _checksum([what, paths])[:32]
     stored_file = root() / "hashes" / f"{key}.json"
     with suppress(OSError, ValueError, TypeError, KeyError):
@@ -269,11 +271,17 @@ def memoised_by_files(
         if stored["stamps"] == stamps and stored["seal"] == _checksum(result):
             return dict(result)
     result = compute()
-    if all(time.time_ns() - s.st_mtime_ns > _SETTLED_NS for s in stats):
+    if all(time.time_ns() - s.st_ctime_ns > _SETTLED_NS for s in stats):
         text = json.dumps({"stamps": stamps, "result": result, "seal": _checksum(result)})
         with suppress(OSError):
             write_atomically(stored_file, text)
     return result
+
+
+def remembered_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, from the last time if it was not touched since."""
+    stored = memoised_by_files([path], lambda: {"sha256": file_sha256(path)}, what="file")
+    return str(stored["sha256"])
 
 
 def file_sha256(path: Path) -> str:

@@ -25,6 +25,7 @@ from lorabank.engine.models.catalog import (
     download_from_hub,
     fetch_gguf,
 )
+from lorabank.engine.models.folder_checks import check_folder
 from lorabank.engine.models.weight_files import read_weights, weight_files
 from lorabank.errors import ModelError, UnavailableError
 
@@ -79,10 +80,15 @@ def find_model(name: str, *, fetch: bool = True, progress: Progress = _log.info)
         UnavailableError: the model has to be fetched, and it may not or cannot be.
         StorageError: the cache cannot be written.
     """
-    path = Path(name).expanduser()
     if name == tiny.NAME:
         folder = tiny.tiny_folder()
         return _from_folder(name, folder, source="random weights", licence="Apache-2.0")
+    try:
+        path = Path(name).expanduser()
+        path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, denied, or no such user
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ModelError(f'no model "{name[:80]}": {reason}') from None
     if name in CATALOG:
         return _from_catalog(CATALOG[name], fetch=fetch, progress=progress)
     if name in cache.names():
@@ -176,10 +182,7 @@ def _from_package(entry: CatalogEntry, *, fetch: bool, progress: Progress) -> Mo
 def _from_gguf(requested: str, gguf_file: Path, *, progress: Progress) -> ModelInfo:
     """Convert a file once; the cache identifies it by its content, even if it is moved."""
     convert.check_gguf(gguf_file)
-    digest = cache.memoised_by_files(
-        [gguf_file], lambda: {"sha256": cache.file_sha256(gguf_file)}, what="file"
-    )
-    name = f"gguf-{digest['sha256'][:16]}"
+    name = f"gguf-{cache.remembered_sha256(gguf_file)[:16]}"
     try:
         manifest = cache.load(name)
     except ModelError as error:
@@ -252,6 +255,7 @@ def _cached_model(
 
 
 def _from_folder(requested: str, folder: Path, *, source: str, licence: str) -> ModelInfo:
+    check_folder(folder)
     files = weight_files(folder)
     weights = cache.memoised_by_files(files, lambda: asdict(read_weights(folder)), what="weights")
     return ModelInfo(requested, folder.absolute(), **weights, source=source, licence=licence)

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorabank.errors import ModelError
+from lorabank.files import read_regular_file
 
+_MAX_INDEX_BYTES = 64 << 20
+_MAX_HEADER_BYTES = 100_000_000  # as in safetensors
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -32,20 +35,20 @@ def weight_files(folder: Path) -> list[Path]:
         ModelError: it is not a model folder, or it has no safetensors files, or not all of them.
     """
     if not (folder / "config.json").is_file():
-        content = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "nothing"
+        try:
+            content = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "nothing"
+        except OSError as error:
+            raise ModelError(f"cannot read {folder}: {error.strerror}") from None
         raise ModelError(
             f"{folder} is not a model folder: it has no config.json (it contains {content}). "
             "Give a folder written by save_pretrained."
         )
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.exists():
+    if single.is_file():
         return [single]
-    if index.exists():
-        try:
-            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"{index} cannot be read as an index of weights: {error}") from error
-        if absent := [name for name in names if not (folder / name).exists()]:
+    if index.is_file():
+        names = _shard_names(index)
+        if absent := [name for name in names if not (folder / name).is_file()]:
             raise ModelError(
                 f"{folder} lacks {absent[0]}, which its index names; download it again"
             )
@@ -89,6 +92,39 @@ def read_weights(folder: Path) -> Weights:
     return Weights(digest.hexdigest(), parameters)
 
 
+def list_tensors(folder: Path) -> dict[str, tuple[str, int]]:
+    """Return the dtype and the number of elements of every tensor in a folder's weight files.
+
+    Raises:
+        ModelError: as for `read_weights`.
+    """
+    found = {}
+    for path in weight_files(folder):
+        with contextlib.ExitStack() as stack:
+            for name, tensor in _tensors_of(path, stack).items():
+                found[name] = (tensor.dtype, math.prod(tensor.shape))
+    return found
+
+
+def _shard_names(index: Path) -> list[str]:
+    """Return the names of the files that an index of shards names, which lie beside it."""
+    try:
+        content = read_regular_file(index, max_bytes=_MAX_INDEX_BYTES, follow_links=True)
+        names = sorted(set(json.loads(content)["weight_map"].values()))
+        for name in names:
+            if not isinstance(name, str) or Path(name).name != name:
+                raise ValueError(f"{str(name)[:80]!r} is not the name of a file beside it")
+    except OSError as error:
+        raise ModelError(f"{index} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(
+            f"{index} cannot be read as an index of weights: {_first_line(error)}"
+        ) from None
+    if not names:
+        raise ModelError(f"{index} names no files of weights; download the model again")
+    return names
+
+
 @dataclass(frozen=True, slots=True)
 class _Tensor:
     dtype: str
@@ -103,17 +139,23 @@ def _tensors_of(path: Path, stack: contextlib.ExitStack) -> dict[str, _Tensor]:
             mapped = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         whole = stack.enter_context(memoryview(mapped))
         start = 8 + int.from_bytes(whole[:8], "little")
+        if not 8 < start <= min(len(whole), 8 + _MAX_HEADER_BYTES):
+            raise ValueError("its header is cut off or too long")
         header = json.loads(bytes(whole[8:start]))
         header.pop("__metadata__", None)
         tensors = {}
         for name, entry in header.items():
             first, end = entry["data_offsets"]
+            if not 0 <= first <= end <= len(whole) - start:
+                raise ValueError(f"the data of {name[:80]} is cut off")
+            if any(type(n) is not int or n < 0 for n in entry["shape"]):
+                raise ValueError(f"{name[:80]} has the shape {str(entry['shape'])[:80]}")
             view = stack.enter_context(whole[start + first : start + end])
-            if view.nbytes != end - first:
-                raise ValueError(f"the data of {name} is cut off")
-            tensors[name] = _Tensor(entry["dtype"], entry["shape"], view)
+            tensors[name] = _Tensor(str(entry["dtype"]), entry["shape"], view)
         return tensors
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"{path} is not a complete safetensors file: {_first_line(error)}; download it again"
         ) from error
