@@ -31,7 +31,7 @@ TOKENIZER_FILES = (
 )
 # Buffers that old versions saved and that are computed from the configuration.
 _COMPUTED = re.compile(
-    r"(.*\.)?(rotary_emb\.inv_freq|attn\.(masked_)?bias|attention\.(masked_)?bias)"
+    r"(.*\.)?(rotary_emb\.inv_freq|position_ids|attn\.(masked_)?bias|attention\.(masked_)?bias)"
 )
 # Gemma 3 1B has the image token of its larger siblings, beyond its embedding; text has none.
 _NO_TEXT = re.compile(r"image|audio|video|boi|eoi|boa|eoa", re.IGNORECASE)
@@ -92,13 +92,27 @@ def check_vocabulary(name: str, model: Any, tokenizer: Any) -> None:
     special = set(tokenizer.all_special_tokens) | {
         str(token) for token in tokenizer.added_tokens_decoder.values() if token.special
     }
-    wrong = [pair for pair in beyond if not (pair[1] in special and _NO_TEXT.search(pair[1]))]
+    wrong = [
+        (number, token)
+        for number, token in beyond
+        if token not in special or not (_NO_TEXT.search(token) or _is_of_class(tokenizer, token))
+    ]
     if wrong:
         number, token = wrong[0]
         raise ModelError(
             f"{name}: its tokenizer has the token {token[:40]!r} with id {number:,}, but the model "
             f"has embeddings for {n_rows:,} only; give the tokenizer that belongs to it"
         )
+
+
+def _is_of_class(tokenizer: Any, token: str) -> bool:
+    """Return whether a special token comes from the tokenizer's class and not from its files.
+
+    Qwen's class adds an `<|endoftext|>` to tokenizers that have none. Text never becomes it.
+    """
+    path = Path(tokenizer.name_or_path) / TOKENIZER_FILES[0]
+    in_file = not path.is_file() or token in path.read_text(encoding="utf-8", errors="replace")
+    return not in_file and token != tokenizer.eos_token
 
 
 @torch.no_grad()
@@ -153,7 +167,7 @@ def _load(kind: Any, folder: Path, *, dtype: torch.dtype, **arguments: Any) -> A
         )
     check_tensors(str(folder), loaded)
     if not getattr(config, "quantization_config", None):
-        _check_dtypes(folder, stored)
+        _check_dtypes(folder, model, stored)
     model.requires_grad_(False).eval()
     _check_values(folder, model, is_packed=bool(arguments))
     return model
@@ -187,10 +201,11 @@ def check_tensors(name: str, loaded: dict[str, Any]) -> None:
             )
 
 
-def _check_dtypes(folder: Path, stored: dict[str, tuple[str, int]]) -> None:
-    """Refuse numbers that mean nothing without the scales they were quantised with."""
-    for name, (dtype, _) in stored.items():
-        if dtype not in _FLOATS and not _COMPUTED.fullmatch(name):
+def _check_dtypes(folder: Path, model: nn.Module, stored: dict[str, tuple[str, int]]) -> None:
+    """Refuse weights that mean nothing without the scales they were quantised with."""
+    for name, _ in model.named_parameters():
+        dtype = stored[name][0] if name in stored else _FLOATS[0]
+        if dtype not in _FLOATS:
             raise ModelError(
                 f"{folder} holds {name} as {dtype}, quantised, and adapters are trained on plain "
                 "weights; give the original model"

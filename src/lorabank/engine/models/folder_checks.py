@@ -1,4 +1,4 @@
-"""What a model folder may contain, checked before transformers or a hash reads any of it.
+"""Checks of a model folder before transformers or a hash reads any of it.
 
 A folder can come from a stranger. What cannot be used is refused in one line that says what it is:
 an adapter, an encoder, quantised weights, a model that needs code of its own. Pipes and devices are
