@@ -120,14 +120,14 @@ def _check_quantisation(folder: Path, config: dict[str, Any]) -> None:
 
 def _settings(config: dict[str, Any]) -> list[tuple[str, Any]]:
     """Return all settings, those of nested configurations included."""
-    found: list[tuple[str, Any]] = []
+    pairs: list[tuple[str, Any]] = []
     waiting: list[dict[str, Any]] = [config]
     while waiting:
         for key, value in waiting.pop().items():
-            found.append((key, value))
+            pairs.append((key, value))
             if isinstance(value, dict):
                 waiting.append(value)
-    return found
+    return pairs
 
 
 def _read_object(path: Path) -> dict[str, Any]:

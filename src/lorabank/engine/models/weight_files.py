@@ -98,12 +98,12 @@ def list_tensors(folder: Path) -> dict[str, tuple[str, int]]:
     Raises:
         ModelError: as for `read_weights`.
     """
-    found = {}
+    tensors = {}
     for path in weight_files(folder):
         with contextlib.ExitStack() as stack:
             for name, tensor in _tensors_of(path, stack).items():
-                found[name] = (tensor.dtype, math.prod(tensor.shape))
-    return found
+                tensors[name] = (tensor.dtype, math.prod(tensor.shape))
+    return tensors
 
 
 def _shard_names(index: Path) -> list[str]:
