@@ -11,16 +11,26 @@ Line = tuple[float, str]
 
 def make_pdf(pages: Sequence[Sequence[Line]], *, title: str = "") -> bytes:
     """Return a PDF file with one page for each list of lines."""
-    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))
+    drawn = [b"BT 50 800 Td\n" + b"".join(map(_draw_line, lines)) + b"ET" for lines in pages]
+    return _make_pages(drawn, title=title)
+
+
+def make_pdf_of_content(content: bytes, page: bytes = b"") -> bytes:
+    """Return a PDF file of one page drawn by `content`; `page` adds entries to the page."""
+    return _make_pages([content], page=page)
+
+
+def _make_pages(contents: Sequence[bytes], *, page: bytes = b"", title: str = "") -> bytes:
+    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(contents)))
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
-        f"<< /Type /Pages /Count {len(pages)} /Kids [{kids}] >>".encode(),
+        f"<< /Type /Pages /Count {len(contents)} /Kids [{kids}] >>".encode(),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
     ]
-    for i, lines in enumerate(pages):
-        page = f"/Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents {5 + 2 * i} 0 R"
-        content = b"BT 50 800 Td\n" + b"".join(map(_draw_line, lines)) + b"ET"
-        objects.append(f"<< {page} /Resources << /Font << /F1 3 0 R >> >> >>".encode())
+    for i, content in enumerate(contents):
+        fields = b"/Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents %d 0 R" % (5 + 2 * i)
+        fonts = b"/Resources << /Font << /F1 3 0 R >> >>"
+        objects.append(b"<< %s %s %s >>" % (fields, fonts, page))
         objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content))
     objects.append(b"<< /Title (%s) >>" % title.encode("cp1252"))
     return _join_objects(objects)

@@ -10,9 +10,10 @@ import pytest
 
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
-from lorabank.retrieval.chunks import Chunk, TokenCounter, chunk_document, count_words
+from lorabank.retrieval.chunks import Chunk, TokenCounter, chunk_document
 from lorabank.retrieval.documents import Document, document_from_text
-from lorabank.retrieval.indexed_texts import sentence_spans
+from lorabank.retrieval.sentences import sentence_spans
+from lorabank.retrieval.words import count_words
 
 PROSE = " ".join(
     f"Valve {i} was opened by Dr. Brown at {i}.5 bar, and closed again. It held!" for i in range(30)

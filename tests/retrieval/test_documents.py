@@ -265,7 +265,7 @@ def test_a_folder_is_read_in_order_of_names(tmp_path: Path, caplog: pytest.LogCa
     assert "skipped files that are not documents: 1 .png, 1 .PNG" in caplog.text
 
 
-def test_folders_without_documents_or_with_equal_ones_are_refused(tmp_path: Path):
+def test_folders_without_documents_are_refused(tmp_path: Path):
     with pytest.raises(DataError, match="name at least one document or folder"):
         read_documents([])
     with pytest.raises(DataError, match=r"a folder without documents \(.md .*\), got no files"):
@@ -273,10 +273,16 @@ def test_folders_without_documents_or_with_equal_ones_are_refused(tmp_path: Path
     (tmp_path / "x.png").write_bytes(b"1")
     with pytest.raises(DataError, match=r"without documents .*, got 1 \.png"):
         read_documents([tmp_path])
+    (tmp_path / "x.md").write_bytes(b" ")
+    with pytest.raises(DataError, match=r"all documents are empty; fill one"):
+        read_documents([tmp_path])
+
+
+def test_equal_files_named_by_the_user_are_refused(tmp_path: Path):
     for name in ("a.md", "b.txt"):
         (tmp_path / name).write_text("Same")
     with pytest.raises(DataError, match=r"b\.txt and .*a\.md hold the same bytes; give one"):
-        read_documents([tmp_path])
+        read_documents([tmp_path / "a.md", tmp_path / "b.txt"])
 
 
 LINE = "The valve in row {} is turned to the left until the gauge shows its mark."

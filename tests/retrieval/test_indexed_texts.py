@@ -2,7 +2,8 @@
 
 import pytest
 
-from lorabank.retrieval.indexed_texts import PASSAGE_WORDS, sentence_spans, split_into_passages
+from lorabank.retrieval.indexed_texts import PASSAGE_WORDS, split_into_passages
+from lorabank.retrieval.sentences import sentence_spans
 from lorabank.retrieval.terms import terms
 
 

@@ -22,8 +22,9 @@ from lorabank.engine.inference.embedder import Embedder, load_embedder
 from lorabank.engine.inference.reranker import Reranker
 from lorabank.errors import UsageError
 from lorabank.retrieval.index import SearchHit, TextIndex
-from lorabank.retrieval.indexed_texts import sentence_spans, split_into_passages
+from lorabank.retrieval.indexed_texts import split_into_passages
 from lorabank.retrieval.rerank import N_CANDIDATES
+from lorabank.retrieval.sentences import sentence_spans
 from lorabank.study.data_folder import DATA
 from lorabank.tasks.datasets.paperqa import read_papers
 from lorabank.tasks.datasets.squad import Passage, read_passages

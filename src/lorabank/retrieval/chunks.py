@@ -2,8 +2,9 @@
 
 A chunk is a span of the document's text. Neighbouring sections are joined while they fit; a section
 too long for a chunk is split into paragraphs, these into lines if they are code or a table, then
-into sentences, clauses, words and characters. A heading stays with the text below it. The tokens of
-two texts do not add up to those of both, so every chunk is counted as a whole.
+into sentences, clauses, runs without blanks, words and characters. A heading stays with the text
+below it. The tokens of two texts do not add up to those of both, so every chunk is counted as a
+whole.
 """
 
 import re
@@ -15,18 +16,15 @@ from itertools import takewhile
 
 from lorabank.errors import UsageError
 from lorabank.retrieval.documents import Document
-from lorabank.retrieval.indexed_texts import sentence_spans
 from lorabank.retrieval.sections import Span, paragraph_spans, strip_span
+from lorabank.retrieval.sentences import sentence_spans
+from lorabank.retrieval.words import CHARACTER, WORD, count_words
 
 TokenCounter = Callable[[str], int]
 _Split = Callable[[str, int, int], list[Span]]
 
-_UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # scripts of Japanese and Chinese
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
-_CLAUSE = re.compile(r"[^。！？；]+[。！？；]*|[。！？；]+")
-_CHARACTER = re.compile(  # with the accents, joiners and skin tones that belong to it
-    "\\S(?:[\u0300-\u036f\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]|(?<=\u200d)\\S)*"
-)
+_CLAUSE = re.compile(r"[^。！？；，、：]+[。！？；，、：]*|[。！？；，、：]+")
+_RUN = re.compile(r"\S+")
 _LINE = re.compile(r"[^\n]*\S[^\n]*")
 _STRUCTURED_LINE = re.compile(r"\s*(?:[-*+|•]|\d+[.)]\s| {4}|\t)|.* \| ")
 
@@ -54,11 +52,6 @@ class Chunk:
     def heading(self) -> str:
         """All headings in one line, without the document's title."""
         return " > ".join(words for words in self.headings if words != self.title)
-
-
-def count_words(text: str) -> int:
-    """Return the number of words, or of characters in scripts without spaces."""
-    return sum(1 for _ in _WORD.finditer(text))
 
 
 def chunk_document(
@@ -93,7 +86,7 @@ def chunk_document(
         return count(text[start:end].strip()) <= limit
 
     splitter = _ChunkBuilder(document, partial(fits, limit=size_tokens - overlap_tokens))
-    words = [word.start() for word in _WORD.finditer(text)] if overlap_tokens else []
+    words = [word.start() for word in WORD.finditer(text)] if overlap_tokens else []
 
     def with_overlap(own: int, end: int) -> int:
         at = bisect_left(words, own)
@@ -131,8 +124,9 @@ class _ChunkBuilder:
             _lines,
             _sentences,
             partial(_matches, _CLAUSE),
-            partial(_matches, _WORD),
-            partial(_matches, _CHARACTER),
+            partial(_matches, _RUN),
+            partial(_matches, WORD),
+            partial(_matches, CHARACTER),
         ]
         self.done: list[Span] = []
         self.open: Span | None = None  # the chunk being filled

@@ -1,17 +1,19 @@
 """Passages and sentences of modules, as the search index takes them.
 
-A passage has at most 350 words, which is what the embedding model reads. It gives the context of
+A passage has at most 350 words, which is what the embedding model reads, or is one sentence of at
+most 700. It gives the context of
 its sentences; a question is matched with both. The questions a module was taught count as sentences
 and, joined, as passages, so that a module without text competes with one that has text.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+
+from lorabank.retrieval.sentences import sentence_spans
+from lorabank.retrieval.words import WORD, count_words
 
 PASSAGE_WORDS = 350
-_BORDER = re.compile(r"""(?<=[.!?])["')\]]*\s+(?=["'(\[]*[A-Z0-9])|\n\s*\n\s*""")
-_ABBREVIATION = re.compile(r"\b(?:[A-Z]|Mr|Mrs|Dr|St|vs|No|Jr|Sr|Gen|Lt|ca|al|e\.g|i\.e)\.$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def split_into_passages(keys: Iterable[tuple[str, str, str]]) -> IndexedTexts:
     indexed = IndexedTexts([], [])
     for module in sorted({*texts, *questions}):
         for text in texts.get(module, []):
-            for passage in _join_texts([text[a:b] for a, b in sentence_spans(text)]):
+            for passage in _join_texts(_short_sentences(text)):
                 indexed.passages.append((module, passage))
                 indexed.sentences.extend(
                     PassageSentence(module, passage, a, b) for a, b in sentence_spans(passage)
@@ -65,24 +67,22 @@ def split_into_passages(keys: Iterable[tuple[str, str, str]]) -> IndexedTexts:
     return indexed
 
 
-def sentence_spans(text: str) -> list[tuple[int, int]]:
-    """Return (start, end) of each sentence; only white space lies between them."""
-    spans, start = [], len(text) - len(text.lstrip())
-    for border in _BORDER.finditer(text, start):
-        # A quotation mark before the gap belongs to the sentence it closes.
-        end = border.start() + len(border.group().rstrip())
-        if not _ABBREVIATION.search(text[start:end]):
-            spans.append((start, end))
-            start = border.end()
-    return [*spans, (start, len(text.rstrip()))] if text.strip() else []
+def _short_sentences(text: str) -> list[str]:
+    """Return the sentences of a text; one as long as two passages is cut between words."""
+    parts: list[str] = []
+    for start, end in sentence_spans(text):
+        starts = [word.start() for word in WORD.finditer(text, start, end)]
+        cuts = starts[::PASSAGE_WORDS] if len(starts) > 2 * PASSAGE_WORDS else [start]
+        parts += [text[a:b].rstrip() for a, b in pairwise([*cuts, end])]
+    return parts
 
 
 def _join_texts(texts: Sequence[str]) -> list[str]:
-    """Return neighbouring texts joined up to a passage's length; a longer text stays whole."""
+    """Return neighbouring texts joined up to a passage's length."""
     rows: list[list[str]] = []
     words = 0
     for text in texts:
-        n = len(text.split())
+        n = count_words(text)
         if not rows or words + n > PASSAGE_WORDS:
             rows.append([])
             words = 0

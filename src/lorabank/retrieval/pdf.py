@@ -9,14 +9,16 @@ are guesses: they go wrong in tables and in columns whose lines were drawn acros
 import logging
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
-from typing import Any
 
 from pypdf import PdfReader
 from pypdf.errors import DependencyError, FileNotDecryptedError
 
 from lorabank.errors import DataError
+from lorabank.retrieval.cleaning import clean_title, show_name
+from lorabank.retrieval.pdf_page import PdfLine, page_lines
 from lorabank.retrieval.sections import Block
 
 _log = logging.getLogger(__name__)
@@ -24,22 +26,12 @@ _LARGER = 1.12  # a heading has letters at least this many times the usual size
 _LONGEST_HEADING = 150  # characters
 _FULL = 0.85  # share of the usual line width below which a line is short
 _HEAD_PAGES = 3  # pages that must share a line for it to be a running head
-_LIGATURES = str.maketrans(
-    {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st", "\u00ad": None}
-)
 _ENDS = (".", "!", "?", ":", '"', "”")
 _BROKEN = re.compile(r"(\w*[^\W\d_])-$")
-_LEADER = re.compile(r"(?: ?\.){4,} ?")  # from an entry to its page in a table of contents
 _NO_TITLE = re.compile(
     r"untitled|Microsoft \w+ - |.*\.(?:docx?|tex|dvi|indd|pptx?)$", re.IGNORECASE
 )
 _ITEM = re.compile(r"[•▪◦‣–*-]\s|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)]\s")
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    text: str
-    size: float
 
 
 def read_pdf(where: str, raw: bytes) -> tuple[str, list[Block]]:
@@ -56,7 +48,8 @@ def read_pdf(where: str, raw: bytes) -> tuple[str, list[Block]]:
             f"{where}: is not a PDF, it begins with {raw[:8]!r}; give it the suffix of what it is"
         )
     try:
-        title, pages = _read(raw)
+        with _bounded_remarks(where):
+            title, pages = _read(raw)
     # pypdf documents no errors for damaged files: KeyError, TypeError, RecursionError, ...
     except Exception as error:
         # AES needs another package even where no password is set and only printing is barred.
@@ -64,7 +57,7 @@ def read_pdf(where: str, raw: bytes) -> tuple[str, list[Block]]:
             raise DataError(
                 f"{where}: an encrypted PDF; save it without password and restrictions"
             ) from None
-        reason = f"{type(error).__name__}: {error}"[:200]
+        reason = show_name(f"{type(error).__name__}: {error}"[:200])
         raise DataError(f"{where}: a damaged PDF ({reason}); print it to a new PDF") from error
     _refuse_pictures(where, pages)
     usual = _usual_size([line for page in pages for line in page])
@@ -72,45 +65,45 @@ def read_pdf(where: str, raw: bytes) -> tuple[str, list[Block]]:
     return title, _blocks(lines, usual)
 
 
-def _read(raw: bytes) -> tuple[str, list[list[_Line]]]:
+def _read(raw: bytes) -> tuple[str, list[list[PdfLine]]]:
     reader = PdfReader(BytesIO(raw))  # tries the empty password by itself
-    title = " ".join(str((reader.metadata and reader.metadata.title) or "").split())
-    return "" if _NO_TITLE.match(title) else title, [_lines(page) for page in reader.pages]
+    title = clean_title(str((reader.metadata and reader.metadata.title) or ""))
+    pages = [page_lines(page) for page in reader.pages]
+    return "" if _NO_TITLE.match(title) else title, pages
 
 
-def _lines(page: Any) -> list[_Line]:
-    lines: list[_Line] = []
-    letters: Counter[float] = Counter()
-    words: list[str] = []
+@contextmanager
+def _bounded_remarks(where: str) -> Iterator[None]:
+    """Log one warning for all that pypdf remarks on a damaged file, which can be thousands."""
+    remarks: list[str] = []
+    count = 0
 
-    def end_line() -> None:
-        text = _LEADER.sub(" … ", " ".join("".join(words).translate(_LIGATURES).split())).strip()
-        if text:
-            lines.append(_Line(text, letters.most_common(1)[0][0] if letters else 0.0))
-        words.clear()
-        letters.clear()
+    class Counting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            nonlocal count
+            count += 1
+            if not remarks:
+                remarks.append(show_name(record.getMessage())[:200])
 
-    def visit(text: str, at: list[float], line_at: list[float], font: Any, size: float) -> None:
-        # A letter is as high as the font says, scaled by where the text and the page put it.
-        height = round(2 * size * _scale(at) * _scale(line_at)) / 2
-        for i, line in enumerate(text.split("\n")):
-            if i:
-                end_line()
-            words.append(line)
-            if line.strip():
-                letters[height] += len(line)
-
-    page.extract_text(visitor_text=visit)
-    end_line()
-    return lines
-
-
-def _scale(matrix: list[float]) -> float:
-    a, b, c, d = matrix[:4]
-    return float(abs(a * d - b * c) ** 0.5)
+    logger, handler = logging.getLogger("pypdf"), Counting(logging.WARNING)
+    propagates = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
+        if count:
+            _log.warning(
+                "%s: %d faults in the file were read over; text may be missing; the first: %s",
+                where,
+                count,
+                remarks[0],
+            )
 
 
-def _refuse_pictures(where: str, pages: list[list[_Line]]) -> None:
+def _refuse_pictures(where: str, pages: list[list[PdfLine]]) -> None:
     empty = [i for i, page in enumerate(pages, start=1) if not page]
     if len(empty) == len(pages):
         raise DataError(
@@ -122,7 +115,7 @@ def _refuse_pictures(where: str, pages: list[list[_Line]]) -> None:
         _log.warning("%s: %d of %d pages have no text: %s", where, len(empty), len(pages), shown)
 
 
-def _without_running_heads(pages: list[list[_Line]], usual: float) -> list[list[_Line]]:
+def _without_running_heads(pages: list[list[PdfLine]], usual: float) -> list[list[PdfLine]]:
     """Return the pages without running heads.
 
     Two rounds, because the page number may have a line of its own.
@@ -143,21 +136,21 @@ def _without_running_heads(pages: list[list[_Line]], usual: float) -> list[list[
     return pages
 
 
-def _mask_numbers(line: _Line, usual: float) -> str:
+def _mask_numbers(line: PdfLine, usual: float) -> str:
     """Return a line with its numbers masked; "" for a heading or a row of numbers."""
     key = re.sub(r"\d+", "#", line.text)
     has_words = re.search(r"[^\W\d_]", key) or key.count("#") < 3
-    return key if has_words and line.size <= _LARGER * usual else ""
+    return key if has_words and not line.is_field and line.size <= _LARGER * usual else ""
 
 
-def _usual_size(lines: list[_Line]) -> float:
+def _usual_size(lines: list[PdfLine]) -> float:
     letters: Counter[float] = Counter()
     for line in lines:
-        letters[line.size] += len(line.text)
+        letters[line.size] += 0 if line.is_field else len(line.text)
     return max(letters, key=lambda size: letters[size])
 
 
-def _blocks(lines: list[_Line], usual: float) -> list[Block]:
+def _blocks(lines: list[PdfLine], usual: float) -> list[Block]:
     widths = sorted(len(line.text) for line in lines if line.size == usual)
     full = _FULL * widths[len(widths) * 3 // 4] if widths else 0.0
     is_heading = [
@@ -165,32 +158,36 @@ def _blocks(lines: list[_Line], usual: float) -> list[Block]:
         for line in lines
     ]
     sizes = sorted({s.size for s, h in zip(lines, is_heading, strict=True) if h}, reverse=True)
-    groups: list[tuple[int, list[str]]] = []  # level, lines
+    groups: list[tuple[int, list[str], bool]] = []  # level, lines, whether it is an item
     has_ended = True
     for line, heads in zip(lines, is_heading, strict=True):
         level = 1 + sizes.index(line.size) if heads else 0
-        is_continued = bool(level) or not (has_ended or _ITEM.match(line.text))
+        is_item = line.is_field or bool(not level and _ITEM.match(line.text))
+        is_continued = bool(level) or not (has_ended or is_item)
         if is_continued and groups and groups[-1][0] == level:
             groups[-1][1].append(line.text)
         else:
-            groups.append((level, [line.text]))
-        has_ended = len(line.text) < full and line.text.endswith(_ENDS)
+            groups.append((level, [line.text], is_item))
+        has_ended = line.is_field or (len(line.text) < full and line.text.endswith(_ENDS))
     words = {word for line in lines for word in re.findall(r"\w+-\w+|\w+", line.text)}
     return [
-        Block(
-            _join_lines(group, words), level, "item" if not level and _ITEM.match(group[0]) else ""
-        )
-        for level, group in groups
+        Block(_join_lines(group, words), level, "item" if is_item else "")
+        for level, group, is_item in groups
     ]
 
 
 def _join_lines(lines: list[str], words: set[str]) -> str:
     """Return the lines joined.
 
-    A hyphen at a line's end is dropped unless the word is written with it elsewhere.
+    A hyphen at a line's end is dropped unless the word is written with it elsewhere; a soft hyphen
+    always is.
     """
     parts = [lines[0]]
     for line in lines[1:]:
+        if parts[-1].endswith("\u00ad"):
+            parts[-1] = parts[-1].rstrip("\u00ad")
+            parts.append(line)
+            continue
         head, tail = _BROKEN.search(parts[-1]), re.match(r"[a-z]\w*", line)
         if not head or not tail:
             parts += [" ", line]

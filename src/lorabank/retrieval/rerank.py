@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lorabank.retrieval.index import SearchHit, standardise
-from lorabank.retrieval.indexed_texts import sentence_spans
+from lorabank.retrieval.sentences import sentence_spans
 
 N_CANDIDATES = 20
 

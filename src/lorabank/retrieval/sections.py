@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from markdown_it import MarkdownIt
 
+from lorabank.retrieval.cleaning import clean_title
+
 Span = tuple[int, int]
 
 _BLOCK_PARSER = MarkdownIt("commonmark").disable("inline")
@@ -95,6 +97,16 @@ def markdown_headings(text: str) -> list[HeadingMark]:
     return marks
 
 
+def code_spans(text: str) -> list[Span]:
+    """Return where each block of code of a Markdown text begins and ends, fences included."""
+    lines = [*_line_spans(text, 0, len(text)), (len(text), len(text))]
+    return [
+        (lines[token.map[0]][0], lines[min(token.map[1], len(lines)) - 1][1])
+        for token in _BLOCK_PARSER.parse(text)
+        if token.type in ("fence", "code_block") and token.map
+    ]
+
+
 def paragraph_spans(text: str, start: int, end: int) -> list[Span]:
     """Return the parts that blank lines divide; fenced code is one part, blank lines or not."""
     code_lines = {
@@ -139,7 +151,7 @@ def _plain_words(markup: str, references: dict[str, Any]) -> str:
         words, mark, _ = markup.rpartition("{#")
         markup = words if mark else markup
     if len(markup) > _MAX_PARSED:
-        return " ".join(markup.split())
+        return clean_title(markup)
     parts = _INLINE_PARSER.parseInline(markup, references)[0].children or []
     return "".join(_words_of_token(part.type, part.content) for part in parts).strip()
 

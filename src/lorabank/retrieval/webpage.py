@@ -1,135 +1,232 @@
 """Reading the text of a web page as blocks.
 
 Scripts, menus, footers and hidden elements are left out, and everything outside `main` where a page
-has one. A table becomes lines of cells between bars, a list becomes lines with bullets or numbers,
-and preformatted text is put between fences.
+has one with some text. A table becomes lines of cells between bars, a list becomes lines with
+bullets or numbers, and preformatted text is put between fences. Raised numbers stay apart from what
+they follow: `10^6`, and `[3]` for the mark of a footnote.
 """
 
+import logging
 import re
-from html.parser import HTMLParser
 
+from lorabank.retrieval.html_tokens import Tag, read_markup
+from lorabank.retrieval.open_elements import BLOCKS, Element, OpenElements
 from lorabank.retrieval.sections import Block
+from lorabank.retrieval.superscripts import lowered, raised
 
+_log = logging.getLogger(__name__)
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
-_is_skipped = re.compile(
-    "script|style|template|noscript|svg|iframe|object|select|button|nav|footer|dialog"
-).fullmatch
-_is_block = re.compile(
-    "address|article|aside|blockquote|body|caption|center|dd|details|div|dl|dt|fieldset|figcaption"
-    "|figure|form|h[1-6]|head|header|hr|html|li|main|ol|p|pre|section|summary|table|tbody|tfoot"
-    "|thead|tr|ul"
-).fullmatch
-_is_void = re.compile("area|base|br|col|embed|hr|img|input|link|meta|source|track|wbr").fullmatch
+_INLINE_IN_CELLS = frozenset(("p", "div", "ul", "ol", "li", "section"))
 _DEEPEST = 8  # levels of nested lists that are indented
+_SHORT_MAIN = 20  # words; a `main` this short may only say that the page is loading
+_NEAR = 40  # characters before a raised number that are looked at
+# What parts the second and the third operand from the one before, in MathML.
+_OPERATORS = {
+    "msup": ("^",),
+    "msub": ("_",),
+    "msubsup": ("_", "^"),
+    "mfrac": ("/",),
+    "mover": ("^",),
+    "munder": ("_",),
+    "munderover": ("_", "^"),
+}
 
 
-def read_page(markup: str) -> tuple[str, list[Block]]:
-    """Return the title of a page, which may be empty, and its blocks."""
+def read_page(markup: str, *, where: str = "") -> tuple[str, list[Block]]:
+    """Return the title of a page, which may be empty, and its blocks.
+
+    Args:
+        where: name of the page in warnings.
+    """
     page = _Page()
-    page.feed(markup)
-    page.close()
+    for token in read_markup(markup):
+        if isinstance(token, str):
+            page.add_text(token)
+        elif token.is_end:
+            page.end(page.open.close(token.name))
+        else:
+            page.start(token)
     page.flush()
-    return " ".join("".join(page.title).split()), page.main or page.blocks
+    n_unclosed = page.open.n_unclosed + page.open.n_hiding
+    if n_unclosed:
+        _log.warning(
+            "%s: %d menus, scripts or hidden parts have no end; text after them is read from the "
+            "next paragraph on",
+            where or "page",
+            n_unclosed,
+        )
+    return " ".join("".join(page.title).split()), page.main_blocks()
 
 
-class _Page(HTMLParser):
+class _Page:
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
+        self.open = OpenElements()
         self.title: list[str] = []
-        self.blocks: list[Block] = []
-        self.main: list[Block] = []
+        self._blocks: list[tuple[Block, bool]] = []  # and whether it stands in `main`
         self._words: list[str] = []
-        self._hidden: list[str] = []  # open tags, beginning with the one that hides its content
-        self._lists: list[int | None] = []  # number of the last item; None for bullets
+        self._marks: list[tuple[int, bool]] = []  # where raised text began; whether it has a link
+        self._lists: list[tuple[int, int] | None] = []  # last number and step; None for bullets
         self._bullet = ""
-        self._level = self._in_main = 0
-        self._in_row = self._in_cell = self._has_cell = self._in_title = self._in_pre = False
+        self._level = self._in_main = self._in_pre = self._n_titles = 0
+        self._in_row = self._in_cell = self._has_cell = self._needs_gap = False
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if self._hidden or _is_skipped(tag) or "hidden" in dict(attrs):
-            if not _is_void(tag):
-                self._hidden.append(tag)
-        elif tag == "title":
-            self._in_title = not self.title
-        elif tag in ("td", "th"):
+    def start(self, tag: Tag) -> None:
+        self.end(self.open.open(tag))
+        name = tag.name
+        if name == "title":
+            self._n_titles += not self.open.n_hiding
+        if self.open.n_hiding:
+            self._part_words(name)
+            return
+        if name in ("td", "th"):
             self._words += [" | "] if self._has_cell else []
             self._in_row = self._in_cell = self._has_cell = True
-        elif tag == "br":
+        elif name == "br":
             self._words.append("\n" if self._in_pre else "\v")  # \v: a line break of the page
-        elif _is_block(tag):
-            self._open(tag)
+        elif name in ("sup", "sub"):
+            self._marks.append((len(self._words), False))
+        elif name == "a" and self._marks:
+            self._marks[-1] = (self._marks[-1][0], True)
+        elif name in BLOCKS:
+            self._start_block(tag)
+        else:
+            self._start_operand(tag)
 
-    def handle_endtag(self, tag: str) -> None:
-        if self._hidden:
-            if tag in self._hidden:
-                del self._hidden[len(self._hidden) - 1 - self._hidden[::-1].index(tag) :]
-        elif tag == "title":
-            self._in_title = False
-        elif tag in ("td", "th"):
-            self._in_cell = False
-        elif _is_block(tag):
-            self._close(tag)
+    def end(self, ended: list[Element]) -> None:
+        """Handle elements that have ended, innermost first."""
+        for element in ended:
+            name = element.name
+            if not element.is_shown:
+                self._part_words(name)
+                continue
+            if element.closer:
+                self._words.append(element.closer)
+            if name in ("td", "th"):
+                self._in_cell = False
+            elif name in ("sup", "sub"):
+                self._end_mark(name)
+            elif name in BLOCKS:
+                self._end_block(name)
 
-    def handle_data(self, data: str) -> None:
-        if self._in_title:
-            self.title.append(data)
-        elif not self._hidden:
-            self._words.append(data if self._in_pre else re.sub(r"\s+", " ", data))
+    def add_text(self, text: str) -> None:
+        if self.open.elements and self.open.elements[-1].name == "title" and not self.open.n_hiding:
+            if self._n_titles == 1:
+                self.title.append(text)
+        elif not self.open.n_hiding and text:
+            gap = " " if self._needs_gap and text[0].isdigit() else ""
+            self._needs_gap = False
+            self._words.append(gap + (text if self._in_pre else re.sub(r"\s+", " ", text)))
 
-    def _open(self, tag: str) -> None:
-        if self._is_inline_here(tag):
+    def main_blocks(self) -> list[Block]:
+        """Return the blocks of `main`, or all if it says next to nothing."""
+        n_words = [0, 0]
+        for block, is_main in self._blocks:
+            n_words[is_main] += len(block.text.split())
+        n_outside, n_main = n_words
+        is_whole = not n_main or (n_main < _SHORT_MAIN and n_main < n_outside)
+        return [block for block, is_main in self._blocks if is_main or is_whole]
+
+    def _start_block(self, tag: Tag) -> None:
+        name = tag.name
+        if self._is_inline_here(name):
             return
         self.flush()
-        self._level = _HEADINGS.get(tag, 0)
-        if tag == "pre":
-            self._in_pre = True
-        elif tag == "main":
+        self._level = _HEADINGS.get(name, 0)
+        if name == "pre":
+            self._in_pre += 1
+        elif name == "main":
             self._in_main += 1
-        elif tag in ("ul", "ol"):
-            self._lists.append(0 if tag == "ol" else None)
-        elif tag == "li":
-            self._bullet = self._next_bullet()
+        elif name == "ol":
+            step = -1 if "reversed" in tag.attributes else 1
+            first = _number(tag.attributes.get("start"))
+            self._lists.append(((1 if first is None else first) - step, step))
+        elif name == "ul":
+            self._lists.append(None)
+        elif name == "li":
+            self._bullet = self._next_bullet(_number(tag.attributes.get("value")))
 
-    def _close(self, tag: str) -> None:
-        if self._is_inline_here(tag):
+    def _end_block(self, name: str) -> None:
+        if self._is_inline_here(name):
             return
         self.flush()
         self._level = 0
-        if tag in ("tr", "table"):
+        if name in ("tr", "table"):
             self._in_row = self._in_cell = False
-        elif tag == "pre":
-            self._in_pre = False
-        elif tag == "main":
+        elif name == "pre":
+            self._in_pre = max(0, self._in_pre - 1)
+        elif name == "main":
             self._in_main = max(0, self._in_main - 1)
-        elif tag in ("ul", "ol") and self._lists:
+        elif name in ("ul", "ol") and self._lists:
             self._lists.pop()
 
-    def _is_inline_here(self, tag: str) -> bool:
+    def _part_words(self, name: str) -> None:
+        """Part the text before a hidden block from what follows it."""
+        if name in BLOCKS and not self._is_inline_here(name):
+            self.flush()
+
+    def _is_inline_here(self, name: str) -> bool:
         """Return whether a tag begins no new block here, as within a table cell or `pre`."""
-        if self._in_pre and tag != "pre":
+        if self._in_pre and name != "pre":
             self._words.append("\n")
-        elif self._in_cell and tag in ("p", "div", "ul", "ol", "li", "section"):
+        elif self._in_cell and name in _INLINE_IN_CELLS:
             self._words.append(" ")
         else:
             return False
         return True
 
-    def _next_bullet(self) -> str:
+    def _start_operand(self, tag: Tag) -> None:
+        """Write what stands between the operands of a formula."""
+        if tag.is_empty or len(self.open.elements) < 2:
+            return
+        outer, inner = self.open.elements[-2:]
+        operators = _OPERATORS.get(outer.name)
+        if operators is None:
+            return
+        if 2 <= outer.n_children <= len(operators) + 1:
+            self._words.append(operators[outer.n_children - 2])
+        if inner.name == "mrow" and outer.name in ("msup", "msub", "mfrac"):
+            self._words.append("(")
+            inner.closer = ")"
+
+    def _end_mark(self, name: str) -> None:
+        """Write raised or lowered text so that it stays apart from what it follows."""
+        if not self._marks:
+            return  # a block has begun within it
+        start, is_link = self._marks.pop()
+        mark = "".join(self._words[start:]).strip()
+        del self._words[start:]
+        if not mark or self._in_pre:
+            self._words.append(mark)
+            return
+        before = "".join(self._words[-8:])[-_NEAR:]
+        if name == "sup":
+            self._words.append(raised(before, mark, is_link=is_link))
+        else:
+            fraction = re.search(r"(?:\^|\[)(\d+)\]?[/⁄]$", before)
+            if fraction and mark.isdigit():  # 3 raised 1, a slash, lowered 2: three and a half
+                text = "".join(self._words)
+                self._words = [f"{text[: len(text) - len(fraction[0])]} {fraction[1]}/"]
+                before = "/"
+            self._words.append(lowered(before, mark))
+        self._needs_gap = self._words[-1][-1:].isdigit()
+
+    def _next_bullet(self, value: int | None) -> str:
         indent = "  " * min(len(self._lists) - 1, _DEEPEST)
-        last = self._lists[-1] if self._lists else None
-        if last is None:
+        if not self._lists or (last := self._lists[-1]) is None:
             return f"{indent}- "
-        self._lists[-1] = last + 1
-        return f"{indent}{last + 1}. "
+        number = last[0] + last[1] if value is None else value
+        self._lists[-1] = number, last[1]
+        return f"{indent}{number}. "
 
     def flush(self) -> None:
         """End the current block, if it has any words."""
         text = "".join(self._words)
         self._words = []
-        self._has_cell = False
+        self._marks = []
+        self._has_cell = self._needs_gap = False
         if text.strip(" |\n\v"):
             block = self._preformatted(text) if self._in_pre else self._block(text)
-            (self.main if self._in_main else self.blocks).append(block)
+            self._blocks.append((block, bool(self._in_main)))
             self._bullet = ""
 
     def _preformatted(self, text: str) -> Block:
@@ -144,3 +241,9 @@ class _Page(HTMLParser):
         if self._in_row:
             return Block(" ".join(f"| {words} |".split()), kind="row")
         return Block(self._bullet + words, kind="item" if self._bullet else "")
+
+
+def _number(attribute: str | None) -> int | None:
+    """Return the number in an attribute; None for what is none."""
+    match = re.fullmatch(r"\s*([+-]?\d{1,9})\s*", attribute or "")
+    return int(match[1]) if match else None

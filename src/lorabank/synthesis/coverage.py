@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lorabank.retrieval.indexed_texts import sentence_spans
+from lorabank.retrieval.sentences import sentence_spans
 from lorabank.retrieval.terms import words_of
 from lorabank.synthesis.item_checks import content_stems
 from lorabank.synthesis.replies import WrittenItem

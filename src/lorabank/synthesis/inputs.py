@@ -5,8 +5,9 @@ from pathlib import Path
 
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
-from lorabank.retrieval.chunks import Chunk, TokenCounter, chunk_document, count_words
+from lorabank.retrieval.chunks import Chunk, TokenCounter, chunk_document
 from lorabank.retrieval.documents import LIMIT_MB, Document, read_documents
+from lorabank.retrieval.words import count_words
 from lorabank.synthesis.endpoint import WORKERS, Endpoint, RetryPolicy
 from lorabank.synthesis.generators import Generator
 from lorabank.synthesis.local import ROWS, LocalGenerator

@@ -15,8 +15,9 @@ from typing import final
 
 from lorabank.engine.models.model_cache import file_sha256
 from lorabank.errors import DataError
-from lorabank.retrieval.chunks import Chunk, count_words
+from lorabank.retrieval.chunks import Chunk
 from lorabank.retrieval.documents import Document
+from lorabank.retrieval.words import count_words
 from lorabank.synthesis.formats import FormatKind
 from lorabank.synthesis.generators import Finish, Reply, Request
 from lorabank.synthesis.prompts import KEYS

@@ -32,7 +32,7 @@ from lorabank.bank.stored_text import DOCUMENTS
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.embedder import Embedder
 from lorabank.engine.inference.reranker import question_token_log_likelihoods
-from lorabank.retrieval.indexed_texts import sentence_spans
+from lorabank.retrieval.sentences import sentence_spans
 from lorabank.retrieval.terms import stem, stop_word_stems
 from lorabank.tasks.examples import Example
 

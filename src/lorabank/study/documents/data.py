@@ -19,7 +19,7 @@ from itertools import islice, pairwise
 from lorabank.errors import UsageError
 from lorabank.retrieval.chunks import Chunk, chunk_document
 from lorabank.retrieval.documents import Document, document_from_text
-from lorabank.retrieval.indexed_texts import sentence_spans
+from lorabank.retrieval.sentences import sentence_spans
 from lorabank.study.data_folder import data_folder
 from lorabank.study.documents.axes import DocumentsAxes
 from lorabank.study.documents.published import read_published

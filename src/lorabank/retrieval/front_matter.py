@@ -1,0 +1,83 @@
+"""Front matter of Markdown files: the title, and where the text begins.
+
+YAML between two lines of `---` or TOML between two of `+++`. A rule at the top of a text is written
+the same way, so lines between rules count as front matter only if all of them can be YAML.
+"""
+
+import re
+import tomllib
+from typing import Any
+
+import yaml
+
+_YAML = re.compile(
+    r"\s*---[ \t]*\n((?:(?!(?:---|\.\.\.)[ \t]*(?:\n|$)).*\n)*+)(?:---|\.\.\.)[ \t]*(?:\n|$)"
+)
+_TOML = re.compile(r"\s*\+\+\+[ \t]*\n((?:(?!\+\+\+[ \t]*(?:\n|$)).*\n)*+)\+\+\+[ \t]*(?:\n|$)")
+_TITLE = re.compile(  # the entry with the indented and blank lines that belong to it
+    r"""^(["']?)title\1[ \t]*:.*(?:\n(?:[ \t].*|(?=\n)))*""", re.MULTILINE | re.IGNORECASE
+)
+_KEY = re.compile(r"""(?:[\w.-]{1,80}|"[^"\n]{1,80}"|'[^'\n]{1,80}')[ \t]*:(?:[ \t]|$)""")
+_OTHER_LINE = re.compile(r"#|[ \t]|- |-$|[\]}]")  # comments, continued values, items, closed lists
+_NO_VALUE = (
+    yaml.StreamStartToken,
+    yaml.BlockMappingStartToken,
+    yaml.KeyToken,
+    yaml.ValueToken,
+    yaml.AnchorToken,
+    yaml.TagToken,
+)
+_LONGEST = 1_000  # characters of a title that are parsed
+_LONGEST_TOML = 20_000
+
+
+def split_front_matter(text: str) -> tuple[str, str]:
+    """Return the title in the front matter, which may be empty, and the text behind it.
+
+    A text without front matter comes back whole.
+    """
+    if match := _YAML.match(text):
+        return (_yaml_title(match[1]), text[match.end() :]) if _is_yaml(match[1]) else ("", text)
+    if match := _TOML.match(text):
+        fields = _parse_toml(match[1])
+        return (_text_of(fields.get("title")), text[match.end() :]) if fields else ("", text)
+    return "", text
+
+
+def _is_yaml(lines_between: str) -> bool:
+    """Return whether lines between rules are front matter and not the text of the document."""
+    lines = [line for line in lines_between.split("\n") if line.strip()]
+    if not lines:
+        return True  # an empty front matter, as site generators ask for
+    has_key = any(map(_KEY.match, lines))
+    return (
+        has_key
+        and not lines[0].startswith((" ", "\t"))
+        and all(_KEY.match(line) or _OTHER_LINE.match(line) for line in lines)
+    )
+
+
+def _yaml_title(front: str) -> str:
+    match = _TITLE.search(front)
+    if not match:
+        return ""
+    entry = match[0][:_LONGEST]
+    try:
+        # Tokens only: what they would be built into can be deep, or a date that does not exist.
+        tokens = list(yaml.scan(entry, Loader=yaml.BaseLoader))
+    except (yaml.YAMLError, ValueError):
+        # `title: Pumps: all` is no YAML, yet its meaning is plain.
+        return entry.partition(":")[2].partition("\n")[0].partition(" #")[0].strip(" \t\"'")
+    _, *value = (t for t in tokens if not isinstance(t, _NO_VALUE))
+    return value[0].value if value and isinstance(value[0], yaml.ScalarToken) else ""
+
+
+def _parse_toml(front: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(front) if len(front) <= _LONGEST_TOML else {}
+    except (tomllib.TOMLDecodeError, ValueError, RecursionError):
+        return {}
+
+
+def _text_of(value: object) -> str:
+    return value if isinstance(value, str) else ""
