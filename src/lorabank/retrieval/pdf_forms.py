@@ -51,5 +51,5 @@ def _field_of(widget: dict[Any, Any]) -> tuple[str, Any]:
 
 def _get(container: dict[Any, Any], key: str) -> Any:
     """Return what a key leads to, wherever in the file it is."""
-    value = container.get(key)
+    value: Any = container.get(key)
     return value.get_object() if hasattr(value, "get_object") else value
