@@ -98,3 +98,80 @@ def test_a_killed_writer_holds_no_lock_and_what_it_committed_stays(store: Store,
         assert (b"a secret" in content) == (when == "before")
         with reopened.writing(what="t") as tx:
             tx.put("next", Draft(files={"weights": b"2"}, record={}))
+
+
+FORK_AND_WAIT = """
+import os, sys
+from pathlib import Path
+from lorabank.errors import UsageError
+from lorabank.store.records import Draft
+from lorabank.store.store import Store
+with Store.open(Path(sys.argv[1])) as store:
+    with store.writing(what="t") as tx:
+        tx.put("from the parent", Draft(files={"weights": b"1"}, record={}))
+        child = os.fork()
+        if not child:
+            sys.stdin.readline()  # it outlives its parent's write
+            os._exit(0)
+    print("written", flush=True)
+    with store.writing(what="t") as tx:
+        grandchild = os.fork()
+        try:
+            tx.put("from both", Draft(files={"weights": b"2"}, record={}))
+        finally:
+            if grandchild:
+                os.waitpid(grandchild, 0)
+    os.waitpid(child, 0)
+"""
+
+
+def test_a_forked_child_neither_keeps_the_lock_nor_ends_its_parents_write(store: Store):
+    with subprocess.Popen(
+        [sys.executable, "-c", FORK_AND_WAIT, store.path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "written\n"
+        _, errors = parent.communicate("\n", timeout=60)
+    assert parent.returncode == 0
+    assert "began to write" in errors  # the child was refused
+    with Store.open(store.path) as reopened:
+        assert reopened.names() == ["from both", "from the parent"]
+        assert reopened.verify() == []
+
+
+def test_a_child_that_lives_on_does_not_hold_the_lock(tmp_path: Path):
+    """A parent that is gone has left the lock, though its child shares the open file."""
+    read_end, write_end = os.pipe()
+    with locked(tmp_path, what="write"):
+        child = os.fork()
+        if not child:
+            os.close(write_end)
+            os.read(read_end, 1)
+            os._exit(0)
+    with locked(tmp_path, what="next"):
+        pass
+    os.close(write_end)
+    os.waitpid(child, 0)
+    os.close(read_end)
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o027, 0o022, 0o002])
+def test_texts_are_as_closed_as_weights_and_both_follow_the_umask(tmp_path: Path, umask: int):
+    before = os.umask(umask)
+    try:
+        with Store.create(tmp_path / "bank", base=BaseIdentity("tiny", "a" * 64)) as created:
+            for weights in (b"1", b"2"):
+                with created.writing(what="t") as tx:
+                    draft = Draft(files={"weights": weights}, record={}, keys=[Key("text", "a")])
+                    tx.put("team", draft, replace=True)
+            # While it is open, the log and its index are there too.
+            paths = [tmp_path / "bank", *(tmp_path / "bank").rglob("*")]
+    finally:
+        os.umask(before)
+    modes = {p.name: p.stat().st_mode & 0o777 for p in paths if p.exists()}
+    assert {modes[p.name] for p in paths if p.is_file()} == {0o666 & ~umask}
+    assert {modes[p.name] for p in paths if p.is_dir()} == {0o777 & ~umask}

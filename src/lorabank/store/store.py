@@ -135,10 +135,7 @@ class Store:
     @property
     def generation(self) -> int:
         """Return the number of changes so far."""
-        row = self._read(
-            lambda db: db.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
-        )
-        return int(row[0])
+        return self._read(lambda db: read_state(db).generation)
 
     def names(self) -> list[str]:
         """Return the names of all modules, sorted."""
@@ -203,7 +200,11 @@ class Store:
                 f"module {version.module!r} version {version.number} has no {file}; it has "
                 f"{', '.join(version.files)}"
             )
-        return blob_path(self.path, version.files[file])
+        try:
+            return blob_path(self.path, version.files[file])
+        except StorageError as error:
+            where = f"{file} of module {version.module!r} version {version.number}"
+            raise AdapterError(f"{where} cannot be read: {error}") from None
 
     def read(self, version: Version, file: str) -> bytes:
         """Return the content of a version's file, checked against its hash.
