@@ -82,8 +82,8 @@ def test_a_reader_that_goes_away_is_no_fault(tmp_path: Path):
 
 def test_a_name_that_is_no_text_can_be_printed():
     code = (
-        "import lorabank.cli.main as main\n"
-        "name = main.json.dumps('caf\\udce9', ensure_ascii=False)\n"
+        "import json, lorabank.cli.main as main\n"
+        "name = json.dumps('caf\\udce9', ensure_ascii=False)\n"
         "main.app.command('name')(lambda: print(name))\n"
         "main.main()"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabank.cli.bank import DEFAULT_BANK, BankPath, open_bank
-from lorabank.cli.output import Device, Json, print_json, print_table, status
+from lorabank.cli.output import Device, Json, print_json, print_table, say, status
 
 if TYPE_CHECKING:
     from lorabank.bank.answer.answers import Answer, Choice, ScoredCandidate
@@ -69,7 +69,7 @@ def run(options: AskOptions) -> None:
     if options.json:
         print_json(answer.as_json(explain=options.explain))
         return
-    print(answer.text if answer.kind != "abstained" else "not in memory")
+    say(answer.text if answer.kind != "abstained" else "not in memory", keeps_lines=True)
     status(provenance(answer))
     for citation in answer.citations:
         heading = f", {citation.heading}" if citation.heading else ""
@@ -101,7 +101,7 @@ def _print_explanation(answer: "Answer") -> None:
         _print_candidates(answer.candidates)
     if answer.choice:
         _print_choice(answer.choice)
-    print(
+    say(
         f"{answer.prompt_tokens:,} tokens read, first token after {answer.first_token_s:.2f} s, "
         f"all after {answer.seconds:.2f} s"
     )
@@ -143,4 +143,4 @@ def _print_choice(choice: "Choice") -> None:
         ],
         left=("mode",),
     )
-    print(choice.reason)
+    say(choice.reason)

@@ -12,6 +12,7 @@ from lorabank.cli.output import (
     Device,
     Json,
     print_json,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def init(
     if json:
         print_json({"bank": str(path), "base": info.name, "base_sha256": info.sha256})
     else:
-        print(f"{path}: an empty bank for {info.name} ({info.sha256[:12]})")
+        say(f"{path}: an empty bank for {info.name} ({info.sha256[:12]})")
 
 
 def forget(
@@ -59,15 +60,15 @@ def forget(
     if json:
         print_json(proof.as_json())
         return
-    print(
+    say(
         f"forgot {proof.what}: {proof.facts} facts, recall {proof.recall_before:.0%} before, "
         f"{proof.recall_after:.0%} after; {len(proof.removed)} files removed, "
         f"{len(proof.remaining) or 'none'} left with its weights"
     )
     if proof.unchecked:
-        print(f"cannot be read, so not checked: {', '.join(proof.unchecked)}")
+        say(f"cannot be read, so not checked: {', '.join(proof.unchecked)}")
     if proof.kept_recall is not None:
-        print(f"written anew without it: {', '.join(proof.rewritten)}, {proof.kept_recall:.0%}")
+        say(f"written anew without it: {', '.join(proof.rewritten)}, {proof.kept_recall:.0%}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +101,7 @@ def import_(options: ImportOptions) -> None:
     if options.json:
         print_json({"module": version.module, "version": version.number})
     else:
-        print(f"{version.module} version {version.number}")
+        say(f"{version.module} version {version.number}")
 
 
 def open_bank(path: Path, device: str | None) -> "Bank":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabank.cli.bank import open_bank
-from lorabank.cli.output import Device, Json, print_json, print_table, status
+from lorabank.cli.output import Device, Json, print_json, print_table, say, status
 
 if TYPE_CHECKING:
     from lorabank.bank.compare import Comparison, ModeResult, ScoreWithInterval
@@ -63,7 +63,7 @@ def run(options: CompareOptions) -> None:
 
 
 def _print_comparison(comparison: "Comparison") -> None:
-    print(f"{comparison.questions} questions, {comparison.documents} documents")
+    say(f"{comparison.questions} questions, {comparison.documents} documents")
     print_table(
         [*_HEADS, "pays vs icl", "vs rag"],
         [
@@ -82,7 +82,7 @@ def _print_comparison(comparison: "Comparison") -> None:
         ],
         left=("mode",),
     )
-    print("pays: questions per document from which it takes less time in all than icl or rag")
+    say("pays: questions per document from which it takes less time in all than icl or rag")
     for result in comparison.memories:
         for note, n in result.notes.items():
             status(f"{result.mode}: {n} times {note}")

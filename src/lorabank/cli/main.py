@@ -7,7 +7,6 @@ a fault of ours: one line that names the file with its traceback, and exit code 
 """
 
 import io
-import json
 import logging
 import sys
 from typing import NoReturn
@@ -32,6 +31,7 @@ from lorabank.cli import (
     write,
 )
 from lorabank.cli.options import command
+from lorabank.cli.output import VisibleFormatter, print_json, status
 from lorabank.errors import LorabankError
 
 app = typer.Typer(
@@ -68,7 +68,9 @@ app.add_typer(study.app, name="study")
 
 def main() -> None:
     """Run the command line; every error ends here, ours as its message, others in a file."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(VisibleFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold what no text can
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -84,6 +86,6 @@ def main() -> None:
 
 def _fail(message: str, kind: str, *, exit_code: int) -> NoReturn:
     if "--json" in sys.argv:
-        print(json.dumps({"error": message, "kind": kind}))
-    print(f"error: {message}", file=sys.stderr)
+        print_json({"error": message, "kind": kind})
+    status(f"error: {message}")
     sys.exit(exit_code)

@@ -1,6 +1,8 @@
 """Shared by the commands: common options, the JSON object, tables and status lines."""
 
 import json
+import logging
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,11 +28,32 @@ Timeout = Annotated[
     typer.Option(help="Seconds to wait for an endpoint's answer to a request, by default 180."),
 ]
 DEFAULT_BASE = "smollm2-135m"
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Characters that a terminal acts on, and those that turn the direction of writing."""
 _WIDE = 200  # columns of a table that goes into a pipe
 
 
+def visible(text: str, *, keeps_lines: bool = False) -> str:
+    """Return text whose control characters are written as escapes of Python.
+
+    A bank from somebody else may hold names and texts that would move the cursor, colour the
+    screen or reverse the order of letters. All that is printed of it goes through here.
+
+    Args:
+        keeps_lines: line breaks and tabs stay, as in an answer.
+    """
+    unchanged = "\n\t" if keeps_lines else ""
+    return _CONTROL.sub(lambda m: m[0] if m[0] in unchanged else _escape(m[0]), text)
+
+
+def say(text: str, *, keeps_lines: bool = False) -> None:
+    """Print a line on stdout, with its control characters as escapes."""
+    print(visible(text, keeps_lines=keeps_lines))
+
+
 def print_json(answer: dict[str, Any]) -> None:
-    print(json.dumps(answer, ensure_ascii=False))
+    text = json.dumps(answer, ensure_ascii=False)
+    print(_CONTROL.sub(lambda m: f"\\u{ord(m[0]):04x}", text))  # json escapes only the oldest
 
 
 def print_table(
@@ -45,7 +68,7 @@ def print_table(
     for head in heads:
         table.add_column(head, justify="left" if head in left else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(visible(cell)) for cell in row))
     width = None if sys.stdout.isatty() else _WIDE  # what is piped is not cut to a screen
     Console(width=width, highlight=False, soft_wrap=False).print(table)
 
@@ -53,8 +76,20 @@ def print_table(
 def print_rows(rows: Sequence[tuple[str, str]], *, width: int = 22) -> None:
     """Print names and values in two columns on stdout."""
     for name, value in rows:
-        print(f"{name:<{width}}{value}")
+        say(f"{name:<{width}}{value}")
 
 
 def status(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    """Print a line on stderr."""
+    print(visible(text, keeps_lines=True), file=sys.stderr, flush=True)
+
+
+class VisibleFormatter(logging.Formatter):
+    """Formats warnings like everything else that is printed."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record), keeps_lines=True)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorabank.cli.bank import DEFAULT_BANK, BankPath
-from lorabank.cli.output import Device, Json, print_json, print_table
+from lorabank.cli.output import Device, Json, print_json, print_table, say
 
 if TYPE_CHECKING:
     from lorabank.store.records import Version
@@ -31,7 +31,7 @@ def list_(bank: BankPath = DEFAULT_BANK, json: Json = False) -> None:
     if json:
         print_json({"base": base.name, "modules": [_row(version) for version in versions]})
         return
-    print(f"{_modules(len(versions))} for {base.name} ({base.sha256[:12]})")
+    say(f"{_modules(len(versions))} for {base.name} ({base.sha256[:12]})")
     if versions:
         heads = ["module", "version", "facts", "recall", "bytes", "written"]
         print_table(heads, [_cells(version) for version in versions], left=("module", "written"))
@@ -58,14 +58,14 @@ def show(name: Name, bank: BankPath = DEFAULT_BANK, json: Json = False) -> None:
     for version in versions:
         mark = "*" if version.number == current.number else " "
         record = version.record
-        print(f"{mark} version {version.number}, written {version.created_at}")
+        say(f"{mark} version {version.number}, written {version.created_at}")
         for key in ("facts", "recall", "exposures_per_fact", "r", "adapter_bytes"):
             if key in record:
-                print(f"    {key:<20}{record[key]}")
+                say(f"    {key:<20}{record[key]}")
         for source in version.sources:
-            print(f"    source {source.name}, {source.n_examples} examples, {source.sha256}")
+            say(f"    source {source.name}, {source.n_examples} examples, {source.sha256}")
         for file, digest in version.files.items():
-            print(f"    file {file}, {digest[:16]}")
+            say(f"    file {file}, {digest[:16]}")
 
 
 def verify(
@@ -112,15 +112,15 @@ def verify(
             }
         )
     else:
-        print(f"{_modules(len(names))}, {'no damage' if not damage else f'{len(damage)} damaged'}")
+        say(f"{_modules(len(names))}, {'no damage' if not damage else f'{len(damage)} damaged'}")
         for fault in damage:
             place = " ".join(str(p) for p in (fault.module, fault.version, fault.file) if p)
-            print(f"  {fault.kind}: {place}: {fault.lost}")
+            say(f"  {fault.kind}: {place}: {fault.lost}")
         if trash.n_files:
-            print(f"  trash: {_trash(trash)}; lorabank prune empties it")
+            say(f"  trash: {_trash(trash)}; lorabank prune empties it")
         for name, module_recall in measured.items():
             text = "no examples" if module_recall is None else f"recall {module_recall:.0%}"
-            print(f"  {name}: {text}")
+            say(f"  {name}: {text}")
     if damage:
         raise typer.Exit(1)
 
@@ -153,7 +153,7 @@ def history(
         return
     for event in events:
         number = "" if event.version is None else event.version
-        print(f"{event.at}  {event.what:<9} {event.module or ''} {number}")
+        say(f"{event.at}  {event.what:<9} {event.module or ''} {number}")
 
 
 def rollback(
@@ -173,7 +173,7 @@ def rollback(
     if json:
         print_json(_row(current))
     else:
-        print(f"{name} is at version {current.number} again, written {current.created_at}")
+        say(f"{name} is at version {current.number} again, written {current.created_at}")
 
 
 def prune(
@@ -199,7 +199,7 @@ def prune(
             }
         )
     else:
-        print(
+        say(
             f"{len(dropped)} old versions dropped, {tx.freed_bytes:,} bytes; "
             f"trash emptied: {_trash(tx.trash)}"
         )
@@ -225,7 +225,7 @@ def export(
     if json:
         print_json({"module": name, "version": chosen.number, "folder": str(folder)})
     else:
-        print(f"{name} version {chosen.number} in {folder}")
+        say(f"{name} version {chosen.number} in {folder}")
 
 
 def _row(version: "Version") -> dict[str, Any]:
@@ -246,12 +246,13 @@ def _row(version: "Version") -> dict[str, Any]:
 
 def _cells(version: "Version") -> list[str]:
     record, recall = version.record, version.record.get("recall")
+    n_bytes = record.get("adapter_bytes", 0)
     return [
         version.module,
         str(version.number),
         str(record.get("facts", "")),
-        "" if recall is None else f"{recall:.0%}",
-        f"{record.get('adapter_bytes', 0):,}",
+        f"{recall:.0%}" if isinstance(recall, int | float) else "",
+        f"{n_bytes:,}" if isinstance(n_bytes, int) else "",
         version.created_at,
     ]
 

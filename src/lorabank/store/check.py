@@ -38,8 +38,10 @@ def find_damage(folder: Path, db: sqlite3.Connection) -> list[Damage]:
     try:
         for check in (_check_pages, _check_records):
             faults += check(db)
-        faults += _check_generation(folder, db)
-        faults += [*_check_leftovers(folder, db), *_check_files(folder, db)]
+        mismatch = _check_generation(folder, db)
+        # Files that a database does not know may be those of versions that it lacks.
+        faults += mismatch or _check_leftovers(folder, db)
+        faults += _check_files(folder, db)
     except sqlite3.DatabaseError as error:
         faults.append(_database_damage(f"it cannot be read: {error}"))
     return faults

@@ -141,7 +141,7 @@ def find_mismatch(folder: Path, db: sqlite3.Connection) -> Mismatch | None:
         return None
     if state.generation < last.now.generation:
         n_lost = last.now.generation - state.generation
-        changes = f"{n_lost} change{'s' if n_lost > 1 else ''}"
+        changes = "change" if n_lost == 1 else f"{n_lost} changes"
         return Mismatch(
             "older",
             DATABASE,
