@@ -1,13 +1,14 @@
 # make demo    set up and write facts into an adapter on a real model
 # make test    the tests (CPU, no network once set up)
 # make soak    200 writers killed, 8 readers against a writer; two minutes
+# make fuzz    500 damaged inputs for every parser; N=20000 for more
 # make check   format, lint, types
 # make docs    the reference of commands and the site, into out/site
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test soak check docs setup clean
+.PHONY: demo test soak fuzz check docs setup clean
 
 demo: setup
 	@$(BIN)/lorabank quickstart
@@ -17,6 +18,9 @@ test: setup
 
 soak: setup
 	$(BIN)/python -m tests.soak
+
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --n $(or $(N),500)
 
 check: setup
 	$(BIN)/ruff format --check src tests

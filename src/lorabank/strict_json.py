@@ -35,8 +35,43 @@ def parse_json(content: str | bytes) -> Any:
         if "digits" not in str(error):
             raise
         raise ValueError("has a number of thousands of digits") from None
-    _check(value, has_halves=has_half_characters(text) or "\\ud" in text or "\\uD" in text)
+    check_value(value, has_halves=has_half_characters(text) or "\\ud" in text or "\\uD" in text)
     return value
+
+
+def check_value(value: object, *, has_halves: bool = True) -> None:
+    """Check that a value of JSON or TOML does not nest too deeply and that it can be stored.
+
+    Args:
+        has_halves: whether its texts may hold half of a character, so that they are searched.
+
+    Raises:
+        ValueError: it does nest too deeply, or holds a number or a text that cannot be stored.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        below: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                below.extend(item.values())
+                if has_halves:
+                    below.extend(item)
+            elif isinstance(item, list):
+                below.extend(item)
+            elif isinstance(item, str):
+                if has_halves and has_half_characters(item):
+                    raise ValueError(
+                        f"holds half of a character in {item[:40]!r}; write the whole one"
+                    )
+            elif isinstance(item, float):
+                if item - item != 0:  # 1e400 is read as infinity
+                    raise ValueError("has a number beyond 1e308, or nan")
+            elif isinstance(item, int) and not -_MAX_INTEGER <= item < _MAX_INTEGER:
+                raise ValueError("has a whole number of more than 63 bits")
+        if not below:
+            return
+        level = below
+    raise _too_deep()
 
 
 def has_half_characters(text: str) -> bool:
@@ -58,34 +93,6 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
-
-
-def _check(value: object, *, has_halves: bool) -> None:
-    """Raise a ValueError for a value that nests too deeply or holds what cannot be stored."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        below: list[object] = []
-        for item in level:
-            if isinstance(item, dict):
-                below.extend(item.values())
-                if has_halves:
-                    below.extend(item)
-            elif isinstance(item, list):
-                below.extend(item)
-            elif isinstance(item, str):
-                if has_halves and has_half_characters(item):
-                    raise ValueError(
-                        f"holds half of a character in {item[:40]!r}; write the whole one"
-                    )
-            elif isinstance(item, float):
-                if item - item != 0:  # 1e400 is read as infinity
-                    raise ValueError("has a number beyond 1e308")
-            elif isinstance(item, int) and not -_MAX_INTEGER <= item < _MAX_INTEGER:
-                raise ValueError("has a whole number of more than 63 bits")
-        if not below:
-            return
-        level = below
-    raise _too_deep()
 
 
 def _too_deep() -> ValueError:

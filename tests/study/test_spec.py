@@ -154,3 +154,58 @@ def test_an_estimate_grows_with_layers_run_and_examples_seen(spec_file: Path):
 
     assert seconds("exposures=20") == pytest.approx(2 * seconds("exposures=10"))
     assert seconds("layers=all") > 3 * seconds("layers=last-1")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "mine"', "name = 3", "a spec needs name"),
+        ('title = "Mine"', "title = [1]", "title: .* got \\[1\\]"),
+        ('base = "random-tiny"', "base = 7", "preset cpu: base: .* got 7"),
+        ('layers = "last-1"', "layers = nan", "beyond 1e308, or nan"),
+        ("seed = [0, 1, 2]", "seed = 1e400", "beyond 1e308, or nan"),
+        ("seed = [0, 1, 2]", f"seed = {'9' * 50}", "whole number of more than 63 bits"),
+        ("seed = [0, 1, 2]", f"seed = {'9' * 5_000}", "number of thousands of digits"),
+        ("seed = [0, 1, 2]", f"seed = {'[' * 5_000}", "nests too deeply"),
+        ("seed = [0, 1, 2]", f"seed = {'[' * 200}{']' * 200}", "nests deeper than 100 levels"),
+        ("seed = [0, 1, 2]", f"seed = {list(range(30_000))}", "come to 240,000 cells"),
+        ("seed = [0, 1, 2]", "seed = 2020-01-01", "seed takes"),
+        ("[preset.cpu.fixed]", "[[preset.cpu.fixed]]", "preset cpu: fixed: "),
+        ("[preset.cpu.axes]", "[[preset.cpu.axes]]", "preset cpu: axes: "),
+        ("[[preset.cpu.arms]]\nexposures = [10", "[preset.cpu]\narms = 3\nx = [10", "not TOML"),
+        ('base = "random-tiny"', "width = true", "width takes"),
+    ],
+)
+def test_wrong_types_in_a_spec_are_one_line(spec_file: Path, old: str, new: str, message: str):
+    spec_file.write_text(SPEC.replace(old, new, 1))
+    with pytest.raises(UsageError, match=message) as problem:
+        load_study(str(spec_file))
+    assert "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("study", 3, "study: "),
+        ("title", None, "title: "),
+        ("width", "8", "width: "),
+        ("width", True, "width: "),
+        ("dtype", 16, "dtype: "),
+        ("kind", ["capacity"], "kind: "),
+        ("cells", [], "cells: "),
+        ("cells", {"a": 3}, "cells.a: "),
+        ("cells", {"../../a": {}}, "no slash"),
+        ("cells", {"a": {}}, "cell a: the axis .* is missing"),
+        ("cells", {"a": {"r": "four"}}, "cell a: r takes 1 to 1024, got 'four'"),
+    ],
+)
+def test_wrong_types_in_study_json_are_one_line(
+    spec_file: Path, key: str, value: object, message: str
+):
+    content = load_study(str(spec_file)).as_json()
+    if isinstance(value, dict) and value.get("a"):  # one axis that is wrong, the others as they are
+        axes = next(iter(content["cells"].values()))
+        value = {"a": {**axes, **value["a"]} if isinstance(value["a"], dict) else value["a"]}
+    with pytest.raises(UsageError, match=message) as problem:
+        from_json({**content, key: value})
+    assert "\n" not in str(problem.value)

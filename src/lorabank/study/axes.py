@@ -14,6 +14,7 @@ from lorabank.engine.settings import lr_for
 from lorabank.errors import UsageError, did_you_mean
 
 MAX_R = 1024
+_MAX_SHOWN = 80  # characters of a wrong value in a message
 LR = "above 0, at most 1; by rank by default"
 LAYERS = "0-15, last-10, first-4, 3,5,7 or all"
 TARGET_MODULES = "all-linear, attention, ffn or q_proj,v_proj"
@@ -25,7 +26,7 @@ class Axes(BaseModel):
     A subclass gives each field a `description` of the allowed values, which error messages quote.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     former_names: ClassVar[Mapping[str, str]] = {}
     """Names of axes in files of format 1, by their present names; both are accepted."""
     added: ClassVar[tuple[str, ...]] = ()
@@ -50,7 +51,7 @@ class Axes(BaseModel):
         try:
             return cls.model_validate(values).normalised()
         except ValidationError as error:
-            raise UsageError(cls._explain(error)) from None
+            raise UsageError(cls.explain(error)) from None
 
     @classmethod
     def from_stored(cls, values: Mapping[str, Any]) -> Self:
@@ -100,6 +101,20 @@ class Axes(BaseModel):
         """Return the present name of an axis that may be given by its name in format 1."""
         return next((new for new, former in cls.former_names.items() if former == name), name)
 
+    @classmethod
+    def explain(cls, error: ValidationError) -> str:
+        """Return which axis has a wrong value, what it takes and what it got."""
+        first = next(e for e in error.errors() if e["type"] != "default_factory_not_called")
+        if not first["loc"] or first["loc"][0] not in cls.model_fields:
+            return explain_validation(error)
+        name = str(first["loc"][0])
+        allowed = cls.model_fields[name].description or ""
+        if first["type"] == "missing":
+            return f"a cell needs {name}: {allowed}"
+        words = [word for word in allowed.replace(",", " ").split() if len(word) > 2]
+        hint = did_you_mean(str(first["input"])[:_MAX_SHOWN], words, cutoff=0.5)
+        return f"{name} takes {allowed}, got {repr(first['input'])[:_MAX_SHOWN]}{hint}"
+
     @model_validator(mode="before")
     @classmethod
     def _with_present_names(cls, values: Any) -> Any:
@@ -107,17 +122,12 @@ class Axes(BaseModel):
             return values
         return {cls.present_name(name): value for name, value in values.items()}
 
-    @classmethod
-    def _explain(cls, error: ValidationError) -> str:
-        """Return which axis has a wrong value, what it takes and what it got."""
-        first = next(e for e in error.errors() if e["type"] != "default_factory_not_called")
-        name = str(first["loc"][0])
-        allowed = cls.model_fields[name].description or ""
-        if first["type"] == "missing":
-            return f"a cell needs {name}: {allowed}"
-        words = [word for word in allowed.replace(",", " ").split() if len(word) > 2]
-        hint = did_you_mean(str(first["input"]), words, cutoff=0.5)
-        return f"{name} takes {allowed}, got {first['input']!r}{hint}"
+
+def explain_validation(error: ValidationError) -> str:
+    """Return the first problem of pydantic's in one line: what is wrong where, and what it got."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"])) or "it"
+    return f"{place}: {first['msg']}, got {repr(first['input'])[:_MAX_SHOWN]}"
 
 
 def satisfies(condition: Callable[[str], bool]) -> AfterValidator:

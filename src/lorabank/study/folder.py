@@ -16,6 +16,7 @@ from typing import Any
 
 from lorabank.errors import DataError, UsageError
 from lorabank.files import storage_errors, write_atomically
+from lorabank.strict_json import parse_json
 from lorabank.study.cells import Cell
 from lorabank.study.kinds import CAPACITY
 from lorabank.study.migration import read_cell
@@ -64,7 +65,7 @@ class StudyFolder:
     def read(self, name: str) -> Cell | None:
         """Return a cell; None if it has no file, or one that cannot be read."""
         try:
-            content = json.loads((self.cells_path / f"{name}.json").read_text("utf-8"))
+            content = parse_json((self.cells_path / f"{name}.json").read_bytes())
             cell = read_cell(content, kind=self._kind_of_cells())
         except (OSError, ValueError, TypeError, AttributeError, DataError):
             return None
@@ -103,8 +104,8 @@ class StudyFolder:
     def search(self) -> dict[str, Any] | None:
         """Return the content of `search.json`; None if no search was done here."""
         with suppress(OSError, ValueError):
-            content: dict[str, Any] = json.loads((self.path / "search.json").read_text("utf-8"))
-            return content
+            content = parse_json((self.path / "search.json").read_bytes())
+            return content if isinstance(content, dict) else None
         return None
 
     def checkpoint(self, number: int) -> Path:
@@ -113,10 +114,10 @@ class StudyFolder:
 
     def add_timing(self, timing: Mapping[str, Any]) -> None:
         """Append to `timings.json`; a file that cannot be read is replaced."""
-        file, runs = self.path / "timings.json", []
+        file, runs = self.path / "timings.json", None
         with suppress(OSError, ValueError):
-            runs = list(json.loads(file.read_text("utf-8")))
-        write_json(file, [*runs, dict(timing)])
+            runs = parse_json(file.read_bytes())
+        write_json(file, [*(runs if isinstance(runs, list) else []), dict(timing)])
 
     def _kind_of_cells(self) -> str:
         """Return the kind of the study, which cells of format 1 do not say."""
@@ -127,7 +128,7 @@ class StudyFolder:
     def _study_json(self) -> dict[str, Any]:
         file = self.path / "study.json"
         try:
-            content = json.loads(file.read_text("utf-8"))
+            content = parse_json(file.read_bytes())
         except FileNotFoundError:
             raise UsageError(
                 f"{self.path} holds no study (no study.json); name the folder study run wrote"

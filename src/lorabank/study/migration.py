@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lorabank.errors import DataError
+from lorabank.study.axes import explain_validation
 from lorabank.study.cells import FORMAT, Cell
 from lorabank.study.documents.axes import LATENCY
 from lorabank.study.kinds import find_kind
@@ -28,15 +29,19 @@ def read_cell(content: Mapping[str, Any], *, kind: str) -> Cell:
     Raises:
         DataError: something is missing, or of another type than it should be.
     """
-    if content.get("format") not in (1, FORMAT):
-        raise DataError(f"a cell's format is 1 or {FORMAT}, got {content.get('format')!r}")
+    if not isinstance(content, Mapping) or content.get("format") not in (1, FORMAT):
+        number = content.get("format") if isinstance(content, Mapping) else content
+        raise DataError(f"a cell's format is 1 or {FORMAT}, got {repr(number)[:60]}")
     try:
         present = content if content["format"] == FORMAT else _from_format_1(content, kind)
         study_kind = find_kind(present["kind"])
         axes = study_kind.axes.from_stored(present["axes"])
         return study_kind.cell_class(axes).model_validate({**present, "axes": axes})
-    except (ValidationError, KeyError, TypeError) as error:
-        raise DataError(f"cell {content.get('name')!r} is incomplete: {error}") from None
+    except ValidationError as error:
+        problem = explain_validation(error)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        problem = " ".join(str(error).split())[:200]
+    raise DataError(f"cell {str(content.get('name'))[:60]!r} is incomplete: {problem}")
 
 
 def _from_format_1(content: Mapping[str, Any], kind: str) -> dict[str, Any]:

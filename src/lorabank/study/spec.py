@@ -17,23 +17,73 @@ that come to the same cell are an error, so that nothing is trained twice.
 
 import itertools
 import json
+import math
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from lorabank.errors import DataError, UsageError, did_you_mean
-from lorabank.study.axes import Axes
+from lorabank.strict_json import check_value, has_half_characters, parse_json
+from lorabank.study.axes import Axes, explain_validation
 from lorabank.study.catalogue import SPECS, list_studies
 from lorabank.study.kinds import CAPACITY, find_kind
 from lorabank.study.plan import CellSpec, StudySpec
 
-_PRESET_KEYS = {"base", "dtype", "fixed", "axes", "arms", "width"}
 DEFAULT_WIDTH = 24
 """Adapters trained at once, unless the spec has another number."""
+_MAX_CELLS = 100_000
+_MAX_SHOWN = 120  # characters of what was got in a message
+_CELL_NAME = re.compile(r"[^./\\\0][^/\\\0]{0,199}")  # it names a file
+
+
+def _check_cell_name(name: str) -> str:
+    if not _CELL_NAME.fullmatch(name):
+        raise ValueError("a cell's name has no slash, no dot in front and 200 letters at most")
+    return name
+
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Preset(BaseModel):
+    """The tables and values that a preset of a spec may have."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    base: Text | None = None
+    dtype: Text | None = None
+    fixed: dict[str, Any] = {}
+    axes: dict[str, Any] = {}
+    arms: list[dict[str, Any]] = []
+    width: object = None  # has a message of its own, as --set may give it, too
+
+
+class _SpecFile(BaseModel):
+    """The types of a spec's content."""
+
+    model_config = ConfigDict(strict=True)
+    name: Text
+    title: Text | None = None
+    kind: Text = CAPACITY
+    preset: dict[str, dict[str, Any]]
+
+
+class _StoredStudy(BaseModel):
+    """The types of a study.json's content."""
+
+    model_config = ConfigDict(strict=True)
+    study: Text
+    title: str
+    kind: Text = CAPACITY
+    preset: str
+    base: Text
+    dtype: Text | None
+    width: Annotated[int, Field(ge=1)]
+    cells: dict[Annotated[str, AfterValidator(_check_cell_name)], dict[str, Any]]
 
 
 def load_study(
@@ -59,7 +109,7 @@ def load_study(
     chosen, body = _choose_preset(name, content.get("preset", {}), preset)
     changed = dict(_parse_change(text) for text in changes)
     width = changed.pop("width", body.get("width", DEFAULT_WIDTH))
-    if not isinstance(width, int) or width < 1:
+    if not isinstance(width, int) or isinstance(width, bool) or width < 1:
         raise UsageError(f"width takes a number of adapters, 1 or more, got {width!r}")
     cells = _cells(body, changed, kind.axes, preset=chosen)
     return StudySpec(
@@ -81,26 +131,41 @@ def from_json(content: Mapping[str, Any]) -> StudySpec:
         UsageError: something is missing, or a cell has a value that is not allowed.
     """
     try:
-        kind = find_kind(content.get("kind", CAPACITY))
-        cells = tuple(
-            CellSpec(name, kind.axes.from_stored(values))
-            for name, values in content["cells"].items()
-        )
-        keys = ("title", "preset", "base", "dtype", "width")
-        return StudySpec(
-            name=content["study"],
-            kind=kind.name,
-            cells=cells,
-            **{key: content[key] for key in keys},
-        )
-    except (KeyError, TypeError, AttributeError, ValidationError) as error:
-        raise UsageError(f"study.json is incomplete or of another version: {error}") from None
+        stored = _StoredStudy.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(
+            f"study.json is incomplete or of another version: {explain_validation(error)}"
+        ) from None
+    kind = find_kind(stored.kind)
+    return StudySpec(
+        name=stored.study,
+        title=stored.title,
+        kind=kind.name,
+        preset=stored.preset,
+        base=stored.base,
+        dtype=stored.dtype,
+        width=stored.width,
+        cells=tuple(
+            CellSpec(name, _stored_axes(kind.axes, name, values))
+            for name, values in stored.cells.items()
+        ),
+    )
 
 
 def cell_name(axes: Axes) -> str:
     """Return a short name that equal cells share: what is usually varied, and a hash of all."""
     whole = json.dumps(axes.format_1(), sort_keys=True)
     return f"{axes.short_name}-{sha256(whole.encode()).hexdigest()[:6]}"
+
+
+def _stored_axes(axes_class: type[Axes], name: str, values: Mapping[str, Any]) -> Axes:
+    where = f"study.json is incomplete or of another version: cell {name}"
+    try:
+        return axes_class.from_stored(values)
+    except ValidationError as error:
+        raise UsageError(f"{where}: {axes_class.explain(error)}") from None
+    except KeyError as error:
+        raise UsageError(f"{where}: the axis {error.args[0]} is missing") from None
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -121,10 +186,20 @@ def _read(name: str) -> dict[str, Any]:
         )
     try:
         content = tomllib.loads(text)
+        check_value(content)
     except tomllib.TOMLDecodeError as error:
-        raise DataError(f"{name}: not TOML: {error}") from None
+        raise DataError(f"{name}: not TOML: {str(error)[:_MAX_SHOWN]}") from None
+    except RecursionError:
+        raise DataError(f"{name}: nests too deeply") from None
+    except ValueError as error:
+        problem = "has a number of thousands of digits" if "digits" in str(error) else error
+        raise DataError(f"{name}: {problem}") from None
     if not isinstance(content.get("name"), str) or not isinstance(content.get("preset"), dict):
         raise DataError(f"{name}: a spec needs name = … and a [preset.…]; see lorabank study list")
+    try:
+        _SpecFile.model_validate(content)
+    except ValidationError as error:
+        raise DataError(f"{name}: {explain_validation(error)}") from None
     return content
 
 
@@ -136,19 +211,23 @@ def _choose_preset(
     if chosen not in presets:
         hint = did_you_mean(chosen, presets) or "."
         raise UsageError(
-            f"study {study} has no preset {chosen!r}{hint} It has {', '.join(presets)}"
+            f"study {study} has no preset {chosen[:_MAX_SHOWN]!r}{hint} It has {', '.join(presets)}"
         )
     body: dict[str, Any] = presets[chosen]
-    if unknown := sorted(set(body) - _PRESET_KEYS):
-        hint = did_you_mean(unknown[0], _PRESET_KEYS)
-        raise UsageError(f"preset {chosen} has an unknown key {unknown[0]!r}{hint}")
+    if unknown := sorted(set(body) - set(_Preset.model_fields)):
+        hint = did_you_mean(unknown[0], _Preset.model_fields)
+        raise UsageError(f"preset {chosen} has an unknown key {unknown[0][:_MAX_SHOWN]!r}{hint}")
+    try:
+        _Preset.model_validate(body)
+    except ValidationError as error:
+        raise UsageError(f"preset {chosen}: {explain_validation(error)}") from None
     return chosen, body
 
 
 def _parse_change(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
-    if not equals or not key.strip() or not value.strip():
-        raise UsageError(f"--set takes key=value, got {text!r}")
+    if not equals or not key.strip() or not value.strip() or has_half_characters(text):
+        raise UsageError(f"--set takes key=value, got {text[:_MAX_SHOWN]!r}")
     key = key.strip()
     if key in ("layers", "target_modules"):  # commas are part of their values
         return key, value.strip()
@@ -158,8 +237,8 @@ def _parse_change(text: str) -> tuple[str, Any]:
 
 def _parse_scalar(text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parse_json(text)
+    except ValueError:
         return text
 
 
@@ -206,6 +285,8 @@ def _without_rival(shared: Mapping[str, Any], arm: Mapping[str, Any]) -> dict[st
 def _product(values: Mapping[str, Any], axes_class: type[Axes]) -> list[Axes]:
     """Return a cell for each combination of the values of all axes."""
     lists = [value if isinstance(value, list) else [value] for value in values.values()]
+    if (n_cells := math.prod(map(len, lists))) > _MAX_CELLS:
+        raise UsageError(f"the axes come to {n_cells:,} cells, at most {_MAX_CELLS:,} are allowed")
     return [
         axes_class.resolve(dict(zip(values, combination, strict=True)))
         for combination in itertools.product(*lists)

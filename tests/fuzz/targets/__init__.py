@@ -1,0 +1,12 @@
+"""What is fuzzed: every parser of something that comes from outside, by room."""
+
+from collections.abc import Iterator
+
+from tests.fuzz.runner import Target
+
+from . import facts, studies
+
+
+def all_targets() -> Iterator[Target]:
+    for room in (facts, studies):
+        yield from room.targets()
