@@ -4,6 +4,7 @@ import pytest
 
 from lorabank.retrieval.chunks import chunk_document
 from lorabank.retrieval.documents import document_from_text
+from lorabank.retrieval.terms import terms, words_of
 from lorabank.retrieval.words import CHARACTER, WORD, count_words
 
 
@@ -45,3 +46,8 @@ def test_a_cut_never_parts_a_letter_from_its_vowel(script: str):
 def test_thai_is_cut_at_blanks_where_a_phrase_fits():
     chunks = chunk_document(document_from_text("a.txt", THAI * 30), size_tokens=40)
     assert all(chunk.text.split()[0] in THAI.split() for chunk in chunks)
+
+
+def test_characters_of_chinese_are_words_and_pairs_of_them_are_terms():
+    assert words_of("灯塔 by Élise") == ["灯", "塔", "by", "élise"]
+    assert {"看 守", "守 灯", "灯 塔"} <= set(terms("看守灯塔"))

@@ -243,3 +243,10 @@ def test_the_support_limit_separates_a_papers_answers_from_those_of_others():
     ]
     assert sum(own_supported) / len(own_supported) > 0.95
     assert sum(other_supported) / len(other_supported) < 0.05
+
+
+def test_sentences_and_names_are_found_beyond_english():
+    names = names_of("the guard Élise Ørsted met Иван Петров there")
+    assert names == ["Élise Ørsted", "Иван Петров"]
+    chinese = ["灯塔建于一八八七年。", "灯塔由图瓦看守。"]
+    assert sentences_of("好。".join(chinese)) == chinese

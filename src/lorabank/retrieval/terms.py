@@ -11,7 +11,9 @@ from itertools import pairwise
 
 import Stemmer
 
-_WORD = re.compile(r"\w+")
+from lorabank.retrieval.words import CHINESE_JAPANESE
+
+_WORD = re.compile(rf"[{CHINESE_JAPANESE}]|[^\W{CHINESE_JAPANESE}]+")
 _RUN = 4
 STOP_WORDS = frozenset(
     """
@@ -24,6 +26,7 @@ STOP_WORDS = frozenset(
 
 
 def words_of(text: str) -> list[str]:
+    """Return the words in lower case; each character of Chinese or Japanese is one."""
     return _WORD.findall(text.lower())
 
 

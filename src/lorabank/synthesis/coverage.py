@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 from lorabank.retrieval.sentences import sentence_spans
 from lorabank.retrieval.terms import words_of
+from lorabank.retrieval.words import CAPITALS
 from lorabank.synthesis.item_checks import content_stems
 from lorabank.synthesis.replies import WrittenItem
 
-_NAME = re.compile(r"(?<=[\w,;:()“\"] )(?:[A-Z][\w'’-]*)(?: [A-Z][\w'’-]*)*")
+_CAPITALISED = rf"[{CAPITALS}][\w'’-]*"
+_NAME = re.compile(rf"(?<=[\w,;:()“\"] ){_CAPITALISED}(?: {_CAPITALISED})*")
 _ABOUT = 0.4  # share of an item's stems that its sentence must contain
 _MIN_WORDS = 4  # a shorter sentence is a heading or a fragment
 
