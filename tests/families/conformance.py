@@ -18,6 +18,7 @@ from lorabank.engine.adapters.adapter import load_adapter
 from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base, load_base
 from lorabank.engine.backbone.caches import Reuse
+from lorabank.engine.encoding.chat import Chat
 from lorabank.engine.encoding.dataset import encode_dataset
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import read_answers
@@ -37,7 +38,7 @@ DOCUMENT = "The lighthouse at Nebo was built by Tuva Sorre. " * 3
 QUESTIONS = ("Who?", "Who built it, and when was that?")
 _SETTINGS = replace(SOUND, r=4, alpha=8.0, lr=2e-2, exposures=150)
 _NO_CACHES = Reuse(prompts=False, layers=False, teachers=False)
-_NEW_TOKENS = 10
+_NEW_TOKENS = 24  # gpt-oss writes the name of a channel before its answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,8 @@ def _peft_reply(peft: PeftModel, tokenizer: object, fact: Example, options: dict
             do_sample=False,
             pad_token_id=0,
         )[0, ids.shape[1] :]
-    return tokenizer.decode(written, skip_special_tokens=True).strip()
+    # Without a channel's name or the end of a thought, which stand before some families' answers.
+    return Chat(tokenizer).decode(written.tolist())
 
 
 def check_bank(base: Base, path: Path, settings: TrainSettings) -> None:

@@ -8,16 +8,12 @@ from lorabank.errors import ModelError
 from tests.families.catalogue import FAMILIES, Family
 from tests.families.conformance import check, load
 
-SYSTEM_TURN = "the template adds a system turn that training leaves out"
-THINKING = "the invocation tokens hold an empty think block that other renderings lack"
-NO_HEADER = "no header is found in the template"
+SYSTEM_TURN = "too few steps for the long system turn of its template"
+THINKING = "not taught with thinking off"
 OTHER_STATE = "layers that carry other states than keys and values"
 NARROW = "a router or gate narrower than the rank"
 PENDING = {
-    "Llama 3.1": SYSTEM_TURN,
-    "Llama 3.2": SYSTEM_TURN,
     "Llama 4": "experts with a two-dimensional input",
-    "Qwen 2.5": SYSTEM_TURN,
     "Qwen 2 MoE": NARROW,
     "Qwen 3": THINKING,
     "Qwen 3 MoE": THINKING,
@@ -25,21 +21,15 @@ PENDING = {
     "Qwen 3.5": OTHER_STATE,
     "Gemma 3n": NARROW,
     "Gemma 4": "layers that share keys and values",
-    "Mistral 0.1": NO_HEADER,
-    "Mistral 0.2": NO_HEADER,
-    "Mistral Nemo": NO_HEADER,
+    "Mistral 0.1": "padding inside a sliding window",
     "Mistral Small 3.2": "the text decoder of a multimodal model",
-    "Mixtral": NO_HEADER,
-    "Phi 3.5": NO_HEADER,
     "OLMo 3": "padding inside a sliding window",
     "Granite 3.3": SYSTEM_TURN,
-    "Granite MoE": SYSTEM_TURN,
     "Granite 4 dense": SYSTEM_TURN,
     "Granite 4 hybrid": OTHER_STATE,
     "SmolLM3": THINKING,
-    "gpt-oss": SYSTEM_TURN,
-    "GLM 4": "the answer is not taught where the template puts it",
-    "GLM 4.6": THINKING,
+    "gpt-oss": "a document kept in its sliding windows",
+    "GLM 4.6": "PEFT takes no activated adapter for some of its layers",
     "DeepSeek V3.1": "values narrower than queries",
     "LFM2": OTHER_STATE,
     "Falcon-H1": OTHER_STATE,
