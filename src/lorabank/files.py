@@ -168,3 +168,15 @@ def read_regular_file(path: Path, *, max_bytes: int, follow_links: bool = False)
         if len(content) > max_bytes or status.st_size > max_bytes:
             raise OSError(errno.EFBIG, f"it is larger than {max_bytes:,} bytes", str(path))
         return content
+
+
+def follow_umask(folder: Path) -> None:
+    """Give a folder and its files the modes that the umask asks for.
+
+    Temporary folders, and weights that safetensors writes, are closed to everybody else.
+    """
+    umask = os.umask(0o077)  # it can only be read by setting it: to the most closed, for a moment
+    os.umask(umask)
+    for file in folder.iterdir():
+        file.chmod(0o666 & ~umask)
+    folder.chmod(0o777 & ~umask)

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Weights
 from lorabank.errors import AdapterError, UsageError
-from lorabank.files import storage_errors, sync
+from lorabank.files import follow_umask, storage_errors, sync
 from lorabank.lora.shapes import layer_of
 
 CONFIG, TENSORS, RECORD = "adapter_config.json", "adapter_model.safetensors", "lorabank.json"
@@ -103,7 +103,7 @@ def staged_folder(folder: Path, record: dict[str, Any]) -> Iterator[Path]:
             (staging / RECORD).write_text(text + "\n", encoding="utf-8")
             for file in staging.iterdir():
                 sync(file)
-            staging.chmod(0o755)
+            follow_umask(staging)
             staging.replace(folder)  # replaces an empty folder of that name
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
