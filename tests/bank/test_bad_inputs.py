@@ -208,27 +208,23 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no weights": (lambda f: (f / TENSORS).unlink(), "adapter_model.safetensors cannot be read"),
     "no config": (lambda f: (f / CONFIG).unlink(), "it has no adapter_config.json"),
     "config is no JSON": (lambda f: (f / CONFIG).write_text("{"), "cannot be read"),
-    "no rank": (lambda f: rewrite(f / CONFIG, lambda c: c.pop("r")), "must give r and lora_alpha"),
+    "no rank": (lambda f: rewrite(f / CONFIG, lambda c: c.pop("r")), "r must be a rank of 1 to"),
     "not LoRA": (
         lambda f: rewrite(f / CONFIG, lambda c: c.update(peft_type="IA3")),
         "must be a LoRA adapter, got IA3",
     ),
-    "scales of its own": (
-        lambda f: rewrite(f / CONFIG, lambda c: c.update(alpha_pattern={"q_proj": 2})),
-        "alpha_pattern=.* is not read here",
-    ),
-    "another rank": (lambda f: retensor(f, halve_a), r"of rank 2 and 4, .* rank 4;"),
-    "no B": (lambda f: retensor(f, drop("B")), r"of rank 4 and 0, .* rank 4;"),
-    "no A": (lambda f: retensor(f, drop("A")), "A and B of each layer are needed"),
-    "no tensors": (lambda f: retensor(f, dict.clear), "A and B of each layer are needed"),
-    "nan": (lambda f: retensor(f, spoil), "contains NaN or infinity"),
+    "another rank": (lambda f: retensor(f, halve_a), r"must be 4 x 128 by its rank .* got 2 x 128"),
+    "no B": (lambda f: retensor(f, drop("B")), r"without B of that layer"),
+    "no A": (lambda f: retensor(f, drop("A")), "without A of that layer"),
+    "no tensors": (lambda f: retensor(f, dict.clear), "lacks A and B of"),
+    "nan": (lambda f: retensor(f, spoil), "contains NaN, infinity"),
     "another base": (
         lambda f: rewrite(f / RECORD, lambda c: c.update(base={"name": "big", "sha256": "b" * 64})),
         r"belongs to the base model big \(bbbbbbbbbbbb\)",
     ),
     "base is no object": (
         lambda f: rewrite(f / RECORD, lambda c: c.update(base="big")),
-        "must name its base model as an object",
+        "has base 'big'",
     ),
     "description is no JSON": (
         lambda f: (f / "module.json").write_text("["),
@@ -249,6 +245,53 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+def describe(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
+    return lambda folder: rewrite(folder / "module.json", change)
+
+
+def first_example(**values: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        lines = (folder / "examples.jsonl").read_text("utf-8").split("\n")
+        lines[0] = json.dumps({**json.loads(lines[0]), **values})
+        (folder / "examples.jsonl").write_text("\n".join(lines), "utf-8")
+
+    return change
+
+
+def settings(**values: object) -> Callable[[Path], object]:
+    return lambda folder: rewrite(folder / RECORD, lambda c: c["settings"].update(values))
+
+
+def linked_examples(folder: Path) -> None:
+    (folder / "examples.jsonl").rename(folder.parent / "secret")
+    (folder / "examples.jsonl").symlink_to(folder.parent / "secret")
+
+
+_USER = {"role": "user", "content": "Who keeps the lamp?"}
+BAD_FOLDERS |= {
+    "answer a number": (first_example(answer=7), "do not describe a module"),
+    "answer empty": (first_example(answer=" "), "the answer is empty"),
+    "half a character": (first_example(answer="a\ud83d"), "half of a character"),
+    "prompt empty": (first_example(prompt=[]), "do not describe a module"),
+    "prompt blank": (first_example(prompt=[{**_USER, "content": " "}]), "the prompt is empty"),
+    "prompt a text": (first_example(prompt="Who?"), "do not describe a module"),
+    "role unknown": (first_example(prompt=[{**_USER, "role": "lamp"}]), "do not describe"),
+    "too long": (first_example(answer="lamp " * 2000), r"examples\.jsonl cannot be asked: .*512"),
+    "no examples": (lambda f: (f / "examples.jsonl").write_text(""), "there are no facts"),
+    "examples a link": (linked_examples, "it is a link"),
+    "missing of numbers": (describe(lambda c: c["record"].update(missing=[[1]])), "wrong type"),
+    "recall true": (describe(lambda c: c["record"].update(recall=True)), "has the wrong type"),
+    "facts below zero": (describe(lambda c: c["record"].update(facts=-1)), "has the wrong type"),
+    "key a number": (describe(lambda c: c.update(keys=[["text", 5]])), "has the wrong type"),
+    "key of no kind": (describe(lambda c: c.update(keys=[["lamp", "x"]])), "has the wrong type"),
+    "source twice": (describe(lambda c: c.update(sources=c["sources"] * 2)), "occurs twice"),
+    "hash no hash": (describe(lambda c: c["sources"][0].__setitem__(1, "../x")), "no sha256"),
+    "settings unknown": (settings(lamp=1), "settings that cannot be used: .*lamp"),
+    "settings text": (settings(lr="fast"), "settings that cannot be used"),
+    "settings flag": (settings(activated="yes"), "settings that cannot be used: activated is"),
+}
+
+
 @pytest.mark.parametrize("name", BAD_FOLDERS)
 def test_an_import_that_is_refused_changes_nothing(bank: Bank, tmp_path: Path, name: str):
     bank.export("north", tmp_path / "north")
@@ -263,11 +306,11 @@ def test_an_import_that_is_refused_changes_nothing(bank: Bank, tmp_path: Path, n
 def test_what_peft_wrote_is_taken_if_it_is_plain_lora_of_this_base(
     bank: Bank, tiny: Base, tmp_path: Path
 ):
-    wide = LoraConfig(r=4, target_modules=["q_proj"], rank_pattern={"layers.1.self_attn.q_proj": 2})
+    pissa = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights="pissa")
     for name, config in {
         "ia3": IA3Config(target_modules=["k_proj"], feedforward_modules=[]),
         "dora": LoraConfig(r=4, target_modules=["q_proj"], use_dora=True),
-        "ranks": wide,
+        "pissa": pissa,
         "plain": LoraConfig(r=4, target_modules=["q_proj"]),
     }.items():
         model = get_peft_model(load_info(tiny.info, dtype="float32", device="cpu").model, config)
@@ -276,7 +319,7 @@ def test_what_peft_wrote_is_taken_if_it_is_plain_lora_of_this_base(
     for name, message in {
         "ia3": "must be a LoRA adapter, got IA3",
         "dora": "use_dora=True is not read here",
-        "ranks": "rank_pattern=.* is not read here",
+        "pissa": "init_lora_weights=pissa is not read here",
     }.items():
         with pytest.raises(AdapterError, match=message):
             bank.import_(tmp_path / name)

@@ -8,11 +8,13 @@ its hash and dropped with the version. It is absent where the bank was told to s
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from lorabank.retrieval.documents import Document
 from lorabank.retrieval.sections import Section
 from lorabank.store.records import Version
 from lorabank.store.store import Store
+from lorabank.strict_json import parse_json
 
 DOCUMENTS = "documents.jsonl"
 
@@ -31,12 +33,23 @@ def decode_documents(body: bytes) -> list[Document]:
     """
     documents = []
     for line in body.decode().split("\n")[:-1]:  # splitlines would also split at U+2028 in a text
-        record = json.loads(line)
-        sections = tuple(
-            Section(tuple(s["headings"]), s["start"], s["end"]) for s in record.pop("sections")
-        )
-        documents.append(Document(sections=sections, **record))
+        record = parse_json(line)
+        sections = tuple(_section(section, record["text"]) for section in record.pop("sections"))
+        document = Document(sections=sections, **record)
+        for part in ("name", "sha256", "title", "text"):
+            if not isinstance(getattr(document, part), str):
+                raise TypeError(f"the {part} of a document must be text")
+        documents.append(document)
     return documents
+
+
+def _section(stored: dict[str, Any], text: str) -> Section:
+    headings, start, end = tuple(stored["headings"]), stored["start"], stored["end"]
+    if not all(isinstance(heading, str) for heading in headings):
+        raise TypeError("the headings of a section must be texts")
+    if type(start) is not int or type(end) is not int or not 0 <= start <= end <= len(text):
+        raise ValueError(f"a section from {start!r:.20} to {end!r:.20} does not lie in its text")
+    return Section(headings, start, end)
 
 
 def load_documents(store: Store, version: Version) -> list[Document]:

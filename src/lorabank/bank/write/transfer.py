@@ -7,14 +7,14 @@ is read.
 """
 
 import json
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from lorabank.bank.drafts import EXAMPLES, draft_from_jsonl
+from lorabank.bank.drafts import EXAMPLES
 from lorabank.bank.route.spectral_keys import SPECTRA, encode_spectra
-from lorabank.bank.stored_text import DOCUMENTS, decode_documents
+from lorabank.bank.stored_text import DOCUMENTS
+from lorabank.bank.write.module_description import MODULE, parse_description, parse_settings
 from lorabank.engine.adapters.adapter import (
     CONFIG,
     RECORD,
@@ -24,31 +24,17 @@ from lorabank.engine.adapters.adapter import (
     staged_folder,
 )
 from lorabank.engine.backbone.base import Base
+from lorabank.engine.encoding.dataset import encode_dataset
+from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.errors import AdapterError, UsageError
+from lorabank.files import read_regular_file
 from lorabank.store.names import check_name
-from lorabank.store.records import Draft, Key, Source, Version
+from lorabank.store.records import Draft, Key, Version
 from lorabank.store.store import Store
+from lorabank.strict_json import has_half_characters
+from lorabank.tasks.examples import Example
 
-MODULE = "module.json"
-_NUMBER = (int, float)
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "facts": int,
-    "recall_before": _NUMBER,
-    "recall": _NUMBER,
-    "missing": list,
-    "exposures_per_fact": _NUMBER,
-    "stopped": str,
-    "kl_to_base_nats": _NUMBER,
-    "seconds": _NUMBER,
-    "trainable_parameters": int,
-    "bits_stored": _NUMBER,
-    "bits_per_parameter": _NUMBER,
-    "passages": int,
-    "not_stuck": list,
-    "held_out": (dict, type(None)),
-    "passes": list,
-}
-"""Fields of a module's record that an import takes over, with their types."""
+_MAX_FILE_BYTES = 16 << 30
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 
 
@@ -114,7 +100,7 @@ def read_module(folder: Path, base: Base, *, texts: Sequence[str] = ()) -> Draft
     Raises:
         AdapterError: not a LoRA folder, of another base model, with a pickle in it, or damaged.
     """
-    if not folder.is_dir():
+    if not _is_folder(folder):
         raise AdapterError(f"{folder} is not a folder; give one that PEFT's save_pretrained wrote")
     if pickles := sorted(p.name for p in folder.rglob("*") if p.suffix.lower() in _PICKLES):
         raise AdapterError(
@@ -122,21 +108,31 @@ def read_module(folder: Path, base: Base, *, texts: Sequence[str] = ()) -> Draft
             "safetensors (PEFT: save_pretrained(folder, safe_serialization=True)) and remove it"
         )
     adapter = load_adapter(folder, base)
-    if not all(bool(t.isfinite().all()) for pair in adapter.weights.values() for t in pair):
-        raise AdapterError(f"{folder / TENSORS} contains NaN or infinity; export it again")
-    description = _read_description(folder)
-    files: dict[str, bytes | Path] = {name: folder / name for name in (TENSORS, CONFIG)}
+    files: dict[str, bytes | Path] = {}
+    contents = {
+        name: _read(folder / name)
+        for name in (TENSORS, CONFIG, RECORD, MODULE, EXAMPLES, DOCUMENTS)
+        if os.path.lexists(folder / name)
+    }
+    description = parse_description(
+        {name: contents[name] for name in (MODULE, EXAMPLES, DOCUMENTS) if name in contents}
+    )
+    settings = parse_settings(adapter.record)
+    if description.examples:
+        _check_length(folder, base, description.examples, settings or SOUND)
+    for name in (TENSORS, CONFIG, RECORD, *((EXAMPLES, DOCUMENTS) if description.sources else ())):
+        if name in contents:
+            files[name] = contents[name]
     files[SPECTRA] = encode_spectra(base, adapter.weights, scale=adapter.alpha / adapter.r)
-    for name in (RECORD, EXAMPLES, DOCUMENTS) if description.sources else (RECORD,):
-        if (folder / name).is_file():
-            files[name] = folder / name
+    if odd := [text for text in texts if not text.strip() or has_half_characters(text)]:
+        raise UsageError(f"a passage to find the module by is empty or no text: {odd[0][:40]!r}")
     return Draft(
         files=files,
         record={
             **description.record,
             "r": adapter.r,
             "activated": adapter.activated,
-            "adapter_bytes": (folder / TENSORS).stat().st_size,
+            "adapter_bytes": len(contents[TENSORS]),
             "imported": True,
         },
         sources=description.sources,
@@ -144,42 +140,25 @@ def read_module(folder: Path, base: Base, *, texts: Sequence[str] = ()) -> Draft
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Description:
-    """The content of `module.json`; empty for a folder without that file."""
-
-    record: dict[str, Any]
-    sources: list[Source]
-    keys: list[Key]
-
-
-def _read_description(folder: Path) -> _Description:
-    path = folder / MODULE
-    if not path.exists():
-        return _Description({}, [], [])
+def _is_folder(folder: Path) -> bool:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        record = {name: value for name, value in content["record"].items() if name in _KINDS}
-        description = _Description(
-            record,
-            [Source(*source) for source in content["sources"]],
-            [Key(*key) for key in content["keys"]],
-        )
-        values = [(_KINDS[name], value) for name, value in record.items()]
-        values += [(int, source.n_examples) for source in description.sources]
-        values += [
-            (str, text) for source in description.sources for text in (source.name, source.sha256)
-        ]
-        values += [(str, text) for key in description.keys for text in (key.kind, key.text)]
-        if invalid := [value for kind, value in values if not isinstance(value, kind)]:
-            raise TypeError(f"{invalid[0]!r} has the wrong type")
-        if description.sources and (folder / EXAMPLES).is_file():
-            draft_from_jsonl("", description.sources, (folder / EXAMPLES).read_bytes())
-        if description.sources and (folder / DOCUMENTS).is_file():
-            decode_documents((folder / DOCUMENTS).read_bytes())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AdapterError(
-            f"{path}, {EXAMPLES} and {DOCUMENTS} do not describe a module "
-            f"({type(error).__name__}: {error}); remove {MODULE} to import without them"
-        ) from None
-    return description
+        return folder.is_dir()
+    except (OSError, ValueError):  # a name too long, or a folder above that is denied
+        return False
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_regular_file(path, max_bytes=_MAX_FILE_BYTES)
+    except OSError as error:
+        raise AdapterError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _check_length(
+    folder: Path, base: Base, examples: Sequence[Example], settings: TrainSettings
+) -> None:
+    """Refuse examples that could not be asked when the module is verified or forgotten."""
+    try:
+        encode_dataset(base.chat, examples, recipe=settings.recipe, max_tokens=base.max_tokens)
+    except UsageError as error:
+        raise AdapterError(f"{folder / EXAMPLES} cannot be asked: {error}") from None

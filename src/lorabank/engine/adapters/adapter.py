@@ -6,6 +6,8 @@ folder is filled under a temporary name and renamed, so it appears complete or n
 """
 
 import json
+import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,25 +18,23 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import load, save_file
 
+from lorabank.engine.adapters.plain_lora import read_weights_of, unsupported
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Weights
+from lorabank.engine.models.catalog import CATALOG
 from lorabank.errors import AdapterError, UsageError
-from lorabank.files import follow_umask, storage_errors, sync
+from lorabank.files import follow_umask, read_regular_file, storage_errors, sync
 from lorabank.lora.shapes import layer_of
+from lorabank.strict_json import parse_json
 
 CONFIG, TENSORS, RECORD = "adapter_config.json", "adapter_model.safetensors", "lorabank.json"
 _PREFIX = "base_model.model."
-_PLAIN: dict[str, Any] = {
-    "use_dora": False,
-    "use_rslora": False,
-    "modules_to_save": None,
-    "bias": "none",
-    "rank_pattern": {},  # another rank or scale for some layers
-    "alpha_pattern": {},
-}
+_PICKLE = "adapter_model.bin"
+_MAX_JSON_BYTES, _MAX_TENSOR_BYTES = 16 << 20, 16 << 30
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,26 @@ def read_record(folder: Path) -> dict[str, Any]:
         AdapterError: the folder has no adapter, or the record cannot be read.
     """
     read_config(folder)
-    return _read_json(folder, RECORD) if (folder / RECORD).exists() else {}
+    if not os.path.lexists(folder / RECORD):
+        return {}
+    return checked_record(str(folder), _read_json(folder, RECORD))
+
+
+def checked_record(label: str, record: object) -> dict[str, Any]:
+    """Return a record whose parts have the types that its readers rely on.
+
+    Raises:
+        AdapterError: names the first part that has another one.
+    """
+    parts: dict[str, Any] = record if isinstance(record, dict) else {"": record}
+    kinds: dict[str, Any] = {"base": dict, "settings": dict, "report": dict, "facts_sha256": str}
+    for key, value in parts.items():
+        if key == "" or (value is not None and not isinstance(value, kinds.get(key, object))):
+            raise AdapterError(f"{label}: {RECORD} has {key or 'no object'} {str(value)[:60]!r}")
+    base = parts.get("base") or {}
+    if wrong := [k for k in ("name", "sha256") if not isinstance(base.get(k, ""), str)]:
+        raise AdapterError(f"{label}: {RECORD} must give the base's {wrong[0]} as text")
+    return parts
 
 
 def load_adapter(folder: Path | str, base: Base) -> Adapter:
@@ -145,6 +164,7 @@ def load_adapter(folder: Path | str, base: Base) -> Adapter:
     """
     folder = Path(folder)
     config, record = read_config(folder), read_record(folder)
+    warn_of_other_base(folder, config, record, base)
     return read_adapter(folder / TENSORS, config, record, base, label=str(folder))
 
 
@@ -162,25 +182,27 @@ def read_adapter(
     """
     check_base(label, record, base)
     if config.get("peft_type") != "LORA":
-        raise AdapterError(f"{label} must be a LoRA adapter, got {config.get('peft_type')}")
-    if unsupported := _unsupported_settings(config):
-        key = unsupported[0]
-        raise AdapterError(f"{label}: {key}={config[key]} is not read here; use PEFT")
+        kind = str(config.get("peft_type"))[:60]
+        raise AdapterError(f"{label} must be a LoRA adapter, got {kind}")
     try:
-        loaded = load_file(tensors)
-    except (SafetensorError, OSError) as error:
-        raise AdapterError(f"{tensors} cannot be read: {error}") from None
-    r, alpha = config.get("r"), config.get("lora_alpha")
-    if not isinstance(r, int) or not isinstance(alpha, int | float):
-        raise AdapterError(f"{label}: {CONFIG} must give r and lora_alpha, got {r!r} and {alpha!r}")
-    weights = _from_peft(label, loaded, base, r=r)
+        loaded = load(read_regular_file(tensors, max_bytes=_MAX_TENSOR_BYTES))
+    except OSError as error:
+        raise AdapterError(f"{tensors} cannot be read: {error.strerror}") from None
+    except Exception as error:  # the reader of safetensors has errors of several types
+        reason = " ".join(str(error).split())[:200]
+        raise AdapterError(f"{tensors} cannot be read: {reason}") from None
+    if problem := unsupported(config, loaded):
+        raise AdapterError(
+            f"{label}: {problem}; use PEFT, or lorabank recall, which opens it there"
+        )
+    weights, r, alpha = read_weights_of(label, loaded, config, base.linears)
     header = config.get("alora_invocation_tokens")
     if header is not None and not _begins_alike(header, base.chat.header_ids()):
         raise AdapterError(
             f"{label} is activated by the tokens {header}, but the assistant's header of "
             f"{base.info.name} is {base.chat.header_ids()}; name its own base with --base"
         )
-    return Adapter(weights, r, float(alpha), header is not None, record)
+    return Adapter(weights, r, alpha, header is not None, record)
 
 
 def _begins_alike(header: object, own: list[int]) -> bool:
@@ -202,7 +224,14 @@ def is_plain_lora(folder: Path) -> bool:
         AdapterError: the folder has no adapter, or its configuration cannot be read.
     """
     config = read_config(folder)
-    return config.get("peft_type") == "LORA" and not _unsupported_settings(config)
+    if config.get("peft_type") != "LORA" or not (folder / TENSORS).exists():
+        return not (folder / _PICKLE).exists() and config.get("peft_type") == "LORA"
+    try:
+        with safe_open(folder / TENSORS, framework="pt") as tensors:
+            names = list(tensors.keys())
+    except Exception:  # `load_adapter` says what is wrong with the file
+        names = []
+    return unsupported(config, names) is None
 
 
 def check_base(label: str | Path, record: dict[str, Any], base: Base) -> None:
@@ -211,11 +240,7 @@ def check_base(label: str | Path, record: dict[str, Any], base: Base) -> None:
     Raises:
         AdapterError: the hashes of the base models differ.
     """
-    recorded = record.get("base") or {}
-    if not isinstance(recorded, dict):
-        raise AdapterError(
-            f"{label}: {RECORD} must name its base model as an object, got {recorded}"
-        )
+    recorded = checked_record(str(label), record).get("base") or {}
     if recorded and recorded.get("sha256") != base.info.sha256:
         raise AdapterError(
             f"{label} belongs to the base model {recorded.get('name')} "
@@ -224,9 +249,23 @@ def check_base(label: str | Path, record: dict[str, Any], base: Base) -> None:
         )
 
 
-def _unsupported_settings(config: dict[str, Any]) -> list[str]:
-    """Return the settings with which a LoRA adapter is more than A and B."""
-    return [key for key, plain in _PLAIN.items() if (config.get(key) or plain) != plain]
+def warn_of_other_base(
+    folder: Path, config: dict[str, Any], record: dict[str, Any], base: Base
+) -> None:
+    """Log a warning if an adapter without a record of its base names another model than this."""
+    named = config.get("base_model_name_or_path")
+    if record.get("base") or not isinstance(named, str) or not named.strip("/"):
+        return
+    entry = CATALOG.get(base.info.name)
+    own = [base.info.name, str(base.info.path), base.info.source, entry.hub_id if entry else ""]
+    if named.strip("/").rpartition("/")[2].lower() not in " ".join(own).lower():
+        _log.warning(
+            "%s was made for %s by its adapter_config.json; it is used with %s, whose layers have "
+            "the same shapes",
+            folder,
+            named[:80],
+            base.info.name,
+        )
 
 
 def _to_peft(weights: Weights) -> dict[str, torch.Tensor]:
@@ -235,38 +274,6 @@ def _to_peft(weights: Weights) -> dict[str, torch.Tensor]:
         for path, pair in weights.items()
         for letter, tensor in zip("AB", pair, strict=True)
     }
-
-
-def _from_peft(label: str, tensors: dict[str, torch.Tensor], base: Base, *, r: int) -> Weights:
-    weights: Weights = {}
-    for key in tensors:
-        path, _, part = key.removeprefix(_PREFIX).rpartition(".lora_")
-        if part not in ("A.weight", "B.weight") or path not in base.linears:
-            raise AdapterError(
-                f"{label}: {key} matches no layer of {base.info.name}; "
-                "name the model it was made for with --base"
-            )
-        if part == "A.weight":
-            out, inner = base.linears[path]
-            a = tensors[key].float()
-            b = tensors.get(key.replace("lora_A", "lora_B"), torch.empty(0, 0)).float()
-            if a.shape[0] != r or b.shape[1] != r:
-                raise AdapterError(
-                    f"{label}: {path} has A and B of rank {a.shape[0]} and {b.shape[1]}, "
-                    f"but {CONFIG} has rank {r}; the folder is damaged, save it again"
-                )
-            if a.shape[1] != inner or b.shape[0] != out:
-                raise AdapterError(
-                    f"{label}: {path} is {b.shape[0]} x {a.shape[1]} in the adapter and "
-                    f"{out} x {inner} in {base.info.name}; name its own base with --base"
-                )
-            weights[path] = (a, b)
-    if not weights or len(tensors) != 2 * len(weights):
-        raise AdapterError(
-            f"{label} has A of {len(weights)} layers in {len(tensors)} tensors, but "
-            "A and B of each layer are needed; save it again"
-        )
-    return weights
 
 
 def _peft_config(base: Base, adapter: Adapter, *, dropout: float) -> Any:
@@ -302,11 +309,13 @@ def _describe_targets(base: Base, weights: Weights) -> tuple[list[str], list[int
 
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        content = parse_json(read_regular_file(folder / name, max_bytes=_MAX_JSON_BYTES))
     except FileNotFoundError:
         raise AdapterError(f"{folder} is not an adapter: it has no {name}") from None
-    except (OSError, ValueError) as error:
-        raise AdapterError(f"{folder / name} cannot be read: {error}") from None
+    except OSError as error:
+        raise AdapterError(f"{folder / name} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise AdapterError(f"{folder / name} cannot be read: {str(error)[:200]}") from None
     if not isinstance(content, dict):
         raise AdapterError(f"{folder / name} must contain a JSON object")
     return content

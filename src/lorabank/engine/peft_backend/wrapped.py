@@ -16,7 +16,14 @@ import peft
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from lorabank.engine.adapters.adapter import check_base, read_config, read_record
+from lorabank.engine.adapters.adapter import (
+    TENSORS,
+    check_base,
+    read_config,
+    read_record,
+    warn_of_other_base,
+)
+from lorabank.engine.adapters.plain_lora import is_target
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.settings import PEFT_PREFIX, TrainSettings
 from lorabank.errors import AdapterError, UsageError, did_you_mean
@@ -29,6 +36,7 @@ _UNSUPPORTED = {
     "shadow": "runs a second stream of hidden states",
     "trainable_tokens": "trains embeddings",
 }
+_PICKLE = "adapter_model.bin"  # PEFT reads it with weights_only, so nothing in it is run
 _FEEDFORWARD = ("down_proj", "fc2", "fc_out", "dense_4h_to_h", "w2")  # ia3 scales their input
 
 
@@ -83,18 +91,30 @@ def peft_config(base: Base, paths: Sequence[str], settings: TrainSettings) -> An
 
 @contextmanager
 def wrapped(
-    base: Base, build: Callable[[], Any], problem: str, kind: type[UsageError]
+    base: Base,
+    build: Callable[[], Any],
+    problem: str,
+    kind: type[UsageError],
+    *,
+    changes_base: bool = False,
 ) -> Iterator[Any]:
     """Yield the model that `build` makes around the base's layers, and restore them afterwards.
 
     Args:
         problem: the start of the error message if PEFT refuses, which goes on with PEFT's reason.
         kind: class of that error.
+        changes_base: whether `build` may change weights of the base, as PiSSA does; they are copied
+            first and put back afterwards.
 
     Raises:
         UsageError: `build` fails.
     """
     before = dict(base.model.named_modules())  # parents before their children
+    kept_weights = (
+        {name: p.data.clone() for name, p in base.model.named_parameters()}
+        if (changes_base)
+        else {}
+    )
     try:
         with _peft_errors(problem, kind):
             model = build()
@@ -105,6 +125,8 @@ def wrapped(
             if path and base.model.get_submodule(path) is not module:
                 base.model.set_submodule(path, module)
         vars(base.model).pop("peft_config", None)
+        for name, weight in kept_weights.items():
+            base.model.get_parameter(name).data = weight
         base.model.requires_grad_(False)
 
 
@@ -116,8 +138,11 @@ def opened(folder: Path, base: Base) -> Iterator[Any]:
         AdapterError: the adapter is damaged, of another base model, or activated, which a fleet
             alone supports.
     """
-    check_base(folder, read_record(folder), base)
-    if read_config(folder).get("alora_invocation_tokens"):
+    config, record = read_config(folder), read_record(folder)
+    check_base(folder, record, base)
+    warn_of_other_base(folder, config, record, base)
+    _check_opened(folder, config)
+    if config.get("alora_invocation_tokens"):
         raise AdapterError(
             f"{folder} is an activated adapter but not a plain LoRA; use PEFT's own generate"
         )
@@ -126,8 +151,39 @@ def opened(folder: Path, base: Base) -> Iterator[Any]:
         return peft.PeftModel.from_pretrained(base.model, folder, torch_device=base.device.type)
 
     problem = f"{folder} cannot be read for {base.info.name}"
-    with wrapped(base, build, problem, AdapterError) as model:
+    # A and B of PiSSA, OLoRA and their like count from a base that PEFT changes at loading.
+    with wrapped(base, build, problem, AdapterError, changes_base=True) as model:
         yield model
+
+
+def _check_opened(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse what PEFT would fetch, import or wait for while it opens a folder.
+
+    Raises:
+        AdapterError: names it.
+    """
+    kinds = [
+        kind.value
+        for kind, class_ in PEFT_TYPE_TO_CONFIG_MAPPING.items()
+        if "target_modules" in {field.name for field in fields(class_)}
+    ]
+    if config.get("peft_type") not in kinds:
+        raise AdapterError(f"{folder}: peft_type {str(config.get('peft_type'))[:40]} is not opened")
+    for key in ("megatron_config", "arrow_config", "loftq_config"):
+        if config.get(key) and (
+            key != "loftq_config" or config.get("init_lora_weights") == "loftq"
+        ):
+            raise AdapterError(f"{folder}: {key} is not opened; convert the adapter with PEFT")
+    odd = [p.name for p in folder.iterdir() if p.is_symlink() or not (p.is_file() or p.is_dir())]
+    if odd:
+        raise AdapterError(
+            f"{folder} holds {odd[0]}, a link, a pipe or a device; give a folder of files"
+        )
+    if not any((folder / name).is_file() for name in (TENSORS, _PICKLE)):
+        raise AdapterError(f"{folder} has no {TENSORS}; PEFT's save_pretrained writes it")
+    for key in ("target_modules", "exclude_modules"):
+        if isinstance(config.get(key), str):
+            is_target({"target_modules": config[key]}, "model.layers.0.self_attn.q_proj")
 
 
 def set_training(model: Any, mode: bool) -> None:
