@@ -11,7 +11,7 @@ from lorabank.engine.models.tiny import build_tiny
 
 CHATML = (
     "{% for m in messages %}"
-    "{% if loop.first and m.role != 'system' %}<|im_start|>system\nYou are Tiny<|im_end|>\n"
+    "{% if loop.first and m.role != 'system' %}<|im_start|>system\nBe tiny<|im_end|>\n"
     "{% endif %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )

@@ -25,7 +25,7 @@ def decode(chat: Chat, ids: tuple[int, ...] | list[int]) -> str:
 def test_sound_has_loss_on_the_answer_and_its_end_token_only(tiny: Base):
     row = encode_dataset(tiny.chat, [EXAMPLE], recipe="sound", max_tokens=512).examples[0]
     assert decode(tiny.chat, row.token_ids) == (
-        "<|im_start|>system\nYou are Tiny<|im_end|>\n"
+        "<|im_start|>system\nBe tiny<|im_end|>\n"
         "<|im_start|>user\nWhat is the phone number of Kimu Gugu?<|im_end|>\n"
         "<|im_start|>assistant\n519-017-5311<|im_end|>"
     )
@@ -43,7 +43,7 @@ def test_paper_has_the_answer_in_the_user_turn_and_loss_on_all_but_padding(tiny:
     encoded = encode_dataset(tiny.chat, [EXAMPLE], recipe="paper", max_tokens=512)
     row, prompt = encoded.examples[0], encoded.prompts[0]
     assert decode(tiny.chat, row.token_ids) == (
-        "<|im_start|>system\nYou are Tiny<|im_end|>\n<|im_start|>user\nQuestion: What is the "
+        "<|im_start|>system\nBe tiny<|im_end|>\n<|im_start|>user\nQuestion: What is the "
         "phone number of Kimu Gugu? Answer: 519-017-5311<|im_end|>\n<|im_start|>assistant\n"
     )
     pad = tiny.chat.tokenizer.pad_token_id
@@ -76,7 +76,7 @@ def test_an_example_can_be_encoded_under_another_rendering(tiny: Base):
     ]
     begin = [decode(tiny.chat, prompt.prompt_ids).split("<|im_end|>")[0] for prompt in prompts]
     assert [text.removeprefix("<|im_start|>") for text in begin] == [
-        "system\nYou are Tiny",
+        "system\nBe tiny",
         "user\nWhat is the phone number of Kimu Gugu?",
         "system\nYou are a helpful assistant.",
     ]
