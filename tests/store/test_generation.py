@@ -1,13 +1,11 @@
 """A database that is not the one last written is said to be so, and loses nothing more."""
 
-import os
 import random
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from lorabank.store import generation, schema
 from lorabank.store.blobs import stored_hashes
 from lorabank.store.records import BaseIdentity, Draft, Key
 from lorabank.store.store import Store
+from tests.soak.damage import DAMAGES, Damage, remove
 
 LOG = f"{schema.DATABASE}-wal"
 N_MODULES = 6
@@ -165,27 +164,6 @@ with Store(path) as store:
 """
 
 
-def _cut(path: Path, rng: random.Random) -> None:
-    os.truncate(path, rng.randrange(path.stat().st_size))
-
-
-def _zero(path: Path, rng: random.Random) -> None:
-    content = bytearray(path.read_bytes())
-    start = rng.randrange(len(content))
-    content[start : start + 4096] = bytes(len(content[start : start + 4096]))
-    path.write_bytes(content)
-
-
-def _flip(path: Path, rng: random.Random) -> None:
-    content = bytearray(path.read_bytes())
-    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-    path.write_bytes(content)
-
-
-def _remove(path: Path, _: random.Random) -> None:
-    path.unlink()
-
-
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a bank whose writer was killed while all its modules were in the log only."""
@@ -198,13 +176,13 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("file", [LOG, schema.DATABASE])
-@pytest.mark.parametrize("damage", [_cut, _zero, _flip, _remove])
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_what_was_written_is_never_lost_silently_with_a_damaged_log_or_database(
-    killed: Path, tmp_path: Path, damage: Callable[[Path, random.Random], None], file: str
+    killed: Path, tmp_path: Path, damage: Damage, file: str
 ):
     rng = random.Random(f"{damage.__name__}/{file}")
     files = stored_hashes(killed)
-    for number in range(1 if damage is _remove else 12):
+    for number in range(1 if damage is remove else 12):
         trial = Path(shutil.copytree(killed, tmp_path / str(number)))
         damage(trial / file, rng)
         try:
