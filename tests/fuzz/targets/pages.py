@@ -22,7 +22,7 @@ PAGES = (
     "</main><footer>f</footer>",
     "<svg><title>i</title><path d=x></svg><script>if (a < b) {}</script><!-- c --><div style='"
     "display:none'>x</div><math><msup><mn>10</mn><mrow><mi>n</mi></mrow></msup><mfrac><mi>a</mi>"
-    "<mi>b</mi></mfrac></math>&#x1F600;&#0;<textarea>t</textarea><template><dl><dt>a<dd>b</dl>",
+    "<mi>b</mi></mfrac></math>&#x1F600;<textarea>t</textarea><template><dl><dt>a<dd>b</dl>",
 )
 TEXTS = (
     "The lamp\n\n“It is lit.” Tuva Sorre said so. ¿Quién? Dr. Brown, e.g. the keeper.\n",
