@@ -252,7 +252,7 @@ def _save(
     job, s = outcome.job, outcome.job.settings
     record = {
         "format": 1,
-        "base": {"name": base.info.name, "sha256": base.info.sha256, "source": base.info.source},
+        "base": {**base.identity, "source": base.info.source},
         "settings": s.as_json(),
         "report": {
             key: value

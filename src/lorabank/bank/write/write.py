@@ -182,7 +182,7 @@ def _stage(
     """Write the module's files into a folder and describe them to the store."""
     job, settings = outcome.job, outcome.job.settings
     record = {
-        "base": {"name": base.info.name, "sha256": base.info.sha256},
+        "base": base.identity,
         "settings": settings.as_json(),
         "report": values,
         "facts_sha256": hash_examples(draft.examples),

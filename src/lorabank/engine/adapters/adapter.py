@@ -237,8 +237,11 @@ def is_plain_lora(folder: Path) -> bool:
 def check_base(label: str | Path, record: dict[str, Any], base: Base) -> None:
     """Refuse an adapter whose record names another base model.
 
+    Another chat template is warned of only: templates are mended upstream, and an adapter may well
+    answer in the new one. Records of earlier versions have the weights' hash alone.
+
     Raises:
-        AdapterError: the hashes of the base models differ.
+        AdapterError: the hashes of weights, configuration or tokenizer differ.
     """
     recorded = checked_record(str(label), record).get("base") or {}
     if recorded and recorded.get("sha256") != base.info.sha256:
@@ -247,6 +250,17 @@ def check_base(label: str | Path, record: dict[str, Any], base: Base) -> None:
             f"({str(recorded.get('sha256'))[:12]}), got {base.info.name} ({base.info.sha256[:12]});"
             " name its own with --base"
         )
+    for part in ("config", "tokenizer", "template"):
+        key = f"{part}_sha256"
+        if recorded.get(key) in (None, base.identity[key]):
+            continue
+        problem = f"{label} was made for {recorded.get('name')} with another {part}"
+        if part != "template":
+            raise AdapterError(
+                f"{problem} than that of {base.info.path}, though the weights are the same; give "
+                "the base as it was, with --base"
+            )
+        _log.warning("%s; it may answer less well in this one", problem)
 
 
 def warn_of_other_base(

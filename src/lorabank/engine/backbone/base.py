@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
-from lorabank.engine.backbone import attention, fourbit
+from lorabank.engine.backbone import attention, fourbit, identity
 from lorabank.engine.backbone.caches import (
     LruCache,
     new_document_cache,
@@ -71,6 +71,17 @@ class Base:
         """Return dtype and quantization as records have them: `bfloat16` or `bfloat16 4bit`."""
         dtype = str(self.dtype).removeprefix("torch.")
         return f"{dtype} {self.quantized}" if self.quantized else dtype
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """Return what records say of the base: its name and the hashes that tell it from others."""
+        return {
+            "name": self.info.name,
+            "sha256": self.info.sha256,
+            "config_sha256": identity.hash_config(self.model.config),
+            "tokenizer_sha256": identity.hash_tokenizer(self.chat.tokenizer),
+            "template_sha256": identity.hash_template(self.chat.tokenizer),
+        }
 
     @property
     def max_tokens(self) -> int:
