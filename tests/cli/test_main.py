@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from lorabank.cli.main import main
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.learn import learn
+from lorabank.errors import DataError
 
 COMMANDS = ["quickstart", "learn", "recall", "models list", "models pull", "models show"]
 
@@ -160,6 +163,23 @@ def test_bad_requests_print_two_lines_and_exit_with_2(
     assert json.loads(stdout)["error"] in stderr
     assert not out.exists()
     assert [file.name for file in full.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("command", ["learn", "plan"])
+def test_an_example_longer_than_the_context_is_refused_by_its_line(
+    capsys: pytest.CaptureFixture[str], tiny_folder: Path, tmp_path: Path, command: str
+):
+    path = tmp_path / "long.csv"
+    path.write_text(f"prompt,answer\nWho?,Tuva\n\nAnd then?,{'on and on ' * 4_000}\n")
+    out = ("--out", tmp_path / "a") if command == "learn" else ()
+    code, _, err = run(capsys, command, path, "--base", tiny_folder, *out)
+    assert code == 2
+    assert re.search(r"long\.csv, line 4 has [\d,]+ tokens, the model takes", err)
+
+
+def test_repeated_facts_in_memory_are_refused_like_those_of_a_file(tiny: Base, tmp_path: Path):
+    with pytest.raises(DataError, match=r"contradicts example 1 \(example 2\)"):
+        learn(tiny, [("Who?", "Tuva"), ("Who?", "Ilse")], out=tmp_path / "a")
 
 
 def test_ctrl_c_keeps_the_best_adapter_and_names_its_folder(

@@ -104,3 +104,11 @@ def test_an_example_longer_than_the_context_is_refused(tiny: Base):
     long = from_pair("word " * 600, "yes")
     with pytest.raises(DataError, match=r"example 2 has [\d,]+ tokens, the model takes 512"):
         encode_dataset(tiny.chat, [EXAMPLE, long], recipe="sound", max_tokens=tiny.max_tokens)
+
+
+@pytest.mark.real
+def test_a_reply_cut_inside_a_character_ends_before_it(real: Base):
+    ids = real.chat.tokenizer("the lamp 灯塔", add_special_tokens=False)["input_ids"]
+    texts = [real.chat.decode(ids[:end]) for end in range(len(ids) + 1)]
+    assert texts[-1] == "the lamp 灯塔"
+    assert not any("\ufffd" in text for text in texts)

@@ -10,6 +10,8 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from lorabank.errors import UnavailableError, UsageError
 from lorabank.tasks.scoring import text_metrics
+from lorabank.tasks.scoring.exact_match import is_same_text
+from lorabank.tasks.scoring.letters import letter
 from lorabank.tasks.scoring.text_metrics import (
     METRICS,
     bleu,
@@ -203,3 +205,10 @@ def test_a_missing_package_says_what_to_install(monkeypatch, name: str, package:
     monkeypatch.setitem(sys.modules, package, None)  # what Python itself does for "not there"
     with pytest.raises(UnavailableError, match=r"install lorabank\[eval\]"):
         METRICS[name]("x", "x")
+
+
+def test_accents_typed_as_one_character_or_two_are_the_same():
+    assert exact_match("Cafe\u0301", "Café") == 1
+    assert token_f1("the Cafe\u0301 Brandt", "Café Brandt") == 1
+    assert is_same_text("Cafe\u0301.", "café")
+    assert letter("Cafe\u0301", ("Bar", "Café", "Inn", "Pub")) == "B"

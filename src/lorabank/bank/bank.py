@@ -9,6 +9,7 @@ derived from its modules on first use and again after each change.
 """
 
 import threading
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -276,6 +277,7 @@ class Bank:
             UsageError: an unknown mode, text asked of a bank that keeps none, or a document that
                 does not fit into the context.
         """
+        questions = [unicodedata.normalize("NFC", question) for question in questions]
         settings = AskSettings(
             router or TextRouter(self.texts),
             mode=mode,

@@ -7,6 +7,7 @@ already holds it. A module is found by its questions and by the passages given w
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -189,10 +190,16 @@ def draft_from_jsonl(
     return ModuleDraft(name, parts, tuple(texts), tuple(documents))
 
 
+def source_name(path: Path) -> str:
+    """Return a file's name as text in Unicode's composed form; bytes that are no text become �."""
+    name = path.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return unicodedata.normalize("NFC", name)
+
+
 def _read(path: Path) -> tuple[Source, tuple[Example, ...]]:
     examples = read_examples(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Source(path.name, digest, len(examples)), tuple(examples)
+    return Source(source_name(path), digest, len(examples)), tuple(examples)
 
 
 def _refuse_duplicates(draft: ModuleDraft) -> None:

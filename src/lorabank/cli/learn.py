@@ -108,19 +108,24 @@ def run(options: LearnOptions) -> None:
     """
     from lorabank.engine.adapters.adapter import check_output_folder
     from lorabank.engine.backbone.base import load_base
+    from lorabank.engine.encoding.dataset import refuse_long_examples
     from lorabank.engine.learn import learn
     from lorabank.errors import UsageError
     from lorabank.planning.planner import forecast_write
-    from lorabank.tasks.examples import read_examples
+    from lorabank.tasks.examples import read_numbered_examples
 
     out = options.out
     if out is None and not options.show_tokens:
         raise UsageError("--out is missing: name a new or empty folder for the adapter")
     settings = options.settings
-    examples = read_examples(options.facts)
+    numbered = read_numbered_examples(options.facts)
+    examples = [example for _, example in numbered]
     if out is not None:
         check_output_folder(out)
     base = load_base(options.base, device=options.device, quantize=options.quantize)
+    labels = [f"{options.facts}, line {line}" for line, _ in numbered]
+    # Before the forecast, which reads them all.
+    refuse_long_examples(base.chat, examples, max_tokens=base.max_tokens, labels=labels)
     if options.show_tokens or out is None:
         shown = examples[: options.show_tokens]
         _print_tokens(base, shown, options.recipe, as_json=options.json)

@@ -40,13 +40,16 @@ def run(options: PlanCommandOptions) -> None:
     Example: lorabank plan facts.csv --recall 0.95
     """
     from lorabank.engine.backbone.base import load_base
+    from lorabank.engine.encoding.dataset import refuse_long_examples
     from lorabank.planning.forecast import PlanOptions
     from lorabank.planning.planner import plan
     from lorabank.study.capacity.condense import measured_for
 
-    facts = _read(options.what)
+    facts, labels = _read(options.what)
     plan_options = PlanOptions(options.recall, options.r, options.layers, options.target_modules)
     base = load_base(options.base, device=options.device)
+    if not isinstance(facts, str):
+        refuse_long_examples(base.chat, facts, max_tokens=base.max_tokens, labels=labels)
     forecast = plan(base, facts, plan_options, capacity=measured_for(base, options.results))
     if options.json:
         print_json(forecast.as_json())
@@ -77,14 +80,15 @@ def forecast_rows(forecast: "Forecast") -> list[tuple[str, str]]:
     return rows
 
 
-def _read(path: Path) -> "str | list[Example]":
-    """Return the text of a document, or the examples of a facts file."""
+def _read(path: Path) -> "tuple[str | list[Example], list[str]]":
+    """Return the text of a document, or the examples of a facts file and what to call each."""
     from lorabank.errors import DataError
-    from lorabank.tasks.examples import read_examples
+    from lorabank.tasks.examples import read_numbered_examples
 
     if path.suffix not in (".txt", ".md"):
-        return read_examples(path)
+        numbered = read_numbered_examples(path)
+        return [example for _, example in numbered], [f"{path}, line {n}" for n, _ in numbered]
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8"), []
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None

@@ -39,7 +39,12 @@ from lorabank.engine.training.train import OnStep, train
 from lorabank.errors import UsageError
 from lorabank.lora import variants
 from lorabank.lora.shapes import choose, count_parameters, n_layers, parse_layers
-from lorabank.tasks.examples import Example, ExampleLike, as_examples
+from lorabank.tasks.examples import (
+    Example,
+    ExampleLike,
+    as_examples,
+    refuse_repeated_prompts,
+)
 from lorabank.tasks.scoring.exact_match import is_right_as_published
 
 
@@ -195,6 +200,7 @@ def learn(
         StorageError: `out` cannot be written.
     """
     out, facts = Path(out), as_examples(examples)
+    refuse_repeated_prompts("the facts", "example", list(enumerate(facts, start=1)))
     check_output_folder(out)
     job = plan_job(base, facts, settings, name=out.name, contexts=contexts)
     questions = prepare_questions(

@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_prompt
+from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_prompts, refuse_long_examples
 from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.errors import DataError, UsageError
 from lorabank.lora.shapes import choose, count_parameters, n_layers, parse_layers
@@ -134,8 +134,13 @@ def load_shipped_capacity(base: Base) -> MeasuredCapacity | None:
 
 
 def measure_demand(base: Base, examples: Sequence[Example]) -> Demand:
-    """Measure the demand of facts: the bits of each answer for the bare model, or its entropy."""
-    prompts = [encode_prompt(base.chat, e.prompt, e.answer, activated=False) for e in examples]
+    """Measure the demand of facts: the bits of each answer for the bare model, or its entropy.
+
+    Raises:
+        DataError: an example is longer than the context, or the template does not take it.
+    """
+    prompts = encode_prompts(base.chat, examples, activated=False)
+    refuse_long_examples(base.chat, examples, max_tokens=base.max_tokens)
     readings = read_answers(base, prompts)
     bits = sum(
         phonebook.entropy_bits(example.answer) or reading.bits

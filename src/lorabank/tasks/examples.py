@@ -93,7 +93,7 @@ def examples_from(facts: Iterable[ExampleLike], *, name: str) -> list[Example]:
     ]
     if not numbered:
         raise DataError(f"{name}: there are no facts; give at least one")
-    _refuse_repeated_prompts(name, "example", numbered)
+    refuse_repeated_prompts(name, "example", numbered)
     return [example for _, example in numbered]
 
 
@@ -108,6 +108,15 @@ def read_examples(path: Path) -> list[Example]:
         DataError: the file is missing, is not UTF-8, lacks its columns, or has lines that are
             empty, repeated, or contradict each other; the message names the lines.
     """
+    return [example for _, example in read_numbered_examples(path)]
+
+
+def read_numbered_examples(path: Path) -> list[tuple[int, Example]]:
+    """Return the line on which each example of a file begins, and the example.
+
+    Raises:
+        DataError: as `read_examples`.
+    """
     suffix = path.suffix.lower()
     if suffix == ".csv":
         numbered = list(_read_csv(path))
@@ -118,8 +127,8 @@ def read_examples(path: Path) -> list[Example]:
     if not numbered:
         raise DataError(f"{path}: no examples in it; write one row or line for each")
     numbered = [(line, _check_example(f"{path}, line {line}", e)) for line, e in numbered]
-    _refuse_repeated_prompts(str(path), "line", numbered)
-    return [example for _, example in numbered]
+    refuse_repeated_prompts(str(path), "line", numbered)
+    return numbered
 
 
 def _read_csv(path: Path) -> Iterator[tuple[int, Example]]:
@@ -253,11 +262,15 @@ def _show(value: object) -> str:
     return names[value] if is_name else repr(value)[:40]  # type: ignore[index]
 
 
-def _refuse_repeated_prompts(source: str, unit: str, numbered: list[tuple[int, Example]]) -> None:
-    """Raise a DataError if two examples have the same prompt.
+def refuse_repeated_prompts(source: str, unit: str, numbered: list[tuple[int, Example]]) -> None:
+    """Refuse examples two of which have the same prompt, with one answer or with two.
 
     Args:
+        source: what the message calls all of them, such as their file.
         unit: what the numbers count, "line" or "example".
+
+    Raises:
+        DataError: names the numbers.
     """
     first: dict[tuple[Message, ...], tuple[int, str]] = {}
     problems = []

@@ -20,6 +20,7 @@ from lorabank.bank.answer.gate import Gate
 from lorabank.bank.answer.modes import AskSettings, check_questions
 from lorabank.bank.answer.state import BankState
 from lorabank.bank.module_reader import ModuleReader
+from lorabank.bank.write.contradictions import note_contradiction
 from lorabank.engine.inference.generate import GenerationOptions, generate
 from lorabank.store.records import Version
 
@@ -149,4 +150,5 @@ def _answer(
         candidates=choice.candidates,
         used="adapter" if version else "none",
         prompt_tokens=len(question.prompt),
+        note=note_contradiction(question.question, version, versions) if version else "",
     )

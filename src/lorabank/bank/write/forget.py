@@ -7,6 +7,7 @@ derived again.
 """
 
 import logging
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -163,9 +164,12 @@ def _lose_module(reader: ModuleReader, version: Version) -> _Loss:
 def _lose_source(reader: ModuleReader, source: str) -> list[_Loss]:
     """Return what each module that holds a source loses with it."""
     store = reader.store
-    holders = store.versions_from_source(source_sha256=source) or store.versions_from_source(
-        source_name=source
-    )
+    holders = store.versions_from_source(source_sha256=source)
+    if not holders:  # names are composed now, were kept as they came before
+        forms = (source, *(unicodedata.normalize(form, source) for form in ("NFC", "NFD")))
+        for source in forms:
+            if holders := store.versions_from_source(source_name=source):
+                break
     if not holders:
         raise UsageError(
             f"nothing called {source!r} is held here: no module and no source; "

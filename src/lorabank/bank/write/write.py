@@ -16,6 +16,7 @@ from typing import Any
 from lorabank.bank.drafts import EXAMPLES, ModuleDraft
 from lorabank.bank.route.spectral_keys import SPECTRA, encode_spectra
 from lorabank.bank.stored_text import DOCUMENTS, encode_documents
+from lorabank.bank.write.contradictions import as_records, find_contradictions, warn
 from lorabank.bank.write.training import TrainedDraft, WriteSettings, train_drafts
 from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, Adapter, save_adapter
 from lorabank.engine.backbone.base import Base
@@ -49,6 +50,8 @@ class WriteReport(Measurement):
     the token F1 of the answers that were written out; None where no question was held out."""
     passes: tuple[dict[str, Any], ...] = ()
     """Trainings of the module, each with the fields of `training.TrainingPass`."""
+    contradicts: tuple[dict[str, Any], ...] = ()
+    """Facts that another module answers differently, each with the fields of `Contradiction`."""
 
 
 def plan_jobs(base: Base, drafts: Sequence[ModuleDraft], options: WriteSettings) -> list[Job]:
@@ -140,6 +143,9 @@ def train_and_commit(
 ) -> list[WriteReport]:
     """Train, measure and commit; the part of a write that happens under the lock."""
     started = time.perf_counter()
+    contradicting = find_contradictions(store, drafts)
+    for name, contradictions in contradicting.items():
+        warn(name, contradictions)
     modules = train_drafts(base, drafts, jobs, options)
     seconds = time.perf_counter() - started
     staging = Path(tempfile.mkdtemp(prefix=".partial-write-", dir=store.path))
@@ -147,6 +153,7 @@ def train_and_commit(
         reports = []
         for i, (draft, trained) in enumerate(zip(drafts, modules, strict=True)):
             values = _report_values(base, draft, trained, seconds)
+            values["contradicts"] = as_records(contradicting[draft.name])
             stored = _stage(staging / str(i), base, draft, trained.outcome, values)
             version = tx.put(draft.name, stored, replace=options.replace)
             reports.append(_report(draft, values, version))
@@ -211,7 +218,8 @@ def _stage(
 
 
 def _report(draft: ModuleDraft, values: dict[str, Any], version: Version) -> WriteReport:
-    lists = {name: tuple(values[name]) for name in ("missing", "not_stuck", "passes")}
+    names = ("missing", "not_stuck", "passes", "contradicts")
+    lists = {name: tuple(values[name]) for name in names}
     return WriteReport(
         module=draft.name,
         version=version.number,

@@ -160,13 +160,14 @@ class Chat:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of tokens without special tokens and surrounding space.
 
-        What stands before every answer is left out.
+        What stands before every answer is left out, and so are the bytes of a character that was
+        cut off at the end.
         """
         for lead in filter(None, map(self.lead_ids, self.renderings)):
             if list(ids[: len(lead)]) == lead:
                 ids = ids[len(lead) :]
                 break
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip().rstrip("\ufffd")
 
     def render(self, messages: Sequence[Message], *, header: bool) -> str:
         """Return what the template renders, with control tokens in contents marked.

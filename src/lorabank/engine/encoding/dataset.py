@@ -190,6 +190,23 @@ def encode_prompt(
     return EvaluationPrompt(ids, answer_ids, answer, ends_turn=True, adapter_start=start)
 
 
+def refuse_long_examples(
+    chat: Chat, examples: Sequence[Example], *, max_tokens: int, labels: Sequence[str] = ()
+) -> None:
+    """Refuse examples that are longer than the model's context.
+
+    Args:
+        labels: what the message calls each example; `example 1` and so on without.
+
+    Raises:
+        DataError: names the first of them, or one whose form the template does not take.
+    """
+    names = labels or [f"example {number}" for number in range(1, len(examples) + 1)]
+    prompts = encode_prompts(chat, examples, activated=False)
+    for name, example, prompt in zip(names, examples, prompts, strict=True):
+        _check_length(sound_example(prompt), name, example.question, max_tokens)
+
+
 def question_with_passage(context: str, question: str) -> str:
     """Return a prompt with a question and the text to answer it from.
 

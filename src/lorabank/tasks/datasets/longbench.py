@@ -63,6 +63,10 @@ def read_questions(path: Path, *, allow_other_version: bool = False) -> list[Lon
             questions differ from those published.
     """
     checksums.verify(path.parent)
+    if path.suffix == ".jsonl":  # as the files of the first LongBench are
+        for line, raw in fields.read_lines(path):
+            _read_question(f"{path}, line {line}", raw)
+        raise DataError(f"{path}: must be one JSON list, as data.json of LongBench v2 is")
     questions = [_read_question(where, raw) for where, raw in fields.read_records(path, "question")]
     longdoc.refuse_duplicates(path, "_id", (question.id for question in questions))
     if not allow_other_version:

@@ -22,6 +22,10 @@ from lorabank.tasks.examples import Example, from_pair
 from lorabank.tasks.fields import Text, Texts, WholeNumber
 from lorabank.tasks.scoring.text_metrics import rouge_l_unstemmed
 
+_PROCESSED = (
+    "read books in their processed form, JSONL of {doc_id, token_count, summary, normalized_text}"
+)
+
 
 class Book(fields.Record):
     """A book with its summary."""
@@ -48,6 +52,8 @@ def read_books(path: Path) -> list[Book]:
             another type, a text is longer than its count, or a book occurs twice.
     """
     checksums.verify(path.parent)
+    if path.suffix == ".csv":  # documents.csv, qaps.csv or summaries.csv of the first release
+        raise DataError(f"{path}: a table of the raw data set; {_PROCESSED}")
     books = [_read_book(f"{path}, line {line}", raw) for line, raw in fields.read_lines(path)]
     if not books:
         raise DataError(f"{path}: no books in it; write one line for each")
@@ -135,8 +141,7 @@ def _mean_of_book(
 def _read_book(where: str, raw: dict[str, object]) -> Book:
     if "document" in raw:
         raise DataError(
-            f"{where}: a record of the raw data set (one for each question); read books in their "
-            "processed form, {doc_id, token_count, summary, normalized_text}"
+            f"{where}: a record of the raw data set (one for each question); {_PROCESSED}"
         )
     book = fields.parse(Book, where, raw)
     n_words = len(book.text.split())

@@ -173,6 +173,11 @@ def _read_file(path: Path) -> list[Article]:
     by_text: dict[str, list[tuple[str, dict[str, object]]]] = {}
     for line, raw in fields.read_lines(path):
         where = f"{path}, line {line}"
+        if "questions" in raw and "question" not in raw:
+            raise DataError(
+                f"{where}: an article with all its questions, as QuALITY.v1.0.1 has them; take "
+                "rows of {article, question, options, answer, hard}, one for each question"
+            )
         by_text.setdefault(fields.text(where, raw, "article"), []).append((where, raw))
     if not by_text:
         raise DataError(f"{path}: no questions in it; write one line for each")

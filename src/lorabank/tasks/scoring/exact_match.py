@@ -4,7 +4,7 @@ The scorers here compare texts, so they need a generated reply. The scorer calle
 strictest and is not here: the engine checks that greedy decoding gives each token of the answer.
 """
 
-import re
+import unicodedata
 from collections.abc import Callable
 
 from lorabank.tasks.synthetic import phonebook
@@ -15,7 +15,7 @@ Scorer = Callable[[str, str], bool]
 
 
 def is_same_text(answer: str, reply: str) -> bool:
-    """Return whether two texts are equal up to case, spacing and a full stop at the end."""
+    """Return whether two texts are equal up to case, composition, spacing and a last full stop."""
     return _normalise(answer) == _normalise(reply)
 
 
@@ -30,4 +30,5 @@ SCORERS: dict[str, Scorer] = {"text": is_same_text, "published": is_right_as_pub
 
 
 def _normalise(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip().removesuffix(".").casefold()
+    composed = unicodedata.normalize("NFC", text)
+    return " ".join(composed.split()).removesuffix(".").casefold()

@@ -6,6 +6,7 @@ returns None where that is not certain.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 LETTERS = "ABCD"
@@ -52,4 +53,4 @@ def _single(letters: Iterable[str]) -> str | None:
 
 
 def _normalise(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.casefold()))
+    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFC", text).casefold()))

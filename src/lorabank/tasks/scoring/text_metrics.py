@@ -12,6 +12,7 @@ imports all of scipy.stats.
 import functools
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -92,7 +93,8 @@ def _words(text: str) -> list[str]:
 
 
 def _normalise(text: str) -> str:
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
+    composed = unicodedata.normalize("NFC", text)  # é may be typed as one character or as two
+    return " ".join(_ARTICLES.sub(" ", composed.lower().translate(_NO_PUNCTUATION)).split())
 
 
 def _f1(words: list[str], gold_words: list[str]) -> float:

@@ -1,0 +1,106 @@
+"""Contradictions between modules: one prompt with another answer in each.
+
+Within a file they are refused. Between modules they are a warning, since facts may be right in
+both (two teams, two years), and an update may be under way: the older answer would still be given
+where its module is asked, until that module is written again with --replace or the fact forgotten.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lorabank.bank.drafts import EXAMPLES, ModuleDraft, draft_from_jsonl
+from lorabank.errors import LorabankError
+from lorabank.store.records import Version
+from lorabank.store.store import Store
+from lorabank.tasks.examples import Example
+
+_SHOWN = 3  # contradictions of a module that are logged one by one
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A prompt that a new module and another one answer differently."""
+
+    question: str
+    answer: str
+    module: str
+    """Name of the other module."""
+    other_answer: str
+
+
+def find_contradictions(
+    store: Store, drafts: Sequence[ModuleDraft]
+) -> dict[str, list[Contradiction]]:
+    """Return what each draft says otherwise than another module of the bank, by its name.
+
+    Prompts and answers are compared without case and spacing. Modules that the drafts replace do
+    not count, nor do those without examples or with ones that cannot be read.
+    """
+    names = {draft.name for draft in drafts}
+    taught: dict[tuple[tuple[str, str], ...], list[tuple[str, str]]] = {}
+    for version in store.current_versions():
+        if version.module in names or EXAMPLES not in version.files:
+            continue
+        try:
+            body = store.read(version, EXAMPLES)
+            examples = draft_from_jsonl(version.module, version.sources, body).examples
+        except (LorabankError, ValueError, KeyError, TypeError):  # forget and verify tell of it
+            continue
+        for example in examples:
+            taught.setdefault(_key(example), []).append((version.module, example.answer))
+    return {
+        draft.name: [
+            Contradiction(example.question, example.answer, module, other)
+            for example in draft.examples
+            for module, other in taught.get(_key(example), ())
+            if _fold(other) != _fold(example.answer)
+        ]
+        for draft in drafts
+    }
+
+
+def warn(name: str, contradictions: Sequence[Contradiction]) -> None:
+    """Log what a module says otherwise than others, and what can be done about it."""
+    for item in contradictions[:_SHOWN]:
+        _log.warning(
+            "module %r says %r to %r, but module %r says %r; forget that fact's source there, or "
+            "write the two into one module with --replace",
+            name, item.answer[:60], item.question[:60], item.module, item.other_answer[:60],
+        )  # fmt: skip
+    if len(contradictions) > _SHOWN:
+        _log.warning(
+            "module %r contradicts others in %d more facts", name, len(contradictions) - _SHOWN
+        )
+
+
+def note_contradiction(question: str, answering: Version, versions: Mapping[str, Version]) -> str:
+    """Return a remark if another candidate was taught another answer to this question, else "".
+
+    Args:
+        versions: the candidates by name; what their records say of each other is read.
+    """
+    for version in versions.values():
+        for item in version.record.get("contradicts", ()):
+            pair = {version.module: item["answer"], item["module"]: item["other_answer"]}
+            others = pair.keys() - {answering.module}
+            is_pair = answering.module in pair and others <= versions.keys()
+            if is_pair and _fold(item["question"]) == _fold(question):
+                (other,) = others
+                return f"module {other!r} says {pair[other][:60]!r}"
+    return ""
+
+
+def as_records(contradictions: Sequence[Contradiction]) -> list[dict[str, Any]]:
+    """Return contradictions as they are kept in a module's record."""
+    return [asdict(item) for item in contradictions]
+
+
+def _key(example: Example) -> tuple[tuple[str, str], ...]:
+    return tuple((message.role, _fold(message.content)) for message in example.prompt)
+
+
+def _fold(text: str) -> str:
+    return " ".join(text.casefold().split())
