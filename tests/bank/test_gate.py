@@ -4,7 +4,15 @@ import random
 
 import pytest
 
-from lorabank.bank.answer.gate import FEATURES, CalibrationCase, FeatureRow, Gate, fit_gate
+from lorabank.bank.answer.gate import (
+    FEATURES,
+    CalibrationCase,
+    FeatureRow,
+    Gate,
+    decode_gate,
+    encode_gate,
+    fit_gate,
+)
 
 
 def row(rng: random.Random, coverage: float, hint: float = 0.0) -> FeatureRow:
@@ -62,4 +70,5 @@ def test_a_gate_is_fitted_on_one_question_of_each_kind():
 
 def test_a_gate_is_kept_as_json():
     gate = fit_gate(draw(8, seed=0, blur=0.1))
-    assert Gate.from_json(gate.as_json()) == gate
+    assert decode_gate(encode_gate(gate)) == gate
+    assert decode_gate(encode_gate(None)) is None

@@ -11,6 +11,7 @@ from lorabank.bank.answer.policy import _GateRouter, _Worth
 from lorabank.bank.bank import Bank
 from lorabank.bank.route.routers import TextRouter
 from lorabank.errors import UsageError
+from lorabank.store.derived import read_derived
 from lorabank.tasks.examples import Example, from_pair
 
 N = 8
@@ -117,10 +118,11 @@ def test_evidence_is_judged_by_the_banks_own_examples_and_kept(library: Bank):
     assert gate is not None
     assert gate.questions == 12
     assert gate.weights[0] > 0
-    stored = library.texts.read_derived("evidence-by-words.json")
+    generation = str(library.store.generation)
+    stored = read_derived(library.store.path, generation, "evidence-by-words")
     assert stored
     assert library.text_gate() == gate
-    assert library.texts.read_derived("evidence-by-words.json") == stored
+    assert read_derived(library.store.path, generation, "evidence-by-words") == stored
 
 
 def test_too_few_examples_judge_nothing(library: Bank, monkeypatch: pytest.MonkeyPatch):

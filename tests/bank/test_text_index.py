@@ -50,12 +50,12 @@ def test_damaged_vectors_are_made_again(bank: Bank, book: list[Example], tmp_pat
 
     bank.texts.clear()
     first = fresh().search([book[0].question], k=3)
-    vectors = bank.store.path / "derived" / "vectors.npz"
+    vectors = bank.store.path / "derived" / "vectors.derived"
     whole = vectors.read_bytes()
     for broken in (whole[: len(whole) // 2], whole[:40] + b"\0" * 60 + whole[100:], b""):
         for old in (bank.store.path / "derived").iterdir():
             if old.is_dir():
-                (old / "words.json").unlink()
+                (old / "modules.derived").unlink()
         vectors.write_bytes(broken)
         assert fresh().search([book[0].question], k=3) == first
     assert not list((bank.store.path / "derived").glob(".partial-*"))

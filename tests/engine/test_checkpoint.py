@@ -1,5 +1,7 @@
 """A killed run resumes where it was, to the result it would have had."""
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -150,13 +152,13 @@ def test_progress_as_json_is_restored_exactly(tiny: Base):
     assert [copy.next_batch() for _ in range(7)] == [progress.next_batch() for _ in range(7)]
 
 
-def save_half_a_run(base: Base, jobs: Sequence[Job], folder: Path) -> None:
+def save_half_a_run(base: Base, jobs: Sequence[Job], folder: Path, *, n_rounds: int = 3) -> None:
     """Save a checkpoint of the first rounds, then end the run."""
     rounds: list[FleetProgress] = []
 
     def crash(progress: FleetProgress) -> None:
         rounds.append(progress)
-        if len(rounds) == 3:
+        if len(rounds) == n_rounds:
             raise Crash
 
     with pytest.raises(Crash):
@@ -195,13 +197,45 @@ def test_a_checkpoint_of_other_jobs_is_refused_with_the_difference(tiny: Base, t
         train(tiny, jobs, checkpoint=CheckpointSettings(tmp_path))
 
 
-def test_a_damaged_checkpoint_is_refused(tiny: Base, tmp_path: Path):
-    jobs = jobs_of_all_kinds(tiny)
-    save_half_a_run(tiny, jobs, tmp_path)
-    state = tmp_path / "fleet.safetensors"
-    state.write_bytes(state.read_bytes()[:-100])
-    with pytest.raises(StorageError, match=r"cannot be read: .*remove the folder to start over"):
-        train(tiny, jobs, checkpoint=CheckpointSettings(tmp_path))
+@pytest.mark.parametrize("name", ["fleet.safetensors", "done-*.safetensors"])
+def test_training_starts_anew_where_a_checkpoint_is_damaged(
+    tiny: Base, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+):
+    jobs = jobs_of_all_kinds(tiny)[:3]
+    right = train(load(tiny.info.path), jobs, fleet_settings=FleetSettings(width=2))
+    save_half_a_run(tiny, jobs, tmp_path / "half", n_rounds=11)
+    (tmp_path / "half" / ".tmpA1b2C3").write_bytes(b"of a killed run")
+    for number, damage in enumerate((cut, flip_a_weight, empty, as_pipe)):
+        folder = tmp_path / str(number)
+        shutil.copytree(tmp_path / "half", folder)
+        damage(next(folder.glob(name)))
+        caplog.clear()
+        base, settings = load(tiny.info.path), CheckpointSettings(folder)
+        again = train(base, jobs, fleet_settings=FleetSettings(width=2), checkpoint=settings)
+        assert_same(again, right)
+        assert [record.message.split(":")[0] for record in caplog.records] == [
+            "a checkpoint is damaged, so training starts anew"
+        ]
+        assert not folder.exists()
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def flip_a_weight(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-10] ^= 4
+    file.write_bytes(content)
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def as_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tiny: Base, tmp_path: Path):

@@ -1,15 +1,19 @@
 """Running a study: every cell once, whatever happens on the way, and the same numbers."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from lorabank.errors import UsageError
+from lorabank.errors import DataError, UsageError
+from lorabank.report.study_results import read_results
 from lorabank.study import run as running
 from lorabank.study.capacity.search import search_study
 from lorabank.study.folder import StudyFolder
 from lorabank.study.run import run_study
+from lorabank.study.sealed_json import read_sealed, write_sealed
 from lorabank.study.spec import StudySpec, load_study
 
 SPEC = """
@@ -51,6 +55,7 @@ def contents(folder: Path) -> dict[str, str]:
     for file in sorted((folder / "cells").iterdir()):
         cell = json.loads(file.read_text())
         assert {"seconds", "peak_bytes"} <= cell.pop("cost").keys()
+        assert len(cell.pop("sha256")) == 64
         found[file.name] = json.dumps(cell)
     return found
 
@@ -124,6 +129,44 @@ def test_a_broken_cell_is_set_aside_and_redone_to_the_same_bytes(spec: StudySpec
     assert run_study(spec, StudyFolder(done)).trained == 0
 
 
+def test_a_cell_that_was_edited_is_refused_by_the_report_and_trained_again(
+    spec: StudySpec, done: Path
+):
+    whole = contents(done)
+    edited = done / "cells" / f"{spec.cells[0].name}.json"
+    cell = json.loads(edited.read_text())
+    edited.write_text(json.dumps({**cell, "recall": cell["recall"] / 2 + 0.25}))
+    with pytest.raises(DataError, match=f"{edited.name} is damaged, was edited"):
+        read_results([StudyFolder(done)])
+    run_study(spec, StudyFolder(done))
+    assert contents(done) == whole
+    flipped = bytearray(edited.read_bytes())
+    flipped[flipped.index(b'"recall": ') + 10] ^= 1
+    edited.write_bytes(flipped)
+    assert StudyFolder(done).read(edited.stem) is None
+    del cell["sha256"]  # as before there were hashes
+    edited.write_text(json.dumps(cell))
+    assert len(read_results([StudyFolder(done)])[0].cells) == len(spec.cells)
+
+
+def test_a_second_run_of_a_folder_is_refused_and_a_killed_one_does_not_stay_in_the_way(
+    spec: StudySpec, done: Path
+):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from lorabank.store.lock import locked\n"
+        "with locked(Path(sys.argv[1]), what='study run'):\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(done)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(UsageError, match=rf"being written by process {other.pid} .*study run"):
+            run_study(spec, StudyFolder(done))
+        other.kill()
+    assert run_study(spec, StudyFolder(done)).trained == 0
+
+
 def test_another_spec_or_base_is_refused(spec: StudySpec, done: Path, tmp_path: Path):
     other = load_study(str(tmp_path / "mine.toml"), changes=["lr=0.02"])
     with pytest.raises(UsageError, match=r"another spec: lr 0\.01 there, 0\.02 here"):
@@ -134,7 +177,8 @@ def test_another_spec_or_base_is_refused(spec: StudySpec, done: Path, tmp_path: 
     file = done / "cells" / f"{spec.cells[0].name}.json"
     cell = json.loads(file.read_text())
     cell["hashes"]["model"] = "0" * 64
-    file.write_text(json.dumps(cell))
+    del cell["sha256"]
+    write_sealed(file, cell)
     (done / "cells" / f"{spec.cells[1].name}.json").unlink()
     with pytest.raises(UsageError, match="cells of a base with sha256 000000000000"):
         run_study(spec, StudyFolder(done))
@@ -200,4 +244,4 @@ def test_a_search_finds_the_crossing_of_the_grid(tmp_path: Path, spec: StudySpec
     assert line["same_neighbours"] is True
     low, high = line["between"]
     assert line["recall_by_facts"][str(low)] >= 0.5 > line["recall_by_facts"][str(high)]
-    assert json.loads((tmp_path / "search" / "search.json").read_text()) == found
+    assert read_sealed(tmp_path / "search" / "search.json") == found

@@ -180,11 +180,18 @@ def draft_from_jsonl(
 
     Args:
         body: the module's examples, as `ModuleDraft.as_jsonl` returned them.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError, RecursionError: it is something else.
     """
     by_source: dict[str, list[Example]] = {source.sha256: [] for source in sources}
-    for line in body.decode().split("\n")[:-1]:  # splitlines would also split at U+2028 in a text
+    for line in filter(None, body.decode().split("\n")):  # splitlines would also split at U+2028
         record: dict[str, Any] = json.loads(line)
         prompt = tuple(Message(turn["role"], turn["content"]) for turn in record["prompt"])
+        texts_of_line = [*(text for m in prompt for text in (m.role, m.content)), record["answer"]]
+        if not prompt or not all(isinstance(text, str) for text in texts_of_line):
+            raise TypeError("an example is a prompt of texts and an answer that is a text")
+        "".join(texts_of_line).encode()  # raises at half a character
         by_source[record["source"]].append(Example(prompt, record["answer"]))
     parts = tuple(DraftSource(source, tuple(by_source[source.sha256])) for source in sources)
     return ModuleDraft(name, parts, tuple(texts), tuple(documents))

@@ -6,6 +6,7 @@ modules with the same weights share one copy.
 """
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,10 +19,11 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.caches import LruCache
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.settings import SOUND, TrainSettings
-from lorabank.errors import UsageError
+from lorabank.errors import AdapterError, UsageError
 from lorabank.store.records import Version
 from lorabank.store.store import Store
 
+_log = logging.getLogger(__name__)
 CACHE_BYTES = 1 << 30  # of adapters in memory
 _KEPT_SLOTS = 4  # slots of a fleet that is kept: building one costs as much as a short question
 
@@ -71,17 +73,21 @@ class ModuleReader:
 
     def read_settings(self, version: Version) -> TrainSettings:
         """Return the settings the version was trained with; our recipe's if it has no record."""
-        record = self.read_record(version)
-        values = dict(record.get("settings", {}))
-        for name, value in values.items():
-            values[name] = tuple(value) if isinstance(value, list) else value
-        return TrainSettings(**values) if record else SOUND
+        try:
+            record = self.read_record(version)
+            values = dict(record.get("settings", {}))
+            for name, value in values.items():
+                values[name] = tuple(value) if isinstance(value, list) else value
+            return TrainSettings(**values) if record else SOUND
+        except (AdapterError, UsageError, ValueError, TypeError) as error:
+            _log.warning("%s has no settings that can be used: %s", version.module, error)
+            return SOUND
 
     def read_draft(self, version: Version) -> ModuleDraft:
         """Return what the version was written from.
 
         Raises:
-            AdapterError: its examples are missing or altered.
+            AdapterError: its examples are missing, altered, or no examples.
             UsageError: it was imported without examples.
         """
         if EXAMPLES not in version.files:
@@ -90,13 +96,17 @@ class ModuleReader:
                 "cannot be told apart; forget the whole module"
             )
         texts = [key.text for key in self.store.keys(version) if key.kind == "text"]
-        return draft_from_jsonl(
-            version.module,
-            version.sources,
-            self.store.read(version, EXAMPLES),
-            texts=texts,
-            documents=load_documents(self.store, version),
-        )
+        body, documents = self.store.read(version, EXAMPLES), load_documents(self.store, version)
+        try:
+            return draft_from_jsonl(
+                version.module, version.sources, body, texts=texts, documents=documents
+            )
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise AdapterError(
+                f"{EXAMPLES} of module {version.module!r} version {version.number} does not hold "
+                f"its examples ({type(error).__name__}: {error}), so its sources cannot be told "
+                "apart; write the module again, or forget the whole of it"
+            ) from None
 
     def _fleet_for(self, adapters: Sequence[Adapter]) -> tuple[Fleet, list[Adapter]]:
         """Return the kept fleet with the adapters in its slots if these fit, else a new fleet."""
@@ -119,7 +129,16 @@ class ModuleReader:
     def _read_json(self, version: Version, name: str) -> dict[str, Any]:
         if name not in version.files:
             return {}
-        content: dict[str, Any] = json.loads(self.store.read(version, name))
+        body = self.store.read(version, name)
+        try:
+            content = json.loads(body)
+        except (ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict):
+            raise AdapterError(
+                f"{name} of module {version.module!r} version {version.number} is no JSON object; "
+                "roll back or write it again"
+            )
         return content
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from lorabank.errors import AdapterError
 from lorabank.retrieval.documents import Document
 from lorabank.retrieval.sections import Section
 from lorabank.store.records import Version
@@ -56,8 +57,15 @@ def load_documents(store: Store, version: Version) -> list[Document]:
     """Return the documents of a version; none if it was written from examples or without text.
 
     Raises:
-        AdapterError: the file is missing or altered.
+        AdapterError: the file is missing, altered, or no file of documents.
     """
     if DOCUMENTS not in version.files:
         return []
-    return decode_documents(store.read(version, DOCUMENTS))
+    body = store.read(version, DOCUMENTS)
+    try:
+        return decode_documents(body)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise AdapterError(
+            f"{DOCUMENTS} of module {version.module!r} version {version.number} does not hold "
+            f"documents ({type(error).__name__}: {error}); write the module again, or forget it"
+        ) from None

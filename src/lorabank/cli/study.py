@@ -118,7 +118,8 @@ def report(
     from lorabank.report.page import write_report
     from lorabank.report.study_results import read_results
     from lorabank.study.capacity.condense import condense
-    from lorabank.study.folder import StudyFolder, write_json
+    from lorabank.study.folder import StudyFolder
+    from lorabank.study.sealed_json import write_json
 
     studies = [StudyFolder(folder) for folder in folders]
     planned = [(study, cell.name) for study in studies for cell in study.study().cells]

@@ -7,8 +7,7 @@ does. A term counts once, however often the question contains it.
 
 import json
 import logging
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import bm25s
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from lorabank.retrieval.terms import terms
 
 K1, B = 0.2, 0.75
+_ARRAYS = ("data", "indices", "indptr")  # of the sparse matrix of scores, by term
 
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # bm25s sets DEBUG itself
 
@@ -41,21 +41,34 @@ class Bm25:
         scores: np.ndarray = self._index.get_scores_from_ids(ids)
         return scores[: self.n]
 
-    def save(self, folder: Path) -> None:
-        """Write the index into a new folder."""
-        folder.mkdir(parents=True)
-        self._index.save(str(folder), show_progress=False)
-        (folder / "own.json").write_text(
-            json.dumps({"n": self.n, "terms": self.vocabulary}, ensure_ascii=False), "utf-8"
-        )
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the index as plain arrays, from which `from_arrays` makes it again."""
+        own = json.dumps({"n": self.n, "terms": self.vocabulary}).encode()
+        scores = {name: np.asarray(self._index.scores[name]) for name in _ARRAYS}
+        return {"own": np.frombuffer(own, np.uint8), **scores}
 
     @classmethod
-    def load(cls, folder: Path) -> "Bm25":
-        """Return the index that `save` wrote."""
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Bm25":
+        """Return the index that `arrays` described.
+
+        Raises:
+            ValueError, KeyError: they do not describe an index.
+        """
         loaded = cls.__new__(cls)
-        stored = json.loads((folder / "own.json").read_text("utf-8"))
-        loaded.n, loaded.vocabulary = stored["n"], stored["terms"]
-        loaded._index = bm25s.BM25.load(str(folder), allow_pickle=False)
+        own = json.loads(arrays["own"].tobytes())
+        loaded.n, loaded.vocabulary = own["n"], own["terms"]
+        data, indices, indptr = (arrays[name] for name in _ARRAYS)
+        n_indexed = max(loaded.n, 1)  # a text that stands in for none
+        if not (
+            len(indptr) > max(loaded.vocabulary.values(), default=0)
+            and len(data) == len(indices) == indptr[-1]
+            and (indptr[1:] >= indptr[:-1]).all()
+            and ((indices >= 0) & (indices < n_indexed)).all()
+        ):
+            raise ValueError("the arrays of a BM25 index do not belong together")
+        loaded._index = bm25s.BM25(k1=K1, b=B)
+        loaded._index.scores = {name: arrays[name] for name in _ARRAYS} | {"num_docs": n_indexed}
+        loaded._index.nonoccurrence_array = None  # which Lucene's form of BM25 has not
         return loaded
 
     def _id(self, term: str) -> int:

@@ -7,11 +7,11 @@ with weight 2. This weight, k1 (bm25.py) and the share of the passage in a sente
 titles and PaperQA only confirmed them.
 """
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from lorabank.retrieval.indexed_texts import IndexedTexts
 
 METHODS = ("bm25", "dense", "hybrid")
 DENSE_WEIGHT = 2.0
+_PARTS = ("passages", "sentences")
+_FIRSTS = ("first_passage", "first_sentence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,31 +98,47 @@ class TextIndex:
             for i in ranked
         ]
 
-    def save(self, folder: Path) -> None:
-        """Write the index into a new folder."""
-        self.passages.save(folder / "passages")
-        self.sentences.save(folder / "sentences")
-        stored = {"names": self.names, "texts": self.texts}
-        (folder / "own.json").write_text(json.dumps(stored, ensure_ascii=False), "utf-8")
-        np.save(folder / "first_passage.npy", self.first_passage)
-        np.save(folder / "first_sentence.npy", self.first_sentence)
+    def to_bytes(self) -> bytes:
+        """Return the index as the content of an `.npz` file."""
+        own = json.dumps({"names": self.names, "texts": self.texts}).encode()
+        arrays = {"own": np.frombuffer(own, np.uint8)}
+        arrays |= {name: getattr(self, name) for name in _FIRSTS}
+        for part in _PARTS:
+            part_arrays = getattr(self, part).arrays()
+            arrays |= {f"{part}.{name}": array for name, array in part_arrays.items()}
         if self.vectors is not None:
-            np.save(folder / "vectors.npy", self.vectors.astype(np.float16))
+            arrays["vectors"] = self.vectors.astype(np.float16)
+        stream = io.BytesIO()
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+        return stream.getvalue()
 
     @classmethod
-    def load(cls, folder: Path) -> "TextIndex":
-        """Return the index that `save` wrote."""
+    def from_bytes(cls, content: bytes) -> "TextIndex":
+        """Return the index that `to_bytes` described.
+
+        Raises:
+            ValueError, KeyError, zipfile.BadZipFile: it does not describe one.
+        """
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            arrays = dict(stored)
         loaded = cls.__new__(cls)
-        loaded.passages = Bm25.load(folder / "passages")
-        loaded.sentences = Bm25.load(folder / "sentences")
-        stored = json.loads((folder / "own.json").read_text("utf-8"))
-        loaded.names, loaded.texts = stored["names"], stored["texts"]
-        loaded.first_passage = np.load(folder / "first_passage.npy", allow_pickle=False)
-        loaded.first_sentence = np.load(folder / "first_sentence.npy", allow_pickle=False)
-        vectors = folder / "vectors.npy"
-        loaded.vectors = None
-        if vectors.exists():
-            loaded.vectors = np.load(vectors, allow_pickle=False).astype(np.float32)
+        own = json.loads(arrays["own"].tobytes())
+        loaded.names, loaded.texts = own["names"], own["texts"]
+        for part in _PARTS:
+            named = {
+                n.removeprefix(f"{part}."): a for n, a in arrays.items() if n.startswith(f"{part}.")
+            }
+            setattr(loaded, part, Bm25.from_arrays(named))
+        for name in _FIRSTS:
+            setattr(loaded, name, arrays[name])
+        vectors = arrays.get("vectors")
+        loaded.vectors = None if vectors is None else vectors.astype(np.float32)
+        if not (
+            len(loaded.names) == len(loaded.first_passage) == len(loaded.first_sentence)
+            and len(loaded.texts) == loaded.passages.n
+            and (vectors is None or len(vectors) == loaded.sentences.n)
+        ):
+            raise ValueError("the parts of a text index do not belong together")
         return loaded
 
     def _passage(self, module: int, scores: np.ndarray) -> str:

@@ -11,6 +11,7 @@ from lorabank.store.blobs import (
     unfinished_names,
     unreferenced_hashes,
 )
+from lorabank.store.derived import find_damaged
 from lorabank.store.generation import find_mismatch
 from lorabank.store.lock import locked_if_free
 from lorabank.store.plain_files import hash_file
@@ -23,8 +24,8 @@ class Damage:
     """A fault of a bank."""
 
     kind: str
-    """Kind: `missing`, `altered`, `older`, `unused`, `unfinished`, `foreign`, `no current version`
-    or `database`."""
+    """Kind: `missing`, `altered`, `older`, `unused`, `unfinished`, `foreign`, `derived`,
+    `no current version` or `database`."""
     module: str | None
     version: int | None
     file: str | None
@@ -42,6 +43,8 @@ def find_damage(folder: Path, db: sqlite3.Connection) -> list[Damage]:
         # Files that a database does not know may be those of versions that it lacks.
         faults += mismatch or _check_leftovers(folder, db)
         faults += _check_files(folder, db)
+        lost = "nothing; it is made again when it is next needed"
+        faults += [Damage("derived", None, None, name, lost) for name in find_damaged(folder)]
     except sqlite3.DatabaseError as error:
         faults.append(_database_damage(f"it cannot be read: {error}"))
     return faults

@@ -16,7 +16,6 @@ from pathlib import Path
 from lorabank.files import storage_errors
 from lorabank.store import reads, schema
 from lorabank.store.blobs import (
-    PARTIAL,
     blob_names,
     remove_blobs,
     stored_hashes,
@@ -24,8 +23,9 @@ from lorabank.store.blobs import (
     unreferenced_hashes,
 )
 from lorabank.store.check import has_whole_pages
+from lorabank.store.derived import remove_unfinished
 from lorabank.store.generation import State, read_last, read_state, seal_records, write_last
-from lorabank.store.plain_files import DERIVED, list_folder, remove_tree
+from lorabank.store.plain_files import list_folder
 from lorabank.store.reserve import keep_reserve
 from lorabank.store.transaction import Transaction
 from lorabank.store.trash import TRASH, empty_trash, move_to_trash, remove_from_trash
@@ -90,10 +90,7 @@ def tidy(path: Path, db: sqlite3.Connection) -> None:
     Raises:
         StorageError: a file cannot be moved or removed.
     """
-    with suppress(OSError):  # readers derive their data again, and may be at it
-        for name, kind in list_folder(path, DERIVED):
-            if name.startswith(PARTIAL) and kind == "folder":
-                remove_tree(path, DERIVED, name)
+    remove_unfinished(path)
     with storage_errors(path):
         remove_from_trash(path, set(_read_list(db, "emptied")))
         unfinished = [(name,) for name in unfinished_names(path)]

@@ -53,6 +53,13 @@ def read_current(db: sqlite3.Connection, name: str) -> Version:
     return _version(row)
 
 
+def read_bare_versions(db: sqlite3.Connection, name: str) -> list[Version]:
+    """Return all versions of a module without their records, which may be damaged; none if gone."""
+    where = f"{_VERSIONS} WHERE m.name = ? ORDER BY v.number"
+    rows = db.execute(where, (normalise_name(name),)).fetchall()
+    return [_version((*row[:4], "{}", *row[5:])) for row in rows]
+
+
 def read_versions(db: sqlite3.Connection, name: str) -> list[Version]:
     """Return all versions of a module, oldest first.
 

@@ -161,6 +161,10 @@ class Store:
         """
         return self._read(lambda db: reads.read_versions(db, name))
 
+    def bare_versions(self, name: str) -> list[Version]:
+        """Return all versions of a module without their records, which may be damaged."""
+        return self._read(lambda db: reads.read_bare_versions(db, name))
+
     def version(self, name: str, number: int) -> Version:
         """Return one version of a module.
 

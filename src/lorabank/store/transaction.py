@@ -9,8 +9,15 @@ from typing import Any
 from lorabank.errors import UsageError
 from lorabank.store.blobs import StagedFiles
 from lorabank.store.lock import now
-from lorabank.store.names import check_name, storable
-from lorabank.store.reads import is_module, read_current, read_names, read_version, read_versions
+from lorabank.store.names import check_name, normalise_name, storable
+from lorabank.store.reads import (
+    is_module,
+    read_bare_versions,
+    read_current,
+    read_names,
+    read_version,
+    read_versions,
+)
 from lorabank.store.records import Draft, Version
 from lorabank.store.seal import seal_of
 from lorabank.store.trash import Trash
@@ -108,10 +115,17 @@ class Transaction:
         Raises:
             UsageError: there is no such module.
         """
-        last = read_current(self._db, name)
-        hashes = {h for v in read_versions(self._db, name) for h in v.files.values()}
-        self._db.execute("DELETE FROM modules WHERE name = ?", (last.module,))
-        self._note("forget", last.module, last.number, {})
+        if not is_module(self._db, name):
+            read_current(self._db, name)
+        name = normalise_name(name)
+        hashes = {h for v in read_bare_versions(self._db, name) for h in v.files.values()}
+        (number,) = self._db.execute(
+            "SELECT coalesce(max(v.number), 0) FROM modules m "
+            "LEFT JOIN versions v ON v.id = m.current WHERE m.name = ?",
+            (name,),
+        ).fetchone()
+        self._db.execute("DELETE FROM modules WHERE name = ?", (name,))
+        self._note("forget", name, number, {})
         self.dropped |= hashes
         self.empties_trash = True
         return sorted(h for h in hashes if not self._is_used(h))

@@ -1,26 +1,27 @@
-"""A study's results on disk: one JSON file per cell, written whole or not at all.
+"""A study's results on disk: a JSON file for each cell, with its hash, written whole or not at all.
 
 study.json        the resolved spec, written first
 cells/NAME.json   one for each cell
-set-aside/        cell files that could not be read, as they were
+set-aside/        cell files that were damaged or edited, as they were
+lock              of the run under way
 fleets/N/         checkpoint of a fleet under way
 search.json       result of a search by bisection, if there was one
 timings.json      seconds of each run of `study run`, and the engine's part of them
 """
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lorabank.errors import DataError, UsageError
-from lorabank.files import storage_errors, write_atomically
+from lorabank.files import storage_errors
 from lorabank.strict_json import parse_json
 from lorabank.study.cells import Cell
 from lorabank.study.kinds import CAPACITY
 from lorabank.study.migration import read_cell
 from lorabank.study.plan import StudySpec
+from lorabank.study.sealed_json import read_sealed, write_json, write_sealed
 from lorabank.study.spec import from_json
 
 
@@ -52,7 +53,7 @@ class StudyFolder:
             return
         if self.cells_path.exists() and any(self.cells_path.glob("*.json")):
             raise UsageError(f"{self.path} has cells but no study.json; name another with --out")
-        write_json(file, spec.as_json())
+        write_sealed(file, spec.as_json())
 
     def study(self) -> StudySpec:
         """Return the study that the folder holds.
@@ -63,23 +64,31 @@ class StudyFolder:
         return from_json(self._study_json())
 
     def read(self, name: str) -> Cell | None:
-        """Return a cell; None if it has no file, or one that cannot be read."""
+        """Return a cell; None if it has no file, or one that is damaged or was edited."""
         try:
-            content = parse_json((self.cells_path / f"{name}.json").read_bytes())
+            content = read_sealed(self.cells_path / f"{name}.json")
             cell = read_cell(content, kind=self._kind_of_cells())
         except (OSError, ValueError, TypeError, AttributeError, DataError):
             return None
         return cell if cell.name == name else None
 
     def cells(self) -> list[Cell]:
-        """Return all cells that can be read, by name."""
+        """Return all cells, by name.
+
+        Raises:
+            DataError: one is damaged or was edited.
+        """
+        return [self._read(path) for path in sorted(self.cells_path.glob("*.json"))]
+
+    def readable_cells(self) -> list[Cell]:
+        """Return those cells that are neither damaged nor edited, by name."""
         cells = [self.read(path.stem) for path in sorted(self.cells_path.glob("*.json"))]
         return [cell for cell in cells if cell is not None]
 
     def set_aside(self, name: str) -> Path | None:
-        """Move a cell file that cannot be read out of the way.
+        """Move a cell file that is damaged or was edited out of the way.
 
-        Returns: where it is now, or None if there is no such file or it can be read.
+        Returns: where it is now, or None if there is no such file or it is in order.
         """
         file = self.cells_path / f"{name}.json"
         if not file.exists() or self.read(name) is not None:
@@ -99,14 +108,19 @@ class StudyFolder:
         Raises:
             StorageError: the disk is full or the folder cannot be written.
         """
-        write_json(self.cells_path / f"{cell.name}.json", cell.model_dump(mode="json"))
+        write_sealed(self.cells_path / f"{cell.name}.json", cell.model_dump(mode="json"))
 
     def search(self) -> dict[str, Any] | None:
-        """Return the content of `search.json`; None if no search was done here."""
-        with suppress(OSError, ValueError):
-            content = parse_json((self.path / "search.json").read_bytes())
-            return content if isinstance(content, dict) else None
-        return None
+        """Return the content of `search.json`; None if no search was done here.
+
+        Raises:
+            DataError: it is damaged or was edited.
+        """
+        file = self.path / "search.json"
+        try:
+            return read_sealed(file) if file.exists() else None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file} cannot be used: {error}; restore it or search again") from None
 
     def checkpoint(self, number: int) -> Path:
         """Return the folder for the checkpoints of a fleet."""
@@ -119,6 +133,15 @@ class StudyFolder:
             runs = parse_json(file.read_bytes())
         write_json(file, [*(runs if isinstance(runs, list) else []), dict(timing)])
 
+    def _read(self, file: Path) -> Cell:
+        cell = self.read(file.stem)
+        if cell is None:
+            raise DataError(
+                f"{file} is damaged, was edited or is of another version; run the study again into "
+                "this folder, which sets it aside and trains that cell anew, or restore the file"
+            )
+        return cell
+
     def _kind_of_cells(self) -> str:
         """Return the kind of the study, which cells of format 1 do not say."""
         if self._kind is None:
@@ -128,7 +151,7 @@ class StudyFolder:
     def _study_json(self) -> dict[str, Any]:
         file = self.path / "study.json"
         try:
-            content = parse_json(file.read_bytes())
+            content = read_sealed(file)
         except FileNotFoundError:
             raise UsageError(
                 f"{self.path} holds no study (no study.json); name the folder study run wrote"
@@ -137,21 +160,11 @@ class StudyFolder:
             raise UsageError(
                 f"{file} cannot be read: {error}; restore it or name another folder with --out"
             ) from None
-        if not isinstance(content, dict) or "cells" not in content:
+        if "cells" not in content:
             raise UsageError(
                 f"{file} does not describe a study; restore it or name another folder with --out"
             )
         return content
-
-
-def write_json(file: Path, value: Any) -> None:
-    """Write a JSON file whole, or leave the one that is there.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written.
-    """
-    text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
-    write_atomically(file, f"{text}\n")
 
 
 def _difference(old: StudySpec, new: StudySpec) -> str | None:

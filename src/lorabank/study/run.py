@@ -1,6 +1,7 @@
 """Running a study: what is missing, in fleets, each cell written as its fleet is done.
 
-A run that is killed is continued by the next one, to the same numbers: fleets whose cells all have
+One run at a time: the folder has a lock, which ends with the process that holds it. A run that is
+killed is continued by the next one, to the same numbers: fleets whose cells all have
 results are passed over, the one under way goes on from its checkpoint. A cell file that cannot be
 read is set aside and its whole fleet trained again, since in bfloat16 the composition of a batch
 shows in the last bits; the fleet's other files are left as they are.
@@ -15,6 +16,8 @@ from typing import Any
 from lorabank.engine.backbone.base import Base, load_base
 from lorabank.engine.backbone.caches import new_layer_input_cache, new_prompt_cache
 from lorabank.errors import UsageError
+from lorabank.files import storage_errors
+from lorabank.store.lock import locked
 from lorabank.study.cells import Cell
 from lorabank.study.folder import StudyFolder
 from lorabank.study.kinds import find_kind, plan_fleets
@@ -55,18 +58,26 @@ def run_study(
         whole: the study that the folder belongs to, where `spec` is a part of it.
 
     Raises:
-        UsageError: a folder of another spec or base, or a cell this base cannot train.
+        UsageError: a folder of another spec or base, one that another process is running a study
+            in, or a cell this base cannot train.
         KeyboardInterrupt: training was interrupted; its checkpoint is kept for the next run.
     """
+    with storage_errors(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
+    with locked(folder.path, what="study run"):
+        runner = _Runner(spec, folder, device, on_line, checkpoint_every_s)
+        return _run(spec, folder, whole or spec, runner)
+
+
+def _run(spec: StudySpec, folder: StudyFolder, whole: StudySpec, runner: "_Runner") -> RunReport:
     started = time.perf_counter()
-    folder.claim(whole or spec)
+    folder.claim(whole)
     unreadable = [folder.set_aside(cell.name) for cell in spec.cells]
     set_aside = [str(file) for file in unreadable if file]
     for file in set_aside:
-        on_line(f"not readable, set aside and trained again: {file}")
+        runner.on_line(f"damaged or edited, set aside and trained again: {file}")
     fleets = plan_fleets(spec)
     unfinished = [f for f in fleets if any(folder.read(cell.name) is None for cell in f.cells)]
-    runner = _Runner(spec, folder, device, on_line, checkpoint_every_s)
     for fleet in unfinished:
         runner.run(fleet, len(fleets))
     shutil.rmtree(folder.path / "fleets", ignore_errors=True)
@@ -117,7 +128,7 @@ class _Runner:
             self._base = None  # free the memory first
             self._base = load_base(name, dtype=self.spec.dtype, device=self.device)
             self._base_name = name
-            for cell in self.folder.cells():
+            for cell in self.folder.readable_cells():
                 is_of_base = cell.base == self._base.info.name
                 if is_of_base and cell.hashes.model != self._base.info.sha256:
                     raise UsageError(

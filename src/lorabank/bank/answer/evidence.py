@@ -13,7 +13,6 @@ examples, each with the text found for it, and once more with the text found whe
 contains its answer is held out. No labels are needed.
 """
 
-import json
 import logging
 import random
 import re
@@ -24,7 +23,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lorabank.bank.answer.excerpts import N_EXCERPTS, Excerpt, Excerpts
-from lorabank.bank.answer.gate import CalibrationCase, FeatureRow, Gate, fit_gate
+from lorabank.bank.answer.gate import (
+    CalibrationCase,
+    FeatureRow,
+    Gate,
+    decode_gate,
+    encode_gate,
+    fit_gate,
+)
 from lorabank.bank.drafts import EXAMPLES
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.word_coverage import stems
@@ -32,6 +38,7 @@ from lorabank.bank.stored_text import DOCUMENTS
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.embedder import Embedder
 from lorabank.engine.inference.reranker import question_token_log_likelihoods
+from lorabank.errors import AdapterError
 from lorabank.retrieval.sentences import sentence_spans
 from lorabank.retrieval.terms import stem, stop_word_stems
 from lorabank.tasks.examples import Example
@@ -148,10 +155,13 @@ def calibrate_text_gate(reader: ModuleReader, excerpts: Excerpts) -> Gate | None
 
     None where too few examples have their answer in the bank's documents.
     """
-    name = "evidence.json" if excerpts.texts.embedder() else "evidence-by-words.json"
-    if stored := excerpts.texts.read_derived(name):
-        content = json.loads(stored)
-        return Gate.from_json(content) if content else None
+    name = "evidence" if excerpts.texts.embedder() else "evidence-by-words"
+    return excerpts.texts.derive(
+        name, lambda: _fit(reader, excerpts), encode=encode_gate, decode=decode_gate
+    )
+
+
+def _fit(reader: ModuleReader, excerpts: Excerpts) -> Gate | None:
     started = time.perf_counter()
     questions = _find_calibration_questions(excerpts, _sample_examples(reader))
     n = len(questions)
@@ -169,11 +179,9 @@ def calibrate_text_gate(reader: ModuleReader, excerpts: Excerpts) -> Gate | None
         for with_answer, without in zip(evidence[:n], evidence[n:], strict=True)
         if with_answer and without
     ]
-    gate = None
-    if len(cases) >= FEWEST_CASES:
-        gate = replace(fit_gate(cases), seconds=time.perf_counter() - started)
-    excerpts.texts.write_derived(name, json.dumps(gate.as_json() if gate else None).encode())
-    return gate
+    if len(cases) < FEWEST_CASES:
+        return None
+    return replace(fit_gate(cases), seconds=time.perf_counter() - started)
 
 
 def _find_calibration_questions(
@@ -199,7 +207,11 @@ def _sample_examples(reader: ModuleReader) -> list[Example]:
     rng = random.Random(f"evidence/{len(versions)}")
     sampled: list[Example] = []
     for version in versions:
-        examples = reader.read_draft(version).examples
+        try:
+            examples = reader.read_draft(version).examples
+        except AdapterError as error:
+            _log.warning("calibrated without a module: %s", error)
+            continue
         n = max(1, _SAMPLED // len(versions))
         sampled += rng.sample(examples, min(n, len(examples)))
     rng.shuffle(sampled)

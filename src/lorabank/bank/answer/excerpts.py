@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.bank.route.word_coverage import count_document_frequencies, measure_coverage
@@ -29,7 +28,7 @@ N_EXCERPTS = 3
 """Passages that are read together as one context."""
 LEAST_SIMILARITY = 0.2
 """Cosine below which a chunk that shares no term with the question does not count as found."""
-_NAME, _VECTORS = "excerpts", "excerpts.npz"
+_NAME, _VECTORS = "excerpts", "excerpt-vectors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +159,12 @@ class Excerpts:
         generation = self.texts.store.generation
         if generation != self._generation:
             documents = self._documents()
-            self._chunks = self._load(documents) or self._build(documents)
+            self._chunks = self.texts.derive(
+                _NAME,
+                lambda: self._build(documents),
+                encode=_encode,
+                decode=lambda content: self._decode(content, documents),
+            )
             self._generation = generation
         return self._chunks
 
@@ -172,22 +176,26 @@ class Excerpts:
                 by_hash.setdefault(document.sha256, (version.module, document))
         return by_hash
 
-    def _load(self, documents: dict[str, tuple[str, Document]]) -> _IndexedChunks | None:
-        folder = self.texts.derived_folder(_NAME)
-        try:
-            content = json.loads((folder / "own.json").read_text("utf-8"))
-            index = TextIndex.load(folder / "index") if content["spans"] else None
-            indexed = _IndexedChunks(
-                frequencies=content["frequencies"], index=index, seconds=content["seconds"]
-            )
-            for sha256, headings, start, end, n_tokens in content["spans"]:
-                module, document = documents[sha256]
-                indexed.modules.append(module)
-                indexed.chunks.append(Chunk(document, tuple(headings), start, end, n_tokens))
-        except (OSError, ValueError, KeyError):
-            return None  # missing or damaged: it is built again
+    def _decode(self, content: bytes, documents: dict[str, tuple[str, Document]]) -> _IndexedChunks:
+        """Return what `_encode` encoded.
+
+        Raises:
+            ValueError: it was built without an embedder, and there is one. Errors of decoding.
+        """
+        head, _, body = content.partition(b"\n")
+        own = json.loads(head)
+        index = TextIndex.from_bytes(body) if body else None
         if index is not None and index.vectors is None and self.texts.embedder() is not None:
-            return None  # built without an embedder
+            raise ValueError("it was built without an embedding model")
+        indexed = _IndexedChunks(
+            frequencies=own["frequencies"], index=index, seconds=own["seconds"]
+        )
+        for sha256, headings, start, end, n_tokens in own["spans"]:
+            module, document = documents[sha256]
+            indexed.modules.append(module)
+            indexed.chunks.append(Chunk(document, tuple(headings), start, end, n_tokens))
+        if index and not all(int(name) < len(indexed.chunks) for name in index.names):
+            raise ValueError("its index is of other chunks")
         return indexed
 
     def _build(self, documents: dict[str, tuple[str, Document]]) -> _IndexedChunks:
@@ -210,7 +218,6 @@ class Excerpts:
             vectors = self.texts.embed_sentences(keys.sentences, file=_VECTORS)
             indexed.index = TextIndex(keys, vectors=vectors)
         indexed.seconds = time.perf_counter() - started
-        self.texts.write_derived_folder(_NAME, lambda folder: _save(indexed, folder))
         return indexed
 
 
@@ -222,9 +229,8 @@ def _fits(hit: SearchHit) -> bool:
     )
 
 
-def _save(indexed: _IndexedChunks, folder: Path) -> None:
+def _encode(indexed: _IndexedChunks) -> bytes:
     spans = [(c.document.sha256, c.headings, c.start, c.end, c.n_tokens) for c in indexed.chunks]
-    content = {"spans": spans, "frequencies": indexed.frequencies, "seconds": indexed.seconds}
-    (folder / "own.json").write_text(json.dumps(content, ensure_ascii=False), "utf-8")
-    if indexed.index is not None:
-        indexed.index.save(folder / "index")
+    own = {"spans": spans, "frequencies": indexed.frequencies, "seconds": indexed.seconds}
+    body = b"" if indexed.index is None else indexed.index.to_bytes()
+    return json.dumps(own).encode() + b"\n" + body

@@ -8,6 +8,7 @@ ordinary ones. Its threshold is set for a stated rate of false activations on qu
 candidate was taught (METHODS B3; after the confidence gates of CDLM and MEGa).
 """
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -78,10 +79,25 @@ class Gate:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "Gate":
-        rows = {name: tuple(content[name]) for name in ("mean", "spread", "weights")}
-        return cls(**{**content, **rows})
+
+def encode_gate(gate: Gate | None) -> bytes:
+    """Return the content of a gate's file; a bank may have no gate."""
+    return json.dumps(gate.as_json() if gate else None).encode()
+
+
+def decode_gate(content: bytes) -> Gate | None:
+    """Return what `encode_gate` encoded.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is no such file.
+    """
+    values = json.loads(content)
+    if values is None:
+        return None
+    rows = {name: tuple(map(float, values[name])) for name in ("mean", "spread", "weights")}
+    gate = Gate(**{**values, **rows})
+    gate.log_odds(gate.mean)  # raises where the rows do not belong together
+    return gate
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,21 @@ The gate is kept beside the generation of the bank it was fitted on; a bank that
 calibrated again when it is next asked.
 """
 
-import json
 import logging
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from lorabank.bank.answer.candidate_drafts import DraftedQuestion, draft_candidates, group_by_fleet
-from lorabank.bank.answer.gate import CalibrationCase, Gate, candidate_features, fit_gate
+from lorabank.bank.answer.gate import (
+    CalibrationCase,
+    Gate,
+    candidate_features,
+    decode_gate,
+    encode_gate,
+    fit_gate,
+)
 from lorabank.bank.answer.modes import N_CANDIDATES
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.routers import TextRouter
@@ -30,21 +36,18 @@ N_QUESTIONS = 96
 def calibrate_module_gate(reader: ModuleReader, texts: ModuleTexts) -> Gate | None:
     """Return the gate of the bank as it is; None for a bank without training questions."""
     # Text scores differ without an embedder, and a gate fitted on one kind misjudges the other.
-    name = "gate.json" if texts.embedder() else "gate-by-words.json"
-    if stored := texts.read_derived(name):
-        content = json.loads(stored)
-        return Gate.from_json(content) if content else None
+    name = "gate" if texts.embedder() else "gate-by-words"
+    return texts.derive(name, lambda: _fit(reader, texts), encode=encode_gate, decode=decode_gate)
+
+
+def _fit(reader: ModuleReader, texts: ModuleTexts) -> Gate | None:
     started = time.perf_counter()
     questions = _sample(reader)
-    gate = None
-    if questions:
-        _log.info(
-            "calibrating the gate on %d questions, once for the bank as it is", len(questions)
-        )
-        cases = _collect_cases(reader, TextRouter(texts), questions)
-        gate = replace(fit_gate(cases), seconds=time.perf_counter() - started)
-    texts.write_derived(name, json.dumps(asdict(gate) if gate else None).encode())
-    return gate
+    if not questions:
+        return None
+    _log.info("calibrating the gate on %d questions, once for the bank as it is", len(questions))
+    cases = _collect_cases(reader, TextRouter(texts), questions)
+    return replace(fit_gate(cases), seconds=time.perf_counter() - started)
 
 
 def _sample(reader: ModuleReader) -> list[tuple[str, str]]:

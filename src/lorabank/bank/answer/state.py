@@ -16,6 +16,7 @@ from lorabank.bank.drafts import EXAMPLES
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.engine.backbone.base import Base
+from lorabank.errors import AdapterError
 from lorabank.store.records import Version
 from lorabank.store.store import Store
 
@@ -61,8 +62,12 @@ class BankState:
             return version.sources[0].name if version.sources else None
         if EXAMPLES not in version.files:
             return None
+        try:
+            parts = self.reader.read_draft(version).parts
+        except AdapterError:  # the answer does not depend on it
+            return None
         closest = max(
-            self.reader.read_draft(version).parts,
+            parts,
             key=lambda part: self.texts.text_coverage(
                 question, [example.question for example in part.examples]
             ),

@@ -1,21 +1,18 @@
 """The text index of a bank's modules, derived from the bank and stored beside it.
 
     BANK/derived/<generation>/    text index and gates: safe to delete, built again when needed
-    BANK/derived/vectors.npz      embeddings by hash of text and span, so none is computed twice
-    BANK/derived/excerpts.npz     embeddings of the documents (answer/excerpts.py)
+    BANK/derived/vectors.derived  embeddings by hash of text and span, so none is computed twice
+    BANK/derived/excerpt-vectors.derived    those of the documents (answer/excerpts.py)
 
-Forgetting clears all of it first.
+Forgetting clears all of it first. All of these files are read and written by store/derived.py.
 """
 
 import hashlib
+import io
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
-from zipfile import BadZipFile
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,16 +21,24 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.embedder import Embedder, load_embedder
 from lorabank.engine.inference.reranker import Reranker
 from lorabank.errors import UnavailableError, UsageError
-from lorabank.files import atomic_path, write_atomically
 from lorabank.retrieval import index as retrieval
 from lorabank.retrieval.index import SearchHit, TextIndex
 from lorabank.retrieval.indexed_texts import PassageSentence, split_into_passages
 from lorabank.retrieval.rerank import N_CANDIDATES
+from lorabank.store.derived import (
+    clear_derived,
+    make_derived_folder,
+    read_derived,
+    report_damage,
+    write_derived,
+)
+from lorabank.store.plain_files import DERIVED
 from lorabank.store.store import Store
 
 _log = logging.getLogger(__name__)
 METHODS = (*retrieval.METHODS, "reranked")
-_INDEX, _WORDS, _VECTORS = "index", "words.json", "vectors.npz"
+_INDEX, _VECTORS = "modules", "vectors"
+T = TypeVar("T")
 
 
 class ModuleTexts:
@@ -46,7 +51,7 @@ class ModuleTexts:
             embeds: False for words alone, without an embedding model.
         """
         self.store = store
-        self.folder = store.path / "derived"
+        self.folder = store.path / DERIVED
         self.generation = -1
         self._index: TextIndex | None = None
         self._frequencies: dict[str, int] = {}
@@ -119,76 +124,100 @@ class ModuleTexts:
                 _log.warning("routing by words alone: %s", error)
         return self._embedder
 
-    def read_derived(self, name: str) -> bytes | None:
-        """Return a file derived from the bank as it is now; None if there is none."""
-        self._current()
-        with suppress(OSError):
-            return (self._generation_folder / name).read_bytes()
-        return None
+    def derive(
+        self,
+        name: str,
+        make: Callable[[], T],
+        *,
+        encode: Callable[[T], bytes],
+        decode: Callable[[bytes], T],
+    ) -> T:
+        """Return what is derived from the bank as it is: from its file, or made and stored.
 
-    def write_derived(self, name: str, content: bytes) -> None:
-        """Store a file for as long as the bank stays as it is, if the folder can be written."""
-        # A folder that forgetting removed must not come back.
-        if self._may_save() and self._generation_folder.is_dir():
-            with suppress(OSError):
-                write_atomically(self._generation_folder / name, content)
-
-    def write_derived_folder(self, name: str, fill: Callable[[Path], None]) -> None:
-        """Store a folder likewise, unless the bank has changed: forgotten text must not come back.
+        A file that is damaged or does not decode is made again.
 
         Args:
-            fill: writes the files into the folder it is given.
+            name: name of the file.
+            decode: may raise anything at what `encode` has not returned.
         """
-        with suppress(OSError):
-            if not self._may_save():
-                return
-            staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=self._generation_folder))
-            fill(staging)
-            shutil.rmtree(self._generation_folder / name, ignore_errors=True)
-            staging.replace(self._generation_folder / name)
-
-    def derived_folder(self, name: str) -> Path:
-        """Return the path of a derived folder for the bank as it is now; it may not exist."""
         self._current()
-        return self._generation_folder / name
+        names = (self._state, name)
+        is_stored, value = self._read(names, decode)
+        if not is_stored:
+            value = make()
+            self._write(names, encode(value))
+        return value  # type: ignore[return-value]
 
     def clear(self) -> None:
         """Delete everything derived."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            clear_derived(self.store.path)
+        except OSError as error:
+            _log.warning(
+                "%s was not removed, and may hold text that is deleted elsewhere: %s",
+                *(self.folder, error.strerror or error),
+            )
         self.generation, self._index = -1, None
 
+    def _read(self, names: tuple[str, ...], decode: Callable[[bytes], T]) -> tuple[bool, T | None]:
+        """Return whether a derived file can be used, and what it holds."""
+        try:
+            content = read_derived(self.store.path, *names)
+            return (False, None) if content is None else (True, decode(content))
+        except Exception as error:  # of decoding: the file may be anybody's
+            report_damage(self.store.path, names, error)
+            return False, None
+
+    def _write(self, names: tuple[str, ...], content: bytes) -> None:
+        """Store a derived file, unless the bank has changed: forgotten texts must not come back.
+
+        A bank that cannot be written can be searched all the same.
+        """
+        if self._may_save():
+            write_derived(self.store.path, *names, content=content, is_valid=self._may_save)
+
     @property
-    def _generation_folder(self) -> Path:
+    def _state(self) -> str:
+        """Return the name of the folder for what is derived from the bank as it is now."""
         # A database that is not the one last written may be another state of the same number.
-        return self.folder / (str(self.generation) if self.store.problem is None else "none")
+        return str(self.generation) if self.store.problem is None else "none"
 
     def _current(self) -> TextIndex | None:
         """Return the index of the bank as it is now; None for an empty bank."""
         generation = self.store.generation
-        if generation == self.generation:
-            return self._index
-        self.generation = generation
-        if not self._load():
-            self._build()
+        if generation != self.generation:
+            self.generation = generation
+            names = (self._state, _INDEX)
+            if not self._read(names, self._decode)[0]:
+                self._build()
         return self._index
 
     def _may_save(self) -> bool:
         """Return whether what is derived still belongs to the bank, and the bank is in order."""
         return self.store.problem is None and self.store.generation == self.generation
 
-    def _load(self) -> bool:
-        try:
-            words = json.loads((self._generation_folder / _WORDS).read_text("utf-8"))
-            index = TextIndex.load(self._generation_folder / _INDEX)
-        except (OSError, ValueError, KeyError):
-            return False
-        if index.vectors is None and self.embedder() is not None:
-            return False  # built without an embedder
-        self._index, self._frequencies = index, words["frequencies"]
-        self._n_modules = words["n_modules"]
-        return True
+    def _decode(self, content: bytes) -> None:
+        """Take the index over from the content of its file.
+
+        Raises:
+            ValueError: it was built without an embedder, and there is one. Errors of decoding.
+        """
+        head, _, body = content.partition(b"\n")
+        words = json.loads(head)
+        index = TextIndex.from_bytes(body) if body else None
+        if index and index.vectors is None and self.embedder() is not None:
+            raise ValueError("it was built without an embedding model")
+        self._frequencies, self._n_modules = words["frequencies"], words["n_modules"]
+        self._index = index
+
+    def _encode(self) -> bytes:
+        words = {"frequencies": self._frequencies, "n_modules": self._n_modules}
+        body = b"" if self._index is None else self._index.to_bytes()
+        return json.dumps(words).encode() + b"\n" + body
 
     def _build(self) -> None:
+        if self._may_save():
+            make_derived_folder(self.store.path, self._state)
         keys = [(name, key.kind, key.text) for name, _, key in self.store.all_keys()]
         by_module: dict[str, list[str]] = {}
         for name, _, text in keys:
@@ -200,27 +229,7 @@ class ModuleTexts:
             if pieces.passages
             else None
         )
-        self._save()
-
-    def _save(self) -> None:
-        """Store the index, unless the bank has changed: forgotten texts must not come back.
-
-        A bank that cannot be written can be searched all the same.
-        """
-        with suppress(OSError):
-            if not self._may_save():
-                return
-            self.folder.mkdir(exist_ok=True)
-            staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=self.folder))
-            words = {"frequencies": self._frequencies, "n_modules": self._n_modules}
-            (staging / _WORDS).write_text(json.dumps(words, ensure_ascii=False), "utf-8")
-            if self._index is not None:
-                self._index.save(staging / _INDEX)
-            shutil.rmtree(self._generation_folder, ignore_errors=True)
-            staging.replace(self._generation_folder)
-            for old in self.folder.iterdir():
-                if old.is_dir() and old != self._generation_folder:
-                    shutil.rmtree(old, ignore_errors=True)
+        self._write((self._state, _INDEX), self._encode())
 
     def embed_sentences(
         self, sentences: Sequence[PassageSentence], *, file: str = _VECTORS
@@ -250,25 +259,22 @@ class ModuleTexts:
         return np.stack([known[h] for h in hashes])
 
     def _write_vectors(self, embedder: Embedder, vectors: dict[str, np.ndarray], file: str) -> None:
-        """Replace the cache atomically: several processes may index the same bank at once."""
-        with suppress(OSError):
-            if not self._may_save():
-                return
-            with atomic_path(self.folder / file) as temporary, temporary.open("wb") as stream:
-                np.savez(
-                    stream,
-                    embedder=np.array(embedder.sha256),
-                    hashes=np.array(list(vectors)),
-                    vectors=np.stack(list(vectors.values())),
-                )
+        stream = io.BytesIO()
+        np.savez(
+            stream,
+            embedder=np.array(embedder.sha256),
+            hashes=np.array(list(vectors)),
+            vectors=np.stack(list(vectors.values())),
+        )
+        self._write((file,), stream.getvalue())
 
     def _read_vectors(self, embedder: Embedder, file: str) -> dict[str, np.ndarray]:
         """Return cached embeddings by hash; none if the cache is of another embedding model."""
-        try:
-            stream = (self.folder / file).open("rb")
-            with stream, np.load(stream, allow_pickle=False) as arrays:
-                if str(arrays["embedder"]) == embedder.sha256:
-                    return dict(zip(arrays["hashes"].tolist(), arrays["vectors"], strict=True))
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-            pass  # missing or damaged: it is built again
-        return {}
+
+        def decode(content: bytes) -> dict[str, np.ndarray]:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                if str(arrays["embedder"]) != embedder.sha256:
+                    return {}
+                return dict(zip(arrays["hashes"].tolist(), arrays["vectors"], strict=True))
+
+        return self._read((file,), decode)[1] or {}

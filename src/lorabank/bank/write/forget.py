@@ -8,10 +8,11 @@ derived again.
 
 import logging
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lorabank.bank.drafts import EXAMPLES, ModuleDraft
 from lorabank.bank.module_reader import ModuleReader
@@ -23,18 +24,18 @@ from lorabank.bank.write.write import plan_jobs, train_and_commit
 from lorabank.engine.adapters.adapter import TENSORS
 from lorabank.engine.encoding.dataset import encode_dataset
 from lorabank.engine.inference.answer_readings import read_answers
-from lorabank.errors import AdapterError, UsageError
+from lorabank.errors import LorabankError, UsageError
 from lorabank.store.blobs import is_stored
 from lorabank.store.names import normalise_name
 from lorabank.store.plain_files import hash_file, walk_files
 from lorabank.store.records import Version
-from lorabank.store.store import Store
 from lorabank.store.transaction import Transaction
 from lorabank.tasks.examples import Example
 
 N_CANDIDATES = 3
 """Modules asked for each forgotten fact afterwards, as many as the bank asks for a question."""
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,58 +69,76 @@ class ForgetReport:
 class _Loss:
     """The examples and versions that one module loses."""
 
-    version: Version
-    """Current version of the module."""
-    examples: list[Example]
+    module: str
+    dropped: list[Version]
+    """Versions that are dropped; their records are not read."""
+    version: Version | None = None
+    """Current version, if that is dropped and can be read."""
+    examples: Sequence[Example] = ()
     """Examples that the current version loses."""
-    left: ModuleDraft | None
+    left: ModuleDraft | None = None
     """Draft to train again; None if nothing is left, or if the current version loses nothing."""
-    old_numbers: tuple[int, ...] = ()
-    """Numbers of the old versions that are dropped, where only old versions are."""
-
-    def versions(self, store: Store) -> list[Version]:
-        """Return the versions that are dropped."""
-        versions = store.versions(self.version.module)
-        return [v for v in versions if not self.old_numbers or v.number in self.old_numbers]
+    is_whole: bool = True
+    """Whether the module is dropped; otherwise only old versions are."""
+    problem: str = ""
+    """Why its facts cannot be measured."""
 
 
 def forget(reader: ModuleReader, texts: ModuleTexts, what: str) -> ForgetReport:
     """Remove a module by its name, or a source by its name or hash from every module that has it.
 
     The writer's lock is held from before the first look, so that what is dropped is what was
-    measured.
+    measured. What cannot be read or measured is removed all the same, and named in the report.
 
     Raises:
         UsageError: nothing has that name, two sources have it, or another process is writing.
-        AdapterError: a module that would have to be trained again is damaged.
+        AdapterError: a module that holds other sources too, and whose examples cannot be read, so
+            that the sources cannot be told apart; the module can still be forgotten as a whole.
     """
     store = reader.store
     with store.writing(what=f"forget {what}"[:80], frees=True) as tx:
         if normalise_name(what) in store.names():
-            title, losses = f"module {what}", [_lose_module(reader, store.current(what))]
+            title, losses = f"module {what}", [_lose_module(reader, normalise_name(what))]
         else:
             title, losses = f"source {what}", _lose_source(reader, what)
-        examples = [example for loss in losses for example in loss.examples]
-        before = [hit for loss in losses for hit in _read_recalled_before(reader, loss)]
-        dropped = [version for loss in losses for version in loss.versions(store)]
+        unchecked = [f"facts of module {loss.module}" for loss in losses if loss.problem]
+        before: list[bool] = []
+        for loss in losses:
+            hits = _measure(partial(_read_recalled_before, reader, loss))
+            before += hits or [False] * len(loss.examples)
         texts.clear()
         kept_recalls = [recall for loss in losses for recall in _drop(reader, tx, loss)]
-    after, unasked = _read_recalled_by_any(reader, texts, examples)
+    texts.clear()  # somebody may have derived something in between
+    after: list[bool] = []
+    for loss in losses:
+        readings = _measure(partial(_read_recalled_by_any, reader, texts, loss.examples))
+        after += readings[0] if readings else []
+        unchecked += readings[1] if readings else [f"facts of module {loss.module}"]
+    dropped = [version for loss in losses for version in loss.dropped]
     secrets = {v.files[name] for v in dropped for name in (TENSORS, SPECTRA) if name in v.files}
     hashes = {digest for version in dropped for digest in version.files.values()}
     remaining, unread = _find_files(store.path, secrets)
     return ForgetReport(
         what=title,
-        modules=tuple(loss.version.module for loss in losses),
-        rewritten=tuple(loss.version.module for loss in losses if loss.left),
-        facts=len(examples),
+        modules=tuple(loss.module for loss in losses),
+        rewritten=tuple(loss.module for loss in losses if loss.left),
+        facts=sum(len(loss.examples) for loss in losses),
         recall_before=sum(before) / len(before) if before else 0.0,
         recall_after=sum(after) / len(after) if after else 0.0,
         kept_recall=sum(kept_recalls) / len(kept_recalls) if kept_recalls else None,
         removed=tuple(sorted(h for h in hashes if not is_stored(store.path, h))),
         remaining=tuple(remaining),
-        unchecked=(*unread, *unasked),
+        unchecked=tuple(dict.fromkeys([*unread, *unchecked])),
     )
+
+
+def _measure(measure: Callable[[], _T]) -> _T | None:
+    """Return what was measured; None, with a warning, where what is forgotten does not allow it."""
+    try:
+        return measure()
+    except Exception as error:  # an import or an older version may have left anything
+        _log.warning("forgotten without measuring it: %s", error)
+        return None
 
 
 def measure_recall(reader: ModuleReader, version: Version) -> float | None:
@@ -150,15 +169,18 @@ def read_recalled(
     return [reading.recalled for reading in readings]
 
 
-def _lose_module(reader: ModuleReader, version: Version) -> _Loss:
+def _lose_module(reader: ModuleReader, name: str) -> _Loss:
     """Return the loss of a whole module; a damaged one can be forgotten too."""
-    examples: list[Example] = []
+    dropped = reader.store.bare_versions(name)
+    version, examples, problem = None, [], ""
     try:
+        version = reader.store.current(name)
         if EXAMPLES in version.files:
             examples = reader.read_draft(version).examples
-    except AdapterError as error:
+    except LorabankError as error:
         _log.warning("forgotten without measuring its facts: %s", error)
-    return _Loss(version, examples, None)
+        problem = str(error)
+    return _Loss(name, dropped, version, examples, problem=problem)
 
 
 def _lose_source(reader: ModuleReader, source: str) -> list[_Loss]:
@@ -180,8 +202,13 @@ def _lose_source(reader: ModuleReader, source: str) -> list[_Loss]:
     for name in dict.fromkeys(name for name, _ in holders):
         version = store.current(name)
         if source not in {label for s in version.sources for label in (s.name, s.sha256)}:
-            numbers = tuple(number for module, number in holders if module == name)
-            losses.append(_Loss(version, [], None, numbers))
+            numbers = {number for module, number in holders if module == name}
+            old = [v for v in store.bare_versions(name) if v.number in numbers]
+            losses.append(_Loss(name, old, is_whole=False))
+            continue
+        if all(source in (s.name, s.sha256) for s in version.sources):
+            losses.append(_lose_module(reader, name))
+            hashes |= {s.sha256 for s in version.sources}
             continue
         draft = reader.read_draft(version)
         parts = [p for p in draft.parts if source in (p.source.name, p.source.sha256)]
@@ -190,9 +217,9 @@ def _lose_source(reader: ModuleReader, source: str) -> list[_Loss]:
         for part in parts:
             left = left.without(part.source.sha256)
         examples = [example for part in parts for example in part.examples]
-        losses.append(_Loss(version, examples, left if left.parts else None))
+        losses.append(_Loss(name, store.bare_versions(name), version, examples, left))
     if len(hashes) > 1:
-        modules = ", ".join(loss.version.module for loss in losses)
+        modules = ", ".join(loss.module for loss in losses)
         raise UsageError(
             f"{len(hashes)} different sources are called {source!r} (in {modules}); "
             "name the one you mean by its sha256 (lorabank show)"
@@ -202,12 +229,12 @@ def _lose_source(reader: ModuleReader, source: str) -> list[_Loss]:
 
 def _drop(reader: ModuleReader, tx: Transaction, loss: _Loss) -> list[float]:
     """Drop what a module loses and train it again from what is left; return its new recall."""
-    if loss.old_numbers:
-        for version in loss.versions(reader.store):
+    if not loss.is_whole:
+        for version in loss.dropped:
             tx.drop(version)
         return []
-    tx.forget(loss.version.module)
-    if not loss.left:
+    tx.forget(loss.module)
+    if not loss.left or not loss.version:
         return []
     settings = reader.read_settings(loss.version)
     options = WriteSettings(settings, one_seed=True)  # the seed is the module's own already
@@ -217,14 +244,8 @@ def _drop(reader: ModuleReader, tx: Transaction, loss: _Loss) -> list[float]:
 
 
 def _read_recalled_before(reader: ModuleReader, loss: _Loss) -> list[bool]:
-    """Return which facts the version recalls; none if its weights cannot be read any more."""
-    try:
-        return read_recalled(reader, loss.version, loss.examples)
-    except AdapterError as error:
-        if loss.left:
-            raise
-        _log.warning("forgotten without measuring it: %s", error)
-        return [False] * len(loss.examples)
+    """Return which facts the version recalls."""
+    return read_recalled(reader, loss.version, loss.examples) if loss.version else []
 
 
 def _read_recalled_by_any(
@@ -248,10 +269,10 @@ def _read_recalled_by_any(
             indices_of.setdefault(candidate.module, []).append(i)
     unasked = []
     for module, indices in indices_of.items():
-        version = reader.store.current(module)
         try:
+            version = reader.store.current(module)
             recalled = read_recalled(reader, version, [examples[i] for i in indices])
-        except AdapterError as error:
+        except Exception as error:  # of a module that is damaged or was imported so
             _log.warning("not asked for what was forgotten: %s", error)
             unasked.append(f"module {module}")
             continue

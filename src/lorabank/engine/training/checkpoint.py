@@ -5,11 +5,14 @@ A folder holds `fleet.safetensors`, all that changes from step to step, and one
 files' own headers; nothing is pickled. Each file is written atomically, and the fleet's comes
 last, because it names the others.
 
-The fleet's file also records the jobs, so that a checkpoint of other jobs is refused.
+The fleet's file also records the jobs, so that a checkpoint of other jobs is refused. Each file
+carries a hash of all it holds: training starts anew, rather than from something damaged.
 """
 
 import hashlib
 import json
+import logging
+import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -24,11 +28,14 @@ from torch import Tensor
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Weights
 from lorabank.engine.training.jobs import Epoch, Job, Outcome
-from lorabank.errors import StorageError, UsageError
+from lorabank.errors import UsageError
 from lorabank.files import atomic_path, storage_errors
 
 FORMAT = 2
+_log = logging.getLogger(__name__)
 _FLEET = "fleet.safetensors"
+_LITTER = re.compile(r"\.tmp\w{6}|\.(fleet|done-\d+)\.safetensors\.[0-9a-f]{12}\.part")
+"""Names of the files that a killed run leaves, our own and those of safetensors."""
 _LEAST_TIMES_COST = 20  # saving for finished jobs takes at most a twentieth of the time
 State = tuple[dict[str, Any], dict[str, Tensor]]
 """A record of what JSON can hold, and tensors by name."""
@@ -60,25 +67,33 @@ class Checkpoint:
         self._saved_at, self._save_s = time.monotonic(), 0.0
         with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+            for file in self.folder.iterdir():
+                if _LITTER.fullmatch(file.name):
+                    file.unlink(missing_ok=True)
 
     def load(self) -> tuple[State, dict[int, Outcome]] | None:
-        """Return the state last saved and the outcomes by job index; None if nothing was saved.
+        """Return the state last saved and the outcomes by job index; None if none is in order.
 
         Raises:
             UsageError: the checkpoint is of other jobs; the message says what differs.
-            StorageError: it cannot be read.
         """
         if not (self.folder / _FLEET).exists():
             return None
-        record, tensors = _read(self.folder / _FLEET)
-        if difference := _difference(record["identity"], self.identity):
-            raise UsageError(
-                f"the checkpoint in {self.folder} is of another run: {difference}; "
-                "repeat that run, give another folder or remove this one"
-            )
-        self._written = set(record["done"])
-        outcomes = {n: _outcome(self.jobs[n], *_read(self._done(n))) for n in record["done"]}
-        return (record["state"], tensors), outcomes
+        try:
+            record, tensors = _read(self.folder / _FLEET)
+            difference = _difference(record["identity"], self.identity)
+            if difference is None:
+                numbers = record["done"]
+                outcomes = {n: _outcome(self.jobs[n], *_read(self._done(n))) for n in numbers}
+                self._written = set(numbers)
+                return (record["state"], tensors), outcomes
+        except (OSError, SafetensorError, ValueError, LookupError, TypeError) as error:
+            _log.warning("a checkpoint is damaged, so training starts anew: %s", error)
+            return None
+        raise UsageError(
+            f"the checkpoint in {self.folder} is of another run: {difference}; "
+            "repeat that run, give another folder or remove this one"
+        )
 
     def is_due(self, *, has_finished: bool) -> bool:
         """Return whether to save now.
@@ -115,7 +130,7 @@ class Checkpoint:
             self.save(state, outcomes)
             return
         with storage_errors(self.folder):
-            for pattern in (_FLEET, "done-*.safetensors", ".*.safetensors.*.part"):
+            for pattern in (_FLEET, "done-*.safetensors"):
                 for path in self.folder.glob(pattern):
                     path.unlink()
             with suppress(OSError):
@@ -189,16 +204,31 @@ def _outcome(job: Job, record: dict[str, Any], tensors: dict[str, Tensor]) -> Ou
 
 def _write(path: Path, record: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(record)
     with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, metadata={"record": json.dumps(record)})
+        metadata = {"record": text, "sha256": _hash(text, contiguous)}
+        save_file(contiguous, temporary, metadata=metadata)
 
 
 def _read(path: Path) -> State:
+    """Return what a file holds, or raise an error of reading, parsing or hashing."""
+    if path.is_symlink() or not path.is_file():
+        raise OSError(f"{path} is no regular file")
     try:
         with safe_open(path, framework="pt") as file:
-            record = json.loads(file.metadata()["record"])
-            return record, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise StorageError(
-            f"{path} cannot be read: {error}; remove the folder to start over"
-        ) from None
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        text = metadata["record"]
+        if "sha256" in metadata and metadata["sha256"] != _hash(text, tensors):
+            raise ValueError("it is not what was written")
+        return json.loads(text), tensors
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _hash(text: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\0{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

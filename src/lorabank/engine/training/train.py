@@ -71,14 +71,15 @@ def train(
 
     Args:
         checkpoint: the folder to save to on the way, or that with its settings. If it holds a part
-            of this very run, training resumes from there, to the same result.
+            of this very run, training resumes from there, to the same result; one that is
+            damaged is started anew, with a warning.
         on_step: called after each step of each job.
         on_round: called after a step of all running jobs.
 
     Raises:
         UsageError: a job cannot be trained, the fleet does not fit into memory, or the checkpoint
             is of another run.
-        StorageError: the checkpoint cannot be written or read.
+        StorageError: the checkpoint cannot be written.
     """
     if not jobs:
         return []

@@ -16,10 +16,11 @@ from lorabank.errors import UsageError
 from lorabank.lora.intervals import crossing
 from lorabank.study.capacity.axes import CapacityAxes
 from lorabank.study.capacity.cells import CapacityCell
-from lorabank.study.folder import StudyFolder, write_json
+from lorabank.study.folder import StudyFolder
 from lorabank.study.kinds import CAPACITY
 from lorabank.study.plan import CellSpec, StudySpec
 from lorabank.study.run import run_study
+from lorabank.study.sealed_json import write_sealed
 
 
 @dataclass
@@ -107,7 +108,7 @@ def search_study(
         "grid": len(spec.cells),
         "lines": [_describe(line, threshold, grid) for line in lines],
     }
-    write_json(folder.path / "search.json", content)
+    write_sealed(folder.path / "search.json", content)
     return content
 
 

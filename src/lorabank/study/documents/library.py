@@ -6,10 +6,10 @@ may have learnt less: `taught_recall` measures it. A document's rank is its chun
 number, up to 256; learning rates follow the rank (`settings.lr_for`).
 """
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 
 from lorabank.engine.adapters.adapter import Adapter
@@ -33,6 +33,7 @@ from lorabank.study.documents.data import (
     read_documents,
 )
 from lorabank.study.plan import FleetRun
+from lorabank.study.sealed_json import read_sealed, write_sealed
 from lorabank.tasks.examples import Example
 
 _MAX_DOCUMENT_R = 256
@@ -188,10 +189,20 @@ def _train(
         raise UsageError(
             f"training of {diverged[0]} diverged; set a lower lr, got {jobs[0].settings}"
         )
-    if not timing.exists():
-        seconds = None if is_resumed else time.perf_counter() - started
-        timing.write_text(json.dumps(seconds), "utf-8")
-    return outcomes, json.loads(timing.read_text("utf-8"))
+    if timing.exists():
+        return outcomes, _read_seconds(timing)
+    seconds = None if is_resumed else time.perf_counter() - started
+    write_sealed(timing, {"seconds": seconds})
+    return outcomes, seconds
+
+
+def _read_seconds(timing: Path) -> float | None:
+    """Return the seconds that an earlier run took; None if its file is damaged."""
+    try:
+        seconds: float | None = read_sealed(timing)["seconds"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return seconds
 
 
 def _adapter(base: Base, outcome: Outcome) -> Adapter:
