@@ -320,7 +320,7 @@ def test_two_documents_of_one_name_are_refused(empty: Bank, docs: Path, tmp_path
 
 
 def reading(recalled: bool) -> AnswerReading:
-    return AnswerReading(recalled, 1.0, 0.5, None if recalled else 0)
+    return AnswerReading(recalled, 1.0, 0.5, 0.0, None if recalled else 0)
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,12 @@ from lorabank.engine.inference.generate import generate
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.models.registry import find_model
 from lorabank.engine.models.tiny import build_tiny
-from lorabank.engine.settings import SOUND
+from lorabank.engine.settings import PLAIN
 from lorabank.errors import AdapterError, StorageError, UsageError
 from lorabank.tasks.examples import Example, from_pair
 
 EXAMPLES = [from_pair(f"Item {i}?", f"{i * 7}") for i in range(6)]
-QUICK = replace(SOUND, lr=5e-3, exposures=60, until_recall=0.5)
+QUICK = replace(PLAIN, lr=5e-3, exposures=60, until_recall=0.5)
 
 
 @pytest.fixture

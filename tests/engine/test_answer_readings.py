@@ -13,7 +13,7 @@ from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import read_answers, recall_share, score_replies
 from lorabank.engine.inference.generate import generate
 from lorabank.engine.learn import plan_job
-from lorabank.engine.settings import SOUND
+from lorabank.engine.settings import PLAIN
 from lorabank.engine.training.train import train
 from lorabank.tasks.examples import from_pair
 from lorabank.tasks.scoring.exact_match import is_same_text
@@ -26,7 +26,7 @@ HalfLearnt = tuple[Base, Fleet, tuple[EvaluationPrompt, ...]]
 def half_learnt(tiny: Base) -> Iterator[HalfLearnt]:
     """Yield a tiny model, a fleet whose adapter has learnt half of its facts, and their prompts."""
     examples = [from_pair(f"Code of item {i}?", f"{i * 37 % 100:02d}") for i in range(24)]
-    settings = replace(SOUND, lr=5e-3, until_recall=0.4, exposures=200)
+    settings = replace(PLAIN, lr=5e-3, until_recall=0.4, exposures=200)
     outcome = train(tiny, [plan_job(tiny, examples, settings)])[0]
     with loaded_fleet(tiny, [outcome.adapter]) as fleet:
         yield tiny, fleet, outcome.job.dataset.prompts
@@ -93,7 +93,7 @@ def test_half_learnt_phonebook_on_the_real_model():
     # In bfloat16 two logits are often equal, and which wins depends on the batch's shape.
     real = load_base("smollm2-135m", dtype="float32", device="cpu")
     examples = phonebook.to_examples(phonebook.build(8, seed=3))
-    settings = replace(SOUND, until_recall=0.3, exposures=30, batch_size=4)
+    settings = replace(PLAIN, until_recall=0.3, exposures=30, batch_size=4)
     outcome = train(real, [plan_job(real, examples, settings)])[0]
     prompts = outcome.job.dataset.prompts
     with loaded_fleet(real, [outcome.adapter]) as fleet:

@@ -15,7 +15,7 @@ import torch
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.learn import plan_job
 from lorabank.engine.models.registry import find_model
-from lorabank.engine.settings import PAPER, SOUND
+from lorabank.engine.settings import PAPER, PLAIN
 from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.job_progress import Progress
 from lorabank.engine.training.jobs import Job, Outcome
@@ -24,7 +24,7 @@ from lorabank.engine.training.train import FleetSettings, train
 from lorabank.errors import StorageError, UsageError
 from lorabank.tasks.examples import from_pair
 
-QUICK = replace(SOUND, lr=5e-3, exposures=6, until_recall=None, batch_size=4)
+QUICK = replace(PLAIN, lr=5e-3, exposures=6, until_recall=None, batch_size=4)
 RUN_UNTIL_KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -16,7 +16,7 @@ from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.fleet import Fleet, Weights
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.models.registry import find_model
-from lorabank.engine.settings import SOUND
+from lorabank.engine.settings import PLAIN
 from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.distillation_loss import TeacherDivergence
 from lorabank.engine.training.job_progress import Progress
@@ -30,7 +30,7 @@ from lorabank.lora.shapes import layer_of
 from lorabank.tasks.examples import from_pair
 
 ALL = 10**6  # a teacher_k above the size of any vocabulary: the whole distribution
-QUICK = replace(SOUND, lr=5e-3, exposures=6, until_recall=None, batch_size=4, warmup_steps=0)
+QUICK = replace(PLAIN, lr=5e-3, exposures=6, until_recall=None, batch_size=4, warmup_steps=0)
 DISTIL = replace(QUICK, objective="distil", teacher_k=ALL, teacher_hidden=0.7)
 REUSES = [REUSE_ALL, Reuse(prompts=False), Reuse(teachers=False), Reuse(False, False, False)]
 DOCUMENTS = [f"Report {d}: " + " ".join(f"item {i} is {i * d}," for i in range(9)) for d in (3, 5)]

@@ -6,12 +6,12 @@ import pytest
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.learn import plan_job
-from lorabank.engine.settings import PAPER, SOUND
+from lorabank.engine.settings import PAPER, PLAIN
 from lorabank.errors import DataError, UsageError
 from lorabank.tasks.examples import from_pair
 
 ALL = 10**6  # a teacher_k above the size of any vocabulary: the whole distribution
-QUICK = replace(SOUND, lr=5e-3, exposures=6, until_recall=None, batch_size=4, warmup_steps=0)
+QUICK = replace(PLAIN, lr=5e-3, exposures=6, until_recall=None, batch_size=4, warmup_steps=0)
 DISTIL = replace(QUICK, objective="distil", teacher_k=ALL, teacher_hidden=0.7)
 DOCUMENTS = [f"Report {d}: " + " ".join(f"item {i} is {i * d}," for i in range(9)) for d in (3, 5)]
 ORDINARY = [from_pair(f"Why is it {i}?", f"For {i} reasons.") for i in range(3)]

@@ -17,14 +17,14 @@ from lorabank.engine.evaluation.evaluate import (
 from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.recall import recall
-from lorabank.engine.settings import SOUND
+from lorabank.engine.settings import PLAIN
 from lorabank.engine.training.jobs import Outcome
 from lorabank.engine.training.train import train
 from lorabank.errors import DataError, UsageError
 from lorabank.tasks.examples import Example, from_pair
 from lorabank.tasks.synthetic import phonebook
 
-QUICK = replace(SOUND, lr=5e-3, exposures=100, until_recall=0.9)
+QUICK = replace(PLAIN, lr=5e-3, exposures=100, until_recall=0.9)
 CODES = [from_pair(f"Code of item {i}?", f"{i * 37 % 100:02d}") for i in range(12)]
 
 

@@ -26,13 +26,13 @@ from lorabank.engine.inference.generate import (
     generate,
 )
 from lorabank.engine.learn import learn, plan_job
-from lorabank.engine.settings import SOUND
+from lorabank.engine.settings import PLAIN
 from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.train import FleetSettings, fleet_loss, train
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import Message, from_pair
 
-QUICK = replace(SOUND, lr=5e-3, exposures=20, until_recall=None, batch_size=4, warmup_steps=0)
+QUICK = replace(PLAIN, lr=5e-3, exposures=20, until_recall=None, batch_size=4, warmup_steps=0)
 REUSES = [Reuse(prompts, layers) for prompts in (True, False) for layers in (True, False)]
 
 

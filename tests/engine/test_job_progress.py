@@ -8,13 +8,13 @@ import pytest
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.learn import plan_job
-from lorabank.engine.settings import PAPER, SOUND, settings_for
+from lorabank.engine.settings import PAPER, PLAIN, settings_for
 from lorabank.engine.training.job_progress import Progress
 from lorabank.engine.training.jobs import Job
 from lorabank.tasks.examples import from_pair
 
 EXAMPLES = [from_pair(f"Item {i}?", f"{i * 7}") for i in range(10)]
-QUICK = replace(SOUND, lr=5e-3, exposures=4, until_recall=None, batch_size=4)
+QUICK = replace(PLAIN, lr=5e-3, exposures=4, until_recall=None, batch_size=4)
 
 
 def test_every_example_is_trained_on_equally_often(tiny: Base):

@@ -15,7 +15,7 @@ from lorabank.engine.encoding.dataset import EncodedDataset
 from lorabank.engine.fleet.dropout import Dropout, dropout_masks, layer_key
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import plan_job
-from lorabank.engine.settings import PAPER, SOUND, TrainSettings
+from lorabank.engine.settings import PAPER, PLAIN, TrainSettings
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.progress import FleetProgress, render
 from lorabank.engine.training.recompute import recomputing
@@ -23,7 +23,7 @@ from lorabank.engine.training.train import FleetSettings, fleet_loss, train
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import from_pair
 
-QUICK = replace(SOUND, lr=5e-3, exposures=5, until_recall=None, batch_size=4, warmup_steps=0)
+QUICK = replace(PLAIN, lr=5e-3, exposures=5, until_recall=None, batch_size=4, warmup_steps=0)
 
 
 def make_job(base: Base, name: str, settings: TrainSettings = QUICK, *, n: int = 6) -> Job:

@@ -10,7 +10,7 @@ from lorabank.engine.backbone.caches import REUSE_ALL, Reuse
 from lorabank.engine.backbone.memory import free_bytes
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import plan_job
-from lorabank.engine.settings import SOUND
+from lorabank.engine.settings import PLAIN
 from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.memory_budget import MemoryNeed, choose_width, measure_memory
 from lorabank.engine.training.train import train
@@ -22,7 +22,7 @@ NEED = MemoryNeed(slot_bytes=GIB, done_bytes=GIB)
 
 
 def make_job(base: Base, *, n: int = 4, question: str = "What?", **changes: object) -> Job:
-    settings = replace(SOUND, exposures=1, until_recall=None, **changes)  # type: ignore[arg-type]
+    settings = replace(PLAIN, exposures=1, until_recall=None, **changes)  # type: ignore[arg-type]
     return plan_job(base, [from_pair(f"{question} {i}", f"{i}") for i in range(n)], settings)
 
 

@@ -12,7 +12,7 @@ from lorabank.engine.encoding.batches import batches_by_length
 from lorabank.engine.evaluation.drift import measure_drift
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.learn import learn, plan_job
-from lorabank.engine.settings import SOUND, settings_for
+from lorabank.engine.settings import PLAIN, settings_for
 from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.job_progress import Progress
 from lorabank.engine.training.train import train
@@ -20,7 +20,7 @@ from lorabank.errors import UsageError
 from lorabank.tasks.examples import from_pair
 
 EXAMPLES = [from_pair(f"Item {i}?", f"{i * 7}") for i in range(10)]
-QUICK = replace(SOUND, lr=5e-3, exposures=4, until_recall=None, batch_size=4)
+QUICK = replace(PLAIN, lr=5e-3, exposures=4, until_recall=None, batch_size=4)
 
 
 def test_same_seed_same_adapter_and_another_seed_another(tiny: Base):

@@ -19,7 +19,7 @@ from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.peft_backend import tuner
 from lorabank.engine.peft_backend.tuner import applied, train_with_peft
 from lorabank.engine.peft_backend.wrapped import opened, tuner_names
-from lorabank.engine.settings import PAPER, SOUND, settings_for
+from lorabank.engine.settings import PAPER, PLAIN, settings_for
 from lorabank.engine.training.job_progress import Progress
 from lorabank.engine.training.train import train
 from lorabank.errors import AdapterError, UsageError
@@ -27,7 +27,7 @@ from lorabank.tasks.examples import from_pair
 
 EXAMPLES = [from_pair(f"Item {i}?", f"{i * 7}") for i in range(8)]
 DORA = replace(
-    SOUND, variant="dora", activated=False, lr=5e-3, exposures=150, until_recall=0.9, batch_size=4
+    PLAIN, variant="dora", activated=False, lr=5e-3, exposures=150, until_recall=0.9, batch_size=4
 )
 SHORT = replace(DORA, exposures=2, until_recall=None)
 

@@ -329,6 +329,16 @@ class Bank:
         with self._busy:
             return forgetting.measure_recall(self.reader, self.store.current(name))
 
+    def recall_by_rendering(self, name: str) -> dict[str, float]:
+        """Measure a module's recall in each form in which programs render a question.
+
+        The form of the model's own chat template comes first. Empty if the module was imported
+        without examples.
+        """
+        with self._busy:
+            version = self.store.current(name)
+            return forgetting.measure_recall_by_rendering(self.reader, version)
+
     def rollback(self, name: str, number: int | None = None) -> Version:
         """Make an earlier version of a module current; None for the one before."""
         with self._busy, self.store.writing(what=f"rollback {name}"[:80]) as tx:

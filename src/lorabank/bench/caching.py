@@ -13,7 +13,7 @@ from lorabank.bench.setup import ALWAYS_ON, book, empty_caches, long_book
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.backbone.caches import Reuse
 from lorabank.engine.learn import plan_job
-from lorabank.engine.settings import SOUND
+from lorabank.engine.settings import PLAIN
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.train import FleetSettings, train
 from lorabank.lora.shapes import n_layers
@@ -130,7 +130,7 @@ def bench_activated(
     sizes = sizes or ActivatedSizes()
     batch, exposures = sizes.batch, sizes.exposures
     settings = replace(
-        SOUND, activated=True, batch_size=batch, exposures=exposures, until_recall=None
+        PLAIN, activated=True, batch_size=batch, exposures=exposures, until_recall=None
     )
     short_job = plan_job(base, book(batch), settings)
     short = _pairs(base, short_job, n=pairs)

@@ -26,7 +26,7 @@ from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.inference.candidates import probe_candidates
 from lorabank.engine.inference.document_prefix import DocumentPrompt, prompt_with_document
 from lorabank.engine.inference.generate import GenerationOptions, generate
-from lorabank.engine.settings import SOUND
+from lorabank.engine.settings import PLAIN
 from lorabank.store.records import Version
 from lorabank.tasks.examples import Message
 from lorabank.tasks.synthetic import chronicle, chronicle_questions
@@ -36,7 +36,7 @@ _NEW_TOKENS = 16
 _PROBED = 8  # tokens of a candidate's draft
 _MODULES = 4
 _EXACT = 3  # questions answered in float32, on a shorter document
-_MADE = replace(SOUND, exposures=1, until_recall=None)
+_MADE = replace(PLAIN, exposures=1, until_recall=None)
 Prompts = list[DocumentPrompt]
 
 

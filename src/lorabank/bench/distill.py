@@ -16,13 +16,13 @@ from lorabank.bench.setup import empty_caches
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.backbone.caches import REUSE_ALL, Reuse
 from lorabank.engine.learn import plan_job
-from lorabank.engine.settings import SOUND, TrainSettings
+from lorabank.engine.settings import PLAIN, TrainSettings
 from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.train import FleetSettings, train
 from lorabank.tasks.examples import Example, from_pair
 from lorabank.tasks.synthetic import phonebook
 
-SETTINGS = replace(SOUND, objective="distil", until_recall=None)
+SETTINGS = replace(PLAIN, objective="distil", until_recall=None)
 _PER_DOCUMENT = 16  # examples on one document, as the paper draws for each of its chunks
 _ASKED = 4  # entries an example asks for: some 90 tokens of answer
 _SAME_LOSS = 1e-3  # nats, in float32

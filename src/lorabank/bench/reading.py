@@ -15,12 +15,12 @@ from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.inference.answer_readings import read_answers
 from lorabank.engine.inference.generate import generate
 from lorabank.engine.learn import plan_job
-from lorabank.engine.settings import SOUND, TrainSettings
+from lorabank.engine.settings import PLAIN, TrainSettings
 from lorabank.engine.training.jobs import Outcome
 from lorabank.engine.training.train import train
 from lorabank.tasks.examples import Example, from_pair
 
-HALF = replace(SOUND, batch_size=16, until_recall=0.4)
+HALF = replace(PLAIN, batch_size=16, until_recall=0.4)
 FIRM = replace(ALWAYS_ON, r=4, alpha=8.0, batch_size=2, exposures=32, until_recall=None)
 _log = logging.getLogger(__name__)
 _ONE_BY_ONE = 20

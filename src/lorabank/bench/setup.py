@@ -11,13 +11,13 @@ from lorabank.engine.backbone.caches import (
 )
 from lorabank.engine.fleet.fleet import Fleet, Weights
 from lorabank.engine.learn import plan_job
-from lorabank.engine.settings import SOUND
+from lorabank.engine.settings import PLAIN
 from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.train import train
 from lorabank.tasks.examples import Example, Message
 from lorabank.tasks.synthetic import phonebook
 
-ALWAYS_ON = replace(SOUND, activated=False)
+ALWAYS_ON = replace(PLAIN, activated=False)
 """The sound recipe as plain PEFT can do it."""
 
 

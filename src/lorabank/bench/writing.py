@@ -14,14 +14,14 @@ from lorabank.bench.setup import book, empty_caches, start_weights
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Weights
 from lorabank.engine.learn import plan_job
-from lorabank.engine.settings import PAPER, SOUND, TrainSettings
+from lorabank.engine.settings import PAPER, PLAIN, TrainSettings
 from lorabank.engine.training.jobs import Outcome
 from lorabank.engine.training.train import FleetSettings, train
 from lorabank.tasks.examples import Example
 
 _SAME = 0.02  # of a loss; what bfloat16 leaves between two shapes of batch
 SAME_MOVE = 0.05  # of the way a weight has gone; Adam turns a gradient's last bit into a step
-UNTIL_98 = replace(SOUND, r=8, until_recall=0.98)
+UNTIL_98 = replace(PLAIN, r=8, until_recall=0.98)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class FleetSizes:
     facts: int = 8
     """Number of facts of each adapter."""
     exposures: int = 3
-    settings: TrainSettings = SOUND
+    settings: TrainSettings = PLAIN
 
 
 def bench_fleet(

@@ -12,6 +12,7 @@ from lorabank.cli.output import (
     Device,
     Json,
     Quantize,
+    counts_by_rendering,
     print_json,
     print_rows,
     status,
@@ -64,6 +65,10 @@ class LearnOptions:
         float | None,
         typer.Option(help="Share recalled at which to stop; with --exposures as the limit."),
     ] = None
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Nats by which answers lead all other tokens where training stops."),
+    ] = None
     always_on: Annotated[
         bool,
         typer.Option(
@@ -95,6 +100,7 @@ class LearnOptions:
             **{name: getattr(self, name) for name in names},
             target_modules=tuple(self.target_modules.split(",")) if self.target_modules else None,
             until_recall=self.until_recall,
+            margin=self.margin,
             activated=False if self.always_on else None,
             protect_share=self.protect,
             seed=self.seed,
@@ -166,6 +172,7 @@ def report_rows(report: "LearnReport") -> list[tuple[str, str]]:
             f"{_count(report.recall_before, n_facts)} before, "
             f"{_count(report.recall, n_facts)} after",
         ),
+        *_rendering_rows(report),
         ("exposures per fact", f"{report.exposures_per_fact:.0f}"),
         ("training", f"{report.seconds:.1f} s, {report.train_tokens_per_s:.0f} tokens/s"),
         ("trainable parameters", f"{report.trainable_parameters:,}"),
@@ -180,6 +187,19 @@ def report_rows(report: "LearnReport") -> list[tuple[str, str]]:
     if report.missing:
         questions = "; ".join(report.missing[:3]) + ("; …" if len(report.missing) > 3 else "")
         rows.append(("did not stick", f"{len(report.missing)}: {questions}"))
+    return rows
+
+
+def _rendering_rows(report: "LearnReport") -> list[tuple[str, str]]:
+    """Return recall under each rendering, and by how much the answers lead."""
+    n_facts, below = report.facts, report.below_margin
+    lead = f"{report.smallest_lead:.2f} nats at least"
+    if report.margin:
+        lead += f"; {below} of {n_facts} below the margin of {report.margin:g}"
+    rows = [("lead over other tokens", lead)]
+    if len(report.recall_by_rendering) > 1:
+        by_rendering = counts_by_rendering(report.recall_by_rendering, n_facts)
+        rows.insert(0, ("recall by rendering", by_rendering))
     return rows
 
 

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -93,3 +93,8 @@ class VisibleFormatter(logging.Formatter):
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode()
+
+
+def counts_by_rendering(shares: Mapping[str, float], n: int) -> str:
+    """Return how many of `n` facts are recalled under each rendering, in words."""
+    return ", ".join(f"{name} {round(share * n)} of {n}" for name, share in shares.items())

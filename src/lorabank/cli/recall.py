@@ -6,7 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from lorabank.cli.output import DEFAULT_BASE, Device, Json, Quantize, print_json
+from lorabank.cli.output import (
+    DEFAULT_BASE,
+    Device,
+    Json,
+    Quantize,
+    counts_by_rendering,
+    print_json,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,5 +59,9 @@ def run(options: RecallOptions) -> None:
         return
     n_recalled = report.facts - len(report.missing)
     print(f"recall {n_recalled} of {report.facts} ({report.recall:.1%}), by {score}")
+    if len(report.recall_by_rendering) > 1:
+        print(f"by rendering: {counts_by_rendering(report.recall_by_rendering, report.facts)}")
+    if not report.missing:
+        print(f"smallest lead over another token: {report.smallest_lead:.2f} nats")
     for question in report.missing:
         print(f"  missing: {question}")

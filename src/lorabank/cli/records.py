@@ -88,7 +88,7 @@ def verify(
     """
     from lorabank.store.store import Store
 
-    measured: dict[str, float | None] = {}
+    measured: dict[str, dict[str, float]] = {}
     with Store(bank) if accept else Store.open(bank) as store:
         if accept and store.problem:
             store.accept()
@@ -100,14 +100,16 @@ def verify(
         from lorabank.cli.bank import open_bank
 
         with open_bank(bank, device) as opened:
-            measured = {name: opened.recall(name) for name in names}
+            measured = {name: opened.recall_by_rendering(name) for name in names}
     if json:
         faults = [asdict(fault) for fault in damage]
+        own = {name: next(iter(recall.values()), None) for name, recall in measured.items()}
         print_json(
             {
                 "modules": len(names),
                 "damage": faults,
-                "recall": measured,
+                "recall": own,
+                "recall_by_rendering": measured,
                 "trash": asdict(trash),
             }
         )
@@ -119,7 +121,8 @@ def verify(
         if trash.n_files:
             say(f"  trash: {_trash(trash)}; lorabank prune empties it")
         for name, module_recall in measured.items():
-            text = "no examples" if module_recall is None else f"recall {module_recall:.0%}"
+            shares = [f"{share:.0%} ({form})" for form, share in module_recall.items()]
+            text = f"recall {', '.join(shares)}" if shares else "no examples"
             say(f"  {name}: {text}")
     if damage:
         raise typer.Exit(1)

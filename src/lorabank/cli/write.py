@@ -134,6 +134,10 @@ class WriteOptions:
             "--always-on", help="An adapter on every token, not from the assistant's header."
         ),
     ] = False
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Nats by which answers lead all other tokens where training stops."),
+    ] = None
     protect: Annotated[
         float | None,
         typer.Option(help="Share of ordinary text trained beside them, as 0.2; keeps the base."),
@@ -159,6 +163,7 @@ class WriteOptions:
             lr=self.lr,
             exposures=self.exposures,
             until_recall=self.until_recall,
+            margin=self.margin,
             activated=False if self.always_on else None,
             protect_share=self.protect,
             layers=self.layers,

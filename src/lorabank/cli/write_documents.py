@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lorabank.cli.bank import open_bank
-from lorabank.cli.output import print_json, print_rows
+from lorabank.cli.output import counts_by_rendering, print_json, print_rows
 from lorabank.cli.progress_display import FIRST_REPLY, progress_display, training_display
 from lorabank.cli.synthesise import outcome_rows
 
@@ -86,6 +86,14 @@ def report_text(report: "WriteReport") -> str:
         f"{report.module} version {report.version}: recall {report.recall_before:.0%} before, "
         f"{report.recall:.0%} after, of {report.facts} facts{missing}"
     ]
+    if len(report.recall_by_rendering) > 1:
+        by_rendering = counts_by_rendering(report.recall_by_rendering, report.facts)
+        lines.append(f"  by rendering: {by_rendering}")
+    if report.margin:
+        lines.append(
+            f"  lead over other tokens: {report.smallest_lead:.2f} nats at least; "
+            f"{report.below_margin} of {report.facts} facts below the margin of {report.margin:g}"
+        )
     if held_out := report.held_out:
         lines.append(
             f"  held out: {held_out['questions']} questions, gold answers "

@@ -22,6 +22,7 @@ from lorabank.engine.adapters.adapter import Adapter, check_output_folder, save_
 from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import encode_dataset, encode_regularisation
+from lorabank.engine.encoding.mixed_renderings import SYSTEM_TURNS, add_renderings
 from lorabank.engine.evaluation.drift import observe_behaviour
 from lorabank.engine.evaluation.evaluate import (
     QuestionSet,
@@ -30,6 +31,7 @@ from lorabank.engine.evaluation.evaluate import (
     prepare_questions,
 )
 from lorabank.engine.evaluation.measurement import Measurement, measure_adapter
+from lorabank.engine.inference.recall_check import encode_forms, read_forms
 from lorabank.engine.peft_backend.tuner import Tuned, applied, save_tuned, train_with_peft
 from lorabank.engine.peft_backend.wrapped import peft_config
 from lorabank.engine.settings import SOUND, TrainSettings
@@ -113,6 +115,15 @@ def plan_job(
         activated=settings.activated,
         contexts=contexts,
     )
+    if settings.recipe == "sound" and settings.renderings == "all":
+        dataset = add_renderings(
+            dataset,
+            base.chat,
+            examples,
+            max_tokens=base.max_tokens,
+            activated=settings.activated,
+            system_turns=SYSTEM_TURNS,
+        )
     if regularisation:
         encoded = encode_regularisation(
             base.chat, regularisation, max_tokens=base.max_tokens, activated=settings.activated
@@ -229,17 +240,23 @@ def _measure_and_save(
     base: Base, questions: QuestionSet, out: Path, outcome: Outcome, seconds: float
 ) -> LearnReport:
     """Evaluate the trained adapter and save it with its measurement."""
+    settings = outcome.job.settings
+    _, *other_forms = encode_forms(
+        base, questions.examples, settings.recipe, activated=settings.activated
+    )
     if isinstance(outcome, Tuned):
         n_parameters, bare = outcome.n_parameters, observe_behaviour(base)
         with applied(base, outcome):
             evaluation = evaluate_wrapped(base, questions, bare)
+            others = read_forms(base, other_forms)
     else:
         n_parameters = count_trainable(base, outcome.job)
         with loaded_fleet(base, [outcome.adapter]) as fleet:
             slots = [0] * len(questions)
             evaluation = evaluate_fleet(fleet, questions, slots, drift=True, known=True)
+            others = read_forms(base, other_forms, fleet=fleet)
     measurement = measure_adapter(
-        evaluation, outcome, trainable_parameters=n_parameters, seconds=seconds
+        evaluation, others, outcome, trainable_parameters=n_parameters, seconds=seconds
     )
     report = LearnReport(
         **asdict(measurement),

@@ -1,16 +1,19 @@
 """Recall: ask an adapter for every fact, and say which it gives."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from lorabank.engine.adapters.adapter import Adapter, is_plain_lora, load_adapter, read_record
 from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import encode_dataset
-from lorabank.engine.inference.answer_readings import read_answers, score_replies
+from lorabank.engine.encoding.dataset import RenderedForm
+from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.answer_readings import AnswerReading, score_replies
+from lorabank.engine.inference.recall_check import encode_forms, read_forms, smallest_leads
 from lorabank.engine.peft_backend.wrapped import opened
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import ExampleLike, as_examples
@@ -28,6 +31,12 @@ class RecallReport:
     """Rule by which a reply counts: `tokens`, `text` or `published` (scoring/exact_match.py)."""
     missing: tuple[str, ...]
     """Questions whose answers it does not give."""
+    recall_by_rendering: dict[str, float]
+    """Share of the facts that it gives by each form in which programs render the prompts, the
+    template's own first; the recipe `paper` has a form of its own."""
+    smallest_lead: float
+    """Nats by which the tokens of all answers lead every other token, of the one that leads least
+    under any rendering; below 0 where an answer is not given."""
     mean_bits_missing: float
     """Mean over the facts of -log2 of the probability the adapter gives the answer."""
     adapter: str | None
@@ -40,6 +49,8 @@ class RecallReport:
             "recall": self.recall,
             "facts": self.facts,
             "score": self.score,
+            "recall_by_rendering": self.recall_by_rendering,
+            "smallest_lead": self.smallest_lead,
             "missing": list(self.missing),
             "mean_bits_missing": self.mean_bits_missing,
             "adapter": self.adapter,
@@ -76,25 +87,21 @@ def recall(
         lora = adapter
     else:
         lora = load_adapter(adapter, base) if is_plain_lora(Path(adapter)) else None
-    prompts = encode_dataset(
-        base.chat,
-        facts,
-        recipe=_recipe(record),
-        max_tokens=base.max_tokens,
-        activated=lora is not None and lora.activated,
-    ).prompts
+    forms = encode_forms(
+        base, facts, _recipe(record), activated=lora is not None and lora.activated
+    )
     with ExitStack() as stack:
-        fleet, slots = None, None
+        fleet = None
         if lora is not None:
-            fleet, slots = stack.enter_context(loaded_fleet(base, [lora])), [0] * len(facts)
+            fleet = stack.enter_context(loaded_fleet(base, [lora]))
         elif folder is not None:
             stack.enter_context(opened(folder, base))
-        readings = read_answers(base, prompts, fleet=fleet, slots=slots)
-        recalled = [reading.recalled for reading in readings]
-        if score != TOKENS:
-            recalled = score_replies(
-                base, prompts, SCORERS[score], fleet=fleet, slots=slots, readings=readings
-            )
+        readings_by_form = read_forms(base, forms, fleet=fleet)
+        recalled_by_form = {
+            form.name: _judge(base, form, readings_by_form[form.name], score, fleet)
+            for form in forms
+        }
+    readings, recalled = readings_by_form[forms[0].name], recalled_by_form[forms[0].name]
     missing = tuple(
         fact.question for fact, is_given in zip(facts, recalled, strict=True) if not is_given
     )
@@ -102,10 +109,28 @@ def recall(
         recall=(len(facts) - len(missing)) / len(facts),
         facts=len(facts),
         score=score,
+        recall_by_rendering={name: fmean(hits) for name, hits in recalled_by_form.items()},
+        smallest_lead=min(smallest_leads(readings_by_form.values())),
         missing=missing,
         mean_bits_missing=sum(reading.bits for reading in readings) / len(readings),
         adapter=None if folder is None else str(folder),
         base=base.info.name,
+    )
+
+
+def _judge(
+    base: Base,
+    form: RenderedForm,
+    readings: Sequence[AnswerReading],
+    score: str,
+    fleet: Fleet | None,
+) -> list[bool]:
+    """Return whether each answer is given in a form, by the score."""
+    if score == TOKENS:
+        return [reading.recalled for reading in readings]
+    slots = None if fleet is None else [0] * len(readings)
+    return score_replies(
+        base, form.prompts, SCORERS[score], fleet=fleet, slots=slots, readings=readings
     )
 
 

@@ -93,6 +93,15 @@ class TrainSettings:
     until_recall: float | None = 1.0
     """Verified share of recalled examples at which training stops; None to use all exposures."""
 
+    margin: float = 1.0
+    """Nats by which every token of an answer, its end included, leads all other tokens where
+    training stops by `until_recall`, so that recall survives other precisions, batches and
+    programs; 0 to stop as soon as answers are right."""
+
+    renderings: str = "all"
+    """Forms of the prompts: `all` in which other programs render them, in turn, or the
+    `template`'s own only. The recipe `paper` has a form of its own."""
+
     activated: bool = True
     """Whether the adapter works from the assistant's header on (aLoRA) or on every token."""
 
@@ -123,6 +132,11 @@ class TrainSettings:
         _check(self.batch_size >= 1, f"--batch-size must be at least 1, got {self.batch_size}")
         _check(self.exposures >= 1, f"--exposures must be at least 1, got {self.exposures}")
         _check(self.steps is None or self.steps >= 1, f"steps must be at least 1, got {self.steps}")
+        _check(0 <= self.margin <= 20, f"--margin must be 0 to 20 nats, got {self.margin}")
+        _check(
+            self.renderings in ("all", "template"),
+            f"renderings must be all or template, got {self.renderings!r}",
+        )
         _check(
             self.until_recall is None or 0 < self.until_recall <= 1,
             f"--until-recall must be above 0 and at most 1, got {self.until_recall}",
@@ -165,6 +179,8 @@ def _check(is_valid: bool, message: str) -> None:
 
 
 SOUND = TrainSettings()
+PLAIN = replace(SOUND, renderings="template", margin=0.0)
+"""The sound recipe with one form of each prompt and no margin, as other trainers have it."""
 PAPER = TrainSettings(
     recipe="paper",
     r=16,
@@ -176,6 +192,8 @@ PAPER = TrainSettings(
     dropout=0.1,
     steps=1500,
     until_recall=None,
+    margin=0.0,
+    renderings="template",
     activated=False,
 )
 

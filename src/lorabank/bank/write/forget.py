@@ -24,6 +24,7 @@ from lorabank.bank.write.write import plan_jobs, train_and_commit
 from lorabank.engine.adapters.adapter import TENSORS
 from lorabank.engine.encoding.dataset import encode_dataset
 from lorabank.engine.inference.answer_readings import read_answers
+from lorabank.engine.inference.recall_check import encode_forms, read_forms, recall_by_rendering
 from lorabank.errors import LorabankError, UsageError
 from lorabank.store.blobs import is_stored
 from lorabank.store.names import normalise_name
@@ -147,6 +148,17 @@ def measure_recall(reader: ModuleReader, version: Version) -> float | None:
         return None
     hits = read_recalled(reader, version, reader.read_draft(version).examples)
     return sum(hits) / len(hits)
+
+
+def measure_recall_by_rendering(reader: ModuleReader, version: Version) -> dict[str, float]:
+    """Measure a version's recall under each rendering; empty if its examples are not known."""
+    if EXAMPLES not in version.files:
+        return {}
+    adapter = reader.load_adapters([version])[0]
+    examples = reader.read_draft(version).examples
+    forms = encode_forms(reader.base, examples, "sound", activated=adapter.activated)
+    with reader.loaded_fleet([version]) as fleet:
+        return recall_by_rendering(read_forms(reader.base, forms, fleet=fleet))
 
 
 def read_recalled(

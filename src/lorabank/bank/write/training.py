@@ -21,6 +21,7 @@ from lorabank.bank.write.passages import (
 )
 from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base
+from lorabank.engine.encoding.dataset import RenderedForm
 from lorabank.engine.evaluation.evaluate import (
     Evaluation,
     QuestionSet,
@@ -29,6 +30,8 @@ from lorabank.engine.evaluation.evaluate import (
     prepare_questions,
 )
 from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.answer_readings import AnswerReading
+from lorabank.engine.inference.recall_check import encode_forms, read_forms
 from lorabank.engine.learn import plan_job
 from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.training.jobs import Job, Outcome
@@ -91,6 +94,8 @@ class TrainedDraft:
     outcome: Outcome
     evaluation: Evaluation
     """Evaluation of the module on its examples, with its drift."""
+    other_renderings: dict[str, Sequence[AnswerReading]] = field(default_factory=dict)
+    """Readings of its examples under other renderings, by the renderings' names."""
     passage_results: list[PassageResult] = field(default_factory=list)
     passes: list[TrainingPass] = field(default_factory=list)
     held_out: dict[str, Any] | None = None
@@ -187,10 +192,21 @@ def _train_pass(
     with loaded_fleet(base, [outcome.adapter for outcome in outcomes]) as fleet:
         of_taught = _evaluate(fleet, [plan.taught for plan in planned], drift=True)
         of_held_out = _evaluate(fleet, [plan.held_out for plan in planned])
-    modules = [TrainedDraft(*parts) for parts in zip(outcomes, of_taught, strict=True)]
+        others = [
+            read_forms(base, _other_forms(base, plan), fleet=fleet, slot=slot)
+            for slot, plan in enumerate(planned)
+        ]
+    modules = [TrainedDraft(*parts) for parts in zip(outcomes, of_taught, others, strict=True)]
     for module, plan, evaluation in zip(modules, planned, of_held_out, strict=True):
         _judge(module, plan.draft, evaluation)
     return modules
+
+
+def _other_forms(base: Base, plan: _PlannedDraft) -> Sequence[RenderedForm]:
+    """Return the draft's examples as programs render them, but for the template's own form."""
+    settings = plan.job.settings
+    examples = plan.draft.examples
+    return encode_forms(base, examples, settings.recipe, activated=settings.activated)[1:]
 
 
 def _evaluate(

@@ -168,6 +168,7 @@ def _report_values(
     """Return the report as it is stored in the module's record."""
     measurement = measure_adapter(
         trained.evaluation,
+        trained.other_renderings,
         trained.outcome,
         trainable_parameters=count_trainable(base, trained.outcome.job),
         seconds=seconds,

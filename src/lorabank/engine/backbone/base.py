@@ -21,7 +21,7 @@ from lorabank.engine.backbone.caches import (
     new_prompt_cache,
     new_teacher_cache,
 )
-from lorabank.engine.backbone.head import TokenNll
+from lorabank.engine.backbone.head import TokenNll, leads
 from lorabank.engine.backbone.prefill import KeyValues
 from lorabank.engine.encoding.chat import Chat
 from lorabank.engine.models.catalog import CATALOG
@@ -129,7 +129,7 @@ class Base:
     def token_nll(
         self, rows: Tensor, columns: Tensor, targets: Tensor, **inputs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Return the cross-entropy of chosen tokens, and whether each was the most likely one.
+        """Return the cross-entropy of chosen tokens, and how far each leads every other token.
 
         Args:
             rows, columns: (N,) where in the (B, T) input to read.
@@ -137,12 +137,14 @@ class Base:
             inputs: passed to the model.
 
         Returns:
-            (N,) nats, differentiable, and (N,) bool.
+            (N,) nats, differentiable, and (N,) leads in nats, below 0 where argmax picks another
+            token.
         """
         if not self.has_plain_head:
             logits = self.logits_at(rows, columns, **inputs)
             nll = F.cross_entropy(logits.float(), targets, reduction="none")
-            return nll, logits.argmax(-1) == targets
+            log_p = F.log_softmax(logits.detach(), dim=-1, dtype=torch.float32)
+            return nll, leads(logits.detach(), log_p, targets[:, None])
         hidden = self.hidden_at(rows, columns, **inputs)  # (N, d)
         return TokenNll.apply(hidden, *self.head_weights(hidden), targets)  # type: ignore[no-any-return,no-untyped-call]
 

@@ -3,7 +3,7 @@
 The language-model head of a small model costs as much as a third of its layers, and its logits
 are the largest tensor of a training step: N positions times 49,152 words in float32, written and
 read four times over. Here only `CHUNK` positions of them exist at a time. What training needs of
-them stays: the loss of each token, whether its target was the most likely word, and the gradient
+them stays: the loss of each token, how far its target leads every other word, and the gradient
 that flows back into the hidden state, which is computed in the forward pass.
 """
 
@@ -28,8 +28,7 @@ class TokenNll(torch.autograd.Function):
         targets: (N,) token ids.
 
     Returns:
-        (N,) -log softmax(hidden @ weight')[target] in nats, and (N,) bool, whether argmax picks
-        the target.
+        (N,) -log softmax(hidden @ weight')[target] in nats, and (N,) the targets' `leads`.
     """
 
     @staticmethod
@@ -43,7 +42,7 @@ class TokenNll(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         d_hidden = torch.empty_like(hidden) if hidden.requires_grad else None  # (N, d)
         nll = torch.empty(len(hidden), device=hidden.device)
-        hits = torch.empty(len(hidden), dtype=torch.bool, device=hidden.device)
+        lead = torch.empty(len(hidden), device=hidden.device)
         for start in range(0, len(hidden), CHUNK):
             chunk = slice(start, start + CHUNK)
             target = targets[chunk, None]  # (n, 1)
@@ -51,13 +50,13 @@ class TokenNll(torch.autograd.Function):
             log_p = F.log_softmax(logits, dim=-1, dtype=torch.float32)
             target_log_p = log_p.gather(-1, target)  # (n, 1)
             nll[chunk] = -target_log_p[:, 0]
-            hits[chunk] = is_first_argmax(logits, log_p, target)
+            lead[chunk] = leads(logits, log_p, target)
             if d_hidden is not None:  # softmax minus one-hot, pulled back through the head
                 d_logits = log_p.exp_().scatter_add_(-1, target, torch.full_like(target_log_p, -1))
                 d_hidden[chunk] = gradient_in_hidden(d_logits, weight, transposed)
         ctx.save_for_backward(d_hidden)
-        ctx.mark_non_differentiable(hits)
-        return nll, hits
+        ctx.mark_non_differentiable(lead)
+        return nll, lead
 
     @staticmethod
     def backward(ctx: Any, d_nll: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
@@ -71,11 +70,12 @@ def gradient_in_hidden(d_logits: Tensor, weight: Tensor, transposed: Tensor | No
     return d_logits @ weight if transposed is None else F.linear(d_logits, transposed)
 
 
-def is_first_argmax(logits: Tensor, log_p: Tensor, target: Tensor) -> Tensor:
-    """Return (n,) bool: whether argmax of each row picks its target, the first of equals.
+def leads(logits: Tensor, log_p: Tensor, target: Tensor) -> Tensor:
+    """Return by how many nats each target leads the likeliest other word: (n,), one for each row.
 
-    argmax over a vocabulary is slow, so the best of the other words is compared first and argmax
-    is called only on ties.
+    It is 0 or more exactly where argmax picks the target: of equals argmax picks the first, so an
+    equal that it does not pick gets the smallest number below 0. argmax over a vocabulary is slow
+    and is called on ties only.
 
     Args:
         logits: (n, V) in the model's dtype.
@@ -86,8 +86,9 @@ def is_first_argmax(logits: Tensor, log_p: Tensor, target: Tensor) -> Tensor:
     log_p.scatter_(-1, target, float("-inf"))
     best_other = log_p.amax(-1)  # (n,)
     log_p.scatter_(-1, target, target_log_p)
-    hits = target_log_p[:, 0] >= best_other
-    is_tie = target_log_p[:, 0] == best_other
-    if bool(is_tie.any()):
-        hits[is_tie] = logits[is_tie].argmax(-1) == target[is_tie, 0]
-    return hits
+    lead = target_log_p[:, 0] - best_other
+    is_lost = target_log_p[:, 0] == best_other
+    if bool(is_lost.any()):
+        is_lost[is_lost.clone()] = logits[is_lost].argmax(-1) != target[is_lost, 0]
+        lead[is_lost] = -torch.finfo(lead.dtype).tiny
+    return lead

@@ -65,6 +65,16 @@ class EvaluationPrompt:
 
 
 @dataclass(frozen=True, slots=True)
+class RenderedForm:
+    """A set of examples in one form, in their order: its training rows and its prompts."""
+
+    name: str
+    """Name of the rendering, as reports give it."""
+    examples: tuple[EncodedExample, ...]
+    prompts: tuple[EvaluationPrompt, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedDataset:
     """A set of examples encoded for one model under one recipe, in the order of the examples."""
 
@@ -73,11 +83,27 @@ class EncodedDataset:
     prompts: tuple[EvaluationPrompt, ...]
     regularisation: tuple[EncodedExample, ...] = ()
     """Regularisation examples, which are trained on but not counted as examples."""
+    others: tuple[RenderedForm, ...] = ()
+    """The same examples as other programs render them (mixed_renderings.py)."""
+
+    @property
+    def forms(self) -> tuple[RenderedForm, ...]:
+        """Return the examples in all their forms, the template's own rendering first."""
+        name = "template" if self.recipe == "sound" else self.recipe
+        return (RenderedForm(name, self.examples, self.prompts), *self.others)
 
     @property
     def training_rows(self) -> tuple[EncodedExample, ...]:
-        """Return the examples and the regularisation examples."""
-        return (*self.examples, *self.regularisation)
+        """Return all rows there are to train on."""
+        rows = [row for form in self.forms for row in form.examples]
+        return (*rows, *self.regularisation)
+
+    def row(self, index: int, epoch: int) -> EncodedExample:
+        """Return the row of an example in an epoch: each epoch takes the next of its forms."""
+        if not self.others:
+            return self.examples[index]
+        forms = self.forms
+        return forms[(index + epoch) % len(forms)].examples[index]
 
     def __len__(self) -> int:
         return len(self.examples)

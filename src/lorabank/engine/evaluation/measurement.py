@@ -1,9 +1,12 @@
 """Measurements of an adapter, under the same names wherever they are reported."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from lorabank.engine.evaluation.evaluate import Evaluation
+from lorabank.engine.inference.answer_readings import AnswerReading
+from lorabank.engine.inference.recall_check import recall_by_rendering, smallest_leads
 from lorabank.engine.training.jobs import Outcome
 
 
@@ -17,6 +20,16 @@ class Measurement:
     """Share of their answers that the bare base gives."""
     recall: float
     """Share of their answers that the finished adapter gives."""
+    recall_by_rendering: dict[str, float]
+    """Share of their answers that it gives by each rendering of the prompts; empty where replies
+    are scored as text."""
+    smallest_lead: float
+    """Nats by which the answers' tokens lead every other token, of the one that leads least under
+    any rendering."""
+    margin: float
+    """Nats that training asked them to lead by."""
+    below_margin: int
+    """Number of answers that lead by less, or are not given, under any rendering."""
     missing: tuple[str, ...]
     """Questions whose answers the adapter does not give."""
     stopped: str
@@ -44,19 +57,32 @@ class Measurement:
 
 
 def measure_adapter(
-    evaluation: Evaluation, outcome: Outcome, *, trainable_parameters: int, seconds: float
+    evaluation: Evaluation,
+    others: Mapping[str, Sequence[AnswerReading]],
+    outcome: Outcome,
+    *,
+    trainable_parameters: int,
+    seconds: float,
 ) -> Measurement:
     """Return the measurement of one trained adapter.
 
     Args:
         evaluation: of the taught examples, by this adapter alone, with its drift.
+        others: its readings of the same examples under other renderings, by their names.
     """
+    questions, margin = evaluation.questions, outcome.job.settings.margin
+    readings = {outcome.job.dataset.forms[0].name: evaluation.after, **others}
+    leads = smallest_leads(readings.values())
     (drift,) = evaluation.drift
     bits = sum(evaluation.bits)
     return Measurement(
         facts=len(evaluation.questions),
         recall_before=evaluation.recall_before,
         recall=evaluation.recall,
+        recall_by_rendering=recall_by_rendering(readings) if questions.scorer is None else {},
+        smallest_lead=min(leads),
+        margin=margin,
+        below_margin=sum(lead < margin for lead in leads),
         missing=evaluation.missing,
         stopped=outcome.stopped,
         exposures_per_fact=outcome.exposures,

@@ -167,7 +167,7 @@ class Fleet:
             return self.base.logits_at(batch.rows, batch.columns, **inputs)
 
     def token_nll(self, batch: Batch, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return (N,) nats of a batch's targets, and (N,) whether each is the most likely token."""
+        """Return (N,) nats of a batch's targets, and (N,) nats by which each leads other tokens."""
         with self.batch_inputs(batch, slots) as inputs:
             return self.base.token_nll(batch.rows, batch.columns, batch.targets, **inputs)
 

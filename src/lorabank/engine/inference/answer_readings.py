@@ -41,6 +41,9 @@ class AnswerReading:
     """-log2 of the answer's probability: the bits of it that the model lacks."""
     lowest_p: float
     """Probability of the answer's least likely token; if it is above 0.5, `recalled` is true."""
+    lead: float
+    """Nats by which the answer's tokens lead every other token, of the one that leads least; below
+    0 where greedy decoding writes another token."""
     first_wrong: int | None
     """Index of the first answer token that greedy decoding gets wrong."""
 
@@ -160,7 +163,7 @@ def _read_after_document(
         else fleet.assigned(slots, adapter_mask=batch.adapter_mask)
     )
     with adapters_assigned, cached.visible():
-        nats, hits = base.token_nll(
+        nats, leads = base.token_nll(
             batch.rows,
             batch.columns,
             batch.targets,
@@ -169,7 +172,7 @@ def _read_after_document(
             past_key_values=cached.cache,
             use_cache=True,
         )
-    return _split_readings(nats, hits, batch.positions_per_row)
+    return _split_readings(nats, leads, batch.positions_per_row)
 
 
 def _read_batch(
@@ -180,36 +183,38 @@ def _read_batch(
 ) -> list[AnswerReading]:
     if fleet is None or slots is None:
         batch = evaluation_batch(prompts, device=base.device)
-        nats, hits = base.token_nll(
+        nats, leads = base.token_nll(
             batch.rows, batch.columns, batch.targets, input_ids=batch.input_ids, use_cache=False
         )
     else:
         batch = evaluation_batch(prompts, device=base.device, omit_prefixes=fleet.reuse.prompts)
-        nats, hits = fleet.token_nll(batch, slots)
-    return _split_readings(nats, hits, batch.positions_per_row)
+        nats, leads = fleet.token_nll(batch, slots)
+    return _split_readings(nats, leads, batch.positions_per_row)
 
 
-def _split_readings(nats: Tensor, hits: Tensor, sizes: list[int]) -> list[AnswerReading]:
+def _split_readings(nats: Tensor, leads: Tensor, sizes: list[int]) -> list[AnswerReading]:
     """Return a reading for each prompt, from the tokens of all answers one after the other.
 
     Args:
         nats: (N,) -log of each token's probability.
-        hits: (N,) whether each token was the most likely one.
+        leads: (N,) nats by which each token leads every other one.
         sizes: number of tokens of each answer.
     """
     return [
-        _reading(answer_nats, answer_hits)
-        for answer_nats, answer_hits in zip(
-            torch.split(nats.cpu(), sizes), torch.split(hits.cpu(), sizes), strict=True
+        _reading(answer_nats, answer_leads)
+        for answer_nats, answer_leads in zip(
+            torch.split(nats.cpu(), sizes), torch.split(leads.cpu(), sizes), strict=True
         )
     ]
 
 
-def _reading(nats: Tensor, hits: Tensor) -> AnswerReading:
+def _reading(nats: Tensor, leads: Tensor) -> AnswerReading:
+    hits = leads >= 0
     recalled = bool(hits.all())
     return AnswerReading(
         recalled=recalled,
         bits=float(nats.sum()) / math.log(2),
         lowest_p=math.exp(-float(nats.max())),
+        lead=float(leads.nan_to_num(nan=-math.inf).min()),
         first_wrong=None if recalled else int((~hits).nonzero()[0]),
     )

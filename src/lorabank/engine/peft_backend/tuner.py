@@ -20,8 +20,9 @@ from torch import Tensor
 
 from lorabank.engine.adapters.adapter import staged_folder, weight_bytes
 from lorabank.engine.backbone.base import Base
+from lorabank.engine.backbone.head import leads
 from lorabank.engine.encoding.batches import training_batch
-from lorabank.engine.inference.answer_readings import read_answers, recall_share
+from lorabank.engine.inference.recall_check import RecallCheck, check_recall
 from lorabank.engine.peft_backend.wrapped import peft_config, set_training, wrapped
 from lorabank.engine.training.job_progress import Progress
 from lorabank.engine.training.jobs import Job, Outcome, check_dataset
@@ -99,8 +100,8 @@ class _Training:
             )
         decay = job.settings.weight_decay
         self.optimiser = torch.optim.AdamW(self.trainable.values(), weight_decay=decay)
-        self.best: State = {}
-        self.best_recall = -1.0
+        self.best_state: State = {}
+        self.best: RecallCheck | None = None
 
     def run(self, on_step: Callable[[Progress], None]) -> str:
         """Step until the job is done; return why it stopped."""
@@ -111,11 +112,10 @@ class _Training:
                 return "diverged"
             on_step(progress)
             if (ends_epoch or progress.is_spent) and progress.may_be_recalled:
-                recall = self._verify_recall()
-                if goal is not None and recall >= goal:
+                if progress.has_reached(goal, self._verify_recall()):
                     return "recalled"
-            elif ends_epoch and self.best_recall < 0:
-                self.best = _copy(self.trainable)  # finite so far, in case it diverges
+            elif ends_epoch and self.best is None:
+                self.best_state = _copy(self.trainable)  # finite so far, in case it diverges
             if progress.is_spent:
                 return "budget"
 
@@ -128,26 +128,28 @@ class _Training:
             job=self.job,
             weights={},
             stopped=stopped,
-            recall=max(0.0, self.best_recall),
+            recall=self.best.recall if self.best else 0.0,
             steps=progress.steps,
             exposures=progress.exposures,
             trained_tokens=progress.tokens,
             curve=tuple(progress.curve),
-            state=self.best or _copy(self.trainable),
+            state=self.best_state or _copy(self.trainable),
         )
 
     def _step(self) -> bool | None:
         """Train on a batch; return whether it ended an epoch, None if a number is not finite."""
         s, progress = self.job.settings, self.progress
-        examples = [self.job.dataset.examples[i] for i in progress.next_batch()]
+        epoch = len(progress.curve)
+        examples = [self.job.dataset.row(i, epoch) for i in progress.next_batch()]
         batch = training_batch(examples, device=self.base.device)
         set_training(self.model, True)
         logits = self.base.logits_at(
             batch.rows, batch.columns, input_ids=batch.input_ids, use_cache=False
         )  # (N, V)
         nll = F.cross_entropy(logits.float(), batch.targets, reduction="none")  # (N,)
-        hits = logits.argmax(-1) == batch.targets  # (N,)
-        tokens = TokenLosses(nll, hits, batch.rows, batch.weights)
+        log_p = F.log_softmax(logits.detach().float(), dim=-1)
+        lead = leads(logits.detach(), log_p, batch.targets[:, None])  # (N,)
+        tokens = TokenLosses(nll, lead, batch.rows, batch.weights)
         loss = adapter_losses(tokens, torch.zeros_like(batch.rows), [self.job.objective])[0]
         if not math.isfinite(loss.item()):
             return None
@@ -159,20 +161,22 @@ class _Training:
         for group in self.optimiser.param_groups:
             group["lr"] = progress.lr()
         self.optimiser.step()
+        row_leads = tokens.row_leads(len(examples))
         return progress.record(
             examples=len(examples),
             tokens=sum(len(example.token_ids) for example in examples),
-            hits=int(tokens.is_right(len(examples)).sum()),
+            hits=int((row_leads >= 0).sum()),
+            secure=int((row_leads >= s.margin).sum()),
             loss=loss.item(),
         )
 
-    def _verify_recall(self, *, is_last: bool = False) -> float:
-        """Return recall now, and copy the state if it is the best, or the last and as good."""
+    def _verify_recall(self, *, is_last: bool = False) -> RecallCheck:
+        """Check recall; copy a state that is the best, or the last and as good."""
         set_training(self.model, False)
-        recall = recall_share(read_answers(self.base, self.job.dataset.prompts))
-        if recall > self.best_recall or (is_last and recall == self.best_recall):
-            self.best_recall, self.best = recall, _copy(self.trainable)
-        return recall
+        check = check_recall(self.base, self.job.dataset, self.job.settings.margin)
+        if self.best is None or check > self.best or (is_last and check == self.best):
+            self.best, self.best_state = check, _copy(self.trainable)
+        return check
 
 
 def _built(base: Base, job: Job) -> AbstractContextManager[Any]:

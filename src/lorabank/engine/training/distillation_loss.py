@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.head import CHUNK, TokenNll, gradient_in_hidden, is_first_argmax
+from lorabank.engine.backbone.head import CHUNK, TokenNll, gradient_in_hidden, leads
 from lorabank.engine.backbone.layer_access import capturing_layer_outputs, decoder_layers
 from lorabank.engine.encoding.batches import Batch
 from lorabank.engine.encoding.dataset import EncodedExample
@@ -47,8 +47,8 @@ def token_losses(
         requests: what each row's job compares with a teacher.
 
     Returns:
-        (N,) nats, differentiable; (N,) bool, whether the target was the most likely token; (N,)
-        bool, whether the position has a teacher.
+        (N,) nats, differentiable; (N,) nats by which the target leads other tokens; (N,) bool,
+        whether the position has a teacher.
     """
     taught = _taught_positions(fleet, batch, examples, requests)
     with_hidden = [part for part in taught if part.targets.hidden is not None]
@@ -62,7 +62,7 @@ def token_losses(
         fleet.batch_inputs(batch, slots) as inputs,
         capturing_layer_outputs(fleet.base.model, layers, batch.rows, batch.columns) as outputs,
     ):
-        losses, hits = _divergences(fleet.base, batch, taught, ~is_taught, inputs)
+        losses, lead = _divergences(fleet.base, batch, taught, ~is_taught, inputs)
     for part in with_hidden:
         assert part.targets.hidden is not None
         student = torch.stack(
@@ -70,7 +70,7 @@ def token_losses(
         )  # (n, L, d)
         distance = part.request.hidden_weight * relative_l1(student, part.targets.hidden)
         losses = losses.index_add(0, part.positions, distance)
-    return losses, hits, is_taught
+    return losses, lead, is_taught
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,36 +113,37 @@ def _divergences(
     is_untaught: Tensor,
     inputs: dict[str, Any],
 ) -> tuple[Tensor, Tensor]:
-    """Return the losses without hidden states, and hits; logits exist whole only if they must."""
+    """Return the losses without hidden states, and leads; logits exist whole only if they must."""
     if not base.has_plain_head:
         logits = base.logits_at(batch.rows, batch.columns, **inputs)  # (N, V)
         losses = F.cross_entropy(logits.float(), batch.targets, reduction="none")
         for part in taught:
             log_q = F.log_softmax(logits[part.positions], dim=-1, dtype=torch.float32)
             losses = losses.index_copy(0, part.positions, kl_divergence(log_q, part.targets))
-        return losses, logits.argmax(-1) == batch.targets
+        log_p = F.log_softmax(logits.detach(), dim=-1, dtype=torch.float32)
+        return losses, leads(logits.detach(), log_p, batch.targets[:, None])
     hidden = base.hidden_at(batch.rows, batch.columns, **inputs)  # (N, d)
     weights = base.head_weights(hidden)
     losses = hidden.new_zeros(len(hidden), dtype=torch.float32)
-    hits = torch.zeros_like(batch.targets, dtype=torch.bool)
+    lead = torch.zeros_like(losses)
     for part in taught:
         at = part.positions
-        divergence, is_hit = TeacherDivergence.apply(  # type: ignore[no-untyped-call]
+        divergence, own_lead = TeacherDivergence.apply(  # type: ignore[no-untyped-call]
             hidden[at], *weights, batch.targets[at], part.targets
         )
-        losses, hits = losses.index_copy(0, at, divergence), hits.index_copy(0, at, is_hit)
+        losses, lead = losses.index_copy(0, at, divergence), lead.index_copy(0, at, own_lead)
     at = is_untaught.nonzero()[:, 0]
     if len(at):
-        nll, is_hit = TokenNll.apply(hidden[at], *weights, batch.targets[at])  # type: ignore[no-untyped-call]
-        losses, hits = losses.index_copy(0, at, nll), hits.index_copy(0, at, is_hit)
-    return losses, hits
+        nll, own_lead = TokenNll.apply(hidden[at], *weights, batch.targets[at])  # type: ignore[no-untyped-call]
+        losses, lead = losses.index_copy(0, at, nll), lead.index_copy(0, at, own_lead)
+    return losses, lead
 
 
 class TeacherDivergence(torch.autograd.Function):
     """Divergence from a teacher's targets, differentiable in the hidden states.
 
     The arguments are those of `TokenNll`, then the teacher's targets at the N positions. Returns
-    (N,) divergence in nats, and (N,) bool, whether argmax picks the target token.
+    (N,) divergence in nats, and (N,) leads of the target tokens (head.py).
     """
 
     @staticmethod
@@ -157,19 +158,19 @@ class TeacherDivergence(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         d_hidden = torch.empty_like(hidden) if hidden.requires_grad else None  # (N, d)
         divergence = torch.empty(len(hidden), device=hidden.device)
-        hits = torch.empty(len(hidden), dtype=torch.bool, device=hidden.device)
+        lead = torch.empty(len(hidden), device=hidden.device)
         for start in range(0, len(hidden), CHUNK):
             chunk = slice(start, start + CHUNK)
             logits = F.linear(hidden[chunk], weight, bias)  # (n, V)
             log_q = F.log_softmax(logits, dim=-1, dtype=torch.float32)
             divergence[chunk] = kl_divergence(log_q, teacher[chunk])
-            hits[chunk] = is_first_argmax(logits, log_q, targets[chunk, None])
+            lead[chunk] = leads(logits, log_q, targets[chunk, None])
             if d_hidden is not None:
                 d_logits = kl_gradient(log_q, teacher[chunk])  # (n, V)
                 d_hidden[chunk] = gradient_in_hidden(d_logits, weight, transposed)
         ctx.save_for_backward(d_hidden)
-        ctx.mark_non_differentiable(hits)
-        return divergence, hits
+        ctx.mark_non_differentiable(lead)
+        return divergence, lead
 
     @staticmethod
     def backward(ctx: Any, d_divergence: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:

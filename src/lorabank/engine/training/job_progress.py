@@ -9,11 +9,14 @@ import random
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lorabank.engine.inference.recall_check import RecallCheck
 from lorabank.engine.training.jobs import Epoch, Job
 
 _LOWEST_RATE = 0.1  # of the peak rate, under `adaptive`
 _BETTER = 0.995  # of the lowest loss so far: what counts as progress under `plateau`
-_PATIENCE = 10  # epochs without progress before the rate is halved
+_PATIENCE = 10  # epochs without progress before the rate is halved, or the margin given up
+_PATIENT_STEPS = 40  # of a small set's many short epochs, before its margin is given up
+_NEAR = 0.2  # below the goal, from which on recall is verified
 _HALVINGS = 4  # the next stand-still ends the job
 _LEARNED_NATS = 0.01  # per token: nothing left to learn
 
@@ -53,6 +56,7 @@ class Progress:
     curve: list[Epoch] = field(default_factory=list)
     _queue: list[list[int]] = field(default_factory=list)
     _hits: int = 0
+    _secure: int = 0
     _losses: list[float] = field(default_factory=list)
     _rng: random.Random = field(init=False)
     _plateau: Plateau = field(default_factory=Plateau, init=False)
@@ -91,6 +95,7 @@ class Progress:
             "curve": [asdict(epoch) for epoch in self.curve],
             "queue": self._queue,
             "hits": self._hits,
+            "secure": self._secure,
             "losses": self._losses,
             "rng": self._rng.getstate(),
         }
@@ -106,6 +111,7 @@ class Progress:
             [Epoch(**epoch) for epoch in state["curve"]],
             [list(batch) for batch in state["queue"]],
             state["hits"],
+            state["secure"],
             list(state["losses"]),
         )
         version, numbers, gauss = state["rng"]
@@ -130,16 +136,16 @@ class Progress:
     def lr(self) -> float:
         """Return the learning rate of the coming step.
 
-        Under `adaptive` it is the peak times the share of examples that the last epoch still got
-        wrong, and at least a tenth of the peak. At a constant rate recall swings around 0.9 for as
-        long as it took to get there; with 96 phone numbers `adaptive` halves the exposures until
-        recall is 0.98 (docs/LOG.md).
+        Under `adaptive` it is the peak times the share of examples that the last epoch did not
+        yet get right by the margin, and at least a tenth of the peak. At a constant rate recall
+        swings around 0.9 for as long as it took to get there; with 96 phone numbers `adaptive`
+        halves the exposures until recall is 0.98 (docs/LOG.md).
         """
         settings = self.job.settings
         if self.steps < settings.warmup_steps:
             return settings.lr * (self.steps + 1) / settings.warmup_steps
         if settings.schedule == "adaptive":
-            wrong_share = 1 - self.curve[-1].seen_recall if self.curve else 1.0
+            wrong_share = 1 - self.curve[-1].seen_secure if self.curve else 1.0
             return settings.lr * max(_LOWEST_RATE, wrong_share)
         if settings.schedule == "constant":
             return settings.lr
@@ -149,19 +155,27 @@ class Progress:
         progress = (self.steps - settings.warmup_steps) / span
         return settings.lr * 0.5 * (1 + math.cos(math.pi * progress))
 
-    def record(self, *, examples: int, tokens: int, hits: int, loss: float) -> bool:
-        """Count a step and return whether it ended an epoch."""
+    def record(
+        self, *, examples: int, tokens: int, hits: int, loss: float, secure: int | None = None
+    ) -> bool:
+        """Count a step and return whether it ended an epoch.
+
+        Args:
+            secure: how many of the hits led by the margin; None for all of them.
+        """
         self.steps += 1
         self.examples += examples
         self.tokens += tokens
         self._hits += hits
+        self._secure += hits if secure is None else secure
         self._losses.append(loss)
         if self._queue:
             return False
         mean = sum(self._losses) / len(self._losses)
-        self.curve.append(Epoch(self.exposures, mean, self._hits / len(self.job.dataset)))
+        n = len(self.job.dataset)
+        self.curve.append(Epoch(self.exposures, mean, self._hits / n, self._secure / n))
         self._plateau.add(mean)
-        self._hits, self._losses = 0, []
+        self._hits, self._secure, self._losses = 0, 0, []
         return True
 
     @property
@@ -185,7 +199,7 @@ class Progress:
 
     @property
     def may_be_recalled(self) -> bool:
-        """Whether recall in the last epoch was near enough to the goal to verify it.
+        """Whether the last epoch was near enough to the goal to verify it, margin included.
 
         Examples were seen before the updates that followed them, so recall after the epoch is
         higher than recall during it.
@@ -195,7 +209,23 @@ class Progress:
             return False
         if self.job.settings.recipe == "paper":  # its loss is not on the answer's tokens only
             return True
-        return self.curve[-1].seen_recall >= goal - 0.2
+        return self.curve[-1].seen_secure >= goal - _NEAR or self.has_waited
+
+    @property
+    def has_waited(self) -> bool:
+        """Whether the margin has not come nearer for a while, though the answers are right."""
+        goal = self.job.settings.until_recall
+        if goal is None or not self.curve or self.curve[-1].seen_recall < goal - _NEAR:
+            return False
+        shares = [epoch.seen_secure for epoch in self.curve]
+        n_epochs = len(shares) - 1 - shares.index(max(shares))
+        return n_epochs >= _PATIENCE and n_epochs * self.job.steps_per_epoch >= _PATIENT_STEPS
+
+    def has_reached(self, goal: float | None, check: RecallCheck) -> bool:
+        """Return whether the job is done: enough is recalled by the margin, or it waited for it."""
+        if goal is None:
+            return False
+        return check.secure >= goal or (self.has_waited and check.recall >= goal)
 
 
 def _split(order: list[int], job: Job) -> list[list[int]]:

@@ -76,6 +76,8 @@ class Epoch:
     """Mean nats per token that carries loss."""
     seen_recall: float
     """Share of examples all of whose loss tokens were already right when they came up."""
+    seen_secure: float = 0.0
+    """Share of them whose tokens all led every other one by the margin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Outcome:
     stopped: str
     """Why it ended: `recalled`, `converged`, `budget`, `interrupted` or `diverged`."""
     recall: float
-    """Share of examples that these weights recall, verified."""
+    """Share of examples that these weights recall under every rendering asked, verified."""
     steps: int
     exposures: float
     """Times an example was trained on, on average."""

@@ -7,7 +7,7 @@ best state the job has been in.
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.dropout import Dropout
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.answer_readings import read_answers, recall_share
+from lorabank.engine.inference.recall_check import RecallCheck, check_recall
 from lorabank.engine.training.checkpoint import State
 from lorabank.engine.training.job_progress import Progress
 from lorabank.engine.training.jobs import Job, Outcome
@@ -36,8 +36,8 @@ class TrainingSlot:
     progress: Progress
     best: Tensor | None = None
     """(P,) its row of the fleet when it was best; None for the initial one."""
-    best_recall: float = -1.0
-    """Recall of `best`, verified; -1 where the best is known by its epoch's numbers only."""
+    best_check: RecallCheck | None = None
+    """Recall of `best`, verified; None where the best is known by its epoch's numbers only."""
 
     @property
     def job(self) -> Job:
@@ -52,7 +52,7 @@ class TrainingSlot:
         """Return the rows of a step: a batch of examples, then the regularisation due with it."""
         dataset, regularisation = self.job.dataset, self.progress.next_regularisation(len(batch))
         return [
-            *(dataset.examples[i] for i in batch),
+            *(dataset.row(i, len(self.progress.curve)) for i in batch),
             *(dataset.regularisation[i] for i in regularisation),
         ]
 
@@ -90,16 +90,16 @@ class SlotScheduler:
         """Verify recall if it may have reached its goal, save the best state, finish a done job."""
         progress, goal = slot.progress, slot.job.settings.until_recall
         if progress.may_be_recalled:
-            recall = self._recall(slot)
-            if recall > slot.best_recall:
-                self._save_best(slot, recall)
-            if goal is not None and recall >= goal:
+            check = self._check(slot)
+            if slot.best_check is None or check > slot.best_check:
+                self._save_best(slot, check)
+            if progress.has_reached(goal, check):
                 self.finish(slot, "recalled")
                 return
         if progress.is_converged or progress.is_spent:
             self.finish(slot, "converged" if progress.is_converged else "budget")
-        elif slot.best_recall < 0 and progress.has_improved:
-            self._save_best(slot, -1.0)
+        elif slot.best_check is None and progress.has_improved:
+            self._save_best(slot, None)
 
     def finish(self, slot: TrainingSlot, stopped: str) -> None:
         """Record the outcome of a job and start the next one in its slot.
@@ -111,15 +111,20 @@ class SlotScheduler:
         """
         if stopped == "diverged":
             self._restore_best(slot)
-        recall = slot.best_recall if stopped == "recalled" else self._recall(slot)
-        if recall < slot.best_recall:
+        if stopped == "recalled" and slot.best_check is not None:
+            check = slot.best_check  # of this state, or of one that holds more
             self._restore_best(slot)
+        else:
+            check = self._check(slot)
+            if slot.best_check is not None and check < slot.best_check:
+                check = slot.best_check
+                self._restore_best(slot)
         job, progress = slot.job, slot.progress
         self.outcomes[slot.job_index] = Outcome(
             job=job,
             weights=self.fleet.extract(slot.index, r=job.saved_r, paths=job.paths),
             stopped=stopped,
-            recall=max(recall, slot.best_recall),
+            recall=check.recall,
             steps=progress.steps,
             exposures=progress.exposures,
             trained_tokens=progress.tokens,
@@ -138,7 +143,7 @@ class SlotScheduler:
                 "job": slot.job_index,
                 "progress": slot.progress.as_json(),
                 "updates": self.optimiser.steps[slot.index],
-                "best_recall": slot.best_recall,
+                "best_check": None if slot.best_check is None else asdict(slot.best_check),
             }
             for slot in self.running.values()
         ]
@@ -166,7 +171,7 @@ class SlotScheduler:
                 slot["job"],
                 Progress.from_json(job, slot["progress"]),
                 None if best is None else best.to(self.fleet.theta.device),
-                slot["best_recall"],
+                RecallCheck(**slot["best_check"]) if slot["best_check"] else None,
             )
         for name, matrix in self._matrices().items():
             matrix.copy_(tensors[name])
@@ -187,17 +192,18 @@ class SlotScheduler:
         self.fleet.prefill(job.dataset.training_rows)
         prefill_targets(self.fleet, job.dataset.training_rows, job.teacher_request)
 
-    def _recall(self, slot: TrainingSlot) -> float:
-        """Return the share of its examples that the job recalls now, by a pass over all."""
-        prompts = slot.job.dataset.prompts
-        slots = [slot.index] * len(prompts)
-        return recall_share(read_answers(self.fleet.base, prompts, fleet=self.fleet, slots=slots))
+    def _check(self, slot: TrainingSlot) -> RecallCheck:
+        """Return what the job recalls now, by a pass over all its examples."""
+        job = slot.job
+        return check_recall(
+            self.fleet.base, job.dataset, job.settings.margin, fleet=self.fleet, slot=slot.index
+        )
 
-    def _save_best(self, slot: TrainingSlot, recall: float) -> None:
+    def _save_best(self, slot: TrainingSlot, check: RecallCheck | None) -> None:
         """Copy the slot's state as its best, unless it contains NaN or infinity."""
         row = self.fleet.theta[slot.index].clone()
         if bool(row.isfinite().all()):
-            slot.best, slot.best_recall = row, recall
+            slot.best, slot.best_check = row, check
 
     def _restore_best(self, slot: TrainingSlot) -> None:
         if slot.best is None:

@@ -161,11 +161,13 @@ class Trainer:
                 [slot.index for slot in slots],
                 rows,
                 objectives=[slot.job.objective for slot in slots],
+                margins=[slot.job.settings.margin for slot in slots],
                 teacher_requests=[slot.job.teacher_request for slot in slots],
             )
         # 6. Backward. Adapters share no weights, so the sum gives each its own gradient.
         result.losses.sum().backward()  # type: ignore[no-untyped-call]
-        losses, hits = result.losses.tolist(), result.hits.tolist()
+        losses = result.losses.tolist()
+        hits, secure = result.hits.tolist(), result.secure.tolist()
         for i, slot in enumerate(slots):
             n_tokens = sum(len(row.token_ids) for row in rows[i])
             self.n_tokens += n_tokens
@@ -175,7 +177,11 @@ class Trainer:
                 continue
             # 8. Count the step. At the end of an epoch check recall; finish the job if it is done.
             ends_epoch = slot.progress.record(
-                examples=len(batches[i]), tokens=n_tokens, hits=hits[i], loss=losses[i]
+                examples=len(batches[i]),
+                tokens=n_tokens,
+                hits=hits[i],
+                secure=secure[i],
+                loss=losses[i],
             )
             if self.on_step:
                 self.on_step(slot.progress)
@@ -199,6 +205,8 @@ class FleetLoss:
     """(E,) mean loss of each adapter's own tokens, in nats."""
     hits: Tensor
     """(E,) number of examples, regularisation left out, whose tokens were all most likely."""
+    secure: Tensor
+    """(E,) number of those whose tokens all led every other one by the adapter's margin."""
 
 
 def fleet_loss(
@@ -207,6 +215,7 @@ def fleet_loss(
     rows_by_slot: Sequence[Sequence[EncodedExample]],
     *,
     objectives: Sequence[Objective] | None = None,
+    margins: Sequence[float] | None = None,
     teacher_requests: Sequence[TeacherRequest] | None = None,
 ) -> FleetLoss:
     """Return the loss of each slot's adapter on its own rows: parts 2 to 5 of a step.
@@ -215,6 +224,7 @@ def fleet_loss(
         slots: E slots of the fleet.
         rows_by_slot: the rows to train on, for each of the E slots.
         objectives: for each slot; None for cross-entropy.
+        margins: nats that answers lead by to count as secure, for each slot; None for 0.
         teacher_requests: what to compare with teachers, for each slot; None for the defaults.
     """
     n, device = len(slots), fleet.base.device
@@ -232,20 +242,26 @@ def fleet_loss(
         is_taught = None
         if any(row.teacher_prompt_ids for row in batch_rows):
             row_requests = [requests[adapters[i]] for i in indices]
-            losses, hits, is_taught = distillation_loss.token_losses(
+            losses, leads, is_taught = distillation_loss.token_losses(
                 fleet, batch, row_slots, batch_rows, row_requests
             )
         else:
-            losses, hits = fleet.token_nll(batch, row_slots)
+            losses, leads = fleet.token_nll(batch, row_slots)
         row_index = torch.tensor(indices, device=device)[batch.rows]
-        parts.append(TokenLosses(losses, hits, row_index, batch.weights, is_taught))
+        parts.append(TokenLosses(losses, leads, row_index, batch.weights, is_taught))
     tokens = parts[0] if len(parts) == 1 else _concatenate(parts)
     adapter_of_row = torch.tensor(adapters, device=device)  # (R,)
     adapter = adapter_of_row[tokens.rows]  # (N,)
     losses = adapter_losses(tokens, adapter, objectives or [Objective()] * n)
-    right = tokens.is_right(len(rows))
-    right &= torch.tensor([not row.is_regularisation for row in rows], device=device)
-    return FleetLoss(losses, torch.bincount(adapter_of_row[right], minlength=n))
+    counts = torch.tensor([not row.is_regularisation for row in rows], device=device)
+    row_leads = tokens.row_leads(len(rows))  # (R,)
+    row_margins = torch.tensor(margins or [0.0] * n, device=device)[adapter_of_row]
+    right, secure = counts & (row_leads >= 0), counts & (row_leads >= row_margins)
+    return FleetLoss(
+        losses,
+        torch.bincount(adapter_of_row[right], minlength=n),
+        torch.bincount(adapter_of_row[secure], minlength=n),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +270,8 @@ class TokenLosses:
 
     losses: Tensor
     """(N,) nats: cross-entropy, or the divergence from a teacher."""
-    hits: Tensor
-    """(N,) bool, whether the token was the most likely one."""
+    leads: Tensor
+    """(N,) nats by which the token leads every other one; below 0 where another was likelier."""
     rows: Tensor
     """(N,) index of the row each token is of."""
     weights: Tensor | None = None
@@ -263,10 +279,10 @@ class TokenLosses:
     is_taught: Tensor | None = None
     """(N,) bool, whether the loss is the divergence from a teacher; None for no token."""
 
-    def is_right(self, n_rows: int) -> Tensor:
-        """Return (R,) bool, whether all tokens of a row were the most likely ones."""
-        misses = torch.zeros(n_rows, dtype=torch.int, device=self.rows.device)
-        return misses.index_add_(0, self.rows, (~self.hits).int()) == 0
+    def row_leads(self, n_rows: int) -> Tensor:
+        """Return (R,) the smallest lead of each row's tokens."""
+        smallest = torch.full((n_rows,), math.inf, device=self.rows.device)
+        return smallest.scatter_reduce_(0, self.rows, self.leads.float(), "amin")
 
 
 def adapter_losses(tokens: TokenLosses, adapter: Tensor, objectives: Sequence[Objective]) -> Tensor:
@@ -283,7 +299,8 @@ def adapter_losses(tokens: TokenLosses, adapter: Tensor, objectives: Sequence[Ob
     weights = torch.ones_like(tokens.losses)
     # 5. MemFT: tokens count by what is left to learn of them, except where a teacher is followed.
     if any(objective.weighs_tokens for objective in objectives):
-        weights = memft.fleet_weights(objectives, tokens.losses, ~tokens.hits, tokens.rows, adapter)
+        misses = tokens.leads < 0
+        weights = memft.fleet_weights(objectives, tokens.losses, misses, tokens.rows, adapter)
         if tokens.is_taught is not None:
             weights = weights.masked_fill(tokens.is_taught, 1.0)
     # 5. Weights of single examples or tokens, where a dataset has them.
@@ -310,11 +327,16 @@ def _concatenate(parts: Sequence[TokenLosses]) -> TokenLosses:
         )
     if any(part.is_taught is not None for part in parts):
         is_taught = torch.cat(
-            [torch.zeros_like(p.hits) if p.is_taught is None else p.is_taught for p in parts]
+            [
+                p.leads.new_zeros(len(p.leads), dtype=torch.bool)
+                if p.is_taught is None
+                else p.is_taught
+                for p in parts
+            ]
         )
     return TokenLosses(
         torch.cat([part.losses for part in parts]),
-        torch.cat([part.hits for part in parts]),
+        torch.cat([part.leads for part in parts]),
         torch.cat([part.rows for part in parts]),
         weights,
         is_taught,

@@ -11,6 +11,7 @@ from lorabank.engine.settings import PAPER, TrainSettings, settings_for
 from lorabank.engine.training.jobs import Job
 from lorabank.errors import UsageError
 from lorabank.lora.shapes import n_layers, parse_layers
+from lorabank.study.axes import ONE_RENDERING
 from lorabank.study.capacity.axes import CONVERGED, PAPER_STEPS, CapacityAxes
 from lorabank.study.plan import CellSpec
 from lorabank.tasks.datasets import counterfact
@@ -73,6 +74,7 @@ def settings_of(base: Base, axes: CapacityAxes) -> TrainSettings:
         batch_size=axes.batch_size,
         activated=axes.activated,
         seed=axes.seed,
+        **ONE_RENDERING,
         **budget,
     )
     if axes.exposures == PAPER_STEPS:  # all steps, however soon the facts are recalled

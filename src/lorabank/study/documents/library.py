@@ -23,6 +23,7 @@ from lorabank.engine.training.train import train
 from lorabank.errors import UsageError
 from lorabank.lora.shapes import n_layers, parse_layers
 from lorabank.retrieval.chunks import Chunk
+from lorabank.study.axes import ONE_RENDERING
 from lorabank.study.documents.axes import CHUNK, DOCUMENT, NONE, DocumentsAxes
 from lorabank.study.documents.cells import LibraryFacts
 from lorabank.study.documents.data import (
@@ -164,6 +165,7 @@ def _job(base: Base, part: TaughtPart, axes: DocumentsAxes, r: int, *, name: str
         batch_size=axes.batch_size,
         activated=axes.activated,
         seed=axes.seed if axes.one_seed else seed_for(axes.seed, name),
+        **ONE_RENDERING,
     )
     return plan_job(base, part.examples, settings, name=name)
 

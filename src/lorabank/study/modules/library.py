@@ -19,6 +19,7 @@ from lorabank.engine.settings import TrainSettings, settings_for
 from lorabank.engine.training.train import OnRound
 from lorabank.errors import UsageError
 from lorabank.lora.shapes import n_layers, parse_layers
+from lorabank.study.axes import ONE_RENDERING
 from lorabank.study.data_folder import data_folder
 from lorabank.study.modules.axes import ModulesAxes
 from lorabank.tasks.datasets import paperqa, squad
@@ -107,6 +108,7 @@ def settings_of(base: Base, axes: ModulesAxes) -> TrainSettings:
         batch_size=axes.batch_size,
         activated=axes.activated,
         seed=axes.seed,
+        **ONE_RENDERING,
         **budget,
     )
 

@@ -17,6 +17,7 @@ from lorabank.engine.training.jobs import Job
 from lorabank.engine.training.regularisation import regularisation_examples
 from lorabank.engine.training.train import train
 from lorabank.lora.shapes import n_layers, parse_layers
+from lorabank.study.axes import ONE_RENDERING
 from lorabank.study.cells import CellClock
 from lorabank.study.plan import CellSpec, FleetRun
 from lorabank.study.texts.axes import EXPOSURES, TOKENS, TextsAxes
@@ -90,6 +91,7 @@ def settings_of(base: Base, axes: TextsAxes, examples: Sequence[Example]) -> Tra
         batch_size=axes.batch_size,
         activated=axes.activated,
         seed=axes.seed,
+        **ONE_RENDERING,
     )
     if axes.budget == EXPOSURES:
         return replace(settings, exposures=axes.amount)

@@ -1,0 +1,88 @@
+"""Whether answers are recalled under every rendering of their prompts, and by how much.
+
+An answer whose tokens only just lead is lost where arithmetic is a little different: in another
+precision, batch or program. So training asks by how much they lead.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.encoding.dataset import EncodedDataset, RenderedForm, encode_dataset
+from lorabank.engine.encoding.mixed_renderings import add_renderings
+from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.answer_readings import (
+    AnswerReading,
+    read_answers,
+    recall_share,
+)
+from lorabank.tasks.examples import Example
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RecallCheck:
+    """Shares of a dataset that are recalled; the greater recalls more, or as much more securely."""
+
+    recall: float
+    """Share of examples whose answers are recalled under every rendering asked."""
+    secure: float
+    """Share of examples whose tokens also lead by the margin under every rendering."""
+
+
+def check_recall(
+    base: Base,
+    dataset: EncodedDataset,
+    margin: float,
+    *,
+    fleet: Fleet | None = None,
+    slot: int = 0,
+) -> RecallCheck:
+    """Ask for all examples under all renderings that the dataset holds.
+
+    Args:
+        margin: nats by which the tokens of a secure answer lead every other token.
+        fleet: the entered fleet, of which `slot` answers; None for what is around the base.
+    """
+    leads = smallest_leads(read_forms(base, dataset.forms, fleet=fleet, slot=slot).values())
+    n = len(leads)
+    return RecallCheck(
+        sum(lead >= 0 for lead in leads) / n, sum(lead >= margin for lead in leads) / n
+    )
+
+
+def encode_forms(
+    base: Base, examples: Sequence[Example], recipe: str, *, activated: bool
+) -> tuple[RenderedForm, ...]:
+    """Return examples in every form in which programs render them, the template's own first.
+
+    Raises:
+        DataError: an example longer than the model's context.
+    """
+    dataset = encode_dataset(
+        base.chat, examples, recipe=recipe, max_tokens=base.max_tokens, activated=activated
+    )
+    if recipe == "sound":
+        dataset = add_renderings(
+            dataset, base.chat, examples, max_tokens=base.max_tokens, activated=activated
+        )
+    return dataset.forms
+
+
+def read_forms(
+    base: Base, forms: Sequence[RenderedForm], *, fleet: Fleet | None = None, slot: int = 0
+) -> dict[str, Sequence[AnswerReading]]:
+    """Read the answers of examples in each form, by the forms' names."""
+    prompts = [prompt for form in forms for prompt in form.prompts]
+    slots = None if fleet is None else [slot] * len(prompts)
+    readings = iter(read_answers(base, prompts, fleet=fleet, slots=slots))
+    return {form.name: [next(readings) for _ in form.prompts] for form in forms}
+
+
+def smallest_leads(readings: Iterable[Sequence[AnswerReading]]) -> list[float]:
+    """Return each example's smallest lead in nats over its readings under several renderings."""
+    return [min(reading.lead for reading in of_one) for of_one in zip(*readings, strict=True)]
+
+
+def recall_by_rendering(readings: Mapping[str, Sequence[AnswerReading]]) -> dict[str, float]:
+    """Return the share of answers recalled in each form, by the forms' names."""
+    return {name: recall_share(of_form) for name, of_form in readings.items()}
