@@ -7,10 +7,12 @@ against recomputed and batched against single passes, and returns a row of docs/
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+import transformers
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from lorabank.bank.bank import Bank
 from lorabank.bank.drafts import draft_from_examples
@@ -18,7 +20,6 @@ from lorabank.engine.adapters.adapter import load_adapter
 from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base, load_base
 from lorabank.engine.backbone.caches import Reuse
-from lorabank.engine.encoding.chat import Chat
 from lorabank.engine.encoding.dataset import encode_dataset
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import read_answers
@@ -32,11 +33,11 @@ from tests.families.catalogue import Family
 
 FACTS = [
     from_pair(f"What is the number of {name}?", number)
-    for name, number in (("Kimu Gugu", "51-7"), ("Pece", "660"), ("Nape of Lo", "12-84"))
+    for name, number in (("Kimu", "517"), ("Odd Pece", "660"), ("Nape of Lo", "128"))
 ]
 DOCUMENT = "The lighthouse at Nebo was built by Tuva Sorre. " * 3
 QUESTIONS = ("Who?", "Who built it, and when was that?")
-_SETTINGS = replace(SOUND, r=4, alpha=8.0, lr=2e-2, exposures=150)
+_SETTINGS = replace(SOUND, r=8, alpha=16.0, lr=1e-2, exposures=200)
 _NO_CACHES = Reuse(prompts=False, layers=False, teachers=False)
 _NEW_TOKENS = 24  # gpt-oss writes the name of a channel before its answer
 
@@ -116,7 +117,8 @@ def check_documents(base: Base) -> None:
 def check_peft(family: Family, folder: Path, out: Path) -> None:
     """Ask the adapter in transformers with PEFT alone, in the family's own rendering."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    (architecture,) = AutoConfig.from_pretrained(folder).architectures
+    model = getattr(transformers, architecture).from_pretrained(folder, dtype=torch.float32)
     peft = PeftModel.from_pretrained(model, out).eval()
     for options in renderings(family):
         replies = [_peft_reply(peft, tokenizer, fact, options) for fact in FACTS]
@@ -129,7 +131,7 @@ def renderings(family: Family) -> list[dict[str, bool]]:
     return [{}, {"enable_thinking": False}] if "enable_thinking" in text else [{}]
 
 
-def _peft_reply(peft: PeftModel, tokenizer: object, fact: Example, options: dict[str, bool]) -> str:
+def _peft_reply(peft: PeftModel, tokenizer: Any, fact: Example, options: dict[str, bool]) -> str:
     turns = [{"role": message.role, "content": message.content} for message in fact.prompt]
     if tokenizer.chat_template:
         inputs = tokenizer.apply_chat_template(
@@ -146,8 +148,17 @@ def _peft_reply(peft: PeftModel, tokenizer: object, fact: Example, options: dict
             do_sample=False,
             pad_token_id=0,
         )[0, ids.shape[1] :]
-    # Without a channel's name or the end of a thought, which stand before some families' answers.
-    return Chat(tokenizer).decode(written.tolist())
+    return shown_reply(tokenizer, written.tolist())
+
+
+def shown_reply(tokenizer: Any, written: Sequence[int]) -> str:
+    """Return a reply as programs show it: what follows the thought, in the channel of answers."""
+    ids = list(written)
+    for mark in ("</think>", "<|message|>"):
+        number = tokenizer.convert_tokens_to_ids(mark)
+        if number in ids:
+            ids = ids[ids.index(number) + 1 :]
+    return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
 def check_bank(base: Base, path: Path, settings: TrainSettings) -> None:

@@ -69,3 +69,11 @@ MISTRAL = (
     "{{ '[INST] ' + m.content + ' [/INST]' if m.role == 'user' else m.content + eos_token }}"
     "{% endfor %}"
 )
+# In short: the published one puts a page of instructions into the system turn.
+MISTRAL_SMALL = (
+    "{{ bos_token }}{% if messages[0].role != 'system' %}"
+    "{{ '[SYSTEM_PROMPT]You are Mistral Small[/SYSTEM_PROMPT]' }}{% endif %}{% for m in messages %}"
+    "{% if m.role == 'system' %}{{ '[SYSTEM_PROMPT]' + m.content + '[/SYSTEM_PROMPT]' }}"
+    "{% elif m.role == 'user' %}{{ '[INST]' + m.content + '[/INST]' }}"
+    "{% else %}{{ m.content + eos_token }}{% endif %}{% endfor %}"
+)

@@ -22,6 +22,21 @@ def count_parameters(shapes: Iterable[Shape], r: int) -> int:
     return sum(r * (out + inner) for out, inner in shapes)
 
 
+_MIN_WIDTH = 8  # a narrower layer has no room for an adapter of the usual rank
+_MAX_RATIO = 32  # of the wide to the narrow side; projections of keys and values have at most 16
+_ROUTERS = ("gate", "router")  # modules of this name, or in one, choose experts
+
+
+def is_usual_target(path: str, shape: Shape) -> bool:
+    """Return whether `all-linear` means a layer: not a router, nor a gate of a few numbers.
+
+    An adapter has no room in them, and changes what every token is routed to.
+    """
+    narrow, wide = sorted(shape)
+    is_wide = narrow >= _MIN_WIDTH and narrow * _MAX_RATIO > wide
+    return is_wide and not any(part in _ROUTERS for part in path.split(".")[-2:])
+
+
 def choose(
     linears: Mapping[str, Shape],
     target_modules: Sequence[str] = (ALL_LINEAR,),
@@ -31,27 +46,26 @@ def choose(
 
     Args:
         linears: path and shape of every linear layer that may be adapted.
-        target_modules: `all-linear`, `attention`, `ffn`, or last components of paths as PEFT
-            takes them (`q_proj`); several are joined.
+        target_modules: `all-linear` (of `is_usual_target`), `attention`, `ffn`, or last components
+            of paths as PEFT takes them (`q_proj`); several are joined.
         layers: numbers of decoder layers; None for all.
 
     Raises:
         UsageError: a name or a number matches nothing.
     """
-    names = {path.rsplit(".", 1)[-1] for path in linears}
-    chosen_names: set[str] = set()
+    last = {path: path.rsplit(".", 1)[-1] for path in linears}
+    names = set(last.values())
+    usual = {path for path, shape in linears.items() if is_usual_target(path, shape)}
+    chosen: set[str] = set()
     for target in target_modules:
-        matched = names if target == ALL_LINEAR else names & {*GROUPS.get(target, (target,))}
+        wanted = names & {*GROUPS.get(target, (target,))}
+        matched = usual if target == ALL_LINEAR else {p for p in linears if last[p] in wanted}
         if not matched:
             raise UsageError(_no_target(target, names))
-        chosen_names |= matched
+        chosen |= matched
     if layers is not None:
         _check_layers(layers, n_layers(linears))
-    return [
-        path
-        for path in linears
-        if path.rsplit(".", 1)[-1] in chosen_names and (layers is None or layer_of(path) in layers)
-    ]
+    return [path for path in linears if path in chosen and (not layers or layer_of(path) in layers)]
 
 
 def parse_layers(text: str, n: int) -> list[int]:

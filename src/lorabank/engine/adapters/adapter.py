@@ -313,7 +313,8 @@ def _describe_targets(base: Base, weights: Weights) -> tuple[list[str], list[int
     """
     names = sorted({path.rsplit(".", 1)[-1] for path in weights})
     layers = sorted({layer for path in weights if (layer := layer_of(path)) is not None})
-    matching = [path for path in base.linears if path.rsplit(".", 1)[-1] in names]
+    everything = [path for path, _ in base.model.named_modules()]  # also what we never adapt
+    matching = [path for path in everything if path.rsplit(".", 1)[-1] in names]
     if set(matching) == set(weights):
         return names, None
     if layers and {path for path in matching if layer_of(path) in layers} == set(weights):

@@ -61,11 +61,11 @@ def attend(
     module: nn.Module,
     query: Tensor,  # (R, heads, T, d)
     key: Tensor,  # (R, groups, S, d)
-    value: Tensor,  # (R, groups, S, d)
+    value: Tensor,  # (R, groups, S, v); v is not d in latent attention
     attention_mask: Tensor | None,  # (R, 1, T, S) bool, True where a query may attend to a key
     **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the (R, T, heads, d) output and None, the interface of transformers' functions.
+    """Return the (R, T, heads, v) output and None, the interface of transformers' functions.
 
     Args:
         options: `dropout`, `scaling` and others that transformers passes to attention functions.
@@ -92,7 +92,7 @@ def attend(
     masked = _masked_keys(attention_mask, query, n_keys)
     weights = scores.float().masked_fill(masked, float("-inf")).softmax(-1).to(value.dtype)
     mixed = torch.matmul(weights.view(rows, groups, -1, n_keys), value)
-    return mixed.view(rows, heads, length, size).transpose(1, 2).contiguous(), None
+    return mixed.view(rows, heads, length, -1).transpose(1, 2).contiguous(), None
 
 
 def _masked_keys(mask: Tensor | None, query: Tensor, n_keys: int) -> Tensor:
@@ -111,7 +111,7 @@ def _attend_after_document(
     value: Tensor,
     mask: Tensor | None,
 ) -> Tensor:
-    """Return the (R, T, heads, d) output of rows after a document, computed in parts.
+    """Return the (R, T, heads, v) output of rows after a document, computed in parts.
 
     A part has as many rows and columns as the limit on scores allows.
     """
@@ -121,7 +121,7 @@ def _attend_after_document(
     max_queries = max(1, max_scores // (heads * document[0].shape[1]))
     n_columns = min(length, max_queries)
     n_rows = max(1, max_queries // n_columns)
-    mixed = torch.empty_like(query)
+    mixed = query.new_empty(rows, heads, length, value.shape[-1])
     for first_row in range(0, rows, n_rows):
         r = slice(first_row, first_row + n_rows)
         for first_column in range(0, length, n_columns):
@@ -133,13 +133,13 @@ def _attend_after_document(
 
 
 def _joint_attention(
-    document: tuple[Tensor, Tensor],  # (groups, P, d) each
+    document: tuple[Tensor, Tensor],  # (groups, P, d) and (groups, P, v)
     query: Tensor,  # (R, heads, T, d), scaled
     key: Tensor,  # (R, groups, S, d)
-    value: Tensor,  # (R, groups, S, d)
+    value: Tensor,  # (R, groups, S, v)
     masked: Tensor,  # (R, 1, T, S)
 ) -> Tensor:
-    """Return (R, heads, T, d) from one softmax over the document's and the rows' own keys."""
+    """Return (R, heads, T, v) from one softmax over the document's and the rows' own keys."""
     rows, heads, length, size = query.shape
     groups, n_keys = key.shape[1], key.shape[2]
     document_keys, document_values = document
@@ -154,8 +154,8 @@ def _joint_attention(
     weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
     own_weights = weights[..., n_document:].view(groups, rows, -1, n_keys).transpose(0, 1)
     mixed = torch.bmm(weights[..., :n_document], document_values)
-    mixed = mixed.view(groups, rows, -1, size).transpose(0, 1)
-    return (mixed + torch.matmul(own_weights, value)).reshape(rows, heads, length, size)
+    mixed = mixed.view(groups, rows, -1, value.shape[-1]).transpose(0, 1)
+    return (mixed + torch.matmul(own_weights, value)).reshape(rows, heads, length, -1)
 
 
 AttentionInterface.register(NAME, attend)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from lorabank.engine.backbone import attention, fourbit, identity
+from lorabank.engine.backbone.adaptable import adaptable_linears, adaptable_share
 from lorabank.engine.backbone.caches import (
     LruCache,
     new_document_cache,
@@ -23,6 +24,7 @@ from lorabank.engine.backbone.caches import (
 )
 from lorabank.engine.backbone.head import TokenNll, leads
 from lorabank.engine.backbone.prefill import KeyValues
+from lorabank.engine.backbone.self_check import Abilities
 from lorabank.engine.encoding.chat import Chat
 from lorabank.engine.models.catalog import CATALOG
 from lorabank.engine.models.checked_loading import (
@@ -36,6 +38,7 @@ from lorabank.errors import ModelError, UnavailableError, UsageError
 from lorabank.lora.distillation import TeacherTargets
 from lorabank.lora.shapes import Shape
 
+_ORDINARY_TEXT = "Seven ships lay in the harbour; at noon the wind turned, and three of them left."
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
@@ -85,17 +88,55 @@ class Base:
 
     @property
     def max_tokens(self) -> int:
-        return int(getattr(self.model.config, "max_position_embeddings", 2**31))
+        config = self.model.config.get_text_config(decoder=True)
+        return int(getattr(config, "max_position_embeddings", 2**31))
 
     @cached_property
     def linears(self) -> dict[str, Shape]:
-        """Return path and (out, in) of all linear layers except the head."""
-        head = self.model.get_output_embeddings()
-        return {
-            path: (module.out_features, module.in_features)
-            for path, module in self.model.named_modules()
-            if isinstance(module, nn.Linear | fourbit.FourBitLinear) and module is not head
-        }
+        """Return path and (out, in) of the linear layers that an adapter can go around.
+
+        Raises:
+            ModelError: there are none, or the model cannot be run.
+        """
+        ids = torch.tensor(self._ordinary_tokens[:10], device=self.device).view(2, 5)
+        try:
+            linears = adaptable_linears(self.model, ids)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, ModelError):
+                raise
+            reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            raise self._unusable(f"cannot be run ({reason})") from error
+        if not linears:
+            raise self._unusable("has no linear layer in its decoder that an adapter can go around")
+        return linears
+
+    @cached_property
+    def adaptable_share(self) -> float:
+        """Return the share of the decoder layers' weights that lie in `linears`."""
+        return adaptable_share(self.model, self.linears)
+
+    @cached_property
+    def abilities(self) -> Abilities:
+        """Return which shortcuts leave this model's results as they are."""
+        return Abilities(self.model, self._ordinary_tokens)
+
+    def check_usable(self) -> None:
+        """Try on a few tokens what training and asking need, before any work is done.
+
+        Raises:
+            ModelError: the model cannot be adapted, or does not write what it reads.
+        """
+        if self.linears and not self.abilities.generates:
+            raise self._unusable("written token by token, differs from itself read at once")
+
+    def _unusable(self, problem: str) -> ModelError:
+        kind = type(self.model).__name__
+        return ModelError(f"{self.info.name} ({kind}) {problem}; take another base")
+
+    @property
+    def _ordinary_tokens(self) -> tuple[int, ...]:
+        ids = self.chat.tokenizer(_ORDINARY_TEXT, add_special_tokens=False)["input_ids"]
+        return tuple(ids) * 10 if len(ids) < 10 else tuple(ids)
 
     def weight(self, path: str) -> Tensor:
         """Return an (out, in) float32 copy of a linear layer's frozen weight."""
@@ -265,7 +306,9 @@ def load_info(
     head.register_forward_pre_hook(_make_contiguous)
     eos = model.generation_config.eos_token_id
     eos_ids = eos if isinstance(eos, list) else [] if eos is None else [eos]
-    return Base(info, model, Chat(tokenizer, eos_ids=eos_ids), quantized=quantize)
+    base = Base(info, model, Chat(tokenizer, eos_ids=eos_ids), quantized=quantize)
+    base.check_usable()
+    return base
 
 
 def _make_contiguous(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

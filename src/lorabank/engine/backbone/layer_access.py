@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lorabank.errors import ModelError
+
 
 class _LayerReached(Exception):
     """A signal that ends a forward pass at the layer whose input is read."""
@@ -88,5 +90,33 @@ def _pass_through(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
 
 
 def decoder_layers(model: Any) -> Any:
-    """Return the decoder's layers in order."""
-    return model.get_decoder().layers
+    """Return the text decoder's layers in order.
+
+    Raises:
+        ModelError: the decoder has no list of layers.
+    """
+    return _find_layers(model)[1]
+
+
+def text_decoder(model: Any) -> Any:
+    """Return the part of a model that turns tokens into hidden states, without the head.
+
+    Raises:
+        ModelError: it has no list of layers.
+    """
+    return _find_layers(model)[0]
+
+
+def _find_layers(model: Any) -> tuple[Any, nn.ModuleList]:
+    """Return the module that holds the decoder's layers, and the list of them."""
+    decoder = model.get_decoder()
+    n_layers = model.config.get_text_config(decoder=True).num_hidden_layers
+    # Where transformers does not know the decoder it returns the model, which holds it.
+    for module in (decoder, *decoder.children()):
+        for child in module.children():
+            if isinstance(child, nn.ModuleList) and len(child) == n_layers:
+                return module, child
+    raise ModelError(
+        f"{type(model).__name__} has no list of decoder layers, which adapters are put around; "
+        "take a base whose text decoder has one"
+    )

@@ -1,4 +1,4 @@
-"""Prefill: keys and values of prompts under the bare base.
+"""Prefill: keys and values of prompts under the bare base, and the caches they are put into.
 
 A beginning that several prompts share, such as a document before its questions, is computed once
 for all of them. The entries of a batch, padded on the left, form a KV cache from which the adapted
@@ -10,7 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from lorabank.engine.backbone.layer_access import text_decoder
 
 Tokens = tuple[int, ...]
 KeyValues = tuple[tuple[Tensor, Tensor], ...]
@@ -18,6 +21,20 @@ KeyValues = tuple[tuple[Tensor, Tensor], ...]
 _PASS_TOKENS = 4096  # tokens of several prompts in one forward pass
 _PART_TOKENS = 1024  # tokens of one long text in one forward pass
 _MIN_SHARED_TOKENS = 48  # shorter shared beginnings are not worth a pass of their own
+
+
+def new_cache(model: Any) -> Cache:
+    """Return an empty cache of the kind that the model's layers need.
+
+    Layers with keys and values keep all of them, sliding windows included: which ones a token may
+    attend to is the mask's business. Other layers (linear attention, state spaces, convolutions,
+    an index) get what transformers makes for them.
+    """
+    cache = DynamicCache(config=model.config)
+    has_other_state = any(
+        type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers
+    )
+    return cache if has_other_state else DynamicCache()
 
 
 @torch.no_grad()
@@ -52,10 +69,10 @@ def prefill_prefix(model: Any, tokens: Tokens) -> Any:
 
     The text is computed in parts, since the memory of attention grows with the square of a part.
     """
-    cache = DynamicCache()
+    cache = new_cache(model)
     for start in range(0, len(tokens), _PART_TOKENS):
         ids = torch.tensor([tokens[start : start + _PART_TOKENS]], device=model.device)
-        model.get_decoder()(input_ids=ids, past_key_values=cache, use_cache=True)
+        text_decoder(model)(input_ids=ids, past_key_values=cache, use_cache=True)
     return cache.layers
 
 
@@ -73,8 +90,8 @@ def _prefill_rows(model: Any, rows: Sequence[Tokens], *, prefix_layers: Any = No
     """Return the KV cache of rows, padded on the right, that may all follow one prefix."""
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=model.device)
-    cache = cache_after_prefix(prefix_layers, len(rows)) if prefix_layers else DynamicCache()
-    model.get_decoder()(input_ids=ids, past_key_values=cache, use_cache=True)
+    cache = cache_after_prefix(prefix_layers, len(rows)) if prefix_layers else new_cache(model)
+    text_decoder(model)(input_ids=ids, past_key_values=cache, use_cache=True)
     return cache
 
 
@@ -123,6 +140,22 @@ def padded_cache(
             )
         )
     return DynamicCache(layers), lengths
+
+
+def inputs_after_prefixes(
+    entries: Sequence[KeyValues], width: int, *, from_layer: int = 0
+) -> dict[str, Any]:
+    """Return the model's inputs with which rows of up to `width` tokens continue after prefixes."""
+    cache, lengths = padded_cache(entries, from_layer=from_layer)
+    device = entries[0][0][0].device
+    ends, longest = torch.tensor(lengths, device=device)[:, None], max(lengths)
+    mask = torch.arange(longest + width, device=device) >= longest - ends  # (R, P + T)
+    return {
+        "past_key_values": cache,
+        "use_cache": True,
+        "position_ids": ends + torch.arange(width, device=device),
+        "attention_mask": mask.long(),
+    }
 
 
 def _left_padded(parts: Sequence[Tensor], width: int) -> Tensor:

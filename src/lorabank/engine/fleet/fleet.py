@@ -21,7 +21,12 @@ from torch import Tensor, nn
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.caches import REUSE_ALL, Reuse
 from lorabank.engine.backbone.layer_access import read_layer_input, starting_at_layer
-from lorabank.engine.backbone.prefill import KeyValues, Tokens, padded_cache, prefill_prompts
+from lorabank.engine.backbone.prefill import (
+    KeyValues,
+    Tokens,
+    inputs_after_prefixes,
+    prefill_prompts,
+)
 from lorabank.engine.encoding.batches import Batch, batches_by_length, training_batch
 from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.dropout import Dropout, DropoutMasks, dropout_masks, layer_key
@@ -66,7 +71,7 @@ class Fleet:
         reuse: Reuse = REUSE_ALL,
     ):
         self.base = base
-        self.reuse = reuse
+        self.reuse = base.abilities.allow(reuse)
         self.lowest_adapted_layer = min((layer_of(path) or 0 for path in paths), default=0)
         self.activated = [False] * width
         self.needs_float32 = [False] * width
@@ -187,7 +192,8 @@ class Fleet:
         first_layer = self.lowest_adapted_layer if self.reuse.layers else 0
         entries = self.prompt_key_values(batch.prefixes)
         if entries:
-            inputs |= _inputs_after_prefixes(entries, batch, from_layer=first_layer)
+            width = batch.input_ids.shape[1]
+            inputs |= inputs_after_prefixes(entries, width, from_layer=first_layer)
         skipping_layers = (
             starting_at_layer(
                 self.base.model, first_layer, self._layer_input(batch, entries, first_layer)
@@ -257,9 +263,8 @@ class Fleet:
         def compute(missing: list[int]) -> list[Tensor]:
             inputs: dict[str, Any] = {"input_ids": batch.input_ids[missing], "use_cache": False}
             if entries:
-                inputs |= _inputs_after_prefixes(
-                    [entries[i] for i in missing], batch.select_rows(missing), from_layer=0
-                )
+                width = batch.input_ids.shape[1]
+                inputs |= inputs_after_prefixes([entries[i] for i in missing], width)
             with self.assigned(None):
                 hidden = read_layer_input(self.base.model, layer, **inputs)
             return [hidden[j, : len(batch.token_ids[i])].clone() for j, i in enumerate(missing)]
@@ -327,22 +332,6 @@ class Fleet:
     def _pair(self, row: Tensor, path: str, r: int) -> tuple[Tensor, Tensor]:
         a, b = adapter_views(row, self.regions[path], self.r)
         return a[0, :r], b[0, :, :r]
-
-
-def _inputs_after_prefixes(
-    entries: list[KeyValues], batch: Batch, *, from_layer: int
-) -> dict[str, Any]:
-    """Return the model's inputs with which a batch's rows continue after cached prefixes."""
-    cache, lengths = padded_cache(entries, from_layer=from_layer)
-    device, width = batch.input_ids.device, batch.input_ids.shape[1]
-    ends, longest = torch.tensor(lengths, device=device)[:, None], max(lengths)
-    mask = torch.arange(longest + width, device=device) >= longest - ends  # (R, P + T)
-    return {
-        "past_key_values": cache,
-        "use_cache": True,
-        "position_ids": ends + torch.arange(width, device=device),
-        "attention_mask": mask.long(),
-    }
 
 
 def _merge_neighbours(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lorabank.engine.backbone.base import Base
+from lorabank.engine.backbone.layer_access import text_decoder
 from lorabank.engine.encoding.batches import batches_by_length
 from lorabank.engine.encoding.chat import Chat
 from lorabank.errors import DataError, UsageError
@@ -109,7 +110,7 @@ def _capture_batch(
         for path in paths:
             layer = base.model.get_submodule(path)
             hooks.append(layer.register_forward_pre_hook(capture(path)))
-        base.model.get_decoder()(input_ids=ids, use_cache=False)
+        text_decoder(base.model)(input_ids=ids, use_cache=False)
     finally:
         for handle in hooks:
             handle.remove()

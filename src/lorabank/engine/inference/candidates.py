@@ -79,7 +79,7 @@ def probe_candidates(
             )
     rows = [(i, slot) for i, prompt_slots in enumerate(slots) for slot in (BARE, *prompt_slots)]
     drafts: dict[_Row, DraftReply] = {}
-    documents = _documents(prompts, prefix, fleet, slots)
+    documents = _documents(base, prompts, prefix, fleet, slots)
     longest = max(map(len, prompts), default=0) + n_tokens
     for group in _group_rows(base, rows, documents, longest):
         row_prompts = [tuple(prompts[i]) for i, _ in group]
@@ -91,13 +91,14 @@ def probe_candidates(
 
 
 def _documents(
+    base: Base,
     prompts: Sequence[Sequence[int]],
     prefix: Sequence[int] | None,
     fleet: Fleet | None,
     slots: Sequence[Sequence[int]],
 ) -> list[tuple[int, ...]]:
     """Return the document each prompt begins with, if the bare base may read it for all rows."""
-    if prefix is None:
+    if prefix is None or not base.abilities.continues_prompts:
         return [()] * len(prompts)
     return [
         tuple(prompt[:n])

@@ -11,12 +11,17 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache
 
-from lorabank.engine.backbone.attention import document_prefix, supports_document_prefix
+from lorabank.engine.backbone.attention import document_prefix
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.prefill import Tokens, cache_after_prefix, prefill_prefix
+from lorabank.engine.backbone.prefill import (
+    KeyValues,
+    Tokens,
+    cache_after_prefix,
+    new_cache,
+    prefill_prefix,
+)
 from lorabank.engine.encoding.chat import Chat
 from lorabank.engine.encoding.dataset import question_with_passage
 from lorabank.engine.fleet.fleet import Fleet
@@ -68,22 +73,19 @@ def prompt_with_document(
 class DocumentCache:
     """Keys and values of a document that precedes all rows of a batch."""
 
-    layers: list[tuple[Tensor, Tensor]] | None
-    """Keys and values of each layer, shared by all rows; None where each row has a copy in
-    `cache`."""
-    cache: DynamicCache
+    layers: KeyValues
+    """Keys and values of each layer."""
+    is_shared: bool
+    """Whether all rows read `layers` where they lie (attention.py), so that `cache` is only for the
+    rows' own tokens."""
+    cache: Cache
     """Cache to pass to the model as `past_key_values`."""
     n_tokens: int
     """Number of tokens of the document."""
 
-    @property
-    def n_cached(self) -> int:
-        """Number of the document's tokens that are in `cache`."""
-        return 0 if self.layers else self.n_tokens
-
     def visible(self) -> AbstractContextManager[None]:
         """Let the forward passes of the block attend to the document before their rows."""
-        return document_prefix(self.layers) if self.layers else nullcontext()
+        return document_prefix(self.layers) if self.is_shared else nullcontext()
 
 
 def group_by_document(
@@ -116,19 +118,22 @@ def max_rows(base: Base, n_document: int, n_tokens: int) -> int:
         n_document: number of tokens of the document that all rows begin with.
         n_tokens: number of tokens of the longest row, the document included.
     """
-    n_held = n_tokens - n_document if supports_document_prefix(base.model) else n_tokens
+    n_held = n_tokens - n_document if base.abilities.shares_documents else n_tokens
     return max(1, HELD_TOKENS // n_held)
 
 
 def shareable_prefix(
-    prefix: Sequence[int] | None, fleet: Fleet | None, slots: Sequence[int] | None
+    base: Base, prefix: Sequence[int] | None, fleet: Fleet | None, slots: Sequence[int] | None
 ) -> list[int] | None:
     """Return how many tokens of each row's document the bare base may read for it.
 
-    These are none for a row whose adapter is always on.
+    These are none for a row whose adapter is always on, and none for a base that cannot go on from
+    what was read apart.
     """
-    if prefix is None or fleet is None or slots is None:
-        return None if prefix is None else list(prefix)
+    if prefix is None or not base.abilities.continues_prompts:
+        return None
+    if fleet is None or slots is None:
+        return list(prefix)
     return [n if fleet.activated[slot] else 0 for n, slot in zip(prefix, slots, strict=True)]
 
 
@@ -140,10 +145,10 @@ def read_document(base: Base, document: Tokens, n_rows: int, fleet: Fleet | None
             return [prefill_prefix(base.model, document)]
 
     (layers,) = base.document_cache.get([document], compute)
-    if not supports_document_prefix(base.model):
-        return DocumentCache(None, cache_after_prefix(layers, n_rows), len(document))
-    keys_and_values = [(layer.keys[0], layer.values[0]) for layer in layers]
-    return DocumentCache(keys_and_values, DynamicCache(), len(document))
+    is_shared = base.abilities.shares_documents
+    cache = new_cache(base.model) if is_shared else cache_after_prefix(layers, n_rows)
+    key_values = tuple((layer.keys[0], layer.values[0]) for layer in layers)
+    return DocumentCache(key_values, is_shared, cache, len(document))
 
 
 def _prompt_ids(chat: Chat, document: str, question: str) -> tuple[int, ...]:

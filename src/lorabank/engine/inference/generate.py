@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.prefill import padded_cache
+from lorabank.engine.backbone.prefill import KeyValues, new_cache, padded_cache
 from lorabank.engine.encoding.batches import batches_by_length
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.document_prefix import (
@@ -85,7 +85,7 @@ def generate(
     pick = _picker(options.sampling, base.device)
     rows = [tuple(prompt) for prompt in prompts]
     used_slots = slots if fleet is not None and slots is not None else None
-    shared = shareable_prefix(options.prefix, fleet, used_slots) or [0] * len(rows)
+    shared = shareable_prefix(base, options.prefix, fleet, used_slots) or [0] * len(rows)
     for document, indices in _batches(base, rows, shared, max_new_tokens):
         if slots is not None:
             indices.sort(key=slots.__getitem__)  # rows of one adapter side by side
@@ -128,7 +128,7 @@ class DecodingBatch:
 class _FirstPass:
     """Inputs of the forward pass that reads what is not cached yet."""
 
-    cache: DynamicCache
+    cache: Cache
     """Keys and values of what is cached; empty where nothing is."""
     attention_mask: Tensor
     """(R, C + T) over the C cached tokens and the T to read."""
@@ -158,22 +158,25 @@ def decode(
     first = _first_pass(base, batch, document)
     ids, attention_mask = first.input_ids, first.attention_mask
     positions = (attention_mask.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
-    if document:
-        positions = positions + document.n_tokens - document.n_cached
+    if document and document.is_shared:
+        positions = positions + document.n_tokens
     stops = torch.tensor(sorted(base.chat.stop_ids), device=device)
     done = torch.zeros(len(ids), dtype=torch.bool, device=device)
+    every_row = torch.arange(len(ids), device=device)
+    last_column = torch.empty_like(every_row)
     with batch.adapters_assigned(first.adapter_mask):
         for _ in range(max_new_tokens):
             # Nothing of this pass is used in training, so torch need not track what it writes to.
             with torch.inference_mode(), document.visible() if document else nullcontext():
-                logits = base.model(
+                logits = base.logits_at(
+                    every_row,
+                    last_column.fill_(ids.shape[1] - 1),
                     input_ids=ids,
                     attention_mask=attention_mask,
                     position_ids=positions,
                     past_key_values=first.cache,
                     use_cache=True,
-                    logits_to_keep=1,
-                ).logits[:, -1]  # (R, V)
+                )  # (R, V)
             if on_logits:
                 on_logits(logits)
             ids = pick(logits)[:, None]  # (R, 1)
@@ -200,7 +203,21 @@ def _batches(
             continue
         lengths = [len(rows[i]) for i in indices]
         for positions in batches_by_length(lengths, max_tokens=_MAX_TOKENS):
-            yield (), [indices[position] for position in positions]
+            batch = [indices[position] for position in positions]
+            for part in _parts_without_padding(base, rows, batch):
+                yield (), part
+
+
+def _parts_without_padding(
+    base: Base, rows: Sequence[tuple[int, ...]], indices: Sequence[int]
+) -> list[list[int]]:
+    """Return the indices, split by the rows' lengths for a base that padding would disturb."""
+    if base.abilities.pads_left:
+        return [list(indices)]
+    by_length: dict[int, list[int]] = {}
+    for i in indices:
+        by_length.setdefault(len(rows[i]), []).append(i)
+    return list(by_length.values())
 
 
 def _first_pass(base: Base, batch: DecodingBatch, document: DocumentCache | None) -> _FirstPass:
@@ -212,22 +229,49 @@ def _first_pass(base: Base, batch: DecodingBatch, document: DocumentCache | None
             base.chat.header_start(prompt) if fleet.activated[slot] else 0
             for prompt, slot in zip(batch.prompts, batch.slots, strict=True)
         ]
+    if document and document.is_shared:
+        ids, mask = _left_padded([p[document.n_tokens :] for p in batch.prompts], device)
+        adapter_mask = _adapter_mask(batch, starts, ids) if any(starts) else None
+        return _FirstPass(document.cache, mask, ids, adapter_mask)
     if document:
-        return _first_pass_after_document(base, batch, document, starts)
+        entries = [document.layers] * len(batch.prompts)
+        return _first_pass_after(batch, entries, [document.n_tokens] * len(entries), starts)
     if fleet is None or not any(starts) or not _is_prefill_worthwhile(base, batch, starts):
         ids, mask = _left_padded(batch.prompts, device)
         adapter_mask = _adapter_mask(batch, starts, ids) if any(starts) else None
-        return _FirstPass(DynamicCache(), mask, ids, adapter_mask)
-    pairs = list(zip(batch.prompts, starts, strict=True))
-    entries = fleet.prompt_key_values([prompt[:start] for prompt, start in pairs])
-    cache, lengths = padded_cache(entries)
+        return _FirstPass(new_cache(base.model), mask, ids, adapter_mask)
+    prefixes = [prompt[:start] for prompt, start in zip(batch.prompts, starts, strict=True)]
+    return _first_pass_after(batch, fleet.prompt_key_values(prefixes), starts, starts)
+
+
+def _first_pass_after(
+    batch: DecodingBatch, entries: Sequence[KeyValues], n_read: Sequence[int], starts: Sequence[int]
+) -> _FirstPass:
+    """Prepare the first pass after prefixes of different lengths whose keys and values are cached.
+
+    A row is padded before its prefix, never after it: a sliding window counts columns, so padding
+    inside a row would take the place of tokens. Where a row's own tokens are fewer than another's,
+    the columns they leave are filled with the last tokens of its prefix, which are read again.
+
+    Args:
+        entries: keys and values of each row's prefix.
+        n_read: number of tokens of each prefix.
+        starts: index of the first token on which a row's adapter is on.
+    """
+    device = entries[0][0][0].device
+    width = max(len(p) - n for p, n in zip(batch.prompts, n_read, strict=True))
+    n_kept = [max(0, len(prompt) - width) for prompt in batch.prompts]
+    shortened = [
+        tuple((keys[:, :n], values[:, :n]) for keys, values in entry)
+        for entry, n in zip(entries, n_kept, strict=True)
+    ]
+    cache, lengths = padded_cache(shortened)
+    ids, mask = _left_padded([p[n:] for p, n in zip(batch.prompts, n_kept, strict=True)], device)
     longest = max(lengths)
-    cached = (
-        torch.arange(longest, device=device)
-        >= longest - torch.tensor(lengths, device=device)[:, None]
-    )  # (R, C)
-    ids, mask = _left_padded([prompt[start:] for prompt, start in pairs], device)
-    return _FirstPass(cache, torch.cat([cached.long(), mask], dim=1), ids, None)
+    first = longest - torch.tensor(lengths, device=device)[:, None]
+    cached = torch.arange(longest, device=device) >= first  # (R, C)
+    adapter_mask = _adapter_mask(batch, starts, ids) if any(starts) else None
+    return _FirstPass(cache, torch.cat([cached.long(), mask], dim=1), ids, adapter_mask)
 
 
 def _is_prefill_worthwhile(base: Base, batch: DecodingBatch, starts: Sequence[int]) -> bool:
@@ -237,15 +281,6 @@ def _is_prefill_worthwhile(base: Base, batch: DecodingBatch, starts: Sequence[in
     prefixes = [prompt[:n] for prompt, n in zip(batch.prompts, starts, strict=True) if n]
     is_shared = len(set(prefixes)) < len(prefixes)
     return is_shared or any(prefix in base.prompt_cache for prefix in prefixes)
-
-
-def _first_pass_after_document(
-    base: Base, batch: DecodingBatch, document: DocumentCache, starts: Sequence[int]
-) -> _FirstPass:
-    ids, mask = _left_padded([prompt[document.n_tokens :] for prompt in batch.prompts], base.device)
-    whole = torch.cat([mask.new_ones(len(ids), document.n_cached), mask], dim=1)
-    adapter_mask = _adapter_mask(batch, starts, ids) if any(starts) else None
-    return _FirstPass(document.cache, whole, ids, adapter_mask)
 
 
 def _adapter_mask(batch: DecodingBatch, starts: Sequence[int], ids: Tensor) -> Tensor:

@@ -14,7 +14,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+)
 from transformers.utils import logging as transformers_logging
 
 from lorabank.engine.models.folder_checks import check_depth, check_folder, needs_code
@@ -148,6 +156,8 @@ def _load(kind: Any, folder: Path, *, dtype: torch.dtype, **arguments: Any) -> A
     n_stored = sum(n_elements for _, n_elements in stored.values())
     with _loading_errors(folder, "transformers cannot load it"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if kind is AutoModelForCausalLM and _reads_pictures_only(config):
+            kind = AutoModelForImageTextToText
         with torch.device("meta"):
             skeleton = kind.from_config(config, trust_remote_code=False)
         n_described = sum(parameter.numel() for parameter in skeleton.parameters())
@@ -171,6 +181,12 @@ def _load(kind: Any, folder: Path, *, dtype: torch.dtype, **arguments: Any) -> A
     model.requires_grad_(False).eval()
     _check_values(folder, model, is_packed=bool(arguments))
     return model
+
+
+def _reads_pictures_only(config: Any) -> bool:
+    """Return whether transformers has the text model of a configuration only with its pictures."""
+    has_text_class = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    return not has_text_class and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 
 def check_tensors(name: str, loaded: dict[str, Any]) -> None:

@@ -76,7 +76,12 @@ def compute_targets(
     def compute(indices: Sequence[int]) -> list[TeacherTargets]:
         with torch.no_grad(), fleet.assigned(None):
             missing = [rows[i] for i in indices]
-            return _read_rows(fleet.base, missing, request, shares_prefix=fleet.reuse.teachers)
+            return _read_rows(
+                fleet.base,
+                missing,
+                request,
+                shares_prefix=fleet.reuse.teachers and fleet.base.abilities.continues_prompts,
+            )
 
     if not fleet.reuse.teachers:
         return compute(range(len(rows)))
