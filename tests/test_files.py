@@ -5,12 +5,13 @@ import os
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from lorabank.errors import DataError, StorageError
-from lorabank.files import atomic_path, storage_errors, write_atomically
+from lorabank.files import atomic_path, staged_folder, storage_errors, write_atomically
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path):
@@ -55,6 +56,33 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_and_what_is_written_is
         assert temporary.exists()
     assert {file.name for file in tmp_path.iterdir()} == {path.name} | others
     assert path.read_text() == "whole"
+
+
+def test_folders_that_killed_processes_began_are_removed_by_the_next(tmp_path: Path):
+    path = tmp_path / "module"
+    code = (
+        "import os, pathlib, sys\n"
+        "from lorabank.files import staged_folder\n"
+        "with staged_folder(pathlib.Path(sys.argv[1])) as staging:\n"
+        "    (staging / 'inner').mkdir()\n"
+        "    (staging / 'inner' / 'half').write_text('half')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, path], check=False)
+    assert killed.returncode == -9
+    (litter,) = tmp_path.iterdir()
+    with staged_folder(path) as staging:
+        (staging / "whole").write_text("whole")
+        for file in (litter, staging):
+            os.utime(file, (0, 0))
+        with staged_folder(tmp_path / "other"):
+            assert litter.exists()  # it is of another name
+        with suppress(ZeroDivisionError), staged_folder(path):
+            assert not litter.exists()
+            assert staging.exists()  # its process lives
+            raise ZeroDivisionError
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["module", "other"]
+    assert [file.name for file in path.iterdir()] == ["whole"]
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])

@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -66,10 +67,44 @@ def atomic_path(path: Path) -> Iterator[Path]:
         sync(path.parent)
 
 
-def _remove_litter(path: Path) -> None:
-    """Remove what killed writers of a file have left beside it.
+@contextmanager
+def staged_folder(path: Path, *, alternative: str = "") -> Iterator[Path]:
+    """Yield a new folder beside `path`, which takes its place once the block has ended well.
 
-    A file that is locked is being written. One that is a moment old may not be locked yet.
+    `path` is missing, or an empty folder. All that is in the new folder is synced first. What
+    killed processes have left of such folders is removed.
+
+    Args:
+        alternative: what the user can do about a failed write, as a clause.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    with storage_errors(path, alternative=alternative):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_litter(path)
+        staging = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+        staging.mkdir()  # unlike mkdtemp this follows the umask
+        handle = os.open(staging, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield staging
+            for file in (*staging.rglob("*"), staging):
+                sync(file)
+            staging.replace(path)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        finally:
+            os.close(handle)
+        sync(path.parent)
+
+
+def _remove_litter(path: Path) -> None:
+    """Remove what killed writers of a file or a folder have left beside it.
+
+    What is locked is being written. What is a moment old may not be locked yet.
     """
     name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.part")
     with suppress(OSError), os.scandir(path.parent) as entries:
@@ -80,7 +115,10 @@ def _remove_litter(path: Path) -> None:
                 try:
                     if time.time() - os.fstat(handle).st_mtime > _MOMENT_S:
                         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        file.unlink()
+                        if stat.S_ISDIR(os.fstat(handle).st_mode):
+                            shutil.rmtree(file)
+                        else:
+                            file.unlink()
                 finally:
                     os.close(handle)
 
@@ -168,15 +206,3 @@ def read_regular_file(path: Path, *, max_bytes: int, follow_links: bool = False)
         if len(content) > max_bytes or status.st_size > max_bytes:
             raise OSError(errno.EFBIG, f"it is larger than {max_bytes:,} bytes", str(path))
         return content
-
-
-def follow_umask(folder: Path) -> None:
-    """Give a folder and its files the modes that the umask asks for.
-
-    Temporary folders, and weights that safetensors writes, are closed to everybody else.
-    """
-    umask = os.umask(0o077)  # it can only be read by setting it: to the most closed, for a moment
-    os.umask(umask)
-    for file in folder.iterdir():
-        file.chmod(0o666 & ~umask)
-    folder.chmod(0o777 & ~umask)

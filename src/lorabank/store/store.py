@@ -17,8 +17,6 @@ import hashlib
 import json
 import logging
 import os
-import secrets
-import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -27,7 +25,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lorabank.errors import AdapterError, StorageError, UsageError
-from lorabank.files import storage_errors
+from lorabank.files import staged_folder, storage_errors
 from lorabank.store import commit, reads, schema
 from lorabank.store.blobs import blob_names, blob_path
 from lorabank.store.check import Damage, find_damage
@@ -76,25 +74,17 @@ class Store:
             is_bank = (path / schema.DATABASE).is_file()
             hint = "it is a bank already" if is_bank else "name a new or empty folder"
             raise UsageError(f"{path} {problem}; {hint}")
-        with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            staging = path.with_name(f".new-bank-{secrets.token_hex(6)}")
-            staging.mkdir()  # unlike mkdtemp this follows the umask
-            try:
-                db = schema.create_database(staging / schema.DATABASE)
-                meta = {"base": json.dumps([base.name, base.sha256]), "generation": "0"}
-                db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-                db.execute(
-                    "INSERT INTO events (at, what, details) VALUES (?, 'create', '{}')", (now(),)
-                )
-                write_last(staging, seal_records(db))
-                db.close()
-                (staging / LOCK).touch(0o666)
-                keep_reserve(staging)
-                staging.replace(path)
-            except BaseException:
-                shutil.rmtree(staging, ignore_errors=True)
-                raise
+        with staged_folder(path) as staging:
+            db = schema.create_database(staging / schema.DATABASE)
+            meta = {"base": json.dumps([base.name, base.sha256]), "generation": "0"}
+            db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+            db.execute(
+                "INSERT INTO events (at, what, details) VALUES (?, 'create', '{}')", (now(),)
+            )
+            write_last(staging, seal_records(db))
+            db.close()
+            (staging / LOCK).touch(0o666)
+            keep_reserve(staging)
         return cls(path)
 
     @classmethod

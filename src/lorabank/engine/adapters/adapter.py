@@ -8,7 +8,6 @@ folder is filled under a temporary name and renamed, so it appears complete or n
 import json
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -21,12 +20,13 @@ from peft import LoraConfig
 from safetensors import safe_open
 from safetensors.torch import load, save_file
 
+from lorabank import files
 from lorabank.engine.adapters.plain_lora import read_weights_of, unsupported
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Weights
 from lorabank.engine.models.catalog import CATALOG
 from lorabank.errors import AdapterError, UsageError
-from lorabank.files import follow_umask, read_regular_file, storage_errors, sync
+from lorabank.files import read_regular_file, storage_errors
 from lorabank.lora.shapes import layer_of
 from lorabank.strict_json import parse_json
 
@@ -34,6 +34,7 @@ CONFIG, TENSORS, RECORD = "adapter_config.json", "adapter_model.safetensors", "l
 _PREFIX = "base_model.model."
 _PICKLE = "adapter_model.bin"
 _MAX_JSON_BYTES, _MAX_TENSOR_BYTES = 16 << 20, 16 << 30
+_ALTERNATIVE = "give another --out"  # where a folder cannot be written
 _log = logging.getLogger(__name__)
 
 
@@ -94,20 +95,10 @@ def staged_folder(folder: Path, record: dict[str, Any]) -> Iterator[Path]:
     Raises:
         StorageError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    with _storage_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            yield staging
-            text = json.dumps(record, indent=2, ensure_ascii=False)
-            (staging / RECORD).write_text(text + "\n", encoding="utf-8")
-            for file in staging.iterdir():
-                sync(file)
-            follow_umask(staging)
-            staging.replace(folder)  # replaces an empty folder of that name
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
+    with files.staged_folder(folder, alternative=_ALTERNATIVE) as staging:
+        yield staging
+        text = json.dumps(record, indent=2, ensure_ascii=False)
+        (staging / RECORD).write_text(text + "\n", encoding="utf-8")
 
 
 def weight_bytes(folder: Path) -> int:
@@ -341,4 +332,4 @@ def _existing_parent(folder: Path) -> Path:
 
 
 def _storage_errors(folder: Path) -> AbstractContextManager[None]:
-    return storage_errors(folder, alternative="give another --out")
+    return storage_errors(folder, alternative=_ALTERNATIVE)

@@ -4,13 +4,11 @@ Its answers are noise, but it is a complete model with a chat template, grouped-
 a byte-level tokenizer. A dry run on it takes the same path through the code as a real model.
 """
 
-import os
-import shutil
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from lorabank.engine.models import model_cache as cache
+from lorabank.errors import StorageError
+from lorabank.files import staged_folder
 
 NAME = "random-tiny"
 _FOLDER = "random-tiny-1"  # the number changes with the model that is built
@@ -28,15 +26,12 @@ def tiny_folder() -> Path:
     """
     folder = cache.root() / _FOLDER
     if not folder.exists():
-        with cache.storage_errors(cache.root()):
-            cache.root().mkdir(parents=True, exist_ok=True)
-            part = Path(tempfile.mkdtemp(prefix=f".{_FOLDER}-", dir=cache.root()))
-            try:
+        try:
+            with staged_folder(folder) as part:
                 build_tiny(part)
-                with suppress(OSError):  # another process was faster
-                    os.rename(part, folder)
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
+        except StorageError:
+            if not folder.exists():  # else another process was faster
+                raise
     return folder
 
 
