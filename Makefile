@@ -1,12 +1,14 @@
 # make demo    set up and write facts into an adapter on a real model
 # make test    the tests (CPU, no network once set up)
-# make soak    200 writers killed, 8 readers against a writer; two minutes
+# make soak    kills, damage, full disks, hostile banks, readers; make soak MINUTES=60 SEED=1
 # make fuzz    500 damaged inputs for every parser; N=20000 for more
 # make check   format, lint, types
 # make docs    the reference of commands and the site, into out/site
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MINUTES := 5
+SEED := 0
 
 .PHONY: demo test soak fuzz check docs setup clean
 
@@ -17,7 +19,7 @@ test: setup
 	$(BIN)/pytest -n 2 --dist worksteal
 
 soak: setup
-	$(BIN)/python -m tests.soak
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED) --json out/soak.json
 
 fuzz: setup
 	$(BIN)/python -m tests.fuzz --n $(or $(N),500)

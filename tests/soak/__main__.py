@@ -1,34 +1,79 @@
-"""`make soak`: kill writers and run readers; the exit code is 1 if the bank has a fault."""
+"""`make soak`: kill writers, damage files, fill disks, attack banks, ask beside a writer.
+
+The exit code is 1 at any silent loss, traceback, wrong answer, or file touched outside a bank.
+"""
 
 import argparse
+import json
+import logging
 import os
+import random
 import time
+from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads would not survive a fork
 
 import torch
 
-from . import crash, readers
-from .workplace import load_tiny, temporary_workplace
+from . import crash, damaged, full_disk, hostile, readers
+from .model_bank import make_bank, make_bank_with_log
+from .tally import Tally
+from .workplace import load_tiny, run_trial, temporary_workplace
+
+_SHARES = {"crash": 0.3, "damaged": 0.35, "full disk": 0.1, "hostile": 0.1, "readers": 0.15}
+"""Share of the time that each part has."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--readers", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long the readers ask")
+    parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--readers", type=int, default=8)
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)  # forked processes have no others
+    logging.disable(logging.WARNING)  # thousands of damaged files have warnings
+    started = time.monotonic()
     with temporary_workplace() as place:
-        started = time.perf_counter()
-        base = load_tiny(place)
-        faults = crash.report(crash.CrashTest(place, base, seed=options.seed).run(options.kills))
-        faults += readers.run(
-            place, readers=options.readers, seconds=options.seconds, seed=options.seed
-        )
-        print(f"seed {options.seed}, {time.perf_counter() - started:.0f} s")
-    return int(faults > 0)
+        tallies = run(place, options)
+    n_faults = sum(len(tally.faults) for tally in tallies)
+    minutes = (time.monotonic() - started) / 60
+    print(f"{n_faults} faults; seed {options.seed}, {minutes:.1f} minutes")
+    if options.json:
+        parts = {tally.title: tally.as_json() for tally in tallies}
+        figures = {"seed": options.seed, "minutes": round(minutes, 2), "faults": n_faults}
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps({**figures, "parts": parts}, indent=1) + "\n")
+    return int(n_faults > 0)
+
+
+def run(place: Path, options: argparse.Namespace) -> list[Tally]:
+    """Run all parts, print each as it ends, and return their figures."""
+    base, seconds = load_tiny(place), 60 * options.minutes
+    pristine, killed = place / "pristine", place / "killed"
+    run_trial(lambda: make_bank(pristine, base))
+    make_bank_with_log(killed, pristine)
+    tallies = []
+
+    def show(tally: Tally) -> None:
+        tally.show()
+        tallies.append(tally)
+
+    def ends(part: str) -> float:
+        return time.monotonic() + _SHARES[part] * seconds
+
+    def rng(part: str) -> random.Random:
+        return random.Random(f"{part}/{options.seed}")
+
+    test = crash.CrashTest(place, base, seed=options.seed)
+    show(crash.report(test.run(until=ends("crash"))))
+    banks = {"closed": pristine, "killed": killed}
+    show(damaged.run(place, base, banks, until=ends("damaged"), rng=rng("damaged")))
+    show(full_disk.run(place, base, pristine, until=ends("full disk"), rng=rng("full disk")))
+    show(hostile.run(place, base, pristine, until=ends("hostile"), rng=rng("hostile")))
+    share = _SHARES["readers"] * seconds
+    show(readers.run(place, readers=options.readers, seconds=share, seed=options.seed))
+    return tallies
 
 
 raise SystemExit(main())

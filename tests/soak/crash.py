@@ -1,7 +1,8 @@
 """Crash test: writers are killed at random moments; the bank must be as before or as after.
 
 Each round forks a writer that opens the bank, prints `ready`, runs one operation and prints `done`.
-The parent kills it after a random part of the time that such an operation takes. Then a new process
+The parent kills it after a random part of the time that such an operation takes, or it kills itself
+before one of its operations on files, such as a rename. Then a new process
 opens the bank and inspects everything in it (inspection.py).
 """
 
@@ -10,8 +11,8 @@ import pickle
 import random
 import signal
 import statistics
+import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +23,25 @@ from lorabank.store.store import Store
 
 from .inspection import BankState, inspect_bank
 from .operations import KINDS, Operation, Planner
+from .tally import Tally
 from .workplace import start_process, wait_for
 
-_TRIALS = 5  # operations of each kind that are timed and not killed
+_TRIALS = 2  # operations of each kind that are timed and not killed
+_FILE_EVENTS = {
+    *("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"),
+    "sqlite3.connect",
+}
 _COMMIT_S = 0.02  # files and records synced, old files removed
+
+
+@dataclass(frozen=True)
+class Death:
+    """The moment at which a writer is killed."""
+
+    delay_s: float | None = None
+    """Seconds after it was ready, or else …"""
+    at_file_operation: int = 0
+    """… the number of the file operation before which it kills itself."""
 
 
 @dataclass
@@ -33,8 +49,8 @@ class Round:
     """An operation and its outcome."""
 
     operation: Operation
-    delay_s: float | None
-    """Seconds until the writer was to be killed; None for never."""
+    death: "Death | None"
+    """When the writer was to be killed; None for never."""
     seconds_taken: float
     """Seconds until the writer was killed or done."""
     was_killed: bool
@@ -61,14 +77,16 @@ class CrashTest:
         Bank.create(self.path, base=base).close()
         self.state = self._inspect()
         self.usual_seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        self.usual_operations: dict[str, int] = {}
+        """Number of operations on files, by kind."""
 
-    def run(self, kills: int) -> list[Round]:
-        """Run rounds until this many writers were killed while they worked."""
+    def run(self, *, until: float) -> list[Round]:
+        """Run rounds until a moment of `time.monotonic`; first some of each kind unkilled."""
         rounds: list[Round] = []
         while any(len(times) < _TRIALS for times in self.usual_seconds.values()):
             kind = min(KINDS, key=lambda kind: len(self.usual_seconds[kind]))
             rounds += [*self.run_preparations(kind), self.run_round(kind, kill=False)]
-        while sum(r.was_killed for r in rounds) < kills:
+        while time.monotonic() < until:
             kind = self.rng.choice(KINDS)
             rounds += [*self.run_preparations(kind), self.run_round(kind, kill=True)]
         return rounds
@@ -82,8 +100,8 @@ class CrashTest:
         """Run one operation in a new process, then inspect the bank."""
         operation = self.planner.plan(kind, self.state.modules)
         usual = self.usual_seconds[operation.kind]
-        delay = self._draw_delay(statistics.median(usual)) if kill else None
-        round_ = self._run_writer(operation, delay)
+        death = self._draw_death(operation.kind, statistics.median(usual)) if kill else None
+        round_ = self._run_writer(operation, death)
         if not round_.was_killed:
             usual.append(round_.seconds_taken)
         before, after = self.state, self._inspect()
@@ -97,33 +115,44 @@ class CrashTest:
         self.state = after
         return round_
 
+    def _draw_death(self, kind: str, usual_s: float) -> Death:
+        """Draw a moment, or a file operation, half of the time each."""
+        if self.rng.random() < 0.5:
+            return Death(delay_s=self._draw_delay(usual_s))
+        return Death(at_file_operation=self.rng.randint(1, self.usual_operations[kind]))
+
     def _draw_delay(self, usual_s: float) -> float:
         """Draw a delay: half of the time any moment, otherwise one near the commit at the end."""
         if self.rng.random() < 0.5:
             return self.rng.uniform(0, usual_s)
         return max(0.0, usual_s - self.rng.uniform(-_COMMIT_S / 4, _COMMIT_S))
 
-    def _run_writer(self, operation: Operation, delay: float | None) -> Round:
+    def _run_writer(self, operation: Operation, death: Death | None) -> Round:
         read_end, write_end = os.pipe()
 
         def work() -> None:
             with Bank(Store.open(self.path), self.base, embeds=False) as bank:
                 os.write(write_end, b"ready\n")
+                counter = _FileOperations(death.at_file_operation if death else 0)
                 operation.run(bank)
-                os.write(write_end, b"done\n")
+                n_operations, counter.is_counting = counter.n, False
+                os.write(write_end, b"done %d\n" % n_operations)
 
         pid = start_process(work)
         os.close(write_end)
         with os.fdopen(read_end, "rb") as messages:
             is_ready = messages.readline() == b"ready\n"
             started = time.perf_counter()
-            if delay is not None and is_ready:
-                time.sleep(delay)
+            if death and death.delay_s is not None and is_ready:
+                time.sleep(death.delay_s)
                 os.kill(pid, signal.SIGKILL)
-            reported_done = messages.readline() == b"done\n"
+            report, _, n_operations = messages.readline().partition(b" ")
             seconds_taken = time.perf_counter() - started
         code = wait_for(pid)
-        round_ = Round(operation, delay, seconds_taken, code == -signal.SIGKILL, reported_done)
+        was_killed = code == -signal.SIGKILL
+        if not was_killed and report == b"done":
+            self.usual_operations[operation.kind] = max(1, int(n_operations))
+        round_ = Round(operation, death, seconds_taken, was_killed, report == b"done")
         if code not in (0, -signal.SIGKILL):
             round_.faults.append(f"the writer failed with exit code {code}")
         return round_
@@ -138,6 +167,20 @@ class CrashTest:
             raise SystemExit(f"the bank cannot be opened and read any more: exit code {code}")
         state: BankState = pickle.loads(self._result.read_bytes())
         return state
+
+
+class _FileOperations:
+    """Counts a process's operations on files, and kills it before one of them."""
+
+    def __init__(self, last: int):
+        self.n, self.last, self.is_counting = 0, last, True
+        sys.addaudithook(self._count)
+
+    def _count(self, event: str, _: object) -> None:
+        if self.is_counting and event in _FILE_EVENTS:
+            self.n += 1
+            if self.n == self.last:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _find_contradictions(round_: Round, before: BankState, after: BankState) -> list[str]:
@@ -158,25 +201,15 @@ def _find_contradictions(round_: Round, before: BankState, after: BankState) -> 
     return faults
 
 
-def report(rounds: Sequence[Round]) -> int:
-    """Print a summary and return the number of faults."""
-    killed = [r for r in rounds if r.was_killed]
-    print(f"crash: {len(killed)} writers killed at work, {len(rounds) - len(killed)} ended")
-    print(f"  {'':<16}{'killed':>8}{'undone':>8}{'done':>6}{'reported':>9}{'usual ms':>10}")
-    for kind in KINDS:
-        kind_rounds = [r for r in killed if r.operation.kind == kind]
-        outcomes = Counter(r.outcome for r in kind_rounds)
-        seconds = [r.seconds_taken for r in rounds if r.operation.kind == kind and not r.was_killed]
-        print(
-            f"  {kind:<16}{len(kind_rounds):>8}{outcomes['undone']:>8}{outcomes['done']:>6}"
-            f"{sum(r.reported_done for r in kind_rounds):>9}"
-            f"{statistics.median(seconds) * 1e3:>10.1f}"
-        )
-    opens = [r.open_s for r in rounds]
-    print(f"  next open: median {statistics.median(opens) * 1e3:.1f} ms, most {max(opens):.3f} s")
+def report(rounds: Sequence[Round]) -> Tally:
+    """Return the outcomes by kind of operation, and the faults."""
+    tally = Tally("killed writers")
     for number, round_ in enumerate(rounds):
-        for fault in round_.faults:
-            print(f"  FAULT in round {number}, {round_}: {fault}")
-    n_faults = sum(len(r.faults) for r in rounds)
-    print(f"  {n_faults} faults")
-    return n_faults
+        if round_.was_killed:
+            by = "file operation" if round_.death and round_.death.at_file_operation else "moment"
+            outcome = "fault" if round_.faults else round_.outcome
+            tally.add(f"{round_.operation.kind}", f"{by[:6]} {outcome}")
+        else:
+            tally.add(round_.operation.kind, "not killed")
+        tally.faults += [f"round {number}, {round_}: {fault}" for fault in round_.faults]
+    return tally

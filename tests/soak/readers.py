@@ -10,7 +10,6 @@ second module, which is a candidate for the same questions.
 import json
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from lorabank.engine.settings import TrainSettings
 from lorabank.store.store import Store
 from lorabank.tasks.examples import from_pair
 
+from .tally import Tally
 from .workplace import load_tiny, start_process, wait_for
 
 MODULE, PASSING = "phones", "passing"
@@ -56,8 +56,8 @@ class TimedAnswer:
     error: str = ""
 
 
-def run(place: Path, *, readers: int, seconds: float, seed: int) -> int:
-    """Ask and write for some seconds, print a summary and return the number of faults."""
+def run(place: Path, *, readers: int, seconds: float, seed: int) -> Tally:
+    """Ask and write for some seconds, and return the answers by kind and the faults."""
     if wait_for(start_process(partial(_prepare, place))):
         raise SystemExit("the bank for the readers could not be written")
     until = time.monotonic() + seconds
@@ -72,8 +72,12 @@ def run(place: Path, *, readers: int, seconds: float, seed: int) -> int:
         faults.append(f"no answer came from the module {MODULE}, so no answer was checked")
     with Store.open(place / "readers") as store:
         faults += [f"verify found {damage}" for damage in store.verify()]
-    _report(changes, answers, faults, readers)
-    return len(faults)
+    tally = Tally("readers beside a writer", faults=faults)
+    for change in changes:
+        tally.add("changes", change.action)
+    for timed in answers:
+        tally.add("answers", timed.answer.get("kind", "error"))
+    return tally
 
 
 def find_fault(timed: TimedAnswer, changes: Sequence[Change]) -> str | None:
@@ -212,26 +216,3 @@ def _source(variant: int, name_index: int) -> str:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def _report(
-    changes: Sequence[Change], answers: Sequence[TimedAnswer], faults: Sequence[str], readers: int
-) -> None:
-    n_actions = Counter(change.action for change in changes)
-    kinds = Counter(timed.answer.get("kind", "error") for timed in answers)
-    versions = {
-        timed.answer["version"] for timed in answers if timed.answer.get("module") == MODULE
-    }
-    seconds = sorted(timed.ended - timed.began for timed in answers)
-    print(
-        f"readers: {readers} readers asked {len(answers)} times, answers by "
-        f"{', '.join(f'{kind} {n}' for kind, n in sorted(kinds.items()))}"
-    )
-    print(
-        f"  {n_actions['write']} versions trained, {n_actions['import']} imported, "
-        f"{n_actions['rollback']} rolled back to; {len(versions)} versions answered; a question "
-        f"took {seconds[len(seconds) // 2]:.2f} s, at most {seconds[-1]:.2f} s"
-    )
-    for fault in faults[:20]:
-        print(f"  FAULT: {fault}")
-    print(f"  {len(faults)} faults")
