@@ -1,6 +1,7 @@
 """Running a study: every cell once, whatever happens on the way, and the same numbers."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -144,6 +145,10 @@ def test_a_cell_that_was_edited_is_refused_by_the_report_and_trained_again(
     flipped[flipped.index(b'"recall": ') + 10] ^= 1
     edited.write_bytes(flipped)
     assert StudyFolder(done).read(edited.stem) is None
+    edited.unlink()
+    os.mkfifo(edited)
+    assert StudyFolder(done).read(edited.stem) is None  # and nobody waits for a writer
+    edited.unlink()
     del cell["sha256"]  # as before there were hashes
     edited.write_text(json.dumps(cell))
     assert len(read_results([StudyFolder(done)])[0].cells) == len(spec.cells)

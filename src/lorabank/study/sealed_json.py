@@ -10,10 +10,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from lorabank.files import write_atomically
+from lorabank.files import read_regular_file, write_atomically
 from lorabank.strict_json import parse_json
 
 _HASH = "sha256"
+_MOST_BYTES = 1 << 30
 
 
 def write_json(file: Path, value: Any) -> None:
@@ -38,7 +39,7 @@ def read_sealed(file: Path) -> dict[str, Any]:
         OSError: it cannot be read.
         ValueError: it is no JSON object, or not what was written.
     """
-    content = parse_json(file.read_bytes())
+    content = parse_json(read_regular_file(file, max_bytes=_MOST_BYTES, follow_links=True))
     if not isinstance(content, dict):
         raise ValueError(f"it holds a {type(content).__name__}, not an object")
     if _HASH in content and content.pop(_HASH) != _hash(content):
