@@ -28,6 +28,10 @@ CACHE_BYTES = 1 << 30  # of adapters in memory
 _KEPT_SLOTS = 4  # slots of a fleet that is kept: building one costs as much as a short question
 
 
+class ExamplesError(AdapterError):
+    """A version's examples are as they were stored, and no examples."""
+
+
 class ModuleReader:
     """A reader of module versions that caches their adapters and its last small fleet."""
 
@@ -87,7 +91,7 @@ class ModuleReader:
         """Return what the version was written from.
 
         Raises:
-            AdapterError: its examples are missing, altered, or no examples.
+            AdapterError: its examples are missing or altered; ExamplesError: they are no examples.
             UsageError: it was imported without examples.
         """
         if EXAMPLES not in version.files:
@@ -102,7 +106,7 @@ class ModuleReader:
                 version.module, version.sources, body, texts=texts, documents=documents
             )
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise AdapterError(
+            raise ExamplesError(
                 f"{EXAMPLES} of module {version.module!r} version {version.number} does not hold "
                 f"its examples ({type(error).__name__}: {error}), so its sources cannot be told "
                 "apart; write the module again, or forget the whole of it"

@@ -32,13 +32,12 @@ from lorabank.bank.answer.gate import (
     fit_gate,
 )
 from lorabank.bank.drafts import EXAMPLES
-from lorabank.bank.module_reader import ModuleReader
+from lorabank.bank.module_reader import ExamplesError, ModuleReader
 from lorabank.bank.route.word_coverage import stems
 from lorabank.bank.stored_text import DOCUMENTS
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.embedder import Embedder
 from lorabank.engine.inference.reranker import question_token_log_likelihoods
-from lorabank.errors import AdapterError
 from lorabank.retrieval.sentences import sentence_spans
 from lorabank.retrieval.terms import stem, stop_word_stems
 from lorabank.tasks.examples import Example
@@ -209,7 +208,7 @@ def _sample_examples(reader: ModuleReader) -> list[Example]:
     for version in versions:
         try:
             examples = reader.read_draft(version).examples
-        except AdapterError as error:
+        except ExamplesError as error:
             _log.warning("calibrated without a module: %s", error)
             continue
         n = max(1, _SAMPLED // len(versions))

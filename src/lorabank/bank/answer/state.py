@@ -13,10 +13,9 @@ from lorabank.bank.answer.excerpts import Excerpts
 from lorabank.bank.answer.gate import Gate
 from lorabank.bank.answer.gate_calibration import calibrate_module_gate
 from lorabank.bank.drafts import EXAMPLES
-from lorabank.bank.module_reader import ModuleReader
+from lorabank.bank.module_reader import ExamplesError, ModuleReader
 from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.engine.backbone.base import Base
-from lorabank.errors import AdapterError
 from lorabank.store.records import Version
 from lorabank.store.store import Store
 
@@ -64,7 +63,7 @@ class BankState:
             return None
         try:
             parts = self.reader.read_draft(version).parts
-        except AdapterError:  # the answer does not depend on it
+        except ExamplesError:  # the answer does not depend on them
             return None
         closest = max(
             parts,
