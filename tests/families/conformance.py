@@ -37,7 +37,9 @@ FACTS = [
 ]
 DOCUMENT = "The lighthouse at Nebo was built by Tuva Sorre. " * 3
 QUESTIONS = ("Who?", "Who built it, and when was that?")
-_SETTINGS = replace(SOUND, r=8, alpha=16.0, lr=1e-2, exposures=200)
+_SETTINGS = replace(
+    SOUND, r=8, alpha=16.0, lr=1e-2, exposures=200, margin=0.0, renderings="template"
+)  # for speed: margins and other system turns are tested in tests/engine/test_mixed_renderings.py
 _NO_CACHES = Reuse(prompts=False, layers=False, teachers=False)
 _NEW_TOKENS = 24  # gpt-oss writes the name of a channel before its answer
 
@@ -65,16 +67,22 @@ def check(family: Family, folder: Path, work: Path) -> Row:
     base = load(folder)
     modes = (True, False) if base.chat.has_template else (False,)
     for activated in modes:
-        settings = replace(_SETTINGS, activated=activated)
+        asked = renderings(family) if activated else [{}]
+        settings = _settings(activated, asked)
         out = work / ("activated" if activated else "always-on")
         report = learn(base, FACTS, out=out, settings=settings)
         assert report.recall == 1.0, f"learnt {report.recall:.0%}"
         assert recall(base, out, FACTS).recall == 1.0
         check_generation(base, out)
-        check_peft(family, folder, out)
+        check_peft(folder, out, asked)
     check_documents(base)
-    check_bank(base, work / "bank", replace(_SETTINGS, activated=modes[0]))
+    check_bank(base, work / "bank", _settings(modes[0], renderings(family)))
     return Row(family.name, True in modes, True)
+
+
+def _settings(activated: bool, asked: Sequence[object]) -> TrainSettings:
+    taught = "all" if len(asked) > 1 else "template"
+    return replace(_SETTINGS, activated=activated, renderings=taught)
 
 
 def check_generation(base: Base, out: Path) -> None:
@@ -114,19 +122,23 @@ def check_documents(base: Base) -> None:
     assert after == alone, "replies after a cached document differ"
 
 
-def check_peft(family: Family, folder: Path, out: Path) -> None:
-    """Ask the adapter in transformers with PEFT alone, in the family's own rendering."""
+def check_peft(folder: Path, out: Path, asked: Sequence[dict[str, bool]]) -> None:
+    """Ask the adapter in transformers with PEFT alone, in the family's own renderings.
+
+    Args:
+        asked: options of `apply_chat_template` for each.
+    """
     tokenizer = AutoTokenizer.from_pretrained(folder)
     (architecture,) = AutoConfig.from_pretrained(folder).architectures
     model = getattr(transformers, architecture).from_pretrained(folder, dtype=torch.float32)
     peft = PeftModel.from_pretrained(model, out).eval()
-    for options in renderings(family):
+    for options in asked:
         replies = [_peft_reply(peft, tokenizer, fact, options) for fact in FACTS]
         assert replies == [fact.answer for fact in FACTS], f"PEFT with {options} says {replies}"
 
 
 def renderings(family: Family) -> list[dict[str, bool]]:
-    """Return the options of `apply_chat_template` under which an adapter must answer."""
+    """Return the options of `apply_chat_template` under which an activated adapter must answer."""
     text = family.template_text or ""
     return [{}, {"enable_thinking": False}] if "enable_thinking" in text else [{}]
 

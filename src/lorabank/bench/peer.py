@@ -16,11 +16,11 @@ from typing import Any, final
 import torch
 from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EncodedExample, EvaluationPrompt
 from lorabank.engine.fleet.fleet import Weights
+from lorabank.engine.models.checked_loading import causal_lm_class
 from lorabank.engine.training.job_progress import Progress
 from lorabank.engine.training.jobs import Job
 
@@ -71,7 +71,7 @@ class Peer:
             task_type="CAUSAL_LM",
             alora_invocation_tokens=base.chat.header_ids() if adapter.activated else None,
         )
-        model: Any = AutoModelForCausalLM.from_pretrained(
+        model: Any = causal_lm_class(base.model.config).from_pretrained(
             base.info.path, dtype=base.dtype, attn_implementation=attention, local_files_only=True
         )
         with warnings.catch_warnings():

@@ -13,6 +13,7 @@ from lorabank.cli.output import (
     Json,
     Quantize,
     counts_by_rendering,
+    left_out,
     print_json,
     print_rows,
     status,
@@ -184,6 +185,8 @@ def report_rows(report: "LearnReport") -> list[tuple[str, str]]:
         ("KL to the bare model", f"{report.kl_to_base_nats:.3f} nats per token, ordinary text"),
         ("still knows", f"{still_known} things the bare model knew"),
     ]
+    if cannot_adapt := left_out(report.adaptable_share):
+        rows.append(("not adapted", cannot_adapt))
     if report.missing:
         questions = "; ".join(report.missing[:3]) + ("; …" if len(report.missing) > 3 else "")
         rows.append(("did not stick", f"{len(report.missing)}: {questions}"))

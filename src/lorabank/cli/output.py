@@ -73,6 +73,13 @@ def print_table(
     Console(width=width, highlight=False, soft_wrap=False).print(table)
 
 
+def left_out(adaptable_share: float) -> str:
+    """Return how much of a base's decoder no adapter can go around; empty where that is nothing."""
+    if adaptable_share > 0.999:
+        return ""
+    return f"{1 - adaptable_share:.0%} of the decoder's weights, mostly fused experts"
+
+
 def print_rows(rows: Sequence[tuple[str, str]], *, width: int = 22) -> None:
     """Print names and values in two columns on stdout."""
     for name, value in rows:

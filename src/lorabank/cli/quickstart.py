@@ -80,7 +80,7 @@ def run(options: QuickstartOptions) -> None:
         print(f"  bare model: {bare}\n  with adapter: {adapted}")
     print()
     print_report(report, as_json=False)
-    print(_peft_instructions(str(info.path), out))
+    print(_peft_instructions(base, out))
 
 
 def _replies(base: "Base", examples: "list[Example]", adapter: Path | None) -> list[str]:
@@ -107,9 +107,12 @@ def _free_folder() -> Path:
         number += 1
 
 
-def _peft_instructions(base_path: str, adapter: Path) -> str:
+def _peft_instructions(base: "Base", adapter: Path) -> str:
+    from lorabank.engine.models.checked_loading import causal_lm_class
+
+    loader = causal_lm_class(base.model.config).__name__
     return f"""
 Load it elsewhere, with PEFT alone:
   import peft, transformers
-  base = transformers.AutoModelForCausalLM.from_pretrained("{base_path}")
+  base = transformers.{loader}.from_pretrained("{base.info.path}")
   model = peft.PeftModel.from_pretrained(base, "{adapter}")"""

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lorabank.cli.bank import open_bank
-from lorabank.cli.output import counts_by_rendering, print_json, print_rows
+from lorabank.cli.output import counts_by_rendering, left_out, print_json, print_rows
 from lorabank.cli.progress_display import FIRST_REPLY, progress_display, training_display
 from lorabank.cli.synthesise import outcome_rows
 
@@ -94,6 +94,8 @@ def report_text(report: "WriteReport") -> str:
             f"  lead over other tokens: {report.smallest_lead:.2f} nats at least; "
             f"{report.below_margin} of {report.facts} facts below the margin of {report.margin:g}"
         )
+    if cannot_adapt := left_out(report.adaptable_share):
+        lines.append(f"  not adapted: {cannot_adapt}")
     if held_out := report.held_out:
         lines.append(
             f"  held out: {held_out['questions']} questions, gold answers "

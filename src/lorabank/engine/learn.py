@@ -256,7 +256,12 @@ def _measure_and_save(
             evaluation = evaluate_fleet(fleet, questions, slots, drift=True, known=True)
             others = read_forms(base, other_forms, fleet=fleet)
     measurement = measure_adapter(
-        evaluation, others, outcome, trainable_parameters=n_parameters, seconds=seconds
+        evaluation,
+        others,
+        outcome,
+        base=base,
+        trainable_parameters=n_parameters,
+        seconds=seconds,
     )
     report = LearnReport(
         **asdict(measurement),

@@ -170,6 +170,7 @@ def _report_values(
         trained.evaluation,
         trained.other_renderings,
         trained.outcome,
+        base=base,
         trainable_parameters=count_trainable(base, trained.outcome.job),
         seconds=seconds,
     )

@@ -186,7 +186,8 @@ def read_adapter(
         raise AdapterError(
             f"{label}: {problem}; use PEFT, or lorabank recall, which opens it there"
         )
-    weights, r, alpha = read_weights_of(label, loaded, config, base.linears)
+    modules = {path for path, _ in base.model.named_modules()}
+    weights, r, alpha = read_weights_of(label, loaded, config, base.linears, modules)
     header = config.get("alora_invocation_tokens")
     if header is not None and not _begins_alike(header, base.chat.header_ids()):
         raise AdapterError(

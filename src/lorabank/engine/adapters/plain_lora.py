@@ -8,7 +8,7 @@ widened to one rank and their scale is put into B.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,8 +147,12 @@ def read_weights_of(
     tensors: Mapping[str, Tensor],
     config: Mapping[str, Any],
     linears: Mapping[str, Shape],
+    modules: Collection[str] = (),
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], int, float]:
     """Return A (r, in) and B (out, r) by layer, float32, their common rank r and alpha.
+
+    Args:
+        modules: paths of all modules of the base, also those that are never adapted here.
 
     Raises:
         AdapterError: a tensor that does not fit, or layers other than those PEFT would adapt.
@@ -158,6 +162,11 @@ def read_weights_of(
     for name in tensors:
         path, _, part = name.removeprefix(_PREFIX).rpartition(".lora_")
         if part not in ("A.weight", "B.weight") or path not in linears or _PREFIX not in name:
+            if owner := _left_out_module(path, modules):
+                raise AdapterError(
+                    f"{label} adapts {owner[:120]}, which is left out here as routers, experts, "
+                    "picture towers and the like are; use PEFT for this adapter"
+                )
             raise AdapterError(
                 f"{label}: {name[:120]} matches no layer of this base model; name the model it was "
                 "made for with --base"
@@ -184,6 +193,15 @@ def read_weights_of(
         rank, scale = scaling.of_layer(path)
         widened[path] = (F.pad(a, (0, 0, 0, r - rank)), F.pad(b * scale, (0, r - rank)))
     return widened, r, float(r)
+
+
+def _left_out_module(path: str, modules: Collection[str]) -> str | None:
+    """Return the module of a base that a path names, or the experts it is a part of.
+
+    Experts that are fused into one tensor have no module each, and PEFT calls them `base_layer`.
+    """
+    experts = path[: path.find(".experts.") + len(".experts")] if ".experts." in path else path
+    return next((p for p in (path, experts) if p in modules), None)
 
 
 def _checked(label: str, name: str, tensor: Tensor, shape: tuple[int, int]) -> Tensor:

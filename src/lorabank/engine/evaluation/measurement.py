@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.evaluate import Evaluation
 from lorabank.engine.inference.answer_readings import AnswerReading
 from lorabank.engine.inference.recall_check import recall_by_rendering, smallest_leads
@@ -43,6 +44,9 @@ class Measurement:
     """Sum over the examples of the bits that are in the adapter and not in the base."""
     bits_per_parameter: float
     """`bits_stored` over `trainable_parameters`."""
+    adaptable_share: float
+    """Share of the weights of the base's decoder layers that an adapter can go around; the others
+    are mostly experts fused into one tensor."""
     kl_to_base_nats: float
     """Divergence from the bare base on ordinary text, nats per token."""
     adapter_bytes: int = 0
@@ -61,6 +65,7 @@ def measure_adapter(
     others: Mapping[str, Sequence[AnswerReading]],
     outcome: Outcome,
     *,
+    base: Base,
     trainable_parameters: int,
     seconds: float,
 ) -> Measurement:
@@ -69,6 +74,7 @@ def measure_adapter(
     Args:
         evaluation: of the taught examples, by this adapter alone, with its drift.
         others: its readings of the same examples under other renderings, by their names.
+        base: the base it was trained on.
     """
     questions, margin = evaluation.questions, outcome.job.settings.margin
     readings = {outcome.job.dataset.forms[0].name: evaluation.after, **others}
@@ -90,6 +96,7 @@ def measure_adapter(
         trainable_parameters=trainable_parameters,
         bits_stored=bits,
         bits_per_parameter=bits / trainable_parameters,
+        adaptable_share=base.adaptable_share,
         kl_to_base_nats=drift.kl_to_base_nats,
         known_before=drift.known_before,
         known_after=drift.known_after,

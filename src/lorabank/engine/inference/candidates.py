@@ -81,7 +81,7 @@ def probe_candidates(
     drafts: dict[_Row, DraftReply] = {}
     documents = _documents(base, prompts, prefix, fleet, slots)
     longest = max(map(len, prompts), default=0) + n_tokens
-    for group in _group_rows(base, rows, documents, longest):
+    for group in _group_rows(base, rows, prompts, documents, longest):
         row_prompts = [tuple(prompts[i]) for i, _ in group]
         document = documents[group[0][0]]
         drafts |= _Drafting(base, row_prompts, group).run(fleet, n_tokens, document)
@@ -109,16 +109,25 @@ def _documents(
 
 
 def _group_rows(
-    base: Base, rows: Sequence[_Row], documents: Sequence[tuple[int, ...]], longest: int
+    base: Base,
+    rows: Sequence[_Row],
+    prompts: Sequence[Sequence[int]],
+    documents: Sequence[tuple[int, ...]],
+    longest: int,
 ) -> list[list[_Row]]:
-    """Group rows so that all rows of a prompt, and prompts of one document only, are together."""
+    """Group rows so that all rows of a prompt, and prompts of one kind only, are together.
+
+    Of one kind are prompts with one document and, where padding would disturb the base, one length.
+    """
     groups: list[list[_Row]] = [[]]
-    for i, slot in sorted(rows, key=lambda row: documents[row[0]]):
+    lengths = [0 if base.abilities.pads_left else len(prompt) for prompt in prompts]
+    kinds = list(zip(documents, lengths, strict=True))
+    for i, slot in sorted(rows, key=lambda row: kinds[row[0]]):
         document, group = documents[i], groups[-1]
         limit = max_rows(base, len(document), longest) if document else _MAX_ROWS
-        is_other_document = bool(group) and documents[group[0][0]] != document
+        is_other_kind = bool(group) and kinds[group[0][0]] != kinds[i]
         is_full = len(group) >= min(limit, _MAX_ROWS)
-        if slot == BARE and (is_other_document or is_full):
+        if slot == BARE and (is_other_kind or is_full):
             groups.append([])
         groups[-1].append((i, slot))
     return [group for group in groups if group]

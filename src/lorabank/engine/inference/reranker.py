@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.prefill import padded_cache, prefill_prompts
+from lorabank.engine.backbone.prefill import KeyValues, padded_cache, prefill_prompts
 from lorabank.engine.inference.embedder import Embedder
 from lorabank.errors import DataError
 from lorabank.retrieval.index import SearchHit
@@ -102,23 +102,28 @@ def question_token_log_likelihoods(
                 f"a passage and a question of {n_tokens:,} tokens do not fit: {base.info.name} "
                 f"takes {base.max_tokens:,}; shorten them"
             )
-        entry = prefill_prompts(base.model, [tuple(context)])[0]
+        entry: KeyValues = ()
+        if base.abilities.continues_prompts:
+            entry, context = prefill_prompts(base.model, [tuple(context)])[0], []
         for start in range(0, len(rows), _ROWS):
-            part = rows[start : start + _ROWS]
-            cache, _ = padded_cache([entry] * len(part))
-            nats = _token_nats(base, part, cache)
+            part = [[*context, *row] for row in rows[start : start + _ROWS]]
+            cache = padded_cache([entry] * len(part))[0] if entry else None
+            nats = _token_nats(base, part, cache, n_given=len(context) + 1)
             for i, row_nats in zip(indices[start : start + _ROWS], nats, strict=True):
                 log_p[i] = [-x for x in row_nats]
     return log_p
 
 
-def _token_nats(base: Base, rows: Sequence[Sequence[int]], cache: object) -> list[list[float]]:
-    """Return -log p of each row's tokens after the first, given what the cache holds."""
+def _token_nats(
+    base: Base, rows: Sequence[Sequence[int]], cache: object, *, n_given: int
+) -> list[list[float]]:
+    """Return -log p of each row's tokens after the first `n_given`, after what the cache holds."""
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=base.device)
-    row_of = [r for r, row in enumerate(rows) for _ in row[1:]]
-    columns = [c for row in rows for c in range(len(row) - 1)]
-    targets = torch.tensor([token for row in rows for token in row[1:]], device=base.device)
+    row_of = [r for r, row in enumerate(rows) for _ in row[n_given:]]
+    columns = [c for row in rows for c in range(n_given - 1, len(row) - 1)]
+    answers = [token for row in rows for token in row[n_given:]]
+    targets = torch.tensor(answers, device=base.device)
     nats: Tensor
     nats, _ = base.token_nll(
         torch.tensor(row_of, device=base.device),
@@ -126,6 +131,7 @@ def _token_nats(base: Base, rows: Sequence[Sequence[int]], cache: object) -> lis
         targets,
         input_ids=ids,
         past_key_values=cache,
+        use_cache=cache is not None,
     )
-    split = torch.split(nats.float().cpu(), [len(row) - 1 for row in rows])
+    split = torch.split(nats.float().cpu(), [len(row) - n_given for row in rows])
     return [part.tolist() for part in split]

@@ -156,8 +156,8 @@ def _load(kind: Any, folder: Path, *, dtype: torch.dtype, **arguments: Any) -> A
     n_stored = sum(n_elements for _, n_elements in stored.values())
     with _loading_errors(folder, "transformers cannot load it"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        if kind is AutoModelForCausalLM and _reads_pictures_only(config):
-            kind = AutoModelForImageTextToText
+        if kind is AutoModelForCausalLM:
+            kind = causal_lm_class(config)
         with torch.device("meta"):
             skeleton = kind.from_config(config, trust_remote_code=False)
         n_described = sum(parameter.numel() for parameter in skeleton.parameters())
@@ -183,10 +183,15 @@ def _load(kind: Any, folder: Path, *, dtype: torch.dtype, **arguments: Any) -> A
     return model
 
 
-def _reads_pictures_only(config: Any) -> bool:
-    """Return whether transformers has the text model of a configuration only with its pictures."""
+def causal_lm_class(config: Any) -> Any:
+    """Return the class of transformers that loads the decoder of a configuration.
+
+    Of some models transformers has the decoder only together with its picture tower.
+    """
     has_text_class = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
-    return not has_text_class and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    if not has_text_class and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return AutoModelForImageTextToText
+    return AutoModelForCausalLM
 
 
 def check_tensors(name: str, loaded: dict[str, Any]) -> None:
