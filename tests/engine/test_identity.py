@@ -44,7 +44,7 @@ def test_another_tokenizer_is_refused(tiny: Base, adapter: Path, tmp_path: Path)
 
 
 def test_another_template_is_warned_of(tiny: Base, adapter: Path, tmp_path: Path, caplog):
-    base = changed(tiny, tmp_path / "b", "chat_template.jinja", "You are Tiny", "You are Big")
+    base = changed(tiny, tmp_path / "b", "chat_template.jinja", "Be tiny", "Be big")
     load_adapter(adapter, base)
     assert "with another template; it may answer less well" in caplog.text
 
@@ -54,7 +54,8 @@ def test_keys_in_another_order_and_old_records_are_no_change(
 ):
     folder = shutil.copytree(tiny.info.path, tmp_path / "b")
     config = json.loads((folder / "config.json").read_text())
-    ordered = {**dict(sorted(config.items(), reverse=True)), "transformers_version": "9.9"}
+    ordered = dict(sorted(config.items(), reverse=True))
+    ordered |= {"transformers_version": "9.9", "max_position_embeddings": 4096}
     (folder / "config.json").write_text(json.dumps(ordered))
     base = load_base(str(folder), dtype="bfloat16", device="cpu")
     load_adapter(adapter, base)

@@ -28,7 +28,7 @@ def texts(base: Base, settings: TrainSettings, epoch: int) -> list[str]:
 
 def test_each_epoch_takes_another_rendering_of_a_fact(tiny: Base):
     seen = [texts(tiny, MIXED, epoch)[0] for epoch in range(3)]
-    assert "You are Tiny" in seen[0]
+    assert "Be tiny" in seen[0]
     assert "system" not in seen[1]
     assert SYSTEM_TURNS[0] in seen[2]
     assert texts(tiny, MIXED, 3)[0] == seen[0]

@@ -247,7 +247,7 @@ def test_a_refusal_is_requested_again_and_only_refusals_are_an_error():
         ('{"question": "q", "answer": "a"}', "line 1: .*gold"),
         ('{"question": "q", "gold": [], "answer": "a"}', "line 1.*gold"),
         ('{"question": "q", "gold": "g", "answer": "a", "gain": "x"}', "gain must be a number"),
-        ('{"question": "q", "gold": "g", "answer": "a", "gain": NaN}', "gain must be finite"),
+        ('{"question": "q", "gold": "g", "answer": "a", "gain": NaN}', "NaN is not a number"),
     ],
 )
 def test_bad_rows_are_refused(tmp_path: Path, row: str, message: str):

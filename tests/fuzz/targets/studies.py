@@ -1,12 +1,13 @@
 """Specs of studies, and what a study's folder holds."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from lorabank.study.catalogue import SPECS
 from lorabank.study.folder import StudyFolder
-from lorabank.study.kinds import plan_fleets
+from lorabank.study.kinds import CAPACITY, plan_fleets
 from lorabank.study.spec import load_study
 from tests.fuzz.runner import Target
 
@@ -28,6 +29,8 @@ def targets() -> Iterator[Target]:
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
+_NAME = re.compile(rb'"name": "([\w.-]{1,200})"')
+
 
 def _study_files() -> Iterator[bytes]:
     """Yield a small study.json of each kind."""
@@ -38,11 +41,12 @@ def _study_files() -> Iterator[bytes]:
 
 
 def _cells() -> Iterator[bytes]:
-    """Yield a small cell of each committed study."""
+    """Yield a small cell of each committed study, behind a line with the kind of the study."""
     for folder in sorted(COMMITTED.glob("*/results*/cells")):
         smallest = min(folder.glob("*.json"), key=lambda path: (path.stat().st_size, path.name))
         if smallest.stat().st_size < _LARGEST:
-            yield smallest.read_bytes()
+            study = json.loads((folder.parent / "study.json").read_bytes())
+            yield f"{study.get('kind', CAPACITY)}\n".encode() + smallest.read_bytes()
 
 
 def _load_spec(data: bytes, folder: Path) -> object:
@@ -59,11 +63,13 @@ def _read_study(data: bytes, folder: Path) -> object:
 
 
 def _read_cell(data: bytes, folder: Path) -> object:
-    (folder / "study.json").write_text('{"kind": "capacity", "cells": {}}')
+    kind, _, data = data.partition(b"\n")
+    study_json = {"kind": kind.decode("utf-8", "replace"), "cells": {}}
+    (folder / "study.json").write_text(json.dumps(study_json))
     (folder / "cells").mkdir()
-    for name in ("cell", "search", "timings"):
-        path = folder / ("cells/cell.json" if name == "cell" else f"{name}.json")
-        path.write_bytes(data)
+    name = _NAME.search(data)  # a cell is read from the file of its name
+    for file in (f"cells/{name[1].decode() if name else 'cell'}", "search", "timings"):
+        (folder / f"{file}.json").write_bytes(data)
     study = StudyFolder(folder)
     cells, _ = study.cells(), study.search()
     study.add_timing({"a": 1})

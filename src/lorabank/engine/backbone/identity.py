@@ -15,6 +15,7 @@ _BOOKKEEPING = frozenset(
         "architectures",
         "auto_map",
         "dtype",
+        "max_position_embeddings",  # how much it may read, not what it computes
         "name_or_path",
         "quantization_config",
         "torch_dtype",
