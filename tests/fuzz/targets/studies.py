@@ -29,6 +29,7 @@ def targets() -> Iterator[Target]:
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
+
 _NAME = re.compile(rb'"name": "([\w.-]{1,200})"')
 
 
