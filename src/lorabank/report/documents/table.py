@@ -7,15 +7,20 @@ from lorabank.report.documents.answer_modes import ScoredMode, control_of, text_
 from lorabank.report.estimates import table_text
 from lorabank.report.wording import optional_number
 
+_NOTE = (
+    "Taught recalled: share of what was taught that greedy decoding gives when asked as taught; "
+    "recalled: share of the questions asked, which word it otherwise."
+)
+
 
 def table(modes: Sequence[ScoredMode]) -> dict[str, Any]:
     """Return every mode as a row, with its differences to its control and to the text alone."""
     kinds = list(dict.fromkeys(k for mode in modes for k in mode.setting.first.by_kind))
-    heads = ["adapter", "text", "documents", "r", "taught recalled", "gain", *kinds]
+    heads = ["adapter", "text", "documents", "r", "taught recalled", "recalled", "gain", *kinds]
     heads += ["over random", *(f"{kind} over random" for kind in kinds if len(kinds) > 1)]
-    heads += ["over text alone", "token F1", "recalled", "prompt tokens"]
+    heads += ["over text alone", "token F1", "prompt tokens"]
     heads += ["routed right", "norm", "KL to base", "cells"]
-    return {"heads": heads, "rows": [_row(mode, modes, kinds) for mode in modes]}
+    return {"heads": heads, "rows": [_row(mode, modes, kinds) for mode in modes], "note": _NOTE}
 
 
 def _row(mode: ScoredMode, modes: Sequence[ScoredMode], kinds: Sequence[str]) -> list[str]:
@@ -26,6 +31,7 @@ def _row(mode: ScoredMode, modes: Sequence[ScoredMode], kinds: Sequence[str]) ->
         mode.documents,
         optional_number(mode.setting.average(lambda cell: cell.library.r)),
         optional_number(mode.setting.average(lambda cell: cell.library.taught_recall)),
+        optional_number(mode.setting.average(lambda cell: cell.recall)),
         table_text(mode.gain()),
         *(table_text(mode.gain(kind)) for kind in kinds),
         table_text(mode.gain_over(control) if control else None),
@@ -36,7 +42,6 @@ def _row(mode: ScoredMode, modes: Sequence[ScoredMode], kinds: Sequence[str]) ->
         ),
         table_text(mode.gain_over(alone) if alone else None),
         table_text(mode.written("token_f1")),
-        optional_number(mode.setting.average(lambda cell: cell.recall)),
         optional_number(mode.setting.average(lambda cell: cell.prompt_tokens)),
         optional_number(mode.setting.average(lambda cell: cell.routed_right)),
         optional_number(mode.setting.average(lambda cell: cell.norm_ratio)),

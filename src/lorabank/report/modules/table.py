@@ -16,7 +16,15 @@ from lorabank.report.wording import count, optional_number
 
 _HEADS = (
     *("setting", "task", "measure", "modules", "r", "budget", "seeds", "score", "control"),
-    *("oracle", "gain", "top-1", "wrong: routing / gate / reading", "norm", "cells"),
+    *(
+        "oracle",
+        "taught recalled",
+        "gain",
+        "top-1",
+        "wrong: routing / gate / reading",
+        "norm",
+        "cells",
+    ),
 )
 
 
@@ -25,7 +33,10 @@ def table(settings: Sequence[ModulesSetting]) -> dict[str, Any]:
     in_order = sorted(
         settings, key=lambda s: (task_name(s), -(s.average(lambda cell: cell.score) or 0.0))
     )
-    return {"heads": list(_HEADS), "rows": [_row(setting) for setting in in_order]}
+    note = (
+        "Taught recalled: share of what modules were taught that greedy decoding gives, each asked."
+    )
+    return {"heads": list(_HEADS), "rows": [_row(setting) for setting in in_order], "note": note}
 
 
 def _row(setting: ModulesSetting) -> list[str]:
@@ -51,6 +62,7 @@ def _row(setting: ModulesSetting) -> list[str]:
         table_text(measured(setting, "score")),
         table_text(measured(setting, "control")),
         optional_number(setting.average(lambda cell: cell.oracle)),
+        optional_number(setting.average(lambda cell: cell.taught_recall)),
         table_text(measured(setting, "gain")),
         optional_number(routing_share(setting, "top1")),
         " / ".join(f"{error:.3f}" for error in errors if error is not None),

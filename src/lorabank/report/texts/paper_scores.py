@@ -7,6 +7,7 @@ ours are likelihoods of a small base. Orders can be compared, sizes cannot.
 from lorabank.study.texts.axes import TextsAxes
 
 NOTE = (
+    "Recalled: share of the questions asked whose answer greedy decoding gives. "
     "The paper's column is a judge's score of 0 to 10 for Llama-3.1-8B / Qwen3-8B on 15 papers "
     "after 1,000 steps at one learning rate, without intervals; only its order compares with ours."
 )

@@ -11,7 +11,7 @@ from lorabank.report.wording import number
 
 _HEADS = (
     *("taught", "task", "budget", "learning rate", "tokens a pass", "tokens trained"),
-    *("gain", "another's", "learnt", "token F1", "another's F1", "ROUGE-L"),
+    *("recalled", "gain", "another's", "learnt", "token F1", "another's F1", "ROUGE-L"),
     *("KL to base", "in the paper", "cells"),
 )
 
@@ -52,6 +52,7 @@ def _row(setting: TaughtSetting, name: str) -> list[str]:
         f"{setting.axes.lr:g}{chosen}",
         number(round(setting.average(lambda cell: cell.tokens))),
         number(round(setting.average(lambda cell: cell.tokens_trained))),
+        number(setting.average(lambda cell: cell.recall)),
         table_text(setting.gain()),
         table_text(setting.control_gain()),
         table_text(setting.learnt()),
