@@ -8,8 +8,10 @@ import torch
 from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.head import leads
+from lorabank.engine.encoding.dataset import EncodedDataset
 from lorabank.engine.encoding.mixed_renderings import SYSTEM_TURNS
 from lorabank.engine.inference.answer_readings import read_answers
+from lorabank.engine.inference.recall_check import recalled_in_any_form
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.recall import recall
 from lorabank.engine.settings import SOUND, TrainSettings
@@ -62,6 +64,19 @@ def test_an_adapter_taught_in_one_form_forgets_in_another(tiny: Base, tmp_path):
     assert report.recall_by_rendering["none"] < 1.0
     assert report.smallest_lead < 0
     assert report.below_margin > 0
+
+
+def test_a_fact_that_is_given_without_a_system_turn_only_is_still_there(tiny: Base):
+    job = plan_job(tiny, BOOK, replace(MIXED, margin=0.0))
+    without = next(form for form in job.dataset.forms if form.name == "none")
+    dataset = EncodedDataset("sound", without.examples, without.prompts)
+    (outcome,) = train(tiny, [replace(job, dataset=dataset)])
+    with loaded_fleet(tiny, [outcome.adapter]) as fleet:
+        own = read_answers(tiny, job.dataset.prompts, fleet=fleet, slots=[0] * 4)
+        given = recalled_in_any_form(tiny, BOOK, fleet=fleet, activated=True)
+    assert not all(reading.recalled for reading in own)
+    assert all(given)
+    assert not any(recalled_in_any_form(tiny, BOOK))
 
 
 def test_the_paper_recipe_has_no_renderings(tiny: Base):

@@ -6,6 +6,7 @@ from lorabank.engine.backbone.base import Base
 from lorabank.errors import DataError, UsageError
 from lorabank.lora.shapes import count_parameters
 from lorabank.planning.forecast import (
+    LIGHT_EXPOSURES,
     Demand,
     MeasuredCapacity,
     PlanOptions,
@@ -65,3 +66,17 @@ def test_a_load_no_rank_holds_is_split(tiny: Base, measured: MeasuredCapacity):
     assert predicted.recall >= 0.9
     with pytest.raises(UsageError, match="below 1, got 1"):
         PlanOptions(goal=1.0)
+
+
+def test_a_light_load_takes_the_exposures_after_which_training_stops(
+    tiny: Base, measured: MeasuredCapacity
+):
+    per_rank = count_parameters(tiny.linears.values(), 1)
+    light, full = (
+        forecast(tiny, Demand(24, 312, load * 8 * per_rank), measured, PlanOptions(r=8))
+        for load in (0.001, 0.5)
+    )
+    assert light.exposures_per_fact == LIGHT_EXPOSURES
+    assert full.exposures_per_fact == measured.exposures_per_fact
+    assert light.seconds is not None
+    assert full.seconds == pytest.approx(light.seconds * 100 / LIGHT_EXPOSURES)

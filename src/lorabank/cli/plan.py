@@ -71,7 +71,7 @@ def forecast_rows(forecast: "Forecast") -> list[tuple[str, str]]:
         ),
         ("modules", f"{forecast.modules}, {forecast.adapter_bytes:,} bytes"),
         ("predicted recall", f"{forecast.recall:.1%} ({interval})"),
-        ("exposures per fact", f"{forecast.exposures_per_fact:.0f} to convergence"),
+        ("exposures per fact", f"about {forecast.exposures_per_fact:.0f}"),
     ]
     if forecast.seconds is not None:
         rows.append(("time", f"about {forecast.seconds:.0f} s on two CPU cores"))

@@ -32,6 +32,9 @@ GOAL = 0.98
 """Share of facts that a plan aims to have recalled."""
 _MEASURED = resources.files("lorabank.planning") / "measured"
 _RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
+LIGHT_EXPOSURES = 25
+"""Exposures until facts far below capacity are recalled under all renderings with the margin: 24
+phone numbers on SmolLM2-135M at r=8, one seed (docs/LOG.md, 2026-11-27)."""
 _CHUNK = 256  # tokens of a document that are read at once
 
 
@@ -109,7 +112,8 @@ class Forecast:
     adapter_bytes: int
     """Size of all modules in float32."""
     exposures_per_fact: float
-    """Exposures after which the measured cells had converged."""
+    """Exposures after which the measured cells had converged, or where the load is below all of
+    theirs LIGHT_EXPOSURES, after which training stops by itself."""
     seconds: float | None
     """Training time on two CPU cores, one module after the other; None where the model's config
     is unusual."""
@@ -187,6 +191,8 @@ def forecast(
     load = demand.bits / n_modules / n_parameters
     low, high = estimate_recall_interval(capacity.points, load)
     measured_loads = [point.demand for point in capacity.points]
+    is_light = load < min(measured_loads)
+    exposures = LIGHT_EXPOSURES if is_light else capacity.exposures_per_fact
     blocks_name = "all blocks" if is_everywhere else options.layers
     return Forecast(
         demand=demand,
@@ -199,8 +205,8 @@ def forecast(
         recall_low=low,
         recall_high=high,
         adapter_bytes=4 * n_parameters * n_modules,
-        exposures_per_fact=capacity.exposures_per_fact,
-        seconds=_estimate_seconds(base, demand, capacity, options.layers),
+        exposures_per_fact=exposures,
+        seconds=_estimate_seconds(base, demand, exposures, options.layers),
         extrapolated=not min(measured_loads) <= load <= max(measured_loads),
         measured_on=capacity.base,
     )
@@ -221,13 +227,10 @@ def _fit(
     return ranks[-1], min(demand.examples, math.ceil(demand.bits / bits_per_module))
 
 
-def _estimate_seconds(
-    base: Base, demand: Demand, capacity: MeasuredCapacity, layers: str
-) -> float | None:
+def _estimate_seconds(base: Base, demand: Demand, exposures: float, layers: str) -> float | None:
     """Estimate how long training takes; None where the model's config is unusual."""
     shape = read_shape(base.info.path)
     if shape is None:
         return None
-    exposures = max(1, round(capacity.exposures_per_fact))
     seconds = facts_flops(shape, demand.examples * exposures, layers=layers) / FLOPS_PER_SECOND
     return seconds * demand.tokens / demand.examples / FACT_TOKENS

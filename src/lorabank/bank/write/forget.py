@@ -22,9 +22,12 @@ from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.bank.write.training import WriteSettings
 from lorabank.bank.write.write import plan_jobs, train_and_commit
 from lorabank.engine.adapters.adapter import TENSORS
-from lorabank.engine.encoding.dataset import encode_dataset
-from lorabank.engine.inference.answer_readings import read_answers
-from lorabank.engine.inference.recall_check import encode_forms, read_forms, recall_by_rendering
+from lorabank.engine.inference.recall_check import (
+    encode_forms,
+    read_forms,
+    recall_by_rendering,
+    recalled_in_any_form,
+)
 from lorabank.errors import LorabankError, UsageError
 from lorabank.store.blobs import is_stored
 from lorabank.store.names import normalise_name
@@ -50,9 +53,11 @@ class ForgetReport:
     """Modules that were trained again without the source."""
     facts: int
     recall_before: float
-    """Recall of the forgotten facts by the modules that held them."""
+    """Recall of the forgotten facts by the modules that held them, under any rendering of the
+    prompts: with the template's system turn, with none and with another."""
     recall_after: float
-    """Recall of the forgotten facts by the bare model or any module the bank would ask now."""
+    """Recall of the forgotten facts by the bare model or any module the bank would ask now, under
+    any rendering of the prompts."""
     kept_recall: float | None
     """Recall of the facts that stay, in the modules trained again; None if there are none."""
     removed: tuple[str, ...]
@@ -146,8 +151,7 @@ def measure_recall(reader: ModuleReader, version: Version) -> float | None:
     """Measure a version's recall again; None if its examples are not known."""
     if EXAMPLES not in version.files:
         return None
-    hits = read_recalled(reader, version, reader.read_draft(version).examples)
-    return sum(hits) / len(hits)
+    return measure_recall_by_rendering(reader, version)["template"]
 
 
 def measure_recall_by_rendering(reader: ModuleReader, version: Version) -> dict[str, float]:
@@ -164,21 +168,12 @@ def measure_recall_by_rendering(reader: ModuleReader, version: Version) -> dict[
 def read_recalled(
     reader: ModuleReader, version: Version, examples: Sequence[Example]
 ) -> list[bool]:
-    """Return for each example whether the version's adapter recalls its answer."""
+    """Return for each example whether the version's adapter gives its answer in any rendering."""
     if not examples:
         return []
     adapter = reader.load_adapters([version])[0]
-    base = reader.base
-    prompts = encode_dataset(
-        base.chat,
-        examples,
-        recipe="sound",
-        max_tokens=base.max_tokens,
-        activated=adapter.activated,
-    ).prompts
     with reader.loaded_fleet([version]) as fleet:
-        readings = read_answers(base, prompts, fleet=fleet, slots=[0] * len(prompts))
-    return [reading.recalled for reading in readings]
+        return recalled_in_any_form(reader.base, examples, fleet=fleet, activated=adapter.activated)
 
 
 def _lose_module(reader: ModuleReader, name: str) -> _Loss:
@@ -270,10 +265,7 @@ def _read_recalled_by_any(
     if not examples:
         return [], []
     base = reader.base
-    prompts = encode_dataset(
-        base.chat, examples, recipe="sound", max_tokens=base.max_tokens
-    ).prompts
-    hits = [reading.recalled for reading in read_answers(base, prompts)]
+    hits = recalled_in_any_form(base, examples)
     indices_of: dict[str, list[int]] = {}
     questions = [example.question for example in examples]
     for i, candidates in enumerate(TextRouter(texts).route(questions, N_CANDIDATES)):

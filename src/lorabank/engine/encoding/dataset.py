@@ -3,9 +3,10 @@
 `sound`: the question is a user turn and the answer an assistant turn. The answer and its end token
 carry loss.
 `paper`: as the reference code of arXiv:2603.01097 does for PhoneBook. Question and answer are one
-user turn, followed by an empty assistant header. Every token carries loss except those equal to the
-padding token. For evaluation the user turn ends with `Answer:`. A base without a chat template gets
-the statement and an end token, as in that code's CounterFact runs.
+user turn, after the system turn that the template adds if it adds one, and followed by an empty
+assistant header. Every token carries loss except those equal to the padding token. For evaluation
+the user turn ends with `Answer:`. A base without a chat template gets the statement and an end
+token, as in that code's CounterFact runs.
 
 An example may have a teacher: the bare base with a document before the question, whose predictions
 of the answer are the target. A regularisation example has a teacher that reads the same prompt, so

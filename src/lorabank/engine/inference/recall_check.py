@@ -86,3 +86,17 @@ def smallest_leads(readings: Iterable[Sequence[AnswerReading]]) -> list[float]:
 def recall_by_rendering(readings: Mapping[str, Sequence[AnswerReading]]) -> dict[str, float]:
     """Return the share of answers recalled in each form, by the forms' names."""
     return {name: recall_share(of_form) for name, of_form in readings.items()}
+
+
+def recalled_in_any_form(
+    base: Base, examples: Sequence[Example], *, fleet: Fleet | None = None, activated: bool = False
+) -> list[bool]:
+    """Return for each example whether its answer is recalled under at least one rendering.
+
+    Args:
+        fleet: the entered fleet whose first adapter answers; None for the bare base.
+        activated: whether that adapter is.
+    """
+    forms = encode_forms(base, examples, "sound", activated=activated)
+    readings = read_forms(base, forms, fleet=fleet).values()
+    return [any(reading.recalled for reading in of_one) for of_one in zip(*readings, strict=True)]
