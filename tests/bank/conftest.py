@@ -100,5 +100,6 @@ def library(shelved: Path, tiny: Base, tmp_path: Path) -> Bank:
     import shutil
 
     shutil.copytree(shelved, tmp_path / "library")
+    assert tiny.identity  # of the configuration as it was loaded
     tiny.model.config.max_position_embeddings = 4096  # nothing is learned by place: it can be any
     return Bank(Store.open(tmp_path / "library"), tiny, embeds=False)

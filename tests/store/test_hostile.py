@@ -1,5 +1,6 @@
 """A bank from somebody else leads nowhere: nothing outside it is read, changed or deleted."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -204,3 +205,24 @@ def test_records_that_no_bank_writes_are_an_error_of_ours(bank: Path, change: st
         with pytest.raises(StorageError), Store.open(bank) as store, store.writing(what="t"):
             pass
     assert contents(bank / "blobs") == files
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("contradicts", [{"question": "Who?", "answer": 1, "module": "x", "other_answer": "y"}]),
+        ("contradicts", {"question": "Who?"}),
+        ("missing", [["a"]]),
+        ("recall", "1.0"),
+        ("note", "\ud83d"),
+        ("note", 10**400),
+    ],
+)
+def test_a_record_with_values_that_no_bank_writes_is_said_to_be_damaged(
+    bank: Path, key: str, value: object
+):
+    with sqlite3.connect(bank / schema.DATABASE) as db:
+        db.execute("UPDATE versions SET record = ?", (json.dumps({key: value}),))
+    db.close()
+    with Store.open(bank) as store, pytest.raises(StorageError, match="record of module 'team'"):
+        store.current_versions()

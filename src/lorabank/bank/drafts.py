@@ -17,6 +17,7 @@ from lorabank.errors import DataError, UsageError
 from lorabank.retrieval.documents import Document
 from lorabank.store.names import check_name
 from lorabank.store.records import Key, Source
+from lorabank.strict_json import parse_json
 from lorabank.tasks.examples import (
     Example,
     ExampleLike,
@@ -186,7 +187,7 @@ def draft_from_jsonl(
     """
     by_source: dict[str, list[Example]] = {source.sha256: [] for source in sources}
     for line in filter(None, body.decode().split("\n")):  # splitlines would also split at U+2028
-        record: dict[str, Any] = json.loads(line)
+        record: dict[str, Any] = parse_json(line)
         prompt = tuple(Message(turn["role"], turn["content"]) for turn in record["prompt"])
         texts_of_line = [*(text for m in prompt for text in (m.role, m.content)), record["answer"]]
         if not prompt or not all(isinstance(text, str) for text in texts_of_line):

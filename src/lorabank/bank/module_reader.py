@@ -5,7 +5,6 @@ the hash of its weights, so a rewritten module is never answered from the old we
 modules with the same weights share one copy.
 """
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.errors import AdapterError, UsageError
 from lorabank.store.records import Version
 from lorabank.store.store import Store
+from lorabank.strict_json import parse_json
 
 _log = logging.getLogger(__name__)
 CACHE_BYTES = 1 << 30  # of adapters in memory
@@ -73,7 +73,7 @@ class ModuleReader:
 
     def read_record(self, version: Version) -> dict[str, Any]:
         """Return the version's `lorabank.json`; empty if it came without one."""
-        return self._read_json(version, RECORD)
+        return read_object(self.store, version, RECORD)
 
     def read_settings(self, version: Version) -> TrainSettings:
         """Return the settings the version was trained with; our recipe's if it has no record."""
@@ -120,7 +120,7 @@ class ModuleReader:
         return empty_fleet(self.base, adapters), []
 
     def _load(self, version: Version) -> Adapter:
-        config, record = self._read_json(version, CONFIG), self.read_record(version)
+        config, record = read_object(self.store, version, CONFIG), self.read_record(version)
         self.store.read(version, TENSORS)  # compares the file with its hash
         return read_adapter(
             self.store.path_of(version, TENSORS),
@@ -130,20 +130,25 @@ class ModuleReader:
             label=f"{version.module} version {version.number}",
         )
 
-    def _read_json(self, version: Version, name: str) -> dict[str, Any]:
-        if name not in version.files:
-            return {}
-        body = self.store.read(version, name)
-        try:
-            content = json.loads(body)
-        except (ValueError, RecursionError):
-            content = None
-        if not isinstance(content, dict):
-            raise AdapterError(
-                f"{name} of module {version.module!r} version {version.number} is no JSON object; "
-                "roll back or write it again"
-            )
-        return content
+
+def read_object(store: Store, version: Version, name: str) -> dict[str, Any]:
+    """Return the JSON object in a file of a version; empty if it has no such file.
+
+    Raises:
+        AdapterError: the file is missing, altered, or no JSON object.
+    """
+    if name not in version.files:
+        return {}
+    try:
+        content = parse_json(store.read(version, name))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise AdapterError(
+            f"{name} of module {version.module!r} version {version.number} is no JSON object; "
+            "roll back or write it again"
+        )
+    return content
 
 
 def _key(version: Version) -> tuple[str, str]:

@@ -4,10 +4,10 @@ A weight costs two floating-point operations per token forward and two more for 
 input; the base's own gradients are never computed. The estimates are good to a factor of two.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorabank.engine.models.folder_checks import CONFIG, read_object
 from lorabank.lora.shapes import parse_layers
 
 FLOPS_PER_SECOND = 3e11
@@ -49,20 +49,25 @@ class Shape:
 
 
 def read_shape(folder: Path) -> Shape | None:
-    """Return a model's shape from its config.json; None if the config names its sizes otherwise."""
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    config = config.get("text_config", config)
-    try:
-        heads = config["num_attention_heads"]
-        return Shape(
-            hidden=config["hidden_size"],
-            ffn=config["intermediate_size"],
-            layers=config["num_hidden_layers"],
-            vocabulary=config["vocab_size"],
-            kv_share=config.get("num_key_value_heads", heads) / heads,
-        )
-    except KeyError:
+    """Return a model's shape from its config.json; None if the config names its sizes otherwise.
+
+    Raises:
+        ModelError: the file is no JSON object, or cannot be read.
+    """
+    config = read_object(folder / CONFIG)
+    text = config.get("text_config")
+    config = text if isinstance(text, dict) else config
+    heads = config.get("num_attention_heads")
+    sizes = [
+        *(config.get(key) for key in ("hidden_size", "intermediate_size", "num_hidden_layers")),
+        *(config.get("vocab_size"), heads, config.get("num_key_value_heads") or heads),
+    ]
+    hidden, ffn, layers, vocabulary, n_heads, n_kv_heads = (
+        size if type(size) is int and size > 0 else 0 for size in sizes
+    )
+    if not all((hidden, ffn, layers, vocabulary, n_heads, n_kv_heads)):
         return None
+    return Shape(hidden, ffn, layers, vocabulary, kv_share=n_kv_heads / n_heads)
 
 
 def facts_flops(

@@ -13,6 +13,7 @@ import bm25s
 import numpy as np
 
 from lorabank.retrieval.terms import terms
+from lorabank.strict_json import parse_json
 
 K1, B = 0.2, 0.75
 _ARRAYS = ("data", "indices", "indptr")  # of the sparse matrix of scores, by term
@@ -55,7 +56,7 @@ class Bm25:
             ValueError, KeyError: they do not describe an index.
         """
         loaded = cls.__new__(cls)
-        own = json.loads(arrays["own"].tobytes())
+        own = parse_json(arrays["own"].tobytes())
         loaded.n, loaded.vocabulary = own["n"], own["terms"]
         data, indices, indptr = (arrays[name] for name in _ARRAYS)
         n_indexed = max(loaded.n, 1)  # a text that stands in for none

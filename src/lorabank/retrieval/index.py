@@ -18,6 +18,7 @@ import numpy as np
 from lorabank.errors import UsageError
 from lorabank.retrieval.bm25 import Bm25
 from lorabank.retrieval.indexed_texts import IndexedTexts
+from lorabank.strict_json import parse_json
 
 METHODS = ("bm25", "dense", "hybrid")
 DENSE_WEIGHT = 2.0
@@ -122,7 +123,7 @@ class TextIndex:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             arrays = dict(stored)
         loaded = cls.__new__(cls)
-        own = json.loads(arrays["own"].tobytes())
+        own = parse_json(arrays["own"].tobytes())
         loaded.names, loaded.texts = own["names"], own["texts"]
         for part in _PARTS:
             named = {

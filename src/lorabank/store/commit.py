@@ -29,6 +29,7 @@ from lorabank.store.plain_files import list_folder
 from lorabank.store.reserve import keep_reserve
 from lorabank.store.transaction import Transaction
 from lorabank.store.trash import TRASH, empty_trash, move_to_trash, remove_from_trash
+from lorabank.strict_json import parse_json
 
 _PATIENCE_S = 2.0  # of a commit for readers, before it leaves the log to the next one
 _log = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ def settle(path: Path, db: sqlite3.Connection) -> None:
 
 def _read_list(db: sqlite3.Connection, key: str) -> list[str]:
     rows = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchall()
-    return [str(name) for name in json.loads(rows[0][0])]
+    return [str(name) for name in parse_json(rows[0][0])]
 
 
 def _last_generations(path: Path) -> list[int]:

@@ -24,6 +24,7 @@ from lorabank.errors import StorageError
 from lorabank.files import write_atomically
 from lorabank.store.plain_files import read_file
 from lorabank.store.schema import DATABASE
+from lorabank.strict_json import parse_json
 
 FILE = "generation"
 _RECORDS = (
@@ -95,7 +96,7 @@ def read_last(folder: Path) -> LastWrite | None:
         text, checksum, _ = read_file(folder, FILE).decode().split("\n")
         if _hash(text) != checksum:
             raise ValueError
-        states = [State(*values) for values in json.loads(text)]
+        states = [State(*values) for values in parse_json(text)]
         return LastWrite(states[0], states[1] if len(states) > 1 else None)
     except FileNotFoundError:
         return None

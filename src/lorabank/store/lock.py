@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lorabank.errors import StorageError, UsageError
 from lorabank.store.plain_files import open_file
+from lorabank.strict_json import parse_json
 
 LOCK = "lock"
 _PATIENCE_S = 10.0  # for a process that removes leftovers
@@ -130,7 +131,7 @@ def _wait_and_take(handle: int) -> bool:
 
 def _holder(handle: int) -> str:
     try:
-        holder = json.loads(os.pread(handle, 4096, 0))
+        holder = parse_json(os.pread(handle, 4096, 0))
         return f"process {holder['pid']} since {holder['since']} ({holder['what']})"
     except (ValueError, KeyError, TypeError):
         return "another process"

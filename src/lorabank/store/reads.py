@@ -1,12 +1,12 @@
 """Queries of the bank's database; each reads one snapshot, or runs inside a transaction."""
 
-import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from lorabank.errors import StorageError, UsageError
 from lorabank.store.names import normalise_name
 from lorabank.store.records import BaseIdentity, Event, Key, Source, Version
+from lorabank.strict_json import parse_json
 
 _VERSIONS = (
     "SELECT v.id, m.name, v.number, v.created_at, v.record, "
@@ -16,10 +16,31 @@ _VERSIONS = (
 )
 
 
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) or value is None
+
+
+def _is_list_of_contradictions(value: object) -> bool:
+    keys = ("question", "answer", "module", "other_answer")
+    return isinstance(value, list) and all(
+        isinstance(item, dict) and all(isinstance(item.get(key), str) for key in keys)
+        for item in value
+    )
+
+
+# What is read of a record while a bank is asked, with the check of its value.
+_RELIED_ON: dict[str, Callable[[object], bool]] = {
+    "recall": _is_number,
+    "seconds": _is_number,
+    "missing": lambda value: isinstance(value, list) and all(isinstance(x, str) for x in value),
+    "contradicts": _is_list_of_contradictions,
+}
+
+
 def read_base(db: sqlite3.Connection) -> BaseIdentity:
     """Return the base model that all modules belong to."""
     rows = db.execute("SELECT value FROM meta WHERE key = 'base'").fetchall()
-    name, sha256 = json.loads(rows[0][0])
+    name, sha256 = parse_json(rows[0][0])
     return BaseIdentity(str(name), str(sha256))
 
 
@@ -121,7 +142,7 @@ def read_history(db: sqlite3.Connection, name: str | None) -> list[Event]:
         (None if name is None else normalise_name(name),),
     )
     return [
-        Event(at, what, module, version, json.loads(details))
+        Event(at, what, module, version, parse_json(details))
         for at, what, module, version, details in rows
     ]
 
@@ -133,10 +154,12 @@ def read_hashes(db: sqlite3.Connection) -> set[str]:
 def _version(row: tuple[int, str, int, str, str, str, str]) -> Version:
     key, name, number, created_at, text, files, sources = row
     try:
-        record = json.loads(text)
-        if not isinstance(record, dict):
+        record = parse_json(text)
+        if not isinstance(record, dict) or not all(
+            fits(record[key]) for key, fits in _RELIED_ON.items() if key in record
+        ):
             raise ValueError
-    except (ValueError, RecursionError):
+    except ValueError:
         raise StorageError(
             f"the record of module {name!r} version {number} is damaged; see lorabank verify"
         ) from None
@@ -146,6 +169,6 @@ def _version(row: tuple[int, str, int, str, str, str, str]) -> Version:
         number,
         created_at,
         record,
-        json.loads(files),
-        tuple(Source(*source) for source in json.loads(sources)),
+        parse_json(files),
+        tuple(Source(*source) for source in parse_json(sources)),
     )

@@ -21,6 +21,7 @@ from lorabank.retrieval.chunks import Chunk
 from lorabank.retrieval.documents import Document
 from lorabank.retrieval.index import SearchHit, TextIndex
 from lorabank.retrieval.indexed_texts import split_into_passages
+from lorabank.strict_json import parse_json
 
 SIZE_TOKENS = 256
 OVERLAP_TOKENS = 32
@@ -183,7 +184,7 @@ class Excerpts:
             ValueError: it was built without an embedder, and there is one. Errors of decoding.
         """
         head, _, body = content.partition(b"\n")
-        own = json.loads(head)
+        own = parse_json(head)
         index = TextIndex.from_bytes(body) if body else None
         if index is not None and index.vectors is None and self.texts.embedder() is not None:
             raise ValueError("it was built without an embedding model")

@@ -96,7 +96,7 @@ def decode_gate(content: bytes) -> Gate | None:
         return None
     rows = {name: tuple(map(float, values[name])) for name in ("mean", "spread", "weights")}
     gate = Gate(**{**values, **rows})
-    gate.log_odds(gate.mean)  # raises where the rows do not belong together
+    gate.opens(gate.mean)  # raises where the rows do not belong together
     return gate
 
 

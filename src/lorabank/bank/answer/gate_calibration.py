@@ -52,7 +52,7 @@ def _fit(reader: ModuleReader, texts: ModuleTexts) -> Gate | None:
 
 def _sample(reader: ModuleReader) -> list[tuple[str, str]]:
     """Return (module, question) pairs, in an order that depends only on the bank."""
-    versions = [v for v in reader.store.current_versions() if v.record.get("recall", 0) > 0]
+    versions = [v for v in reader.store.current_versions() if (v.record.get("recall") or 0) > 0]
     rng = random.Random(f"calibration/{len(versions)}")
     chosen: list[Version] = rng.sample(versions, min(N_MODULES, len(versions)))
     per_module = max(1, N_QUESTIONS // max(1, len(chosen)))

@@ -34,6 +34,7 @@ from lorabank.store.derived import (
 )
 from lorabank.store.plain_files import DERIVED
 from lorabank.store.store import Store
+from lorabank.strict_json import parse_json
 
 _log = logging.getLogger(__name__)
 METHODS = (*retrieval.METHODS, "reranked")
@@ -203,7 +204,7 @@ class ModuleTexts:
             ValueError: it was built without an embedder, and there is one. Errors of decoding.
         """
         head, _, body = content.partition(b"\n")
-        words = json.loads(head)
+        words = parse_json(head)
         index = TextIndex.from_bytes(body) if body else None
         if index and index.vectors is None and self.embedder() is not None:
             raise ValueError("it was built without an embedding model")

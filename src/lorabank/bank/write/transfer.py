@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lorabank.bank.drafts import EXAMPLES
+from lorabank.bank.module_reader import read_object
 from lorabank.bank.route.spectral_keys import SPECTRA, encode_spectra
 from lorabank.bank.stored_text import DOCUMENTS
 from lorabank.bank.write.module_description import MODULE, parse_description, parse_settings
@@ -48,7 +49,7 @@ def export_module(store: Store, version: Version, folder: Path) -> None:
     check_output_folder(folder)
     names = [name for name in (TENSORS, CONFIG, EXAMPLES, DOCUMENTS) if name in version.files]
     contents = {name: store.read(version, name) for name in names}
-    record = json.loads(store.read(version, RECORD)) if RECORD in version.files else {}
+    record = read_object(store, version, RECORD)
     module = {
         "name": version.module,
         "version": version.number,

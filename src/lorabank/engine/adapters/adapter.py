@@ -175,13 +175,7 @@ def read_adapter(
     if config.get("peft_type") != "LORA":
         kind = str(config.get("peft_type"))[:60]
         raise AdapterError(f"{label} must be a LoRA adapter, got {kind}")
-    try:
-        loaded = load(read_regular_file(tensors, max_bytes=_MAX_TENSOR_BYTES))
-    except OSError as error:
-        raise AdapterError(f"{tensors} cannot be read: {error.strerror}") from None
-    except Exception as error:  # the reader of safetensors has errors of several types
-        reason = " ".join(str(error).split())[:200]
-        raise AdapterError(f"{tensors} cannot be read: {reason}") from None
+    loaded = read_tensors(tensors)
     if problem := unsupported(config, loaded):
         raise AdapterError(
             f"{label}: {problem}; use PEFT, or lorabank recall, which opens it there"
@@ -195,6 +189,24 @@ def read_adapter(
             f"{base.info.name} is {base.chat.header_ids()}; name its own base with --base"
         )
     return Adapter(weights, r, alpha, header is not None, record)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file that anybody may have written.
+
+    Raises:
+        AdapterError: it is no regular file, or no whole safetensors file.
+    """
+    try:
+        tensors: dict[str, torch.Tensor] = load(
+            read_regular_file(path, max_bytes=_MAX_TENSOR_BYTES)
+        )
+        return tensors
+    except OSError as error:
+        raise AdapterError(f"{path} cannot be read: {error.strerror}") from None
+    except Exception as error:  # the reader of safetensors has errors of several types
+        reason = " ".join(str(error).split())[:200]
+        raise AdapterError(f"{path} cannot be read: {reason}") from None
 
 
 def _begins_alike(header: object, own: list[int]) -> bool:

@@ -45,7 +45,7 @@ def check_folder(folder: Path) -> None:
         )
     if not (folder / CONFIG).is_file():
         return  # weight_files says what the folder has instead
-    config = _read_object(folder / CONFIG)
+    config = read_object(folder / CONFIG)
     _check_code(folder, config)
     _check_kind(folder, config)
     _check_quantisation(folder, config)
@@ -61,7 +61,7 @@ def check_depth(folder: Path, n_tensors: int) -> None:
     """
     too_many = [
         (key, value)
-        for key, value in _settings(_read_object(folder / CONFIG))
+        for key, value in _settings(read_object(folder / CONFIG))
         if isinstance(value, int) and value > n_tensors and _DEPTH_KEY.fullmatch(key)
     ]
     if too_many:
@@ -75,7 +75,7 @@ def check_depth(folder: Path, n_tensors: int) -> None:
 def needs_code(folder: Path) -> str | None:
     """Return the name of the code that a folder asks to have run, if it asks for any."""
     for name in (CONFIG, _TOKENIZER_CONFIG):
-        if (folder / name).is_file() and (auto_map := _read_object(folder / name).get("auto_map")):
+        if (folder / name).is_file() and (auto_map := read_object(folder / name).get("auto_map")):
             return f"{name} names code of its own in auto_map ({str(auto_map)[:80]})"
     return None
 
@@ -130,8 +130,12 @@ def _settings(config: dict[str, Any]) -> list[tuple[str, Any]]:
     return pairs
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    """Return a JSON object; Infinity is allowed, as transformers writes it."""
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file of a model; Infinity is allowed, as transformers writes it.
+
+    Raises:
+        ModelError: it is no JSON object, or cannot be read.
+    """
     try:
         content = read_regular_file(path, max_bytes=_MAX_CONFIG_BYTES, follow_links=True)
         value = json.loads(content)

@@ -26,6 +26,7 @@ from typing import Any
 
 from lorabank.errors import LorabankError, ModelError, StorageError
 from lorabank.files import DENIED, FULL_DISK, error_number, sync, write_atomically
+from lorabank.strict_json import parse_json
 
 MANIFEST = "lorabank.json"
 FORMAT = 1  # raise it when folders converted by an older version must be converted again
@@ -89,7 +90,7 @@ def read(name: str) -> Manifest | None:
     """
     path = model_folder(name) / MANIFEST
     try:
-        stored = json.loads(path.read_bytes())
+        stored = parse_json(path.read_bytes())
         checksum = stored.pop("seal")
         if checksum != _checksum(stored):
             raise ValueError("its checksum does not match its content")
@@ -266,7 +267,7 @@ def memoised_by_files(
     key = _checksum([what, paths])[:32]
     stored_file = root() / "hashes" / f"{key}.json"
     with suppress(OSError, ValueError, TypeError, KeyError):
-        stored = json.loads(stored_file.read_bytes())
+        stored = parse_json(stored_file.read_bytes())
         result = stored["result"]
         if stored["stamps"] == stamps and stored["seal"] == _checksum(result):
             return dict(result)

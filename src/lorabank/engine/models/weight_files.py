@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lorabank.errors import ModelError
 from lorabank.files import read_regular_file
+from lorabank.strict_json import parse_json
 
 _MAX_INDEX_BYTES = 64 << 20
 _MAX_HEADER_BYTES = 100_000_000  # as in safetensors
@@ -48,9 +49,9 @@ def weight_files(folder: Path) -> list[Path]:
         return [single]
     if index.is_file():
         names = _shard_names(index)
-        if absent := [name for name in names if not (folder / name).is_file()]:
+        if absent := [name for name in names if not _is_file(folder / name)]:
             raise ModelError(
-                f"{folder} lacks {absent[0]}, which its index names; download it again"
+                f"{folder} lacks {absent[0][:80]}, which its index names; download it again"
             )
         return [folder / name for name in names]
     if pickles := sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern)):
@@ -106,11 +107,18 @@ def list_tensors(folder: Path) -> dict[str, tuple[str, int]]:
     return tensors
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for a file
+        return False
+
+
 def _shard_names(index: Path) -> list[str]:
     """Return the names of the files that an index of shards names, which lie beside it."""
     try:
         content = read_regular_file(index, max_bytes=_MAX_INDEX_BYTES, follow_links=True)
-        names = sorted(set(json.loads(content)["weight_map"].values()))
+        names = sorted(set(parse_json(content)["weight_map"].values()))
         for name in names:
             if not isinstance(name, str) or Path(name).name != name:
                 raise ValueError(f"{str(name)[:80]!r} is not the name of a file beside it")
@@ -141,7 +149,7 @@ def _tensors_of(path: Path, stack: contextlib.ExitStack) -> dict[str, _Tensor]:
         start = 8 + int.from_bytes(whole[:8], "little")
         if not 8 < start <= min(len(whole), 8 + _MAX_HEADER_BYTES):
             raise ValueError("its header is cut off or too long")
-        header = json.loads(bytes(whole[8:start]))
+        header = parse_json(bytes(whole[8:start]))
         header.pop("__metadata__", None)
         tensors = {}
         for name, entry in header.items():

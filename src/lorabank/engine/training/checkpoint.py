@@ -221,8 +221,8 @@ def _read(path: Path) -> State:
         text = metadata["record"]
         if "sha256" in metadata and metadata["sha256"] != _hash(text, tensors):
             raise ValueError("it is not what was written")
-        return json.loads(text), tensors
-    except (OSError, SafetensorError, ValueError, LookupError, TypeError) as error:
+        return json.loads(text), tensors  # not parse_json: a state may hold infinity
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
 
 
