@@ -36,6 +36,8 @@ def test_every_mode_answers_and_reports_what_it_used(library: Bank, book: list[E
         assert 0 < answer.first_token_s <= answer.seconds
     assert not answers["none"].citations
     assert {c.document for c in answers["rag"].citations} == {"births.md", "trades.md"}
+    assert (answers["exact"].text, answers["exact"].used) == ("tanner", "exact")
+    library.looks_up = False
     assert library.ask(book[0].question).used == "adapter"
 
 
@@ -86,7 +88,9 @@ def test_text_of_a_bank_without_is_refused(bank: Bank, mode: str):
 
 
 def test_an_unknown_mode_is_refused(bank: Bank):
-    with pytest.raises(UsageError, match=r"--with must be one of none, adapter, .*, got 'magic'"):
+    with pytest.raises(
+        UsageError, match=r"--with must be one of none, exact, adapter, .*, got 'magic'"
+    ):
         bank.ask(QUESTION, mode="magic")
 
 

@@ -19,6 +19,20 @@ TOLD = "What did Siv Kolbe carry on every road?"
 EVIDENCE = Evidence(unexplained=-5.0, support=1.0, similarity=0.5, coverage=0.8, n_tokens=100)
 
 
+@pytest.fixture
+def library(library: Bank) -> Bank:
+    """A bank that weighs modules against text; its stored examples hold all answers."""
+    library.looks_up = False
+    return library
+
+
+@pytest.fixture
+def bank(bank: Bank) -> Bank:
+    """A bank whose modules answer by their weights alone."""
+    bank.looks_up = False
+    return bank
+
+
 def test_an_option_is_worth_its_probability_less_its_price():
     costs = Costs(per_1000_tokens=0.1, per_second=0.2, per_load=0.01)
     option = costs.option("rag", 0.9, tokens=500, ms=250, loads=2)

@@ -18,6 +18,7 @@ from lorabank.bank.answer.gate import Gate
 from lorabank.bank.answer.modes import (
     ADAPTER,
     AUTO,
+    EXACT,
     MAX_NEW_TOKENS,
     N_CANDIDATES,
     AskSettings,
@@ -25,6 +26,7 @@ from lorabank.bank.answer.modes import (
 )
 from lorabank.bank.answer.policy import answer_by_worth
 from lorabank.bank.answer.state import BankState
+from lorabank.bank.answer.with_examples import answer_with_examples
 from lorabank.bank.answer.with_module import answer_with_modules
 from lorabank.bank.answer.with_text import answer_with_text
 from lorabank.bank.drafts import Facts, ModuleDraft, draft_from_facts
@@ -54,7 +56,11 @@ from lorabank.synthesis.local import LocalGenerator
 from lorabank.synthesis.synthesis_run import OnReply
 
 _RETRIES = 5  # of a question whose module was pruned while it was being read
-_ANSWER_IN = {ADAPTER: answer_with_modules, AUTO: answer_by_worth}
+_ANSWER_IN = {
+    ADAPTER: answer_with_modules,
+    AUTO: answer_by_worth,
+    EXACT: answer_with_examples,
+}
 """Function of each mode; the others are answered by `answer_with_text`."""
 
 
@@ -82,6 +88,9 @@ class Bank:
         self.excerpts = self.state.excerpts
         self.costs = Costs()
         """Prices that the mode `auto` weighs; set your own."""
+        self.looks_up = True
+        """Whether the modes `adapter` and `auto` consult the stored examples; without, a module
+        answers by its weights alone."""
         self._busy = threading.RLock()  # the base is one model with one set of adapter slots
 
     @classmethod
@@ -282,6 +291,7 @@ class Bank:
             router or TextRouter(self.texts),
             mode=mode,
             gated=gated,
+            looks_up=self.looks_up,
             n_candidates=n_candidates,
             max_new_tokens=max_new_tokens,
             costs=self.costs,

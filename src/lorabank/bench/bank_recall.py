@@ -105,7 +105,9 @@ def make_drafts(folder: Path, modules: int, facts: int) -> list[ModuleDraft]:
 
 
 def new_bank(path: Path, base: Base, *, embeds: bool) -> Bank:
-    return Bank(Store.create(path, base=identify_base(base.info)), base, embeds=embeds)
+    bank = Bank(Store.create(path, base=identify_base(base.info)), base, embeds=embeds)
+    bank.looks_up = False  # what is measured are weights
+    return bank
 
 
 class _Ticker:

@@ -211,6 +211,7 @@ def _bank(base: Base) -> Iterator[tuple[Bank, list[Version]]]:
     folder = Path(tempfile.mkdtemp(prefix="lorabank-bench-"))
     try:
         with Bank.create(folder / "bank", base=base) as bank:
+            bank.looks_up = False  # what is measured are weights
             drafts = [
                 draft_from_examples(f"book-{i}", book(8, seed=10 + i), source=f"{i}")
                 for i in range(_MODULES)

@@ -11,13 +11,14 @@ from lorabank.cli.output import Device, Json, print_json, print_table, say, stat
 
 if TYPE_CHECKING:
     from lorabank.bank.answer.answers import Answer, Choice, ScoredCandidate
+    from lorabank.bank.answer.lookup import Lookup
 
 AnswerMode = Annotated[
     str,
     typer.Option(
         "--with",
-        help="Answer mode: adapter, rag, icl, adapter+rag, adapter+icl, none, or auto for the one "
-        "that is worth most.",
+        help="Answer mode: adapter, exact (a stored example or nothing), rag, icl, adapter+rag, "
+        "adapter+icl, none, or auto for the one that is worth most.",
     ),
 ]
 
@@ -82,6 +83,12 @@ def run(options: AskOptions) -> None:
 
 def provenance(answer: "Answer") -> str:
     """Return one line that says who answered, from which source and how sure."""
+    if answer.example:
+        source = f", source {answer.source}" if answer.source else ""
+        return (
+            f"from {answer.module} version {answer.version}{source}, stored example "
+            f'"{answer.example.question}", {answer.p:.0%} sure'
+        )
     if answer.kind == "abstained":
         return (
             "neither a module nor a text knows; nothing is guessed"
@@ -97,6 +104,8 @@ def provenance(answer: "Answer") -> str:
 
 
 def _print_explanation(answer: "Answer") -> None:
+    if answer.lookup.nearest:
+        _print_nearest(answer.lookup)
     if answer.candidates:
         _print_candidates(answer.candidates)
     if answer.choice:
@@ -104,6 +113,23 @@ def _print_explanation(answer: "Answer") -> None:
     say(
         f"{answer.prompt_tokens:,} tokens read, first token after {answer.first_token_s:.2f} s, "
         f"all after {answer.seconds:.2f} s"
+    )
+
+
+def _print_nearest(lookup: "Lookup") -> None:
+    shown = ("trigrams", "name_new", "name_missing", "word_new", "word_missing", "cosine")
+    print_table(
+        ["nearest stored question", "answer", "p", *(name.replace("_", " ") for name in shown)],
+        [
+            [
+                example.question[:60],
+                example.answer[:30],
+                f"{example.p:.3f}",
+                *(f"{example.features[n]:.2f}" if n in example.features else "" for n in shown),
+            ]
+            for example in lookup.nearest
+        ],
+        left=("nearest stored question", "answer"),
     )
 
 

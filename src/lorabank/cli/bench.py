@@ -28,6 +28,7 @@ class BenchName(StrEnum):
     POLICY = "policy"
     DISTILL = "distill"
     SYNTHESISE = "synthesise"
+    WORDING = "wording"
 
 
 _WITHOUT_FACTS = (
@@ -49,8 +50,8 @@ class BenchOptions:
         int | None,
         typer.Option(
             min=1,
-            help="Number of facts, for train, recall, prefix, distill, context, fleet, bank and "
-            "policy.",
+            help="Number of facts, for train, recall, prefix, distill, context, fleet, bank, "
+            "policy and wording.",
         ),
     ] = None
     out: Annotated[Path | None, typer.Option(help="File to save the JSON object in.")] = None
@@ -71,7 +72,8 @@ def run(options: BenchOptions) -> None:
     the thing measured. The peer of synthesise and of context (a document read once, and what
     asking a module costs) is `model.generate`, one prompt at a time. Routing has no peer: it
     reports how often the right module is found, on the data that LORABANK_DATA names. Policy
-    compares `auto` with each answer mode taken for every question.
+    compares `auto` with each answer mode taken for every question. Wording asks stored facts in
+    other words, badly typed and about what is not stored, of the lookup and of a plain one.
 
     Example: lorabank bench recall --json
     """

@@ -33,6 +33,8 @@ FALSE_MATCHES = 0.02
 _N_CALIBRATION = 128
 N_COMPARED = 5
 """Stored questions that are compared word by word."""
+N_READ = 3
+"""Number of these whose residuals are embedded."""
 N_BY_MEANING = 2
 """Number of these that are the nearest by embedding."""
 Embed = Callable[[Sequence[str]], np.ndarray]
@@ -174,9 +176,12 @@ class StoredQuestions:
             ]
             lead = float(trigrams[row]) - max(others, default=0.0)
             features = pair_features(own, stored, float(trigrams[row]), lead)
-            if meaning is not None:
-                features.append(float(meaning[row]))
             compared.append(_Compared(row, own, stored, features))
+        compared.sort(key=lambda c: (-BY_WORDS.log_odds(c.features), c.row))
+        if meaning is not None:
+            compared = compared[:N_READ]
+            for c in compared:
+                c.features.append(float(meaning[c.row]))
         return compared
 
     def _nearest(

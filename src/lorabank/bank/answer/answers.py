@@ -1,10 +1,11 @@
 """The answer of a bank, the candidates it was chosen from, and the options the policy weighed."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from lorabank.bank.answer.excerpts import Citation
 from lorabank.bank.answer.gate import FeatureRow
+from lorabank.bank.answer.lookup import Lookup, StoredExample
 from lorabank.bank.route.routers import Candidate
 from lorabank.engine.inference.candidates import DraftReply
 
@@ -72,18 +73,24 @@ class Answer:
     text: str
     """Empty where the bank abstains."""
     kind: str
-    """Author of the answer: `module`, `bare` (with or without text) or `abstained`."""
+    """Author of the answer: `example` (a stored one, given exactly), `module`, `bare` (with or
+    without text) or `abstained`."""
     module: str | None
     version: int | None
     source: str | None
     """Source within the module whose questions come closest to this one."""
     p: float | None
-    """Probability of the best candidate, whether it answers or not."""
+    """Probability that a stored example's answer is right; otherwise that of the best candidate,
+    whether it answers or not."""
     candidates: tuple[ScoredCandidate, ...]
     mode: str = "adapter"
     """Mode that was asked for (modes.py)."""
     used: str = "adapter"
     """Mode in which it was answered; `none` for the bare model alone and for an abstention."""
+    example: StoredExample | None = None
+    """Stored example that was given as the answer."""
+    lookup: Lookup = field(default_factory=Lookup)
+    """Stored examples that come nearest."""
     citations: tuple[Citation, ...] = ()
     """Passages or documents that were read for the answer."""
     prompt_tokens: int = 0
@@ -99,10 +106,12 @@ class Answer:
 
     def as_json(self, *, explain: bool = False) -> dict[str, Any]:
         """Return the fields as JSON values; candidates and choice only to explain the answer."""
-        hidden = ("citations", "candidates", "choice")
+        hidden = ("example", "lookup", "citations", "candidates", "choice")
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
+        plain["example"] = asdict(self.example) if self.example else None
         plain["citations"] = [asdict(citation) for citation in self.citations]
         if explain:
+            plain["nearest"] = [asdict(example) for example in self.lookup.nearest]
             plain["candidates"] = [candidate.as_json() for candidate in self.candidates]
             plain["choice"] = asdict(self.choice) if self.choice else None
         return plain

@@ -1,15 +1,17 @@
 """The modes in which a bank answers, and what a caller can choose about an answer.
 
     none          the bare model
-    adapter       the module that convinces the gate (with_module.py)
+    exact         the stored example that is the question, in any words (with_examples.py); no model
+    adapter       the module that convinces the gate, with the stored examples as evidence
+                  (with_module.py)
     rag           the passages that fit the question best, read by the bare model (with_text.py)
     icl           the whole document that the best passage is from, read by the bare model
     adapter+rag   the passages, read by the module that fits the question best
     adapter+icl   the document, read by that module: activated adapters share one reading of it
     auto          the mode that is worth most for each question (policy.py)
 
-All but `auto` are the modes that arXiv:2603.01097 compares on long documents (its questions 12 and
-13).
+All but `exact` and `auto` are the modes that arXiv:2603.01097 compares on long documents (its
+questions 12 and 13).
 """
 
 from collections.abc import Sequence
@@ -19,9 +21,9 @@ from lorabank.bank.answer.answers import Option
 from lorabank.bank.route.routers import Router
 from lorabank.errors import UsageError
 
-NONE, ADAPTER, RAG, ICL, AUTO = "none", "adapter", "rag", "icl", "auto"
+NONE, EXACT, ADAPTER, RAG, ICL, AUTO = "none", "exact", "adapter", "rag", "icl", "auto"
 ADAPTER_RAG, ADAPTER_ICL = "adapter+rag", "adapter+icl"
-MODES = (NONE, ADAPTER, RAG, ICL, ADAPTER_RAG, ADAPTER_ICL)
+MODES = (NONE, EXACT, ADAPTER, RAG, ICL, ADAPTER_RAG, ADAPTER_ICL)
 N_CANDIDATES = 3
 MAX_NEW_TOKENS = 64
 
@@ -77,6 +79,9 @@ class AskSettings:
     gated: bool = True
     """Whether a module has to convince the gate in mode `adapter`; otherwise the first candidate
     answers."""
+    looks_up: bool = True
+    """Whether the modes `adapter` and `auto` consult the stored examples; without, a module answers
+    by its weights alone."""
     n_candidates: int = N_CANDIDATES
     """Number of modules that draft a reply to each question in the modes `adapter` and `auto`."""
     max_new_tokens: int = MAX_NEW_TOKENS

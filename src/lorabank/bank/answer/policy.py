@@ -1,6 +1,7 @@
 """Mode `auto`: module, text, both, or "I don't know", whichever is worth most for each question.
 
-A mode is worth the probability that it has the answer, less what it costs. For a module that is
+A mode is worth the probability that it has the answer, less what it costs. For a stored example
+that is the probability that it answers the question (lookup.py); for a module it is
 the gate's probability times the module's recall, if the gate opens; for text, the probability that
 it answers the question (evidence.py); for both, that either does. Costs are prices of prompt
 tokens, seconds and adapter loads. Where nothing is worth the least, the bank abstains, or leaves
@@ -16,7 +17,16 @@ from lorabank.bank.answer.answers import Answer, Choice, Option
 from lorabank.bank.answer.evidence import Evidence, weigh_evidence
 from lorabank.bank.answer.excerpts import Excerpt
 from lorabank.bank.answer.gate import Gate
-from lorabank.bank.answer.modes import ADAPTER, ADAPTER_RAG, AUTO, ICL, NONE, RAG, AskSettings
+from lorabank.bank.answer.modes import (
+    ADAPTER,
+    ADAPTER_RAG,
+    AUTO,
+    EXACT,
+    ICL,
+    NONE,
+    RAG,
+    AskSettings,
+)
 from lorabank.bank.answer.state import BankState
 from lorabank.bank.answer.with_module import ON_TOPIC, answer_with_modules
 from lorabank.bank.answer.with_text import answer_with_text, build_prompt
@@ -40,7 +50,7 @@ def answer_by_worth(
         DataError: a question longer than the model's context.
     """
     started = time.perf_counter()
-    # 1. Ask the modules, as in mode `adapter`.
+    # 1. Ask the stored examples and the modules, as in mode `adapter`.
     by_module = answer_with_modules(state, questions, replace(settings, gated=True))
     # 2. Search text for each question that no module is sure enough of, and weigh it.
     worth = _Worth(state, settings, state.text_gate(), state.ms_per_token)
@@ -98,7 +108,9 @@ class _Worth:
     ms_per_token: float
 
     def weigh_module(self, answer: Answer) -> Option | None:
-        """Return the mode `adapter` for a question whose module has convinced the gate."""
+        """Return the mode of a stored example or of a module that has convinced the gate."""
+        if answer.kind == "example" and answer.p is not None:
+            return self._price(EXACT, answer.p, answer.prompt_tokens, 0)
         if answer.kind != "module" or answer.module is None or answer.p is None:
             return None
         version = self.state.store.current(answer.module)
@@ -116,7 +128,7 @@ class _Worth:
         """Return every possible mode, the most valuable first and the shorter prompt of equals.
 
         Args:
-            module: the mode `adapter` as `weigh_module` returns it.
+            module: the mode `adapter` or `exact` as `weigh_module` returns it.
             evidence: None where no text was found or searched.
         """
         options = [module] if module else []
@@ -135,7 +147,7 @@ class _Worth:
                 continue  # a document that does not fit is not an option
             n_tokens = len(prompt.ids)
             options.append(self._price(mode, p, n_tokens, 0))
-            if mode == RAG and module:
+            if mode == RAG and module and module.mode == ADAPTER:
                 either = 1 - (1 - p) * (1 - module.p)
                 options.append(self._price(ADAPTER_RAG, either, n_tokens, module.loads))
         return sorted(options, key=lambda option: (-option.value, option.tokens))
@@ -158,7 +170,7 @@ def _decide(
     if best and best.value >= least_worth:
         reason = f"{best.mode} is worth {best.value:.2f}, more than any other way"
         decided = replace(answer, mode=AUTO, choice=Choice(tuple(options), reason))
-        return decided, None if best.mode == ADAPTER else best.mode
+        return decided, None if best.mode in (ADAPTER, EXACT) else best.mode
     coverages = [scored.candidate.content_coverage for scored in answer.candidates]
     coverages += [excerpt.content_coverage for excerpt in excerpts]
     is_on_topic = max(coverages, default=0.0) >= ON_TOPIC
@@ -167,7 +179,9 @@ def _decide(
     if not is_on_topic:
         decided = replace(answer, mode=AUTO, choice=choice)
         return decided, None if answer.kind == "bare" else NONE
-    abstained = replace(answer, text="", kind="abstained", module=None, version=None, source=None)
+    abstained = replace(
+        answer, text="", kind="abstained", module=None, version=None, source=None, example=None
+    )
     return replace(abstained, mode=AUTO, used=NONE, choice=choice), None
 
 
@@ -179,6 +193,7 @@ def _join(decided: Answer, read: Answer, before_s: float) -> Answer:
         p=decided.p,
         candidates=decided.candidates,
         choice=decided.choice,
+        lookup=decided.lookup,
         prompt_tokens=decided.prompt_tokens + read.prompt_tokens,
         first_token_s=before_s + read.first_token_s,
         seconds=before_s + read.seconds,

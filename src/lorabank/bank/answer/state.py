@@ -12,6 +12,7 @@ from lorabank.bank.answer.evidence import calibrate_text_gate
 from lorabank.bank.answer.excerpts import Excerpts
 from lorabank.bank.answer.gate import Gate
 from lorabank.bank.answer.gate_calibration import calibrate_module_gate
+from lorabank.bank.answer.lookup import StoredExamples
 from lorabank.bank.drafts import EXAMPLES
 from lorabank.bank.module_reader import ExamplesError, ModuleReader
 from lorabank.bank.route.text_index import ModuleTexts
@@ -36,6 +37,7 @@ class BankState:
         self.reader = ModuleReader(store, base, max_bytes=cache_bytes)
         self.texts = ModuleTexts(store, embeds=embeds)
         self.excerpts = Excerpts(self.texts, base)
+        self.examples = StoredExamples(store, self.reader, self.texts)
         self._module_gate: tuple[int, Gate | None] | None = None
         """Generation of the bank the gate was fitted on, and the gate."""
 

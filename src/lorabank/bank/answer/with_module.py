@@ -1,14 +1,17 @@
 """Mode `adapter`: a module answers, if the gate believes that it was taught the question.
 
-Route, draft, gate, choose, finish. Where no module convinces the gate, the bare model answers a
-question that has nothing to do with the bank. A question on the bank's topic gets no answer then:
-an answer the bank should know and does not is worse guessed than missing.
+Look up, route, draft, gate, choose, finish. Where a stored example is plainly the question, its
+answer is given exactly, and the draft of its module says how sure that is. Where no module
+convinces the gate, the bare model answers a question that has nothing to do with the bank. A
+question on the bank's topic gets no answer then: an answer the bank should know and does not is
+worse guessed than missing.
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from lorabank.bank.answer.agreement import agreed_probability, confirmed_example, is_refuted
 from lorabank.bank.answer.answers import Answer, ScoredCandidate
 from lorabank.bank.answer.candidate_drafts import (
     DRAFT_TOKENS,
@@ -17,13 +20,18 @@ from lorabank.bank.answer.candidate_drafts import (
     group_by_fleet,
 )
 from lorabank.bank.answer.gate import Gate
-from lorabank.bank.answer.modes import AskSettings, check_questions
+from lorabank.bank.answer.lookup import Lookup
+from lorabank.bank.answer.modes import ADAPTER, AskSettings, check_questions
 from lorabank.bank.answer.state import BankState
+from lorabank.bank.answer.with_examples import example_answer
 from lorabank.bank.module_reader import ModuleReader
+from lorabank.bank.route.routers import Candidate
 from lorabank.bank.write.contradictions import note_contradiction
 from lorabank.engine.inference.generate import GenerationOptions, generate
 from lorabank.store.records import Version
 
+WITNESS = 0.05
+"""Probability of a stored example from which its module drafts an answer too."""
 ON_TOPIC = 1 / 3
 """Share of a question's content words in one module's keys from which it is on the bank's topic."""
 
@@ -33,11 +41,13 @@ class _Choice:
     """The decision about who answers one question."""
 
     kind: str
-    """`module`, `bare` or `abstained`."""
+    """`example`, `module`, `bare` or `abstained`."""
     best: ScoredCandidate | None
     """Candidate the gate finds most likely; it answers if the kind is `module`."""
     candidates: tuple[ScoredCandidate, ...]
     """All candidates with their probabilities."""
+    lookup: Lookup = field(default_factory=Lookup)
+    """Stored examples that come nearest; the first is the answer if the kind is `example`."""
 
 
 def answer_with_modules(
@@ -52,41 +62,75 @@ def answer_with_modules(
     check_questions(questions)
     gate = state.module_gate() if settings.gated else None
     started = time.perf_counter()
-    # 1. Route: the modules whose texts fit the question best are its candidates.
+    # 1. Look up: which stored examples come nearest.
+    looks_up = settings.looks_up and settings.gated
+    lookups = state.examples.look_up(questions) if looks_up else [Lookup() for _ in questions]
+    # 2. Route: the modules whose texts fit the question best are its candidates.
     n = settings.n_candidates
-    routed = [candidates[:n] for candidates in settings.router.route(questions, n)]
+    routed = [
+        _with_witness(state, question, candidates[:n], lookup)
+        for question, candidates, lookup in zip(
+            questions, settings.router.route(questions, n), lookups, strict=True
+        )
+    ]
     answers: dict[int, Answer] = {}
     for group in group_by_fleet(state.reader, routed):
         indices, versions = group.question_indices, group.versions
-        # 2. Draft: every candidate and the bare model begin a reply.
+        # 3. Draft: every candidate and the bare model begin a reply.
         drafted = draft_candidates(
             state.reader, [questions[i] for i in indices], [routed[i] for i in indices], versions
         )
         first_token_s = time.perf_counter() - started
-        # 3. Gate and choose.
-        choices = [_choose(gate, question) for question in drafted]
-        # 4. Finish: whoever was chosen writes the rest of its reply.
+        # 4. Gate and choose.
+        choices = [
+            _choose(state, gate, question, lookups[i])
+            for i, question in zip(indices, drafted, strict=True)
+        ]
+        # 5. Finish: whoever was chosen writes the rest of its reply.
         texts = _finish(state.reader, drafted, choices, versions, settings.max_new_tokens)
         for i, question, choice, text in zip(indices, drafted, choices, texts, strict=True):
             answer = _answer(state, question, choice, versions)
             seconds = time.perf_counter() - started
-            answers[i] = replace(answer, text=text, first_token_s=first_token_s, seconds=seconds)
+            answers[i] = replace(
+                answer, text=answer.text or text, first_token_s=first_token_s, seconds=seconds
+            )
     return [answers[i] for i in range(len(questions))]
 
 
-def _choose(gate: Gate | None, question: DraftedQuestion) -> _Choice:
-    """Choose the candidate that the gate finds most likely, if any convinces it."""
+def _with_witness(
+    state: BankState, question: str, candidates: list[Candidate], lookup: Lookup
+) -> list[Candidate]:
+    """Return the candidates, with the module of the nearest example in the place of the last."""
+    best = lookup.best
+    if best is None or not candidates or best.module in [c.module for c in candidates]:
+        return candidates
+    if best.p < WITNESS:
+        return candidates
+    coverages = state.texts.module_coverage(question, best.module)
+    return [*candidates[:-1], Candidate(best.module, candidates[-1].score, {}, *coverages)]
+
+
+def _choose(
+    state: BankState, gate: Gate | None, question: DraftedQuestion, lookup: Lookup
+) -> _Choice:
+    """Choose the stored example that is the question, or the candidate that convinces the gate."""
     candidates = question.candidates
     if not candidates:
-        return _Choice("bare", None, ())
+        return _Choice("bare", None, (), lookup)
     if gate is None:
-        return _Choice("module", candidates[0], candidates)
+        kind = "example" if lookup.is_stored else "module"
+        return _Choice(kind, candidates[0], candidates, lookup)
     candidates = tuple(replace(c, p=gate.probability(c.features)) for c in candidates)
     best = max(candidates, key=lambda candidate: gate.log_odds(candidate.features))
-    if gate.opens(best.features):
-        return _Choice("module", best, candidates)
+    if lookup.best and not lookup.is_stored:
+        confirmed = confirmed_example(lookup, candidates, state.examples.threshold())
+        lookup = replace(lookup, is_stored=confirmed is not None)
+    if lookup.is_stored:
+        return _Choice("example", best, candidates, lookup)
+    if gate.opens(best.features) and not (lookup.best and is_refuted(state.examples, lookup, best)):
+        return _Choice("module", best, candidates, lookup)
     closest = max(candidate.candidate.content_coverage for candidate in candidates)
-    return _Choice("abstained" if closest >= ON_TOPIC else "bare", best, candidates)
+    return _Choice("abstained" if closest >= ON_TOPIC else "bare", best, candidates, lookup)
 
 
 def _finish(
@@ -99,7 +143,7 @@ def _finish(
     """Return each question's whole reply, empty for an abstention; most drafts are whole."""
     texts, unfinished = [""] * len(drafted), []
     for i, (question, choice) in enumerate(zip(drafted, choices, strict=True)):
-        if choice.kind == "abstained":
+        if choice.kind in ("abstained", "example"):
             continue
         is_module = choice.kind == "module" and choice.best is not None
         draft = choice.best.draft if is_module and choice.best else question.bare
@@ -135,10 +179,19 @@ def _finish(
 def _answer(
     state: BankState, question: DraftedQuestion, choice: _Choice, versions: dict[str, Version]
 ) -> Answer:
-    """Return the answer without its text and times."""
-    version = None
+    """Return the answer without its times, and without its text unless that is a stored one."""
+    version, lookup = None, choice.lookup
+    if choice.kind == "example":
+        p = agreed_probability(lookup.nearest[0], choice.candidates)
+        answer = example_answer(question.question, lookup, p=p)
+        return replace(
+            answer, candidates=choice.candidates, prompt_tokens=len(question.prompt), mode=ADAPTER
+        )
     if choice.kind == "module" and choice.best is not None:
         version = versions[choice.best.candidate.module]
+    note = note_contradiction(question.question, version, versions) if version else ""
+    if choice.kind == "abstained":
+        note = state.examples.describe_nearest(question.question, lookup)
     return Answer(
         question=question.question,
         text="",
@@ -150,5 +203,6 @@ def _answer(
         candidates=choice.candidates,
         used="adapter" if version else "none",
         prompt_tokens=len(question.prompt),
-        note=note_contradiction(question.question, version, versions) if version else "",
+        lookup=lookup,
+        note=note,
     )

@@ -18,6 +18,7 @@ import numpy as np
 
 from lorabank.bank.route.word_coverage import count_document_frequencies, measure_coverage
 from lorabank.engine.backbone.base import Base
+from lorabank.engine.backbone.caches import LruCache
 from lorabank.engine.inference.embedder import Embedder, load_embedder
 from lorabank.engine.inference.reranker import Reranker
 from lorabank.errors import UnavailableError, UsageError
@@ -40,6 +41,7 @@ _log = logging.getLogger(__name__)
 METHODS = (*retrieval.METHODS, "reranked")
 _INDEX, _VECTORS = "modules", "vectors"
 T = TypeVar("T")
+_QUESTION_BYTES = 4 << 20  # of embeddings of questions that are kept
 
 
 class ModuleTexts:
@@ -59,6 +61,9 @@ class ModuleTexts:
         self._n_modules = 0
         self._embedder: Embedder | None = None
         self._embedder_tried = not embeds
+        self._question_vectors: LruCache[np.ndarray] = LruCache(
+            _QUESTION_BYTES, lambda vector: vector.nbytes
+        )
 
     def search(
         self,
@@ -94,7 +99,7 @@ class ModuleTexts:
                 k=max(k, N_CANDIDATES) if is_reranked else k,
                 method="hybrid" if is_reranked else method,
             )
-            for question, vector in zip(questions, embedder.embed(questions), strict=True)
+            for question, vector in zip(questions, self.embed_questions(questions), strict=True)
         ]
         if is_reranked:
             hits = [best[:k] for best in Reranker(embedder, base).rerank(questions, hits)]
@@ -249,7 +254,7 @@ class ModuleTexts:
             return None
         known = self._read_vectors(embedder, file)
         parts = [(sentence.context, sentence.start, sentence.end) for sentence in sentences]
-        hashes = [hashlib.sha256(f"{a}:{b}:{text}".encode()).hexdigest() for text, a, b in parts]
+        hashes = [_hash_part(*part) for part in parts]
         new = {h: part for h, part in zip(hashes, parts, strict=True) if h not in known}
         if new:
             vectors = embedder.embed_parts(list(new.values())).astype(np.float16)
@@ -258,6 +263,42 @@ class ModuleTexts:
         if new or len(used) < len(known):
             self._write_vectors(embedder, used, file)
         return np.stack([known[h] for h in hashes])
+
+    def embed_questions(self, questions: Sequence[str]) -> np.ndarray:
+        """Return embeddings of short texts; the last ones are kept, as several ask for them.
+
+        Returns:
+            (questions, d) float32, each of length 1.
+
+        Raises:
+            UnavailableError: there is no embedder.
+        """
+        embedder = self.embedder()
+        if embedder is None:
+            raise UnavailableError("there is no embedding model here; search by words")
+        texts = list(questions)
+
+        def compute(missing: list[int]) -> list[np.ndarray]:
+            return list(embedder.embed([texts[i] for i in missing]))
+
+        return np.stack(self._question_vectors.get(texts, compute))
+
+    def vectors_of(self, questions: Sequence[str]) -> np.ndarray | None:
+        """Return embeddings of keys that are questions, from the cache of the index where it can.
+
+        Returns:
+            (questions, d) float32, each of length 1; None without an embedder.
+        """
+        embedder = self.embedder()
+        if embedder is None:
+            return None
+        self._current()
+        known = self._read_vectors(embedder, _VECTORS)
+        hashes = [_hash_part(question, 0, len(question)) for question in questions]
+        new = {h: q for h, q in zip(hashes, questions, strict=True) if h not in known}
+        if new:
+            known |= dict(zip(new, embedder.embed(list(new.values())), strict=True))
+        return np.stack([known[h] for h in hashes]).astype(np.float32)
 
     def _write_vectors(self, embedder: Embedder, vectors: dict[str, np.ndarray], file: str) -> None:
         stream = io.BytesIO()
@@ -279,3 +320,8 @@ class ModuleTexts:
                 return dict(zip(arrays["hashes"].tolist(), arrays["vectors"], strict=True))
 
         return self._read((file,), decode)[1] or {}
+
+
+def _hash_part(text: str, start: int, end: int) -> str:
+    """Return the name under which the embedding of a part of a text is cached."""
+    return hashlib.sha256(f"{start}:{end}:{text}".encode()).hexdigest()

@@ -126,6 +126,7 @@ def open_library(
         bank = Bank.open(folder / "bank", base=base)
     else:
         bank = Bank.create(folder / "bank", base=base)
+    bank.looks_up = False  # what is studied are weights
     if not bank.modules():  # writing is atomic: all modules or none
         options = WriteSettings(settings, one_seed=axes.one_seed, on_round=on_round)
         write_all(bank.store, base, drafts, options)

@@ -1,0 +1,57 @@
+"""Stored examples and modules' drafts as witnesses of each other.
+
+A module's draft of the stored answer makes it likelier that the question asks the example; another
+draft makes it less likely. A draft that gives the answer of a question that was not asked, or that
+differs from a stored answer to what may well be the question, is not to be believed.
+"""
+
+from collections.abc import Sequence
+
+from lorabank.bank.answer.answers import ScoredCandidate
+from lorabank.bank.answer.lookup import Lookup, StoredExample, StoredExamples, agree, log_odds
+from lorabank.retrieval.stored_questions import probability
+
+AGREES = 1.0
+"""Log-odds that a draft of the stored answer adds."""
+DISAGREES = -1.0
+"""Log-odds that another draft of the same module adds."""
+DOUBT = 0.1
+"""Probability of a stored example from which a draft that differs from its answer is refused."""
+SURE = 0.5
+"""Most that an answer is sure of which a module contradicts."""
+
+
+def agreed_probability(example: StoredExample, candidates: Sequence[ScoredCandidate]) -> float:
+    """Return the probability that a question asks an example, given what its module drafted."""
+    drafts = [c.draft.text for c in candidates if c.candidate.module == example.module]
+    if not drafts:
+        return example.p
+    agrees = agree(drafts[0], example.answer)
+    p = probability(log_odds(example.p) + (AGREES if agrees else DISAGREES))
+    return p if agrees else min(p, SURE)
+
+
+def confirmed_example(
+    lookup: Lookup, candidates: Sequence[ScoredCandidate], threshold: float
+) -> StoredExample | None:
+    """Return the nearest example if its module's draft makes it plainly the question."""
+    best = lookup.best
+    if best is None:
+        return None
+    drafts = [c.draft.text for c in candidates if c.candidate.module == best.module]
+    if not drafts or not agree(drafts[0], best.answer):
+        return None
+    return best if log_odds(best.p) + AGREES >= threshold else None
+
+
+def is_refuted(examples: StoredExamples, lookup: Lookup, candidate: ScoredCandidate) -> bool:
+    """Return whether the stored examples speak against a module's draft.
+
+    They do if it is the answer of a stored question, which was not asked, or if a stored question
+    of the module may well be the one asked and has another answer.
+    """
+    module, text = candidate.candidate.module, candidate.draft.text
+    nearest = [example for example in lookup.nearest if example.module == module]
+    if nearest and nearest[0].p >= DOUBT and not agree(text, nearest[0].answer):
+        return True
+    return examples.holds_answer(module, text)
