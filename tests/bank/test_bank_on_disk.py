@@ -1,15 +1,16 @@
 """A bank whose files are behind, unreadable or somebody else's, asked and forgotten from."""
 
 import os
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
 from lorabank.bank.bank import Bank
-from lorabank.engine.adapters.adapter import TENSORS
-from lorabank.engine.backbone.base import Base
-from lorabank.errors import StorageError
+from lorabank.engine.adapters.adapter import RECORD, TENSORS
+from lorabank.engine.backbone.base import Base, load_base
+from lorabank.errors import AdapterError, StorageError
 from lorabank.store import schema
 from lorabank.store.records import Draft
 from lorabank.store.store import Store
@@ -72,6 +73,36 @@ def test_a_bank_that_is_behind_is_asked_and_not_written(
         with pytest.raises(StorageError, match="lorabank verify --accept"):
             behind.forget("north")
     assert sorted(path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("part", "file", "old", "new"),
+    [
+        ("config", "config.json", "1e-06", "1e-05"),
+        ("tokenizer", "tokenizer.json", 'space": false', 'space": true'),
+    ],
+)
+def test_a_base_with_the_same_weights_and_another_part_is_refused_at_opening(
+    bank: Bank, tiny: Base, tmp_path: Path, part: str, file: str, old: str, new: str
+):
+    bank.close()
+    folder = shutil.copytree(tiny.info.path, tmp_path / "base")
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new))
+    base = load_base(str(folder), dtype="float32", device="cpu")
+    assert base.info.sha256 == tiny.info.sha256
+    with pytest.raises(AdapterError, match=f"^module 'east' of .* with another {part} than that"):
+        Bank.open(bank.store.path, base=base)
+    Bank.open(bank.store.path, base=tiny).close()
+
+
+def test_a_record_that_cannot_be_read_keeps_no_bank_closed(bank: Bank, tiny: Base):
+    bank.store.path_of(bank.store.current("east"), RECORD).unlink()
+    bank.close()
+    with Bank.open(bank.store.path, base=tiny) as opened:
+        opened.forget("east")
+        assert opened.store.names() == ["north", "south"]
 
 
 def test_threads_of_one_bank_wait_for_each_other(bank: Bank, book: list[Example]):

@@ -92,6 +92,7 @@ class Bank:
         """Whether the modes `adapter` and `auto` consult the stored examples; without, a module
         answers by its weights alone."""
         self._busy = threading.RLock()  # the base is one model with one set of adapter slots
+        self.reader.check_base()
 
     @classmethod
     def create(
@@ -123,6 +124,7 @@ class Bank:
 
         Raises:
             UsageError: no bank, one of a newer version, or of another base model.
+            AdapterError: the base has the same weights with another configuration or tokenizer.
         """
         if base is None:
             store = Store(Path(path))

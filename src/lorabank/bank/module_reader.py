@@ -12,7 +12,15 @@ from typing import Any
 
 from lorabank.bank.drafts import EXAMPLES, ModuleDraft, draft_from_jsonl
 from lorabank.bank.stored_text import load_documents
-from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, Adapter, read_adapter
+from lorabank.engine.adapters.adapter import (
+    CONFIG,
+    RECORD,
+    TENSORS,
+    Adapter,
+    check_base,
+    checked_record,
+    read_adapter,
+)
 from lorabank.engine.adapters.loaded_fleet import can_hold, empty_fleet, load_slot
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.caches import LruCache
@@ -41,6 +49,29 @@ class ModuleReader:
         self._fleet: Fleet | None = None
         self._slot_adapters: list[Adapter] = []
         """Adapters in the slots of the kept fleet."""
+
+    def check_base(self) -> None:
+        """Compare the base's configuration and tokenizer with those a module was made for.
+
+        The bank itself names its base by the hash of the weights. The first module that has a
+        record of the rest speaks for all.
+
+        Raises:
+            AdapterError: they differ; the store is closed.
+        """
+        for version in self.store.current_versions():
+            label = f"module {version.module!r} of {self.store.path}"
+            try:
+                made_for = checked_record(label, self.read_record(version)).get("base") or {}
+            except AdapterError:  # `verify` names it, and it must be possible to forget it
+                continue
+            if made_for.get("sha256") == self.base.info.sha256 and "config_sha256" in made_for:
+                try:
+                    check_base(label, {"base": made_for}, self.base)
+                except AdapterError:
+                    self.store.close()  # there will be no bank to close it
+                    raise
+                return
 
     def load_adapters(self, versions: Sequence[Version]) -> list[Adapter]:
         """Return the adapter of each version, from memory if it is there.

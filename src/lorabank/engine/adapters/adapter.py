@@ -261,8 +261,8 @@ def check_base(label: str | Path, record: dict[str, Any], base: Base) -> None:
         problem = f"{label} was made for {recorded.get('name')} with another {part}"
         if part != "template":
             raise AdapterError(
-                f"{problem} than that of {base.info.path}, though the weights are the same; give "
-                "the base as it was, with --base"
+                f"{problem} than that of {base.info.path}, though the weights are the same; put "
+                "that back, or give the base as it was, with --base"
             )
         _log.warning("%s; it may answer less well in this one", problem)
 
