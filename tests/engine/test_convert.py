@@ -221,6 +221,29 @@ def test_a_file_without_a_whole_model_is_refused(original, tmp_path, cache_folde
     assert list((cache_folder / "models").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("adapter", r"lora\.gguf is a LoRA adapter, no model; give the GGUF file of the base"),
+        ("vocab", r"is of the kind 'vocab', no model"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(tmp_path, cache_folder, kind, message):
+    writer = gguf.GGUFWriter(tmp_path / "lora.gguf", "llama")
+    writer.add_type(kind)
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 8.0)
+    for letter, shape in (("a", (4, 64)), ("b", (64, 4))):
+        writer.add_tensor(f"blk.0.attn_q.weight.lora_{letter}", np.ones(shape, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(ModelError, match=message):
+        find_model(str(tmp_path / "lora.gguf"))
+    assert list((cache_folder / "models").iterdir()) == []
+
+
 def test_old_transformers_is_refused(gguf_file, tmp_path, monkeypatch):
     monkeypatch.setattr(convert, "TRANSFORMERS_NEEDED", (99, 0))
     with pytest.raises(UnavailableError, match=r"needs transformers 99\.0 or later, this is \d"):

@@ -178,6 +178,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "alpha long": (configured(lora_alpha=10**400), "more than 63 bits"),
     "alpha of layer": (configured(alpha_pattern={"q_proj": None}), "q_proj must be an alpha"),
     "unknown setting": (configured(lamp_mode=True), "lamp_mode=True is not read here .*not known"),
+    "token 0": (configured(trainable_token_indices=0), "trainable_token_indices=0 is not read"),
+    "number 0.0": (configured(lamp_level=0.0), "lamp_level=0.0 is not read here .*not known"),
     "kasa": (configured(kasa_config={"beta": 1}), "kasa_config=.* is not read here"),
     "parameters": (configured(target_parameters=["x"]), "target_parameters=.* is not read here"),
     "replicated": (configured(layer_replication=[[0, 1]]), "layer_replication=.* is not read here"),

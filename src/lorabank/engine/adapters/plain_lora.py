@@ -99,7 +99,9 @@ def unsupported(config: Mapping[str, Any], names: Iterable[str]) -> str | None:
         names: names of its tensors.
     """
     for key, value in config.items():
-        is_plain = value in (None, False, 0, "", [], {}) or (key, value) == ("bias", "none")
+        # Not by ==, as 0 == False: token 0 may be the one that was trained.
+        is_off = value is None or value is False or value in ("", [], {})
+        is_plain = is_off or (key, value) == ("bias", "none")
         if key == "init_lora_weights":
             is_plain = any(value is plain or value == plain for plain in _KEEPS_BASE)
         if not is_plain and (key not in _READ or key == "init_lora_weights"):

@@ -131,12 +131,11 @@ def read_metadata(gguf_file: Path) -> GgufMetadata:
         n_elements = sum(int(tensor.n_elements) for tensor in reader.tensors)
     except Exception as error:  # as in convert_gguf
         raise _unreadable(gguf_file, error) from error
-    if fields.get("general.type", "model") != "model":
-        raise ModelError(
-            f"{gguf_file} is no model but of the kind {str(fields['general.type'])[:40]!r} (a LoRA "
-            "adapter is 'adapter'); give the GGUF file of the base model"
-        )
-    if fields.get("split.count", 1) > 1:
+    kind = str(fields.get("general.type", "model"))[:40]
+    if kind != "model":
+        what = "a LoRA adapter" if kind == "adapter" else f"of the kind {kind!r}"
+        raise ModelError(f"{gguf_file} is {what}, no model; give the GGUF file of the base model")
+    if fields.get("split.count", 1) not in (0, 1):
         raise ModelError(
             f"{gguf_file} is one of {fields['split.count']} parts; merge them into one file first"
         )
