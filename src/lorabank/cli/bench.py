@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lorabank.cli.output import DEFAULT_BASE, BaseName, Device, Json, print_json, status
+from lorabank.cli.output import DEFAULT_BASE, BaseName, Device, Json, print_json, say, status
 
 
 class BenchName(StrEnum):
@@ -103,14 +103,14 @@ def run(options: BenchOptions) -> None:
 
 def _print_result(result: Mapping[str, Any]) -> None:
     if "ratio" in result:
-        print(f"{result['bench']}: {result['ratio']:.2f}x, same results: {_text(result['equal'])}")
+        say(f"{result['bench']}: {result['ratio']:.2f}x, same results: {_text(result['equal'])}")
     for number, pair in enumerate(result.get("pairs", ()), start=1):
-        print(f"  pair {number}: {pair['ours_s']:.2f} s, peer {pair['peer_s']:.2f} s")
+        say(f"  pair {number}: {pair['ours_s']:.2f} s, peer {pair['peer_s']:.2f} s")
     for key, value in result.items():
         if key not in _HEADER_KEYS:
             _print_value(key, value)
     machine = result["machine"]
-    print(
+    say(
         f"{result['base']['name']}, {machine['dtype']}, {machine['device']}, {machine['cpu']}, "
         f"{machine['threads']} threads, torch {machine['torch']}, peft {machine['peft']}, "
         f"{machine['busy_cores_before']} cores busy before"
@@ -119,13 +119,13 @@ def _print_result(result: Mapping[str, Any]) -> None:
 
 def _print_value(key: str, value: Any) -> None:
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        print(key)
+        say(key)
         for row in value:
-            print("  " + "  ".join(f"{name} {_text(cell)}" for name, cell in row.items()))
+            say("  " + "  ".join(f"{name} {_text(cell)}" for name, cell in row.items()))
     elif isinstance(value, dict):
-        print(key, " ".join(f"{name} {_text(cell)}" for name, cell in value.items()))
+        say(f"{key} " + " ".join(f"{name} {_text(cell)}" for name, cell in value.items()))
     else:
-        print(f"{key:<28}{_text(value)}")
+        say(f"{key:<28}{_text(value)}")
 
 
 def _text(value: Any) -> str:

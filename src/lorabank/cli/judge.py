@@ -15,6 +15,7 @@ from lorabank.cli.output import (
     Timeout,
     print_json,
     print_rows,
+    say,
 )
 from lorabank.cli.progress_display import FIRST_REPLY, progress_display
 
@@ -179,7 +180,7 @@ def _print_estimate(
     if options.json:
         print_json({"calls": n_calls, "kept": n_cached, "prompt_tokens": n_tokens})
     else:
-        print(
+        say(
             f"{n_calls} calls, about {n_tokens:,} tokens in prompts by the length of texts; "
             f"{n_cached} cached from before"
         )

@@ -13,6 +13,7 @@ import tempfile
 import traceback
 
 import lorabank
+from lorabank.cli.output import status
 
 EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
@@ -55,7 +56,7 @@ def _write_traceback(error: BaseException) -> str:
         with open(handle, "wb") as file:
             file.write(content)
     except OSError:  # no folder can be written: the screen is all that is left
-        print(content.decode(), file=sys.stderr)
+        status(content.decode())
         return "its traceback is above; please report it as an issue of lorabank's repository"
     return (
         f"its traceback is in {path}; please report it with that file as an issue of lorabank's "

@@ -16,6 +16,7 @@ from lorabank.cli.output import (
     left_out,
     print_json,
     print_rows,
+    say,
     status,
 )
 from lorabank.cli.progress_display import training_display
@@ -226,7 +227,8 @@ def _print_tokens(base: "Base", examples: "list[Example]", recipe: str, *, as_js
         print_json({"recipe": recipe, "examples": examples_tokens})
         return
     for tokens in examples_tokens:
-        print(f"{'token':>7}  loss  text")
+        say(f"{'token':>7}  loss  text")
         for token in tokens:
-            print(f"{token['id']:>7}  {'yes ' if token['loss'] else '-   '}  {token['text']!r}")
-        print(f"{sum(token['loss'] for token in tokens)} of {len(tokens)} tokens carry loss\n")
+            say(f"{token['id']:>7}  {'yes ' if token['loss'] else '-   '}  {token['text']!r}")
+        say(f"{sum(token['loss'] for token in tokens)} of {len(tokens)} tokens carry loss")
+        say("")

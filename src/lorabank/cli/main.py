@@ -78,7 +78,7 @@ def main() -> None:
     except LorabankError as error:
         _fail(str(error), type(error).__name__, exit_code=2)
     except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
+        status("interrupted; nothing was written")
         sys.exit(130)
     except Exception as error:  # the last catch: a fault of ours is told in one line, too
         _fail(last_catch.explain(error), "InternalError", exit_code=last_catch.EXIT_CODE)

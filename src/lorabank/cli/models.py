@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lorabank.cli.output import Json, print_json, status
+from lorabank.cli.output import Json, print_json, say, status
 
 app = typer.Typer(
     help="Base models: list, pull, show.", no_args_is_help=True, rich_markup_mode=None
@@ -27,7 +27,7 @@ def list_(json: Json = False) -> None:
         return
     for state in states:
         size = f"cached, {state.n_bytes / 1e6:.0f} MB" if state.is_cached else "not cached"
-        print(f"{state.name:<20}{size:<18}{state.licence:<14}{state.source}")
+        say(f"{state.name:<20}{size:<18}{state.licence:<14}{state.source}")
 
 
 @app.command()
@@ -57,4 +57,4 @@ def _show(name: str, *, fetch: bool, as_json: bool) -> None:
         print_json(info)
         return
     for key, value in info.items():
-        print(f"{key:<12}{value:,}" if isinstance(value, int) else f"{key:<12}{value}")
+        say(f"{key:<12}{value:,}" if isinstance(value, int) else f"{key:<12}{value}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from lorabank.cli.output import status
+from lorabank.cli.output import status, visible
 
 if TYPE_CHECKING:
     from lorabank.engine.training.job_progress import Progress as JobTraining
@@ -43,9 +43,9 @@ class ProgressDisplay:
         Args:
             may_end_early: whether the share is of a budget that need not be spent.
         """
-        self.share, self.text, self.may_end_early = min(1.0, share), text, may_end_early
+        self.share, self.text, self.may_end_early = min(1.0, share), visible(text), may_end_early
         if self.bar is not None and self.task is not None:
-            self.bar.update(self.task, completed=self.share, text=text, left=self.time_left)
+            self.bar.update(self.task, completed=self.share, text=self.text, left=self.time_left)
         elif time.monotonic() >= self.next_line_at:
             self.write_line()
 
@@ -105,9 +105,9 @@ def progress_display(title: str, *, waiting_for: str = "") -> Iterator[ProgressD
     console = Console(stderr=True)
     if console.is_terminal:
         columns = (
-            TextColumn("{task.fields[title]}"),
+            TextColumn("{task.fields[title]}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[text]}  {task.fields[left]}"),
+            TextColumn("{task.fields[text]}  {task.fields[left]}", markup=False),
         )
         with Progress(*columns, console=console, transient=True) as bar:
             display = ProgressDisplay(title, bar)

@@ -15,6 +15,7 @@ from lorabank.cli.output import (
     Device,
     Json,
     print_json,
+    say,
     status,
 )
 from lorabank.cli.progress_display import training_display
@@ -76,11 +77,12 @@ def run(options: QuickstartOptions) -> None:
         print_json({**report.as_json(), "total_seconds": total_s, "answers": answers})
         return
     for example, bare, adapted in zip(shown, before, after, strict=True):
-        print(f"{example.question}  (is {example.answer})")
-        print(f"  bare model: {bare}\n  with adapter: {adapted}")
-    print()
+        say(f"{example.question}  (is {example.answer})")
+        say(f"  bare model: {bare}")
+        say(f"  with adapter: {adapted}")
+    say("")
     print_report(report, as_json=False)
-    print(_peft_instructions(base, out))
+    say(_peft_instructions(base, out), keeps_lines=True)
 
 
 def _replies(base: "Base", examples: "list[Example]", adapter: Path | None) -> list[str]:

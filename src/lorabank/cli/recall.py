@@ -13,6 +13,7 @@ from lorabank.cli.output import (
     Quantize,
     counts_by_rendering,
     print_json,
+    say,
 )
 
 
@@ -58,10 +59,10 @@ def run(options: RecallOptions) -> None:
         print_json(report.as_json())
         return
     n_recalled = report.facts - len(report.missing)
-    print(f"recall {n_recalled} of {report.facts} ({report.recall:.1%}), by {score}")
+    say(f"recall {n_recalled} of {report.facts} ({report.recall:.1%}), by {score}")
     if len(report.recall_by_rendering) > 1:
-        print(f"by rendering: {counts_by_rendering(report.recall_by_rendering, report.facts)}")
+        say(f"by rendering: {counts_by_rendering(report.recall_by_rendering, report.facts)}")
     if not report.missing:
-        print(f"smallest lead over another token: {report.smallest_lead:.2f} nats")
+        say(f"smallest lead over another token: {report.smallest_lead:.2f} nats")
     for question in report.missing:
-        print(f"  missing: {question}")
+        say(f"  missing: {question}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorabank.cli.options import command
-from lorabank.cli.output import Device, Json, print_json, status
+from lorabank.cli.output import Device, Json, print_json, say, status
 
 if TYPE_CHECKING:
     from lorabank.study.plan import StudySpec
@@ -33,7 +33,7 @@ def list_(json: Json = False) -> None:
         print_json({"studies": studies})
         return
     for name, study in studies.items():
-        print(f"{name:<14}{study['title']}  ({', '.join(study['presets'])})")
+        say(f"{name:<14}{study['title']}  ({', '.join(study['presets'])})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +134,7 @@ def report(
     if json:
         print_json({"page": str(page), "cells": n_cells, "missing": missing})
     else:
-        print(f"{n_cells} cells in {page}")
+        say(f"{n_cells} cells in {page}")
 
 
 def _run(spec: "StudySpec", folder: Path, *, device: str | None, as_json: bool) -> None:
@@ -173,7 +173,8 @@ def _show_end(folder: Path, outcome: dict[str, Any], text: str, *, as_json: bool
     if as_json:
         print_json({"folder": str(folder), **outcome})
     else:
-        print(f"{text}\nreport: lorabank study report {folder}")
+        say(text)
+        say(f"report: lorabank study report {folder}")
 
 
 def _show_plan(spec: "StudySpec", *, as_json: bool) -> None:
@@ -199,8 +200,8 @@ def _show_plan(spec: "StudySpec", *, as_json: bool) -> None:
         return
     for fleet, fleet_s in zip(fleets, seconds, strict=True):
         estimate = "" if fleet_s is None else f", about {fleet_s / 60:.1f} min"
-        print(f"fleet {fleet.number}: {len(fleet.cells)} cells{estimate}")
+        say(f"fleet {fleet.number}: {len(fleet.cells)} cells{estimate}")
         for cell in fleet.cells:
-            print(f"  {cell.name}")
+            say(f"  {cell.name}")
     if total is not None:
-        print(f"{len(spec.cells)} cells, about {total / 60:.0f} min on two CPU cores")
+        say(f"{len(spec.cells)} cells, about {total / 60:.0f} min on two CPU cores")

@@ -16,6 +16,7 @@ from lorabank.cli.output import (
     Timeout,
     print_json,
     print_rows,
+    say,
     status,
 )
 from lorabank.cli.progress_display import FIRST_REPLY, progress_display
@@ -185,10 +186,11 @@ def _print_estimate(estimate: "CostEstimate", *, as_json: bool) -> None:
     if as_json:
         print_json({**asdict(estimate), "kept": estimate.cached})
         return
-    print(
+    say(
         f"{estimate.calls} calls, about {estimate.prompt_tokens:,} tokens in prompts and "
         f"{estimate.completion_tokens:,} in replies; {estimate.cached} cached from before.\n"
-        "By the length of texts, for the first round; later rounds ask for what is missing then."
+        "By the length of texts, for the first round; later rounds ask for what is missing then.",
+        keeps_lines=True,
     )
 
 

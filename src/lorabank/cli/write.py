@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabank.cli.bank import DEFAULT_BANK, BankPath, open_bank, passage
-from lorabank.cli.output import Device, Json, print_json
+from lorabank.cli.output import Device, Json, print_json, say
 from lorabank.cli.progress_display import training_display
 from lorabank.cli.write_documents import report_text, write_documents
 
@@ -231,7 +231,7 @@ def _write_examples(options: WriteOptions) -> None:
     if options.json:
         print_json({"modules": [report.as_json() for report in reports]})
     else:
-        print("\n".join(map(report_text, reports)))
+        say("\n".join(map(report_text, reports)), keeps_lines=True)
 
 
 def _drafts(options: WriteOptions) -> "list[ModuleDraft]":

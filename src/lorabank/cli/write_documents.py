@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lorabank.cli.bank import open_bank
-from lorabank.cli.output import counts_by_rendering, left_out, print_json, print_rows
+from lorabank.cli.output import counts_by_rendering, left_out, print_json, print_rows, say, visible
 from lorabank.cli.progress_display import FIRST_REPLY, progress_display, training_display
 from lorabank.cli.synthesise import outcome_rows
 
@@ -67,7 +67,7 @@ def write_documents(options: "WriteOptions") -> None:
                 on_round=display.on_round,
             )
     if not options.json:
-        print("\n".join(map(report_text, reports)))
+        say("\n".join(map(report_text, reports)), keeps_lines=True)
         return
     forecast = plan.forecast.as_json() if plan.forecast else None
     print_json(
@@ -117,7 +117,7 @@ def report_text(report: "WriteReport") -> str:
         lines.append(f"  did not stick: {place}: “{passage['words']} …” ({taught}{_gain(passage)})")
     if (n_more := len(report.not_stuck) - _N_SHOWN) > 0:
         lines.append(f"  and {n_more} more, which lorabank show {report.module} --json names")
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))
 
 
 def _gain(measured: Mapping[str, Any]) -> str:
