@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from lorabank.retrieval.stored_questions import Match, StoredQuestions, probability
+from lorabank.retrieval.stored_questions import (
+    MOST,
+    PLAIN,
+    Match,
+    StoredQuestions,
+    probability,
+)
 from lorabank.retrieval.trigrams import TrigramIndex, fold
 from lorabank.retrieval.wordings import token_rarity
 
@@ -83,6 +89,14 @@ def test_a_question_taken_out_is_not_found(stored: StoredQuestions):
     (matches,) = stored.match([STORED[0]], without=[frozenset([0])])
     assert 0 not in [match.row for match in matches]
     assert probability(matches[0].score) < 0.5
+
+
+def test_a_threshold_lets_few_questions_through_whose_fact_is_not_stored():
+    apart = StoredQuestions(STORED, RARITY).calibrate(["What is bread made of?"])
+    assert apart == PLAIN
+    twins = [f"What is the phone number of Runa Hjel{letter}?" for letter in "mnkvdt"]
+    assert PLAIN < StoredQuestions(twins, RARITY).calibrate([]) <= MOST
+    assert StoredQuestions(STORED[:1], RARITY).calibrate([]) == PLAIN
 
 
 def test_a_batch_matches_as_its_questions_alone(stored: StoredQuestions):

@@ -28,6 +28,9 @@ from lorabank.retrieval.wordings import (
 
 PLAIN = 1.0
 """Least log-odds from which a stored question is plainly the one asked."""
+MOST = 2.0
+"""Most log-odds that are asked for: where names differ by a letter, or facts are stored twice, more
+would refuse every slip and rewording."""
 FALSE_MATCHES = 0.02
 """Share of questions whose fact is not stored that may be taken for a stored one."""
 _N_CALIBRATION = 128
@@ -120,7 +123,7 @@ class StoredQuestions:
         """Return the log-odds from which a stored question is plainly the one asked.
 
         At most FALSE_MATCHES of a sample of the stored questions reach it when they are taken out
-        with all that equal them or have their answer.
+        with all that equal them or have their answer, unless that takes more than MOST.
 
         Args:
             unknown: questions that nothing stored answers.
@@ -141,7 +144,7 @@ class StoredQuestions:
         if not reached:
             return PLAIN
         quantile = float(np.quantile(reached, 1 - FALSE_MATCHES, method="higher"))
-        return max(PLAIN, math.nextafter(quantile, math.inf))
+        return min(MOST, max(PLAIN, math.nextafter(quantile, math.inf)))
 
     def difference(self, question: str, stored: str) -> tuple[str, str]:
         """Return what stands only in the stored question, and only in the question.
