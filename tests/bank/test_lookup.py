@@ -77,7 +77,7 @@ def test_a_draft_that_differs_is_shown_and_nobody_is_sure(bank: Bank, book: list
     answer = bank.ask(book[0].question)
     assert (answer.kind, answer.text, answer.module) == ("example", "never trained", "west")
     assert answer.p is not None
-    assert answer.p <= 0.5
+    assert answer.p <= 0.9
     assert answer.candidates
 
 

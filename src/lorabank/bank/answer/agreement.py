@@ -11,14 +11,16 @@ from lorabank.bank.answer.answers import ScoredCandidate
 from lorabank.bank.answer.lookup import Lookup, StoredExample, StoredExamples, agree, log_odds
 from lorabank.retrieval.stored_questions import probability
 
-AGREES = 1.0
-"""Log-odds that a draft of the stored answer adds."""
-DISAGREES = -1.0
-"""Log-odds that another draft of the same module adds."""
+AGREES = 0.3
+"""Log-odds that a draft of the stored answer adds. On 96 facts of WikiBigEdit in four modules, the
+module drafts the stored answer for 74 of 100 rewordings and for 56 of 100 near misses."""
+DISAGREES = -0.5
+"""Log-odds that another draft of the same module adds; from the same bank."""
 DOUBT = 0.1
 """Probability of a stored example from which a draft that differs from its answer is refused."""
-SURE = 0.5
-"""Most that an answer is sure of which a module contradicts."""
+SURE = 0.9
+"""Most that a stored answer is sure of where its own module drafts another. The stored answer is
+nearly always right then: the module has not learnt the fact in these words."""
 
 
 def agreed_probability(example: StoredExample, candidates: Sequence[ScoredCandidate]) -> float:
