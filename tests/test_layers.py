@@ -23,8 +23,8 @@ FLOORS = [
 # The same inside the rooms that have rooms of their own.
 INNER_FLOORS = {
     "tasks": [
-        {"fields"},
-        {"csv_rows"},
+        {"fields", "folding", "example"},
+        {"csv_rows", "joined_facts"},
         {"examples"},
         {"synthetic"},
         {"scoring", "control"},

@@ -9,7 +9,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from lorabank.tasks.examples import (
     examples_from,
     read_examples,
 )
+from lorabank.tasks.joined_facts import PromptKey, prompt_keys
 
 EXAMPLES = "examples.jsonl"
 """File of a version that holds the examples it was trained on."""
@@ -79,7 +80,7 @@ class ModuleDraft:
     @property
     def keys(self) -> list[Key]:
         """Return the texts that the router searches."""
-        questions = dict.fromkeys(example.question for example in self.examples)
+        questions = dict.fromkeys(text for e in self.examples for text in e.questions)
         return [
             *(Key("text", text) for text in self.texts),
             *(Key("question", question) for question in questions),
@@ -99,7 +100,7 @@ class ModuleDraft:
     def as_jsonl(self) -> bytes:
         """Return a line for each example, with the hash of its source."""
         lines = [
-            json.dumps({"source": part.source.sha256, **asdict(example)}, ensure_ascii=False)
+            json.dumps({"source": part.source.sha256, **example.as_json()}, ensure_ascii=False)
             for part in self.parts
             for example in part.examples
         ]
@@ -164,7 +165,7 @@ def draft_from_examples(
     """
     if not examples:
         raise UsageError(f"there is nothing to write into {name}: give at least one example")
-    body = json.dumps([asdict(example) for example in examples], ensure_ascii=False).encode()
+    body = json.dumps([example.as_json() for example in examples], ensure_ascii=False).encode()
     record = Source(source, hashlib.sha256(body).hexdigest(), len(examples))
     return ModuleDraft(check_name(name), (DraftSource(record, tuple(examples)),), tuple(texts))
 
@@ -189,11 +190,17 @@ def draft_from_jsonl(
     for line in filter(None, body.decode().split("\n")):  # splitlines would also split at U+2028
         record: dict[str, Any] = parse_json(line)
         prompt = tuple(Message(turn["role"], turn["content"]) for turn in record["prompt"])
+        wordings = [record.get(name, []) for name in ("also", "held_out")]
         texts_of_line = [*(text for m in prompt for text in (m.role, m.content)), record["answer"]]
-        if not prompt or not all(isinstance(text, str) for text in texts_of_line):
-            raise TypeError("an example is a prompt of texts and an answer that is a text")
+        if not prompt or not all(isinstance(texts, list) for texts in wordings):
+            raise TypeError("an example is a prompt of texts, an answer and lists of wordings")
+        texts_of_line += [text for texts in wordings for text in texts]
+        if not all(isinstance(text, str) for text in texts_of_line):
+            raise TypeError("an example's prompt, answer and wordings are texts")
         "".join(texts_of_line).encode()  # raises at half a character
-        by_source[record["source"]].append(Example(prompt, record["answer"]))
+        by_source[record["source"]].append(
+            Example(prompt, record["answer"], *map(tuple, wordings))  # type: ignore[arg-type]
+        )
     parts = tuple(DraftSource(source, tuple(by_source[source.sha256])) for source in sources)
     return ModuleDraft(name, parts, tuple(texts), tuple(documents))
 
@@ -219,12 +226,13 @@ def _refuse_duplicates(draft: ModuleDraft) -> None:
                 f"{source.name} and {name_of[source.sha256]} hold the same bytes; give one of them"
             )
         name_of[source.sha256] = source.name
-    file_of: dict[tuple[Message, ...], str] = {}
+    file_of: dict[PromptKey, str] = {}
     for part in draft.parts:
         for example in part.examples:
-            other = file_of.setdefault(example.prompt, part.source.name)
-            if other != part.source.name:
-                raise DataError(
-                    f"{part.source.name} and {other} both ask {example.question[:60]!r}; "
-                    "keep it in one of them"
-                )
+            for key, question in zip(prompt_keys(example), example.questions, strict=True):
+                other = file_of.setdefault(key, part.source.name)
+                if other != part.source.name:
+                    raise DataError(
+                        f"{part.source.name} and {other} both ask {question[:60]!r}; "
+                        "keep it in one of them"
+                    )

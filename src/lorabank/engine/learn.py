@@ -41,12 +41,7 @@ from lorabank.engine.training.train import OnStep, train
 from lorabank.errors import UsageError
 from lorabank.lora import variants
 from lorabank.lora.shapes import choose, count_parameters, n_layers, parse_layers
-from lorabank.tasks.examples import (
-    Example,
-    ExampleLike,
-    as_examples,
-    refuse_repeated_prompts,
-)
+from lorabank.tasks.examples import Example, ExampleLike, examples_from
 from lorabank.tasks.scoring.exact_match import is_right_as_published
 
 
@@ -210,8 +205,8 @@ def learn(
             diverged.
         StorageError: `out` cannot be written.
     """
-    out, facts = Path(out), as_examples(examples)
-    refuse_repeated_prompts("the facts", "example", list(enumerate(facts, start=1)))
+    out, given = Path(out), list(examples)
+    facts = examples_from(given, name="the facts") if given else []
     check_output_folder(out)
     job = plan_job(base, facts, settings, name=out.name, contexts=contexts)
     questions = prepare_questions(
@@ -307,7 +302,7 @@ def count_trainable(base: Base, job: Job) -> int:
 
 def hash_examples(examples: Sequence[Example]) -> str:
     """Return the SHA-256 of examples, their order included."""
-    text = json.dumps([asdict(example) for example in examples], ensure_ascii=False)
+    text = json.dumps([example.as_json() for example in examples], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

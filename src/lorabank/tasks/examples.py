@@ -2,15 +2,16 @@
 
 Every fact enters the package here: `read_examples` reads a CSV or JSONL file, `examples_from`
 takes facts that are in memory. A prompt is a list of messages that ends with the user's turn, and
-the answer is the reply that the model is trained to give. Empty texts, repeated prompts and
-prompts with two answers would make recall meaningless, so they are refused before any model is
-loaded; the message names the line or the item.
+the answer is the reply that the model is trained to give. A fact may have several wordings: other
+ways to put the last turn (`also`), or rows of one `id`. Empty texts, repeated prompts and prompts
+with two answers would make recall meaningless, however they are spelt, so they are refused before
+any model is loaded; the message names the line or the item.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,34 +20,15 @@ from lorabank.errors import DataError
 from lorabank.strict_json import has_half_characters
 from lorabank.tasks import fields
 from lorabank.tasks.csv_rows import read_csv
+from lorabank.tasks.example import Example as Example
+from lorabank.tasks.example import Message as Message
+from lorabank.tasks.joined_facts import FactRow, join_rows
 
 ROLES = ("system", "user", "assistant")
-_MAX_PROBLEMS = 3  # problems that one error message names
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # all but tab and line ends
 _PHONEBOOK_ROW = re.compile(
     r"Question: (What is the phone number of .+\?) Answer: (\d{3}-\d{3}-\d{4})"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: str
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One fact: a prompt to ask it with and the answer to it."""
-
-    prompt: tuple[Message, ...]
-    answer: str
-
-    @property
-    def question(self) -> str:
-        """The user's last turn, which is usually the whole prompt."""
-        return self.prompt[-1].content
 
 
 ExampleLike = Example | tuple[str, str] | Mapping[str, Any]
@@ -62,12 +44,13 @@ def as_examples(facts: Iterable[ExampleLike]) -> list[Example]:
     """Return examples from examples, pairs and dicts, in the order given.
 
     Facts may repeat and the list may be empty, as when a model is only asked: `examples_from` has
-    the checks for facts to learn.
+    the checks for facts to learn, and joins those of one `id`.
 
     Raises:
         DataError: an item has another form, or an empty prompt or answer.
     """
-    return [_parse_fact(f"example {number}", fact) for number, fact in enumerate(facts, start=1)]
+    rows = (_parse_fact(f"example {n}", n, fact) for n, fact in enumerate(facts, start=1))
+    return [row.example for row in rows]
 
 
 def examples_from(facts: Iterable[ExampleLike], *, name: str) -> list[Example]:
@@ -75,7 +58,7 @@ def examples_from(facts: Iterable[ExampleLike], *, name: str) -> list[Example]:
 
     Args:
         facts: examples, (prompt, answer) pairs, or dicts with the keys of a JSONL line: `prompt`
-            and `answer`, or `messages`.
+            and `answer`, or `messages`; with `also`, a list of other wordings, and `id`.
         name: what error messages call the facts, such as the name of their module.
 
     Raises:
@@ -87,14 +70,13 @@ def examples_from(facts: Iterable[ExampleLike], *, name: str) -> list[Example]:
             f"{name}: facts must be a list of (prompt, answer) pairs, dicts or examples, "
             f"got one {type(facts).__name__}; put it into a list, or read a file with read_examples"
         )
-    numbered = [
-        (number, _parse_fact(f"{name}, example {number}", fact))
+    rows = [
+        _parse_fact(f"{name}, example {number}", number, fact)
         for number, fact in enumerate(facts, start=1)
     ]
-    if not numbered:
+    if not rows:
         raise DataError(f"{name}: there are no facts; give at least one")
-    refuse_repeated_prompts(name, "example", numbered)
-    return [example for _, example in numbered]
+    return [example for _, example in join_rows(name, "example", rows)]
 
 
 def read_examples(path: Path) -> list[Example]:
@@ -102,7 +84,9 @@ def read_examples(path: Path) -> list[Example]:
 
     A CSV file has the columns `prompt` and `answer`, or it is one of the published phone-book
     slices (one column, `text`). A JSONL line is `{"prompt": …, "answer": …}` or
-    `{"messages": […]}`, whose last message is the assistant's.
+    `{"messages": […]}`, whose last message is the assistant's. Rows with the same `id` are
+    wordings of one fact, and so are the texts of a line's `also`; those of `held_out` are never
+    trained on.
 
     Raises:
         DataError: the file is missing, is not UTF-8, lacks its columns, or has lines that are
@@ -119,21 +103,22 @@ def read_numbered_examples(path: Path) -> list[tuple[int, Example]]:
     """
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        numbered = list(_read_csv(path))
+        rows = list(_read_csv(path))
     elif suffix in (".jsonl", ".ndjson"):
-        numbered = list(_read_jsonl(path))
+        rows = list(_read_jsonl(path))
     else:
         raise DataError(f"{path}: facts must be a .csv or .jsonl file, got {suffix or 'no suffix'}")
-    if not numbered:
+    if not rows:
         raise DataError(f"{path}: no examples in it; write one row or line for each")
-    numbered = [(line, _check_example(f"{path}, line {line}", e)) for line, e in numbered]
-    refuse_repeated_prompts(str(path), "line", numbered)
-    return numbered
+    rows = [
+        replace(row, example=_check_example(f"{path}, line {row.number}", row.example))
+        for row in rows
+    ]
+    return join_rows(str(path), "line", rows)
 
 
-def _read_csv(path: Path) -> Iterator[tuple[int, Example]]:
-    """Yield (line number, example) for each row of a CSV file."""
-    table = read_csv(path, single=("prompt", "answer", "text"))
+def _read_csv(path: Path) -> Iterator[FactRow]:
+    table = read_csv(path, single=("prompt", "answer", "text", "id"))
     if table.columns == ("text",):
         yield from _read_phonebook_slice(path, table.rows)
         return
@@ -143,12 +128,13 @@ def _read_csv(path: Path) -> Iterator[tuple[int, Example]]:
             f"{','.join(table.columns)[:100] or 'none'}; name them in line 1"
         )
     for line, row in table.rows:
-        yield line, from_pair(row.get("prompt", ""), row.get("answer", ""))
+        example = from_pair(row.get("prompt", ""), row.get("answer", ""))
+        yield FactRow(line, example, row.get("id", "").strip() or None)
 
 
 def _read_phonebook_slice(
     path: Path, rows: Iterator[tuple[int, dict[str, str]]]
-) -> Iterator[tuple[int, Example]]:
+) -> Iterator[FactRow]:
     for line, row in rows:
         match = _PHONEBOOK_ROW.fullmatch(row["text"].strip())
         if match is None:
@@ -157,16 +143,18 @@ def _read_phonebook_slice(
                 "(Question: What is the phone number of …? Answer: ddd-ddd-dddd); "
                 "for other facts name the columns prompt,answer"
             )
-        yield line, from_pair(match[1], match[2])
+        yield FactRow(line, from_pair(match[1], match[2]))
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[int, Example]]:
+def _read_jsonl(path: Path) -> Iterator[FactRow]:
     for line, record in fields.read_lines(path):
-        yield line, _parse_record(f"{path}, line {line}", record)
+        where = f"{path}, line {line}"
+        yield FactRow(line, _parse_record(where, record), _parse_id(where, record))
 
 
-def _parse_fact(where: str, fact: object) -> Example:
-    """Return the example that an item from memory stands for."""
+def _parse_fact(where: str, number: int, fact: object) -> FactRow:
+    """Return the row that an item from memory stands for."""
+    id = _parse_id(where, fact) if isinstance(fact, Mapping) else None
     if isinstance(fact, Example) and fact.prompt and _has_texts(fact):
         example = fact
     elif isinstance(fact, Mapping):
@@ -178,18 +166,55 @@ def _parse_fact(where: str, fact: object) -> Example:
             f"{where}: must be an Example with at least one message, a (prompt, answer) pair of "
             f"text or a dict, got {str(fact)[:40]!r} of type {type(fact).__name__}"
         )
-    return _check_example(where, example)
+    return FactRow(number, _check_example(where, example), id)
 
 
 def _has_texts(example: Example) -> bool:
     """Return whether an example made in Python holds what its types say."""
-    return isinstance(example.answer, str) and all(
-        isinstance(message, Message) and isinstance(message.content, str)
-        for message in example.prompt
+    wordings = (example.also, example.held_out)
+    return (
+        isinstance(example.answer, str)
+        and all(
+            isinstance(message, Message) and isinstance(message.content, str)
+            for message in example.prompt
+        )
+        and all(
+            isinstance(texts, tuple) and all(isinstance(text, str) for text in texts)
+            for texts in wordings
+        )
     )
 
 
 def _parse_record(where: str, record: Mapping[str, object]) -> Example:
+    example = _parse_prompt(where, record)
+    also, held_out = (_parse_wordings(where, record, key) for key in ("also", "held_out"))
+    return replace(example, also=also, held_out=held_out) if also or held_out else example
+
+
+def _parse_id(where: str, record: Mapping[str, object]) -> str | None:
+    """Return what the rows of one fact have in common, or None for a fact of one row."""
+    value = record.get("id")
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise DataError(
+            f"{where}: id must be text or a whole number, the same in all wordings of a fact, got "
+            f"{_show(value)}; leave it out for a fact with one wording"
+        )
+    return str(value).strip()
+
+
+def _parse_wordings(where: str, record: Mapping[str, object], key: str) -> tuple[str, ...]:
+    texts = record.get(key, [])
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise DataError(
+            f"{where}: {key} must be a list of texts, other wordings of the prompt, got "
+            f'{_show(texts)}; write ["…", "…"]'
+        )
+    return tuple(texts)
+
+
+def _parse_prompt(where: str, record: Mapping[str, object]) -> Example:
     if "messages" in record:
         return _parse_messages(where, record["messages"])
     if missing := [key for key in ("prompt", "answer") if key not in record]:
@@ -233,15 +258,23 @@ def _check_example(where: str, example: Example) -> Example:
     for field, text in (("prompt", example.question), ("answer", example.answer)):
         if not text.strip():
             raise DataError(f"{where}: the {field} is empty; write it or remove the fact")
-    for message in (*example.prompt, Message("answer", example.answer)):
-        if faulty := _find_faulty_character(message.content):
-            field = "answer" if message.role == "answer" else "prompt"
-            raise DataError(f"{where}: the {field} holds {faulty}; remove it")
+    wordings = {"also": example.also, "held_out": example.held_out}
+    for field, own in wordings.items():
+        if not all(text.strip() for text in own):
+            raise DataError(f"{where}: a text of {field} is empty; write it or remove it")
     texts = [message.content for message in example.prompt]
-    if _is_composed(example.answer) and all(map(_is_composed, texts)):
+    for field, own in {"prompt": texts, "answer": (example.answer,), **wordings}.items():
+        for text in own:
+            if faulty := _find_faulty_character(text):
+                raise DataError(f"{where}: the {field} holds {faulty}; remove it")
+    if all(map(_is_composed, (*texts, example.answer, *example.also, *example.held_out))):
         return example
-    prompt = tuple(Message(message.role, _compose(message.content)) for message in example.prompt)
-    return Example(prompt, _compose(example.answer))
+    return Example(
+        tuple(Message(message.role, _compose(message.content)) for message in example.prompt),
+        _compose(example.answer),
+        tuple(map(_compose, example.also)),
+        tuple(map(_compose, example.held_out)),
+    )
 
 
 _compose = partial(unicodedata.normalize, "NFC")
@@ -260,29 +293,3 @@ def _show(value: object) -> str:
     names = {True: "true", False: "false", None: "null"}
     is_name = value is None or isinstance(value, bool)
     return names[value] if is_name else repr(value)[:40]  # type: ignore[index]
-
-
-def refuse_repeated_prompts(source: str, unit: str, numbered: list[tuple[int, Example]]) -> None:
-    """Refuse examples two of which have the same prompt, with one answer or with two.
-
-    Args:
-        source: what the message calls all of them, such as their file.
-        unit: what the numbers count, "line" or "example".
-
-    Raises:
-        DataError: names the numbers.
-    """
-    first: dict[tuple[Message, ...], tuple[int, str]] = {}
-    problems = []
-    for number, example in numbered:
-        first_number, first_answer = first.setdefault(example.prompt, (number, example.answer))
-        if first_number != number:
-            verb = "repeats" if first_answer == example.answer else "contradicts"
-            problems.append(f"{verb} {unit} {first_number} ({unit} {number})")
-    if problems:
-        n_more = len(problems) - _MAX_PROBLEMS
-        more = f" and {n_more} more" if n_more > 0 else ""
-        raise DataError(
-            f"{source}: each prompt may occur only once; {'; '.join(problems[:_MAX_PROBLEMS])}"
-            f"{more}; keep one {unit} of each"
-        )

@@ -15,6 +15,8 @@ from lorabank.errors import LorabankError
 from lorabank.store.records import Version
 from lorabank.store.store import Store
 from lorabank.tasks.examples import Example
+from lorabank.tasks.folding import fold
+from lorabank.tasks.joined_facts import PromptKey, prompt_keys
 
 _SHOWN = 3  # contradictions of a module that are logged one by one
 _log = logging.getLogger(__name__)
@@ -36,11 +38,11 @@ def find_contradictions(
 ) -> dict[str, list[Contradiction]]:
     """Return what each draft says otherwise than another module of the bank, by its name.
 
-    Prompts and answers are compared without case and spacing. Modules that the drafts replace do
+    Prompts, in all their wordings, and answers are compared folded (tasks/folding.py). Modules that the drafts replace do
     not count, nor do those without examples or with ones that cannot be read.
     """
     names = {draft.name for draft in drafts}
-    taught: dict[tuple[tuple[str, str], ...], list[tuple[str, str]]] = {}
+    taught: dict[PromptKey, list[tuple[str, str]]] = {}
     for version in store.current_versions():
         if version.module in names or EXAMPLES not in version.files:
             continue
@@ -50,16 +52,21 @@ def find_contradictions(
         except (LorabankError, ValueError, KeyError, TypeError):  # forget and verify tell of it
             continue
         for example in examples:
-            taught.setdefault(_key(example), []).append((version.module, example.answer))
-    return {
-        draft.name: [
-            Contradiction(example.question, example.answer, module, other)
-            for example in draft.examples
-            for module, other in taught.get(_key(example), ())
-            if _fold(other) != _fold(example.answer)
-        ]
-        for draft in drafts
-    }
+            for key in prompt_keys(example):
+                taught.setdefault(key, []).append((version.module, example.answer))
+    return {draft.name: _contradictions(draft.examples, taught) for draft in drafts}
+
+
+def _contradictions(
+    examples: Sequence[Example], taught: Mapping[PromptKey, Sequence[tuple[str, str]]]
+) -> list[Contradiction]:
+    found = []
+    for example in examples:
+        others = [other for key in prompt_keys(example) for other in taught.get(key, ())]
+        for module, answer in dict.fromkeys(others):  # the same in several wordings is one
+            if fold(answer) != fold(example.answer):
+                found.append(Contradiction(example.question, example.answer, module, answer))
+    return found
 
 
 def warn(name: str, contradictions: Sequence[Contradiction]) -> None:
@@ -87,7 +94,7 @@ def note_contradiction(question: str, answering: Version, versions: Mapping[str,
             pair = {version.module: item["answer"], item["module"]: item["other_answer"]}
             others = pair.keys() - {answering.module}
             is_pair = answering.module in pair and others <= versions.keys()
-            if is_pair and _fold(item["question"]) == _fold(question):
+            if is_pair and fold(item["question"]) == fold(question):
                 (other,) = others
                 return f"module {other!r} says {pair[other][:60]!r}"
     return ""
@@ -96,11 +103,3 @@ def note_contradiction(question: str, answering: Version, versions: Mapping[str,
 def as_records(contradictions: Sequence[Contradiction]) -> list[dict[str, Any]]:
     """Return contradictions as they are kept in a module's record."""
     return [asdict(item) for item in contradictions]
-
-
-def _key(example: Example) -> tuple[tuple[str, str], ...]:
-    return tuple((message.role, _fold(message.content)) for message in example.prompt)
-
-
-def _fold(text: str) -> str:
-    return " ".join(text.casefold().split())

@@ -17,7 +17,8 @@ from lorabank.engine.settings import TrainSettings
 from lorabank.errors import AdapterError, UsageError
 from lorabank.store.records import Key, Source
 from lorabank.strict_json import parse_json
-from lorabank.tasks.examples import Example, examples_from
+from lorabank.tasks.examples import Example, as_examples
+from lorabank.tasks.joined_facts import refuse_repeated_prompts
 
 MODULE = "module.json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -149,10 +150,15 @@ def _parse_examples(body: bytes, sources: Sequence[Source]) -> list[Example]:
     """Return the examples, checked like those of a file of facts."""
     lines = [parse_json(line) for line in body.decode().split("\n")[:-1]]
     facts = [
-        {"messages": [*line["prompt"], {"role": "assistant", "content": line["answer"]}]}
+        {
+            "messages": [*line["prompt"], {"role": "assistant", "content": line["answer"]}],
+            **{name: line[name] for name in ("also", "held_out") if name in line},
+        }
         for line in lines
     ]
-    examples = examples_from(facts, name=EXAMPLES)
+    examples = as_examples(facts)
+    # In other spellings a prompt may be there again: a generator may write it twice.
+    refuse_repeated_prompts(EXAMPLES, "line", enumerate(examples, start=1), folds=False)
     draft = draft_from_jsonl("", sources, body)
     if len(draft.examples) != len(examples) or set(draft.examples) != set(examples):
         raise ValueError("the examples are not those of the sources")
