@@ -23,9 +23,10 @@ FLOORS = [
 # The same inside the rooms that have rooms of their own.
 INNER_FLOORS = {
     "tasks": [
-        {"fields", "folding", "example"},
+        {"fields", "folding", "example", "question_shapes"},
         {"csv_rows", "joined_facts"},
         {"examples"},
+        {"rewording"},
         {"synthetic"},
         {"scoring", "control"},
         {"datasets"},

@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,8 +120,9 @@ def test_held_out_wordings_that_are_taught_are_counted_out_and_said(
 
 
 def test_an_example_in_python_with_wordings_of_another_type_is_refused():
+    wrong: Any = "By whom?"
     with pytest.raises(DataError, match="must be an Example"):
-        as_examples([Example((Message("user", "Who?"),), "Ada", also="By whom?")])  # type: ignore
+        as_examples([Example((Message("user", "Who?"),), "Ada", also=wrong)])
 
 
 @pytest.mark.parametrize(

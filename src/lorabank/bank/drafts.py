@@ -199,7 +199,13 @@ def draft_from_jsonl(
             raise TypeError("an example's prompt, answer and wordings are texts")
         "".join(texts_of_line).encode()  # raises at half a character
         by_source[record["source"]].append(
-            Example(prompt, record["answer"], *map(tuple, wordings))  # type: ignore[arg-type]
+            Example(
+                prompt,
+                record["answer"],
+                also=tuple(wordings[0]),
+                held_out=tuple(wordings[1]),
+                is_reversed=record.get("reversed") is True,
+            )
         )
     parts = tuple(DraftSource(source, tuple(by_source[source.sha256])) for source in sources)
     return ModuleDraft(name, parts, tuple(texts), tuple(documents))

@@ -16,6 +16,7 @@ from lorabank.cli.output import (
     left_out,
     print_json,
     print_rows,
+    rewording_rows,
     say,
     status,
 )
@@ -83,6 +84,19 @@ class LearnOptions:
             help="Share of ordinary text trained beside the facts, as 0.2; keeps the base."
         ),
     ] = None
+    wordings: Annotated[
+        int | None,
+        typer.Option(
+            help="Wordings a fact is taught in, those given included, by default 4; rules make "
+            "what is missing. 0 for none."
+        ),
+    ] = None
+    reverse: Annotated[
+        bool,
+        typer.Option(
+            "--reverse", help="Also teach facts the other way round: whose number is this?"
+        ),
+    ] = False
     seed: Annotated[int, typer.Option(help="Seed of initial weights and order.")] = 0
     show_tokens: Annotated[
         int, typer.Option(help="Number of examples to print token by token, without training.")
@@ -103,6 +117,8 @@ class LearnOptions:
             target_modules=tuple(self.target_modules.split(",")) if self.target_modules else None,
             until_recall=self.until_recall,
             margin=self.margin,
+            wordings=self.wordings,
+            reverse=self.reverse or None,
             activated=False if self.always_on else None,
             protect_share=self.protect,
             seed=self.seed,
@@ -174,6 +190,7 @@ def report_rows(report: "LearnReport") -> list[tuple[str, str]]:
             f"{_count(report.recall_before, n_facts)} before, "
             f"{_count(report.recall, n_facts)} after",
         ),
+        *rewording_rows(report.recall_reworded, report.reworded, report.recall_reversed),
         *_rendering_rows(report),
         ("exposures per fact", f"{report.exposures_per_fact:.0f}"),
         ("training", f"{report.seconds:.1f} s, {report.train_tokens_per_s:.0f} tokens/s"),

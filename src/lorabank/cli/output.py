@@ -105,3 +105,15 @@ def _escape(character: str) -> str:
 def counts_by_rendering(shares: Mapping[str, float], n: int) -> str:
     """Return how many of `n` facts are recalled under each rendering, in words."""
     return ", ".join(f"{name} {round(share * n)} of {n}" for name, share in shares.items())
+
+
+def rewording_rows(
+    recall: float | None, n: int, recall_reversed: float | None = None
+) -> list[tuple[str, str]]:
+    """Return recall of `n` questions never trained on, and of the reversed ones, for people."""
+    rows = []
+    if recall is not None:
+        rows.append(("recall reworded", f"{round(recall * n)} of {n}, wordings never trained on"))
+    if recall_reversed is not None:
+        rows.append(("recall reversed", f"{recall_reversed:.0%}"))
+    return rows

@@ -13,6 +13,7 @@ from lorabank.cli.output import (
     Quantize,
     counts_by_rendering,
     print_json,
+    rewording_rows,
     say,
 )
 
@@ -62,6 +63,8 @@ def run(options: RecallOptions) -> None:
     say(f"recall {n_recalled} of {report.facts} ({report.recall:.1%}), by {score}")
     if len(report.recall_by_rendering) > 1:
         say(f"by rendering: {counts_by_rendering(report.recall_by_rendering, report.facts)}")
+    for title, text in rewording_rows(report.recall_reworded, report.reworded):
+        say(f"{title}: {text}")
     if not report.missing:
         say(f"smallest lead over another token: {report.smallest_lead:.2f} nats")
     for question in report.missing:

@@ -9,15 +9,16 @@ import typer
 
 from lorabank.cli.bank import DEFAULT_BANK, BankPath, open_bank, passage
 from lorabank.cli.output import Device, Json, print_json, say
-from lorabank.cli.progress_display import training_display
+from lorabank.cli.progress_display import FIRST_REPLY, progress_display, training_display
 from lorabank.cli.write_documents import report_text, write_documents
 
 if TYPE_CHECKING:
+    from lorabank.bank.bank import Bank
     from lorabank.bank.drafts import ModuleDraft
     from lorabank.engine.settings import TrainSettings
 
 DOCUMENT_OPTIONS = (
-    "generator", "formats", "workers", "timeout", "chunk_tokens", "modules", "held_out", "passes",
+    "formats", "workers", "timeout", "chunk_tokens", "modules", "held_out", "passes",
     "skip_failed", "no_text", "encoding", "limit_mb", "refused",
 )  # fmt: skip
 """The options that go with documents only; None where they were not given."""
@@ -50,8 +51,9 @@ class WriteOptions:
     generator: Annotated[
         str | None,
         typer.Option(
-            help="For documents: the writer of the examples. local (the base, the default), "
-            "openai:MODEL (OPENAI_BASE_URL, OPENAI_API_KEY), or file:PATH of texts written already."
+            help="The writer of a document's examples, or of facts' wordings. local (the base, the "
+            "default for documents), openai:MODEL (OPENAI_BASE_URL, OPENAI_API_KEY), or file:PATH "
+            "of a document's texts written already."
         ),
     ] = None
     formats: Annotated[
@@ -61,14 +63,10 @@ class WriteOptions:
             "qa:20,summary:2,original; also rewrite:N, implications:N, paraphrase:N, reverse."
         ),
     ] = None
-    workers: Annotated[
-        int | None, typer.Option(help="For documents: requests to the generator at once.")
-    ] = None
+    workers: Annotated[int | None, typer.Option(help="Requests to the generator at once.")] = None
     timeout: Annotated[
         float | None,
-        typer.Option(
-            help="For documents: seconds to wait for an endpoint's answer, by default 180."
-        ),
+        typer.Option(help="Seconds to wait for an endpoint's answer, by default 180."),
     ] = None
     chunk_tokens: Annotated[
         int | None,
@@ -142,6 +140,19 @@ class WriteOptions:
         float | None,
         typer.Option(help="Share of ordinary text trained beside them, as 0.2; keeps the base."),
     ] = None
+    wordings: Annotated[
+        int | None,
+        typer.Option(
+            help="Wordings a fact is taught in, those given included, by default 4; rules make "
+            "what is missing. 0 for none."
+        ),
+    ] = None
+    reverse: Annotated[
+        bool,
+        typer.Option(
+            "--reverse", help="Also teach facts the other way round: whose number is this?"
+        ),
+    ] = False
     seed: Annotated[int, typer.Option(help="Seed of initial weights, order and draws.")] = 0
     device: Device = None
     json: Json = False
@@ -164,6 +175,8 @@ class WriteOptions:
             exposures=self.exposures,
             until_recall=self.until_recall,
             margin=self.margin,
+            wordings=self.wordings,
+            reverse=self.reverse or None,
             activated=False if self.always_on else None,
             protect_share=self.protect,
             layers=self.layers,
@@ -187,10 +200,16 @@ def run(options: WriteOptions) -> None:
                 "--each and --text go with files of examples; documents are found by their own "
                 "passages, and --modules per-document gives each its module"
             )
+        if options.wordings is not None or options.reverse:
+            raise UsageError(
+                "--wordings and --reverse are for facts; what documents are asked in other words "
+                "is a format, as in --formats qa:20,paraphrase:2,reverse"
+            )
         write_documents(options)
         return
     for name in DOCUMENT_OPTIONS:
-        if getattr(options, name) is not None:
+        is_of_generator = name in ("workers", "timeout") and options.generator is not None
+        if getattr(options, name) is not None and not is_of_generator:
             raise UsageError(
                 f"--{name.replace('_', '-')} is for documents, and these are examples; leave it out"
             )
@@ -219,19 +238,52 @@ def _are_documents(paths: Sequence[Path]) -> bool:
 
 def _write_examples(options: WriteOptions) -> None:
     from lorabank.bank.write.write import check_free
+    from lorabank.errors import UsageError
     from lorabank.store.store import Store
+    from lorabank.synthesis.inputs import check_generator
 
     drafts, settings = _drafts(options), options.settings
+    if options.generator is not None:
+        kind, _ = check_generator(
+            options.generator, workers=options.workers, timeout_s=options.timeout
+        )
+        if kind == "file":
+            raise UsageError(
+                "--generator file: holds what was made of documents; write wordings of facts into "
+                'the facts file itself, as "also"'
+            )
     with Store.open(options.bank) as store:  # refuse what can be, before the base is loaded
         check_free(store, drafts, replace=options.replace)
-    with open_bank(options.bank, options.device) as bank, training_display() as display:
-        reports = bank.write_all(
-            drafts, settings=settings, replace=options.replace, on_round=display.on_round
-        )
+    with open_bank(options.bank, options.device) as bank:
+        if options.generator is not None:
+            drafts = _reword(bank, drafts, options)
+        with training_display() as display:
+            reports = bank.write_all(
+                drafts, settings=settings, replace=options.replace, on_round=display.on_round
+            )
     if options.json:
         print_json({"modules": [report.as_json() for report in reports]})
     else:
         say("\n".join(map(report_text, reports)), keeps_lines=True)
+
+
+def _reword(
+    bank: "Bank", drafts: "list[ModuleDraft]", options: WriteOptions
+) -> "list[ModuleDraft]":
+    """Let the generator that was named write wordings of the facts."""
+    from lorabank.bank.write.reworded_drafts import reword_by_generator
+    from lorabank.synthesis.inputs import generator_for
+
+    generator = generator_for(
+        str(options.generator),
+        workers=options.workers,
+        timeout_s=options.timeout,
+        local=lambda: bank.base,
+    )
+    with progress_display("making wordings", waiting_for=FIRST_REPLY) as display:
+        return reword_by_generator(
+            bank.reader, drafts, generator, options.settings, on_reply=display.on_reply
+        )
 
 
 def _drafts(options: WriteOptions) -> "list[ModuleDraft]":

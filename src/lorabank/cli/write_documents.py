@@ -9,7 +9,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lorabank.cli.bank import open_bank
-from lorabank.cli.output import counts_by_rendering, left_out, print_json, print_rows, say, visible
+from lorabank.cli.output import (
+    counts_by_rendering,
+    left_out,
+    print_json,
+    print_rows,
+    rewording_rows,
+    say,
+    visible,
+)
 from lorabank.cli.progress_display import FIRST_REPLY, progress_display, training_display
 from lorabank.cli.synthesise import outcome_rows
 
@@ -89,6 +97,8 @@ def report_text(report: "WriteReport") -> str:
     if len(report.recall_by_rendering) > 1:
         by_rendering = counts_by_rendering(report.recall_by_rendering, report.facts)
         lines.append(f"  by rendering: {by_rendering}")
+    reworded = rewording_rows(report.recall_reworded, report.reworded, report.recall_reversed)
+    lines += [f"  {title}: {text}" for title, text in reworded]
     if report.margin:
         lines.append(
             f"  lead over other tokens: {report.smallest_lead:.2f} nats at least; "

@@ -23,6 +23,7 @@ from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import encode_dataset, encode_regularisation
 from lorabank.engine.encoding.mixed_renderings import SYSTEM_TURNS, add_renderings
+from lorabank.engine.encoding.mixed_wordings import add_wordings
 from lorabank.engine.evaluation.drift import observe_behaviour
 from lorabank.engine.evaluation.evaluate import (
     QuestionSet,
@@ -31,7 +32,7 @@ from lorabank.engine.evaluation.evaluate import (
     prepare_questions,
 )
 from lorabank.engine.evaluation.measurement import Measurement, measure_adapter
-from lorabank.engine.inference.recall_check import encode_forms, read_forms
+from lorabank.engine.inference.recall_check import encode_forms, held_out_form, read_forms
 from lorabank.engine.peft_backend.tuner import Tuned, applied, save_tuned, train_with_peft
 from lorabank.engine.peft_backend.wrapped import peft_config
 from lorabank.engine.settings import SOUND, TrainSettings
@@ -42,6 +43,7 @@ from lorabank.errors import UsageError
 from lorabank.lora import variants
 from lorabank.lora.shapes import choose, count_parameters, n_layers, parse_layers
 from lorabank.tasks.examples import Example, ExampleLike, examples_from
+from lorabank.tasks.rewording import reverse, reword
 from lorabank.tasks.scoring.exact_match import is_right_as_published
 
 
@@ -119,6 +121,9 @@ def plan_job(
             activated=settings.activated,
             system_turns=SYSTEM_TURNS,
         )
+    dataset = add_wordings(
+        dataset, base.chat, examples, max_tokens=base.max_tokens, activated=settings.activated
+    )
     if regularisation:
         encoded = encode_regularisation(
             base.chat, regularisation, max_tokens=base.max_tokens, activated=settings.activated
@@ -205,8 +210,7 @@ def learn(
             diverged.
         StorageError: `out` cannot be written.
     """
-    out, given = Path(out), list(examples)
-    facts = examples_from(given, name="the facts") if given else []
+    out, facts = Path(out), _facts_to_teach(list(examples), settings)
     check_output_folder(out)
     job = plan_job(base, facts, settings, name=out.name, contexts=contexts)
     questions = prepare_questions(
@@ -231,14 +235,25 @@ def learn(
     return _measure_and_save(base, questions, out, outcome, seconds)
 
 
+def _facts_to_teach(examples: Sequence[ExampleLike], settings: TrainSettings) -> list[Example]:
+    """Return examples checked, reworded, and the other way round, as the settings say."""
+    if not examples:
+        return []
+    facts = reword(examples_from(examples, name="the facts"), settings.wordings)
+    turned = reverse(facts, settings.wordings) if settings.reverse else []
+    return [*facts, *filter(None, turned)]
+
+
 def _measure_and_save(
     base: Base, questions: QuestionSet, out: Path, outcome: Outcome, seconds: float
 ) -> LearnReport:
     """Evaluate the trained adapter and save it with its measurement."""
     settings = outcome.job.settings
-    _, *other_forms = encode_forms(
-        base, questions.examples, settings.recipe, activated=settings.activated
-    )
+    examples, recipe, activated = questions.examples, settings.recipe, settings.activated
+    other_forms = [
+        *encode_forms(base, examples, recipe, activated=activated)[1:],
+        held_out_form(base, examples, recipe, activated=activated),
+    ]
     if isinstance(outcome, Tuned):
         n_parameters, bare = outcome.n_parameters, observe_behaviour(base)
         with applied(base, outcome):

@@ -12,11 +12,21 @@ from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import RenderedForm
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.answer_readings import AnswerReading, score_replies
-from lorabank.engine.inference.recall_check import encode_forms, read_forms, smallest_leads
+from lorabank.engine.inference.answer_readings import (
+    AnswerReading,
+    recall_share,
+    score_replies,
+)
+from lorabank.engine.inference.recall_check import (
+    encode_forms,
+    held_out_form,
+    read_forms,
+    smallest_leads,
+)
 from lorabank.engine.peft_backend.wrapped import opened
 from lorabank.errors import UsageError
-from lorabank.tasks.examples import ExampleLike, as_examples
+from lorabank.tasks.examples import Example, ExampleLike, as_examples
+from lorabank.tasks.rewording import reword
 from lorabank.tasks.scoring.exact_match import SCORERS, TOKENS
 
 
@@ -34,6 +44,10 @@ class RecallReport:
     recall_by_rendering: dict[str, float]
     """Share of the facts that it gives by each form in which programs render the prompts, the
     template's own first; the recipe `paper` has a form of its own."""
+    reworded: int
+    """Number of wordings of the facts that the adapter was never trained on, given or made."""
+    recall_reworded: float | None
+    """Share of them whose answers it gives by their tokens; None where there are none."""
     smallest_lead: float
     """Nats by which the tokens of all answers lead every other token, of the one that leads least
     under any rendering; below 0 where an answer is not given."""
@@ -50,6 +64,8 @@ class RecallReport:
             "facts": self.facts,
             "score": self.score,
             "recall_by_rendering": self.recall_by_rendering,
+            "reworded": self.reworded,
+            "recall_reworded": self.recall_reworded,
             "smallest_lead": self.smallest_lead,
             "missing": list(self.missing),
             "mean_bits_missing": self.mean_bits_missing,
@@ -82,25 +98,24 @@ def recall(
     folder = None if isinstance(adapter, Adapter) else Path(adapter)
     record = adapter.record if isinstance(adapter, Adapter) else read_record(Path(adapter))
     score = choose_score(record, score)
-    lora: Adapter | None
-    if isinstance(adapter, Adapter):
-        lora = adapter
-    else:
-        lora = load_adapter(adapter, base) if is_plain_lora(Path(adapter)) else None
-    forms = encode_forms(
-        base, facts, _recipe(record), activated=lora is not None and lora.activated
-    )
+    lora = adapter if isinstance(adapter, Adapter) else None
+    if folder is not None and is_plain_lora(folder):
+        lora = load_adapter(folder, base)
+    activated = lora is not None and lora.activated
+    forms = encode_forms(base, facts, _recipe(record), activated=activated)
+    held_out = _held_out_form(base, facts, record, activated=activated)
     with ExitStack() as stack:
         fleet = None
         if lora is not None:
             fleet = stack.enter_context(loaded_fleet(base, [lora]))
         elif folder is not None:
             stack.enter_context(opened(folder, base))
-        readings_by_form = read_forms(base, forms, fleet=fleet)
+        readings_by_form = read_forms(base, (*forms, held_out), fleet=fleet)
         recalled_by_form = {
             form.name: _judge(base, form, readings_by_form[form.name], score, fleet)
             for form in forms
         }
+    reworded = readings_by_form.pop(held_out.name)
     readings, recalled = readings_by_form[forms[0].name], recalled_by_form[forms[0].name]
     missing = tuple(
         fact.question for fact, is_given in zip(facts, recalled, strict=True) if not is_given
@@ -110,12 +125,23 @@ def recall(
         facts=len(facts),
         score=score,
         recall_by_rendering={name: fmean(hits) for name, hits in recalled_by_form.items()},
+        reworded=len(held_out.prompts),
+        recall_reworded=recall_share(reworded) if reworded else None,
         smallest_lead=min(smallest_leads(readings_by_form.values())),
         missing=missing,
         mean_bits_missing=sum(reading.bits for reading in readings) / len(readings),
         adapter=None if folder is None else str(folder),
         base=base.info.name,
     )
+
+
+def _held_out_form(
+    base: Base, facts: Sequence[Example], record: dict[str, Any], *, activated: bool
+) -> RenderedForm:
+    """Return the held-out wordings of facts: rules make them as they did for the adapter."""
+    n = record.get("settings", {}).get("wordings", 0)
+    reworded = reword(facts, n if isinstance(n, int) else 0)
+    return held_out_form(base, reworded, _recipe(record), activated=activated)
 
 
 def _judge(

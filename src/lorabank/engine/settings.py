@@ -13,6 +13,7 @@ from typing import Any
 from lorabank.errors import UsageError
 from lorabank.lora import objectives, variants
 from lorabank.lora.shapes import ALL_LINEAR
+from lorabank.tasks.rewording import MOST_WORDINGS
 
 RECIPE_NAMES = ("sound", "paper")
 SCHEDULES = ("adaptive", "constant", "cosine", "plateau")
@@ -102,6 +103,13 @@ class TrainSettings:
     """Forms of the prompts: `all` in which other programs render them, in turn, or the
     `template`'s own only. The recipe `paper` has a form of its own."""
 
+    wordings: int = 4
+    """Wordings a fact is taught in, its own and the given ones included; rules make what is missing
+    (tasks/rewording.py). 0 to make none."""
+
+    reverse: bool = False
+    """Whether facts are also taught the other way round, where that makes sense."""
+
     activated: bool = True
     """Whether the adapter works from the assistant's header on (aLoRA) or on every token."""
 
@@ -136,6 +144,14 @@ class TrainSettings:
         _check(
             self.renderings in ("all", "template"),
             f"renderings must be all or template, got {self.renderings!r}",
+        )
+        _check(
+            0 <= self.wordings <= MOST_WORDINGS,
+            f"--wordings must be 0..{MOST_WORDINGS}, got {self.wordings}",
+        )
+        _check(
+            not (self.reverse and self.objective == "distil"),
+            "--reverse takes facts alone: with objective distil each has a document",
         )
         _check(
             self.until_recall is None or 0 < self.until_recall <= 1,
@@ -179,7 +195,7 @@ def _check(is_valid: bool, message: str) -> None:
 
 
 SOUND = TrainSettings()
-PLAIN = replace(SOUND, renderings="template", margin=0.0)
+PLAIN = replace(SOUND, renderings="template", margin=0.0, wordings=0)
 """The sound recipe with one form of each prompt and no margin, as other trainers have it."""
 PAPER = TrainSettings(
     recipe="paper",
@@ -194,6 +210,7 @@ PAPER = TrainSettings(
     until_recall=None,
     margin=0.0,
     renderings="template",
+    wordings=0,
     activated=False,
 )
 

@@ -15,7 +15,7 @@ from lorabank.errors import UsageError, did_you_mean
 
 MAX_R = 1024
 _MAX_SHOWN = 80  # characters of a wrong value in a message
-ONE_RENDERING: Mapping[str, Any] = {"renderings": "template", "margin": 0.0}
+ONE_RENDERING: Mapping[str, Any] = {"renderings": "template", "margin": 0.0, "wordings": 0}
 """Settings of training in studies: questions are trained on as they are asked, and training stops
 as soon as they are answered, so that what a cell costs is what its axes say."""
 LR = "above 0, at most 1; by rank by default"

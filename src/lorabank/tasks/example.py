@@ -22,6 +22,8 @@ class Example:
     """Other wordings of the last turn, which share the fact's exposures."""
     held_out: tuple[str, ...] = ()
     """Wordings of the last turn that are never trained on, and asked to measure by."""
+    is_reversed: bool = False
+    """Whether it was made of another fact by asking for what that is asked of."""
 
     @property
     def question(self) -> str:
@@ -43,4 +45,5 @@ class Example:
         prompt = [{"role": turn.role, "content": turn.content} for turn in self.prompt]
         wordings = {"also": list(self.also), "held_out": list(self.held_out)}
         filled = {name: texts for name, texts in wordings.items() if texts}
-        return {"prompt": prompt, "answer": self.answer, **filled}
+        reversal = {"reversed": True} if self.is_reversed else {}
+        return {"prompt": prompt, "answer": self.answer, **filled, **reversal}

@@ -262,7 +262,7 @@ def _check_example(where: str, example: Example) -> Example:
     for field, own in wordings.items():
         if not all(text.strip() for text in own):
             raise DataError(f"{where}: a text of {field} is empty; write it or remove it")
-    texts = [message.content for message in example.prompt]
+    texts = tuple(message.content for message in example.prompt)
     for field, own in {"prompt": texts, "answer": (example.answer,), **wordings}.items():
         for text in own:
             if faulty := _find_faulty_character(text):
@@ -274,6 +274,7 @@ def _check_example(where: str, example: Example) -> Example:
         _compose(example.answer),
         tuple(map(_compose, example.also)),
         tuple(map(_compose, example.held_out)),
+        example.is_reversed,
     )
 
 

@@ -8,7 +8,7 @@ x² and x2 stay apart.
 import re
 import unicodedata
 
-_QUOTES = re.compile("[\"“”„‟«»‹›「」『』]")
+_QUOTES = re.compile('["“”„‟«»‹›「」『』]')
 _APOSTROPHES = re.compile("[‘’‚‛ʼ`´]")
 _DASHES = re.compile("[‐‑‒–—−]")
 _MARKS = re.compile(r"[?.,;:…。、！？¿؟،؛]+(?=\s|$)|(?<=[^\W\d])!+(?=\s|$)|(?<!\S)[¿¡]+")

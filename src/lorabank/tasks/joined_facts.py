@@ -13,7 +13,7 @@ from lorabank.tasks.example import Example
 from lorabank.tasks.folding import fold
 
 PromptKey = tuple[tuple[str, str], ...]
-"""What all spellings of a conversation share."""
+"""Text that all spellings of a conversation share."""
 _MAX_PROBLEMS = 3  # problems that one error message names
 _log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class FactRow:
     """Line of the file, or place in the list, from 1."""
     example: Example
     id: str | None = None
-    """What rows of one fact have in common; None for a fact of one row."""
+    """Name that rows of one fact share; None for a fact of one row."""
 
 
 def prompt_keys(example: Example) -> list[PromptKey]:
@@ -116,12 +116,10 @@ def refuse_repeated_prompts(
         )
 
 
-def _count_out(
-    source: str, numbered: Sequence[tuple[int, Example]]
-) -> list[tuple[int, Example]]:
+def _count_out(source: str, numbered: Sequence[tuple[int, Example]]) -> list[tuple[int, Example]]:
     """Return the facts without held-out wordings that are taught too, and say which."""
     taught = {key for _, example in numbered for key in prompt_keys(example)}
-    kept, counted_out = [], []
+    left, counted_out = [], []
     for number, example in numbered:
         held_out: dict[PromptKey, str] = {}
         for text in example.held_out:
@@ -132,7 +130,7 @@ def _count_out(
                 held_out[key] = text
         if len(held_out) < len(example.held_out):
             example = replace(example, held_out=tuple(held_out.values()))
-        kept.append((number, example))
+        left.append((number, example))
     if counted_out:
         _log.warning(
             "%s: %d held-out wordings are taught too, or occur twice, and are counted out: %s",
@@ -140,4 +138,4 @@ def _count_out(
             len(counted_out),
             "; ".join(text[:60] for text in counted_out[:_MAX_PROBLEMS]),
         )
-    return kept
+    return left

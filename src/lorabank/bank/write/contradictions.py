@@ -38,8 +38,8 @@ def find_contradictions(
 ) -> dict[str, list[Contradiction]]:
     """Return what each draft says otherwise than another module of the bank, by its name.
 
-    Prompts, in all their wordings, and answers are compared folded (tasks/folding.py). Modules that the drafts replace do
-    not count, nor do those without examples or with ones that cannot be read.
+    Prompts, in all their wordings, and answers are compared folded (tasks/folding.py). Modules that
+    the drafts replace do not count, nor do those without examples or with ones that cannot be read.
     """
     names = {draft.name for draft in drafts}
     taught: dict[PromptKey, list[tuple[str, str]]] = {}
@@ -60,13 +60,15 @@ def find_contradictions(
 def _contradictions(
     examples: Sequence[Example], taught: Mapping[PromptKey, Sequence[tuple[str, str]]]
 ) -> list[Contradiction]:
-    found = []
+    contradictions = []
     for example in examples:
         others = [other for key in prompt_keys(example) for other in taught.get(key, ())]
         for module, answer in dict.fromkeys(others):  # the same in several wordings is one
             if fold(answer) != fold(example.answer):
-                found.append(Contradiction(example.question, example.answer, module, answer))
-    return found
+                contradictions.append(
+                    Contradiction(example.question, example.answer, module, answer)
+                )
+    return contradictions
 
 
 def warn(name: str, contradictions: Sequence[Contradiction]) -> None:

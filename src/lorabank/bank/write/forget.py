@@ -24,6 +24,7 @@ from lorabank.bank.write.write import plan_jobs, train_and_commit
 from lorabank.engine.adapters.adapter import TENSORS
 from lorabank.engine.inference.recall_check import (
     encode_forms,
+    held_out_form,
     read_forms,
     recall_by_rendering,
     recalled_in_any_form,
@@ -155,12 +156,18 @@ def measure_recall(reader: ModuleReader, version: Version) -> float | None:
 
 
 def measure_recall_by_rendering(reader: ModuleReader, version: Version) -> dict[str, float]:
-    """Measure a version's recall under each rendering; empty if its examples are not known."""
+    """Measure a version's recall under each rendering, and of wordings that were held out.
+
+    Empty if its examples are not known.
+    """
     if EXAMPLES not in version.files:
         return {}
     adapter = reader.load_adapters([version])[0]
     examples = reader.read_draft(version).examples
     forms = encode_forms(reader.base, examples, "sound", activated=adapter.activated)
+    held_out = held_out_form(reader.base, examples, "sound", activated=adapter.activated)
+    if held_out.prompts:
+        forms = (*forms, held_out)
     with reader.loaded_fleet([version]) as fleet:
         return recall_by_rendering(read_forms(reader.base, forms, fleet=fleet))
 

@@ -157,6 +157,8 @@ def _parse_examples(body: bytes, sources: Sequence[Source]) -> list[Example]:
         for line in lines
     ]
     examples = as_examples(facts)
+    if not examples:
+        raise ValueError(f"{EXAMPLES}: there are no facts")
     # In other spellings a prompt may be there again: a generator may write it twice.
     refuse_repeated_prompts(EXAMPLES, "line", enumerate(examples, start=1), folds=False)
     draft = draft_from_jsonl("", sources, body)

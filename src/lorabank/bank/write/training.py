@@ -31,7 +31,11 @@ from lorabank.engine.evaluation.evaluate import (
 )
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import AnswerReading
-from lorabank.engine.inference.recall_check import encode_forms, read_forms
+from lorabank.engine.inference.recall_check import (
+    encode_forms,
+    held_out_form,
+    read_forms,
+)
 from lorabank.engine.learn import plan_job
 from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.training.jobs import Job, Outcome
@@ -95,7 +99,7 @@ class TrainedDraft:
     evaluation: Evaluation
     """Evaluation of the module on its examples, with its drift."""
     other_renderings: dict[str, Sequence[AnswerReading]] = field(default_factory=dict)
-    """Readings of its examples under other renderings, by the renderings' names."""
+    """Readings of its examples under other renderings and of held-out wordings, by their names."""
     passage_results: list[PassageResult] = field(default_factory=list)
     passes: list[TrainingPass] = field(default_factory=list)
     held_out: dict[str, Any] | None = None
@@ -203,10 +207,11 @@ def _train_pass(
 
 
 def _other_forms(base: Base, plan: _PlannedDraft) -> Sequence[RenderedForm]:
-    """Return the draft's examples as programs render them, but for the template's own form."""
-    settings = plan.job.settings
-    examples = plan.draft.examples
-    return encode_forms(base, examples, settings.recipe, activated=settings.activated)[1:]
+    """Return the draft's examples as other programs render them, and their held-out wordings."""
+    settings, examples = plan.job.settings, plan.draft.examples
+    forms = encode_forms(base, examples, settings.recipe, activated=settings.activated)
+    held_out = held_out_form(base, examples, settings.recipe, activated=settings.activated)
+    return [*forms[1:], held_out]
 
 
 def _evaluate(

@@ -17,6 +17,7 @@ from lorabank.bank.drafts import EXAMPLES, ModuleDraft
 from lorabank.bank.route.spectral_keys import SPECTRA, encode_spectra
 from lorabank.bank.stored_text import DOCUMENTS, encode_documents
 from lorabank.bank.write.contradictions import as_records, find_contradictions, warn
+from lorabank.bank.write.reworded_drafts import reword_draft
 from lorabank.bank.write.training import TrainedDraft, WriteSettings, train_drafts
 from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, Adapter, save_adapter
 from lorabank.engine.backbone.base import Base
@@ -126,6 +127,7 @@ def write_all(
     """
     if not drafts:
         return []
+    drafts = [reword_draft(draft, options.settings) for draft in drafts]
     jobs = plan_jobs(base, drafts, options)
     check_free(store, drafts, replace=options.replace)
     with store.writing(what=f"write {', '.join(draft.name for draft in drafts)[:80]}") as tx:

@@ -86,12 +86,19 @@ class EncodedDataset:
     """Regularisation examples, which are trained on but not counted as examples."""
     others: tuple[RenderedForm, ...] = ()
     """The same examples as other programs render them (mixed_renderings.py)."""
+    wordings: tuple[RenderedForm, ...] = ()
+    """The same examples in other words, each in one rendering (mixed_wordings.py)."""
+
+    @property
+    def renderings(self) -> tuple[RenderedForm, ...]:
+        """Return the examples in all renderings, the template's own first."""
+        name = "template" if self.recipe == "sound" else self.recipe
+        return (RenderedForm(name, self.examples, self.prompts), *self.others)
 
     @property
     def forms(self) -> tuple[RenderedForm, ...]:
-        """Return the examples in all their forms, the template's own rendering first."""
-        name = "template" if self.recipe == "sound" else self.recipe
-        return (RenderedForm(name, self.examples, self.prompts), *self.others)
+        """Return the examples in all renderings, and in their other wordings."""
+        return (*self.renderings, *self.wordings)
 
     @property
     def training_rows(self) -> tuple[EncodedExample, ...]:
@@ -100,11 +107,15 @@ class EncodedDataset:
         return (*rows, *self.regularisation)
 
     def row(self, index: int, epoch: int) -> EncodedExample:
-        """Return the row of an example in an epoch: each epoch takes the next of its forms."""
-        if not self.others:
-            return self.examples[index]
-        forms = self.forms
-        return forms[(index + epoch) % len(forms)].examples[index]
+        """Return the row of an example in an epoch.
+
+        Each epoch takes the next of its wordings, and where that is its own the next rendering.
+        """
+        turn, n = index + epoch, 1 + len(self.wordings)
+        if turn % n:
+            return self.wordings[turn % n - 1].examples[index]
+        renderings = self.renderings
+        return renderings[turn // n % len(renderings)].examples[index]
 
     def __len__(self) -> int:
         return len(self.examples)

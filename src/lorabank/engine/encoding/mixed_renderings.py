@@ -15,6 +15,7 @@ from lorabank.engine.encoding.dataset import (
     encode_prompts,
     sound_example,
 )
+from lorabank.engine.encoding.rendering import Rendering
 from lorabank.tasks.examples import Example, Message
 
 SYSTEM_TURNS = (
@@ -56,13 +57,14 @@ def add_renderings(
             for prompt, own in zip(prompts, dataset.prompts, strict=True)
         )
 
-    forms, n = [dataset.forms[0]], len(system_turns)
+    forms = [dataset.forms[0]]
     for rendering in chat.renderings[1:]:
-        name, turned = rendering.name, examples
-        if rendering.system == "other" and system_turns:
-            turned = [_with_system(system_turns[i % n], e) for i, e in enumerate(examples)]
-            rendering = replace(rendering, system="template")
-        prompts = fitting(encode_prompts(chat, turned, activated=activated, rendering=rendering))
+        name = rendering.name
+        prompts = fitting(
+            encode_rendering(
+                chat, examples, rendering, activated=activated, system_turns=system_turns
+            )
+        )
         if any(prompts == form.prompts for form in forms):
             continue
         rows = tuple(
@@ -71,6 +73,27 @@ def add_renderings(
         )
         forms.append(RenderedForm(name, rows, prompts))
     return replace(dataset, others=tuple(forms[1:]))
+
+
+def encode_rendering(
+    chat: Chat,
+    examples: Sequence[Example],
+    rendering: Rendering,
+    *,
+    activated: bool,
+    system_turns: Sequence[str] = SYSTEM_TURNS,
+) -> tuple[EvaluationPrompt, ...]:
+    """Return the prompts of examples in one rendering.
+
+    Args:
+        system_turns: for the rendering with another system turn, one for each example in turn;
+            empty for the turn that `chat` names, for all.
+    """
+    if rendering.system == "other" and system_turns:
+        n = len(system_turns)
+        examples = [_with_system(system_turns[i % n], e) for i, e in enumerate(examples)]
+        rendering = replace(rendering, system="template")
+    return encode_prompts(chat, examples, activated=activated, rendering=rendering)
 
 
 def _with_system(text: str, example: Example) -> Example:

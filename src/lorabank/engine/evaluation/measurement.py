@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.evaluate import Evaluation
-from lorabank.engine.inference.answer_readings import AnswerReading
-from lorabank.engine.inference.recall_check import recall_by_rendering, smallest_leads
+from lorabank.engine.inference.answer_readings import AnswerReading, recall_share
+from lorabank.engine.inference.recall_check import REWORDED, recall_by_rendering, smallest_leads
 from lorabank.engine.training.jobs import Outcome
 
 
@@ -24,6 +25,12 @@ class Measurement:
     recall_by_rendering: dict[str, float]
     """Share of their answers that it gives by each rendering of the prompts; empty where replies
     are scored as text."""
+    reworded: int = 0
+    """Number of held-out wordings: other questions for the same facts, never trained on."""
+    recall_reworded: float | None = None
+    """Share of them whose answers it gives; None where there are none."""
+    recall_reversed: float | None = None
+    """Share of the reversed questions it was taught whose answers it gives; None without any."""
     smallest_lead: float
     """Nats by which the answers' tokens lead every other token, of the one that leads least under
     any rendering."""
@@ -73,19 +80,26 @@ def measure_adapter(
 
     Args:
         evaluation: of the taught examples, by this adapter alone, with its drift.
-        others: its readings of the same examples under other renderings, by their names.
+        others: its readings of the same examples under other renderings, by their names, and of
+            their held-out wordings.
         base: the base it was trained on.
     """
     questions, margin = evaluation.questions, outcome.job.settings.margin
     readings = {outcome.job.dataset.forms[0].name: evaluation.after, **others}
+    reworded = readings.pop(REWORDED, ())
     leads = smallest_leads(readings.values())
     (drift,) = evaluation.drift
     bits = sum(evaluation.bits)
+    pairs = zip(questions.examples, evaluation.recalled, strict=True)
+    of_reversed = [is_given for example, is_given in pairs if example.is_reversed]
     return Measurement(
         facts=len(evaluation.questions),
         recall_before=evaluation.recall_before,
         recall=evaluation.recall,
         recall_by_rendering=recall_by_rendering(readings) if questions.scorer is None else {},
+        reworded=len(reworded),
+        recall_reworded=recall_share(reworded) if reworded else None,
+        recall_reversed=fmean(of_reversed) if of_reversed else None,
         smallest_lead=min(leads),
         margin=margin,
         below_margin=sum(lead < margin for lead in leads),

@@ -5,10 +5,16 @@ precision, batch or program. So training asks by how much they lead.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.encoding.dataset import EncodedDataset, RenderedForm, encode_dataset
+from lorabank.engine.encoding.dataset import (
+    EncodedDataset,
+    EvaluationPrompt,
+    RenderedForm,
+    encode_dataset,
+)
 from lorabank.engine.encoding.mixed_renderings import add_renderings
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import (
@@ -16,7 +22,11 @@ from lorabank.engine.inference.answer_readings import (
     read_answers,
     recall_share,
 )
+from lorabank.errors import DataError
 from lorabank.tasks.examples import Example
+
+REWORDED = "reworded"
+"""Name of the form that the held-out wordings of examples are."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,7 +47,7 @@ def check_recall(
     fleet: Fleet | None = None,
     slot: int = 0,
 ) -> RecallCheck:
-    """Ask for all examples under all renderings that the dataset holds.
+    """Ask for all examples under all renderings and wordings that the dataset holds.
 
     Args:
         margin: nats by which the tokens of a secure answer lead every other token.
@@ -68,14 +78,34 @@ def encode_forms(
     return dataset.forms
 
 
+def held_out_form(
+    base: Base, examples: Sequence[Example], recipe: str, *, activated: bool
+) -> RenderedForm:
+    """Return the held-out wordings of examples to be asked, one fact after the other.
+
+    Those that are too long for the model are left out.
+    """
+    prompts: list[EvaluationPrompt] = []
+    for example in examples:
+        for text in example.held_out:
+            with suppress(DataError):
+                examples_of_text = [example.asked_as(text)]
+                n = base.max_tokens
+                prompts += encode_dataset(
+                    base.chat, examples_of_text, recipe=recipe, max_tokens=n, activated=activated
+                ).prompts
+    return RenderedForm(REWORDED, (), tuple(prompts))
+
+
 def read_forms(
     base: Base, forms: Sequence[RenderedForm], *, fleet: Fleet | None = None, slot: int = 0
 ) -> dict[str, Sequence[AnswerReading]]:
     """Read the answers of examples in each form, by the forms' names."""
-    prompts = [prompt for form in forms for prompt in form.prompts]
+    prompts = list(dict.fromkeys(prompt for form in forms for prompt in form.prompts))
     slots = None if fleet is None else [slot] * len(prompts)
-    readings = iter(read_answers(base, prompts, fleet=fleet, slots=slots))
-    return {form.name: [next(readings) for _ in form.prompts] for form in forms}
+    readings = read_answers(base, prompts, fleet=fleet, slots=slots)
+    reading_of = dict(zip(prompts, readings, strict=True))
+    return {form.name: [reading_of[prompt] for prompt in form.prompts] for form in forms}
 
 
 def smallest_leads(readings: Iterable[Sequence[AnswerReading]]) -> list[float]:
