@@ -26,7 +26,7 @@ INNER_FLOORS = {
         {"fields", "folding", "example", "question_shapes"},
         {"csv_rows", "joined_facts"},
         {"examples"},
-        {"rewording"},
+        {"made_wordings"},
         {"synthetic"},
         {"scoring", "control"},
         {"datasets"},

@@ -14,7 +14,7 @@ from lorabank.engine.settings import TrainSettings
 from lorabank.errors import DataError
 from lorabank.store.store import Store
 from lorabank.tasks.examples import Example
-from lorabank.tasks.rewording import reword
+from lorabank.tasks.made_wordings import reword
 
 FEW = TrainSettings(r=2, alpha=4.0, lr=1e-2, exposures=2, batch_size=8, margin=0.0)
 
@@ -34,6 +34,10 @@ def test_a_module_holds_its_wordings_and_is_found_by_those_it_was_taught(
         assert keys == [text for e in reword(book[:2], 4) for text in e.questions]
         assert bank.recall_by_rendering("team")["reworded"] == report.recall_reworded
         assert bank.reader.read_draft(version).examples[0].held_out
+        for question in (keys[1], keys[-1]):  # the lookup knows a fact in all taught wordings
+            (found,) = bank.state.examples.look_up([question])
+            assert found.best is not None
+            assert found.best.answer in {example.answer for example in book[:2]}
 
 
 def test_reversed_facts_go_into_the_source_of_their_fact(book: list[Example]):

@@ -8,7 +8,7 @@ import pytest
 from lorabank.synthesis.endpoint import Endpoint, RetryPolicy
 from lorabank.synthesis.fact_wordings import write_wordings
 from lorabank.tasks.examples import Example, Message, from_pair
-from lorabank.tasks.rewording import reword
+from lorabank.tasks.made_wordings import reword
 from tests.synthesis.chat_server import Body, Server, serving
 
 FACTS = [

@@ -43,7 +43,7 @@ from lorabank.errors import UsageError
 from lorabank.lora import variants
 from lorabank.lora.shapes import choose, count_parameters, n_layers, parse_layers
 from lorabank.tasks.examples import Example, ExampleLike, examples_from
-from lorabank.tasks.rewording import reverse, reword
+from lorabank.tasks.made_wordings import reverse, reword
 from lorabank.tasks.scoring.exact_match import is_right_as_published
 
 

@@ -26,7 +26,7 @@ from lorabank.engine.inference.recall_check import (
 from lorabank.engine.peft_backend.wrapped import opened
 from lorabank.errors import UsageError
 from lorabank.tasks.examples import Example, ExampleLike, as_examples
-from lorabank.tasks.rewording import reword
+from lorabank.tasks.made_wordings import reword
 from lorabank.tasks.scoring.exact_match import SCORERS, TOKENS
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from lorabank.errors import UsageError
 from lorabank.lora import objectives, variants
 from lorabank.lora.shapes import ALL_LINEAR
-from lorabank.tasks.rewording import MOST_WORDINGS
+from lorabank.tasks.made_wordings import MOST_WORDINGS
 
 RECIPE_NAMES = ("sound", "paper")
 SCHEDULES = ("adaptive", "constant", "cosine", "plateau")
@@ -105,7 +105,7 @@ class TrainSettings:
 
     wordings: int = 4
     """Wordings a fact is taught in, its own and the given ones included; rules make what is missing
-    (tasks/rewording.py). 0 to make none."""
+    (tasks/made_wordings.py). 0 to make none."""
 
     reverse: bool = False
     """Whether facts are also taught the other way round, where that makes sense."""

@@ -220,7 +220,8 @@ class StoredExamples:
                 for example in part.examples:
                     if all(turn.role != "assistant" for turn in example.prompt):
                         pair = example.answer, part.source.name
-                        answers.setdefault(example.question, []).append(pair)
+                        for question in example.questions:
+                            answers.setdefault(question, []).append(pair)
             return [answers]
 
         return self._answers.get([version.files[EXAMPLES]], load)[0]

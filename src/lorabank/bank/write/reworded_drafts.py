@@ -18,7 +18,7 @@ from lorabank.synthesis.fact_wordings import write_wordings
 from lorabank.synthesis.generators import Generator
 from lorabank.synthesis.synthesis_run import OnReply
 from lorabank.tasks.examples import Example
-from lorabank.tasks.rewording import reverse, reword
+from lorabank.tasks.made_wordings import reverse, reword
 
 
 def reword_draft(

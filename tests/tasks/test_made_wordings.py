@@ -6,8 +6,8 @@ import pytest
 
 from lorabank.tasks.examples import Example, Message, from_pair
 from lorabank.tasks.joined_facts import prompt_keys
+from lorabank.tasks.made_wordings import keeps, reverse, reword
 from lorabank.tasks.question_shapes import find_wordings
-from lorabank.tasks.rewording import keeps, reverse, reword
 from lorabank.tasks.synthetic import phonebook
 
 QUESTIONS = {
