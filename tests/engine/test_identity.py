@@ -37,6 +37,17 @@ def test_another_configuration_is_refused(tiny: Base, adapter: Path, tmp_path: P
         load_adapter(adapter, base)
 
 
+def test_another_configuration_is_warned_of_after_an_upgrade(
+    tiny: Base, adapter: Path, tmp_path: Path, caplog
+):
+    record = json.loads((adapter / "lorabank.json").read_text())
+    record["base"]["transformers"] = "5.17.0"
+    (adapter / "lorabank.json").write_text(json.dumps(record))
+    base = changed(tiny, tmp_path / "b", "config.json", "1e-06", "1e-05")
+    load_adapter(adapter, base)
+    assert "with another config; it may answer less well" in caplog.text
+
+
 def test_another_tokenizer_is_refused(tiny: Base, adapter: Path, tmp_path: Path):
     base = changed(tiny, tmp_path / "b", "tokenizer.json", 'space": false', 'space": true')
     with pytest.raises(AdapterError, match="with another tokenizer than that of"):

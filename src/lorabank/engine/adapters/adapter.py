@@ -242,7 +242,8 @@ def check_base(label: str | Path, record: dict[str, Any], base: Base) -> None:
     """Refuse an adapter whose record names another base model.
 
     Another chat template is warned of only: templates are mended upstream, and an adapter may well
-    answer in the new one. Records of earlier versions have the weights' hash alone.
+    answer in the new one. So is another configuration in another version of transformers, which
+    may read the same file otherwise. Records of earlier versions have the weights' hash alone.
 
     Raises:
         AdapterError: the hashes of weights, configuration or tokenizer differ.
@@ -259,7 +260,8 @@ def check_base(label: str | Path, record: dict[str, Any], base: Base) -> None:
         if recorded.get(key) in (None, base.identity[key]):
             continue
         problem = f"{label} was made for {recorded.get('name')} with another {part}"
-        if part != "template":
+        is_same_library = recorded.get("transformers") == base.identity["transformers"]
+        if part == "tokenizer" or (part == "config" and is_same_library):
             raise AdapterError(
                 f"{problem} than that of {base.info.path}, though the weights are the same; put "
                 "that back, or give the base as it was, with --base"

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+import transformers
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
@@ -84,6 +85,7 @@ class Base:
             "config_sha256": identity.hash_config(self.model.config),
             "tokenizer_sha256": identity.hash_tokenizer(self.chat.tokenizer),
             "template_sha256": identity.hash_template(self.chat.tokenizer),
+            "transformers": transformers.__version__,
         }
 
     @property
