@@ -19,7 +19,7 @@ from lorabank.tasks.examples import from_pair
 
 from .workplace import start_process, wait_for
 
-_SETTINGS = TrainSettings(r=4, alpha=8.0, lr=1e-2, exposures=200, batch_size=4)
+_SETTINGS = TrainSettings(r=4, alpha=8.0, lr=1e-2, exposures=200, batch_size=4, wordings=0)
 _NAMES = ("Hagu Padi", "Wexi Sopu", "Tuva Liro")
 MODULES = ("streets", "balls", "boats")
 QUESTIONS = tuple(f"Which of the {module} has {name}?" for module in MODULES for name in _NAMES)

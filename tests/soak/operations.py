@@ -12,7 +12,9 @@ from lorabank.tasks.examples import from_pair
 from .inspection import Modules
 
 KINDS = ("write", "rewrite", "rollback", "prune", "forget module", "forget source")
-_QUICK = TrainSettings(r=1, alpha=1.0, lr=1e-3, exposures=4, batch_size=4, until_recall=None)
+_QUICK = TrainSettings(
+    r=1, alpha=1.0, lr=1e-3, exposures=4, batch_size=4, until_recall=None, wordings=0
+)
 _FEWEST, _MOST = 3, 6  # modules in the bank
 
 

@@ -28,7 +28,7 @@ from .tally import Tally
 from .workplace import load_tiny, start_process, wait_for
 
 MODULE, PASSING = "phones", "passing"
-_SETTINGS = TrainSettings(r=4, alpha=8.0, lr=1e-2, exposures=200, batch_size=4)
+_SETTINGS = TrainSettings(r=4, alpha=8.0, lr=1e-2, exposures=200, batch_size=4, wordings=0)
 _NAMES = ("Hagu Padi", "Wexi Sopu", "Tuva Liro")
 _VARIANTS = 6
 _LONGEST_PAUSE_S = 0.5  # between two changes
