@@ -7,7 +7,12 @@ import pytest
 
 from lorabank.engine.backbone import prefill
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.prefill import KeyValues, Tokens, prefill_prompts
+from lorabank.engine.backbone.prefill import (
+    KeyValues,
+    Tokens,
+    group_by_shared_prefix,
+    prefill_prompts,
+)
 
 
 def token_rows(*lengths: int, start: Tokens = (), seed: int = 0) -> list[Tokens]:
@@ -65,3 +70,12 @@ def test_many_rows_after_one_document_are_computed_in_parts(
     parts = prefill_prompts(tiny.model, rows)
     assert tokens_run == [64, 8, 8, 4]
     assert largest_difference(parts, whole) < 1e-5
+
+
+def test_documents_behind_one_system_turn_are_each_read_once():
+    turn, documents = list(range(60)), [[100 + d] * 80 for d in range(2)]
+    prompts = [[*turn, *documents[d], 200 + d, 300 + q] for q in range(3) for d in range(2)]
+    groups = sorted(group_by_shared_prefix(prompts))
+    assert groups == [([0, 2, 4], 141), ([1, 3, 5], 141)]
+    only_the_turn = [[*turn, 100 + q, 300 + q] for q in range(3)]
+    assert group_by_shared_prefix(only_the_turn) == [([0, 1, 2], 60)]

@@ -107,12 +107,36 @@ def group_by_shared_prefix(prompts: Sequence[Tokens]) -> list[tuple[list[int], i
     for beginning, members in candidates.items():
         if len(members) == 1 or len(beginning) < _MIN_SHARED_TOKENS:
             single += members
-            continue
-        rows = [prompts[i] for i in members]
-        longest = min(map(len, rows)) - 1
-        n = next((t for t in range(longest) if len({row[t] for row in rows}) > 1), longest)
-        groups.append((members, n))
+        else:
+            groups += _group_members(prompts, members)
     return [*groups, (single, 0)] if single else groups
+
+
+def _group_members(prompts: Sequence[Tokens], members: list[int]) -> list[tuple[list[int], int]]:
+    """Return prompts that begin alike as one group, or as several where fewer tokens are read.
+
+    Questions on several documents share a system turn, and each document's share the document too.
+    """
+    rows = [prompts[i] for i in members]
+    longest = min(map(len, rows)) - 1
+    n = next((t for t in range(longest) if len({row[t] for row in rows}) > 1), longest)
+    by_next: dict[Tokens, list[int]] = {}
+    for i in members:
+        by_next.setdefault(tuple(prompts[i][n : n + _MIN_SHARED_TOKENS]), []).append(i)
+    groups: list[tuple[list[int], int]] = []
+    rest: list[int] = []
+    for following, own in by_next.items():
+        if 1 < len(own) < len(members) and len(following) == _MIN_SHARED_TOKENS:
+            groups += _group_members(prompts, own)
+        else:
+            rest += own
+    if rest:
+        groups.append((rest, n))
+
+    def n_read(groups: list[tuple[list[int], int]]) -> int:
+        return sum(n + sum(len(prompts[i]) - n for i in own) for own, n in groups)
+
+    return min([(members, n)], groups, key=n_read)
 
 
 def padded_cache(
