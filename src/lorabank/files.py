@@ -202,7 +202,7 @@ def read_regular_file(path: Path, *, max_bytes: int, follow_links: bool = False)
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is a folder, a pipe or a device", str(path))
-        content = b"" if status.st_size > max_bytes else file.read(max_bytes + 1)
+        content = b"" if status.st_size > max_bytes else file.read(status.st_size + 1)
         if len(content) > max_bytes or status.st_size > max_bytes:
             raise OSError(errno.EFBIG, f"it is larger than {max_bytes:,} bytes", str(path))
         return content
