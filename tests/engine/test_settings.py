@@ -1,5 +1,8 @@
 """Settings of training: ranges, defaults that follow from others, and former names."""
 
+import json
+import math
+
 import pytest
 
 from lorabank.engine.settings import SOUND, TrainSettings, settings_for
@@ -40,3 +43,17 @@ def test_alpha_follows_rank_and_a_stated_budget_is_spent():
     assert settings_for("sound", exposures=5).until_recall is None
     assert settings_for("sound", exposures=5, until_recall=0.9).until_recall == 0.9
     assert settings_for("paper", exposures=5).steps is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"variant": ["lora"]}, {"r": "8"}, {"lr": True}, {"rank": 8}, {"alpha": math.nan}, ["r"]],
+)
+def test_settings_of_strangers_are_refused_in_one_line(values):
+    with pytest.raises(UsageError, match=r"\A.+\Z"):
+        TrainSettings.from_json(values)
+
+
+def test_settings_are_read_as_they_were_written():
+    written = json.loads(json.dumps(TrainSettings(layers=(1, 2)).as_json()))
+    assert TrainSettings.from_json(written) == TrainSettings(layers=(1, 2))

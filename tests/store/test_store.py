@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.errors import AdapterError, UsageError
+from lorabank.errors import AdapterError, StorageError, UsageError
 from lorabank.store import schema
 from lorabank.store.blobs import BLOBS, stored_hashes
+from lorabank.store.generation import seal_records, write_last
 from lorabank.store.records import BaseIdentity, Draft, Key, Source
 from lorabank.store.store import Store
 
@@ -222,3 +223,12 @@ def test_history_lists_all_events_in_order(store: Store):
     events = store.history()
     assert [e.what for e in events] == ["create", "write", "write", "rollback"]
     assert json.loads(json.dumps(events[-1].details)) == {"from": 2}
+
+
+def test_text_that_is_none_is_told_while_writing_too(store: Store):
+    put(store, "north", b"1")
+    with sqlite3.connect(store.path / schema.DATABASE) as db:
+        db.execute("UPDATE sources SET name = CAST(X'FF' AS TEXT)")
+        write_last(store.path, seal_records(db))
+    with pytest.raises(StorageError, match="failed: Could not decode"):
+        put(store, "north", b"2", replace=True)

@@ -110,10 +110,7 @@ class ModuleReader:
         """Return the settings the version was trained with; our recipe's if it has no record."""
         try:
             record = self.read_record(version)
-            values = dict(record.get("settings", {}))
-            for name, value in values.items():
-                values[name] = tuple(value) if isinstance(value, list) else value
-            return TrainSettings(**values) if record else SOUND
+            return TrainSettings.from_json(record.get("settings") or {}) if record else SOUND
         except (AdapterError, UsageError, ValueError, TypeError) as error:
             _log.warning("%s has no settings that can be used: %s", version.module, error)
             return SOUND

@@ -7,6 +7,7 @@ run is one of the two with some settings changed; the resolved whole is stored w
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -187,6 +188,25 @@ class TrainSettings:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "TrainSettings":
+        """Return the settings that `as_json` wrote, maybe in a record of somebody else.
+
+        Raises:
+            UsageError: a setting is unknown, of another type, or cannot be trained with.
+        """
+        try:
+            made = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        except (TypeError, ValueError, AttributeError, OverflowError, UsageError) as error:
+            raise UsageError(f"settings that cannot be used: {error}") from None
+        for name, default in cls().as_json().items():
+            kind = float if isinstance(default, float) else type(default)
+            value = getattr(made, name)
+            fits = type(value) is kind or (kind is float and type(value) is int)
+            if isinstance(default, bool | int | float | str) and value is not None and not fits:
+                raise UsageError(f"settings that cannot be used: {name} is {value!r:.40}")
+        return made
 
 
 def _check(is_valid: bool, message: str) -> None:

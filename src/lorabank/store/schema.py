@@ -112,7 +112,7 @@ def connect_reading(folder: Path) -> tuple[sqlite3.Connection, bool]:
         return _prepare(folder, sqlite3.connect(folder / DATABASE, **_OPTIONS)), False
     except sqlite3.DatabaseError as error:
         if not _is_unwritable(error):
-            raise _translate(folder, error) from None
+            raise translate(folder, error) from None
     log = folder / f"{DATABASE}-wal"
     if log.exists() and log.stat().st_size:
         raise StorageError(
@@ -176,7 +176,7 @@ def database_errors(folder: Path) -> Iterator[None]:
     except LorabankError:
         raise
     except sqlite3.Error as error:
-        raise _translate(folder, error) from None
+        raise translate(folder, error) from None
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise StorageError(
             f"the database of {folder} holds a record that no bank writes "
@@ -240,7 +240,7 @@ def _code(error: sqlite3.Error) -> int | None:
     return None if code is None else code & 0xFF  # without SQLite's extension of it
 
 
-def _translate(folder: Path, error: sqlite3.Error) -> StorageError:
+def translate(folder: Path, error: sqlite3.Error) -> StorageError:
     """Return our error, with what its user can do about it."""
     is_full = _code(error) == sqlite3.SQLITE_FULL
     if _code(error) == sqlite3.SQLITE_IOERR:

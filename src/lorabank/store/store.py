@@ -254,7 +254,10 @@ class Store:
                 n_changes = db.total_changes
                 tx = Transaction(self.path, db)
                 try:
-                    yield tx
+                    try:
+                        yield tx
+                    except sqlite3.Error as error:  # only the transaction speaks to SQLite
+                        raise schema.translate(self.path, error) from None
                     if os.getpid() != owner:
                         raise UsageError(
                             f"process {owner} began to write {self.path}, not this one"

@@ -96,21 +96,11 @@ def parse_settings(record: Mapping[str, Any]) -> TrainSettings | None:
     values = record.get("settings")
     if not values:
         return None
-    settings: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-    }
     try:
-        made = TrainSettings(**settings)
-        for name, default in TrainSettings().as_json().items():
-            kind = float if isinstance(default, float) else type(default)
-            value = getattr(made, name)
-            fits = type(value) is kind or (kind is float and type(value) is int)
-            if isinstance(default, bool | int | float | str) and value is not None and not fits:
-                raise TypeError(f"{name} is {value!r:.40}")
-    except (TypeError, UsageError, ValueError, AttributeError, OverflowError) as error:
+        return TrainSettings.from_json(values)
+    except UsageError as error:
         reason = " ".join(str(error).split())[:200]
-        raise AdapterError(f"lorabank.json has settings that cannot be used: {reason}") from None
-    return made
+        raise AdapterError(f"lorabank.json has {reason}") from None
 
 
 def _parse(files: Mapping[str, bytes]) -> Description:
