@@ -217,7 +217,7 @@ def _rendering_rows(report: "LearnReport") -> list[tuple[str, str]]:
     lead = f"{report.smallest_lead:.2f} nats at least"
     if report.margin:
         lead += f"; {below} of {n_facts} below the margin of {report.margin:g}"
-    rows = [("lead over other tokens", lead)]
+    rows = [("smallest lead", lead)]
     if len(report.recall_by_rendering) > 1:
         by_rendering = counts_by_rendering(report.recall_by_rendering, n_facts)
         rows.insert(0, ("recall by rendering", by_rendering))

@@ -101,7 +101,7 @@ def report_text(report: "WriteReport") -> str:
     lines += [f"  {title}: {text}" for title, text in reworded]
     if report.margin:
         lines.append(
-            f"  lead over other tokens: {report.smallest_lead:.2f} nats at least; "
+            f"  smallest lead: {report.smallest_lead:.2f} nats; "
             f"{report.below_margin} of {report.facts} facts below the margin of {report.margin:g}"
         )
     if cannot_adapt := left_out(report.adaptable_share):

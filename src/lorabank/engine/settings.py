@@ -197,7 +197,10 @@ class TrainSettings:
             UsageError: a setting is unknown, of another type, or cannot be trained with.
         """
         try:
-            made = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+            read: dict[str, Any] = {
+                name: tuple(v) if isinstance(v, list) else v for name, v in values.items()
+            }
+            made = cls(**read)
         except (TypeError, ValueError, AttributeError, OverflowError, UsageError) as error:
             raise UsageError(f"settings that cannot be used: {error}") from None
         for name, default in cls().as_json().items():
