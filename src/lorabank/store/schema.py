@@ -108,11 +108,12 @@ def connect_reading(folder: Path) -> tuple[sqlite3.Connection, bool]:
         StorageError: the database cannot be opened, or has a log that cannot be replayed here.
     """
     _check_present(folder)
-    try:
-        return _prepare(folder, sqlite3.connect(folder / DATABASE, **_OPTIONS)), False
-    except sqlite3.DatabaseError as error:
-        if not _is_unwritable(error):
-            raise translate(folder, error) from None
+    with database_errors(folder):  # damage may even be in what SQLite says of it
+        try:
+            return _prepare(folder, sqlite3.connect(folder / DATABASE, **_OPTIONS)), False
+        except sqlite3.DatabaseError as error:
+            if not _is_unwritable(error):
+                raise
     log = folder / f"{DATABASE}-wal"
     if log.exists() and log.stat().st_size:
         raise StorageError(

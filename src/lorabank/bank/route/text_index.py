@@ -213,7 +213,10 @@ class ModuleTexts:
         index = TextIndex.from_bytes(body) if body else None
         if index and index.vectors is None and self.embedder() is not None:
             raise ValueError("it was built without an embedding model")
-        self._frequencies, self._n_modules = words["frequencies"], words["n_modules"]
+        frequencies, n_modules = words["frequencies"], words["n_modules"]
+        if not all(type(count) is int for count in (n_modules, *frequencies.values())):
+            raise ValueError("a frequency is no whole number")
+        self._frequencies, self._n_modules = frequencies, n_modules
         self._index = index
 
     def _encode(self) -> bytes:
