@@ -102,8 +102,8 @@ def test_a_job_that_diverges_does_not_change_the_others(tiny: Base, weight: floa
     late = make_job(tiny, "late", replace(QUICK, seed=3), n=4)
     outcomes = train(tiny, [healthy, diverging, late], fleet_settings=FleetSettings(width=2))
     assert [outcome.stopped for outcome in outcomes] == ["budget", "diverged", "budget"]
-    assert_same_weights(outcomes[0], train(tiny, [healthy])[0], atol=1e-5)
-    assert_same_weights(outcomes[2], train(tiny, [late])[0], atol=1e-5)
+    assert_same_weights(outcomes[0], train(tiny, [healthy])[0], atol=1e-4)
+    assert_same_weights(outcomes[2], train(tiny, [late])[0], atol=1e-4)
     assert all(t.isfinite().all() for pair in outcomes[1].weights.values() for t in pair)
 
 
