@@ -6,7 +6,7 @@ precision, batch or program. So training asks by how much they lead.
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import (
@@ -27,6 +27,8 @@ from lorabank.tasks.examples import Example
 
 REWORDED = "reworded"
 """Name of the form that the held-out wordings of examples are."""
+Place = tuple[int, int]
+"""Number of a form among a dataset's forms, and of an example: one prompt of the dataset."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,6 +39,8 @@ class RecallCheck:
     """Share of examples whose answers are recalled under every rendering asked."""
     secure: float
     """Share of examples whose tokens also lead by the margin under every rendering."""
+    insecure: tuple[Place, ...] = field(default=(), compare=False)
+    """The prompts whose answers do not lead by the margin."""
 
 
 def check_recall(
@@ -53,10 +57,39 @@ def check_recall(
         margin: nats by which the tokens of a secure answer lead every other token.
         fleet: the entered fleet, of which `slot` answers; None for what is around the base.
     """
-    leads = smallest_leads(read_forms(base, dataset.forms, fleet=fleet, slot=slot).values())
+    readings = list(read_forms(base, dataset.forms, fleet=fleet, slot=slot).values())
+    leads = smallest_leads(readings)
     n = len(leads)
     return RecallCheck(
-        sum(lead >= 0 for lead in leads) / n, sum(lead >= margin for lead in leads) / n
+        sum(lead >= 0 for lead in leads) / n,
+        sum(lead >= margin for lead in leads) / n,
+        tuple(
+            (form, example)
+            for form, of_form in enumerate(readings)
+            for example, reading in enumerate(of_form)
+            if reading.lead < margin
+        ),
+    )
+
+
+def still_insecure(
+    base: Base,
+    dataset: EncodedDataset,
+    margin: float,
+    places: Sequence[Place],
+    *,
+    fleet: Fleet | None = None,
+    slot: int = 0,
+) -> tuple[Place, ...]:
+    """Ask again for the answers that an earlier check found insecure; return those that still are.
+
+    This is a small part of a check, and tells whether a whole one can succeed.
+    """
+    prompts = [dataset.forms[form].prompts[example] for form, example in places]
+    slots = None if fleet is None else [slot] * len(prompts)
+    readings = read_answers(base, prompts, fleet=fleet, slots=slots)
+    return tuple(
+        place for place, reading in zip(places, readings, strict=True) if reading.lead < margin
     )
 
 

@@ -31,7 +31,7 @@ from lorabank.engine.training.jobs import Epoch, Job, Outcome
 from lorabank.errors import UsageError
 from lorabank.files import atomic_path, storage_errors
 
-FORMAT = 3
+FORMAT = 4
 _log = logging.getLogger(__name__)
 _FLEET = "fleet.safetensors"
 _LITTER = re.compile(r"\.tmp\w{6}|\.(fleet|done-\d+)\.safetensors\.[0-9a-f]{12}\.part")

@@ -7,7 +7,7 @@ best state the job has been in.
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +15,12 @@ from torch import Tensor
 from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.dropout import Dropout
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.recall_check import RecallCheck, check_recall
+from lorabank.engine.inference.recall_check import (
+    Place,
+    RecallCheck,
+    check_recall,
+    still_insecure,
+)
 from lorabank.engine.training.checkpoint import State
 from lorabank.engine.training.job_progress import Progress
 from lorabank.engine.training.jobs import Job, Outcome
@@ -38,6 +43,8 @@ class TrainingSlot:
     """(P,) its row of the fleet when it was best; None for the initial one."""
     best_check: RecallCheck | None = None
     """Recall of `best`, verified; None where the best is known by its epoch's numbers only."""
+    insecure: tuple[Place, ...] = ()
+    """Prompts that the last check found insecure and no later one secure."""
 
     @property
     def job(self) -> Job:
@@ -49,10 +56,18 @@ class TrainingSlot:
         return Dropout(self.job.settings.dropout, self.job.settings.seed, self.progress.steps)
 
     def rows(self, batch: Sequence[int]) -> list[EncodedExample]:
-        """Return the rows of a step: a batch of examples, then the regularisation due with it."""
-        dataset, regularisation = self.job.dataset, self.progress.next_regularisation(len(batch))
+        """Return the rows of a step: a batch of examples, then the regularisation due with it.
+
+        An example takes the next of its forms, or the one in which it is insecure.
+        """
+        dataset, epoch = self.job.dataset, len(self.progress.curve)
+        regularisation = self.progress.next_regularisation(len(batch))
+        weak_form = {example: form for form, example in self.insecure}
         return [
-            *(dataset.row(i, len(self.progress.curve)) for i in batch),
+            *(
+                dataset.forms[weak_form[i]].examples[i] if i in weak_form else dataset.row(i, epoch)
+                for i in batch
+            ),
             *(dataset.regularisation[i] for i in regularisation),
         ]
 
@@ -89,7 +104,7 @@ class SlotScheduler:
     def end_epoch(self, slot: TrainingSlot) -> None:
         """Verify recall if it may have reached its goal, save the best state, finish a done job."""
         progress, goal = slot.progress, slot.job.settings.until_recall
-        if progress.may_be_recalled:
+        if progress.may_be_recalled and self._may_succeed(slot):
             check = self._check(slot)
             if slot.best_check is None or check > slot.best_check:
                 self._save_best(slot, check)
@@ -143,7 +158,8 @@ class SlotScheduler:
                 "job": slot.job_index,
                 "progress": slot.progress.as_json(),
                 "updates": self.optimiser.steps[slot.index],
-                "best_check": None if slot.best_check is None else asdict(slot.best_check),
+                "best_check": slot.best_check and [slot.best_check.recall, slot.best_check.secure],
+                "insecure": slot.insecure,
             }
             for slot in self.running.values()
         ]
@@ -171,7 +187,8 @@ class SlotScheduler:
                 slot["job"],
                 Progress.from_json(job, slot["progress"]),
                 None if best is None else best.to(self.fleet.theta.device),
-                RecallCheck(**slot["best_check"]) if slot["best_check"] else None,
+                RecallCheck(*slot["best_check"]) if slot["best_check"] else None,
+                tuple((form, example) for form, example in slot["insecure"]),
             )
         for name, matrix in self._matrices().items():
             matrix.copy_(tensors[name])
@@ -195,9 +212,27 @@ class SlotScheduler:
     def _check(self, slot: TrainingSlot) -> RecallCheck:
         """Return what the job recalls now, by a pass over all its examples."""
         job = slot.job
-        return check_recall(
+        check = check_recall(
             self.fleet.base, job.dataset, job.settings.margin, fleet=self.fleet, slot=slot.index
         )
+        slot.insecure = check.insecure
+        return check
+
+    def _may_succeed(self, slot: TrainingSlot) -> bool:
+        """Return whether a check may find enough, by those it found insecure the last time."""
+        job, progress = slot.job, slot.progress
+        if not slot.insecure or progress.has_waited:
+            return True
+        slot.insecure = still_insecure(
+            self.fleet.base,
+            job.dataset,
+            job.settings.margin,
+            slot.insecure,
+            fleet=self.fleet,
+            slot=slot.index,
+        )
+        n_insecure = len({example for _, example in slot.insecure})
+        return 1 - n_insecure / len(job.dataset) >= (job.settings.until_recall or 0)
 
     def _save_best(self, slot: TrainingSlot, check: RecallCheck | None) -> None:
         """Copy the slot's state as its best, unless it contains NaN or infinity."""
