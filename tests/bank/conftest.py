@@ -12,7 +12,9 @@ from lorabank.store.store import Store
 from lorabank.tasks.examples import Example
 from lorabank.tasks.synthetic import phonebook
 
-TINY = TrainSettings(r=4, alpha=8.0, lr=1e-2, exposures=200, batch_size=4, wordings=0)
+TINY = TrainSettings(
+    r=4, alpha=8.0, protect_directions=0.0, layers=None, lr=1e-2, exposures=200, wordings=0
+)
 NAMES = ("north", "south", "east")
 
 

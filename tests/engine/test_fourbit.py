@@ -54,7 +54,7 @@ def test_gradients_are_those_of_the_unpacked_weights(packed: Base, tiny: Base):
 
 
 def test_an_adapter_of_a_four_bit_base_is_learnt_saved_and_loaded(packed: Base, tmp_path: Path):
-    settings = settings_for("sound", r=8, lr=5e-3, wordings=0)
+    settings = settings_for("sound", r=8, lr=5e-3, wordings=0, layers="all")
     report = learn(packed, EXAMPLES, out=tmp_path / "a", settings=settings)
     assert report.recall == 1.0
     with loaded_fleet(packed, [load_adapter(tmp_path / "a", packed)]) as fleet:

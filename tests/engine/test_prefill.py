@@ -73,9 +73,9 @@ def test_many_rows_after_one_document_are_computed_in_parts(
 
 
 def test_documents_behind_one_system_turn_are_each_read_once():
-    turn, documents = list(range(60)), [[100 + d] * 80 for d in range(2)]
+    turn, documents = list(range(70)), [[100 + d] * 80 for d in range(2)]
     prompts = [[*turn, *documents[d], 200 + d, 300 + q] for q in range(3) for d in range(2)]
     groups = sorted(group_by_shared_prefix(prompts))
-    assert groups == [([0, 2, 4], 141), ([1, 3, 5], 141)]
+    assert groups == [([0, 2, 4], 151), ([1, 3, 5], 151)]
     only_the_turn = [[*turn, 100 + q, 300 + q] for q in range(3)]
-    assert group_by_shared_prefix(only_the_turn) == [([0, 1, 2], 60)]
+    assert group_by_shared_prefix(only_the_turn) == [([0, 1, 2], 70)]

@@ -35,8 +35,8 @@ def test_the_former_name_of_a_schedule_is_read_as_the_present_one():
 
 def test_alpha_follows_rank_and_a_stated_budget_is_spent():
     assert settings_for("sound", r=4).alpha == 8
-    assert settings_for("sound", r=8).lr == 1e-3
-    assert settings_for("sound", r=32).lr == pytest.approx(5e-4)
+    assert settings_for("sound", r=8).lr == SOUND.lr
+    assert settings_for("sound", r=32).lr == pytest.approx(SOUND.lr / 2)
     assert settings_for("sound", r=32, lr=1e-3).lr == 1e-3
     assert settings_for("paper", r=32).lr == 5e-5
     assert settings_for("paper", r=64).alpha == 64

@@ -18,6 +18,8 @@ from lorabank.tasks.synthetic import phonebook
 BOOK = phonebook.to_examples(phonebook.build(20, seed=0))
 PAIRS = [(example.question, example.answer) for example in BOOK]
 
+WHOLE = settings_for("sound", layers="all")
+
 
 def capacity_at(bits_per_parameter: float) -> MeasuredCapacity:
     """Half of the facts are recalled at this demand, at any rank."""
@@ -53,24 +55,24 @@ def test_a_plan_needs_facts_and_a_measured_base(tiny: Base):
 
 
 def test_the_rank_is_raised_until_enough_is_recalled(tiny: Base, monkeypatch: pytest.MonkeyPatch):
-    planned = plan_rank(tiny, BOOK, SOUND)
-    assert (planned.settings, planned.forecast) == (SOUND, None)
+    planned = plan_rank(tiny, BOOK, WHOLE)
+    assert (planned.settings, planned.forecast) == (WHOLE, None)
     for half_at, r in ((1, 8), (4, 16), (8, 32)):
         capacity = full_at(tiny, half_at)
         monkeypatch.setattr(planner, "load_shipped_capacity", lambda _, c=capacity: c)
-        planned = plan_rank(tiny, BOOK, SOUND)
-        assert planned.settings == settings_for("sound", r=r)
+        planned = plan_rank(tiny, BOOK, WHOLE)
+        assert planned.settings == settings_for("sound", r=r, layers="all")
         assert planned.forecast is not None
         assert planned.forecast.recall >= forecasting.GOAL
-    assert plan_rank(tiny, BOOK, SOUND, keeps_lr=True).settings.lr == SOUND.lr != lr_for(32)
-    paper = replace(SOUND, variant="rslora")
+    assert plan_rank(tiny, BOOK, WHOLE, keeps_lr=True).settings.lr == WHOLE.lr != lr_for(32)
+    paper = replace(WHOLE, variant="rslora")
     assert plan_rank(tiny, BOOK, paper).settings == paper
 
 
 def test_a_write_is_forecast_in_one_module(tiny: Base, monkeypatch: pytest.MonkeyPatch):
     capacity = full_at(tiny, 8)
     monkeypatch.setattr(planner, "load_shipped_capacity", lambda _: capacity)
-    predicted = forecast_write(tiny, BOOK, SOUND)
+    predicted = forecast_write(tiny, BOOK, WHOLE)
     assert predicted is not None
     assert (predicted.r, predicted.modules) == (8, 1)
     assert predicted.recall == pytest.approx(0.5, abs=0.05)

@@ -27,13 +27,13 @@ from lorabank.bench.wording_data import (
     read_edits,
 )
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.evaluation.drift import ORDINARY
 from lorabank.engine.inference.embedder import load_embedder
 from lorabank.errors import UnavailableError
 from lorabank.retrieval.stored_questions import StoredQuestions, probability
 from lorabank.retrieval.trigrams import TrigramIndex, fold
 from lorabank.retrieval.wordings import token_rarity
 from lorabank.study.data_folder import data_folder
+from lorabank.tasks.ordinary_texts import QUESTIONS as ORDINARY
 
 _log = logging.getLogger(__name__)
 _EDITS = ("wikibigedit", "zsre", "counterfact")
@@ -126,7 +126,7 @@ def _exact_arm(base: Base, facts: Sequence[StoredFact], *, embeds: bool) -> Arm:
     def same_answer(a: int, b: int) -> bool:
         return facts[a].answer == facts[b].answer
 
-    threshold = stored.calibrate([text for text, _ in ORDINARY], same_answer=same_answer)
+    threshold = stored.calibrate(list(ORDINARY), same_answer=same_answer)
 
     def tell(questions: Sequence[Asked]) -> list[Told]:
         without = [frozenset([a.without] if a.without is not None else []) for a in questions]

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorabank.engine.evaluation.drift import KNOWN, ORDINARY
 from lorabank.retrieval.terms import STOP_WORDS, stem, stop_word_stems, words_of
+from lorabank.tasks.drift_questions import KNOWN, REPLIES
 from lorabank.tasks.synthetic import phonebook
 
 TYPED = ("lower", "no_mark", "please", "typo", "short")
@@ -219,7 +219,7 @@ def ask_facts(facts: Sequence[StoredFact], *, seed: int) -> list[Asked]:
         questions += [Asked("relation", None, text) for text in fact.relation]
         questions += [Asked("left_out", None, text, without=i) for text in fact.reworded[:1]]
         questions += [Asked(kind, i, text) for kind, text in _typed(fact, rng)]
-    return questions + [Asked("ordinary", None, text) for text, _ in (*ORDINARY, *KNOWN)]
+    return questions + [Asked("ordinary", None, text) for text, _ in (*REPLIES, *KNOWN)]
 
 
 def _typed(fact: StoredFact, rng: random.Random) -> Iterator[tuple[str, str]]:

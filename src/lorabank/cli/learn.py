@@ -11,6 +11,7 @@ from lorabank.cli.output import (
     BaseName,
     Device,
     Json,
+    NoProtect,
     Quantize,
     counts_by_rendering,
     left_out,
@@ -84,6 +85,7 @@ class LearnOptions:
             help="Share of ordinary text trained beside the facts, as 0.2; keeps the base."
         ),
     ] = None
+    no_protect: NoProtect = False
     wordings: Annotated[
         int | None,
         typer.Option(
@@ -121,6 +123,7 @@ class LearnOptions:
             reverse=self.reverse or None,
             activated=False if self.always_on else None,
             protect_share=self.protect,
+            protect_directions=0.0 if self.no_protect else None,
             seed=self.seed,
         )
 

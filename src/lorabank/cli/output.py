@@ -23,6 +23,10 @@ Device = Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda i
 Quantize = Annotated[
     str | None, typer.Option(help="4bit: the base in NF4, needs the extra lorabank[4bit].")
 ]
+NoProtect = Annotated[
+    bool,
+    typer.Option("--no-protect", help="Let the adapter change what the base does elsewhere, too."),
+]
 Timeout = Annotated[
     float | None,
     typer.Option(help="Seconds to wait for an endpoint's answer to a request, by default 180."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabank.cli.bank import DEFAULT_BANK, BankPath, open_bank, passage
-from lorabank.cli.output import Device, Json, print_json, say
+from lorabank.cli.output import Device, Json, NoProtect, print_json, say
 from lorabank.cli.progress_display import FIRST_REPLY, progress_display, training_display
 from lorabank.cli.write_documents import report_text, write_documents
 
@@ -140,6 +140,7 @@ class WriteOptions:
         float | None,
         typer.Option(help="Share of ordinary text trained beside them, as 0.2; keeps the base."),
     ] = None
+    no_protect: NoProtect = False
     wordings: Annotated[
         int | None,
         typer.Option(
@@ -179,6 +180,7 @@ class WriteOptions:
             reverse=self.reverse or None,
             activated=False if self.always_on else None,
             protect_share=self.protect,
+            protect_directions=0.0 if self.no_protect else None,
             layers=self.layers,
             seed=self.seed,
         )

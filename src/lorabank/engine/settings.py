@@ -20,6 +20,8 @@ RECIPE_NAMES = ("sound", "paper")
 SCHEDULES = ("adaptive", "constant", "cosine", "plateau")
 _FORMER_SCHEDULES = {"settle": "adaptive"}  # as older records and commands have it
 PEFT_PREFIX = "peft:"
+_BEFORE_THEY_WERE_NAMED = {"protect_directions": 0.0}
+"""Values of settings in older records, which do not name them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,10 @@ class TrainSettings:
     """Share of regularisation examples among the training rows, on which the adapter learns to
     predict what the base predicts."""
 
+    protect_directions: float = 0.25
+    """Share of each layer's input directions, those in which ordinary text varies most, that the
+    adapter does not see, so that it leaves ordinary text as it is; 0 for none."""
+
     r: int = 8
     """Rank of the adapter."""
 
@@ -58,11 +64,12 @@ class TrainSettings:
     target_modules: tuple[str, ...] = (ALL_LINEAR,)
     """Modules to adapt, by PEFT's names, or all-linear, attention, ffn."""
 
-    layers: tuple[int, ...] | str | None = None
-    """Decoder layers that are adapted: their numbers, or text such as `last-10`
-    (lora/shapes.py), which `plan_job` turns into the base's numbers; None for all."""
+    layers: tuple[int, ...] | str | None = "last-half"
+    """Decoder layers that are adapted: their numbers, or text such as `last-10` or `all`
+    (lora/shapes.py), which `plan_job` turns into the base's numbers; None for all. What the layers
+    below the lowest one put out is computed once and kept."""
 
-    lr: float = 1e-3
+    lr: float = 2.5e-3
     """Peak learning rate of AdamW."""
 
     schedule: str = "adaptive"
@@ -82,7 +89,7 @@ class TrainSettings:
     clip: float = 1.0
     """Largest gradient norm of the adapter; 0 for no limit."""
 
-    batch_size: int = 8
+    batch_size: int = 4
     """Examples in a step."""
 
     exposures: int = 60
@@ -134,6 +141,15 @@ class TrainSettings:
         _check(
             self.schedule in SCHEDULES,
             f"schedule must be {', '.join(SCHEDULES)}, got {self.schedule!r}",
+        )
+        _check(
+            0 <= self.protect_directions <= 0.9,
+            f"protect_directions must be 0 to 0.9, got {self.protect_directions}",
+        )
+        _check(
+            not (self.protect_directions and (self.through_peft or self.variant == "pissa")),
+            f"--variant {self.variant} has an A of its own that cannot be kept from ordinary text; "
+            "add --no-protect",
         )
         _check(self.r >= 1, f"--r must be at least 1, got {self.r}")
         _check(0 < self.alpha <= 1e6, f"--alpha must be above 0, at most 1e6, got {self.alpha}")
@@ -200,13 +216,15 @@ class TrainSettings:
             read: dict[str, Any] = {
                 name: tuple(v) if isinstance(v, list) else v for name, v in values.items()
             }
-            made = cls(**read)
+            made = cls(**{**_BEFORE_THEY_WERE_NAMED, **read})
         except (TypeError, ValueError, AttributeError, OverflowError, UsageError) as error:
             raise UsageError(f"settings that cannot be used: {error}") from None
         for name, default in cls().as_json().items():
             kind = float if isinstance(default, float) else type(default)
             value = getattr(made, name)
             fits = type(value) is kind or (kind is float and type(value) is int)
+            if name == "layers":
+                fits = value is None or isinstance(value, str | tuple)
             if isinstance(default, bool | int | float | str) and value is not None and not fits:
                 raise UsageError(f"settings that cannot be used: {name} is {value!r:.40}")
         return made
@@ -218,10 +236,22 @@ def _check(is_valid: bool, message: str) -> None:
 
 
 SOUND = TrainSettings()
-PLAIN = replace(SOUND, renderings="template", margin=0.0, wordings=0)
-"""The sound recipe with one form of each prompt and no margin, as other trainers have it."""
+PLAIN = replace(
+    SOUND,
+    renderings="template",
+    margin=0.0,
+    wordings=0,
+    protect_directions=0.0,
+    layers=None,
+    lr=1e-3,
+    batch_size=8,
+)
+"""The sound recipe as other trainers have it: one form of each prompt, no margin, no protection,
+all layers, and the rate and batch that go with them."""
 PAPER = TrainSettings(
     recipe="paper",
+    layers=None,
+    batch_size=8,
     r=16,
     alpha=16.0,
     lr=5e-5,
@@ -234,6 +264,7 @@ PAPER = TrainSettings(
     margin=0.0,
     renderings="template",
     wordings=0,
+    protect_directions=0.0,
     activated=False,
 )
 
@@ -249,10 +280,10 @@ def seed_for(seed: int, name: str) -> int:
 
 
 def lr_for(r: int) -> float:
-    """Return the sound recipe's peak rate at a rank: 1e-3 at r = 8, falling with the rank's root.
+    """Return the sound recipe's peak rate at a rank: 2.5e-3 at r = 8, falling with the rank's root.
 
-    At alpha = 2r, what is learned after the same exposures depends on lr * sqrt(r): at 8e-3 the
-    loss of 24 phone numbers was .31, .34 and .35 at r = 1, 4 and 16 (docs/LOG.md).
+    At alpha = 2r, what is learned after the same exposures depends on lr * sqrt(r): with lr 1e-3 at
+    r = 8 the loss of 24 phone numbers was .31, .34 and .35 at r = 1, 4 and 16 (docs/LOG.md).
     """
     return SOUND.lr * math.sqrt(SOUND.r / max(1, r))
 
@@ -269,6 +300,9 @@ def settings_for(recipe: str, **changes: Any) -> TrainSettings:
     """
     base = PAPER if recipe == "paper" else replace(SOUND, recipe=recipe)
     changed = {name: value for name, value in changes.items() if value is not None}
+    variant = str(changed.get("variant", ""))
+    if variant in ("dora", "pissa") or variant.startswith(PEFT_PREFIX):
+        changed.setdefault("protect_directions", 0.0)
     if "r" in changed and "alpha" not in changed:
         changed["alpha"] = base.alpha / base.r * changed["r"]
     if "r" in changed and recipe == "sound":

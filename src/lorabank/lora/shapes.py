@@ -69,14 +69,16 @@ def choose(
 
 
 def parse_layers(text: str, n: int) -> list[int]:
-    """Return layer numbers from `0-15`, `last-10`, `first-4`, `3,5,7` or a mix of them.
+    """Return layer numbers from `0-15`, `last-10`, `last-half`, `first-4`, `3,5,7` or a mix.
 
     Raises:
         UsageError: the text is not of these forms, or a number is outside 0..n-1.
     """
     chosen: set[int] = set()
     for part in text.replace(" ", "").split(","):
-        if match := re.fullmatch(r"(last|first)-(\d+)", part):
+        if part == "last-half":
+            chosen |= set(range(n // 2, n))
+        elif match := re.fullmatch(r"(last|first)-(\d+)", part):
             count = int(match[2])
             if not 1 <= count <= n:
                 raise UsageError(f"--layers {part}: the model has {n} layers; give 1..{n}")
@@ -87,7 +89,9 @@ def parse_layers(text: str, n: int) -> list[int]:
                 raise UsageError(f"--layers {part}: the first number must be the smaller")
             chosen |= set(range(start, stop + 1))
         else:
-            raise UsageError(f"--layers takes 0-15, last-10, first-4 or 3,5,7; got {part!r}")
+            raise UsageError(
+                f"--layers takes 0-15, last-10, last-half, first-4 or 3,5,7; got {part!r}"
+            )
     _check_layers(sorted(chosen), n)
     return sorted(chosen)
 

@@ -15,9 +15,15 @@ from lorabank.errors import UsageError, did_you_mean
 
 MAX_R = 1024
 _MAX_SHOWN = 80  # characters of a wrong value in a message
-ONE_RENDERING: Mapping[str, Any] = {"renderings": "template", "margin": 0.0, "wordings": 0}
-"""Settings of training in studies: questions are trained on as they are asked, and training stops
-as soon as they are answered, so that what a cell costs is what its axes say."""
+ONE_RENDERING: Mapping[str, Any] = {
+    "renderings": "template",
+    "margin": 0.0,
+    "wordings": 0,
+    "protect_directions": 0.0,
+}
+"""Settings of training in studies: questions are trained on as they are asked, nothing else is
+kept, and training stops as soon as they are answered, so that what a cell costs and does is what
+its axes say."""
 LR = "above 0, at most 1; by rank by default"
 LAYERS = "0-15, last-10, first-4, 3,5,7 or all"
 TARGET_MODULES = "all-linear, attention, ffn or q_proj,v_proj"
@@ -154,5 +160,5 @@ Text = Annotated[str, satisfies(lambda value: bool(value.strip()))]
 
 
 def lr_for_rank(axes: dict[str, Any]) -> float:
-    """Return the sound recipe's learning rate for the rank of a cell."""
-    return lr_for(axes["r"])
+    """Return the learning rate for the rank of a cell: 1e-3 at rank 8, as `lr_for` goes on."""
+    return 1e-3 * lr_for(axes["r"]) / lr_for(8)

@@ -16,13 +16,13 @@ from lorabank.bank.drafts import EXAMPLES
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.engine.backbone.caches import LruCache
-from lorabank.engine.evaluation.drift import ORDINARY
 from lorabank.errors import LorabankError
 from lorabank.retrieval.stored_questions import Match, StoredQuestions, probability
 from lorabank.retrieval.trigrams import fold
 from lorabank.retrieval.wordings import FEATURES, token_rarity
 from lorabank.store.records import Version
 from lorabank.store.store import Store
+from lorabank.tasks.ordinary_texts import QUESTIONS as ORDINARY
 
 _log = logging.getLogger(__name__)
 _SURE = 6.0  # log-odds of a question that is a stored one letter by letter
@@ -114,7 +114,7 @@ class StoredExamples:
         if index is None:
             return math.inf
         if self._threshold is None:
-            ordinary = [text for text, _ in ORDINARY]
+            ordinary = list(ORDINARY)
             self._threshold = self.texts.derive(
                 "lookup" if index.vectors is not None else "lookup-by-words",
                 lambda: index.calibrate(ordinary, same_answer=self._same_answer),

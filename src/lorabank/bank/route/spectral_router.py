@@ -23,11 +23,11 @@ from lorabank.bank.route.routers import Candidate
 from lorabank.bank.route.spectral_keys import read_spectra
 from lorabank.bank.route.stacked_spectra import StackedSpectra, stack_spectra
 from lorabank.bank.route.text_index import ModuleTexts
-from lorabank.engine.evaluation.drift import ORDINARY
 from lorabank.engine.inference.activations import LayerInputs, capture_layer_inputs, encode_question
 from lorabank.errors import UsageError
 from lorabank.lora import lag
 from lorabank.store.records import Version
+from lorabank.tasks.ordinary_texts import QUESTIONS as ORDINARY
 
 METHODS = ("arrow", "spectr", "lag")
 BACKGROUNDS = ("bank", "ordinary", "none")
@@ -146,7 +146,7 @@ class SpectralRouter:
         """Return the questions to compare with; they depend on the bank alone."""
         if self.background == "none":
             return []
-        questions = [question for question, _ in ORDINARY]
+        questions = list(ORDINARY[::3])
         if self.background == "bank":
             keys = self.reader.store.all_keys()
             taught = list(dict.fromkeys(key.text for _, _, key in keys if key.kind == "question"))

@@ -59,6 +59,9 @@ class Base:
     """Hidden states that enter the lowest adapted layer."""
     teacher_cache: LruCache[TeacherTargets] = field(default_factory=new_teacher_cache)
     """Predictions of the bare model with a document in its context."""
+    ordinary_directions: dict[bool, dict[str, Tensor]] = field(default_factory=dict)
+    """Directions of ordinary text by layer, for activated adapters and for others
+    (training/protection.py)."""
     quantized: str | None = None
     """Kind of quantization, `4bit` or None."""
 

@@ -20,7 +20,8 @@ KeyValues = tuple[tuple[Tensor, Tensor], ...]
 """Keys and values of a prompt per layer, each (heads, P, head size)."""
 _PASS_TOKENS = 4096  # tokens of several prompts in one forward pass
 _PART_TOKENS = 1024  # tokens of one long text in one forward pass
-_MIN_SHARED_TOKENS = 48  # shorter shared beginnings are not worth a pass of their own
+_MIN_SHARED_TOKENS = 16  # shorter shared beginnings are not looked for
+_PASS_COST = 128  # fixed cost of the pass that reads a shared beginning, in tokens
 
 
 def new_cache(model: Any) -> Cache:
@@ -107,8 +108,12 @@ def group_by_shared_prefix(prompts: Sequence[Tokens]) -> list[tuple[list[int], i
     for beginning, members in candidates.items():
         if len(members) == 1 or len(beginning) < _MIN_SHARED_TOKENS:
             single += members
-        else:
-            groups += _group_members(prompts, members)
+            continue
+        for own, n in _group_members(prompts, members):
+            if (len(own) - 1) * n > _PASS_COST:
+                groups.append((own, n))
+            else:
+                single += own
     return [*groups, (single, 0)] if single else groups
 
 
@@ -134,7 +139,7 @@ def _group_members(prompts: Sequence[Tokens], members: list[int]) -> list[tuple[
         groups.append((rest, n))
 
     def n_read(groups: list[tuple[list[int], int]]) -> int:
-        return sum(n + sum(len(prompts[i]) - n for i in own) for own, n in groups)
+        return sum(_PASS_COST + n + sum(len(prompts[i]) - n for i in own) for own, n in groups)
 
     return min([(members, n)], groups, key=n_read)
 

@@ -6,7 +6,7 @@ best state the job has been in.
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from lorabank.engine.training.checkpoint import State
 from lorabank.engine.training.job_progress import Progress
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.optimiser import FleetAdamW
+from lorabank.engine.training.protection import Directions, protect
 from lorabank.engine.training.teacher_targets import prefill_targets
 
 _log = logging.getLogger(__name__)
@@ -75,8 +76,8 @@ class TrainingSlot:
 class SlotScheduler:
     """The slots of a fleet, the jobs that wait for one and the outcomes of those finished."""
 
-    def __init__(self, fleet: Fleet, jobs: Sequence[Job]):
-        self.fleet, self.jobs = fleet, jobs
+    def __init__(self, fleet: Fleet, jobs: Sequence[Job], directions: Mapping[bool, Directions]):
+        self.fleet, self.jobs, self.directions = fleet, jobs, directions
         self.optimiser = FleetAdamW(fleet.theta, fleet.grad)
         self.running: dict[int, TrainingSlot] = {}
         """Training slots by their index."""
@@ -91,7 +92,10 @@ class SlotScheduler:
                 self._start_next(index)
 
     def update(self, slot: TrainingSlot) -> bool:
-        """Clip a slot's gradient and apply it; return whether its norm was finite."""
+        """Clip a slot's gradient and apply it; return whether its norm was finite.
+
+        A protected job's A is then made blind to ordinary text again.
+        """
         norm = self.optimiser.step(
             slot.index,
             lr=slot.progress.lr(),
@@ -99,6 +103,7 @@ class SlotScheduler:
             clip=slot.job.settings.clip,
             trainable_mask=self.fleet.trainable_masks.get(slot.index),
         )
+        self._protect(slot.index, slot.job)
         return math.isfinite(norm)
 
     def end_epoch(self, slot: TrainingSlot) -> None:
@@ -199,10 +204,15 @@ class SlotScheduler:
             return
         job = self.jobs[self.n_started]
         self.fleet.initialise(index, job.settings, job.paths)
+        self._protect(index, job)
         self._prefill(job)
         self.optimiser.restart(index)
         self.running[index] = TrainingSlot(index, self.n_started, Progress(job))
         self.n_started += 1
+
+    def _protect(self, index: int, job: Job) -> None:
+        if job.settings.protect_directions:
+            protect(self.fleet, index, job, self.directions[job.settings.activated])
 
     def _prefill(self, job: Job) -> None:
         """Fill the base's caches with what the job's rows need."""

@@ -32,6 +32,7 @@ from lorabank.engine.training.job_progress import Progress
 from lorabank.engine.training.jobs import Job, Outcome, adapted_paths, check_jobs
 from lorabank.engine.training.memory_budget import choose_width, measure_memory
 from lorabank.engine.training.progress import FleetProgress, fleet_progress
+from lorabank.engine.training.protection import directions_for
 from lorabank.engine.training.recompute import recomputing
 from lorabank.engine.training.scheduler import SlotScheduler, TrainingSlot
 from lorabank.engine.training.teacher_targets import TeacherRequest
@@ -96,13 +97,14 @@ def train(
         n_jobs=len(jobs),
         requested=_saved_width(saved[0], width, len(jobs)) if saved else width,
     )
+    directions = directions_for(base, jobs)
     paths = adapted_paths(jobs)
     r = max(job.saved_r for job in jobs)
     with (
         Fleet(base, paths=paths, r=r, width=width, reuse=reuse) as fleet,
         recomputing(fleet, is_on=recompute),
     ):
-        scheduler = SlotScheduler(fleet, jobs)
+        scheduler = SlotScheduler(fleet, jobs, directions)
         if saved:
             scheduler.restore(*saved)
         return Trainer(scheduler, on_step=on_step, on_round=on_round).run(folder)

@@ -53,7 +53,7 @@ def prepare(base: Base, cell: CellSpec[CapacityAxes]) -> PreparedCell:
 
 def settings_of(base: Base, axes: CapacityAxes) -> TrainSettings:
     """Return a cell's axes as settings of the engine."""
-    layers = None
+    layers: tuple[int, ...] | str = "all"
     if axes.layers != "all":
         layers = tuple(parse_layers(axes.layers, n_layers(base.linears)))
     if axes.exposures == CONVERGED:

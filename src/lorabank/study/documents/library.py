@@ -152,7 +152,7 @@ def _parts(
 
 
 def _job(base: Base, part: TaughtPart, axes: DocumentsAxes, r: int, *, name: str) -> Job:
-    layers = None
+    layers: tuple[int, ...] | str = "all"
     if axes.layers != "all":
         layers = tuple(parse_layers(axes.layers, n_layers(base.linears)))
     settings = settings_for(

@@ -93,7 +93,7 @@ def read_documents(axes: ModulesAxes) -> list[TaughtDocument]:
 
 def settings_of(base: Base, axes: ModulesAxes) -> TrainSettings:
     """Return a cell's axes as settings of the engine."""
-    layers = None
+    layers: tuple[int, ...] | str = "all"
     if axes.layers != "all":
         layers = tuple(parse_layers(axes.layers, n_layers(base.linears)))
     budget: dict[str, Any] = {"exposures": axes.n_exposures, "schedule": "cosine"}

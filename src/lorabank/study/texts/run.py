@@ -75,7 +75,7 @@ def plan_jobs(
 
 def settings_of(base: Base, axes: TextsAxes, examples: Sequence[Example]) -> TrainSettings:
     """Return a cell's axes as settings of the engine for these examples."""
-    layers = None
+    layers: tuple[int, ...] | str = "all"
     if axes.layers != "all":
         layers = tuple(parse_layers(axes.layers, n_layers(base.linears)))
     settings = settings_for(
