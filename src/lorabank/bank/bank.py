@@ -9,26 +9,21 @@ derived from its modules on first use and again after each change.
 """
 
 import threading
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from lorabank.bank.answer.answers import Answer
+from lorabank.bank.answer.asking import answer_questions
+from lorabank.bank.answer.conversation import Question
 from lorabank.bank.answer.gate import Gate
 from lorabank.bank.answer.modes import (
     ADAPTER,
-    AUTO,
-    EXACT,
     MAX_NEW_TOKENS,
     N_CANDIDATES,
     AskSettings,
     Costs,
 )
-from lorabank.bank.answer.policy import answer_by_worth
 from lorabank.bank.answer.state import BankState
-from lorabank.bank.answer.with_examples import answer_with_examples
-from lorabank.bank.answer.with_module import answer_with_modules
-from lorabank.bank.answer.with_text import answer_with_text
 from lorabank.bank.drafts import Facts, ModuleDraft, draft_from_facts
 from lorabank.bank.module_reader import CACHE_BYTES
 from lorabank.bank.route.routers import Router, TextRouter
@@ -56,12 +51,6 @@ from lorabank.synthesis.local import LocalGenerator
 from lorabank.synthesis.synthesis_run import OnReply
 
 _RETRIES = 5  # of a question whose module was pruned while it was being read
-_ANSWER_IN = {
-    ADAPTER: answer_with_modules,
-    AUTO: answer_by_worth,
-    EXACT: answer_with_examples,
-}
-"""Function of each mode; the others are answered by `answer_with_text`."""
 
 
 def identify_base(info: ModelInfo) -> BaseIdentity:
@@ -251,7 +240,7 @@ class Bank:
 
     def ask(
         self,
-        question: str,
+        question: Question,
         *,
         mode: str = ADAPTER,
         n_candidates: int = N_CANDIDATES,
@@ -260,6 +249,8 @@ class Bank:
         """Answer a question, with where the answer comes from and how sure the bank is.
 
         Args:
+            question: a text, or the turns of a conversation as dicts with `role` and `content`,
+                whose last is understood by those before.
             mode: one of `modes.MODES`, or `auto` for the mode that is worth most.
         """
         return self.ask_all(
@@ -268,7 +259,7 @@ class Bank:
 
     def ask_all(
         self,
-        questions: Sequence[str],
+        questions: Sequence[Question],
         *,
         mode: str = ADAPTER,
         router: Router | None = None,
@@ -276,7 +267,7 @@ class Bank:
         n_candidates: int = N_CANDIDATES,
         max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> list[Answer]:
-        """Answer many questions in shared batches.
+        """Answer many questions, or conversations, in shared batches.
 
         Args:
             mode: one of `modes.MODES`, or `auto`.
@@ -285,10 +276,9 @@ class Bank:
                 first candidate answers.
 
         Raises:
-            UsageError: an unknown mode, text asked of a bank that keeps none, or a document that
-                does not fit into the context.
+            UsageError: an unknown mode, turns that are no conversation, text asked of a bank that
+                keeps none, or a document that does not fit into the context.
         """
-        questions = [unicodedata.normalize("NFC", question) for question in questions]
         settings = AskSettings(
             router or TextRouter(self.texts),
             mode=mode,
@@ -298,12 +288,11 @@ class Bank:
             max_new_tokens=max_new_tokens,
             costs=self.costs,
         )
-        answer = _ANSWER_IN.get(mode, answer_with_text)
         for attempt in range(_RETRIES):
             generation = self.store.generation
             try:
                 with self._busy:
-                    return answer(self.state, questions, settings)
+                    return answer_questions(self.state, questions, settings)
             except UsageError:
                 # A module may have been pruned or forgotten after the router named it.
                 if attempt + 1 == _RETRIES or self.store.generation == generation:

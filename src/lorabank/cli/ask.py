@@ -70,6 +70,15 @@ def run(options: AskOptions) -> None:
     if options.json:
         print_json(answer.as_json(explain=options.explain))
         return
+    print_answer(answer)
+    if options.explain:
+        print_explanation(answer)
+
+
+def print_answer(answer: "Answer") -> None:
+    """Print an answer on stdout and where it comes from on stderr."""
+    if answer.typed:
+        status(f"understood as: {answer.question}")
     say(answer.text if answer.kind != "abstained" else "not in memory", keeps_lines=True)
     status(provenance(answer))
     for citation in answer.citations:
@@ -77,8 +86,6 @@ def run(options: AskOptions) -> None:
         status(f"  cites {citation.document}{heading}, characters {citation.start}-{citation.end}")
     if answer.note:
         status(answer.note)
-    if options.explain:
-        _print_explanation(answer)
 
 
 def provenance(answer: "Answer") -> str:
@@ -103,7 +110,10 @@ def provenance(answer: "Answer") -> str:
     return f"from {answer.module} version {answer.version}{source}{probability}{text}"
 
 
-def _print_explanation(answer: "Answer") -> None:
+def print_explanation(answer: "Answer") -> None:
+    """Print what an answer was chosen by."""
+    if answer.typed:
+        say(f"{answer.typed!r} was understood as {answer.question!r}")
     if answer.lookup.nearest:
         _print_nearest(answer.lookup)
     if answer.candidates:

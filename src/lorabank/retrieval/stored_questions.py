@@ -9,17 +9,23 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from lorabank.retrieval.aspects import aspects
 from lorabank.retrieval.trigrams import TrigramIndex, fold
 from lorabank.retrieval.wording_weights import BY_WORDS, WITH_MEANING
 from lorabank.retrieval.wordings import (
+    FILLERS,
+    FOUND,
     Rarity,
     WordReader,
     Words,
+    capitalised,
     distinctive,
     explained,
+    main_name,
     pair_features,
     residual_features,
     residuals,
@@ -83,6 +89,11 @@ class StoredQuestions:
         self._embed = embed
         self._index, self._reader = TrigramIndex(folded), WordReader(folded, rarity)
         self._read: dict[int, Words] = {}
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        """Words that stored questions have in capital letters."""
+        return frozenset(word for text in self.questions for word in capitalised(text))
 
     def match(
         self,
@@ -155,6 +166,22 @@ class StoredQuestions:
         a, b = self._reader.read(question), self._reader.read(stored)
         in_b, in_a = explained(a, b)
         return distinctive(stored, b, in_a), distinctive(question, a, in_b)
+
+    def name_in(self, text: str) -> str:
+        """Return the name that a text is about; empty where it has none."""
+        return main_name(text, self._reader.read(text), self._known)
+
+    def has_name(self, name: str) -> bool:
+        """Return whether stored questions have a word of a name in capital letters."""
+        return bool(self._known & set(fold(name).split()))
+
+    def explains(self, stored: str, text: str) -> bool:
+        """Return whether a stored question has every word of weight of a text, or asks for it."""
+        a, b = self._reader.read(text), self._reader.read(stored)
+        in_b, _ = explained(a, b)
+        rest = [w for w, f in zip(a.words, in_b, strict=True) if f < FOUND]
+        rest = [word for word in rest if not aspects([word]) & aspects(b.words)]
+        return set(rest) <= FILLERS
 
     def _compare(
         self,

@@ -6,10 +6,11 @@ letter, and the rarest that is not found counts. Rare is what the language rarel
 model's tokenizer needs many tokens for it) and the stored questions rarely have.
 """
 
+import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,15 +45,16 @@ FEATURES = (
 )
 """Names of the features, in their order; those from `cosine` on need embeddings."""
 N_BY_WORDS = FEATURES.index("cosine")
-_FILLERS = STOP_WORDS | frozenset(
+FILLERS = STOP_WORDS | frozenset(
     """
     please tell know want need give find many much there any been being into s nq question name say
     let d ll re ve t hi hello hey thanks thank whats whos got get ask asking looking
     """.split()  # noqa: SIM905 - to be read as words
 )
+"""Words that say nothing of what is asked."""
 _RARE = 0.75
 """Weight from which a word is taken for a name or number."""
-_FOUND = 0.6
+FOUND = 0.6
 """Similarity from which a word of another text is the same word."""
 _LACKING = 0.12
 """Weight from which a word that one text lacks is worth naming."""
@@ -100,9 +102,9 @@ class WordReader:
     def read(self, text: str) -> Words:
         """Return the words of a text."""
         words = tuple(dict.fromkeys(fold(text).split()))
-        names = _capitalised(text)
+        names = capitalised(text)
         rarity = [
-            0.05 if word in _FILLERS else max(self._rarity(word), float(word in names))
+            0.05 if word in FILLERS else max(self._rarity(word), float(word in names))
             for word in words
         ]
         most = math.log((self._n + 1) / 0.5)
@@ -163,7 +165,7 @@ def pair_features(question: Words, stored: Words, trigrams: float, lead: float) 
     n, m = len(question.words), len(stored.words)
     own, known = aspects(question.words), aspects(stored.words)
     added, lacked = own - known, known - own
-    new_words = [w for w, f in zip(question.words, in_stored, strict=True) if f < _FOUND]
+    new_words = [w for w, f in zip(question.words, in_stored, strict=True) if f < FOUND]
     synonym = bool(aspects(new_words) & known)
     return [
         trigrams,
@@ -206,7 +208,7 @@ def residuals(question: Words, stored: Words) -> tuple[str, str]:
     in_stored, in_question = explained(question, stored)
 
     def rest(words: Words, shared: np.ndarray) -> str:
-        keeps = (shared < _FOUND) | ~words.is_name
+        keeps = (shared < FOUND) | ~words.is_name
         return " ".join(w for w, keep in zip(words.words, keeps, strict=True) if keep) or "it"
 
     return rest(question, in_stored), rest(stored, in_question)
@@ -221,14 +223,48 @@ def distinctive(text: str, words: Words, shared: np.ndarray) -> str:
     first, *_ = text.split() or [""]
     for name in _NAME.finditer(text):
         # The first word of a sentence is capitalised whatever it is.
-        phrase = name[0].removeprefix(f"{first} ") if fold(first) in _FILLERS else name[0]
+        phrase = name[0].removeprefix(f"{first} ") if fold(first) in FILLERS else name[0]
         if rarest in fold(phrase).split():
             return phrase
     keep = {w for w, value in zip(words.words, lacking, strict=True) if value >= _LACKING}
     return " ".join(word for word in text.split() if keep & set(fold(word).split())).rstrip("?.,!")
 
 
-def _capitalised(text: str) -> set[str]:
+def main_name(text: str, words: Words, known: Collection[str] = ()) -> str:
+    """Return the name that a text is about, as it is written there; empty where it has none.
+
+    It is the phrase in capital letters whose words weigh most. In a text without capitals it is
+    known words side by side, or rare ones where no word is known.
+
+    Args:
+        known: words that other texts have in capital letters, folded.
+    """
+    weight = dict(zip(words.words, words.weights, strict=True))
+    rare = {w for w, is_name in zip(words.words, words.is_name, strict=True) if is_name}
+    first, *_ = text.split() or [""]
+    phrases = [] if text.isupper() else [name[0] for name in _NAME.finditer(text)]
+    if phrases and text.startswith(phrases[0]) and not _names(fold(first).split(), rare | {*known}):
+        phrases[0] = phrases[0].removeprefix(first).strip()  # a sentence begins with a capital
+    if not any(phrases):
+        marked = [(run, _names(fold(run).split(), known or rare)) for run in text.split()]
+        groups = itertools.groupby(marked, key=lambda pair: bool(pair[1]))
+        phrases = [" ".join(run for run, _ in group) for is_name, group in groups if is_name]
+    phrases = [re.sub(r"['’]s$|[\W_]+$", "", phrase) for phrase in phrases if phrase]
+    phrases = [p for p in phrases if p != text.rstrip("?!. ") or len(p.split()) > 1 or p.isascii()]
+    best = max(
+        enumerate(phrases),
+        key=lambda pair: (sum(weight.get(w, 0.0) for w in fold(pair[1]).split()), pair[0]),
+        default=(0, ""),
+    )
+    return "" if fold(best[1]) in ("", "i") else best[1]
+
+
+def _names(words: Sequence[str], names: Collection[str]) -> list[str]:
+    """Return the words that are names and neither fillers nor ask for anything."""
+    return [w for w in words if w in names and w not in FILLERS and not aspects([w])]
+
+
+def capitalised(text: str) -> set[str]:
     """Return the words that begin with a capital or a digit, folded; not the first of the text."""
     return {
         part

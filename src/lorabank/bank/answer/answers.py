@@ -70,6 +70,7 @@ class Answer:
     """An answer with where it comes from, how sure the bank is, and what it cost."""
 
     question: str
+    """Question that is answered; a follow-up is written out (conversation.py)."""
     text: str
     """Empty where the bank abstains."""
     kind: str
@@ -83,6 +84,8 @@ class Answer:
     """Probability that a stored example's answer is right; otherwise that of the best candidate,
     whether it answers or not."""
     candidates: tuple[ScoredCandidate, ...]
+    typed: str = ""
+    """Question as it was typed, where the turns before made another of it."""
     mode: str = "adapter"
     """Mode that was asked for (modes.py)."""
     used: str = "adapter"

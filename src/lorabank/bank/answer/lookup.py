@@ -133,6 +133,11 @@ class StoredExamples:
             return f"I know {known}, not {other}"
         return f"the nearest stored question is {best.question!r}"
 
+    @property
+    def questions(self) -> StoredQuestions:
+        """The stored questions of the bank as it is, which may be none."""
+        return self._current() or StoredQuestions([], self._rarity)
+
     def holds_answer(self, module: str, text: str) -> bool:
         """Return whether a module has a stored example with this answer."""
         answers = self._answers_of(self._version(module)).values()
