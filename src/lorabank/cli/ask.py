@@ -22,6 +22,16 @@ AnswerMode = Annotated[
     ),
 ]
 
+Explain = Annotated[
+    bool,
+    typer.Option(
+        "--explain",
+        help="Print every candidate's scores and, with auto, what each mode is worth.",
+    ),
+]
+CandidateCount = Annotated[int, typer.Option("--candidates", help="Modules that draft an answer.")]
+AnswerLength = Annotated[int, typer.Option("--max-new-tokens", help="Longest answer, in tokens.")]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskOptions:
@@ -30,15 +40,9 @@ class AskOptions:
     question: Annotated[str, typer.Argument(help="What you want to know.")]
     bank: BankPath = DEFAULT_BANK
     mode: AnswerMode = "adapter"
-    explain: Annotated[
-        bool,
-        typer.Option(
-            "--explain",
-            help="Print every candidate's scores and, with auto, what each mode is worth.",
-        ),
-    ] = False
-    candidates: Annotated[int, typer.Option(help="Modules that draft an answer.")] = 3
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 64
+    explain: Explain = False
+    candidates: CandidateCount = 3
+    max_new_tokens: AnswerLength = 64
     device: Device = None
     json: Json = False
 
@@ -48,18 +52,10 @@ def run(options: AskOptions) -> None:
 
     Example: lorabank ask "What is the phone number of Hagu Padi?" --with auto
     """
-    from lorabank.bank.answer.modes import check_mode
-    from lorabank.errors import UsageError
+    from lorabank.bank.answer.modes import check_questions
 
-    logging.getLogger("lorabank.bank").setLevel(logging.INFO)  # calibration takes seconds
-    check_mode(options.mode)
-    if not options.question.strip():
-        raise UsageError("the question is empty; ask something")
-    if options.candidates < 1 or options.max_new_tokens < 1:
-        raise UsageError(
-            f"--candidates and --max-new-tokens must be at least 1, got {options.candidates} and "
-            f"{options.max_new_tokens}"
-        )
+    check_options(options.mode, options.candidates, options.max_new_tokens)
+    check_questions([options.question])
     with open_bank(options.bank, options.device) as bank:
         answer = bank.ask(
             options.question,
@@ -73,6 +69,24 @@ def run(options: AskOptions) -> None:
     print_answer(answer)
     if options.explain:
         print_explanation(answer)
+
+
+def check_options(mode: str, candidates: int, max_new_tokens: int) -> None:
+    """Refuse options of an answer before a model is loaded, and let calibration be heard.
+
+    Raises:
+        UsageError: an unknown mode, or a count below 1.
+    """
+    from lorabank.bank.answer.modes import check_mode
+    from lorabank.errors import UsageError
+
+    logging.getLogger("lorabank.bank").setLevel(logging.INFO)  # calibration takes seconds
+    check_mode(mode)
+    if candidates < 1 or max_new_tokens < 1:
+        raise UsageError(
+            f"--candidates and --max-new-tokens must be at least 1, got {candidates} and "
+            f"{max_new_tokens}"
+        )
 
 
 def print_answer(answer: "Answer") -> None:

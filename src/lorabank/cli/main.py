@@ -17,6 +17,7 @@ from lorabank.cli import (
     ask,
     bank,
     bench,
+    chat,
     compare,
     judge,
     last_catch,
@@ -49,6 +50,7 @@ app.command("plan")(command(plan.run))
 app.command("init")(bank.init)
 app.command("write")(command(write.run))
 app.command("ask")(command(ask.run))
+app.command("chat")(command(chat.run))
 app.command("compare")(command(compare.run))
 app.command("list")(records.list_)
 app.command("show")(records.show)
