@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lorabank.retrieval.aspects import aspects
 from lorabank.retrieval.stored_questions import (
     MOST,
     PLAIN,
@@ -126,3 +127,71 @@ def test_typed_in_any_script_and_form():
     stored = StoredQuestions(["東京の電話番号は?", "Где живёт Олег?", "Straße 5?"], RARITY)
     for row, text in enumerate(["東京の電話番号は", "где живёт олег", "STRASSE 5"]):
         assert best(stored, text).row == row
+
+
+TYPED_FACTS = [
+    "What is the airport code of São Arvelho?",
+    "What happened on flight 4,217?",
+    "What does the Wi-Fi of the guest house cost?",
+    "Who is the boss of Aksel Tofte?",
+    "When was Odd Sunde born?",
+    "Wie lautet die Telefonnummer von Jürgen Brandt?",
+    "林静的电话号码是多少？",
+    "What is the model number of the pump?",
+    "Which room is the finance department in?",
+]
+NAMES = {"arvelho", "aksel", "tofte", "sunde", "brandt"}
+EVERYDAY = token_rarity(
+    lambda word: 2 if (name := word.strip().lower()) in NAMES or not name.isascii() else 1
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "row"),
+    [
+        ("Sao Arvelho airport code?", 0),
+        ("AIRPORT CODE SAO ARVELHO PLS", 0),
+        ("what happened on flight 4217", 1),
+        ("What does the WiFi of the guesthouse cost?", 2),
+        ("who does aksel tofte report to", 3),
+        ("odd sunde birthday", 4),
+        ("Telefonnummer von Jurgen Brandt", 5),
+        ("林静的电话号码？", 6),
+        ("model no. of the pump", 7),
+        ("what room is the finance dept in", 8),
+    ],
+)
+def test_typed_without_accents_separators_and_in_everyday_words(question: str, row: int):
+    match = best(StoredQuestions(TYPED_FACTS, EVERYDAY), question)
+    assert match.row == row
+    assert match.score > 0
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Where was Odd Sunde born?",
+        "what happened on flight 4218",
+        "王静的电话号码是多少？",
+        "What is the address of Odd Sunde?",
+        "weight of the pump",
+    ],
+)
+def test_what_is_asked_for_tells_near_misses_apart(question: str):
+    assert best(StoredQuestions(TYPED_FACTS, EVERYDAY), question).score < 0
+
+
+def test_folding_keeps_words_apart():
+    assert fold("  São-Paulo’s Ærø! ") == "sao paulo s aero"
+    assert fold("4,217") == fold("4 217") == fold("4217") == "4217"
+    assert fold("1.5 and 3,14") == "1 5 and 3 14"
+    assert fold("519-017-5311") == "519017 5311"
+    assert fold("東京ABC") == "東 京 abc"
+
+
+def test_aspects_are_asked_in_three_languages():
+    assert aspects(["telefonnummer"]) == aspects(["telefono"]) == aspects(["phone"])
+    assert not aspects(["wie", "lautet", "die", "nummer"])
+    assert aspects(["when", "did", "he", "die"])
+    assert not aspects(["found"])
+    assert aspects(["founded"])

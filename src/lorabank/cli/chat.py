@@ -1,6 +1,7 @@
 """`lorabank chat`: questions in the terminal, each understood by those before it.
 
-With a file or a pipe as input, every line is a question, and nothing but answers goes to stdout.
+With a file or a pipe as input, every line is a question: it is repeated on stderr, and nothing but
+answers goes to stdout.
 """
 
 import contextlib
@@ -120,6 +121,8 @@ def run(options: ChatOptions) -> None:
             status("ask something; /help lists what else can be typed")
         with contextlib.suppress(EOFError, KeyboardInterrupt):
             while (line := input("> " if is_typed else "").strip()) not in ("/quit", "/exit"):
+                if line and not is_typed:
+                    status(f"> {line.encode(errors='replace').decode()}")
                 try:
                     if line.startswith("/"):
                         chat.obey(line)

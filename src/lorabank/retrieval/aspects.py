@@ -11,18 +11,21 @@ from functools import lru_cache
 from lorabank.retrieval.terms import stem
 
 _ASPECTS = """
-    phone telephone mobile call dial ring tel reach cellphone landline handset
+    phone telephone mobile call dial ring tel reach cellphone landline handset telefon
+       telefonnummer rufnummer handynummer telefono movil
     fax telefax
-    email mail mailbox inbox
-    address street live lives living reside resides residence home postcode postal
+    email mail mailbox inbox correo
+    address street live lives living reside resides residence home postcode postal addr adresse
+       anschrift wohnt wohnort strasse direccion domicilio vive
     website site url webpage homepage
-    age old
-    born birth birthday birthdate birthplace
+    age old edad
+    born birth birthday birthdate birthplace geboren geburtstag geburtsdatum geburtsort nacio
+       nacimiento
     died die death dead deceased
     buried burial grave
-    boss manager supervisor superior report reports
-    mayor
-    president
+    boss manager supervisor superior report reports chefin vorgesetzter vorgesetzte jefe jefa
+    mayor burgermeister alcalde
+    president prasident presidente
     chancellor premier
     king queen monarch
     owner owns own owned proprietor
@@ -34,9 +37,9 @@ _ASPECTS = """
     mother mum mom
     child children son sons daughter daughters kids
     brother sister sibling siblings
-    capital
-    population inhabitants residents
-    currency money
+    capital hauptstadt
+    population inhabitants residents people einwohner habitantes poblacion
+    currency money wahrung moneda
     religion faith denomination
     airport iata flight fly airfield
     weather temperature climate
@@ -50,7 +53,7 @@ _ASPECTS = """
     username login
     iban
     deadline due
-    wrote author writer written
+    wrote author writer written autor escribio
     composer composed
     nationality citizenship citizen
     gender sex
@@ -62,16 +65,24 @@ _ASPECTS = """
 """
 
 
+_GERMAN = frozenset(
+    {"wie", "lautet", "von", "der", "das", "ist", "und", "wer", "welche", "wo", "hat"}
+)
+
+
 @lru_cache(maxsize=1)
 def _aspects_of() -> dict[str, frozenset[int]]:
     table: dict[str, frozenset[int]] = {}
-    for number, line in enumerate(_ASPECTS.strip().splitlines()):
+    for number, line in enumerate(_ASPECTS.replace("\n      ", "").strip().splitlines()):
         for word in line.split():
             table[stem(word)] = table.get(stem(word), frozenset()) | {number}
     return table
 
 
 def aspects(words: Iterable[str]) -> frozenset[int]:
-    """Return the aspects that words in lower case ask for."""
+    """Return the aspects that words in lower case, without accents, ask for."""
     table = _aspects_of()
+    words = frozenset(words) - {"found"}  # mostly "can be found", which asks for no founder
+    if words & _GERMAN:
+        words -= {"die"}  # an article there
     return frozenset().union(*(table.get(stem(word), frozenset()) for word in words))

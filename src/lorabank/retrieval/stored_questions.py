@@ -15,13 +15,14 @@ import numpy as np
 
 from lorabank.retrieval.aspects import aspects
 from lorabank.retrieval.trigrams import TrigramIndex, fold
-from lorabank.retrieval.wording_weights import BY_WORDS, WITH_MEANING
+from lorabank.retrieval.wording_weights import BY_WORDS, WITH_MEANING, Weights
 from lorabank.retrieval.wordings import (
     FILLERS,
     FOUND,
     Rarity,
     WordReader,
     Words,
+    asks_otherwise,
     capitalised,
     distinctive,
     explained,
@@ -40,6 +41,8 @@ would refuse every slip and rewording."""
 FALSE_MATCHES = 0.02
 """Share of questions whose fact is not stored that may be taken for a stored one."""
 _N_CALIBRATION = 128
+OTHERWISE = 8.0
+"""Log-odds that are taken where the words that say what is asked for differ."""
 N_COMPARED = 5
 """Stored questions that are compared word by word."""
 N_READ = 3
@@ -122,7 +125,7 @@ class StoredQuestions:
         weights = BY_WORDS if vectors is None else WITH_MEANING
         return [
             sorted(
-                (Match(c.row, weights.log_odds(c.features), tuple(c.features)) for c in rows),
+                (Match(c.row, c.score(weights), tuple(c.features)) for c in rows),
                 key=lambda match: (-match.score, match.row),
             )
             for rows in compared
@@ -248,6 +251,11 @@ class _Compared:
     question: Words
     stored: Words
     features: list[float]
+
+    def score(self, weights: Weights) -> float:
+        """Return the log-odds that both ask the same."""
+        differs = asks_otherwise(self.question, self.stored, self.features)
+        return weights.log_odds(self.features) - OTHERWISE * differs
 
 
 def _best(scores: np.ndarray, k: int) -> list[int]:

@@ -6,18 +6,37 @@ vocabulary.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from lorabank.retrieval.words import CHINESE_JAPANESE
+
 _BUCKETS = 1 << 20
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
+_ACCENT = re.compile("[\u0300-\u036f]")
+_OF_THEIR_OWN = str.maketrans(
+    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "æ": "ae", "œ": "oe", "ı": "i"}
+)
+"""Letters that Unicode does not take for a plain one with an accent."""
+_IN_NUMBER = re.compile(r"(?<=\d)(?:[,.'’\u00a0\u202f -])(?=\d{3}(?!\d))")
+"""What groups the digits of a number."""
+_UNSPACED = re.compile(f"([{CHINESE_JAPANESE}])")
 
 
 def fold(text: str) -> str:
-    """Return the words of a text in lower case, with one blank between them."""
-    return _BETWEEN_WORDS.sub(" ", text.casefold()).strip()
+    """Return the words of a text in lower case, with one blank between them.
+
+    Accents and what groups the digits of a number are left out, and each character of Chinese or
+    Japanese is a word: people leave out the ones and write no blanks between the others.
+    """
+    plain = _IN_NUMBER.sub("", text.casefold()).translate(_OF_THEIR_OWN)
+    if not plain.isascii():
+        plain = _ACCENT.sub("", unicodedata.normalize("NFKD", plain))
+        plain = _UNSPACED.sub(r" \1 ", unicodedata.normalize("NFC", plain))
+    return _BETWEEN_WORDS.sub(" ", plain).strip()
 
 
 class TrigramIndex:

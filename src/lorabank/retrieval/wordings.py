@@ -47,8 +47,11 @@ FEATURES = (
 N_BY_WORDS = FEATURES.index("cosine")
 FILLERS = STOP_WORDS | frozenset(
     """
-    please tell know want need give find many much there any been being into s nq question name say
-    let d ll re ve t hi hello hey thanks thank whats whos got get ask asking looking
+    please pls plz tell know want need give find many much there any been being into s nq question
+    name say let d ll re ve t hi hello hey thanks thank whats whos got get ask asking looking
+    wie wer wann wo welche welcher welches welchem wem wen lautet ist sind hat der das dem den des
+    ein eine einer und von vom zu im mir bitte sag el los las del es por favor que cual quien
+    cuando donde como dime y su de la
     """.split()  # noqa: SIM905 - to be read as words
 )
 """Words that say nothing of what is asked."""
@@ -56,12 +59,41 @@ _RARE = 0.75
 """Weight from which a word is taken for a name or number."""
 FOUND = 0.6
 """Similarity from which a word of another text is the same word."""
+_DIFFERS = 0.1
+"""Weight from which a word that the other text lacks makes a difference."""
+_ANOTHER = 0.7
+"""Weight from which a name in the place of another makes another question."""
+_SYNONYM = 0.8
+"""Similarity of two words that ask for the same (aspects.py)."""
 _LACKING = 0.12
 """Weight from which a word that one text lacks is worth naming."""
 _NAME = re.compile(
     r"[^\W_a-z][\w.'’-]*(?:(?:,? (?:of|the|and|de|la|von|van|in) |,? )[^\W_a-z][\w.'’-]*)*"
 )
 """Words side by side that begin with a capital letter or a digit, and small words between them."""
+_ABBREVIATIONS = {
+    "dept": "department",
+    "tel": "telephone",
+    "nr": "number",
+    "num": "number",
+    "addr": "address",
+    "govt": "government",
+    "uni": "university",
+    "prof": "professor",
+    "info": "information",
+    "bday": "birthday",
+    "dob": "birthday",
+    "pop": "population",
+}
+_NUMBER_SIGN = re.compile(r"\bn[or]\.(?!\w)|№|#(?=\s?\d)", re.I)
+ASKING = (
+    frozenset({"when", "wann", "cuando"}),
+    frozenset({"where", "wo", "donde"}),
+    frozenset({"who", "whom", "whose", "wer", "wem", "wen", "quien"}),
+    frozenset({"why", "warum"}),
+    frozenset({"many", "viele", "cuantos", "cuantas"}),
+)
+"""Words that ask for a time, a place, a person, a reason or a count."""
 Rarity = Callable[[str], float]
 """Rarity of a word in the language, 0.25 to 2; `token_rarity` makes one of a tokenizer."""
 
@@ -101,7 +133,8 @@ class WordReader:
 
     def read(self, text: str) -> Words:
         """Return the words of a text."""
-        words = tuple(dict.fromkeys(fold(text).split()))
+        plain = fold(_NUMBER_SIGN.sub(" number ", text)).split()
+        words = tuple(dict.fromkeys(_ABBREVIATIONS.get(word, word) for word in plain))
         names = capitalised(text)
         rarity = [
             0.05 if word in FILLERS else max(self._rarity(word), float(word in names))
@@ -137,6 +170,8 @@ def explained(a: Words, b: Words) -> tuple[np.ndarray, np.ndarray]:
     in_b, in_a = shared.max(1), shared.max(0)
     _explain_initials(a, b, in_b, in_a)
     _explain_initials(b, a, in_a, in_b)
+    _explain_joined(a, b, in_b, in_a)
+    _explain_joined(b, a, in_a, in_b)
     return in_b, in_a
 
 
@@ -150,6 +185,39 @@ def _explain_initials(a: Words, b: Words, in_b: np.ndarray, in_a: np.ndarray) ->
             in_a[start : start + len(word)] = np.maximum(in_a[start : start + len(word)], 0.9)
 
 
+def _explain_joined(a: Words, b: Words, in_b: np.ndarray, in_a: np.ndarray) -> None:
+    """Count a word of a that is two side by side in b as found, and these: WiFi and Wi-Fi."""
+    for j, (first, second) in enumerate(itertools.pairwise(b.words)):
+        joined = first + second
+        if len(joined) >= 4 and joined in a.words:
+            in_b[a.words.index(joined)] = 1.0
+            in_a[j : j + 2] = 1.0
+
+
+def asks_otherwise(question: Words, stored: Words, features: Sequence[float]) -> bool:
+    """Return whether two texts ask for different things, by the words that say for what.
+
+    One asks for a person, say, and the other for a time; or each has a rare name of its own; or
+    each has a word that the other lacks, and they have no aspect in common.
+
+    Args:
+        features: as `pair_features` returned them.
+    """
+    own, known = (
+        {kind for kind, asking in enumerate(ASKING) if asking & set(words.words)}
+        for words in (question, stored)
+    )
+    by_name = dict(zip(FEATURES, features, strict=False))
+    if (own and known and not own & known) or by_name["name_swapped"] > _ANOTHER:
+        return True
+    new = max(by_name["name_new"], by_name["word_new"])
+    missing = max(by_name["name_missing"], by_name["word_missing"])
+    if min(new, missing) < _DIFFERS:
+        return False
+    asked, held = aspects(question.words), aspects(stored.words)
+    return bool(asked | held) and not asked & held
+
+
 def pair_features(question: Words, stored: Words, trigrams: float, lead: float) -> list[float]:
     """Return the features of a question and a stored question that need no embeddings.
 
@@ -158,15 +226,17 @@ def pair_features(question: Words, stored: Words, trigrams: float, lead: float) 
         lead: how far that is above the best stored question of another fact.
     """
     in_stored, in_question = explained(question, stored)
+    own, known = aspects(question.words), aspects(stored.words)
+    new_words = [w for w, f in zip(question.words, in_stored, strict=True) if f < FOUND]
+    synonym = bool(aspects(new_words) & known)
+    _explain_aspects(question, known, in_stored)
+    _explain_aspects(stored, own, in_question)
     new = question.weights * (1 - in_stored)
     missing = stored.weights * (1 - in_question)
     name_new, word_new = _most(new, question.is_name)
     name_missing, word_missing = _most(missing, stored.is_name)
     n, m = len(question.words), len(stored.words)
-    own, known = aspects(question.words), aspects(stored.words)
     added, lacked = own - known, known - own
-    new_words = [w for w, f in zip(question.words, in_stored, strict=True) if f < FOUND]
-    synonym = bool(aspects(new_words) & known)
     return [
         trigrams,
         lead,
@@ -185,6 +255,13 @@ def pair_features(question: Words, stored: Words, trigrams: float, lead: float) 
         min(word_new, word_missing),
         (n - m) / max(n, m, 1),
     ]
+
+
+def _explain_aspects(words: Words, others: frozenset[int], shared: np.ndarray) -> None:
+    """Count words that ask for what the other text asks for, as `boss` and `report`, as found."""
+    for i, word in enumerate(words.words):
+        if shared[i] < FOUND and aspects([word]) & others:
+            shared[i] = _SYNONYM
 
 
 def residual_features(similar: float, features: Sequence[float]) -> list[float]:

@@ -116,7 +116,7 @@ class StoredExamples:
         if self._threshold is None:
             ordinary = list(ORDINARY)
             self._threshold = self.texts.derive(
-                "lookup" if index.vectors is not None else "lookup-by-words",
+                "lookup-2" if index.vectors is not None else "lookup-2-by-words",
                 lambda: index.calibrate(ordinary, same_answer=self._same_answer),
                 encode=lambda threshold: json.dumps(threshold).encode(),
                 decode=lambda content: float(json.loads(content)),
