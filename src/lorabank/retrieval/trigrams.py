@@ -22,7 +22,7 @@ _OF_THEIR_OWN = str.maketrans(
 )
 """Letters that Unicode does not take for a plain one with an accent."""
 _IN_NUMBER = re.compile(r"(?<=\d)(?:[,.'’\u00a0\u202f -])(?=\d{3}(?!\d))")
-"""What groups the digits of a number."""
+"""Mark or blank that groups the digits of a number."""
 _UNSPACED = re.compile(f"([{CHINESE_JAPANESE}])")
 
 

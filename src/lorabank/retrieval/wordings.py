@@ -214,8 +214,8 @@ def asks_otherwise(question: Words, stored: Words, features: Sequence[float]) ->
     missing = max(by_name["name_missing"], by_name["word_missing"])
     if min(new, missing) < _DIFFERS:
         return False
-    asked, held = aspects(question.words), aspects(stored.words)
-    return bool(asked | held) and not asked & held
+    wanted, held = aspects(question.words), aspects(stored.words)
+    return bool(wanted | held) and not wanted & held
 
 
 def pair_features(question: Words, stored: Words, trigrams: float, lead: float) -> list[float]:
