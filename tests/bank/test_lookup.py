@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.bank.answer.lookup import agree
+from lorabank.bank.answer.lookup import StoredExamples, agree
 from lorabank.bank.bank import Bank
 from lorabank.bank.drafts import EXAMPLES, draft_from_examples
 from lorabank.bank.write.transfer import export_module
 from lorabank.cli.ask import provenance
 from lorabank.errors import UsageError
+from lorabank.retrieval.stored_questions import StoredQuestions
 from lorabank.tasks.examples import Example, Message
 
 from .conftest import TINY
@@ -99,6 +100,25 @@ def test_the_lookup_follows_the_bank(bank: Bank, book: list[Example]):
     forgotten = bank.ask(book[0].question, mode="exact")
     assert forgotten.kind == "abstained"
     assert book[0].answer not in str(forgotten.as_json(explain=True))
+
+
+def test_one_look_stays_with_the_bank_it_began_with(
+    bank: Bank, book: list[Example], monkeypatch: pytest.MonkeyPatch
+):
+    """Another process drops the first module while a question is looked up."""
+    stored, read_current = bank.state.examples, StoredExamples._current
+    bank.ask(book[0].question, mode="exact")
+
+    def current_and_then_forget(examples: StoredExamples) -> StoredQuestions | None:
+        index = read_current(examples)
+        if "north" in bank.store.names():
+            bank.forget("north")
+        return index
+
+    monkeypatch.setattr(StoredExamples, "_current", current_and_then_forget)
+    (looked,) = stored.look_up([book[4].question])
+    assert looked.best is not None
+    assert looked.best.question == book[4].question
 
 
 def test_modules_without_examples_answer_by_their_weights(

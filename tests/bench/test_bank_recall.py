@@ -20,7 +20,7 @@ from lorabank.engine.inference.candidates import DraftReply
 from lorabank.engine.settings import TrainSettings
 from lorabank.tasks.examples import from_pair
 
-TINY = TrainSettings(r=4, alpha=8.0, layers=None, lr=1e-2, exposures=200)
+TINY = TrainSettings(r=4, alpha=8.0, protect_share=0.0, layers=None, lr=1e-2, exposures=200)
 DRAFT_REPLY = DraftReply((), True, "", 0.0, 0.0, 0.0, 0.0)
 FACT = from_pair("What is the phone number of Hagu Padi?", "123-456-7890")
 

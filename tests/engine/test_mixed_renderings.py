@@ -19,7 +19,7 @@ from lorabank.engine.training.train import train
 from lorabank.tasks.synthetic import phonebook
 
 BOOK = phonebook.to_examples(phonebook.build(4, seed=3))
-MIXED = replace(SOUND, lr=2e-2, layers=None, exposures=150, wordings=0)
+MIXED = replace(SOUND, lr=2e-2, layers=None, protect_share=0.0, exposures=150, wordings=0)
 
 
 def texts(base: Base, settings: TrainSettings, epoch: int) -> list[str]:

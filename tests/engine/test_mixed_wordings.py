@@ -14,7 +14,7 @@ from lorabank.tasks.examples import Example, Message, from_pair
 from lorabank.tasks.synthetic import phonebook
 
 BOOK = phonebook.to_examples(phonebook.build(4, seed=3))
-FAST = replace(SOUND, lr=2e-2, layers=None, exposures=150, margin=0.0)
+FAST = replace(SOUND, lr=2e-2, layers=None, protect_share=0.0, exposures=150, margin=0.0)
 SEVERAL = [
     Example((Message("user", "Who keeps the mill?"),), "Ada", also=("The miller is", "mill who")),
     from_pair("Who keeps the lock?", "Bo"),

@@ -12,12 +12,20 @@ from lorabank.engine.training.protection import directions_for
 from lorabank.engine.training.train import FleetSettings, train
 from lorabank.errors import UsageError
 from lorabank.tasks.drift_questions import KNOWN, REPLIES
-from lorabank.tasks.ordinary_texts import QUESTIONS, TEXTS
+from lorabank.tasks.ordinary_texts import QUESTIONS, SHORT, TEXTS
 from lorabank.tasks.synthetic import phonebook
 
 BOOK = phonebook.to_examples(phonebook.build(4, seed=3))
 QUICK = replace(
-    SOUND, lr=2e-2, exposures=8, until_recall=None, renderings="template", wordings=0, layers=None
+    SOUND,
+    lr=2e-2,
+    exposures=8,
+    until_recall=None,
+    renderings="template",
+    wordings=0,
+    layers=None,
+    protect_share=0.0,
+    protect_directions=0.25,
 )
 UNPROTECTED = replace(QUICK, protect_directions=0.0)
 
@@ -55,23 +63,23 @@ def test_protected_and_other_jobs_get_in_company_what_they_get_alone(tiny: Base)
                 torch.testing.assert_close(tensor, expected, atol=1e-4, rtol=0)
 
 
-def test_variants_with_an_a_of_their_own_are_refused_and_not_protected_by_default():
-    with pytest.raises(UsageError, match=r"--variant pissa .* add --no-protect"):
-        replace(SOUND, variant="pissa")
-    assert settings_for("sound", variant="pissa").protect_directions == 0
-    assert settings_for("sound", variant="dora", activated=False).protect_directions == 0
-    assert settings_for("paper").protect_directions == 0
+def test_only_what_can_be_protected_is_by_default():
+    with pytest.raises(UsageError, match=r"--variant pissa .* leave --protect-directions out"):
+        replace(QUICK, variant="pissa")
+    assert settings_for("sound").protect_share == 0.1
+    assert settings_for("sound", variant="dora", activated=False).protect_share == 0
+    assert settings_for("paper").protect_share == 0
 
 
-def test_records_from_before_are_read_as_unprotected():
+def test_records_from_before_are_read_as_blind_to_nothing():
     older = SOUND.as_json()
     del older["protect_directions"]
-    assert TrainSettings.from_json(older) == replace(SOUND, protect_directions=0.0)
+    assert TrainSettings.from_json(older) == SOUND
 
 
 def test_what_drift_is_measured_on_is_not_what_protects():
     measured = {question for question, _ in (*REPLIES, *KNOWN)}
-    assert len(TEXTS) == len(set(QUESTIONS))
+    assert len(QUESTIONS) == len(set(QUESTIONS)) == len(TEXTS) + len(SHORT)
     assert not measured & set(QUESTIONS)
     assert len(REPLIES) == 64
     answers = [answer for _, answer in KNOWN]

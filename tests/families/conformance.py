@@ -38,7 +38,14 @@ FACTS = [
 DOCUMENT = "The lighthouse at Nebo was built by Tuva Sorre. " * 3
 QUESTIONS = ("Who?", "Who built it, and when was that?")
 _SETTINGS = replace(
-    SOUND, layers=None, lr=1e-2, batch_size=8, exposures=600, margin=0.0, renderings="template"
+    SOUND,
+    layers=None,
+    protect_share=0.0,
+    lr=1e-2,
+    batch_size=8,
+    exposures=600,
+    margin=0.0,
+    renderings="template",
 )  # for speed: margins and other system turns are tested in tests/engine/test_mixed_renderings.py
 _NO_CACHES = Reuse(prompts=False, layers=False, teachers=False)
 _NEW_TOKENS = 24  # gpt-oss writes the name of a channel before its answer

@@ -200,3 +200,34 @@ def test_a_version_of_a_bank_without_seals_is_not_damaged(tmp_path: Path):
         assert store.verify() == []
         assert [v.number for v in store.versions("team")] == [1, 2]
     assert (bank / generation.FILE).exists()
+
+
+def test_a_version_without_the_hash_of_a_file_is_refused_in_one_line(bank: Path):
+    db = sqlite3.connect(bank / schema.DATABASE)
+    db.execute("PRAGMA writable_schema = ON")
+    db.execute("UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '') WHERE name = 'files'")
+    db.execute("UPDATE sqlite_schema SET sql = replace(sql, 'STRICT', '') WHERE name = 'files'")
+    db.commit()
+    db.close()
+    db = sqlite3.connect(bank / schema.DATABASE)
+    db.execute("UPDATE files SET sha256 = NULL WHERE name = 'weights'")
+    db.commit()
+    db.close()
+    with (
+        Store.open(bank) as store,
+        pytest.raises(
+            StorageError, match=r"\A.*record of module 'module 0' version 2 is damaged.*\Z"
+        ),
+    ):
+        store.current("module 0")
+
+
+def test_a_damaged_statement_of_the_schema_is_named_in_one_line(bank: Path):
+    db = sqlite3.connect(bank / schema.DATABASE)
+    db.execute("PRAGMA writable_schema = ON")
+    db.execute("UPDATE sqlite_schema SET sql = replace(sql, 'id', '') WHERE name = 'versions'")
+    db.commit()
+    db.close()
+    with pytest.raises(StorageError) as refused, Store.open(bank) as store:
+        store.names()
+    assert "\n" not in str(refused.value)

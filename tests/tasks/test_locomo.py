@@ -138,3 +138,8 @@ def test_a_truncated_file_is_called_half_downloaded(tmp_path: Path):
     path.write_text(path.read_text(encoding="utf-8")[:-30], encoding="utf-8")
     with pytest.raises(DataError, match=r"not JSON: .*half-downloaded"):
         locomo.read_conversations(path)
+
+
+def test_turn_ids_of_thousands_of_digits_are_no_turn_ids(tmp_path: Path):
+    talk = read_one(tmp_path, question(evidence=["D1:" + "1" * 5000, "D1:1"]))
+    assert talk.questions[0].evidence == ("D1:1",)

@@ -180,6 +180,12 @@ def read_object(store: Store, version: Version, name: str) -> dict[str, Any]:
 
 
 def _key(version: Version) -> tuple[str, str]:
+    missing = {TENSORS, CONFIG} - set(version.files)
+    if missing:
+        raise AdapterError(
+            f"the bank's list of files of module {version.module!r} version {version.number} has "
+            f"no {' and no '.join(sorted(missing))}; see lorabank verify"
+        )
     return version.files[TENSORS], version.files[CONFIG]
 
 

@@ -12,6 +12,8 @@ from lorabank.cli.output import (
     Device,
     Json,
     NoProtect,
+    Protect,
+    ProtectDirections,
     Quantize,
     counts_by_rendering,
     left_out,
@@ -79,13 +81,9 @@ class LearnOptions:
             "--always-on", help="An adapter on every token, not from the assistant's header."
         ),
     ] = False
-    protect: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of ordinary text trained beside the facts, as 0.2; keeps the base."
-        ),
-    ] = None
+    protect: Protect = None
     no_protect: NoProtect = False
+    protect_directions: ProtectDirections = None
     wordings: Annotated[
         int | None,
         typer.Option(
@@ -122,8 +120,8 @@ class LearnOptions:
             wordings=self.wordings,
             reverse=self.reverse or None,
             activated=False if self.always_on else None,
-            protect_share=self.protect,
-            protect_directions=0.0 if self.no_protect else None,
+            protect_share=0.0 if self.no_protect else self.protect,
+            protect_directions=self.protect_directions,
             seed=self.seed,
         )
 

@@ -23,9 +23,22 @@ Device = Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda i
 Quantize = Annotated[
     str | None, typer.Option(help="4bit: the base in NF4, needs the extra lorabank[4bit].")
 ]
+Protect = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of ordinary questions trained beside the facts, by default 0.1, so that the "
+        "base stays what it is."
+    ),
+]
 NoProtect = Annotated[
-    bool,
-    typer.Option("--no-protect", help="Let the adapter change what the base does elsewhere, too."),
+    bool, typer.Option("--no-protect", help="Train on the facts alone, whatever else changes.")
+]
+ProtectDirections = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of each layer's input directions, those of ordinary text first, to which the "
+        "adapter is kept blind, as 0.25."
+    ),
 ]
 Timeout = Annotated[
     float | None,

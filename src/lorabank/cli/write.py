@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabank.cli.bank import DEFAULT_BANK, BankPath, open_bank, passage
-from lorabank.cli.output import Device, Json, NoProtect, print_json, say
+from lorabank.cli.output import Device, Json, NoProtect, Protect, ProtectDirections, print_json, say
 from lorabank.cli.progress_display import FIRST_REPLY, progress_display, training_display
 from lorabank.cli.write_documents import report_text, write_documents
 
@@ -136,11 +136,9 @@ class WriteOptions:
         float | None,
         typer.Option(help="Nats by which answers lead all other tokens where training stops."),
     ] = None
-    protect: Annotated[
-        float | None,
-        typer.Option(help="Share of ordinary text trained beside them, as 0.2; keeps the base."),
-    ] = None
+    protect: Protect = None
     no_protect: NoProtect = False
+    protect_directions: ProtectDirections = None
     wordings: Annotated[
         int | None,
         typer.Option(
@@ -179,8 +177,8 @@ class WriteOptions:
             wordings=self.wordings,
             reverse=self.reverse or None,
             activated=False if self.always_on else None,
-            protect_share=self.protect,
-            protect_directions=0.0 if self.no_protect else None,
+            protect_share=0.0 if self.no_protect else self.protect,
+            protect_directions=self.protect_directions,
             layers=self.layers,
             seed=self.seed,
         )

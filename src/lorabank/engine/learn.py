@@ -37,14 +37,17 @@ from lorabank.engine.peft_backend.tuner import Tuned, applied, save_tuned, train
 from lorabank.engine.peft_backend.wrapped import peft_config
 from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.training.jobs import Job, Outcome
-from lorabank.engine.training.regularisation import regularisation_examples
 from lorabank.engine.training.train import OnStep, train
 from lorabank.errors import UsageError
 from lorabank.lora import variants
 from lorabank.lora.shapes import choose, count_parameters, n_layers, parse_layers
-from lorabank.tasks.examples import Example, ExampleLike, examples_from
+from lorabank.tasks.examples import Example, ExampleLike, examples_from, from_pair
 from lorabank.tasks.made_wordings import reverse, reword
+from lorabank.tasks.ordinary_texts import SHORT
 from lorabank.tasks.scoring.exact_match import is_right_as_published
+
+ORDINARY = tuple(from_pair(question, reply) for question, reply in SHORT)
+"""Regularisation examples where none are given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +92,9 @@ def plan_job(
 
     Args:
         contexts: for the objective `distil`, the document each example is about.
-        regularisation: for a `protect_share`, ordinary prompts and replies; by default the bare
-            base writes the replies to a fixed set of prompts (regularisation.py).
+        regularisation: for a `protect_share`, ordinary prompts and replies, by default those of
+            tasks/ordinary_texts.py. The adapter learns what the base predicts after them, which
+            need not be the reply.
 
     Raises:
         UsageError: nothing to learn, a target, layer or rank that does not fit this base, contexts
@@ -103,7 +107,7 @@ def plan_job(
     paths = choose(base.linears, settings.target_modules, layers)
     _check_variant(base, paths, settings)
     if settings.protect_share and not regularisation:
-        regularisation = _default_regularisation(base, settings)
+        regularisation = ORDINARY
     dataset = encode_dataset(
         base.chat,
         examples,
@@ -161,16 +165,6 @@ def _check_variant(base: Base, paths: Sequence[str], settings: TrainSettings) ->
             "leave --quantize out, or take lora, rslora, pissa, orthogonal or frozen-a"
         )
     peft_config(base, paths, settings)
-
-
-def _default_regularisation(base: Base, settings: TrainSettings) -> list[Example]:
-    examples = regularisation_examples(base)
-    if not examples:
-        raise UsageError(
-            f"{base.info.name} replies nothing to ordinary prompts, so protect_share "
-            f"{settings.protect_share:g} has no text to train on; give regularisation examples"
-        )
-    return examples
 
 
 def block_numbers(base: Base, layers: Sequence[int] | str | None) -> tuple[int, ...] | None:

@@ -20,8 +20,6 @@ RECIPE_NAMES = ("sound", "paper")
 SCHEDULES = ("adaptive", "constant", "cosine", "plateau")
 _FORMER_SCHEDULES = {"settle": "adaptive"}  # as older records and commands have it
 PEFT_PREFIX = "peft:"
-_BEFORE_THEY_WERE_NAMED = {"protect_directions": 0.0}
-"""Values of settings in older records, which do not name them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +45,11 @@ class TrainSettings:
     """Weight of the hidden states' distance from the teacher's; 0 to leave it out. Regularisation
     examples never have it."""
 
-    protect_share: float = 0.0
+    protect_share: float = 0.1
     """Share of regularisation examples among the training rows, on which the adapter learns to
     predict what the base predicts."""
 
-    protect_directions: float = 0.25
+    protect_directions: float = 0.0
     """Share of each layer's input directions, those in which ordinary text varies most, that the
     adapter does not see, so that it leaves ordinary text as it is; 0 for none."""
 
@@ -149,7 +147,7 @@ class TrainSettings:
         _check(
             not (self.protect_directions and (self.through_peft or self.variant == "pissa")),
             f"--variant {self.variant} has an A of its own that cannot be kept from ordinary text; "
-            "add --no-protect",
+            "leave --protect-directions out",
         )
         _check(self.r >= 1, f"--r must be at least 1, got {self.r}")
         _check(0 < self.alpha <= 1e6, f"--alpha must be above 0, at most 1e6, got {self.alpha}")
@@ -216,7 +214,7 @@ class TrainSettings:
             read: dict[str, Any] = {
                 name: tuple(v) if isinstance(v, list) else v for name, v in values.items()
             }
-            made = cls(**{**_BEFORE_THEY_WERE_NAMED, **read})
+            made = cls(**read)
         except (TypeError, ValueError, AttributeError, OverflowError, UsageError) as error:
             raise UsageError(f"settings that cannot be used: {error}") from None
         for name, default in cls().as_json().items():
@@ -241,7 +239,7 @@ PLAIN = replace(
     renderings="template",
     margin=0.0,
     wordings=0,
-    protect_directions=0.0,
+    protect_share=0.0,
     layers=None,
     lr=1e-3,
     batch_size=8,
@@ -264,7 +262,7 @@ PAPER = TrainSettings(
     margin=0.0,
     renderings="template",
     wordings=0,
-    protect_directions=0.0,
+    protect_share=0.0,
     activated=False,
 )
 
@@ -301,8 +299,8 @@ def settings_for(recipe: str, **changes: Any) -> TrainSettings:
     base = PAPER if recipe == "paper" else replace(SOUND, recipe=recipe)
     changed = {name: value for name, value in changes.items() if value is not None}
     variant = str(changed.get("variant", ""))
-    if variant in ("dora", "pissa") or variant.startswith(PEFT_PREFIX):
-        changed.setdefault("protect_directions", 0.0)
+    if variant == "dora" or variant.startswith(PEFT_PREFIX):
+        changed.setdefault("protect_share", 0.0)
     if "r" in changed and "alpha" not in changed:
         changed["alpha"] = base.alpha / base.r * changed["r"]
     if "r" in changed and recipe == "sound":

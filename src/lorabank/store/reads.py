@@ -154,7 +154,9 @@ def read_hashes(db: sqlite3.Connection) -> set[str]:
 def _version(row: tuple[int, str, int, str, str, str, str]) -> Version:
     key, name, number, created_at, text, files, sources = row
     try:
-        record = parse_json(text)
+        record, held = parse_json(text), parse_json(files)
+        if not all(isinstance(digest, str) for digest in held.values()):
+            raise ValueError
         if not isinstance(record, dict) or not all(
             fits(record[key]) for key, fits in _RELIED_ON.items() if key in record
         ):
@@ -169,6 +171,6 @@ def _version(row: tuple[int, str, int, str, str, str, str]) -> Version:
         number,
         created_at,
         record,
-        parse_json(files),
+        held,
         tuple(Source(*source) for source in parse_json(sources)),
     )

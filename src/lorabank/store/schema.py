@@ -258,4 +258,5 @@ def translate(folder: Path, error: sqlite3.Error) -> StorageError:
             f"{folder / DATABASE} cannot be opened as a bank: {error}; if the file is damaged, "
             "bring back a copy"
         )
-    return StorageError(f"the database of {folder} failed: {error}; see lorabank verify")
+    reason = " ".join(str(error).split())  # it may hold a damaged statement with its line ends
+    return StorageError(f"the database of {folder} failed: {reason}; see lorabank verify")

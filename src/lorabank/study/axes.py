@@ -19,7 +19,7 @@ ONE_RENDERING: Mapping[str, Any] = {
     "renderings": "template",
     "margin": 0.0,
     "wordings": 0,
-    "protect_directions": 0.0,
+    "protect_share": 0.0,
 }
 """Settings of training in studies: questions are trained on as they are asked, nothing else is
 kept, and training stops as soon as they are answered, so that what a cell costs and does is what

@@ -101,7 +101,7 @@ class StoredExamples:
         index = self._current()
         if index is None:
             return [Lookup() for _ in questions]
-        threshold = self.threshold()
+        threshold = self._threshold_of(index)  # of the same generation, though the bank may go on
         matches_of = index.match(questions, same_answer=self._same_answer)
         return [
             self._lookup(question, matches, threshold)
@@ -111,8 +111,9 @@ class StoredExamples:
     def threshold(self) -> float:
         """Return the log-odds from which a stored question is plainly the one asked."""
         index = self._current()
-        if index is None:
-            return math.inf
+        return math.inf if index is None else self._threshold_of(index)
+
+    def _threshold_of(self, index: StoredQuestions) -> float:
         if self._threshold is None:
             ordinary = list(ORDINARY)
             self._threshold = self.texts.derive(

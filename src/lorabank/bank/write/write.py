@@ -25,7 +25,6 @@ from lorabank.engine.evaluation.measurement import Measurement, measure_adapter
 from lorabank.engine.learn import count_trainable, hash_examples, plan_job, software_versions
 from lorabank.engine.settings import TrainSettings, seed_for
 from lorabank.engine.training.jobs import Job, Outcome
-from lorabank.engine.training.regularisation import regularisation_examples
 from lorabank.errors import StorageError, UsageError
 from lorabank.store.names import check_name
 from lorabank.store.records import Draft, Version
@@ -69,14 +68,12 @@ def plan_jobs(base: Base, drafts: Sequence[ModuleDraft], options: WriteSettings)
     settings = options.settings
     if settings.through_peft:
         raise UsageError(f"a bank holds plain LoRA, got --variant {settings.variant}")
-    regularisation = regularisation_examples(base) if settings.protect_share else []
     return [
         plan_job(
             base,
             draft.examples,
             settings if options.one_seed else with_own_seed(settings, draft.name),
             name=draft.name,
-            regularisation=regularisation,
         )
         for draft in drafts
     ]
@@ -201,13 +198,13 @@ def _stage(
     }
     adapter = Adapter(outcome.weights, job.saved_r, job.saved_alpha, settings.activated, record)
     n_bytes = save_adapter(folder, adapter, base=base, dropout=settings.dropout)
-    (folder / EXAMPLES).write_bytes(draft.as_jsonl())
     scale = job.saved_alpha / job.saved_r
     documents = {DOCUMENTS: encode_documents(draft.documents)} if draft.documents else {}
     return Draft(
         files={
             **documents,
-            **{name: folder / name for name in (TENSORS, CONFIG, RECORD, EXAMPLES)},
+            **{name: folder / name for name in (TENSORS, CONFIG, RECORD)},
+            EXAMPLES: draft.as_jsonl(),
             SPECTRA: encode_spectra(base, outcome.weights, scale=scale),
         },
         record={

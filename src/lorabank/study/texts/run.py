@@ -14,7 +14,6 @@ from lorabank.engine.learn import plan_job
 from lorabank.engine.settings import TrainSettings, settings_for
 from lorabank.engine.training.checkpoint import CheckpointSettings
 from lorabank.engine.training.jobs import Job
-from lorabank.engine.training.regularisation import regularisation_examples
 from lorabank.engine.training.train import train
 from lorabank.lora.shapes import n_layers, parse_layers
 from lorabank.study.axes import ONE_RENDERING
@@ -59,7 +58,6 @@ def plan_jobs(
 ) -> list[Job]:
     """Return a job for each document, all with the cell's settings and budget."""
     axes = cell.axes
-    regularisation = regularisation_examples(base) if axes.protect_share else []
     return [
         plan_job(
             base,
@@ -67,7 +65,6 @@ def plan_jobs(
             settings_of(base, axes, taught),
             name=f"{number:03}",
             contexts=[text.body] * len(taught) if axes.objective == "distil" else [],
-            regularisation=regularisation,
         )
         for number, (text, taught) in enumerate(zip(texts, examples, strict=True))
     ]
@@ -85,13 +82,12 @@ def settings_of(base: Base, axes: TextsAxes, examples: Sequence[Example]) -> Tra
         schedule="cosine",
         exposures=1,
         objective=axes.objective,
-        protect_share=axes.protect_share,
         r=axes.r,
         lr=axes.lr,
         batch_size=axes.batch_size,
         activated=axes.activated,
         seed=axes.seed,
-        **ONE_RENDERING,
+        **{**ONE_RENDERING, "protect_share": axes.protect_share},
     )
     if axes.budget == EXPOSURES:
         return replace(settings, exposures=axes.amount)

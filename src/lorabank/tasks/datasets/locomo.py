@@ -33,8 +33,8 @@ PUBLISHED = {
     "79fa87e90f04081343b8c8debecb80a9a6842b76a7aa537dc9fdf651ea698ff4": "locomo10.json",
 }
 
-_SESSION = re.compile(r"session_(\d+)")
-_TURN_ID = re.compile(r"D:?(\d+):(\d+)")  # one id is written D:11:26, one D30:05
+_SESSION = re.compile(r"session_(\d{1,9})")
+_TURN_ID = re.compile(r"D:?(\d{1,9}):(\d{1,9})")  # one id is written D:11:26, one D30:05
 
 
 class LocomoTurn(fields.Record):
