@@ -67,7 +67,7 @@ class TrainSettings:
     (lora/shapes.py), which `plan_job` turns into the base's numbers; None for all. What the layers
     below the lowest one put out is computed once and kept."""
 
-    lr: float = 2.5e-3
+    lr: float = 2e-3
     """Peak learning rate of AdamW."""
 
     schedule: str = "adaptive"
@@ -278,7 +278,7 @@ def seed_for(seed: int, name: str) -> int:
 
 
 def lr_for(r: int) -> float:
-    """Return the sound recipe's peak rate at a rank: 2.5e-3 at r = 8, falling with the rank's root.
+    """Return the sound recipe's peak rate at a rank: 2e-3 at r = 8, falling with the rank's root.
 
     At alpha = 2r, what is learned after the same exposures depends on lr * sqrt(r): with lr 1e-3 at
     r = 8 the loss of 24 phone numbers was .31, .34 and .35 at r = 1, 4 and 16 (docs/LOG.md).

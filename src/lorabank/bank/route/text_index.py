@@ -216,6 +216,8 @@ class ModuleTexts:
         frequencies, n_modules = words["frequencies"], words["n_modules"]
         if not all(type(count) is int for count in (n_modules, *frequencies.values())):
             raise ValueError("a frequency is no whole number")
+        if not all(0 <= count <= n_modules for count in frequencies.values()):
+            raise ValueError("a word is in a number of modules that there cannot be")
         self._frequencies, self._n_modules = frequencies, n_modules
         self._index = index
 
