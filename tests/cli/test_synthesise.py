@@ -98,8 +98,11 @@ def test_facts_are_reversed(server: Server, tmp_path: Path):
         (["--out", "{}/x.txt"], r"must be a \.jsonl file"),
         (["--out", "{}/docs/x.jsonl"], "would become part of what is read"),
         (["--out", "{}/no/x.jsonl"], "in a folder that exists"),
-        (["--out", "{}/x.jsonl", "--generator", "gpt"], "must be local, openai:MODEL or file:PATH"),
-        (["--out", "{}/x.jsonl", "--generator", "file:"], "must be local, openai:MODEL"),
+        (
+            ["--out", "{}/x.jsonl", "--generator", "gpt"],
+            "must be rules, local, openai:MODEL or file",
+        ),
+        (["--out", "{}/x.jsonl", "--generator", "file:"], "must be rules, local, openai:MODEL"),
         (["--out", "{}/x.jsonl", "--generator", "openai:"], "needs a model's name"),
         (["--out", "{}/x.jsonl", "--workers", "0"], r"--workers must be 1\.\.256"),
         (["--out", "{}/x.jsonl", "--budget-calls", "0"], "--budget-calls must be 1 or more"),

@@ -130,7 +130,13 @@ BAD_REQUESTS: dict[str, tuple[str, bytes | None, list[str], type[LorabankError],
     "chunk": ("a.md", b"Text.", ["--chunk-tokens", "0"], UsageError, "--chunk-tokens must be"),
     "formats": ("a.md", b"Text.", ["--formats", "rewite:2"], UsageError, "did you mean rewrite"),
     "workers": ("a.md", b"Text.", ["--workers", "0"], UsageError, r"--workers must be 1\.\.256"),
-    "generator": ("a.md", b"Text.", ["--generator", "gpt"], UsageError, "must be local, openai"),
+    "generator": (
+        "a.md",
+        b"Text.",
+        ["--generator", "gpt"],
+        UsageError,
+        "must be rules, local, openai",
+    ),
     "refused": ("a.md", b"T.", ["--refused", "/no/x"], UsageError, "--refused /no/x must be a"),
     "name": ("a.md", b"Text.", ["--name"], UsageError, "has a slash in it"),
 }
@@ -231,3 +237,40 @@ def test_a_document_that_yields_nothing_can_be_skipped(server: Server, bank: Pat
     assert "nothing made of   poem.md" in text
     with Store.open(bank) as store:
         assert "poem.md" not in [source.name for source in store.current("m").sources]
+
+
+SHORT = ["--exposures", "1", "--passes", "1", "--device", "cpu"]
+
+
+def test_rules_make_the_examples_where_no_generator_is_named(bank: Path, docs: Path):
+    text = call(bank, "lands", docs, *SHORT, "--by-rule", "5")
+    lines = text.splitlines()
+    assert lines[0] == "examples          15 (15 qa)"
+    assert "made by rule      15, without a model (15 definition); --by-rule would allow 3" in text
+    assert "training takes    about" in text
+    assert text.index("training takes") < text.index("lands version 1")
+    with Store.open(bank) as store:
+        version = store.current("lands")
+        rows = [json.loads(line) for line in store.read(version, "examples.jsonl").splitlines()]
+    assert {row["made_by"] for row in rows} == {"rule:definition"}
+    assert len(rows) == 15
+
+
+def test_rules_fill_what_the_base_as_generator_does_not_give(bank: Path, docs: Path):
+    options = ["--generator", "local", "--formats", "qa:4", *SHORT, "--json"]
+    report = json.loads(call(bank, "lands", docs, *options))
+    assert report["made"]["by_rule"] == {"definition": 12}  # random weights give nothing
+    assert report["made"]["generator"].startswith("local:")
+    assert report["modules"][0]["facts"] == 12
+
+
+def test_a_document_of_one_word_is_written(bank: Path, tmp_path: Path):
+    (tmp_path / "a.txt").write_text("hello\n")
+    report = json.loads(call(bank, "m", tmp_path / "a.txt", *SHORT, "--json"))
+    assert report["made"]["by_rule"] == {"beginning": 1}
+
+
+def test_rules_for_facts_are_what_facts_have_without_a_generator(bank: Path, tmp_path: Path):
+    (tmp_path / "a.csv").write_text("prompt,answer\nWho keeps Nebo?,Sorre\n")
+    args = [tmp_path / "a.csv", "--generator", "rules", "--exposures", "1", "--device", "cpu"]
+    assert "m version 1" in call(bank, "m", *args)

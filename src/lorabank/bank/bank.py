@@ -47,7 +47,6 @@ from lorabank.store.records import BaseIdentity, Event, Version
 from lorabank.store.store import Store
 from lorabank.synthesis.generators import Generator
 from lorabank.synthesis.inputs import read_source_documents
-from lorabank.synthesis.local import LocalGenerator
 from lorabank.synthesis.synthesis_run import OnReply
 
 _RETRIES = 5  # of a question whose module was pruned while it was being read
@@ -195,7 +194,7 @@ class Bank:
 
         Args:
             files: Markdown, text, HTML, PDF, or folders of them.
-            generator: writes the examples; None for the base model itself.
+            generator: writes the examples; None for those that rules make of the text.
             settings: None for our recipe at the smallest rank that is predicted to recall 98 % of
                 the fullest module.
 
@@ -233,7 +232,7 @@ class Bank:
                 self.reader,
                 name,
                 sources,
-                generator=generator or LocalGenerator(self.base),
+                generator=generator,
                 options=options or DraftOptions(),
                 on_reply=on_reply,
             )

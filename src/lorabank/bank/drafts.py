@@ -195,6 +195,7 @@ def draft_from_jsonl(
         if not prompt or not all(isinstance(texts, list) for texts in wordings):
             raise TypeError("an example is a prompt of texts, an answer and lists of wordings")
         texts_of_line += [text for texts in wordings for text in texts]
+        texts_of_line.append(record.get("made_by", ""))
         if not all(isinstance(text, str) for text in texts_of_line):
             raise TypeError("an example's prompt, answer and wordings are texts")
         "".join(texts_of_line).encode()  # raises at half a character
@@ -205,6 +206,7 @@ def draft_from_jsonl(
                 also=tuple(wordings[0]),
                 held_out=tuple(wordings[1]),
                 is_reversed=record.get("reversed") is True,
+                made_by=record.get("made_by", ""),
             )
         )
     parts = tuple(DraftSource(source, tuple(by_source[source.sha256])) for source in sources)

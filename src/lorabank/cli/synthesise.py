@@ -43,23 +43,25 @@ class SynthesiseOptions:
         ),
     ]
     formats: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="For each passage: qa:N, summary:N, rewrite:N, implications:N, original; for "
-            "each question or fact: paraphrase:N, reverse."
+            "each question or fact: paraphrase:N, reverse. By default qa:20,summary:2,original, "
+            "and qa:20 by rule."
         ),
-    ] = "qa:20,summary:2,original"
+    ] = None
     generator: Annotated[
         str,
         typer.Option(
-            help="local (the base model), openai:MODEL (OPENAI_BASE_URL, OPENAI_API_KEY), or "
-            "file:PATH of texts written already."
+            help="local (the base model), rules (no model), openai:MODEL (OPENAI_BASE_URL, "
+            "OPENAI_API_KEY), or file:PATH of texts written already."
         ),
     ] = "local"
     out: Annotated[Path | None, typer.Option(help="JSONL file for the examples.")] = None
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Say what it would take, and stop.")
     ] = False
+    by_rule: Annotated[int, typer.Option(help="Most examples that rules make of a document.")] = 96
     budget_tokens: Annotated[
         int | None,
         typer.Option(help="Most tokens of prompts and replies; cached replies are free."),
@@ -104,27 +106,33 @@ def run(options: SynthesiseOptions) -> None:
     from lorabank.synthesis.cache import ReplyCache
     from lorabank.synthesis.example_synthesis import SynthesisOptions, estimate_cost, synthesise
     from lorabank.synthesis.formats import parse_formats
-    from lorabank.synthesis.generators import SamplingOptions
+    from lorabank.synthesis.generators import RULES, SamplingOptions
+    from lorabank.synthesis.inputs import DEFAULT_FORMATS, RULE_FORMATS
     from lorabank.synthesis.results import write_lines
     from lorabank.tasks.examples import read_examples
 
-    formats = parse_formats(options.formats)
+    is_by_rule = options.generator == RULES
+    formats = parse_formats(options.formats or (RULE_FORMATS if is_by_rule else DEFAULT_FORMATS))
     budget = Budget(options.budget_tokens, options.budget_calls)
     sampling, out, held_out = SamplingOptions(seed=options.seed), options.out, options.held_out
-    if out is None and not options.estimate:
-        raise UsageError("--out is missing: name a .jsonl file for the examples")
-    if out is not None:
-        _check_out(out, [*options.docs, *([held_out] if held_out else [])])
+    _check_out(options)
     questions = [example.question for example in read_examples(held_out)] if held_out else []
     pieces = _pieces(options.docs, options.chunk_words)
-    generator = _generator(options)
+    if is_by_rule and options.estimate:
+        raise UsageError("--estimate is for generators; rules cost nothing")
+    generator = None if is_by_rule else _generator(options)
     cache_path = options.cache or (out.parent / _CACHE if out else None)
     with contextlib.ExitStack() as stack:
         cache = None
         may_create = not options.estimate
-        if cache_path and not generator.is_file and (cache_path.exists() or may_create):
+        if (
+            cache_path
+            and generator
+            and not generator.is_file
+            and (cache_path.exists() or may_create)
+        ):
             cache = stack.enter_context(ReplyCache(cache_path))
-        if options.estimate:
+        if options.estimate and generator is not None:
             calls = estimate_cost(pieces, formats, generator, cache, sampling=sampling)
             _print_estimate(calls, as_json=options.json)
             return
@@ -134,7 +142,9 @@ def run(options: SynthesiseOptions) -> None:
             formats,
             generator,
             cache,
-            SynthesisOptions(sampling, budget, questions, options.skip_failed),
+            SynthesisOptions(
+                sampling, budget, questions, options.skip_failed, most_by_rule=options.by_rule
+            ),
             on_reply=display.on_reply,
         )
     assert out is not None
@@ -144,9 +154,14 @@ def run(options: SynthesiseOptions) -> None:
     _print_outcome(outcome, out, log, as_json=options.json)
 
 
-def _check_out(out: Path, read: list[Path]) -> None:
+def _check_out(options: SynthesiseOptions) -> None:
     from lorabank.errors import UsageError
 
+    out, read = options.out, [*options.docs, *([options.held_out] if options.held_out else [])]
+    if out is None:
+        if options.estimate:
+            return
+        raise UsageError("--out is missing: name a .jsonl file for the examples")
     if out.suffix != ".jsonl" or out.is_dir() or not out.absolute().parent.is_dir():
         raise UsageError(f"--out {out} must be a .jsonl file in a folder that exists")
     for path in read:
@@ -214,16 +229,29 @@ def outcome_rows(
     Args:
         out: file the examples are in; log: file of what was refused; None for no file.
     """
+    from lorabank.synthesis.generators import RULES
+
     summary, coverage = outcome.as_json(), outcome.coverage
+    has_generator = outcome.generator != RULES
     made = ", ".join(f"{n} {name}" for name, n in summary["by_format"].items()) or "none"
     tokens = f"{outcome.prompt_tokens:,} + {outcome.completion_tokens:,} tokens"
-    examples = f"{len(outcome.made)} of {outcome.wanted}{f' in {out}' if out else ''} ({made})"
+    wanted = f" of {outcome.wanted}" if has_generator else ""
+    examples = f"{len(outcome.made)}{wanted}{f' in {out}' if out else ''} ({made})"
     rows = [
         ("examples", examples),
         ("made of", f"{outcome.passages} passages in {outcome.documents} documents"),
-        ("asked", f"{outcome.calls} calls, {tokens}; {outcome.cached_replies} cached from before"),
-        ("refused", f"{len(outcome.refused)}{f', all in {log}' if log else ''}"),
     ]
+    if summary["by_rule"]:
+        rules = ", ".join(f"{n} {name}" for name, n in summary["by_rule"].items())
+        more = (
+            f"; --by-rule would allow {outcome.left_by_rule} more" if outcome.left_by_rule else ""
+        )
+        n_by_rule = sum(summary["by_rule"].values())
+        rows.append(("made by rule", f"{n_by_rule}, without a model ({rules}){more}"))
+    if has_generator:
+        replies = f"{outcome.calls} calls, {tokens}; {outcome.cached_replies} cached from before"
+        rows.append(("asked", replies))
+    rows.append(("refused", f"{len(outcome.refused)}{f', all in {log}' if log else ''}"))
     for reason, n in summary["refused"].items():
         rows.append((f"  {n} times", f"{reason}: {' | '.join(summary['samples'][reason])}"))
     if outcome.documents_without_examples:

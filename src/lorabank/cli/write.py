@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DOCUMENT_OPTIONS = (
     "formats", "workers", "timeout", "chunk_tokens", "modules", "held_out", "passes",
-    "skip_failed", "no_text", "encoding", "limit_mb", "refused",
+    "skip_failed", "no_text", "encoding", "limit_mb", "refused", "by_rule",
 )  # fmt: skip
 """The options that go with documents only; None where they were not given."""
 
@@ -51,17 +51,22 @@ class WriteOptions:
     generator: Annotated[
         str | None,
         typer.Option(
-            help="The writer of a document's examples, or of facts' wordings. local (the base, the "
-            "default for documents), openai:MODEL (OPENAI_BASE_URL, OPENAI_API_KEY), or file:PATH "
-            "of a document's texts written already."
+            help="The writer of a document's examples, or of facts' wordings. rules (no model, the "
+            "default), local (the base, and rules for what it does not give), openai:MODEL "
+            "(OPENAI_BASE_URL, OPENAI_API_KEY), or file:PATH of what is written already."
         ),
     ] = None
     formats: Annotated[
         str | None,
         typer.Option(
-            help="For documents: examples made of each passage, by default "
-            "qa:20,summary:2,original; also rewrite:N, implications:N, paraphrase:N, reverse."
+            help="For documents: examples made of each passage, by default qa:20 by rule and "
+            "qa:20,summary:2,original by a generator; also rewrite:N, implications:N, "
+            "paraphrase:N, reverse."
         ),
+    ] = None
+    by_rule: Annotated[
+        int | None,
+        typer.Option(help="For documents: most examples by rule of each, by default 96."),
     ] = None
     workers: Annotated[int | None, typer.Option(help="Requests to the generator at once.")] = None
     timeout: Annotated[
@@ -240,9 +245,11 @@ def _write_examples(options: WriteOptions) -> None:
     from lorabank.bank.write.write import check_free
     from lorabank.errors import UsageError
     from lorabank.store.store import Store
+    from lorabank.synthesis.generators import RULES
     from lorabank.synthesis.inputs import check_generator
 
     drafts, settings = _drafts(options), options.settings
+    has_generator = options.generator not in (None, RULES)
     if options.generator is not None:
         kind, _ = check_generator(
             options.generator, workers=options.workers, timeout_s=options.timeout
@@ -255,7 +262,7 @@ def _write_examples(options: WriteOptions) -> None:
     with Store.open(options.bank) as store:  # refuse what can be, before the base is loaded
         check_free(store, drafts, replace=options.replace)
     with open_bank(options.bank, options.device) as bank:
-        if options.generator is not None:
+        if has_generator:
             drafts = _reword(bank, drafts, options)
         with training_display() as display:
             reports = bank.write_all(

@@ -4,6 +4,7 @@ What can be refused is refused before the base is loaded. The examples made are 
 training begins, and the passages that did not stick after it.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -40,18 +41,21 @@ def write_documents(options: "WriteOptions") -> None:
     Raises:
         LorabankError: whatever could not be done; the bank is what it was before.
     """
+    from lorabank.synthesis.generators import RULES
     from lorabank.synthesis.inputs import generator_for
     from lorabank.synthesis.results import write_lines
 
     passes = _PASSES if options.passes is None else options.passes
     draft_options, documents = _check(options, passes)
     with open_bank(options.bank, options.device) as bank:
-        generator = generator_for(
-            options.generator or "local",
-            workers=options.workers,
-            timeout_s=options.timeout,
-            local=lambda: bank.base,
-        )
+        generator = None
+        if options.generator not in (None, RULES):
+            generator = generator_for(
+                str(options.generator),
+                workers=options.workers,
+                timeout_s=options.timeout,
+                local=lambda: bank.base,
+            )
         with progress_display("making examples", waiting_for=FIRST_REPLY) as display:
             drafts = bank.make_drafts(
                 options.name,
@@ -62,10 +66,13 @@ def write_documents(options: "WriteOptions") -> None:
             )
         if options.refused is not None:
             write_lines(options.refused, map(asdict, drafts.synthesis.refused))
-        plan = _plan(bank.base, drafts, options)
         if not options.json:
             print_rows(outcome_rows(drafts.synthesis, None, options.refused), width=_WIDTH)
-            print_rows(_plan_rows(drafts, plan), width=_WIDTH)
+            sys.stdout.flush()  # into a pipe too: what follows takes minutes
+        plan = _plan(bank.base, drafts, options)
+        if not options.json:
+            print_rows(_plan_rows(bank.base, drafts, plan), width=_WIDTH)
+            sys.stdout.flush()
         with training_display() as display:
             reports = bank.write_all(
                 drafts.modules,
@@ -143,6 +150,7 @@ def _check(options: "WriteOptions", passes: int) -> "tuple[DraftOptions, list[Do
     from lorabank.errors import UsageError
     from lorabank.retrieval.documents import LIMIT_MB
     from lorabank.store.store import Store
+    from lorabank.synthesis.generators import RULES
     from lorabank.synthesis.inputs import check_generator, read_source_documents
     from lorabank.tasks.examples import read_examples
 
@@ -152,6 +160,7 @@ def _check(options: "WriteOptions", passes: int) -> "tuple[DraftOptions, list[Do
         "chunk_tokens": options.chunk_tokens,
         "modules": options.modules,
         "held_out": held_out,
+        "most_by_rule": options.by_rule,
     }
     draft_options = DraftOptions(
         **{name: value for name, value in chosen.items() if value is not None},  # type: ignore[arg-type]
@@ -161,9 +170,7 @@ def _check(options: "WriteOptions", passes: int) -> "tuple[DraftOptions, list[Do
     )
     _ = options.settings  # wrong ones are refused here
     check_passes(passes)
-    check_generator(
-        options.generator or "local", workers=options.workers, timeout_s=options.timeout
-    )
+    check_generator(options.generator or RULES, workers=options.workers, timeout_s=options.timeout)
     refused = options.refused
     if refused is not None and not refused.absolute().parent.is_dir():
         raise UsageError(f"--refused {refused} must be a file in a folder that exists")
@@ -186,7 +193,7 @@ def _plan(base: "Base", drafts: "DocumentDrafts", options: "WriteOptions") -> "R
     return RankPlan(settings, forecast_write(base, examples, settings))
 
 
-def _plan_rows(drafts: "DocumentDrafts", plan: "RankPlan") -> list[tuple[str, str]]:
+def _plan_rows(base: "Base", drafts: "DocumentDrafts", plan: "RankPlan") -> list[tuple[str, str]]:
     modules, forecast = drafts.modules, plan.forecast
     names = ", ".join(draft.name for draft in modules[:5]) + (", …" if len(modules) > 5 else "")
     n_examples = sum(len(draft.examples) for draft in modules)
@@ -199,4 +206,19 @@ def _plan_rows(drafts: "DocumentDrafts", plan: "RankPlan") -> list[tuple[str, st
         ("modules", f"{len(modules)} ({names}), {n_examples} examples"),
         ("rank", f"{plan.settings.r}{recall}"),
         ("held out", f"{n_held_out} questions"),
+        ("training takes", _training_time(base, n_examples, plan)),
     ]
+
+
+def _training_time(base: "Base", n_examples: int, plan: "RankPlan") -> str:
+    """Return how long training should take, in words."""
+    from lorabank.planning.forecast import LIGHT_EXPOSURES, estimate_write_seconds
+
+    exposures = plan.forecast.exposures_per_fact if plan.forecast else LIGHT_EXPOSURES
+    if plan.settings.until_recall is None:
+        exposures = plan.settings.exposures
+    seconds = estimate_write_seconds(base, n_examples, exposures)
+    if seconds is None:
+        return "a time that cannot be foreseen for this base"
+    length = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    return f"about {length} on two cores, to a factor of two"

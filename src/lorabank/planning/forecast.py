@@ -35,6 +35,8 @@ _RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
 LIGHT_EXPOSURES = 25
 """Exposures until facts far below capacity are recalled under all renderings with the margin: 24
 phone numbers on SmolLM2-135M at r=8, one seed (docs/LOG.md, 2026-11-27)."""
+_CHECKED = 3.0  # times that an exposure takes in small batches and with the checks of recall
+_READING = 35.0  # exposures that reading an example's prompts and measuring it takes as long as
 _CHUNK = 256  # tokens of a document that are read at once
 
 
@@ -225,6 +227,19 @@ def _fit(
             return rank, 1
     bits_per_module = law.invert(goal) * count_parameters(shapes, ranks[-1])
     return ranks[-1], min(demand.examples, math.ceil(demand.bits / bits_per_module))
+
+
+def estimate_write_seconds(base: Base, n_examples: int, exposures: float) -> float | None:
+    """Estimate a whole write of short answers on two cores; None where the config is unusual.
+
+    Steps of four short rows wait for the weights more than they compute, and prompts are read,
+    recall is checked and drift measured besides. Good to a factor of two (docs/LOG.md).
+    """
+    shape = read_shape(base.info.path)
+    if shape is None:
+        return None
+    exposure_s = facts_flops(shape, 1) / FLOPS_PER_SECOND
+    return n_examples * exposure_s * (_CHECKED * exposures + _READING)
 
 
 def _estimate_seconds(base: Base, demand: Demand, exposures: float, layers: str) -> float | None:

@@ -114,7 +114,8 @@ def _all_made(
         kind, source = task.format.kind, task.source
         for number, item in enumerate(task.chosen, start=1):
             prompt = item.question or training_question(source, kind, number)
-            yield _made(source, kind, prompt, item.answer), source
+            made = _made(source, kind, prompt, item.answer)
+            yield replace(made, rule=item.rule, sentence=item.sentence), source
 
 
 def _made(source: SourceText, kind: FormatKind, prompt: str, answer: str) -> MadeExample:

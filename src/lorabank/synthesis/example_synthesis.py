@@ -18,6 +18,7 @@ from lorabank.synthesis.facts import sources_from_facts
 from lorabank.synthesis.format_tasks import FormatTask
 from lorabank.synthesis.formats import FORMAT_SIZES, Format, FormatKind, split_formats
 from lorabank.synthesis.generators import (
+    RULES,
     Generator,
     SamplingOptions,
     estimate_prompt_tokens,
@@ -25,6 +26,7 @@ from lorabank.synthesis.generators import (
 )
 from lorabank.synthesis.item_checks import HeldOutQuestions
 from lorabank.synthesis.results import SynthesisOutcome
+from lorabank.synthesis.rule_questions import MOST_BY_RULE, fill_by_rule
 from lorabank.synthesis.sources import SourceText
 from lorabank.synthesis.synthesis_run import OnReply, SynthesisRun
 from lorabank.tasks.examples import from_pair
@@ -51,6 +53,15 @@ class SynthesisOptions:
     """Questions kept for measuring, which must not be trained on."""
     skip_failed: bool = False
     """Whether to go on without the documents that no example could be made of."""
+    fills_by_rule: bool = False
+    """Whether rules make the questions that the generator did not; always without a generator."""
+    most_by_rule: int = MOST_BY_RULE
+    """Most examples that rules make of one document."""
+
+    def __post_init__(self) -> None:
+        """Check the number of examples."""
+        if self.most_by_rule < 1:
+            raise UsageError(f"--by-rule must be at least 1, got {self.most_by_rule}")
 
 
 def estimate_cost(
@@ -89,7 +100,7 @@ def estimate_cost(
 def synthesise(
     sources: Sequence[SourceText],
     formats: Sequence[Format],
-    generator: Generator,
+    generator: Generator | None,
     cache: ReplyCache | None,
     options: SynthesisOptions | None = None,
     *,
@@ -98,49 +109,70 @@ def synthesise(
     """Make examples of the source texts, as far as replies are usable and the budget allows.
 
     Args:
+        generator: None for questions made by rule alone.
         cache: None for a generator that costs nothing to ask again.
 
     Raises:
-        UsageError: the formats do not fit the sources, or a document got no usable item at all.
+        UsageError: the formats do not fit the sources or need a generator, or a document got no
+            usable item at all.
         UnavailableError: the generator cannot be reached any more; its replies are cached.
     """
     options = options or SynthesisOptions()
     of_passages, of_facts = split_formats(formats)
     started = time.perf_counter()
     tasks = _tasks(sources, of_passages, of_facts)
-    run = SynthesisRun(
-        generator,
-        cache,
-        options.sampling,
-        BudgetMeter(options.budget),
-        HeldOutQuestions(options.held_out),
-        on_reply,
-    )
-    run.run(tasks)
-    if of_facts and not sources[0].fact:
-        questions = [task for task in tasks if task.format.kind is FormatKind.QA]
-        more = [fact for task in questions for fact in assembly.facts_of(task)]
-        variants = _tasks(more, (), of_facts) if more else []
-        run.run(variants)
-        tasks += variants
-    failure = run.failure()
-    if failure is not None and not options.skip_failed:
-        raise failure
     outcome = SynthesisOutcome(
-        generator.name,
+        generator.name if generator else RULES,
         ",".join(map(str, formats)),
         documents=len({source.document for source in sources}),
         passages=len(sources),
-        refused=run.refused,
-        calls=run.meter.calls,
-        cached_replies=run.cached_replies,
-        prompt_tokens=run.meter.prompt_tokens,
-        completion_tokens=run.meter.completion_tokens,
-        over_budget=run.over_budget,
     )
+    held_out = HeldOutQuestions(options.held_out)
+    if generator is None:
+        _refuse_formats(formats, sources)
+    else:
+        run = SynthesisRun(
+            generator, cache, options.sampling, BudgetMeter(options.budget), held_out, on_reply
+        )
+        run.run(tasks)
+        if of_facts and not sources[0].fact:
+            questions = [task for task in tasks if task.format.kind is FormatKind.QA]
+            more = [fact for task in questions for fact in assembly.facts_of(task)]
+            variants = _tasks(more, (), of_facts) if more else []
+            run.run(variants)
+            tasks += variants
+        failure = run.failure()
+        if failure is not None and not (options.skip_failed or options.fills_by_rule):
+            raise failure
+        _count(outcome, run)
+    if generator is None or options.fills_by_rule:
+        by_rule = fill_by_rule(tasks, held_out, most=options.most_by_rule)
+        outcome.refused += by_rule.refused
+        outcome.left_by_rule = by_rule.n_left
     assembly.assemble(outcome, sources, formats, tasks)
     outcome.seconds = time.perf_counter() - started
     return outcome
+
+
+def _count(outcome: SynthesisOutcome, run: SynthesisRun) -> None:
+    """Set what a generator's replies were and cost."""
+    outcome.refused = run.refused
+    outcome.calls, outcome.cached_replies = run.meter.calls, run.cached_replies
+    outcome.prompt_tokens = run.meter.prompt_tokens
+    outcome.completion_tokens = run.meter.completion_tokens
+    outcome.over_budget = run.over_budget
+
+
+def _refuse_formats(formats: Sequence[Format], sources: Sequence[SourceText]) -> None:
+    """Refuse the formats that rules cannot make of documents."""
+    allowed = (FormatKind.QA, FormatKind.ORIGINAL)
+    if sources[0].fact:
+        raise UsageError("rules make questions of documents, and facts are given")
+    if others := [format_ for format_ in formats if format_.kind not in allowed]:
+        raise UsageError(
+            f"--formats: rules make qa:N and original, not {others[0]}; name a --generator for "
+            "it, local or openai:MODEL"
+        )
 
 
 def _tasks(

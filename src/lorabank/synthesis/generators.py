@@ -15,6 +15,8 @@ from typing import Protocol
 
 from lorabank.tasks.examples import Message
 
+RULES = "rules"
+"""Name that stands in a generator's place where rules make the examples (rule_questions.py)."""
 _CHARACTERS_PER_TOKEN = (
     4  # of English text, roughly; for estimates and for endpoints that do not count
 )

@@ -9,7 +9,7 @@ from lorabank.retrieval.chunks import Chunk, TokenCounter, chunk_document
 from lorabank.retrieval.documents import LIMIT_MB, Document, read_documents
 from lorabank.retrieval.words import count_words
 from lorabank.synthesis.endpoint import WORKERS, Endpoint, RetryPolicy
-from lorabank.synthesis.generators import Generator
+from lorabank.synthesis.generators import RULES, Generator
 from lorabank.synthesis.local import ROWS, LocalGenerator
 from lorabank.synthesis.prewritten import (
     PrewrittenGenerator,
@@ -19,7 +19,9 @@ from lorabank.synthesis.prewritten import (
 )
 
 DEFAULT_FORMATS = "qa:20,summary:2,original"
-"""Formats made of each passage unless others are named."""
+"""Formats that a generator makes of each passage unless others are named."""
+RULE_FORMATS = "qa:20"
+"""Formats made by rule unless others are named."""
 _MOST_WORKERS = 256
 
 
@@ -64,7 +66,7 @@ def generator_for(
     """Return the generator of a name.
 
     Args:
-        name: `local`, `openai:MODEL` or `file:PATH`.
+        name: `local`, `openai:MODEL` or `file:PATH`; rules are no generator.
         workers: requests in flight at once; None for the default of its kind.
         local: loads the base model, for the generator `local`.
         timeout_s: seconds to wait for an endpoint; None for the default.
@@ -74,6 +76,8 @@ def generator_for(
         DataError: the file has another form.
     """
     kind, rest = check_generator(name, workers=workers, timeout_s=timeout_s)
+    if kind == RULES:
+        raise UsageError("rules need no generator; name local, openai:MODEL or file:PATH")
     if kind == "openai":
         policy = _retry_policy(timeout_s)
         return Endpoint(rest, workers=workers or WORKERS, retry_policy=policy)
@@ -96,8 +100,10 @@ def check_generator(
     kind, _, rest = name.partition(":")
     if kind == "openai":
         Endpoint(rest)
-    elif name != "local" and not (kind == "file" and rest):
-        raise UsageError(f"--generator must be local, openai:MODEL or file:PATH, got {name!r}")
+    elif name not in (RULES, "local") and not (kind == "file" and rest):
+        raise UsageError(
+            f"--generator must be rules, local, openai:MODEL or file:PATH, got {name!r}"
+        )
     return kind, rest
 
 

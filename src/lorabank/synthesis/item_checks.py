@@ -10,6 +10,7 @@ of their own 98 % reach .25 on their own passage and about 1 % at most on anothe
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from lorabank.retrieval.terms import STOP_WORDS, stem, stop_word_stems, words_of
 from lorabank.synthesis.formats import FormatKind
@@ -130,7 +131,7 @@ def refine_item(
 ) -> tuple[WrittenItem | None, str]:
     """Return the item to train on and "", or None and the reason for refusing it."""
     if kind is FormatKind.QA:
-        item = WrittenItem(name_document(item.question, source.document_label), item.answer)
+        item = replace(item, question=name_document(item.question, source.document_label))
         if not is_question(item.question):
             return None, "no question"
         if not is_self_contained(item.question):

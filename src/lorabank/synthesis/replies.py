@@ -35,6 +35,10 @@ class WrittenItem:
 
     question: str
     answer: str
+    rule: str = ""
+    """Rule that made it of a sentence; empty for what a generator wrote."""
+    sentence: str = ""
+    """Sentence that supports the answer, where a rule knows it."""
 
 
 @dataclass(slots=True)

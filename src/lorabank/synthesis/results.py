@@ -26,6 +26,10 @@ class MadeExample:
     section: str
     start: int
     end: int
+    rule: str = ""
+    """Rule that made it of a sentence; empty for what a generator wrote."""
+    sentence: str = ""
+    """Sentence that supports the answer, where a rule knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ class SynthesisOutcome:
     """Tokens of the replies; both token counts leave out cached replies."""
     over_budget: int = 0
     """Requests that the budget did not allow."""
+    left_by_rule: int = 0
+    """Examples that rules could make beyond the most that were wanted of a document."""
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
@@ -86,6 +92,8 @@ class SynthesisOutcome:
             "wanted": self.wanted,
             "examples": len(self.made),
             "without": self.documents_without_examples,
+            "by_rule": dict(Counter(example.rule for example in self.made if example.rule)),
+            "left_by_rule": self.left_by_rule,
             "by_format": dict(Counter(example.format for example in self.made)),
             "calls": self.calls,
             "kept": self.cached_replies,

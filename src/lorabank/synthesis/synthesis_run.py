@@ -88,8 +88,9 @@ class SynthesisRun:
             else ""
         )
         return UsageError(
-            f"{'; '.join(reasons)}{more}; from {self.generator.name}; give another --generator, "
-            "leave such documents out, or take what there is of the others with --skip-failed; "
+            f"{'; '.join(reasons)}{more}; from {self.generator.name}; give another --generator "
+            "(rules makes questions of any text), leave such documents out, or take what there is "
+            "of the others with --skip-failed; "
             "what was written is kept"
         )
 

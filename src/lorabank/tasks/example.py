@@ -24,6 +24,8 @@ class Example:
     """Wordings of the last turn that are never trained on, and asked to measure by."""
     is_reversed: bool = False
     """Whether it was made of another fact by asking for what that is asked of."""
+    made_by: str = ""
+    """Rule that made it of a document's sentence, such as `rule:definition`; else empty."""
 
     @property
     def question(self) -> str:
@@ -38,7 +40,7 @@ class Example:
     def asked_as(self, wording: str) -> "Example":
         """Return the fact with another last turn, and no other wordings."""
         last = replace(self.prompt[-1], content=wording)
-        return Example((*self.prompt[:-1], last), self.answer)
+        return Example((*self.prompt[:-1], last), self.answer, made_by=self.made_by)
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as a bank keeps them; wordings only where there are any."""
@@ -46,4 +48,5 @@ class Example:
         wordings = {"also": list(self.also), "held_out": list(self.held_out)}
         filled = {name: texts for name, texts in wordings.items() if texts}
         reversal = {"reversed": True} if self.is_reversed else {}
-        return {"prompt": prompt, "answer": self.answer, **filled, **reversal}
+        made_by = {"made_by": self.made_by} if self.made_by else {}
+        return {"prompt": prompt, "answer": self.answer, **filled, **reversal, **made_by}

@@ -8,7 +8,7 @@ twice; forgetting clears them.
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lorabank.bank.drafts import DraftPassage, DraftSource, ModuleDraft
 from lorabank.bank.module_reader import ModuleReader
@@ -24,8 +24,10 @@ from lorabank.synthesis.cache import ReplyCache
 from lorabank.synthesis.example_synthesis import SynthesisOptions, synthesise
 from lorabank.synthesis.formats import parse_formats
 from lorabank.synthesis.generators import Generator, SamplingOptions
-from lorabank.synthesis.inputs import DEFAULT_FORMATS, chunk_documents
+from lorabank.synthesis.inputs import DEFAULT_FORMATS, RULE_FORMATS, chunk_documents
+from lorabank.synthesis.local import LocalGenerator
 from lorabank.synthesis.results import MadeExample, SynthesisOutcome
+from lorabank.synthesis.rule_questions import MOST_BY_RULE
 from lorabank.synthesis.sources import SourceText, sources_from_chunks
 from lorabank.synthesis.synthesis_run import OnReply
 from lorabank.tasks.examples import Example, from_pair
@@ -45,8 +47,11 @@ class DraftOptions:
         UsageError: a value that is not allowed; names the flag.
     """
 
-    formats: str = DEFAULT_FORMATS
-    """Examples to make of each passage (synthesis/formats.py)."""
+    formats: str | None = None
+    """Examples to make of each passage (synthesis/formats.py); None for what is usual with the
+    generator, or without one."""
+    most_by_rule: int = MOST_BY_RULE
+    """Most examples that rules make of one document."""
     chunk_tokens: int = 256
     """Most tokens of a passage, by the base's own tokenizer."""
     modules: str = AUTO
@@ -64,7 +69,10 @@ class DraftOptions:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        parse_formats(self.formats)
+        if self.formats is not None:
+            parse_formats(self.formats)
+        if self.most_by_rule < 1:
+            raise UsageError(f"--by-rule must be at least 1, got {self.most_by_rule}")
         if self.chunk_tokens < 1:
             raise UsageError(f"--chunk-tokens must be at least 1, got {self.chunk_tokens}")
         if self.modules not in (AUTO, PER_DOCUMENT) and not (
@@ -102,7 +110,7 @@ def draft_documents(
     name: str,
     documents: Sequence[Document],
     *,
-    generator: Generator,
+    generator: Generator | None,
     options: DraftOptions,
     on_reply: OnReply | None = None,
 ) -> DocumentDrafts:
@@ -110,6 +118,8 @@ def draft_documents(
 
     Args:
         name: name of the module, or the beginning of the names of several.
+        generator: None for examples made by rule alone; rules also make what the base model as
+            generator does not.
 
     Raises:
         UsageError: two documents of one name, more modules than documents, or a document of which
@@ -121,19 +131,22 @@ def draft_documents(
         documents, size_tokens=options.chunk_tokens, count=token_counter(reader.base)
     )
     source_texts = sources_from_chunks(chunks)
+    formats = options.formats or (RULE_FORMATS if generator is None else DEFAULT_FORMATS)
     folder = reader.store.path / "derived"
     with storage_errors(folder):
         folder.mkdir(exist_ok=True)
     with ReplyCache(folder / CACHE) as cache:
         synthesis = synthesise(
             source_texts,
-            parse_formats(options.formats),
+            parse_formats(formats),
             generator,
-            None if generator.is_file else cache,
+            None if generator is None or generator.is_file else cache,
             SynthesisOptions(
                 SamplingOptions(seed=options.seed),
                 held_out=[example.question for example in options.held_out],
                 skip_failed=options.skip_failed,
+                fills_by_rule=isinstance(generator, LocalGenerator),
+                most_by_rule=options.most_by_rule,
             ),
             on_reply=on_reply,
         )
@@ -141,8 +154,8 @@ def draft_documents(
     used = [document for document in documents if counts[document.name]]
     if not used:
         raise UsageError(
-            f"{generator.name} made no examples of the documents with --formats "
-            f"{options.formats}; give another --generator, or add original"
+            f"{synthesis.generator} made no examples of the documents with --formats "
+            f"{formats}; give another --generator, or add original"
         )
     modules = []
     for module, names in plan_modules(name, counts, options.modules).items():
@@ -246,6 +259,8 @@ def _split_examples(
     by_passage = defaultdict[PassageSpan, list[Example]](list)
     for made_example in taught:
         pair = from_pair(made_example.prompt, made_example.answer)
+        if made_example.rule:
+            pair = replace(pair, made_by=f"rule:{made_example.rule}")
         by_passage[locate_passage(made_example)].append(pair)
     counts = Counter(example.document for example in taught)
     return counts, _PassageExamples(by_passage, held_out)

@@ -32,8 +32,11 @@ class HeldOutSplit:
 
 
 def hold_out(made: Sequence[MadeExample], *, seed: int) -> HeldOutSplit:
-    """Draw about one in six of the questions at random, leaving each document its first example."""
-    questions = [example for example in made if example.format == FormatKind.QA]
+    """Draw about one in six of the questions at random, leaving each document its first example.
+
+    Questions made by rule are all taught: each is the only one about its sentence.
+    """
+    questions = [e for e in made if e.format == FormatKind.QA and not e.rule]
     n = min(len(questions) // 2, max(FEWEST_HELD_OUT, round(len(questions) / HELD_OUT_ONE_IN)))
     firsts = {example.document: example.prompt for example in reversed(made)}
     waiting = [example for example in questions if example.prompt not in firsts.values()]
