@@ -274,3 +274,66 @@ def test_rules_for_facts_are_what_facts_have_without_a_generator(bank: Path, tmp
     (tmp_path / "a.csv").write_text("prompt,answer\nWho keeps Nebo?,Sorre\n")
     args = [tmp_path / "a.csv", "--generator", "rules", "--exposures", "1", "--device", "cpu"]
     assert "m version 1" in call(bank, "m", *args)
+
+
+OWN = "prompt,answer\nWho may enter?,Everybody\n{}\n"
+
+
+def test_own_questions_and_documents_go_into_one_module(bank: Path, docs: Path, tmp_path: Path):
+    capital = f"What is the capital of {word(0)}?"
+    (tmp_path / "own.csv").write_text(OWN.format(f"{capital},{word(7)}"))
+    args = ["--questions", tmp_path / "own.csv", "--wordings", "2", *SHORT, "--json"]
+    report = json.loads(call(bank, "lands", docs, *args))
+    (module,) = report["modules"]
+    assert module["facts"] == 19
+    assert report["made"]["refused"]["among your own questions"] == 1
+    with Store.open(bank) as store:
+        version = store.current("lands")
+        rows = [json.loads(line) for line in store.read(version, "examples.jsonl").splitlines()]
+        assert version.sources[-1].name == "own.csv"
+    (taught,) = [row for row in rows if row["prompt"][-1]["content"] == capital]
+    assert (taught["answer"], "made_by" in taught) == (word(7), False)
+    assert [len(row.get("also", [])) for row in rows if "made_by" not in row] == [1, 1]
+    assert not [row for row in rows if "made_by" in row and "also" in row]
+
+
+def test_own_questions_beside_several_modules_have_a_module(bank: Path, docs: Path, tmp_path: Path):
+    (tmp_path / "own.csv").write_text(OWN.format(""))
+    args = ["--questions", tmp_path / "own.csv", "--modules", "per-document", "--by-rule", "2"]
+    report = json.loads(call(bank, "lands", docs, *args, *SHORT, "--json"))
+    assert [module["module"] for module in report["modules"]][-1] == "lands-questions"
+    assert [module["facts"] for module in report["modules"]] == [2, 2, 2, 1]
+
+
+def test_questions_need_documents_and_documents_no_examples_beside_them(
+    bank: Path, docs: Path, tmp_path: Path
+):
+    own = tmp_path / "own.csv"
+    own.write_text(OWN.format(""))
+    with pytest.raises(UsageError, match=r"--questions is for documents"):
+        call(bank, "lands", own, "--questions", own)
+    with pytest.raises(UsageError, match=r"give the examples as --questions .*own\.csv"):
+        call(bank, "lands", docs, own)
+
+
+def test_a_plain_file_of_questions_is_a_generator(bank: Path, docs: Path, tmp_path: Path):
+    rows = [
+        (f"What is the {thing} of {word(i)}?", word(100 + 10 * i + k))
+        for i in range(3)
+        for k, thing in enumerate(("capital", "river"))
+    ]
+    path = tmp_path / "pairs.csv"
+    path.write_text(
+        "prompt,answer\n" + "".join(f"{q},{a}\n" for q, a in rows) + "Who is it?,Sorre\n"
+    )
+    args = ["--generator", f"file:{path}", *SHORT, "--refused", tmp_path / "r.jsonl", "--json"]
+    report = json.loads(call(bank, "lands", docs, *args))
+    assert report["made"]["by_format"] == {"qa": 6}
+    assert report["made"]["by_rule"] == {}
+    assert sum(report["made"]["refused"].values()) == 1
+    lines = [{"prompt": q, "answer": a} for q, a in rows]
+    other = tmp_path / "pairs.jsonl"
+    other.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    args[1] = f"file:{other}"
+    report = json.loads(call(bank, "lands", docs, *args, "--replace"))
+    assert report["made"]["by_format"] == {"qa": 6}

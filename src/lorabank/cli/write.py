@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DOCUMENT_OPTIONS = (
     "formats", "workers", "timeout", "chunk_tokens", "modules", "held_out", "passes",
     "skip_failed", "no_text", "encoding", "limit_mb", "refused", "by_rule",
+    "questions",
 )  # fmt: skip
 """The options that go with documents only; None where they were not given."""
 
@@ -62,6 +63,13 @@ class WriteOptions:
             help="For documents: examples made of each passage, by default qa:20 by rule and "
             "qa:20,summary:2,original by a generator; also rewrite:N, implications:N, "
             "paraphrase:N, reverse."
+        ),
+    ] = None
+    questions: Annotated[
+        Path | None,
+        typer.Option(
+            help="With documents: your own questions (CSV with prompt,answer, or JSONL), taught "
+            "beside what is made of them."
         ),
     ] = None
     by_rule: Annotated[
@@ -205,10 +213,11 @@ def run(options: WriteOptions) -> None:
                 "--each and --text go with files of examples; documents are found by their own "
                 "passages, and --modules per-document gives each its module"
             )
-        if options.wordings is not None or options.reverse:
+        if (options.wordings is not None and options.questions is None) or options.reverse:
             raise UsageError(
-                "--wordings and --reverse are for facts; what documents are asked in other words "
-                "is a format, as in --formats qa:20,paraphrase:2,reverse"
+                "--wordings and --reverse are for facts (--wordings for your own --questions too); "
+                "what documents are asked in other words is a format, as in --formats "
+                "qa:20,paraphrase:2,reverse"
             )
         write_documents(options)
         return
@@ -235,8 +244,8 @@ def _are_documents(paths: Sequence[Path]) -> bool:
     documents = [path for path in paths if path not in examples]
     if examples and documents:
         raise UsageError(
-            f"{examples[0]} holds examples and {documents[0]} is a document or a folder; write "
-            "them by two commands, into two modules"
+            f"{examples[0]} holds examples and {documents[0]} is a document or a folder; give "
+            f"the examples as --questions {examples[0]}, or write them by a command of their own"
         )
     return bool(documents)
 

@@ -144,6 +144,7 @@ def _gain(measured: Mapping[str, Any]) -> str:
 
 def _check(options: "WriteOptions", passes: int) -> "tuple[DraftOptions, list[Document]]":
     """Read the documents, and refuse everything that can be refused without a model."""
+    from lorabank.bank.drafts import draft_from_files
     from lorabank.bank.write.document_drafts import DraftOptions, check_documents
     from lorabank.bank.write.training import check_passes
     from lorabank.bank.write.write import check_free
@@ -155,12 +156,14 @@ def _check(options: "WriteOptions", passes: int) -> "tuple[DraftOptions, list[Do
     from lorabank.tasks.examples import read_examples
 
     held_out = tuple(read_examples(options.held_out)) if options.held_out else None
+    own = draft_from_files("questions", [options.questions]).parts if options.questions else None
     chosen = {
         "formats": options.formats,
         "chunk_tokens": options.chunk_tokens,
         "modules": options.modules,
         "held_out": held_out,
         "most_by_rule": options.by_rule,
+        "own": own,
     }
     draft_options = DraftOptions(
         **{name: value for name, value in chosen.items() if value is not None},  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from lorabank.retrieval.documents import LIMIT_MB, Document, read_documents
 from lorabank.retrieval.words import count_words
 from lorabank.synthesis.endpoint import WORKERS, Endpoint, RetryPolicy
 from lorabank.synthesis.generators import RULES, Generator
+from lorabank.synthesis.given_pairs import SUFFIXES, GivenPairs
 from lorabank.synthesis.local import ROWS, LocalGenerator
 from lorabank.synthesis.prewritten import (
     PrewrittenGenerator,
@@ -21,8 +22,18 @@ from lorabank.synthesis.prewritten import (
 DEFAULT_FORMATS = "qa:20,summary:2,original"
 """Formats that a generator makes of each passage unless others are named."""
 RULE_FORMATS = "qa:20"
-"""Formats made by rule unless others are named."""
+"""Formats made by rule, or taken from a file of questions, unless others are named."""
 _MOST_WORKERS = 256
+
+
+def usual_formats(generator: Generator | None) -> str:
+    """Return the formats that are made where none are named.
+
+    Args:
+        generator: None for examples by rule.
+    """
+    is_plain = generator is None or isinstance(generator, GivenPairs)
+    return RULE_FORMATS if is_plain else DEFAULT_FORMATS
 
 
 def read_source_documents(
@@ -82,7 +93,10 @@ def generator_for(
         policy = _retry_policy(timeout_s)
         return Endpoint(rest, workers=workers or WORKERS, retry_policy=policy)
     if kind == "file":
-        return PrewrittenGenerator.of(Path(rest))
+        path = Path(rest)
+        if path.suffix.lower() in SUFFIXES and not is_prewritten(path):
+            return GivenPairs.of(path)
+        return PrewrittenGenerator.of(path)
     return LocalGenerator(local(), rows=workers or ROWS)
 
 

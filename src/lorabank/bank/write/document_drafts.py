@@ -24,13 +24,14 @@ from lorabank.synthesis.cache import ReplyCache
 from lorabank.synthesis.example_synthesis import SynthesisOptions, synthesise
 from lorabank.synthesis.formats import parse_formats
 from lorabank.synthesis.generators import Generator, SamplingOptions
-from lorabank.synthesis.inputs import DEFAULT_FORMATS, RULE_FORMATS, chunk_documents
+from lorabank.synthesis.inputs import chunk_documents, usual_formats
 from lorabank.synthesis.local import LocalGenerator
-from lorabank.synthesis.results import MadeExample, SynthesisOutcome
+from lorabank.synthesis.results import MadeExample, RefusedExample, SynthesisOutcome
 from lorabank.synthesis.rule_questions import MOST_BY_RULE
 from lorabank.synthesis.sources import SourceText, sources_from_chunks
 from lorabank.synthesis.synthesis_run import OnReply
 from lorabank.tasks.examples import Example, from_pair
+from lorabank.tasks.joined_facts import prompt_keys
 
 CACHE = "synthesis.sqlite"
 ONE_MODULE_EXAMPLES = 500
@@ -50,6 +51,8 @@ class DraftOptions:
     formats: str | None = None
     """Examples to make of each passage (synthesis/formats.py); None for what is usual with the
     generator, or without one."""
+    own: tuple[DraftSource, ...] = ()
+    """Files of the user's own questions, taught beside what is made of the documents."""
     most_by_rule: int = MOST_BY_RULE
     """Most examples that rules make of one document."""
     chunk_tokens: int = 256
@@ -131,7 +134,7 @@ def draft_documents(
         documents, size_tokens=options.chunk_tokens, count=token_counter(reader.base)
     )
     source_texts = sources_from_chunks(chunks)
-    formats = options.formats or (RULE_FORMATS if generator is None else DEFAULT_FORMATS)
+    formats = options.formats or usual_formats(generator)
     folder = reader.store.path / "derived"
     with storage_errors(folder):
         folder.mkdir(exist_ok=True)
@@ -150,6 +153,7 @@ def draft_documents(
             ),
             on_reply=on_reply,
         )
+    _drop_own(synthesis, options.own)
     counts, examples = _split_examples(synthesis.made, source_texts, options)
     used = [document for document in documents if counts[document.name]]
     if not used:
@@ -161,7 +165,7 @@ def draft_documents(
     for module, names in plan_modules(name, counts, options.modules).items():
         own = [document for document in used if document.name in names]
         modules.append(_draft_module(module, own, chunks, examples, with_text=options.with_text))
-    return DocumentDrafts(modules, synthesis)
+    return DocumentDrafts(_with_own(name, modules, options.own), synthesis)
 
 
 def check_documents(
@@ -181,7 +185,7 @@ def check_documents(
             )
     counts = dict.fromkeys((document.name for document in documents), 1)
     modules = options.modules if options.modules != AUTO else "1"
-    return [
+    planned = [
         ModuleDraft(
             check_name(title),
             tuple(
@@ -190,6 +194,7 @@ def check_documents(
         )
         for title, names in plan_modules(name, counts, modules).items()
     ]
+    return _with_own(name, planned, options.own)
 
 
 def plan_modules(name: str, counts: Mapping[str, int], modules: str) -> dict[str, list[str]]:
@@ -264,6 +269,29 @@ def _split_examples(
         by_passage[locate_passage(made_example)].append(pair)
     counts = Counter(example.document for example in taught)
     return counts, _PassageExamples(by_passage, held_out)
+
+
+def _drop_own(synthesis: SynthesisOutcome, own: Sequence[DraftSource]) -> None:
+    """Drop the examples made that ask what the user's own questions ask."""
+    given = {key for part in own for example in part.examples for key in prompt_keys(example)}
+    for made in list(synthesis.made) if given else ():
+        if given & set(prompt_keys(from_pair(made.prompt, made.answer))):
+            synthesis.made.remove(made)
+            reason, text = "among your own questions", f"{made.prompt} {made.answer}"
+            synthesis.refused.append(
+                RefusedExample(reason, made.format, made.document, made.section, text)
+            )
+
+
+def _with_own(
+    name: str, modules: list[ModuleDraft], own: tuple[DraftSource, ...]
+) -> list[ModuleDraft]:
+    """Return the modules with the user's own questions, which go into the only one or their own."""
+    if not own:
+        return modules
+    if len(modules) == 1:
+        return [replace(modules[0], parts=(*modules[0].parts, *own))]
+    return [*modules, ModuleDraft(check_name(f"{name}-questions"), own)]
 
 
 def _draft_module(

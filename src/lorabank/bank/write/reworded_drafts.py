@@ -1,7 +1,8 @@
 """Wordings of a draft's facts, made before the draft is trained, and kept with it.
 
 What is made of documents has formats of its own for that, and is measured by passage; it stays as
-it is. A draft that is read back from the bank has its wordings already.
+it is, while the user's own questions beside it get wordings. A draft that is read back from the
+bank has its wordings already.
 """
 
 from collections.abc import Sequence
@@ -32,10 +33,11 @@ def reword_draft(
     Raises:
         UsageError: reversed questions of documents.
     """
-    if draft.passages or draft.documents:
-        if settings.reverse:
-            raise UsageError("--reverse is for facts; for documents add reverse to --formats")
-        return draft
+    made_of = {passage.document for passage in draft.passages}
+    if (made_of or draft.documents) and settings.reverse:
+        raise UsageError("--reverse is for facts; for documents add reverse to --formats")
+    if draft.documents and not made_of:
+        return draft  # as it is read back from the bank
     examples = reword(draft.examples, settings.wordings, written=written)
     nothing: list[Example | None] = [None] * len(examples)
     turned = reverse(examples, settings.wordings) if settings.reverse else nothing
@@ -43,6 +45,9 @@ def reword_draft(
     parts = []
     for part in draft.parts:
         pairs = [next(made) for _ in part.examples]
+        if part.source.name in made_of:
+            parts.append(part)
+            continue
         own = [*(example for example, _ in pairs), *(turn for _, turn in pairs if turn)]
         source = replace(part.source, n_examples=len(own))
         parts.append(DraftSource(source, tuple(own)))
