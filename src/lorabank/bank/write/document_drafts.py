@@ -273,9 +273,9 @@ def _split_examples(
 
 def _drop_own(synthesis: SynthesisOutcome, own: Sequence[DraftSource]) -> None:
     """Drop the examples made that ask what the user's own questions ask."""
-    given = {key for part in own for example in part.examples for key in prompt_keys(example)}
-    for made in list(synthesis.made) if given else ():
-        if given & set(prompt_keys(from_pair(made.prompt, made.answer))):
+    own_keys = {key for part in own for example in part.examples for key in prompt_keys(example)}
+    for made in list(synthesis.made) if own_keys else ():
+        if own_keys & set(prompt_keys(from_pair(made.prompt, made.answer))):
             synthesis.made.remove(made)
             reason, text = "among your own questions", f"{made.prompt} {made.answer}"
             synthesis.refused.append(
