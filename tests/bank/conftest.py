@@ -13,7 +13,13 @@ from lorabank.tasks.examples import Example
 from lorabank.tasks.synthetic import phonebook
 
 TINY = TrainSettings(
-    r=4, alpha=8.0, protect_directions=0.0, layers=None, lr=1e-2, exposures=200, wordings=0
+    r=4,
+    alpha=8.0,
+    layers=None,
+    lr=1e-2,
+    exposures=200,
+    wordings=0,
+    protect_share=0.0,
 )
 NAMES = ("north", "south", "east")
 

@@ -70,7 +70,7 @@ def test_damaged_files_are_named_and_made_again(library: Bank, damage: Callable[
     right = texts_of(library)
     folder = library.store.path / "derived" / str(library.store.generation)
     files = sorted(folder.glob("*.derived"))
-    names = ["evidence-by-words", "excerpts", "gate-by-words", "lookup-by-words", "modules"]
+    names = ["evidence-by-words", "excerpts", "gate-by-words", "lookup-2-by-words", "modules"]
     assert [f.stem for f in files] == names
     before = {file: file.read_bytes() for file in files}
     for file in files:

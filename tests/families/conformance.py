@@ -44,6 +44,7 @@ _SETTINGS = replace(
     lr=1e-2,
     batch_size=8,
     exposures=600,
+    wordings=0,
     margin=0.0,
     renderings="template",
 )  # for speed: margins and other system turns are tested in tests/engine/test_mixed_renderings.py
