@@ -103,7 +103,7 @@ def test_a_server_that_hangs_is_tried_again(server: Server):
     assert (reply.text, reply.finish, len(server.requests)) == ("Said 0", Finish.STOP, 2)
 
 
-@pytest.mark.parametrize("form", [str, lambda s: formatdate(time.time() + s + 1, usegmt=True)])
+@pytest.mark.parametrize("form", [str, lambda s: formatdate(time.time() + s + 2, usegmt=True)])
 def test_retry_after_holds_for_all_workers(server: Server, form):  # type: ignore[no-untyped-def]
     server.faults.append(Fault(429, (("Retry-After", form(1)),), "limit"))
     list(endpoint(server, workers=2).complete([request(i) for i in range(6)]))
@@ -305,108 +305,11 @@ def test_an_absent_server_is_an_error():
         list(client.complete([request(i) for i in range(5)]))
 
 
-def test_a_redirect_is_refused_and_the_key_not_sent_on(server: Server):
-    with serving(write=echo) as other:
-        server.faults.append(Fault(307, (("Location", other.url),), "moved"))
-        with pytest.raises(UsageError, match="is somewhere else: HTTP 307"):
-            list(endpoint(server).complete([request()]))
-        assert not other.requests
-
-
-def test_a_malformed_key_is_refused_and_not_shown(server: Server):
-    for key in ("sk-sec\nret", "sk-\u2019secret", "sk-secr\xe9t"):
-        with pytest.raises(UsageError, match="OPENAI_API_KEY must consist of") as error:
-            Endpoint("m", base_url=server.url, key=key)
-        assert "sec" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "key", ["sk-key123\r\n", " 'sk-key123' ", "“sk-key123”", "Bearer sk-key123"]
-)
-def test_what_a_settings_file_leaves_around_a_key_is_dropped(server: Server, key: str):
-    next(Endpoint("m", base_url=f"{server.url}/\r\n", key=key).complete([request()]))
-    assert server.keys == ["Bearer sk-key123"]
-    assert server.paths == ["/v1/chat/completions"]
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault(400, text='{"error": {"message": "no: Bearer sk-key/123 is unknown"}}'),
-        Fault(400, text='{"detail": "sk-key\\/123"}'),
-        Fault(400, text="GET /?key=sk-key%2F123"),
-        Fault(400, text="sk-key/123"),
-        Fault(content="Your key is sk-key/123."),
-        Fault(refusal="I will not tell sk-key/123."),
-        Fault(text='{"sk-key/123": 1}'),
-        Fault(text='{"error": {"message": "sk-key/123", "code": 400}}'),
-        Fault(text="<p>sk-key/123</p>"),
-    ],
-)
-def test_a_key_that_the_server_echoes_is_never_shown(server: Server, fault: Fault):
-    server.faults.extend([fault] * 9)
-    client = Endpoint("m", base_url=server.url, key="sk-key/123", retry_policy=QUICK)
-    try:
-        reply = next(client.complete([request()]))
-        shown = f"{reply.text} {reply.reason}"
-    except UnavailableError as error:
-        shown = str(error)
-    assert "[key]" in shown
-    assert "123" not in shown.replace("127.0.0.1", "")
-
-
-def test_a_key_that_is_a_word_of_the_prompt_stays_in_the_reply(server: Server):
-    client = Endpoint("m", base_url=server.url, key="lm-studio")
-    odd_request = Request((Message("user", "Say lm-studio"),), max_tokens=20)
-    assert next(client.complete([odd_request])).text == "Said lm-studio"
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["http://[::1", "http://host:port/v1", "http://host:99999/v1", "http://u:pass-word@h/v1",
-     "http://:pass-word@h/v1", "http:///v1", "ftp://h/v1", "http://h\n/v1", "http://a b/v1", "h"],
-)  # fmt: skip
-def test_a_bad_url_is_refused_in_one_line(url: str):
-    with pytest.raises(UsageError, match="OPENAI_BASE_URL must be http") as error:
-        Endpoint("m", base_url=url, key="k")
-    assert "\n" not in str(error.value)
-    assert "pass-word" not in str(error.value)
-
-
-def test_a_query_is_kept_and_its_secrets_are_not_shown(server: Server):
-    query = "?api-version=2024-10-21&code=hidden-key"
-    for path in ("", "/", "/chat/completions"):
-        client = Endpoint("m", base_url=f"{server.url}{path}{query}", key="k")
-        server.faults.append(Fault(400, text=f"no such path {query}"))
-        reply = next(client.complete([request()]))
-        assert reply.reason == "HTTP 400: no such path ?api-version=2024-10-21&code=[key]"
-        assert client.name == f"openai:m@{server.url}"
-    assert server.paths == [f"/v1/chat/completions{query}"] * 3
-
-
 def test_half_a_surrogate_pair_in_a_prompt_is_sent(server: Server):
     server.write = lambda _: "Fine."
     odd_request = Request((Message("user", "Say \ud83d"),), max_tokens=20)
     next(endpoint(server).complete([odd_request]))
     assert server.requests[0]["messages"][0]["content"] == "Say \ud83d"
-
-
-def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, server: Server):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    with pytest.raises(UsageError, match="OPENAI_API_KEY is not set"):
-        Endpoint("m")
-    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-    assert next(Endpoint("m").complete([request()])).text == "Said 0"  # needs no key
-    monkeypatch.setenv("OPENAI_API_KEY", "secret")
-    client = Endpoint("m")
-    next(client.complete([request()]))
-    assert server.keys == [None, "Bearer secret"]
-    assert "secret" not in client.name
-    with pytest.raises(UsageError, match="needs a model's name"):
-        Endpoint("")
-    with pytest.raises(UsageError, match="OPENAI_BASE_URL must be http"):
-        Endpoint("m", base_url="localhost:8000")
 
 
 def test_json_is_requested_where_the_request_says_so(server: Server):
