@@ -1,6 +1,7 @@
 """The wording bench on a few invented facts: its counts, its peer, and its calibration error."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from lorabank.bench import rewording
 from lorabank.bench.rewording import WordingSizes, bench_wording, calibration_error
 from lorabank.bench.wording_data import UNKNOWN, ask_facts, phone_facts, read_edits
 from lorabank.engine.backbone.base import Base
+from lorabank.engine.settings import SOUND
 from lorabank.errors import UsageError
 
 PEOPLE = ("Tora Lunt", "Ebbe Vrang", "Siv Kolbe", "Aksel Tofte", "Runa Hjelm", "Odd Sunde")
@@ -48,9 +50,21 @@ def test_bench_counts_what_each_arm_answers(
 ):
     monkeypatch.setenv("LORABANK_DATA", str(data))
     monkeypatch.setattr(rewording, "_FIRST_ENTRY", 0)
-    result = bench_wording(tiny, pairs=1, sizes=WordingSizes(facts=6, embeds=False, timed=2))
+    monkeypatch.setattr(rewording, "_EDITS", ("wikibigedit",))
+    settings = replace(SOUND, r=4, layers=None, lr=1e-2, exposures=100, margin=0.0)
+    sizes = WordingSizes(
+        facts=6, embeds=False, timed=2, written_questions=24, facts_each=2, settings=settings
+    )
+    result = bench_wording(tiny, pairs=1, sizes=sizes)
     rows = {(row["data"], row["facts"], row["arm"]): row for row in result["results"]}
-    assert {arm for _, _, arm in rows} == {"exact", "trigram"}
+    assert {arm for _, n, arm in rows if n == 6} == {"exact", "trigram"}
+    assert {arm for _, n, arm in rows if n == 2} == {"exact", "trigram", "bank", "adapter"}
+    written = rows["wikibigedit", 2, "bank"]
+    assert (written["taught"], written["ordinary_answered"]) == (1.0, 0.0)
+    assert written["left_out_answered"] is None  # nothing is taken out of weights
+    assert sum(n for _, _, n in written["reliability"]) >= 2
+    assert result["write_ratio"] > 0
+    assert 0 <= result["reversed"] <= 1
     exact = rows["wikibigedit", 6, "exact"]
     assert (exact["taught"], exact["taught_wrong"]) == (1.0, 0.0)
     assert (exact["near_miss_answered"], exact["ordinary_answered"]) == (0.0, 0.0)

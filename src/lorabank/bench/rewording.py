@@ -7,16 +7,19 @@ in front, and its questions are statements to complete: nothing was tuned on the
 
     exact     the bank's lookup of stored examples (`--with exact`), without any module
     trigram   the peer: the nearest stored question by character trigrams, whatever it is
+    bank      a written bank as its users ask it, for the small sets (rewording_bank.py)
+    adapter   its modules by their weights alone, behind the gate
 """
 
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Any
 
+from lorabank.bench.rewording_bank import Arm, Told, measure_writing, written_arms
 from lorabank.bench.wording_data import (
     TYPED,
     Asked,
@@ -28,6 +31,7 @@ from lorabank.bench.wording_data import (
 )
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.inference.embedder import load_embedder
+from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.errors import UnavailableError
 from lorabank.retrieval.stored_questions import StoredQuestions, probability
 from lorabank.retrieval.trigrams import TrigramIndex, fold
@@ -49,25 +53,17 @@ class WordingSizes:
     """Facts in the large sets; the small ones have a tenth."""
     questions: int = 2400
     """Most questions of a set, drawn evenly from all; ordinary ones are always asked."""
+    written_questions: int = 600
+    """Most questions of a set that a written bank is asked, drawn evenly from all."""
+    facts_each: int = 24
+    """Facts in a module of a written bank; 0 to write none."""
     embeds: bool = True
     """Whether meaning is compared too; otherwise words alone."""
     timed: int = 48
     """Questions of each set that are asked one by one for their time."""
     seed: int = 0
-    """Seed of phone books, typing slips and drawn questions."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An arm's answer to a question."""
-
-    fact: int | None
-    """Stored fact whose answer is given; None for no answer."""
-    p: float | None = None
-    """Probability that it is right; None for an arm that does not say."""
-
-
-Arm = Callable[[Sequence[Asked]], list[Told]]
+    """Seed of phone books, typing slips, drawn questions and training."""
+    settings: TrainSettings = SOUND
 
 
 def bench_wording(base: Base, *, pairs: int, sizes: WordingSizes) -> dict[str, Any]:
@@ -79,27 +75,51 @@ def bench_wording(base: Base, *, pairs: int, sizes: WordingSizes) -> dict[str, A
     Raises:
         UsageError: LORABANK_DATA is not set.
     """
-    rows = []
+    rows, settings = [], replace(sizes.settings, seed=sizes.seed)
     for data, facts in _fact_sets(sizes):
-        questions = ask_facts(facts, seed=sizes.seed)
-        every = -(-len(questions) // sizes.questions)
-        questions = [q for i, q in enumerate(questions) if i % every == 0 or q.kind == "ordinary"]
+        all_questions = ask_facts(facts, seed=sizes.seed)
+        ordinary = [q for q in all_questions if q.kind == "ordinary"]
+        others = [q for q in all_questions if q.kind != "ordinary"]
+        questions = [*_drawn(others, sizes.questions), *ordinary]
         exact = _exact_arm(base, facts, embeds=sizes.embeds)
         for name, arm in (("exact", exact), ("trigram", _trigram_arm(facts))):
-            _log.info("%s, %d facts: %d questions with %s", data, len(facts), len(questions), name)
-            row = {
-                "data": data,
-                "facts": len(facts),
-                "arm": name,
-                **_measure(arm, facts, questions),
-            }
-            rows.append({**row, "ask_p50_s": _time(arm, questions, sizes.timed)})
-    return {"bench": "wording", "settings": {"seed": sizes.seed}, "results": rows}
+            rows.append(_row(data, facts, questions, name, arm, sizes))
+        if sizes.facts_each and len(facts) <= _n_small(sizes):
+            fewer = [q for q in _drawn(all_questions, sizes.written_questions) if q.without is None]
+            n, embeds = sizes.facts_each, sizes.embeds
+            with written_arms(base, facts, settings, facts_each=n, embeds=embeds) as arms:
+                rows += [_row(data, facts, fewer, *named, sizes) for named in arms.items()]
+    costs = measure_writing(base, settings, facts=sizes.facts_each) if sizes.facts_each else {}
+    return {"bench": "wording", "settings": {"seed": sizes.seed}, **costs, "results": rows}
+
+
+def _drawn(questions: Sequence[Asked], most: int) -> list[Asked]:
+    """Return at most some questions, drawn evenly."""
+    return list(questions[:: -(-len(questions) // most)])
+
+
+def _row(
+    data: str,
+    facts: Sequence[StoredFact],
+    questions: Sequence[Asked],
+    name: str,
+    arm: Arm,
+    sizes: WordingSizes,
+) -> dict[str, Any]:
+    """Ask one arm; return its row of the results."""
+    _log.info("%s, %d facts: %d questions with %s", data, len(facts), len(questions), name)
+    shares = _measure(arm, facts, questions)
+    seconds = _time(arm, questions, sizes.timed)
+    return {"data": data, "facts": len(facts), "arm": name, **shares, "ask_p50_s": seconds}
+
+
+def _n_small(sizes: WordingSizes) -> int:
+    return max(2, sizes.facts // 10)
 
 
 def _fact_sets(sizes: WordingSizes) -> Iterator[tuple[str, list[StoredFact]]]:
     """Yield the name and the facts of each set."""
-    folder, small = data_folder("edits"), max(2, sizes.facts // 10)
+    folder, small = data_folder("edits"), _n_small(sizes)
     for n in (small, sizes.facts):
         for name in _EDITS:
             path = folder / f"{name}_2k.json"
@@ -140,7 +160,8 @@ def _exact_arm(base: Base, facts: Sequence[StoredFact], *, embeds: bool) -> Arm:
             best = matches[0]
             is_equal = fold(text) == fold(stored_texts[best.row])
             is_stored = best.score >= threshold or is_equal
-            replies.append(Told(best.row if is_stored else None, probability(best.score)))
+            answer = facts[best.row].answer if is_stored else None
+            replies.append(Told(answer, probability(best.score)))
         return replies
 
     return tell
@@ -156,7 +177,7 @@ def _trigram_arm(facts: Sequence[StoredFact]) -> Arm:
             scores = index.scores(fold(question.question))
             if question.without is not None:
                 scores[question.without] = -1.0
-            replies.append(Told(int(scores.argmax())))
+            replies.append(Told(facts[int(scores.argmax())].answer))
         return replies
 
     return tell
@@ -168,11 +189,11 @@ def _measure(arm: Arm, facts: Sequence[StoredFact], questions: Sequence[Asked]) 
     wrong: dict[str, list[float]] = defaultdict(list)
     sure: list[tuple[float, bool]] = []
     for question, reply in zip(questions, arm(questions), strict=True):
-        answers = reply.fact is not None
+        answers = reply.answer is not None
         is_right = (
-            reply.fact is not None
+            reply.answer is not None
             and question.fact is not None
-            and facts[reply.fact].answer == facts[question.fact].answer
+            and reply.answer.strip() == facts[question.fact].answer.strip()
         )
         kinds = [question.kind, *(["typed_badly"] if question.kind in TYPED[:4] else [])]
         for kind in kinds:
@@ -189,7 +210,7 @@ def _measure(arm: Arm, facts: Sequence[StoredFact], questions: Sequence[Asked]) 
         shares |= {kind: share(right[kind]), f"{kind}_wrong": share(wrong[kind])}
     for kind in ("near_miss", "relation", "left_out", "ordinary"):
         shares[f"{kind}_answered"] = share(wrong[kind])
-    return {**shares, "reversed": None, "calibration_error": calibration_error(sure)}
+    return {**shares, "calibration_error": calibration_error(sure), "reliability": _curve(sure)}
 
 
 def calibration_error(sure: Sequence[tuple[float, bool]]) -> float | None:
@@ -200,14 +221,31 @@ def calibration_error(sure: Sequence[tuple[float, bool]]) -> float | None:
     """
     if not sure:
         return None
+    gaps = [len(answers) * abs(_mean_p(answers) - _share_right(answers)) for answers in _bins(sure)]
+    return round(sum(gaps) / len(sure), 4)
+
+
+def _curve(sure: Sequence[tuple[float, bool]]) -> list[list[float]]:
+    """Return the reliability curve: mean probability, share right and answers of each bin."""
+    return [
+        [round(_mean_p(answers), 4), round(_share_right(answers), 4), len(answers)]
+        for answers in _bins(sure)
+    ]
+
+
+def _bins(sure: Sequence[tuple[float, bool]]) -> list[list[tuple[float, bool]]]:
     bins: dict[int, list[tuple[float, bool]]] = defaultdict(list)
     for p, is_right in sure:
         bins[min(_BINS - 1, int(p * _BINS))].append((p, is_right))
-    gaps = [
-        len(held) * abs(fmean(p for p, _ in held) - fmean(is_right for _, is_right in held))
-        for held in bins.values()
-    ]
-    return round(sum(gaps) / len(sure), 4)
+    return [bins[i] for i in sorted(bins)]
+
+
+def _mean_p(answers: Sequence[tuple[float, bool]]) -> float:
+    return fmean(p for p, _ in answers)
+
+
+def _share_right(answers: Sequence[tuple[float, bool]]) -> float:
+    return fmean(is_right for _, is_right in answers)
 
 
 def _time(arm: Arm, questions: Sequence[Asked], n: int) -> float:

@@ -16,7 +16,7 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.batches import Batch, evaluation_batch
 from lorabank.engine.encoding.dataset import EvaluationPrompt, encode_prompt
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.generate import generate
+from lorabank.engine.inference.generate import GenerationOptions, generate
 from lorabank.tasks.drift_questions import KNOWN, REPLIES
 from lorabank.tasks.examples import Message
 
@@ -54,10 +54,10 @@ def measure_drift(fleet: Fleet, slots: Sequence[int], *, known: bool = False) ->
         known: also ask for the answers of KNOWN. They are generated, which takes a second or more
             for each adapter; a study of hundreds goes by the divergence.
     """
-    before = _known(fleet.base, fleet, None) if known else None
+    before = _known_under(fleet, slots[0], scale=0.0) if known else None
     drifts = []
     for slot, kl in zip(slots, _divergences(fleet, slots), strict=True):
-        after = _known(fleet.base, fleet, slot) if known else None
+        after = _known_under(fleet, slot, scale=1.0) if known else None
         drifts.append(Drift(kl, before, _still_known(before, after)))
     return drifts
 
@@ -67,7 +67,7 @@ def observe_behaviour(base: Base) -> BaseBehaviour:
     """Return the behaviour of the base, outside of any fleet: bare, or with layers of PEFT."""
     batch = evaluation_batch(_replies(base, activated=False), device=base.device)
     logits = base.logits_at(batch.rows, batch.columns, input_ids=batch.input_ids, use_cache=False)
-    return BaseBehaviour(F.log_softmax(logits.float(), dim=-1), _known(base, None, None))
+    return BaseBehaviour(F.log_softmax(logits.float(), dim=-1), _known_to(base))
 
 
 def drift_between(bare: BaseBehaviour, adapted: BaseBehaviour) -> Drift:
@@ -116,10 +116,35 @@ def _replies(base: Base, *, activated: bool) -> list[EvaluationPrompt]:
     ]
 
 
-def _known(base: Base, fleet: Fleet | None, slot: int | None) -> tuple[str, ...]:
-    prompts = [base.chat.direct_prompt_ids([Message("user", question)]) for question, _ in KNOWN]
-    slots = None if slot is None else [slot] * len(prompts)
-    replies = generate(base, prompts, fleet=fleet, slots=slots, max_new_tokens=_MAX_REPLY_TOKENS)
+def _known_to(base: Base) -> tuple[str, ...]:
+    """Return the answers of KNOWN that a base gives as it is."""
+    return _right_answers(generate(base, _questions(base), max_new_tokens=_MAX_REPLY_TOKENS))
+
+
+def _known_under(fleet: Fleet, slot: int, *, scale: float) -> tuple[str, ...]:
+    """Return the answers of KNOWN that the adapter in a slot gives at a scale; 0 is the bare base.
+
+    What the bare base reads of the questions is read once for all slots and scales.
+    """
+    prompts = _questions(fleet.base)
+    if fleet.activated[slot] and fleet.reuse.prompts:
+        fleet.prompt_key_values([p[: fleet.base.chat.header_start(p)] for p in prompts])
+    replies = generate(
+        fleet.base,
+        prompts,
+        fleet=fleet,
+        slots=[slot] * len(prompts),
+        max_new_tokens=_MAX_REPLY_TOKENS,
+        options=GenerationOptions(adapter_scales=[scale] * len(prompts)),
+    )
+    return _right_answers(replies)
+
+
+def _questions(base: Base) -> list[tuple[int, ...]]:
+    return [tuple(base.chat.direct_prompt_ids([Message("user", q)])) for q, _ in KNOWN]
+
+
+def _right_answers(replies: Sequence[str]) -> tuple[str, ...]:
     return tuple(
         answers.split("|")[0]
         for (_, answers), reply in zip(KNOWN, replies, strict=True)
