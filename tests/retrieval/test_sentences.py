@@ -18,6 +18,7 @@ CASES = {
         "Fine.",
     ],
     "numbers of a list": ["1. The lamp is lit.", "2. The gate is shut.", "It is 1887."],
+    "German dates": ["Er steht seit dem 3. Mai 1887.", "Es gab 17.", "Maike kam am 1. Okt. 1901."],
     "footnotes": ["It burns.[3]", "The next one too.[12][13]", "(He left.)", "**Bold.**", "End."],
     "lower case": ["He came at 3 p.m. and ate 2.5 pears."],
 }

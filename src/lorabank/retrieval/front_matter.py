@@ -1,7 +1,8 @@
 """Front matter of Markdown files: the title, and where the text begins.
 
 YAML between two lines of `---` or TOML between two of `+++`. A rule at the top of a text is written
-the same way, so lines between rules count as front matter only if all of them can be YAML.
+the same way, so lines between rules count as front matter only if all of them can be YAML, and
+none is a sentence where no key is a usual one: `Note: The gate opens at six.` is text.
 """
 
 import re
@@ -18,6 +19,11 @@ _TITLE = re.compile(  # the entry with the indented and blank lines that belong 
     r"""^(["']?)title\1[ \t]*:.*(?:\n(?:[ \t].*|(?=\n)))*""", re.MULTILINE | re.IGNORECASE
 )
 _KEY = re.compile(r"""(?:[\w.-]{1,80}|"[^"\n]{1,80}"|'[^'\n]{1,80}')[ \t]*:(?:[ \t]|$)""")
+_USUAL_KEY = re.compile(
+    r"""^["']?(?:[Tt]itle|layout|tags|categor(?:y|ies)|keywords|authors?|date|description|summary"""
+    r"""|slug|permalink|draft|published|weight|id|lang(?:uage)?|aliases|sidebar\w*)["']?[ \t]*:""",
+    re.MULTILINE,
+)
 _OTHER_LINE = re.compile(r"#|[ \t]|- |-$|[\]}]")  # comments, continued values, items, closed lists
 _NO_VALUE = (
     yaml.StreamStartToken,
@@ -54,6 +60,15 @@ def _is_yaml(lines_between: str) -> bool:
         has_key
         and not lines[0].startswith((" ", "\t"))
         and all(_KEY.match(line) or _OTHER_LINE.match(line) for line in lines)
+        and (bool(_USUAL_KEY.search(lines_between)) or not any(map(_is_sentence, lines)))
+    )
+
+
+def _is_sentence(line: str) -> bool:
+    """Return whether a line holds four words or more and ends as a sentence does."""
+    words, last = line.split(maxsplit=3), line.rstrip("\"'’”“») \t")
+    return last.endswith(("。", "！", "？")) or (
+        len(words) > 3 and last.endswith((".", "!", "?", "…")) and last[-2:-1].isalpha()
     )
 
 

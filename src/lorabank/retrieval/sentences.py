@@ -19,8 +19,14 @@ _OPENERS = "\"'“‘„‚«‹”’»›([{¿¡—–*_`「『（【《〈"
 _ABBREVIATION = re.compile(
     r"(?<!\w)(?:[^\W\d_]|Mr|Mrs|Ms|Dr|Prof|St|vs|No|Nr|Jr|Sr|Gen|Lt|Col|Capt|Sgt|Rev|Hon|Gov|Sen|Rep"
     r"|Mme|Mlle|Sra|Ca|ca|cf|al|[Ff]igs?|[Ee]qs?|[Ss]ecs?|[Cc]h|[Vv]ols?|pp|approx|est|bzw|Abb|Bd"
-    r"|Jan|Feb|Aug|Sept?|Oct|Nov|Dec|им|ул|стр|гл|рис|см|св|проф"
+    r"|Jan|Feb|Apr|Aug|Sept?|Oct|Okt|Nov|Dec|Dez|им|ул|стр|гл|рис|см|св|проф"
     r"|(?:[^\W\d_]\.){1,4}[^\W\d_])\.$"
+)
+# "3. Mai": in German a day before its month, the same as "3rd".
+_DAY = re.compile(r"(?<!\d)[0-3]?\d\.$")
+_MONTH = re.compile(
+    r"(?:Jan(?:uar|\.)|Jänner|Feb(?:ruar|\.)|März|Apr(?:il|\.)|Mai|Jun[io]|Jul[io]|Aug(?:ust|\.)"
+    r"|Sept(?:ember|\.)|Okt(?:ober|\.)|Nov(?:ember|\.)|Dez(?:ember|\.))(?!\w)"
 )
 _ITEM_NUMBER = re.compile(r"[(*_>\s-]{0,8}\d{1,3}\.$")
 _LOOK_BACK = 16  # characters; longer than any abbreviation
@@ -52,7 +58,8 @@ def _is_end(text: str, start: int, border: re.Match[str]) -> bool:
         return True
     before = text[max(start, border.start() - _LOOK_BACK) : border.start()]
     is_number_of_item = border.start() - start < _LOOK_BACK and _ITEM_NUMBER.fullmatch(before)
-    return not (is_number_of_item or _ABBREVIATION.search(before))
+    is_date = _DAY.search(before) and _MONTH.match(text, border.end())
+    return not (is_number_of_item or is_date or _ABBREVIATION.search(before))
 
 
 def _can_begin(text: str, at: int) -> bool:
