@@ -56,7 +56,7 @@ def test_an_unreadable_score_is_requested_again_and_then_missing_not_zero(tmp_pa
         if "town 5" in prompt:
             return json.dumps({"score": 11, "rationale": "very good"})
         if "town 0" in prompt and body.get("seed", 0) == 0:
-            return json.dumps({"score": "8/10"})
+            return json.dumps({"score": "8/9"})
         return score_by_match(body)
 
     with serving(write=answer_badly) as server, ReplyCache(tmp_path / "c") as cache:
@@ -91,7 +91,15 @@ def test_an_unreadable_score_is_requested_again_and_then_missing_not_zero(tmp_pa
         ('Here: {"result": {"score": 8}} Bye {all}!', 8),
         ("Score: 8", 8),
         ('{"score": 7} or {"score": 8}', None),
-        ('{"score": "8/10"}', None),
+        ('{"score": "8/10"}', 8),
+        ('{"score": "8 out of 10"}', 8),
+        ('{"score": "4/5"}', None),
+        ('{"score": "8/100"}', None),
+        ('"{\\"score\\": 8}"', 8),
+        (
+            '<|begin_of_thought|>{"score": 7}<|end_of_thought|>\n<|begin_of_solution|>{"score": 8}',
+            8,
+        ),
         ('{"score": 7, "score": 8}', None),
         ("[" * 90_000, None),
         ('{"score": ' + "9" * 5000 + "}", None),
@@ -117,6 +125,10 @@ def test_which_json_is_read_as_a_score(text: str, score: int | None):
     [
         ("Score: 7", 7),
         ("**Score:** 10.", 10),
+        ("**Score:** 8/10", 8),
+        ("Score: 8 out of 10.", 8),
+        ("Score: 4/5", None),
+        ("Score: 8/100", None),
         ("<think>\nScore: 3\n</think>\nScore: 7", 7),
         ("Score: 7\nScore: 3", None),
         ("about 7", None),

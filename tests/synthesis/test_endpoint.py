@@ -106,7 +106,8 @@ def test_a_server_that_hangs_is_tried_again(server: Server):
 @pytest.mark.parametrize("form", [str, lambda s: formatdate(time.time() + s + 2, usegmt=True)])
 def test_retry_after_holds_for_all_workers(server: Server, form):  # type: ignore[no-untyped-def]
     server.faults.append(Fault(429, (("Retry-After", form(1)),), "limit"))
-    list(endpoint(server, workers=2).complete([request(i) for i in range(6)]))
+    patient = replace(QUICK, most_wait_s=9.0)
+    list(endpoint(server, workers=2, retry_policy=patient).complete(map(request, range(6))))
     early = [time_s for time_s in server.times if time_s - server.times[0] < 0.8]
     assert len(early) <= 3  # the other worker's request was on its way
     assert len(server.times) == 7
@@ -165,8 +166,12 @@ def test_a_setting_unknown_to_the_endpoint_is_left_out_from_then_on(server: Serv
                "msg": "Extra inputs are not permitted", "input": {"seed": 1}}]}, "top_p"),
         (400, {"error": {"message": "Unsupported value", "param": "temperature"}}, "temperature"),
         (400, {"error": {"message": f"Unsupported: {'long ' * 99} ['seed'], for model=m"}}, "seed"),
+        (404, {"error": {"message": "No endpoints found that can handle the requested parameters: "
+               "response_format", "code": 404}}, "response_format"),
+        (501, {"error": {"message": "seed is not implemented"}}, "seed"),
+        (500, {"error": {"message": "response_format is not supported here"}}, "response_format"),
     ],
-    ids=["must be", "in loc", "beside an echo", "in param", "far behind"],
+    ids=["must be", "in loc", "beside an echo", "in param", "far behind", "404", "501", "500"],
 )  # fmt: skip
 def test_a_setting_is_found_wherever_it_is_named(
     server: Server, status: int, body: Body, left_out: str
@@ -250,6 +255,31 @@ def test_a_reply_that_is_thought_alone_is_cut_off(server: Server, message: objec
 )  # fmt: skip
 def test_a_body_that_is_no_completion_is_tried_again(server: Server, text: str):
     assert reply_after(server, Fault(text=text)).text == "Said 0"
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (Fault(403, text="<html><head><style>p{color: red}</style><title>Who are\nyou?</title>"
+               "</head><script>let a;</script><p>Prove it.</p>"),
+         "HTTP 403: Who are you? Prove it."),
+        (Fault(401, text='{"error": {"type": "auth", "code": "a_b", "message": "No."}}'),
+         "HTTP 401: No. auth a_b"),
+    ],
+)  # fmt: skip
+def test_what_a_server_says_is_shown_as_a_reader_would_read_it(
+    server: Server, fault: Fault, message: str
+):
+    server.faults.append(fault)
+    with pytest.raises(UsageError) as error:
+        list(endpoint(server).complete([request()]))
+    assert message in str(error.value)
+
+
+def test_an_empty_answer_is_said_to_be_empty(server: Server):
+    server.faults.extend([Fault(text="")] * 9)
+    with pytest.raises(UnavailableError, match="an answer that is not JSON: nothing"):
+        list(endpoint(server).complete([request()]))
 
 
 @pytest.mark.parametrize("timeout_s", [0.0, -1.0, float("nan"), float("inf")])

@@ -38,11 +38,15 @@ def read(
         f"The user wants {{questions}}.\n</think>\n\n{RAW}",
         f"<thinking>\nFirst {RAW.replace('one', 'won')}, no.\n</thinking>\nHere: {RAW}",
         f"[THINK]About A and [B].[/THINK]{RAW}",
+        f"<|begin_of_thought|>{RAW.replace('one', 'won')}<|end_of_thought|>\n\n{RAW}",
+        json.dumps(RAW),
+        RAW.replace(", ", ",\\n "),
     ],
     ids=[
         "plain", "fenced", "after a thought", "the bare list", "indented", "with talk",
         "a fence of one line", "trailing commas", "another key", "capital keys", "wrapped",
         "JSON lines", "never closed", "a thought never opened", "another tag", "brackets for a tag",
+        "marks for a tag", "encoded twice", "escapes between values",
     ],
 )  # fmt: skip
 def test_items_are_read_from_json(text: str):

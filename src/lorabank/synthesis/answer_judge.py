@@ -45,10 +45,11 @@ _FORMS = {
     False: "Reply with one line and nothing else, of this form:\nScore: 7",
 }
 _LINE = re.compile(
-    r"^[^\w\n]*score[^\w\n:=]{0,9}[:=][^\w\n-]{0,9}(-?\d+(?:\.\d+)?)[^\w\n]*$",
+    r"^[^\w\n]*score[^\w\n:=]{0,9}[:=][^\w\n-]{0,9}(-?\d+(?:\.\d+)?)"
+    r"(?:\s?(?:/|out of)\s?10)?[^\w\n]*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_SCORE = re.compile(r"[-+]?\d{1,9}(?:\.\d{1,9})?")
+_SCORE = re.compile(r"([-+]?\d{1,9}(?:\.\d{1,9})?)(?:\s?(?:/|out of)\s?10)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,6 @@ def _scores_in(value: object) -> Iterator[tuple[object, str]]:
 
 
 def _number(score: object) -> float | None:
-    """Return a number, in quotes or not; None for anything else."""
-    is_number = isinstance(score, str) and _SCORE.fullmatch(score.strip())
-    return float(str(score)) if is_number else None
+    """Return a number, in quotes or not, alone or "of 10"; None for anything else."""
+    number = _SCORE.fullmatch(score.strip()) if isinstance(score, str) else None
+    return float(number[1]) if number else None

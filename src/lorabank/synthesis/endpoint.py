@@ -38,10 +38,12 @@ _OPTIONAL_SETTINGS = (
 )
 _UNKNOWN_SETTING = re.compile(
     r"unsupported|unknown|unrecogni|unexpected|not (?:support|permit|allow|accept|implement|avail)"
-    r"|(?:no|only) support|only the default|extra[ _](?:forbidden|input|field)|deprecated",
+    r"|(?:no|only) support|only the default|handle the requested"
+    r"|extra[ _](?:forbidden|input|field)|deprecated",
     re.IGNORECASE,
 )
 _WRONG_VALUE = re.compile(r"must be|should be|invalid|expected|one of", re.IGNORECASE)
+_MAY_REJECT_SETTINGS = (400, 404, 422, 500, 501)  # gateways answer with more than 400
 _LIMITS = (
     "max_tokens",
     "max_completion_tokens",
@@ -240,10 +242,10 @@ class Endpoint:
 
         A message may name several, such as the one to use instead: only its first is left out.
         """
-        if answer.status not in (400, 422):
+        if answer.status not in _MAY_REJECT_SETTINGS:
             return False
         is_unknown = bool(_UNKNOWN_SETTING.search(answer.words))
-        is_wrong = bool(_WRONG_VALUE.search(answer.words))
+        is_wrong = answer.status in (400, 422) and bool(_WRONG_VALUE.search(answer.words))
         named = [
             key
             for key in _OPTIONAL_SETTINGS

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 _MAX_WORDS = 20_000  # characters that are searched; a setting may be named far behind
-_WORDS = ("message", "msg", "error", "errors", "detail", "details", "type", "code", "description")
+_MESSAGES = ("message", "msg", "error", "errors", "detail", "details", "description")
+_WORDS = (*_MESSAGES, "type", "code")
 _NAMES = ("loc", "param")
+_NOT_SHOWN = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^<>]{0,2000}>", re.DOTALL | re.IGNORECASE)
 _CODES = {
     "invalid_api_key": 401,
     "unauthorized": 401,
@@ -36,10 +38,12 @@ class ErrorWords:
 
 
 def read_error(body: Any) -> ErrorWords:
-    """Return what the decoded body of an error says; a text is taken as it is."""
-    texts, named = list(_find(body, _WORDS)), tuple(_find(body, _NAMES))
-    words = " ".join(" ".join(dict.fromkeys(texts)).split()) or " ".join(str(body).split())
-    return ErrorWords(words[:_MAX_WORDS], named, _status(body))
+    """Return what the decoded body of an error says, messages first; of a web page, its text."""
+    texts, named = [*_find(body, _MESSAGES), *_find(body, _WORDS)], tuple(_find(body, _NAMES))
+    words = " ".join(dict.fromkeys(texts)) or str(body)[:_MAX_WORDS]
+    if words.lstrip().startswith("<"):
+        words = _NOT_SHOWN.sub(" ", words) if _NOT_SHOWN.sub("", words).strip() else words
+    return ErrorWords(" ".join(words.split())[:_MAX_WORDS], named, _status(body))
 
 
 def is_error(body: Any) -> bool:

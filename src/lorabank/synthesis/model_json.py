@@ -9,6 +9,7 @@ LaTeX in JSON needs two backslashes, and models often write one. `\frac` then is
 "rac": where an escape can only be the beginning of a LaTeX command, the backslash is put back.
 """
 
+import json
 import re
 from dataclasses import dataclass, field
 from typing import final
@@ -16,7 +17,7 @@ from typing import final
 from lorabank.synthesis.model_text import replace_surrogates
 
 _MAX_DEPTH = 16  # deeper values are not read, so that time is linear in the length of a reply
-_BLANK = re.compile(r"[\s\ufeff]*")
+_BLANK = re.compile(r"(?:[\s\ufeff]|\\[nrt])*")  # some models write line ends as escapes there too
 _BEGIN = re.compile(r"[{\[]")
 _STRING = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 _NUMBER = re.compile(r"[-+]?\d[\d.]*(?:[eE][-+]?\d+)?")
@@ -55,6 +56,7 @@ class _Broken(Exception):
 
 def find_json(text: str) -> FoundJson:
     """Return the objects and lists in a text, in order; those inside others are part of them."""
+    text = _unwrap(text)
     result, parser, at = FoundJson(), _Parser(text), 0
     while begin := _BEGIN.search(text, at):
         try:
@@ -67,6 +69,17 @@ def find_json(text: str) -> FoundJson:
         else:
             result.values.append(value)
     return result
+
+
+def _unwrap(text: str) -> str:
+    """Return the text in a reply that is one JSON string, as of servers that encode JSON twice."""
+    if not text.lstrip().startswith('"'):
+        return text
+    try:
+        inner = json.loads(text, strict=False)
+    except ValueError:
+        return text
+    return replace_surrogates(inner) if isinstance(inner, str) else text
 
 
 @final

@@ -4,10 +4,13 @@ import re
 
 _NAMES = r"(?:\w+:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad)"
 _THOUGHT_BEGIN = re.compile(
-    rf"\s*(?:<{_NAMES}>|\[THINK\]|◁think▷|<\|channel\|>(?:analysis|commentary))", re.IGNORECASE
+    rf"\s*(?:<{_NAMES}>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>(?:analysis|commentary))",
+    re.IGNORECASE,
 )
 _THOUGHT_END = re.compile(
-    rf"</{_NAMES}>|\[/THINK\]|◁/think▷|<\|channel\|>final<\|message\|>", re.IGNORECASE
+    rf"</{_NAMES}>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>(?:\s*<\|begin_of_solution\|>)?"
+    r"|<\|channel\|>final<\|message\|>",
+    re.IGNORECASE,
 )
 _JSON_BEGIN = re.compile(r"\s*(?:```\w*\s*)?(?:\{\s*\"|\[\s*[{\"])")
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -106,7 +106,8 @@ class Connection:
 
     def _failure(self, response: httpx2.Response, text: str, content: Any) -> HttpReply:
         """Return what went wrong, of a body as text and as decoded JSON, if it is any."""
-        error_words = read_error(content or text or self._address.redact(response.reason_phrase))
+        nothing = "nothing" if response.is_success else response.reason_phrase
+        error_words = read_error(content or text or self._address.redact(nothing))
         status, shown = response.status_code, error_words.words[:_MAX_SHOWN]
         if response.is_success:
             status = 200 if content is None or error_words.status is None else error_words.status
