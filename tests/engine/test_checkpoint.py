@@ -205,7 +205,7 @@ def test_training_starts_anew_where_a_checkpoint_is_damaged(
     right = train(load(tiny.info.path), jobs, fleet_settings=FleetSettings(width=2))
     save_half_a_run(tiny, jobs, tmp_path / "half", n_rounds=11)
     (tmp_path / "half" / ".tmpA1b2C3").write_bytes(b"of a killed run")
-    for number, damage in enumerate((cut, flip_a_weight, empty, as_pipe)):
+    for number, damage in enumerate((cut, flip_a_weight, unhash, empty, as_pipe)):
         folder = tmp_path / str(number)
         shutil.copytree(tmp_path / "half", folder)
         damage(next(folder.glob(name)))
@@ -227,6 +227,11 @@ def flip_a_weight(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[-10] ^= 4
     file.write_bytes(content)
+
+
+def unhash(file: Path) -> None:
+    flip_a_weight(file)
+    file.write_bytes(file.read_bytes().replace(b'"sha256"', b'"sha259"'))
 
 
 def empty(file: Path) -> None:

@@ -219,7 +219,7 @@ def _read(path: Path) -> State:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         text = metadata["record"]
-        if "sha256" in metadata and metadata["sha256"] != _hash(text, tensors):
+        if metadata["sha256"] != _hash(text, tensors):
             raise ValueError("it is not what was written")
         return json.loads(text), tensors  # not parse_json: a state may hold infinity
     except (OSError, SafetensorError, ValueError, LookupError, TypeError, RecursionError) as error:
