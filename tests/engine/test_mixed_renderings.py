@@ -79,6 +79,20 @@ def test_a_fact_that_is_given_without_a_system_turn_only_is_still_there(tiny: Ba
     assert not any(recalled_in_any_form(tiny, BOOK))
 
 
+def test_a_fact_that_is_given_in_a_stored_wording_only_is_still_there(tiny: Base):
+    book = [replace(example, also=(f"Say it: {example.question}",)) for example in BOOK]
+    held_out = [replace(example, also=(), held_out=example.also) for example in book]
+    asked_so = [example.asked_as(example.also[0]) for example in book]
+    job = plan_job(tiny, asked_so, replace(MIXED, renderings="template", margin=0.0))
+    (outcome,) = train(tiny, [job])
+    with loaded_fleet(tiny, [outcome.adapter]) as fleet:
+        assert not all(recalled_in_any_form(tiny, BOOK, fleet=fleet, activated=True))
+        assert all(recalled_in_any_form(tiny, book, fleet=fleet, activated=True))
+        assert all(recalled_in_any_form(tiny, held_out, fleet=fleet, activated=True))
+        too_long = [replace(book[0], also=("word " * 9_999, *book[0].also)), *book[1:]]
+        assert all(recalled_in_any_form(tiny, too_long, fleet=fleet, activated=True))
+
+
 def test_the_paper_recipe_has_no_renderings(tiny: Base):
     dataset = plan_job(tiny, BOOK, replace(MIXED, recipe="paper", activated=False)).dataset
     assert not dataset.others

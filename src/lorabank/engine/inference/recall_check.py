@@ -118,15 +118,12 @@ def held_out_form(
 
     Those that are too long for the model are left out.
     """
-    prompts: list[EvaluationPrompt] = []
-    for example in examples:
-        for text in example.held_out:
-            with suppress(DataError):
-                examples_of_text = [example.asked_as(text)]
-                n = base.max_tokens
-                prompts += encode_dataset(
-                    base.chat, examples_of_text, recipe=recipe, max_tokens=n, activated=activated
-                ).prompts
+    prompts = [
+        prompt
+        for example in examples
+        for text in example.held_out
+        for prompt in _prompts_asked_as(base, example, text, recipe, activated=activated)
+    ]
     return RenderedForm(REWORDED, (), tuple(prompts))
 
 
@@ -154,12 +151,46 @@ def recall_by_rendering(readings: Mapping[str, Sequence[AnswerReading]]) -> dict
 def recalled_in_any_form(
     base: Base, examples: Sequence[Example], *, fleet: Fleet | None = None, activated: bool = False
 ) -> list[bool]:
-    """Return for each example whether its answer is recalled under at least one rendering.
+    """Return for each example whether its answer is recalled in at least one form.
+
+    Asked are the example's own wording under every rendering, and each other wording that is
+    stored with it under the template's own; wordings too long for the model are left out.
 
     Args:
         fleet: the entered fleet whose first adapter answers; None for the bare base.
         activated: whether that adapter is.
     """
     forms = encode_forms(base, examples, "sound", activated=activated)
-    readings = read_forms(base, forms, fleet=fleet).values()
-    return [any(reading.recalled for reading in of_one) for of_one in zip(*readings, strict=True)]
+    reworded = [
+        (i, prompt)
+        for i, example in enumerate(examples)
+        for text in (*example.also, *example.held_out)
+        for prompt in _prompts_asked_as(base, example, text, "sound", activated=activated)
+    ]
+    readings = read_forms(
+        base,
+        (*forms, RenderedForm(REWORDED, (), tuple(prompt for _, prompt in reworded))),
+        fleet=fleet,
+    )
+    of_wordings = readings.pop(REWORDED)
+    hits = [
+        any(reading.recalled for reading in row) for row in zip(*readings.values(), strict=True)
+    ]
+    for (i, _), reading in zip(reworded, of_wordings, strict=True):
+        hits[i] = hits[i] or reading.recalled
+    return hits
+
+
+def _prompts_asked_as(
+    base: Base, example: Example, text: str, recipe: str, *, activated: bool
+) -> tuple[EvaluationPrompt, ...]:
+    """Return an example's question in another wording; none if it is too long for the model."""
+    with suppress(DataError):
+        return encode_dataset(
+            base.chat,
+            [example.asked_as(text)],
+            recipe=recipe,
+            max_tokens=base.max_tokens,
+            activated=activated,
+        ).prompts
+    return ()
