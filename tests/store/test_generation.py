@@ -248,16 +248,19 @@ def write(tx):
 def forget(tx):
     tx.forget("first")
 
+def prune(tx):
+    assert tx.prune(keep=1) == [("second", 1)]
+
 def work(change, path, at):
     global left
     sys.addaudithook(count)
     with Store.open(path) as store:
         left = at
-        with store.writing(what="t", frees=change is forget) as tx:
+        with store.writing(what="t", frees=change is not write) as tx:
             change(tx)
     left = 0
 
-for change in (write, forget):
+for change in (write, forget, prune):
     at = 1
     while True:
         path = folder / f"{change.__name__} {at}"
@@ -275,24 +278,30 @@ for change in (write, forget):
 def test_a_kill_before_any_file_operation_leaves_the_bank_as_before_or_as_after(
     bank: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
+    with Store.open(bank) as store, store.writing(what="t") as tx:
+        tx.put("second", Draft(files={"weights": b"newer"}, record={}, keys=[]), replace=True)
     folder = tmp_path / "trials"
     folder.mkdir()
     subprocess.run([sys.executable, "-c", KILL_AT, str(bank), str(folder)], check=True)
-    outcomes: dict[str, set[tuple[str, ...]]] = {"write": set(), "forget": set()}
+    outcomes: dict[str, set[tuple[str, ...]]] = {"write": set(), "forget": set(), "prune": set()}
     trials = sorted(folder.iterdir())
-    assert len(trials) > 20
+    assert len(trials) > 30
     for trial in trials:
         with Store.open(trial) as store:
             assert store.problem is None, trial
             assert store.verify() == [], trial
             names = tuple(store.names())
-            if "first" not in names:
+            if trial.name.startswith("prune"):
+                names = tuple(str(version.number) for version in store.versions("second"))
+                assert store.read(store.current("second"), "weights") == b"newer", trial
+            elif "first" not in names:
                 content = b"".join(p.read_bytes() for p in trial.rglob("*") if p.is_file())
                 assert b"all about first" not in content, trial
             put(store, "next")
         outcomes[trial.name.split()[0]].add(names)
     assert outcomes["write"] == {("first", "second"), ("first", "second", "third")}
     assert outcomes["forget"] == {("first", "second"), ("second",)}
+    assert outcomes["prune"] == {("1", "2"), ("2",)}
     assert "not the one last written" not in caplog.text
 
 
