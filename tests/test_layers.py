@@ -43,7 +43,7 @@ INNER_FLOORS = {
         {"learn", "recall"},
     ],
     "bank": [
-        {"drafts", "stored_text"},
+        {"drafts", "facts", "stored_text"},
         {"module_reader"},
         {"route"},
         {"write"},

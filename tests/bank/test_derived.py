@@ -68,7 +68,7 @@ def texts_of(bank: Bank) -> list[str]:
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_damaged_files_are_named_and_made_again(library: Bank, damage: Callable[[Path], object]):
     right = texts_of(library)
-    folder = library.store.path / "derived" / str(library.store.generation)
+    folder = library.store.path / "derived" / library.store.modules_state
     files = sorted(folder.glob("*.derived"))
     names = ["evidence-by-words", "excerpts", "gate-by-words", "lookup-2-by-words", "modules"]
     assert [f.stem for f in files] == names
@@ -89,11 +89,11 @@ def test_nothing_is_written_through_a_link(library: Bank, tmp_path: Path):
     derived = library.store.path / "derived"
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    folder = derived / str(library.store.generation)
+    folder = derived / library.store.modules_state
     shutil.rmtree(folder)
     folder.symlink_to(elsewhere)
     write_derived(library.store.path, folder.name, "gate", content=b"1")
-    library.texts.generation = -1
+    library.texts.state = ""
     library.texts.search(QUESTIONS, k=1)
     assert list(elsewhere.iterdir()) == []
     with pytest.raises(StorageError, match="not a plain file"):
@@ -103,7 +103,7 @@ def test_nothing_is_written_through_a_link(library: Bank, tmp_path: Path):
 
 def test_what_a_killed_process_began_is_removed(library: Bank):
     texts_of(library)
-    folder = library.store.path / "derived" / str(library.store.generation)
+    folder = library.store.path / "derived" / library.store.modules_state
     for place in (folder, folder.parent):
         (place / ".partial-0123456789abcdef").write_bytes(b"half")
         (place / ".partial-fedcba9876543210").mkdir()

@@ -44,7 +44,7 @@ def test_the_index_is_kept_and_a_damaged_one_is_made_again(library: Bank):
     again = Excerpts(library.texts, library.base)
     assert [e.chunk for e in again.search(question)[0]] == [e.chunk for e in first[0]]
     assert again.build_seconds == library.excerpts.build_seconds > 0
-    file = library.texts.folder / str(library.store.generation) / "excerpts.derived"
+    file = library.texts.folder / library.store.modules_state / "excerpts.derived"
     file.write_text("{", "utf-8")
     mended = Excerpts(library.texts, library.base)
     assert mended.search(question)[0][0].chunk == first[0][0].chunk

@@ -132,7 +132,7 @@ def test_evidence_is_judged_by_the_banks_own_examples_and_kept(library: Bank):
     assert gate is not None
     assert gate.questions == 12
     assert gate.weights[0] > 0
-    generation = str(library.store.generation)
+    generation = library.store.modules_state
     stored = read_derived(library.store.path, generation, "evidence-by-words")
     assert stored
     assert library.text_gate() == gate

@@ -152,6 +152,7 @@ def test_a_read_only_bank_of_an_older_schema_is_read(tmp_path: Path):
         'mount("--bind"',
         """db = schema.connect(bank)
 db.execute("DELETE FROM meta WHERE key IN ('seal', 'dropped', 'emptied')")
+db.executescript("DROP TABLE facts; DROP INDEX keys_by_text")
 db.execute("PRAGMA user_version = 2")
 db.close()
 (bank / "generation").unlink()

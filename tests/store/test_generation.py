@@ -314,6 +314,7 @@ def test_a_database_that_is_gone_is_named(bank: Path):
 def test_a_bank_without_record_and_seals_gets_them_at_the_first_write(bank: Path):
     with sqlite3.connect(bank / schema.DATABASE) as db:
         db.execute("DELETE FROM meta WHERE key IN ('seal', 'dropped', 'emptied')")
+        db.executescript("DROP TABLE facts; DROP INDEX keys_by_text")
         db.execute("PRAGMA user_version = 2")
     db.close()
     (bank / generation.FILE).unlink()

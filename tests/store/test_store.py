@@ -152,7 +152,7 @@ def test_a_newer_schema_is_refused(store: Store):
     with sqlite3.connect(store.path / schema.DATABASE) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(UsageError, match="schema 99, this lorabank knows 1 to 3"):
+    with pytest.raises(UsageError, match="schema 99, this lorabank knows 1 to 4"):
         Store.open(store.path)
 
 

@@ -11,10 +11,9 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lorabank.errors import DataError, UsageError
-from lorabank.retrieval.documents import Document
 from lorabank.store.names import check_name
 from lorabank.store.records import Key, Source
 from lorabank.strict_json import parse_json
@@ -26,6 +25,9 @@ from lorabank.tasks.examples import (
     read_examples,
 )
 from lorabank.tasks.joined_facts import PromptKey, prompt_keys
+
+if TYPE_CHECKING:  # a fact is remembered in less time than a reader of PDF files is imported in
+    from lorabank.retrieval.documents import Document
 
 EXAMPLES = "examples.jsonl"
 """File of a version that holds the examples it was trained on."""
@@ -64,7 +66,7 @@ class ModuleDraft:
     parts: tuple[DraftSource, ...]
     texts: tuple[str, ...] = ()
     """Passages the module can be found by; never trained on."""
-    documents: tuple[Document, ...] = ()
+    documents: "tuple[Document, ...]" = ()
     """Documents the examples were made of, to be stored with the module as text."""
     passages: tuple[DraftPassage, ...] = ()
     """Passages that are measured one by one; empty where examples were given as such."""
@@ -176,7 +178,7 @@ def draft_from_jsonl(
     body: bytes,
     *,
     texts: Sequence[str] = (),
-    documents: Sequence[Document] = (),
+    documents: "Sequence[Document]" = (),
 ) -> ModuleDraft:
     """Return the draft that a module was written from.
 

@@ -1,6 +1,6 @@
 """Files derived from a bank: text indexes, embeddings and gates, made again when needed.
 
-    derived/<generation>/NAME.derived    belongs to the bank as it was then
+    derived/<state>/NAME.derived    belongs to the modules as they were then
     derived/NAME.derived                 belongs to any state of it
 
 A file begins with the sha256 of what follows, so one that is damaged or cut short is known as such
@@ -85,12 +85,12 @@ def write_derived(
                 os.unlink(temporary, dir_fd=parent)
 
 
-def make_derived_folder(folder: Path, generation: str) -> None:
-    """Make the folder of one state of the bank, if possible, and remove those of others."""
+def make_derived_folder(folder: Path, state: str) -> None:
+    """Make the folder of one state of the modules, if possible, and remove those of others."""
     with suppress(OSError):
-        make_folder(folder, DERIVED, generation)
+        make_folder(folder, DERIVED, state)
         for name, kind in list_folder(folder, DERIVED):
-            if kind == "folder" and name != generation:
+            if kind == "folder" and name != state:
                 remove_tree(folder, DERIVED, name)
 
 

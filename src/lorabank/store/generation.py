@@ -9,7 +9,7 @@ hash of the bank's records as they were then. A writer replaces the file twice, 
 
 A database at `now` or `following` is the one last written, wherever the writer was killed. One that
 is ahead was copied after its file, and lacks nothing. One that is behind lacks what was written
-since. The hash is kept in the database too; it covers modules, versions and history, so that a
+since. The hash is kept in the database too; it covers modules, versions, facts and history, so that a
 flipped bit in any of these rows is seen when the bank is opened. What a version is made of has a
 seal of its own (seal.py), which this hash covers.
 """
@@ -32,6 +32,8 @@ _RECORDS = (
     "SELECT id, name, next_number, current FROM modules ORDER BY id",
     "SELECT id, module, number, seal FROM versions ORDER BY id",
     "SELECT id, at, what, module, version, details FROM events ORDER BY id",
+    "SELECT id, key, question, also, answer, sha256, valid_at, invalid_at, created_at, expired_at "
+    "FROM facts ORDER BY id",
 )
 
 

@@ -1,5 +1,7 @@
 """Queries of the bank's database; each reads one snapshot, or runs inside a transaction."""
 
+import hashlib
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 
@@ -47,6 +49,15 @@ def read_base(db: sqlite3.Connection) -> BaseIdentity:
 def read_names(db: sqlite3.Connection) -> list[str]:
     """Return the names of all modules, sorted."""
     return [name for (name,) in db.execute("SELECT name FROM modules ORDER BY name")]
+
+
+def read_modules_state(db: sqlite3.Connection) -> str:
+    """Return a hash of the current versions; whatever is derived from modules belongs to it."""
+    rows = db.execute(
+        "SELECT m.name, v.id, v.number, v.created_at, v.seal FROM modules m "
+        "JOIN versions v ON v.id = m.current ORDER BY m.name"
+    ).fetchall()
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
 def is_module(db: sqlite3.Connection, name: str) -> bool:

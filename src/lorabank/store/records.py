@@ -63,12 +63,48 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Fact:
+    """A value that a fact has or had, with the time in which it held.
+
+    Values with one key are the history of one fact. Times are in UTC, ISO 8601.
+    """
+
+    key: str
+    """Text that all values of the fact share: its folded question, or what its writer gave."""
+    question: str
+    answer: str
+    also: tuple[str, ...]
+    """Other wordings of the question."""
+    sha256: str
+    """Hash of the source that states it."""
+    valid_at: str
+    """Time from which it holds."""
+    invalid_at: str | None
+    """Time from which it holds no longer; None for the value that holds now."""
+    created_at: str
+    """Time at which the bank was told."""
+    expired_at: str | None = None
+    """Time at which the bank was told that it holds no longer."""
+    id: int = 0
+    """Number in the bank; 0 before it is there."""
+    module: str | None = None
+    """Module whose current version was taught it; None if none was yet."""
+    version: int | None = None
+
+    @property
+    def is_pending(self) -> bool:
+        """Return whether it holds and no module was taught it."""
+        return self.invalid_at is None and self.module is None
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A change of the bank."""
 
     at: str
     what: str
-    """Kind of change: `create`, `write`, `rollback`, `forget`, `prune` or `accept`."""
+    """Kind of change: `create`, `write`, `rollback`, `forget`, `prune`, `accept`, `remember`,
+    `forget fact` or `merge`."""
     module: str | None
     version: int | None
     details: Mapping[str, Any] = field(default_factory=dict)

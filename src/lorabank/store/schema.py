@@ -75,6 +75,23 @@ MIGRATIONS = (
     INSERT INTO meta VALUES ('dropped', '[]');
     INSERT INTO meta VALUES ('emptied', '[]');
     """,
+    """
+    CREATE TABLE facts (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        key TEXT NOT NULL,
+        question TEXT NOT NULL,
+        also TEXT NOT NULL,
+        answer TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        valid_at TEXT NOT NULL,
+        invalid_at TEXT,
+        created_at TEXT NOT NULL,
+        expired_at TEXT
+    ) STRICT;
+    CREATE INDEX facts_by_key ON facts (key);
+    CREATE UNIQUE INDEX current_facts ON facts (key) WHERE invalid_at IS NULL;
+    CREATE INDEX keys_by_text ON keys (text);
+    """,
 )
 BUSY_S = 30.0  # a commit of another process may take this long
 _OPTIONS: dict[str, Any] = {

@@ -29,11 +29,12 @@ from lorabank.files import staged_folder, storage_errors
 from lorabank.store import commit, reads, schema
 from lorabank.store.blobs import blob_names, blob_path
 from lorabank.store.check import Damage, find_damage
+from lorabank.store.facts import read_facts
 from lorabank.store.generation import find_mismatch, read_state, seal_records, write_last
 from lorabank.store.lock import LOCK, locked, locked_if_free, now
 from lorabank.store.names import storable
 from lorabank.store.plain_files import check_layout, read_file
-from lorabank.store.records import BaseIdentity, Event, Key, Version
+from lorabank.store.records import BaseIdentity, Event, Fact, Key, Version
 from lorabank.store.reserve import keep_reserve, make_room
 from lorabank.store.transaction import Transaction
 from lorabank.store.trash import Trash, keep_copy, read_trash
@@ -127,6 +128,11 @@ class Store:
         """Return the number of changes so far."""
         return self._read(lambda db: read_state(db).generation)
 
+    @property
+    def modules_state(self) -> str:
+        """Return a hash of which versions are current, which remembering a fact does not change."""
+        return self._read(reads.read_modules_state)
+
     def names(self) -> list[str]:
         """Return the names of all modules, sorted."""
         return self._read(reads.read_names)
@@ -174,6 +180,10 @@ class Store:
     def history(self, name: str | None = None) -> list[Event]:
         """Return the changes of the bank or of one module, oldest first."""
         return self._read(lambda db: reads.read_history(db, name))
+
+    def facts(self, key: str | None = None) -> list[Fact]:
+        """Return the values of all remembered facts or of one, each fact's in order of time."""
+        return self._read(lambda db: read_facts(db, key))
 
     def versions_from_source(
         self, *, source_sha256: str | None = None, source_name: str | None = None

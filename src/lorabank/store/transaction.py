@@ -2,12 +2,18 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lorabank.errors import UsageError
 from lorabank.store.blobs import StagedFiles
+from lorabank.store.facts import (
+    delete_facts,
+    delete_facts_of_module,
+    end_fact,
+    insert_fact,
+)
 from lorabank.store.lock import now
 from lorabank.store.names import check_name, normalise_name, storable
 from lorabank.store.reads import (
@@ -18,7 +24,7 @@ from lorabank.store.reads import (
     read_version,
     read_versions,
 )
-from lorabank.store.records import Draft, Version
+from lorabank.store.records import Draft, Fact, Version
 from lorabank.store.seal import seal_of
 from lorabank.store.trash import Trash
 
@@ -107,10 +113,16 @@ class Transaction:
         self._note("rollback", version.module, number, {"from": current.number})
         return version
 
-    def forget(self, name: str) -> list[str]:
+    def forget(
+        self, name: str, *, what: str = "forget", kept_sources: Iterable[str] = ()
+    ) -> list[str]:
         """Remove a module with all its versions; return the hashes of files no other module has.
 
-        The history keeps only the name and the time.
+        The history keeps only the name and the time. Remembered facts that it was taught go too.
+
+        Args:
+            what: kind of change that the history names.
+            kept_sources: hashes of sources whose remembered facts stay.
 
         Raises:
             UsageError: there is no such module.
@@ -124,8 +136,9 @@ class Transaction:
             "LEFT JOIN versions v ON v.id = m.current WHERE m.name = ?",
             (name,),
         ).fetchone()
+        delete_facts_of_module(self._db, name, kept=kept_sources)
         self._db.execute("DELETE FROM modules WHERE name = ?", (name,))
-        self._note("forget", name, number, {})
+        self._note(what, name, number, {})
         self.dropped |= hashes
         self.empties_trash = True
         return sorted(h for h in hashes if not self._is_used(h))
@@ -158,6 +171,28 @@ class Transaction:
         self.dropped |= set(version.files.values())
         self.empties_trash = True
 
+    def remember(self, facts: Sequence[Fact], ended: Sequence[tuple[Fact, str]] = ()) -> None:
+        """Add values of facts, after ending the time of others.
+
+        The history keeps only how many there were.
+
+        Args:
+            ended: values that hold no longer, each with the time from which.
+        """
+        time = now()
+        for fact, invalid_at in ended:
+            end_fact(self._db, fact, invalid_at=invalid_at, expired_at=time)
+        for fact in facts:
+            insert_fact(self._db, fact)
+        self._note("remember", None, None, {"facts": len(facts), "ended": len(ended)})
+
+    def forget_fact(self, key: str) -> int:
+        """Remove all values of a fact; return how many there were. The history keeps the time."""
+        n = delete_facts(self._db, [key])
+        self._note("forget fact", None, None, {})
+        self.empties_trash = True
+        return n
+
     def note_accepted(self) -> None:
         """Add to the history that the user has taken the database as it is."""
         self._db.execute(
@@ -168,7 +203,9 @@ class Transaction:
         rows = self._db.execute("SELECT 1 FROM files WHERE sha256 = ? LIMIT 1", (sha256,))
         return rows.fetchone() is not None
 
-    def _note(self, what: str, module: str, number: int, details: Mapping[str, Any]) -> None:
+    def _note(
+        self, what: str, module: str | None, number: int | None, details: Mapping[str, Any]
+    ) -> None:
         self._db.execute(
             "INSERT INTO events (at, what, module, version, details) VALUES (?, ?, ?, ?, ?)",
             (now(), what, module, number, json.dumps(dict(details))),

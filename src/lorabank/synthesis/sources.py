@@ -8,10 +8,13 @@ document's name is added.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lorabank.errors import UsageError
-from lorabank.retrieval.chunks import Chunk
 from lorabank.tasks.examples import Example
+
+if TYPE_CHECKING:
+    from lorabank.retrieval.chunks import Chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class SourceText:
     """Question and answer of a fact; None for a passage."""
 
 
-def sources_from_chunks(chunks: Sequence[Chunk]) -> list[SourceText]:
+def sources_from_chunks(chunks: "Sequence[Chunk]") -> list[SourceText]:
     """Return a source text for each chunk, in their order.
 
     Raises:

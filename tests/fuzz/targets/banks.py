@@ -221,7 +221,7 @@ def _index() -> bytes:
 
 def _read_index(data: bytes, folder: Path) -> object:
     with Store.open(_copy(folder)) as store:
-        state = str(store.generation)
+        state = store.modules_state
         make_derived_folder(store.path, state)
         write_derived(store.path, state, "modules", content=data)
         texts = ModuleTexts(store, embeds=False)

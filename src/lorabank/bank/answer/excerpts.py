@@ -97,7 +97,7 @@ class Excerpts:
             base: model whose tokens measure the chunks.
         """
         self.texts, self.count_tokens = texts, token_counter(base)
-        self._generation = -1
+        self._state = ""
         self._chunks = _IndexedChunks()
 
     def __len__(self) -> int:
@@ -157,8 +157,8 @@ class Excerpts:
         )
 
     def _current(self) -> _IndexedChunks:
-        generation = self.texts.store.generation
-        if generation != self._generation:
+        state = self.texts.store.modules_state
+        if state != self._state:
             documents = self._documents()
             self._chunks = self.texts.derive(
                 _NAME,
@@ -166,7 +166,7 @@ class Excerpts:
                 encode=_encode,
                 decode=lambda content: self._decode(content, documents),
             )
-            self._generation = generation
+            self._state = state
         return self._chunks
 
     def _documents(self) -> dict[str, tuple[str, Document]]:

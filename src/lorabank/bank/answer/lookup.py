@@ -1,7 +1,8 @@
 """The bank's stored examples, and which of them a question is, in any words.
 
 What a module was trained on is kept beside it, so a question that is plainly one of these has its
-answer without any model. The comparison is text against text (retrieval/stored_questions.py). A
+answer without any model. So has one that is a remembered fact's: the fact's present value, whatever
+a module was taught (bank/facts.py). The comparison is text against text (retrieval/stored_questions.py). A
 threshold for each bank keeps false matches rare: the log-odds that questions of the bank reach when
 their own fact is taken out.
 """
@@ -10,9 +11,10 @@ import json
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lorabank.bank.drafts import EXAMPLES
+from lorabank.bank.facts import FOREVER, PENDING, FactBook
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.engine.backbone.caches import LruCache
@@ -20,7 +22,7 @@ from lorabank.errors import LorabankError
 from lorabank.retrieval.stored_questions import Match, StoredQuestions, probability
 from lorabank.retrieval.trigrams import fold
 from lorabank.retrieval.wordings import FEATURES, token_rarity
-from lorabank.store.records import Version
+from lorabank.store.records import Fact, Version
 from lorabank.store.store import Store
 from lorabank.tasks.ordinary_texts import QUESTIONS as ORDINARY
 
@@ -37,12 +39,15 @@ class StoredExample:
     """A stored example beside a question."""
 
     module: str
+    """Empty for a remembered fact that no module was taught."""
     version: int
     source: str | None
     question: str
     answer: str
     p: float
     """Probability that the question asks this."""
+    is_changed: bool = False
+    """Whether a module was taught a value of this fact that holds no longer."""
     features: dict[str, float] = field(default_factory=dict)
     """Features of the probability (retrieval/wordings.py)."""
 
@@ -75,6 +80,16 @@ class Lookup:
         return (first, *sorted(rivals.values(), key=lambda e: (-e.p, e.module)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Taught:
+    """An answer that a module was taught."""
+
+    answer: str
+    source: str
+    asked: str
+    """Question in the example's own wording."""
+
+
 class StoredExamples:
     """Looks questions up among the examples of a bank, and follows the bank as it changes."""
 
@@ -82,6 +97,10 @@ class StoredExamples:
         """Prepare the lookup; nothing is read before the first question."""
         self.store, self.reader, self.texts = store, reader, texts
         self._generation: int | None = None
+        self.facts = FactBook([])
+        """Remembered facts of the bank as it was last looked at."""
+        self._changed: frozenset[str] = frozenset()
+        """Keys of facts of which a module was taught a value that holds no longer."""
         self._rows: list[tuple[str, str]] = []
         """Module and text of each stored question."""
         self._index: StoredQuestions | None = None
@@ -92,19 +111,21 @@ class StoredExamples:
         self._rarity = token_rarity(
             lambda w: len(chat.tokenizer(w, add_special_tokens=False)["input_ids"])
         )
-        self._answers: LruCache[dict[str, list[tuple[str, str]]]] = LruCache(
-            _CACHED_MODULES, lambda _: 1
-        )
+        self._answers: LruCache[dict[str, list[_Taught]]] = LruCache(_CACHED_MODULES, lambda _: 1)
 
-    def look_up(self, questions: Sequence[str]) -> list[Lookup]:
-        """Return what the stored examples say about each question."""
+    def look_up(self, questions: Sequence[str], *, as_of: str | None = None) -> list[Lookup]:
+        """Return what the stored examples say about each question.
+
+        Args:
+            as_of: time at which the values of facts are wanted; None for now.
+        """
         index = self._current()
         if index is None:
             return [Lookup() for _ in questions]
         threshold = self._threshold_of(index)  # of the same generation, though the bank may go on
         matches_of = index.match(questions, same_answer=self._same_answer)
         return [
-            self._lookup(question, matches, threshold)
+            self._lookup(question, matches, threshold, as_of)
             for question, matches in zip(questions, matches_of, strict=True)
         ]
 
@@ -116,8 +137,11 @@ class StoredExamples:
     def _threshold_of(self, index: StoredQuestions) -> float:
         if self._threshold is None:
             ordinary = list(ORDINARY)
+            name = "lookup-2" if index.vectors is not None else "lookup-2-by-words"
+            # Remembered facts move it little, so it is made again when their number has doubled.
+            n_doubled = len(self.facts).bit_length()
             self._threshold = self.texts.derive(
-                "lookup-2" if index.vectors is not None else "lookup-2-by-words",
+                f"{name}-{n_doubled}" if n_doubled else name,
                 lambda: index.calibrate(ordinary, same_answer=self._same_answer),
                 encode=lambda threshold: json.dumps(threshold).encode(),
                 decode=lambda content: float(json.loads(content)),
@@ -142,7 +166,40 @@ class StoredExamples:
     def holds_answer(self, module: str, text: str) -> bool:
         """Return whether a module has a stored example with this answer."""
         answers = self._answers_of(self._version(module)).values()
-        return any(agree(text, answer) for held in answers for answer, _ in held)
+        return any(agree(text, taught.answer) for held in answers for taught in held)
+
+    def stale_value(self, module: str, text: str, lookup: Lookup) -> Fact | None:
+        """Return the value that holds no longer and that a module's reply gives, if it does.
+
+        A value that the module still holds of another fact counts only where the question comes
+        nearest to the fact that has changed.
+        """
+        words = f" {fold(text)} "
+        for fact in self.facts.stale:
+            if fact.module == module and f" {fold(fact.answer)} " in words:
+                best = lookup.best
+                is_near = best is not None and self.facts.key_of(best.question) == fact.key
+                if is_near or not self._holds_now(module, fact.answer):
+                    return fact
+        return None
+
+    @property
+    def pending_questions(self) -> list[str]:
+        """Return the questions of remembered facts that no module was taught."""
+        return [question for module, question in self._rows if module == PENDING]
+
+    def _holds_now(self, module: str, answer: str) -> bool:
+        """Return whether a module was taught an answer to a fact that still holds."""
+        held = self._answers_of(self._version(module)).values()
+        return any(
+            fold(taught.answer) == fold(answer) and self.facts.key_of(taught.asked) is None
+            for taughts in held
+            for taught in taughts
+        ) or any(
+            fold(fact.answer) == fold(answer) and fact.invalid_at is None
+            for fact in self.facts.facts
+            if fact.module == module
+        )
 
     def _current(self) -> StoredQuestions | None:
         """Return the index of the bank as it is; None where no question is stored."""
@@ -150,6 +207,11 @@ class StoredExamples:
         if self._generation != generation:
             keys = self.store.all_keys()
             self._rows = [(name, key.text) for name, _, key in keys if key.kind == "question"]
+            self.facts = FactBook(self.store.facts())
+            self._changed = frozenset(fact.key for fact in self.facts.stale)
+            taught = {text for _, text in self._rows}
+            own = [text for fact in self.facts.facts for text in (fact.question, *fact.also)]
+            self._rows += [(PENDING, text) for text in dict.fromkeys(own) if text not in taught]
             questions = [text for _, text in self._rows]
             embedder = self.texts.embedder() if questions else None
             self._index = (
@@ -165,32 +227,57 @@ class StoredExamples:
             self._threshold, self._versions, self._generation = None, {}, generation
         return self._index
 
-    def _lookup(self, question: str, matches: Sequence[Match], threshold: float) -> Lookup:
+    def _lookup(
+        self, question: str, matches: Sequence[Match], threshold: float, as_of: str | None
+    ) -> Lookup:
         nearest = []
         for match in matches:
             module, stored = self._rows[match.row]
             is_equal = fold(stored) == fold(question)
             score = max(match.score, _SURE) if is_equal else match.score
             values = dict(zip(FEATURES, match.features, strict=False))
-            version = self._version(module)
-            for answer, source in self._answers_of(version).get(stored, []):
-                nearest.append(
-                    StoredExample(
-                        module,
-                        version.number,
-                        source,
-                        stored,
-                        answer,
-                        probability(score),
-                        values,
-                    )
-                )
+            for example in self._examples_at(module, stored, as_of):
+                nearest.append(replace(example, p=probability(score), features=values))
         nearest.sort(key=lambda example: -example.p)
         best = nearest[0] if nearest else None
         is_stored = best is not None and (
             fold(best.question) == fold(question) or log_odds(best.p) >= threshold - 1e-6
         )
         return Lookup(tuple(nearest), is_stored)
+
+    def _examples_at(self, module: str, stored: str, as_of: str | None) -> list[StoredExample]:
+        """Return what is known of a stored question: a fact's value, or what its module says."""
+        if module == PENDING:
+            return self._values(self.facts.key_of(stored), stored, as_of)
+        version = self._version(module)
+        examples = []
+        for taught in self._answers_of(version).get(stored, []):
+            key = self.facts.key_of(taught.asked)
+            if key is not None:
+                examples += self._values(key, stored, as_of)
+                continue
+            examples.append(
+                StoredExample(module, version.number, taught.source, stored, taught.answer, 0.0)
+            )
+        return examples
+
+    def _values(self, key: str | None, stored: str, as_of: str | None) -> list[StoredExample]:
+        """Return the value of a fact at a time as a stored example; none where it had none."""
+        fact = self.facts.at(key, as_of) if key is not None else None
+        if key is None or fact is None:
+            return []
+        is_changed = key in self._changed
+        return [
+            StoredExample(
+                fact.module or PENDING,
+                fact.version or 0,
+                _source_of(fact),
+                stored,
+                fact.answer,
+                0.0,
+                is_changed,
+            )
+        ]
 
     def _version(self, module: str) -> Version:
         if module not in self._versions:
@@ -201,13 +288,12 @@ class StoredExamples:
         """Return whether two stored questions have an answer in common."""
         answers = []
         for row in (a, b):
-            module, text = self._rows[row]
-            held = self._answers_of(self._version(module)).get(text, [])
-            answers.append({fold(answer) for answer, _ in held})
+            examples = self._examples_at(*self._rows[row], None)
+            answers.append({fold(example.answer) for example in examples})
         return bool(answers[0] & answers[1])
 
-    def _answers_of(self, version: Version) -> dict[str, list[tuple[str, str]]]:
-        """Return (answer, source) pairs by question, of a version's examples without turns before.
+    def _answers_of(self, version: Version) -> "dict[str, list[_Taught]]":
+        """Return what a version was taught by question, of its examples without turns before.
 
         None are returned for a module that came without examples, or whose examples are damaged:
         its adapter answers all the same.
@@ -215,22 +301,31 @@ class StoredExamples:
         if EXAMPLES not in version.files:
             return {}
 
-        def load(_: Sequence[int]) -> list[dict[str, list[tuple[str, str]]]]:
+        def load(_: Sequence[int]) -> list[dict[str, list[_Taught]]]:
             try:
                 parts = self.reader.read_draft(version).parts
             except LorabankError as error:
                 _log.warning("examples of %s are left out: %s", version.module, error)
                 return [{}]
-            answers: dict[str, list[tuple[str, str]]] = {}
+            answers: dict[str, list[_Taught]] = {}
             for part in parts:
                 for example in part.examples:
                     if all(turn.role != "assistant" for turn in example.prompt):
-                        pair = example.answer, part.source.name
+                        taught = _Taught(example.answer, part.source.name, example.question)
                         for question in example.questions:
-                            answers.setdefault(question, []).append(pair)
+                            answers.setdefault(question, []).append(taught)
             return [answers]
 
         return self._answers.get([version.files[EXAMPLES]], load)[0]
+
+
+def _source_of(fact: Fact) -> str:
+    """Return where a value is from, and what is to be known about it."""
+    end = fact.invalid_at
+    told = f"remembered {fact.created_at[:10]}" if fact.valid_at != FOREVER else "as taught"
+    if end is None:
+        return f"{told}, pending" if fact.is_pending else told
+    return f"{told}, held until {end[:10]}" if end else f"{told}, no longer held"
 
 
 def agree(text: str, answer: str) -> bool:

@@ -38,14 +38,14 @@ class BankState:
         self.texts = ModuleTexts(store, embeds=embeds)
         self.excerpts = Excerpts(self.texts, base)
         self.examples = StoredExamples(store, self.reader, self.texts)
-        self._module_gate: tuple[int, Gate | None] | None = None
-        """Generation of the bank the gate was fitted on, and the gate."""
+        self._module_gate: tuple[str, Gate | None] | None = None
+        """State of the modules the gate was fitted on, and the gate."""
 
     def module_gate(self) -> Gate | None:
         """Return the judge of modules for the bank as it is; None without questions to fit it."""
-        generation = self.store.generation
-        if self._module_gate is None or self._module_gate[0] != generation:
-            self._module_gate = generation, calibrate_module_gate(self.reader, self.texts)
+        modules = self.store.modules_state
+        if self._module_gate is None or self._module_gate[0] != modules:
+            self._module_gate = modules, calibrate_module_gate(self.reader, self.texts)
         return self._module_gate[1]
 
     def text_gate(self) -> Gate | None:

@@ -1,6 +1,6 @@
 """The text index of a bank's modules, derived from the bank and stored beside it.
 
-    BANK/derived/<generation>/    text index and gates: safe to delete, built again when needed
+    BANK/derived/<state>/    text index and gates: safe to delete, built again when needed
     BANK/derived/vectors.derived  embeddings by hash of text and span, so none is computed twice
     BANK/derived/excerpt-vectors.derived    those of the documents (answer/excerpts.py)
 
@@ -55,7 +55,8 @@ class ModuleTexts:
         """
         self.store = store
         self.folder = store.path / DERIVED
-        self.generation = -1
+        self.state = ""
+        """State of the bank's modules that the index was built of."""
         self._index: TextIndex | None = None
         self._frequencies: dict[str, int] = {}
         self._n_modules = 0
@@ -147,7 +148,7 @@ class ModuleTexts:
             decode: may raise anything at what `encode` has not returned.
         """
         self._current()
-        names = (self._state, name)
+        names = (self._state_folder, name)
         is_stored, value = self._read(names, decode)
         if not is_stored:
             value = make()
@@ -163,7 +164,7 @@ class ModuleTexts:
                 "%s was not removed, and may hold text that is deleted elsewhere: %s",
                 *(self.folder, error.strerror or error),
             )
-        self.generation, self._index = -1, None
+        self.state, self._index = "", None
 
     def _read(self, names: tuple[str, ...], decode: Callable[[bytes], T]) -> tuple[bool, T | None]:
         """Return whether a derived file can be used, and what it holds."""
@@ -183,24 +184,24 @@ class ModuleTexts:
             write_derived(self.store.path, *names, content=content, is_valid=self._may_save)
 
     @property
-    def _state(self) -> str:
-        """Return the name of the folder for what is derived from the bank as it is now."""
-        # A database that is not the one last written may be another state of the same number.
-        return str(self.generation) if self.store.problem is None else "none"
+    def _state_folder(self) -> str:
+        """Return the name of the folder for what is derived from the modules as they are now."""
+        # A database that is not the one last written is not to be relied on.
+        return self.state if self.store.problem is None else "none"
 
     def _current(self) -> TextIndex | None:
         """Return the index of the bank as it is now; None for an empty bank."""
-        generation = self.store.generation
-        if generation != self.generation:
-            self.generation = generation
-            names = (self._state, _INDEX)
+        state = self.store.modules_state
+        if state != self.state:
+            self.state = state
+            names = (self._state_folder, _INDEX)
             if not self._read(names, self._decode)[0]:
                 self._build()
         return self._index
 
     def _may_save(self) -> bool:
         """Return whether what is derived still belongs to the bank, and the bank is in order."""
-        return self.store.problem is None and self.store.generation == self.generation
+        return self.store.problem is None and self.store.modules_state == self.state
 
     def _decode(self, content: bytes) -> None:
         """Take the index over from the content of its file.
@@ -228,7 +229,7 @@ class ModuleTexts:
 
     def _build(self) -> None:
         if self._may_save():
-            make_derived_folder(self.store.path, self._state)
+            make_derived_folder(self.store.path, self._state_folder)
         keys = [(name, key.kind, key.text) for name, _, key in self.store.all_keys()]
         by_module: dict[str, list[str]] = {}
         for name, _, text in keys:
@@ -240,7 +241,7 @@ class ModuleTexts:
             if pieces.passages
             else None
         )
-        self._write((self._state, _INDEX), self._encode())
+        self._write((self._state_folder, _INDEX), self._encode())
 
     def embed_sentences(
         self, sentences: Sequence[PassageSentence], *, file: str = _VECTORS

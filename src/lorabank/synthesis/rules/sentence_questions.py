@@ -221,6 +221,7 @@ def _amounts(clause: _Clause) -> Iterator[AskedPart]:
         before, unit = clause.predicate[: match.start()].rstrip(), match[2]
         behind = clause.predicate[match.end() :]
         is_unit = unit.endswith("s") or unit[-1:].isupper() or len(unit) <= 3
+        is_unit = is_unit and not re.fullmatch(_MONTHS, unit)
         if not is_unit or behind.startswith("-") or unit in _NO_UNITS:
             continue
         opening, start = f"How many {unit}", match.start()
