@@ -43,7 +43,7 @@ INNER_FLOORS = {
         {"learn", "recall"},
     ],
     "bank": [
-        {"drafts", "facts", "stored_text"},
+        {"drafts", "fact_book", "stored_text"},
         {"module_reader"},
         {"route"},
         {"write"},

@@ -9,7 +9,8 @@ derived from its modules on first use and again after each change.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lorabank.bank.answer.answers import Answer
@@ -25,6 +26,7 @@ from lorabank.bank.answer.modes import (
 )
 from lorabank.bank.answer.state import BankState
 from lorabank.bank.drafts import Facts, ModuleDraft, draft_from_facts
+from lorabank.bank.fact_book import parse_date
 from lorabank.bank.module_reader import CACHE_BYTES
 from lorabank.bank.route.routers import Router, TextRouter
 from lorabank.bank.write import document_drafts as documents
@@ -33,13 +35,14 @@ from lorabank.bank.write import transfer
 from lorabank.bank.write import write as writing
 from lorabank.bank.write.document_drafts import DocumentDrafts, DraftOptions
 from lorabank.bank.write.forget import ForgetReport
+from lorabank.bank.write.given_facts import given_facts, read_given_facts
+from lorabank.bank.write.remember import RememberReport, remember
 from lorabank.bank.write.training import WriteSettings
 from lorabank.bank.write.write import WriteReport
 from lorabank.engine.backbone.base import Base, load_base, load_named_base
 from lorabank.engine.models.registry import ModelInfo
 from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.training.train import OnRound, OnStep
-from lorabank.errors import UsageError
 from lorabank.planning.planner import plan_rank
 from lorabank.retrieval.documents import Document
 from lorabank.store.check import Damage
@@ -48,8 +51,7 @@ from lorabank.store.store import Store
 from lorabank.synthesis.generators import Generator
 from lorabank.synthesis.inputs import read_source_documents
 from lorabank.synthesis.synthesis_run import OnReply
-
-_RETRIES = 5  # of a question whose module was pruned while it was being read
+from lorabank.tasks.examples import ExampleLike
 
 
 def identify_base(info: ModelInfo) -> BaseIdentity:
@@ -64,12 +66,7 @@ class Bank:
     def __init__(
         self, store: Store, base: Base, *, cache_bytes: int = CACHE_BYTES, embeds: bool = True
     ):
-        """Put a bank together from an open store and a loaded base model.
-
-        Args:
-            cache_bytes: size of the cache of adapters.
-            embeds: False routes by words alone, without an embedding model.
-        """
+        """Put a bank together; without `embeds` it is searched by words alone."""
         self.state = BankState(store, base, cache_bytes=cache_bytes, embeds=embeds)
         self.store, self.base = store, base
         self.reader, self.texts = self.state.reader, self.state.texts
@@ -145,16 +142,14 @@ class Bank:
         """Write facts into one module.
 
         Args:
-            facts: a `.csv` or `.jsonl` file or several; or examples in memory: `Example`s,
-                (prompt, answer) pairs or dicts with `prompt` and `answer` or with `messages`.
-                Those in memory become one source, named `<name> (in memory)`.
+            facts: files, or `Example`s, (prompt, answer) pairs or dicts of a JSONL line's keys,
+                which become one source, named `<name> (in memory)`.
             replace: write a new version of a module that exists; the old one stays until pruned.
             texts: passages by which the module can be found, besides its questions.
 
         Raises:
             UsageError: a name that is taken or not allowed, a source another module holds.
-            DataError: a file that cannot be read, or an example that is empty, repeated or
-                contradicts another one.
+            DataError: a file or an example that cannot be taught.
         """
         draft = draft_from_facts(name, facts, texts=texts)
         return self.write_all([draft], settings=settings, replace=replace, on_step=on_step)[0]
@@ -180,6 +175,29 @@ class Bank:
         with self._busy:
             return writing.write_all(self.store, self.base, drafts, options)
 
+    def remember(
+        self,
+        facts: str | Path | Iterable[str | ExampleLike],
+        *,
+        key: str = "",
+        valid_at: str = "",
+    ) -> RememberReport:
+        """Store facts, to be answered at once and taught to a module later; no model is asked.
+
+        A fact that is known with another value supersedes that value, by its key.
+
+        Args:
+            facts: a sentence, a file as a `Path`, or sentences, pairs, dicts or examples.
+            key: what the one fact that is given is known by; by default its question.
+            valid_at: date from which the facts hold that name none; by default now.
+
+        Raises:
+            DataError: a sentence that no rule reads, or a key that names two facts.
+            UsageError: a date that is none or in the future.
+        """
+        collected = read_given_facts(facts) if isinstance(facts, Path) else given_facts(facts)
+        return remember(self.store, collected, key=key, valid_at=valid_at)
+
     def write_documents(
         self,
         name: str,
@@ -195,13 +213,11 @@ class Bank:
         Args:
             files: Markdown, text, HTML, PDF, or folders of them.
             generator: writes the examples; None for those that rules make of the text.
-            settings: None for our recipe at the smallest rank that is predicted to recall 98 % of
-                the fullest module.
+            settings: None for our recipe at the rank that is predicted to recall 98 %.
 
         Raises:
             DataError: a file that cannot be read.
-            UsageError: a name or a source that is taken, or a document of which no example could
-                be made.
+            UsageError: a name or a source that is taken, or a document that gives no example.
             UnavailableError: the generator has stopped answering; its replies so far are kept.
         """
         sources = read_source_documents([Path(file) for file in files])
@@ -244,17 +260,19 @@ class Bank:
         mode: str = ADAPTER,
         n_candidates: int = N_CANDIDATES,
         max_new_tokens: int = MAX_NEW_TOKENS,
+        as_of: str | None = None,
     ) -> Answer:
         """Answer a question, with where the answer comes from and how sure the bank is.
 
         Args:
-            question: a text, or the turns of a conversation as dicts with `role` and `content`,
-                whose last is understood by those before.
+            question: a text, or the turns of a conversation as dicts with `role` and `content`.
             mode: one of `modes.MODES`, or `auto` for the mode that is worth most.
+            as_of: a date, to be answered what held then, by the store.
         """
-        return self.ask_all(
-            [question], mode=mode, n_candidates=n_candidates, max_new_tokens=max_new_tokens
-        )[0]
+        settings = self._settings(mode, n_candidates=n_candidates, max_new_tokens=max_new_tokens)
+        if as_of is not None:
+            as_of = parse_date(as_of, option="--as-of", is_end=True)
+        return self._ask([question], replace(settings, as_of=as_of))[0]
 
     def ask_all(
         self,
@@ -278,25 +296,24 @@ class Bank:
             UsageError: an unknown mode, turns that are no conversation, text asked of a bank that
                 keeps none, or a document that does not fit into the context.
         """
-        settings = AskSettings(
-            router or TextRouter(self.texts),
+        settings = self._settings(mode, n_candidates=n_candidates, max_new_tokens=max_new_tokens)
+        if router is not None:
+            settings = replace(settings, router=router)
+        return self._ask(questions, replace(settings, gated=gated))
+
+    def _settings(self, mode: str, *, n_candidates: int, max_new_tokens: int) -> AskSettings:
+        return AskSettings(
+            TextRouter(self.texts),
             mode=mode,
-            gated=gated,
             looks_up=self.looks_up,
             n_candidates=n_candidates,
             max_new_tokens=max_new_tokens,
             costs=self.costs,
         )
-        for attempt in range(_RETRIES):
-            generation = self.store.generation
-            try:
-                with self._busy:
-                    return answer_questions(self.state, questions, settings)
-            except UsageError:
-                # A module may have been pruned or forgotten after the router named it.
-                if attempt + 1 == _RETRIES or self.store.generation == generation:
-                    raise
-        raise AssertionError("the loop returns or raises")
+
+    def _ask(self, questions: Sequence[Question], settings: AskSettings) -> list[Answer]:
+        with self._busy:
+            return answer_questions(self.state, questions, settings)
 
     def gate(self) -> Gate | None:
         """Return the judge of modules; None for a bank without questions to fit it on."""
@@ -330,14 +347,9 @@ class Bank:
             return forgetting.measure_recall(self.reader, self.store.current(name))
 
     def recall_by_rendering(self, name: str) -> dict[str, float]:
-        """Measure a module's recall in each form in which programs render a question.
-
-        The form of the model's own chat template comes first. Empty if the module was imported
-        without examples.
-        """
+        """Measure a module's recall in each form of a question, the chat template's own first."""
         with self._busy:
-            version = self.store.current(name)
-            return forgetting.measure_recall_by_rendering(self.reader, version)
+            return forgetting.measure_recall_by_rendering(self.reader, self.store.current(name))
 
     def rollback(self, name: str, number: int | None = None) -> Version:
         """Make an earlier version of a module current; None for the one before."""
@@ -353,7 +365,7 @@ class Bank:
         """Forget a module by its name, or a source by its name or hash, with proof.
 
         Raises:
-            UsageError: no module and no source has that name, or another process is writing.
+            UsageError: nothing has that name.
         """
         with self._busy:
             return forgetting.forget(self.reader, self.texts, what)

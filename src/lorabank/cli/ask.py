@@ -43,6 +43,10 @@ class AskOptions:
     explain: Explain = False
     candidates: CandidateCount = 3
     max_new_tokens: AnswerLength = 64
+    as_of: Annotated[
+        str | None,
+        typer.Option(help="Date, as 2026-03-01: what held then, answered by the store."),
+    ] = None
     device: Device = None
     json: Json = False
 
@@ -62,6 +66,7 @@ def run(options: AskOptions) -> None:
             mode=options.mode,
             n_candidates=options.candidates,
             max_new_tokens=options.max_new_tokens,
+            as_of=options.as_of,
         )
     if options.json:
         print_json(answer.as_json(explain=options.explain))
@@ -106,6 +111,8 @@ def provenance(answer: "Answer") -> str:
     """Return one line that says who answered, from which source and how sure."""
     if answer.example:
         source = f", source {answer.source}" if answer.source else ""
+        if answer.module is None:
+            return f'{answer.source}, stored fact "{answer.example.question}", {answer.p:.0%} sure'
         return (
             f"from {answer.module} version {answer.version}{source}, stored example "
             f'"{answer.example.question}", {answer.p:.0%} sure'

@@ -27,6 +27,7 @@ from lorabank.cli import (
     quickstart,
     recall,
     records,
+    remember,
     study,
     synthesise,
     write,
@@ -49,6 +50,7 @@ app.command("recall")(command(recall.run))
 app.command("plan")(command(plan.run))
 app.command("init")(bank.init)
 app.command("write")(command(write.run))
+app.command("remember")(command(remember.run))
 app.command("ask")(command(ask.run))
 app.command("chat")(command(chat.run))
 app.command("compare")(command(compare.run))

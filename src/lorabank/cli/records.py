@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorabank.cli.bank import DEFAULT_BANK, BankPath
+from lorabank.cli.fact_history import count_facts, print_fact
 from lorabank.cli.output import Device, Json, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -20,18 +21,22 @@ Name = Annotated[str, typer.Argument(help="Name of a module.")]
 
 
 def list_(bank: BankPath = DEFAULT_BANK, json: Json = False) -> None:
-    """List the modules.
+    """List the modules, and how many remembered facts are pending, learnt and superseded.
 
     Example: lorabank list
     """
     from lorabank.store.store import Store
 
     with Store.open(bank) as store:
-        versions, base = store.current_versions(), store.base
+        versions, base, facts = store.current_versions(), store.base, store.facts()
     if json:
-        print_json({"base": base.name, "modules": [_row(version) for version in versions]})
+        rows = [_row(version) for version in versions]
+        print_json({"base": base.name, "modules": rows, "facts": count_facts(facts)})
         return
     say(f"{_modules(len(versions))} for {base.name} ({base.sha256[:12]})")
+    if facts:
+        counts = ", ".join(f"{n} {state}" for state, n in count_facts(facts).items())
+        say(f"facts remembered: {counts}")
     if versions:
         heads = ["module", "version", "facts", "recall", "bytes", "written"]
         print_table(heads, [_cells(version) for version in versions], left=("module", "written"))
@@ -129,11 +134,14 @@ def verify(
 
 
 def history(
-    name: Annotated[str | None, typer.Argument(help="Module; by default all of them.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Module, or the question of a remembered fact; by default all."),
+    ] = None,
     bank: BankPath = DEFAULT_BANK,
     json: Json = False,
 ) -> None:
-    """Print what was done to the bank, oldest first.
+    """Print what was done to the bank or a module, or which values a fact has had, oldest first.
 
     Example: lorabank history team
     """
@@ -141,6 +149,9 @@ def history(
 
     with Store.open(bank) as store:
         events = store.history(name)
+        if name is not None and not events:
+            print_fact(store, name, json=json)
+            return
     if json:
         rows = [
             {

@@ -9,8 +9,8 @@ hash of the bank's records as they were then. A writer replaces the file twice, 
 
 A database at `now` or `following` is the one last written, wherever the writer was killed. One that
 is ahead was copied after its file, and lacks nothing. One that is behind lacks what was written
-since. The hash is kept in the database too; it covers modules, versions, facts and history, so that a
-flipped bit in any of these rows is seen when the bank is opened. What a version is made of has a
+since. The hash is kept in the database too; it covers modules, versions, facts and history, so that
+a flipped bit in any of these rows is seen when the bank is opened. What a version is made of has a
 seal of its own (seal.py), which this hash covers.
 """
 

@@ -29,7 +29,7 @@ from lorabank.files import staged_folder, storage_errors
 from lorabank.store import commit, reads, schema
 from lorabank.store.blobs import blob_names, blob_path
 from lorabank.store.check import Damage, find_damage
-from lorabank.store.facts import read_facts
+from lorabank.store.fact_rows import read_facts
 from lorabank.store.generation import find_mismatch, read_state, seal_records, write_last
 from lorabank.store.lock import LOCK, locked, locked_if_free, now
 from lorabank.store.names import storable

@@ -8,7 +8,7 @@ from typing import Any
 
 from lorabank.errors import UsageError
 from lorabank.store.blobs import StagedFiles
-from lorabank.store.facts import (
+from lorabank.store.fact_rows import (
     delete_facts,
     delete_facts_of_module,
     end_fact,
@@ -136,7 +136,7 @@ class Transaction:
             "LEFT JOIN versions v ON v.id = m.current WHERE m.name = ?",
             (name,),
         ).fetchone()
-        delete_facts_of_module(self._db, name, kept=kept_sources)
+        delete_facts_of_module(self._db, name, kept_sources=kept_sources)
         self._db.execute("DELETE FROM modules WHERE name = ?", (name,))
         self._note(what, name, number, {})
         self.dropped |= hashes

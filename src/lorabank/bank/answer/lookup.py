@@ -2,9 +2,9 @@
 
 What a module was trained on is kept beside it, so a question that is plainly one of these has its
 answer without any model. So has one that is a remembered fact's: the fact's present value, whatever
-a module was taught (bank/facts.py). The comparison is text against text (retrieval/stored_questions.py). A
-threshold for each bank keeps false matches rare: the log-odds that questions of the bank reach when
-their own fact is taken out.
+a module was taught (bank/fact_book.py). The comparison is text against text
+(retrieval/stored_questions.py). A threshold for each bank keeps false matches rare: the log-odds
+that questions of the bank reach when their own fact is taken out.
 """
 
 import json
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from lorabank.bank.drafts import EXAMPLES
-from lorabank.bank.facts import FOREVER, PENDING, FactBook
+from lorabank.bank.fact_book import FOREVER, PENDING, FactBook
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.engine.backbone.caches import LruCache
@@ -86,7 +86,7 @@ class _Taught:
 
     answer: str
     source: str
-    asked: str
+    question: str
     """Question in the example's own wording."""
 
 
@@ -192,9 +192,9 @@ class StoredExamples:
         """Return whether a module was taught an answer to a fact that still holds."""
         held = self._answers_of(self._version(module)).values()
         return any(
-            fold(taught.answer) == fold(answer) and self.facts.key_of(taught.asked) is None
-            for taughts in held
-            for taught in taughts
+            fold(taught.answer) == fold(answer) and self.facts.key_of(taught.question) is None
+            for examples in held
+            for taught in examples
         ) or any(
             fold(fact.answer) == fold(answer) and fact.invalid_at is None
             for fact in self.facts.facts
@@ -252,7 +252,7 @@ class StoredExamples:
         version = self._version(module)
         examples = []
         for taught in self._answers_of(version).get(stored, []):
-            key = self.facts.key_of(taught.asked)
+            key = self.facts.key_of(taught.question)
             if key is not None:
                 examples += self._values(key, stored, as_of)
                 continue
@@ -322,10 +322,10 @@ class StoredExamples:
 def _source_of(fact: Fact) -> str:
     """Return where a value is from, and what is to be known about it."""
     end = fact.invalid_at
-    told = f"remembered {fact.created_at[:10]}" if fact.valid_at != FOREVER else "as taught"
+    origin = f"remembered {fact.created_at[:10]}" if fact.valid_at != FOREVER else "as taught"
     if end is None:
-        return f"{told}, pending" if fact.is_pending else told
-    return f"{told}, held until {end[:10]}" if end else f"{told}, no longer held"
+        return f"{origin}, pending" if fact.is_pending else origin
+    return f"{origin}, held until {end[:10]}" if end else f"{origin}, no longer held"
 
 
 def agree(text: str, answer: str) -> bool:

@@ -88,6 +88,8 @@ class AskSettings:
     """Length of an answer, in tokens."""
     costs: Costs = field(default_factory=Costs)
     """Prices that the mode `auto` weighs."""
+    as_of: str | None = None
+    """Time whose values are wanted, in UTC as the store keeps it; None for now."""
 
     def __post_init__(self) -> None:
         """Check the mode."""

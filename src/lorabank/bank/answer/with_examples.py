@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lorabank.bank.answer.answers import Answer
-from lorabank.bank.answer.lookup import Lookup
+from lorabank.bank.answer.lookup import Lookup, StoredExample
 from lorabank.bank.answer.modes import EXACT, NONE, AskSettings, check_questions
 from lorabank.bank.answer.state import BankState
 
@@ -47,13 +47,13 @@ def example_answer(question: str, lookup: Lookup, *, p: float) -> Answer:
     if len(held) > 1:
         p /= len(held)
         text = " or ".join(dict.fromkeys(example.answer for example in held))
-        note = "; ".join(f"module {e.module!r} says {e.answer[:60]!r}" for e in held)
+        note = "; ".join(f"{_holder(e)} says {e.answer[:60]!r}" for e in held)
     return Answer(
         question=question,
         text=text,
         kind="example",
-        module=best.module,
-        version=best.version,
+        module=best.module or None,
+        version=best.version or None,
         source=best.source,
         p=p,
         candidates=(),
@@ -62,6 +62,10 @@ def example_answer(question: str, lookup: Lookup, *, p: float) -> Answer:
         lookup=lookup,
         note=note,
     )
+
+
+def _holder(example: StoredExample) -> str:
+    return f"module {example.module!r}" if example.module else f"a fact {example.source}"
 
 
 def _nothing_stored(state: BankState, question: str, lookup: Lookup) -> Answer:

@@ -24,6 +24,7 @@ from lorabank.bank.answer.lookup import Lookup
 from lorabank.bank.answer.modes import ADAPTER, AskSettings, check_questions
 from lorabank.bank.answer.state import BankState
 from lorabank.bank.answer.with_examples import example_answer
+from lorabank.bank.fact_book import PENDING
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.routers import Candidate
 from lorabank.bank.write.contradictions import note_contradiction
@@ -104,7 +105,7 @@ def _with_witness(
     best = lookup.best
     if best is None or not candidates or best.module in [c.module for c in candidates]:
         return candidates
-    if best.p < WITNESS:
+    if best.p < WITNESS or best.module == PENDING:
         return candidates
     coverages = state.texts.module_coverage(question, best.module)
     return [*candidates[:-1], Candidate(best.module, candidates[-1].score, {}, *coverages)]
@@ -115,8 +116,11 @@ def _choose(
 ) -> _Choice:
     """Choose the stored example that is the question, or the candidate that convinces the gate."""
     candidates = question.candidates
+    # Without a module a fact that is not taught yet can be on the question's topic all the same.
+    pending = state.texts.content_coverage(question.question, state.examples.pending_questions)
     if not candidates:
-        return _Choice("bare", None, (), lookup)
+        kind = "example" if lookup.is_stored else "abstained" if pending >= ON_TOPIC else "bare"
+        return _Choice(kind, None, (), lookup)
     if gate is None:
         kind = "example" if lookup.is_stored else "module"
         return _Choice(kind, candidates[0], candidates, lookup)
@@ -129,7 +133,7 @@ def _choose(
         return _Choice("example", best, candidates, lookup)
     if gate.opens(best.features) and not (lookup.best and is_refuted(state.examples, lookup, best)):
         return _Choice("module", best, candidates, lookup)
-    closest = max(candidate.candidate.content_coverage for candidate in candidates)
+    closest = max(pending, *(candidate.candidate.content_coverage for candidate in candidates))
     return _Choice("abstained" if closest >= ON_TOPIC else "bare", best, candidates, lookup)
 
 

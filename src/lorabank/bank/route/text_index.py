@@ -121,6 +121,13 @@ class ModuleTexts:
             question, keys, frequencies=self._frequencies, n_modules=self._n_modules
         )[0]
 
+    def content_coverage(self, question: str, keys: Sequence[str]) -> float:
+        """Return the coverage of a question's content words by texts of any kind."""
+        self._current()
+        return measure_coverage(
+            question, keys, frequencies=self._frequencies, n_modules=self._n_modules
+        )[1]
+
     def embedder(self) -> Embedder | None:
         """Return the embedding model; None, with one warning, where it cannot be loaded."""
         if not self._embedder_tried:

@@ -45,18 +45,18 @@ def given_facts(facts: str | Iterable[str | ExampleLike]) -> list[GivenFact]:
         DataError: a sentence of which no rule makes a question, or an item of another form.
     """
     items = [facts] if isinstance(facts, str) else list(facts)
-    given = []
+    collected = []
     for number, item in enumerate(items, start=1):
         where = f"fact {number}" if len(items) > 1 else "the fact"
         if isinstance(item, str):
-            given.append(GivenFact(_read_sentence(where, item), where))
+            collected.append(GivenFact(_read_sentence(where, item), where))
             continue
         (example,) = examples_from([item], name=where)
         fact = GivenFact(_check(where, example), where)
-        given.append(_with_columns(fact, item) if isinstance(item, Mapping) else fact)
-    if not given:
+        collected.append(_with_columns(fact, item) if isinstance(item, Mapping) else fact)
+    if not collected:
         raise DataError("there is nothing to remember: give at least one fact")
-    return given
+    return collected
 
 
 def read_given_facts(path: Path) -> list[GivenFact]:
@@ -68,10 +68,10 @@ def read_given_facts(path: Path) -> list[GivenFact]:
     suffix = path.suffix.lower()
     if suffix == ".txt":
         lines = enumerate(fields.read_text(path).splitlines(), start=1)
-        given = [(f"{path}, line {n}", line) for n, line in lines if line.strip()]
-        if not given:
+        collected = [(f"{path}, line {n}", line) for n, line in lines if line.strip()]
+        if not collected:
             raise DataError(f"{path}: no facts in it; write a sentence on each line")
-        return [GivenFact(_read_sentence(where, line), where) for where, line in given]
+        return [GivenFact(_read_sentence(where, line), where) for where, line in collected]
     examples = read_numbered_examples(path)
     records: dict[int, Mapping[str, object]] = {}
     if suffix == ".csv":

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lorabank.bank.drafts import EXAMPLES, draft_from_jsonl
-from lorabank.bank.facts import FOREVER, FactBook, fact_key, parse_date, place_value
+from lorabank.bank.fact_book import FOREVER, FactBook, fact_key, parse_date, place_value
 from lorabank.bank.write.given_facts import GivenFact
 from lorabank.errors import DataError, LorabankError
 from lorabank.retrieval.terms import STOP_WORDS, words_of
@@ -25,7 +25,7 @@ from lorabank.tasks.folding import fold
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What became of a fact."""
+    """The outcome of remembering one fact."""
 
     question: str
     answer: str
@@ -42,7 +42,7 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class RememberReport:
-    """What became of facts that were to be remembered."""
+    """The outcome of remembering facts."""
 
     facts: tuple[Remembered, ...]
     may_contradict: tuple[tuple[str, str, str], ...]
@@ -56,7 +56,7 @@ class RememberReport:
 
 
 def remember(
-    store: Store, given: Sequence[GivenFact], *, key: str = "", valid_at: str = ""
+    store: Store, items: Sequence[GivenFact], *, key: str = "", valid_at: str = ""
 ) -> RememberReport:
     """Store facts, all of them or none.
 
@@ -71,13 +71,13 @@ def remember(
     """
     time = now()
     default = parse_date(valid_at, option="--valid-at") if valid_at else time
-    if key and len(given) > 1:
-        raise DataError(f"--key names one fact, got {len(given)}; give each its own in the file")
-    facts = [_as_fact(fact, key or fact.key, default, time) for fact in given]
-    _refuse_shared_keys(given, facts)
+    if key and len(items) > 1:
+        raise DataError(f"--key names one fact, got {len(items)}; give each its own in the file")
+    facts = [_as_fact(fact, key or fact.key, default, time) for fact in items]
+    _refuse_shared_keys(items, facts)
     with store.writing(what="remember") as tx:
         book = FactBook(store.facts())
-        for item, fact in zip(given, facts, strict=True):
+        for item, fact in zip(items, facts, strict=True):
             _refuse_other_key(item.where, fact, book)
         taught = _taught_values(store, book, facts)
         results: list[Remembered] = []
@@ -93,10 +93,10 @@ def remember(
     return RememberReport(tuple(results), tuple(may_contradict), n_pending)
 
 
-def _as_fact(given: GivenFact, key: str, valid_at: str, created_at: str) -> Fact:
-    example = given.example
-    if given.valid_at:
-        valid_at = parse_date(given.valid_at, option=f"{given.where}: valid_at")
+def _as_fact(items: GivenFact, key: str, valid_at: str, created_at: str) -> Fact:
+    example = items.example
+    if items.valid_at:
+        valid_at = parse_date(items.valid_at, option=f"{items.where}: valid_at")
     return Fact(
         key=fold(key) if key else fact_key(example.question),
         question=example.question,
@@ -120,15 +120,15 @@ def example_of(fact: Fact) -> Example:
     return replace(from_pair(fact.question, fact.answer), also=fact.also)
 
 
-def _refuse_shared_keys(given: Sequence[GivenFact], facts: Sequence[Fact]) -> None:
+def _refuse_shared_keys(items: Sequence[GivenFact], facts: Sequence[Fact]) -> None:
     """Refuse two facts of one key and one time: which of them holds is not guessed."""
     first: dict[tuple[str, str], int] = {}
     for i, fact in enumerate(facts):
         j = first.setdefault((fact.key, fact.valid_at), i)
         if j != i:
             raise DataError(
-                f"{given[i].where}: the key {fact.key[:60]!r} names two facts, also "
-                f"{facts[j].question[:60]!r} ({given[j].where}); keep one of them, or give them "
+                f"{items[i].where}: the key {fact.key[:60]!r} names two facts, also "
+                f"{facts[j].question[:60]!r} ({items[j].where}); keep one of them, or give them "
                 "keys or dates of their own"
             )
 
@@ -216,20 +216,18 @@ def stored_examples(store: Store, version: Version) -> Iterable[tuple[Example, s
             yield example, part.source.sha256
 
 
-def _same_words(
-    store: Store, book: FactBook, facts: Sequence[Fact]
-) -> list[tuple[str, str, str]]:
+def _same_words(store: Store, book: FactBook, facts: Sequence[Fact]) -> list[tuple[str, str, str]]:
     """Return stored questions that have the words of a new one and another key."""
     by_words: dict[frozenset[str], list[tuple[str, str]]] = {}
     for fact in book.facts:
         if fact.invalid_at is None:
             by_words.setdefault(_telling(fact.question), []).append((fact.question, fact.answer))
-    found = []
+    doubtful = []
     for fact in facts:
         for question, answer in by_words.get(_telling(fact.question), ()):
             if book.key_of(question) != fact.key and fold(answer) != fold(fact.answer):
-                found.append((fact.question, question, answer))
-    return found
+                doubtful.append((fact.question, question, answer))
+    return doubtful
 
 
 def _telling(question: str) -> frozenset[str]:

@@ -60,11 +60,13 @@ def delete_facts(db: sqlite3.Connection, keys: Iterable[str]) -> int:
     return db.executemany("DELETE FROM facts WHERE key = ?", rows).rowcount if rows else 0
 
 
-def delete_facts_of_module(db: sqlite3.Connection, name: str, *, kept: Iterable[str]) -> None:
+def delete_facts_of_module(
+    db: sqlite3.Connection, name: str, *, kept_sources: Iterable[str]
+) -> None:
     """Delete the values that any version of a module was taught.
 
     Args:
-        kept: hashes of sources whose values stay.
+        kept_sources: hashes of sources whose values stay.
     """
     db.execute(
         "DELETE FROM facts WHERE sha256 NOT IN (SELECT value FROM json_each(?)) AND EXISTS "
@@ -72,7 +74,7 @@ def delete_facts_of_module(db: sqlite3.Connection, name: str, *, kept: Iterable[
         "JOIN modules m ON m.id = v.module "
         "JOIN sources s ON s.version = v.id AND s.sha256 = facts.sha256 "
         "WHERE k.text = facts.question AND m.name = ?)",
-        (json.dumps(list(kept)), name),
+        (json.dumps(list(kept_sources)), name),
     )
 
 
