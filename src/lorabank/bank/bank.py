@@ -33,6 +33,7 @@ from lorabank.bank.write import document_drafts as documents
 from lorabank.bank.write import forget as forgetting
 from lorabank.bank.write import transfer
 from lorabank.bank.write import write as writing
+from lorabank.bank.write.consolidate import ConsolidateOptions, consolidate
 from lorabank.bank.write.document_drafts import DocumentDrafts, DraftOptions
 from lorabank.bank.write.forget import ForgetReport
 from lorabank.bank.write.given_facts import given_facts, read_given_facts
@@ -109,7 +110,6 @@ class Bank:
 
         Raises:
             UsageError: no bank, one of a newer version, or of another base model.
-            AdapterError: the base has the same weights with another configuration or tokenizer.
         """
         if base is None:
             store = Store(Path(path))
@@ -164,11 +164,7 @@ class Bank:
         on_step: OnStep | None = None,
         on_round: OnRound | None = None,
     ) -> list[WriteReport]:
-        """Write many modules, trained in one fleet and committed together or not at all.
-
-        Args:
-            passes: most trainings of a module; it is trained again where passages did not stick.
-        """
+        """Write many modules, trained in one fleet and committed together or not at all."""
         options = WriteSettings(
             settings, replace=replace, passes=passes, on_step=on_step, on_round=on_round
         )
@@ -197,6 +193,15 @@ class Bank:
         """
         collected = read_given_facts(facts) if isinstance(facts, Path) else given_facts(facts)
         return remember(self.store, collected, key=key, valid_at=valid_at)
+
+    def consolidate(self, options: ConsolidateOptions | None = None) -> list[WriteReport]:
+        """Teach pending facts to modules, merge small ones, and remove what holds no longer.
+
+        Raises:
+            UsageError: another one is running, or the bank has changed under a step.
+        """
+        with self._busy:
+            return consolidate(self.reader, self.texts, options or ConsolidateOptions())
 
     def write_documents(
         self,
@@ -242,7 +247,7 @@ class Bank:
         options: DraftOptions | None = None,
         on_reply: OnReply | None = None,
     ) -> DocumentDrafts:
-        """Make examples of documents, as `write_documents` does, without training on them."""
+        """Make examples of documents as `write_documents` does, without training."""
         with self._busy:
             return documents.draft_documents(
                 self.reader,
@@ -293,8 +298,7 @@ class Bank:
                 first candidate answers.
 
         Raises:
-            UsageError: an unknown mode, turns that are no conversation, text asked of a bank that
-                keeps none, or a document that does not fit into the context.
+            UsageError: an unknown mode, or one that needs text of a bank that keeps none.
         """
         settings = self._settings(mode, n_candidates=n_candidates, max_new_tokens=max_new_tokens)
         if router is not None:
@@ -361,14 +365,14 @@ class Bank:
         with self._busy, self.store.writing(what="prune", frees=True) as tx:
             return tx.prune(keep=keep, name=name)
 
-    def forget(self, what: str) -> ForgetReport:
-        """Forget a module by its name, or a source by its name or hash, with proof.
+    def forget(self, what: str, *, is_fact: bool = False) -> ForgetReport:
+        """Forget a module by name, a source by name or hash, or a fact by question, with proof.
 
         Raises:
             UsageError: nothing has that name.
         """
         with self._busy:
-            return forgetting.forget(self.reader, self.texts, what)
+            return forgetting.forget(self.reader, self.texts, what, is_fact=is_fact)
 
     def export(self, name: str, folder: str | Path, *, number: int | None = None) -> None:
         """Write a module as a PEFT folder."""
@@ -383,12 +387,7 @@ class Bank:
         replace: bool = False,
         texts: Sequence[str] = (),
     ) -> Version:
-        """Import a PEFT folder as a module.
-
-        Raises:
-            AdapterError: not LoRA, of another base model, or with a pickle in it.
-            UsageError: the name is taken, or another module holds one of its sources.
-        """
+        """Import a PEFT folder of LoRA for this base model as a module."""
         with self._busy:
             return transfer.import_module(
                 self.store, self.base, Path(folder), name, replace=replace, texts=texts

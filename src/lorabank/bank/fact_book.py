@@ -9,6 +9,7 @@ history, and each ends where the next begins.
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time
+from functools import lru_cache
 
 from lorabank.errors import UsageError
 from lorabank.store.records import Fact
@@ -21,6 +22,7 @@ FOREVER = ""
 """Time from which a value holds whose beginning is not known; it comes before all others."""
 
 
+@lru_cache(maxsize=1 << 16)
 def fact_key(question: str) -> str:
     """Return the key of the fact that a question asks for."""
     relation = find_relation(question)
@@ -50,6 +52,11 @@ class FactBook:
     @property
     def facts(self) -> list[Fact]:
         return [fact for chain in self._chains.values() for fact in chain]
+
+    @property
+    def current(self) -> list[Fact]:
+        """Return the values that hold."""
+        return [fact for fact in self.facts if fact.invalid_at is None]
 
     @property
     def pending(self) -> list[Fact]:

@@ -46,17 +46,27 @@ def init(
 
 
 def forget(
-    what: Annotated[str, typer.Argument(help="A module, or a source by name or sha256.")],
+    what: Annotated[
+        str | None, typer.Argument(help="A module, or a source by name or sha256.")
+    ] = None,
+    fact: Annotated[
+        str | None,
+        typer.Option(help="Question of one fact: it leaves its module, which keeps the others."),
+    ] = None,
     bank: BankPath = DEFAULT_BANK,
     device: Device = None,
     json: Json = False,
 ) -> None:
-    """Forget a module or a source, with proof that it is gone.
+    """Forget a module, a source or one fact, with proof that it is gone.
 
     Example: lorabank forget team
     """
+    from lorabank.errors import UsageError
+
+    if (what is None) == (fact is None):
+        raise UsageError("forget takes a module or a source, or --fact QUESTION; give one of them")
     with open_bank(bank, device) as memory:
-        proof = memory.forget(what)
+        proof = memory.forget(what or fact or "", is_fact=fact is not None)
     if json:
         print_json(proof.as_json())
         return

@@ -19,6 +19,7 @@ from lorabank.cli import (
     bench,
     chat,
     compare,
+    consolidate,
     judge,
     last_catch,
     learn,
@@ -51,6 +52,7 @@ app.command("plan")(command(plan.run))
 app.command("init")(bank.init)
 app.command("write")(command(write.run))
 app.command("remember")(command(remember.run))
+app.command("consolidate")(command(consolidate.run))
 app.command("ask")(command(ask.run))
 app.command("chat")(command(chat.run))
 app.command("compare")(command(compare.run))

@@ -21,6 +21,8 @@ from lorabank.store.plain_files import open_file
 from lorabank.strict_json import parse_json
 
 LOCK = "lock"
+CONSOLIDATION = "consolidation"
+"""Lock of a process that trains modules of remembered facts, while others write."""
 _PATIENCE_S = 10.0  # for a process that removes leftovers
 _POLL_S = 0.005
 
@@ -41,21 +43,23 @@ _open_handles: set[_Handle] = set()
 
 
 @contextmanager
-def locked(folder: Path, *, what: str) -> Iterator[None]:
-    """Hold the lock for writing.
+def locked(folder: Path, *, what: str, file: str = LOCK) -> Iterator[None]:
+    """Hold the lock for writing, or another of the bank's.
 
     Args:
         what: name of the command that writes, for the error message of other writers.
+        file: name of the lock.
 
     Raises:
         UsageError: another writer holds it; the message names its process and since when.
         StorageError: the folder cannot be written.
     """
-    with _opened(folder) as opened:
+    with _opened(folder, file) as opened:
         handle = opened.number
         assert handle is not None
         if not _wait_and_take(handle):
-            raise UsageError(f"{folder} is being written by {_holder(handle)}; try again later")
+            done = "written" if file == LOCK else "consolidated"
+            raise UsageError(f"{folder} is being {done} by {_holder(handle)}; try again later")
         holder = {"pid": os.getpid(), "since": now(), "what": what}
         os.ftruncate(handle, 0)
         with suppress(OSError):  # on a full disk the lock holds all the same, without a name
@@ -74,7 +78,7 @@ def locked_if_free(folder: Path) -> Iterator[bool]:
         is_held = False
         # A read-only bank has no leftovers that could be removed.
         with suppress(StorageError):
-            handle = stack.enter_context(_opened(folder)).number
+            handle = stack.enter_context(_opened(folder, LOCK)).number
             if handle is not None and _take(handle):
                 is_held = True
                 os.ftruncate(handle, 0)  # the name of a killed writer
@@ -87,9 +91,9 @@ def now() -> str:
 
 
 @contextmanager
-def _opened(folder: Path) -> Iterator[_Handle]:
+def _opened(folder: Path, file: str) -> Iterator[_Handle]:
     try:
-        handle = _Handle(open_file(folder, LOCK, flags=os.O_RDWR | os.O_CREAT))
+        handle = _Handle(open_file(folder, file, flags=os.O_RDWR | os.O_CREAT))
     except StorageError:
         raise
     except OSError as error:

@@ -24,6 +24,7 @@ FILES = (
     "bank.sqlite3-shm",
     "bank.sqlite3-journal",
     "lock",
+    "consolidation",
     "generation",
     "reserve",
 )

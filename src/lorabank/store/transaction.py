@@ -140,7 +140,7 @@ class Transaction:
         self._db.execute("DELETE FROM modules WHERE name = ?", (name,))
         self._note(what, name, number, {})
         self.dropped |= hashes
-        self.empties_trash = True
+        self.empties_trash |= what == "forget"
         return sorted(h for h in hashes if not self._is_used(h))
 
     def prune(self, *, keep: int = 1, name: str | None = None) -> list[tuple[str, int]]:

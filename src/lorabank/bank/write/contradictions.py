@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lorabank.bank.drafts import EXAMPLES, ModuleDraft, draft_from_jsonl
+from lorabank.bank.fact_book import FactBook
 from lorabank.errors import LorabankError
 from lorabank.store.records import Version
 from lorabank.store.store import Store
@@ -39,9 +40,11 @@ def find_contradictions(
     """Return what each draft says otherwise than another module of the bank, by its name.
 
     Prompts, in all their wordings, and answers are compared folded (tasks/folding.py). Modules that
-    the drafts replace do not count, nor do those without examples or with ones that cannot be read.
+    the drafts replace do not count, nor do those without examples or with ones that cannot be read,
+    nor do values that hold no longer: of those it is decided which is right.
     """
     names = {draft.name for draft in drafts}
+    stale = {(f.module, f.question, fold(f.answer)) for f in FactBook(store.facts()).stale}
     taught: dict[PromptKey, list[tuple[str, str]]] = {}
     for version in store.current_versions():
         if version.module in names or EXAMPLES not in version.files:
@@ -52,6 +55,8 @@ def find_contradictions(
         except (LorabankError, ValueError, KeyError, TypeError):  # forget and verify tell of it
             continue
         for example in examples:
+            if (version.module, example.question, fold(example.answer)) in stale:
+                continue
             for key in prompt_keys(example):
                 taught.setdefault(key, []).append((version.module, example.answer))
     return {draft.name: _contradictions(draft.examples, taught) for draft in drafts}

@@ -7,18 +7,20 @@ derived again.
 """
 
 import logging
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lorabank.bank.drafts import EXAMPLES, ModuleDraft
+from lorabank.bank.drafts import EXAMPLES
+from lorabank.bank.fact_book import FactBook
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.routers import TextRouter
 from lorabank.bank.route.spectral_keys import SPECTRA
 from lorabank.bank.route.text_index import ModuleTexts
+from lorabank.bank.write.losses import Loss, lose_fact, lose_module, lose_source
+from lorabank.bank.write.remember import example_of
 from lorabank.bank.write.training import WriteSettings
 from lorabank.bank.write.write import plan_jobs, train_and_commit
 from lorabank.engine.adapters.adapter import TENSORS
@@ -29,7 +31,6 @@ from lorabank.engine.inference.recall_check import (
     recall_by_rendering,
     recalled_in_any_form,
 )
-from lorabank.errors import LorabankError, UsageError
 from lorabank.store.blobs import is_stored
 from lorabank.store.names import normalise_name
 from lorabank.store.plain_files import hash_file, walk_files
@@ -72,30 +73,16 @@ class ForgetReport:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class _Loss:
-    """The examples and versions that one module loses."""
-
-    module: str
-    dropped: list[Version]
-    """Versions that are dropped; their records are not read."""
-    version: Version | None = None
-    """Current version, if that is dropped and can be read."""
-    examples: Sequence[Example] = ()
-    """Examples that the current version loses."""
-    left: ModuleDraft | None = None
-    """Draft to train again; None if nothing is left, or if the current version loses nothing."""
-    is_whole: bool = True
-    """Whether the module is dropped; otherwise only old versions are."""
-    problem: str = ""
-    """Why its facts cannot be measured."""
-
-
-def forget(reader: ModuleReader, texts: ModuleTexts, what: str) -> ForgetReport:
+def forget(
+    reader: ModuleReader, texts: ModuleTexts, what: str, *, is_fact: bool = False
+) -> ForgetReport:
     """Remove a module by its name, or a source by its name or hash from every module that has it.
 
     The writer's lock is held from before the first look, so that what is dropped is what was
     measured. What cannot be read or measured is removed all the same, and named in the report.
+
+    Args:
+        is_fact: `what` is the question of a fact, which goes with all values it has had.
 
     Raises:
         UsageError: nothing has that name, two sources have it, or another process is writing.
@@ -104,23 +91,28 @@ def forget(reader: ModuleReader, texts: ModuleTexts, what: str) -> ForgetReport:
     """
     store = reader.store
     with store.writing(what=f"forget {what}"[:80], frees=True) as tx:
-        if normalise_name(what) in store.names():
-            title, losses = f"module {what}", [_lose_module(reader, normalise_name(what))]
+        if is_fact:
+            title, losses = f"fact {what}", lose_fact(reader, what)
+        elif normalise_name(what) in store.names():
+            title, losses = f"module {what}", [lose_module(reader, normalise_name(what))]
         else:
-            title, losses = f"source {what}", _lose_source(reader, what)
+            title, losses = f"source {what}", lose_source(reader, what)
         unchecked = [f"facts of module {loss.module}" for loss in losses if loss.problem]
         before: list[bool] = []
         for loss in losses:
             hits = _measure(partial(_read_recalled_before, reader, loss))
             before += hits or [False] * len(loss.examples)
         texts.clear()
+        remembered = _forget_values(reader, tx, what) if is_fact else []
+        before += [True] * len(remembered)  # the store answers them
         kept_recalls = [recall for loss in losses for recall in _drop(reader, tx, loss)]
     texts.clear()  # somebody may have derived something in between
     after: list[bool] = []
-    for loss in losses:
-        readings = _measure(partial(_read_recalled_by_any, reader, texts, loss.examples))
+    groups = [(loss.examples, f"facts of module {loss.module}") for loss in losses]
+    for examples, title_of_group in [*groups, (remembered, "remembered facts")]:
+        readings = _measure(partial(_read_recalled_by_any, reader, texts, examples))
         after += readings[0] if readings else []
-        unchecked += readings[1] if readings else [f"facts of module {loss.module}"]
+        unchecked += readings[1] if readings else [title_of_group]
     dropped = [version for loss in losses for version in loss.dropped]
     secrets = {v.files[name] for v in dropped for name in (TENSORS, SPECTRA) if name in v.files}
     hashes = {digest for version in dropped for digest in version.files.values()}
@@ -129,7 +121,7 @@ def forget(reader: ModuleReader, texts: ModuleTexts, what: str) -> ForgetReport:
         what=title,
         modules=tuple(loss.module for loss in losses),
         rewritten=tuple(loss.module for loss in losses if loss.left),
-        facts=sum(len(loss.examples) for loss in losses),
+        facts=sum(len(loss.examples) for loss in losses) + len(remembered),
         recall_before=sum(before) / len(before) if before else 0.0,
         recall_after=sum(after) / len(after) if after else 0.0,
         kept_recall=sum(kept_recalls) / len(kept_recalls) if kept_recalls else None,
@@ -183,71 +175,24 @@ def read_recalled(
         return recalled_in_any_form(reader.base, examples, fleet=fleet, activated=adapter.activated)
 
 
-def _lose_module(reader: ModuleReader, name: str) -> _Loss:
-    """Return the loss of a whole module; a damaged one can be forgotten too."""
-    dropped = reader.store.bare_versions(name)
-    version, examples, problem = None, [], ""
-    try:
-        version = reader.store.current(name)
-        if EXAMPLES in version.files:
-            examples = reader.read_draft(version).examples
-    except LorabankError as error:
-        _log.warning("forgotten without measuring its facts: %s", error)
-        problem = str(error)
-    return _Loss(name, dropped, version, examples, problem=problem)
+def _forget_values(reader: ModuleReader, tx: Transaction, question: str) -> list[Example]:
+    """Remove all values of a remembered fact; return those that no module was taught."""
+    book = FactBook(reader.store.facts())
+    key = book.key_of(question)
+    if key is None:
+        return []
+    tx.forget_fact(key)
+    return [example_of(fact) for fact in book.chain(key) if fact.module is None]
 
 
-def _lose_source(reader: ModuleReader, source: str) -> list[_Loss]:
-    """Return what each module that holds a source loses with it."""
-    store = reader.store
-    holders = store.versions_from_source(source_sha256=source)
-    if not holders:  # names are composed now, were kept as they came before
-        forms = (source, *(unicodedata.normalize(form, source) for form in ("NFC", "NFD")))
-        for source in forms:
-            if holders := store.versions_from_source(source_name=source):
-                break
-    if not holders:
-        raise UsageError(
-            f"nothing called {source!r} is held here: no module and no source; "
-            "lorabank list and lorabank show name what there is"
-        )
-    losses: list[_Loss] = []
-    hashes = set()
-    for name in dict.fromkeys(name for name, _ in holders):
-        version = store.current(name)
-        if source not in {label for s in version.sources for label in (s.name, s.sha256)}:
-            numbers = {number for module, number in holders if module == name}
-            old = [v for v in store.bare_versions(name) if v.number in numbers]
-            losses.append(_Loss(name, old, is_whole=False))
-            continue
-        if all(source in (s.name, s.sha256) for s in version.sources):
-            losses.append(_lose_module(reader, name))
-            hashes |= {s.sha256 for s in version.sources}
-            continue
-        draft = reader.read_draft(version)
-        parts = [p for p in draft.parts if source in (p.source.name, p.source.sha256)]
-        hashes |= {part.source.sha256 for part in parts}
-        left = draft
-        for part in parts:
-            left = left.without(part.source.sha256)
-        examples = [example for part in parts for example in part.examples]
-        losses.append(_Loss(name, store.bare_versions(name), version, examples, left))
-    if len(hashes) > 1:
-        modules = ", ".join(loss.module for loss in losses)
-        raise UsageError(
-            f"{len(hashes)} different sources are called {source!r} (in {modules}); "
-            "name the one you mean by its sha256 (lorabank show)"
-        )
-    return losses
-
-
-def _drop(reader: ModuleReader, tx: Transaction, loss: _Loss) -> list[float]:
+def _drop(reader: ModuleReader, tx: Transaction, loss: Loss) -> list[float]:
     """Drop what a module loses and train it again from what is left; return its new recall."""
     if not loss.is_whole:
         for version in loss.dropped:
             tx.drop(version)
         return []
-    tx.forget(loss.module)
+    left = loss.left.sources if loss.left else ()
+    tx.forget(loss.module, kept_sources=[source.sha256 for source in left])
     if not loss.left or not loss.version:
         return []
     settings = reader.read_settings(loss.version)
@@ -257,7 +202,7 @@ def _drop(reader: ModuleReader, tx: Transaction, loss: _Loss) -> list[float]:
     return [reports[0].recall]
 
 
-def _read_recalled_before(reader: ModuleReader, loss: _Loss) -> list[bool]:
+def _read_recalled_before(reader: ModuleReader, loss: Loss) -> list[bool]:
     """Return which facts the version recalls."""
     return read_recalled(reader, loss.version, loss.examples) if loss.version else []
 

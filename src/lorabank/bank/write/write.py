@@ -142,19 +142,38 @@ def train_and_commit(
 ) -> list[WriteReport]:
     """Train, measure and commit; the part of a write that happens under the lock."""
     started = time.perf_counter()
-    contradicting = find_contradictions(store, drafts)
-    for name, contradictions in contradicting.items():
+    for name, contradictions in find_contradictions(store, drafts).items():
         warn(name, contradictions)
-    modules = train_drafts(base, drafts, jobs, options)
+    trained = train_drafts(base, drafts, jobs, options)
     seconds = time.perf_counter() - started
+    pairs = list(zip(drafts, trained, strict=True))
+    return commit_trained(store, tx, base, pairs, replace=options.replace, seconds=seconds)
+
+
+def commit_trained(
+    store: Store,
+    tx: Transaction,
+    base: Base,
+    trained: Sequence[tuple[ModuleDraft, TrainedDraft]],
+    *,
+    replace: bool,
+    seconds: float,
+) -> list[WriteReport]:
+    """Put trained modules into the bank; only the holder of the writer's lock may call this.
+
+    Args:
+        trained: drafts and what was made of them.
+        seconds: time of training all of them.
+    """
+    contradicting = find_contradictions(store, [draft for draft, _ in trained])
     staging = Path(tempfile.mkdtemp(prefix=".partial-write-", dir=store.path))
     try:
         reports = []
-        for i, (draft, trained) in enumerate(zip(drafts, modules, strict=True)):
-            values = _report_values(base, draft, trained, seconds)
+        for i, (draft, module) in enumerate(trained):
+            values = _report_values(base, draft, module, seconds)
             values["contradicts"] = as_records(contradicting[draft.name])
-            stored = _stage(staging / str(i), base, draft, trained.outcome, values)
-            version = tx.put(draft.name, stored, replace=options.replace)
+            stored = _stage(staging / str(i), base, draft, module.outcome, values)
+            version = tx.put(draft.name, stored, replace=replace)
             reports.append(_report(draft, values, version))
         return reports
     finally:

@@ -1,0 +1,85 @@
+"""One fact is forgotten: out of its module, with all values it has had, and nothing else goes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lorabank.bank.bank import Bank
+from lorabank.bank.write.consolidate import ConsolidateOptions
+from lorabank.errors import UsageError
+from lorabank.tasks.examples import Example
+
+from .conftest import TINY
+
+
+def bytes_in(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_taught_fact_leaves_its_module_which_keeps_the_others(bank: Bank, book: list[Example]):
+    proof = bank.forget(book[0].question.lower(), is_fact=True)
+    assert (proof.modules, proof.rewritten, proof.facts) == (("north",), ("north",), 1)
+    assert (proof.recall_before, proof.recall_after, proof.kept_recall) == (1.0, 0.0, 1.0)
+    assert proof.remaining == proof.unchecked == ()
+    assert [version.number for version in bank.show("north")] == [1]
+    assert bank.store.current("north").sources[0].n_examples == 3
+    assert bank.ask(book[0].question).text == ""
+    assert bank.ask(book[1].question).text == book[1].answer
+    content = bytes_in(bank.store.path)
+    assert book[0].answer.encode() not in content
+    assert book[1].answer.encode() in content
+    assert bank.verify() == []
+
+
+def test_a_changed_fact_goes_with_all_its_values(bank: Bank, book: list[Example]):
+    bank.remember([(book[0].question, "000-000-0000")])
+    bank.remember([("Who leads Nebo?", "Tuva")])
+    proof = bank.forget(book[0].question, is_fact=True)
+    assert (proof.facts, proof.recall_before, proof.recall_after) == (2, 1.0, 0.0)
+    assert [fact.answer for fact in bank.store.facts()] == ["Tuva"]
+    content = bytes_in(bank.store.path)
+    assert b"000-000-0000" not in content
+    assert book[0].answer.encode() not in content
+    for mode in ("adapter", "exact"):
+        assert bank.ask(book[0].question, mode=mode).text == ""
+
+
+def test_a_pending_fact_goes_without_training(bank: Bank, book: list[Example]):
+    bank.remember([("Who leads Nebo?", "Tuva Sorre")])
+    modules = bank.store.modules_state
+    proof = bank.forget("who leads nebo", is_fact=True)
+    assert (proof.modules, proof.facts, proof.recall_after) == ((), 1, 0.0)
+    assert bank.store.modules_state == modules
+    assert b"Tuva Sorre" not in bytes_in(bank.store.path)
+    assert [event.what for event in bank.history()][-1] == "forget fact"
+
+
+def test_a_consolidated_fact_goes_and_the_others_stay_remembered(bank: Bank, book: list[Example]):
+    facts = [(e.question, e.answer) for e in book[12:15]]
+    bank.remember(facts)
+    bank.consolidate(ConsolidateOptions(settings=TINY))
+    proof = bank.forget(facts[0][0], is_fact=True)
+    assert (proof.rewritten, proof.recall_after, proof.kept_recall) == (("memory-1",), 0.0, 1.0)
+    held = [(fact.answer, fact.module) for fact in bank.store.facts()]
+    assert sorted(held) == sorted((answer, "memory-1") for _, answer in facts[1:])
+    bank.forget(facts[1][0], is_fact=True)
+    proof = bank.forget(facts[2][0], is_fact=True)
+    assert (proof.rewritten, proof.kept_recall) == ((), None)
+    assert "memory-1" not in bank.store.names()
+    assert bank.store.facts() == []
+
+
+def test_an_old_version_that_was_taught_it_goes_too(bank: Bank, book: list[Example]):
+    rest = replace(TINY, exposures=1)
+    bank.write("north", [(e.question, e.answer) for e in book[1:3]], settings=rest, replace=True)
+    proof = bank.forget(book[0].question, is_fact=True)
+    assert proof.rewritten == ()
+    assert [version.number for version in bank.show("north")] == [2]
+
+
+def test_what_is_no_fact_is_named(bank: Bank, library: Bank, book: list[Example]):
+    generation = bank.store.generation
+    with pytest.raises(UsageError, match="no fact has the question 'Who leads Nebo"):
+        bank.forget("Who leads Nebo?", is_fact=True)
+    assert bank.store.generation == generation
