@@ -131,6 +131,9 @@ def test_a_fact_that_no_bank_writes_is_refused_in_one_line(store: Store):
     db.close()
     with pytest.raises(StorageError, match=r"that no bank writes .*wordings of a fact"):
         store.facts()
+    assert [(d.kind, d.lost[:37]) for d in store.verify()] == [
+        ("database", "a remembered fact cannot be read: the")
+    ]
 
 
 def test_a_bank_of_before_there_were_facts_takes_them(tmp_path: Path):

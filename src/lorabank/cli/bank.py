@@ -70,8 +70,9 @@ def forget(
     if json:
         print_json(proof.as_json())
         return
+    facts = f"{proof.facts} fact{'' if proof.facts == 1 else 's'}"
     say(
-        f"forgot {proof.what}: {proof.facts} facts, recall {proof.recall_before:.0%} before, "
+        f"forgot {proof.what}: {facts}, recall {proof.recall_before:.0%} before, "
         f"{proof.recall_after:.0%} after; {len(proof.removed)} files removed, "
         f"{len(proof.remaining) or 'none'} left with its weights"
     )

@@ -12,6 +12,7 @@ from lorabank.store.blobs import (
     unreferenced_hashes,
 )
 from lorabank.store.derived import find_damaged
+from lorabank.store.fact_rows import read_facts
 from lorabank.store.generation import find_mismatch
 from lorabank.store.lock import locked_if_free
 from lorabank.store.plain_files import hash_file
@@ -77,6 +78,10 @@ def _check_records(db: sqlite3.Connection) -> list[Damage]:
             "(SELECT 1 FROM versions v WHERE v.id = m.current AND v.module = m.id)"
         )
     ]
+    try:
+        read_facts(db)
+    except (ValueError, TypeError) as error:
+        faults.append(_database_damage(f"a remembered fact cannot be read: {error}"))
     faults += [
         Damage("altered", name, number, DATABASE, "its record is not what was written")
         for name, number in broken_seals(db)

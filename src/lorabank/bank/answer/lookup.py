@@ -97,8 +97,7 @@ class StoredExamples:
         """Prepare the lookup; nothing is read before the first question."""
         self.store, self.reader, self.texts = store, reader, texts
         self._generation: int | None = None
-        self.facts = FactBook([])
-        """Remembered facts of the bank as it was last looked at."""
+        self._facts = FactBook([])
         self._changed: frozenset[str] = frozenset()
         """Keys of facts of which a module was taught a value that holds no longer."""
         self._rows: list[tuple[str, str]] = []
@@ -139,7 +138,7 @@ class StoredExamples:
             ordinary = list(ORDINARY)
             name = "lookup-2" if index.vectors is not None else "lookup-2-by-words"
             # Remembered facts move it little, so it is made again when their number has doubled.
-            n_doubled = len(self.facts).bit_length()
+            n_doubled = len(self._facts).bit_length()
             self._threshold = self.texts.derive(
                 f"{name}-{n_doubled}" if n_doubled else name,
                 lambda: index.calibrate(ordinary, same_answer=self._same_answer),
@@ -175,13 +174,19 @@ class StoredExamples:
         nearest to the fact that has changed.
         """
         words = f" {fold(text)} "
-        for fact in self.facts.stale:
+        for fact in self._facts.stale:
             if fact.module == module and f" {fold(fact.answer)} " in words:
                 best = lookup.best
-                is_near = best is not None and self.facts.key_of(best.question) == fact.key
+                is_near = best is not None and self._facts.key_of(best.question) == fact.key
                 if is_near or not self._holds_now(module, fact.answer):
                     return fact
         return None
+
+    @property
+    def facts(self) -> FactBook:
+        """Return the remembered facts of the bank as it is."""
+        self._current()
+        return self._facts
 
     @property
     def pending_questions(self) -> list[str]:
@@ -192,12 +197,12 @@ class StoredExamples:
         """Return whether a module was taught an answer to a fact that still holds."""
         held = self._answers_of(self._version(module)).values()
         return any(
-            fold(taught.answer) == fold(answer) and self.facts.key_of(taught.question) is None
+            fold(taught.answer) == fold(answer) and self._facts.key_of(taught.question) is None
             for examples in held
             for taught in examples
         ) or any(
             fold(fact.answer) == fold(answer) and fact.invalid_at is None
-            for fact in self.facts.facts
+            for fact in self._facts.facts
             if fact.module == module
         )
 
@@ -207,10 +212,10 @@ class StoredExamples:
         if self._generation != generation:
             keys = self.store.all_keys()
             self._rows = [(name, key.text) for name, _, key in keys if key.kind == "question"]
-            self.facts = FactBook(self.store.facts())
-            self._changed = frozenset(fact.key for fact in self.facts.stale)
+            self._facts = FactBook(self.store.facts())
+            self._changed = frozenset(fact.key for fact in self._facts.stale)
             taught = {text for _, text in self._rows}
-            own = [text for fact in self.facts.facts for text in (fact.question, *fact.also)]
+            own = [text for fact in self._facts.facts for text in (fact.question, *fact.also)]
             self._rows += [(PENDING, text) for text in dict.fromkeys(own) if text not in taught]
             questions = [text for _, text in self._rows]
             embedder = self.texts.embedder() if questions else None
@@ -248,11 +253,11 @@ class StoredExamples:
     def _examples_at(self, module: str, stored: str, as_of: str | None) -> list[StoredExample]:
         """Return what is known of a stored question: a fact's value, or what its module says."""
         if module == PENDING:
-            return self._values(self.facts.key_of(stored), stored, as_of)
+            return self._values(self._facts.key_of(stored), stored, as_of)
         version = self._version(module)
         examples = []
         for taught in self._answers_of(version).get(stored, []):
-            key = self.facts.key_of(taught.question)
+            key = self._facts.key_of(taught.question)
             if key is not None:
                 examples += self._values(key, stored, as_of)
                 continue
@@ -263,7 +268,7 @@ class StoredExamples:
 
     def _values(self, key: str | None, stored: str, as_of: str | None) -> list[StoredExample]:
         """Return the value of a fact at a time as a stored example; none where it had none."""
-        fact = self.facts.at(key, as_of) if key is not None else None
+        fact = self._facts.at(key, as_of) if key is not None else None
         if key is None or fact is None:
             return []
         is_changed = key in self._changed

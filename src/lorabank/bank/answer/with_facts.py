@@ -27,7 +27,7 @@ def answer_with_facts(
     state: BankState, questions: Sequence[str], settings: AskSettings
 ) -> dict[int, Answer]:
     """Return the answers to those questions that remembered facts decide, by place."""
-    if settings.mode in _WITHOUT_MODULE or not state.store.facts():
+    if settings.mode in _WITHOUT_MODULE or not len(state.examples.facts):
         return {}
     started = time.perf_counter()
     looks_up = settings.mode != ADAPTER or (settings.looks_up and settings.gated)
@@ -52,7 +52,7 @@ def answer_with_facts(
 
 def without_stale_value(state: BankState, answer: Answer) -> Answer:
     """Return an answer, or an abstention where a module gave a value that holds no longer."""
-    if answer.kind != "module" or answer.module is None:
+    if answer.kind != "module" or answer.module is None or not len(state.examples.facts):
         return answer
     (lookup,) = state.examples.look_up([answer.question])
     fact = state.examples.stale_value(answer.module, answer.text, lookup)
@@ -91,7 +91,7 @@ def answer_as_of(state: BankState, questions: Sequence[str], settings: AskSettin
         )
     began = min(
         [state.store.history()[0].at]
-        + [fact.valid_at for fact in state.store.facts() if fact.valid_at != FOREVER]
+        + [fact.valid_at for fact in state.examples.facts.facts if fact.valid_at != FOREVER]
     )
     if as_of < began:
         raise UsageError(

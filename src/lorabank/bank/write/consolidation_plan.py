@@ -1,4 +1,4 @@
-"""What consolidation will do: which facts are taught, which modules are merged or written again.
+"""The plan of a consolidation: which facts are taught, which modules are merged or written again.
 
 Pending facts become one module. Modules that hold nothing but remembered facts have levels by their
 size; where enough of one level have come together they are merged with it into a larger one, as in

@@ -1,4 +1,4 @@
-"""What modules lose when a module, a source or a fact is forgotten."""
+"""The losses of modules when a module, a source or a fact is forgotten."""
 
 import logging
 import unicodedata
