@@ -58,7 +58,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             yield temporary
             sync(temporary)
             temporary.replace(path)
-        except BaseException:
+        except BaseException:  # Ctrl-C, too, must leave nothing behind
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
@@ -93,7 +93,7 @@ def staged_folder(path: Path, *, alternative: str = "") -> Iterator[Path]:
             for file in (*staging.rglob("*"), staging):
                 sync(file)
             staging.replace(path)
-        except BaseException:
+        except BaseException:  # Ctrl-C, too, must leave nothing behind
             shutil.rmtree(staging, ignore_errors=True)
             raise
         finally:
@@ -198,10 +198,11 @@ def read_regular_file(path: Path, *, max_bytes: int, follow_links: bool = False)
         if error.errno == errno.ELOOP and path.is_symlink():
             raise OSError(errno.EINVAL, "it is a link, not a file", str(path)) from None
         raise
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is a folder, a pipe or a device", str(path))
     with open(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is a folder, a pipe or a device", str(path))
         content = b"" if status.st_size > max_bytes else file.read(status.st_size + 1)
         if len(content) > max_bytes or status.st_size > max_bytes:
             raise OSError(errno.EFBIG, f"it is larger than {max_bytes:,} bytes", str(path))

@@ -95,7 +95,7 @@ def test_unknown_studies_presets_and_files(tmp_path: Path):
         load_study("capacty")
     with pytest.raises(UsageError, match="did you mean smoke"):
         load_study("capacity", preset="smok")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no such file"):
         load_study(str(tmp_path / "none.toml"))
     bad = tmp_path / "bad.toml"
     bad.write_text("name = ")

@@ -17,6 +17,7 @@ from lorabank.errors import DataError, UsageError
 from lorabank.store.names import check_name
 from lorabank.store.records import Key, Source
 from lorabank.strict_json import parse_json
+from lorabank.tasks import fields
 from lorabank.tasks.examples import (
     Example,
     ExampleLike,
@@ -223,7 +224,7 @@ def source_name(path: Path) -> str:
 
 def _read(path: Path) -> tuple[Source, tuple[Example, ...]]:
     examples = read_examples(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(fields.read_bytes(path)).hexdigest()
     return Source(source_name(path), digest, len(examples)), tuple(examples)
 
 

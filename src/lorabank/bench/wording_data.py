@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorabank.retrieval.terms import STOP_WORDS, stem, stop_word_stems, words_of
+from lorabank.tasks import fields
 from lorabank.tasks.drift_questions import KNOWN, REPLIES
 from lorabank.tasks.synthetic import phonebook
 
@@ -142,7 +143,7 @@ _CITIES = tuple(
 
 def read_edits(path: Path, start: int, n: int, *, seed: int) -> list[StoredFact]:
     """Return facts of a WikiBigEdit or zsRE file; relation questions are drawn from other facts."""
-    entries = json.loads(path.read_text("utf-8"))[start : start + n]
+    entries = json.loads(fields.read_text(path))[start : start + n]
     rng = random.Random(f"{path.name}/{seed}")
     facts = []
     for entry in entries:

@@ -125,11 +125,9 @@ def passage(path: Path) -> str:
     """Return the text of the file that --text names.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: it cannot be read, or is not UTF-8.
     """
-    from lorabank.errors import DataError
+    from lorabank.tasks import fields
 
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"--text {path} cannot be read as UTF-8 text: {error}") from None
+    text = fields.read_text(path, max_bytes=fields.MAX_TEXT_BYTES)
+    return text.replace("\r\n", "\n").replace("\r", "\n")

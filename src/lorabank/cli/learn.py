@@ -15,6 +15,8 @@ from lorabank.cli.output import (
     Protect,
     ProtectDirections,
     Quantize,
+    Reverse,
+    Wordings,
     counts_by_rendering,
     left_out,
     print_json,
@@ -84,19 +86,8 @@ class LearnOptions:
     protect: Protect = None
     no_protect: NoProtect = False
     protect_directions: ProtectDirections = None
-    wordings: Annotated[
-        int | None,
-        typer.Option(
-            help="Wordings a fact is taught in, those given included, by default 4; rules make "
-            "what is missing. 0 for none."
-        ),
-    ] = None
-    reverse: Annotated[
-        bool,
-        typer.Option(
-            "--reverse", help="Also teach facts the other way round: whose number is this?"
-        ),
-    ] = False
+    wordings: Wordings = None
+    reverse: Reverse = False
     seed: Annotated[int, typer.Option(help="Seed of initial weights and order.")] = 0
     show_tokens: Annotated[
         int, typer.Option(help="Number of examples to print token by token, without training.")

@@ -33,6 +33,17 @@ Protect = Annotated[
 NoProtect = Annotated[
     bool, typer.Option("--no-protect", help="Train on the facts alone, whatever else changes.")
 ]
+Wordings = Annotated[
+    int | None,
+    typer.Option(
+        help="Wordings a fact is taught in, those given included, by default 4; rules make "
+        "what is missing. 0 for none."
+    ),
+]
+Reverse = Annotated[
+    bool,
+    typer.Option("--reverse", help="Also teach facts the other way round: whose number is this?"),
+]
 ProtectDirections = Annotated[
     float | None,
     typer.Option(

@@ -82,13 +82,10 @@ def forecast_rows(forecast: "Forecast") -> list[tuple[str, str]]:
 
 def _read(path: Path) -> "tuple[str | list[Example], list[str]]":
     """Return the text of a document, or the examples of a facts file and what to call each."""
-    from lorabank.errors import DataError
+    from lorabank.tasks import fields
     from lorabank.tasks.examples import read_numbered_examples
 
     if path.suffix not in (".txt", ".md"):
         numbered = read_numbered_examples(path)
         return [example for _, example in numbered], [f"{path}, line {n}" for n, _ in numbered]
-    try:
-        return path.read_text("utf-8"), []
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
+    return fields.read_text(path, max_bytes=fields.MAX_TEXT_BYTES), []

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabank.cli.bank import DEFAULT_BANK, BankPath, open_bank, passage
-from lorabank.cli.output import Device, Json, NoProtect, Protect, ProtectDirections, print_json, say
+from lorabank.cli.output import (
+    Device,
+    Json,
+    NoProtect,
+    Protect,
+    ProtectDirections,
+    Reverse,
+    Wordings,
+    print_json,
+    say,
+)
 from lorabank.cli.progress_display import FIRST_REPLY, progress_display, training_display
 from lorabank.cli.write_documents import report_text, write_documents
 
@@ -152,19 +162,8 @@ class WriteOptions:
     protect: Protect = None
     no_protect: NoProtect = False
     protect_directions: ProtectDirections = None
-    wordings: Annotated[
-        int | None,
-        typer.Option(
-            help="Wordings a fact is taught in, those given included, by default 4; rules make "
-            "what is missing. 0 for none."
-        ),
-    ] = None
-    reverse: Annotated[
-        bool,
-        typer.Option(
-            "--reverse", help="Also teach facts the other way round: whose number is this?"
-        ),
-    ] = False
+    wordings: Wordings = None
+    reverse: Reverse = False
     seed: Annotated[int, typer.Option(help="Seed of initial weights, order and draws.")] = 0
     device: Device = None
     json: Json = False

@@ -50,8 +50,7 @@ def read_pdf(where: str, raw: bytes) -> tuple[str, list[Block]]:
     try:
         with _bounded_remarks(where):
             title, pages = _read(raw)
-    # pypdf documents no errors for damaged files: KeyError, TypeError, RecursionError, ...
-    except Exception as error:
+    except Exception as error:  # pypdf documents none: KeyError, TypeError, RecursionError, …
         # AES needs another package even where no password is set and only printing is barred.
         if isinstance(error, FileNotDecryptedError | DependencyError) and b"/Encrypt" in raw:
             raise DataError(

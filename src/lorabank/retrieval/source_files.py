@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorabank.errors import DataError
+from lorabank.files import read_regular_file
 from lorabank.retrieval.cleaning import show_name
 
 KINDS = {
@@ -95,27 +96,18 @@ def read_bytes(path: Path, limit_mb: float) -> bytes:
     """
     limit = int(limit_mb * _MB)
     try:
-        # Without O_NONBLOCK, opening a pipe waits for someone to write to it.
-        handle = os.open(
-            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        )
-        with open(handle, "rb") as stream:
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode):
-                raise DataError(
-                    f"{show_name(path)}: a pipe, a device or a folder; save its text to a file"
-                )
-            raw = b"" if status.st_size > limit else stream.read(limit + 1)
-            size = max(status.st_size, len(raw))
-    except (OSError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
+        raw = read_regular_file(path, max_bytes=limit, follow_links=True)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise DataError(
+                f"{show_name(path)}: {path.stat().st_size / _MB:.1f} MB, documents may have "
+                f"{limit_mb:g}; split it, or raise the limit with --limit-mb"
+            ) from None
+        if error.errno == errno.EINVAL:
+            raise DataError(
+                f"{show_name(path)}: a pipe, a device or a folder; save its text to a file"
+            ) from None
         raise _unreadable(path, error) from None
-    if size > limit:
-        raise DataError(
-            f"{show_name(path)}: {size / _MB:.1f} MB, documents may have {limit_mb:g}; "
-            "split it, or raise the limit with --limit-mb"
-        )
     if not raw.strip():
         raise EmptyDocumentError(f"{show_name(path)}: an empty file; fill it or leave it out")
     return raw

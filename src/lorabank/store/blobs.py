@@ -75,7 +75,7 @@ class StagedFiles:
                     for chunk in _read_chunks(content):
                         digest.update(chunk)
                         out.write(chunk)
-            except BaseException:
+            except BaseException:  # Ctrl-C, too, must leave nothing behind
                 (self.folder / name).unlink(missing_ok=True)
                 raise
         if duplicate := self._partial_names.pop(digest.hexdigest(), None):

@@ -181,7 +181,7 @@ def migrate(db: sqlite3.Connection) -> None:
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {number}")
         db.execute("COMMIT")
-    except BaseException:
+    except BaseException:  # Ctrl-C, too, must leave no open transaction
         db.execute("ROLLBACK")
         raise
 
@@ -243,7 +243,7 @@ def _prepare(folder: Path, db: sqlite3.Connection) -> sqlite3.Connection:
             raise StorageError(f"{path} holds a {programs[0]} {programs[1]!r}, which no bank has")
         if schema_version < len(MIGRATIONS):
             migrate(db)
-    except BaseException:
+    except BaseException:  # whatever ends the opening, the file is not held open
         db.close()
         raise
     return db

@@ -278,7 +278,7 @@ class Store:
                             commit.commit(self.path, db, tx, before=before)
                         else:
                             db.execute("ROLLBACK")
-                except BaseException:
+                except BaseException:  # Ctrl-C, too, must leave neither records nor files
                     if os.getpid() == owner:
                         if db.in_transaction:
                             db.execute("ROLLBACK")

@@ -33,7 +33,9 @@ from lorabank.study.axes import Axes, explain_validation
 from lorabank.study.catalogue import SPECS, list_studies
 from lorabank.study.kinds import CAPACITY, find_kind
 from lorabank.study.plan import CellSpec, StudySpec
+from lorabank.tasks import fields
 
+_MAX_BYTES = 1 << 20  # of a study's file
 DEFAULT_WIDTH = 24
 """Adapters trained at once, unless the spec has another number."""
 _MAX_CELLS = 100_000
@@ -175,10 +177,7 @@ def _read(name: str) -> dict[str, Any]:
     if name in packaged:
         text = (SPECS / f"{name}.toml").read_text("utf-8")
     elif path.suffix == ".toml":
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: cannot be read: {error}") from None
+        text = fields.read_text(path, max_bytes=_MAX_BYTES)
     else:
         hint = did_you_mean(name, packaged) or "."
         raise UsageError(

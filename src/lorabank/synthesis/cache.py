@@ -109,7 +109,7 @@ class ReplyCache:
             db.execute(TABLE)
             db.execute(f"PRAGMA user_version = {_VERSION}")
             db.execute("SELECT key, generator, text, finish, why FROM replies LIMIT 1").fetchone()
-        except BaseException:
+        except BaseException:  # whatever ends the opening, the file is not held open
             db.close()
             raise
         return db

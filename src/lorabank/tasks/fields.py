@@ -16,8 +16,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from lorabank.errors import DataError
+from lorabank.files import read_regular_file
 from lorabank.strict_json import parse_json
 
+MAX_BYTES = 1 << 30
+"""Size above which a file is refused."""
+MAX_TEXT_BYTES = 20 << 20
+"""Size above which a text that is stored or measured as a whole is refused."""
 _MAX_SHOWN = 60  # characters of a wrong value in an error message
 
 
@@ -31,24 +36,34 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
 
-def read_text(path: Path) -> str:
+def read_bytes(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """Return the content of a regular file.
+
+    Raises:
+        DataError: the file is missing, too large, or a folder, pipe or device.
+    """
+    try:
+        return read_regular_file(path, max_bytes=max_bytes, follow_links=True)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def read_text(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
     """Return the text of a file, without a byte order mark at its beginning.
 
     Raises:
-        DataError: the file is missing, or is not UTF-8; the message names the line.
+        DataError: the file cannot be read, or is not UTF-8; the message names the line.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_bytes(path, max_bytes=max_bytes).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(
             f"{path}: must be UTF-8, got byte 0x{error.object[error.start]:02x} in line {line}; "
             "save it as UTF-8 and try again"
         ) from None
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def read_json(path: Path) -> object:

@@ -166,25 +166,32 @@ def encode_dataset(
 
 
 def encode_prompts(
-    chat: Chat, examples: Sequence[Example], *, activated: bool, rendering: Rendering = OWN
+    chat: Chat,
+    examples: Sequence[Example],
+    *,
+    activated: bool,
+    rendering: Rendering = OWN,
+    labels: Sequence[str] = (),
 ) -> tuple[EvaluationPrompt, ...]:
     """Encode the questions and expected answers of examples, in their order.
 
     Args:
         rendering: one of `chat.renderings`; `sound_example` makes a row to train on of a prompt.
+        labels: what an error calls each example; `example 1` and so on without.
 
     Raises:
-        DataError: the template takes no conversation of an example's form; the number is named.
+        DataError: the template takes no conversation of an example's form; the message names it.
         ModelError: `activated` is true and the model has no assistant header.
     """
     prompts = []
-    for number, example in enumerate(examples, start=1):
+    names = labels or [f"example {number}" for number in range(1, len(examples) + 1)]
+    for name, example in zip(names, examples, strict=True):
         try:
             prompt = encode_prompt(
                 chat, example.prompt, example.answer, activated=activated, rendering=rendering
             )
         except DataError as error:
-            raise DataError(f"example {number} ({example.question[:50]!r}): {error}") from None
+            raise DataError(f"{name} ({example.question[:50]!r}): {error}") from None
         prompts.append(prompt)
     return tuple(prompts)
 
@@ -240,7 +247,7 @@ def refuse_long_examples(
         DataError: names the first of them, or one whose form the template does not take.
     """
     names = labels or [f"example {number}" for number in range(1, len(examples) + 1)]
-    prompts = encode_prompts(chat, examples, activated=False)
+    prompts = encode_prompts(chat, examples, activated=False, labels=names)
     for name, example, prompt in zip(names, examples, prompts, strict=True):
         _check_length(sound_example(prompt), name, example.question, max_tokens)
 

@@ -260,7 +260,7 @@ def _loading_errors(folder: Path, problem: str) -> Iterator[None]:
         raise
     except RecursionError:
         raise ModelError(f"{folder}: {problem}: a file nests too deeply") from None
-    except Exception as error:
+    except Exception as error:  # architectures and readers fail with errors of every type
         code = needs_code(folder)
         if code and "trust_remote_code" in str(error):
             raise ModelError(

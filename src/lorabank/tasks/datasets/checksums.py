@@ -67,8 +67,4 @@ def verify_published(path: Path, published: Mapping[str, str]) -> str:
 
 
 def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    return hashlib.sha256(fields.read_bytes(path)).hexdigest()
