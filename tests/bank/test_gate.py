@@ -1,5 +1,6 @@
 """The gate on rows whose rule is known: what it opens for, and whether its stated rates hold."""
 
+import json
 import random
 
 import pytest
@@ -13,6 +14,7 @@ from lorabank.bank.answer.gate import (
     encode_gate,
     fit_gate,
 )
+from lorabank.errors import UsageError
 
 
 def row(rng: random.Random, coverage: float, hint: float = 0.0) -> FeatureRow:
@@ -66,6 +68,33 @@ def test_a_gate_is_fitted_on_one_question_of_each_kind():
     assert gate.opens(own)
     assert not gate.opens(other)
     assert gate.questions == 2
+
+
+def test_a_lower_rate_of_false_activations_refuses_more():
+    gate = fit_gate(draw(200, seed=3, blur=0.2))
+    rates, false, misses = zip(*gate.curve(), strict=True)
+    assert all(measured <= rate for rate, measured in zip(rates, false, strict=True))
+    assert list(false) == sorted(false)
+    assert list(misses) == sorted(misses, reverse=True)
+    assert misses[0] > misses[-1]
+    assert gate.at_rate(0.05) == gate
+    fresh = draw(2000, seed=13, blur=0.2)
+    assert open_shares(gate.at_rate(0.02), fresh)[1] < open_shares(gate.at_rate(0.2), fresh)[1]
+    for rate in (0.0, 1.0, -0.1, float("nan")):
+        with pytest.raises(UsageError, match="--false-activation"):
+            gate.at_rate(rate)
+
+
+def test_with_few_unknown_questions_no_module_answers_one_like_them():
+    gate = fit_gate(draw(12, seed=1, blur=0.3)).at_rate(0.01)
+    assert gate.threshold > max(gate.unknown)
+
+
+def test_a_gate_of_before_rates_could_be_chosen_is_fitted_again():
+    values = json.loads(encode_gate(fit_gate(draw(8, seed=0, blur=0.1))))
+    del values["unknown"]
+    with pytest.raises(KeyError):
+        decode_gate(json.dumps(values).encode())
 
 
 def test_a_gate_is_kept_as_json():

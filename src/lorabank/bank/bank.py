@@ -16,7 +16,7 @@ from pathlib import Path
 from lorabank.bank.answer.answers import Answer
 from lorabank.bank.answer.asking import answer_questions
 from lorabank.bank.answer.conversation import Question
-from lorabank.bank.answer.gate import Gate
+from lorabank.bank.answer.gate import FALSE_ACTIVATIONS, Gate
 from lorabank.bank.answer.modes import (
     ADAPTER,
     MAX_NEW_TOKENS,
@@ -74,9 +74,10 @@ class Bank:
         self.excerpts = self.state.excerpts
         self.costs = Costs()
         """Prices that the mode `auto` weighs; set your own."""
+        self.false_activation = FALSE_ACTIVATIONS
+        """Share of questions that no module knows which may pass the gate; above 0, below 1."""
         self.looks_up = True
-        """Whether the modes `adapter` and `auto` consult the stored examples; without, a module
-        answers by its weights alone."""
+        """Whether the modes `adapter` and `auto` consult the stored examples, not weights alone."""
         self._busy = threading.RLock()  # the base is one model with one set of adapter slots
         self.reader.check_base()
 
@@ -310,6 +311,7 @@ class Bank:
             TextRouter(self.texts),
             mode=mode,
             looks_up=self.looks_up,
+            false_activation=self.false_activation,
             n_candidates=n_candidates,
             max_new_tokens=max_new_tokens,
             costs=self.costs,

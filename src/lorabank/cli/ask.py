@@ -30,6 +30,13 @@ Explain = Annotated[
     ),
 ]
 CandidateCount = Annotated[int, typer.Option("--candidates", help="Modules that draft an answer.")]
+FalseActivation = Annotated[
+    float,
+    typer.Option(
+        "--false-activation",
+        help="Share of questions no module knows that may pass the gate; lower refuses more.",
+    ),
+]
 AnswerLength = Annotated[int, typer.Option("--max-new-tokens", help="Longest answer, in tokens.")]
 
 
@@ -43,6 +50,7 @@ class AskOptions:
     explain: Explain = False
     candidates: CandidateCount = 3
     max_new_tokens: AnswerLength = 64
+    false_activation: FalseActivation = 0.05
     as_of: Annotated[
         str | None,
         typer.Option(help="Date, as 2026-03-01: what held then, answered by the store."),
@@ -58,9 +66,12 @@ def run(options: AskOptions) -> None:
     """
     from lorabank.bank.answer.modes import check_questions
 
-    check_options(options.mode, options.candidates, options.max_new_tokens)
+    check_options(
+        options.mode, options.candidates, options.max_new_tokens, options.false_activation
+    )
     check_questions([options.question])
     with open_bank(options.bank, options.device) as bank:
+        bank.false_activation = options.false_activation
         answer = bank.ask(
             options.question,
             mode=options.mode,
@@ -76,17 +87,19 @@ def run(options: AskOptions) -> None:
         print_explanation(answer)
 
 
-def check_options(mode: str, candidates: int, max_new_tokens: int) -> None:
+def check_options(mode: str, candidates: int, max_new_tokens: int, false_activation: float) -> None:
     """Refuse options of an answer before a model is loaded, and let calibration be heard.
 
     Raises:
-        UsageError: an unknown mode, or a count below 1.
+        UsageError: an unknown mode, a count below 1, or a rate that is not between 0 and 1.
     """
+    from lorabank.bank.answer.gate import check_rate
     from lorabank.bank.answer.modes import check_mode
     from lorabank.errors import UsageError
 
     logging.getLogger("lorabank.bank").setLevel(logging.INFO)  # calibration takes seconds
     check_mode(mode)
+    check_rate(false_activation)
     if candidates < 1 or max_new_tokens < 1:
         raise UsageError(
             f"--candidates and --max-new-tokens must be at least 1, got {candidates} and "

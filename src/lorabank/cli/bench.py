@@ -73,7 +73,8 @@ def run(options: BenchOptions) -> None:
     asking a module costs) is `model.generate`, one prompt at a time. Routing has no peer: it
     reports how often the right module is found, on the data that LORABANK_DATA names. Policy
     compares `auto` with each answer mode taken for every question. Wording asks stored facts in
-    other words, badly typed and about what is not stored, of the lookup and of a plain one.
+    other words, badly typed and about what is not stored, of a written bank, of the lookup alone
+    and of a plain one.
 
     Example: lorabank bench recall --json
     """

@@ -18,6 +18,7 @@ from lorabank.cli.ask import (
     AnswerMode,
     CandidateCount,
     Explain,
+    FalseActivation,
     check_options,
     print_answer,
     print_explanation,
@@ -50,6 +51,7 @@ class ChatOptions:
     explain: Explain = False
     candidates: CandidateCount = 3
     max_new_tokens: AnswerLength = 64
+    false_activation: FalseActivation = 0.05
     device: Device = None
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object on stdout for each answer.")
@@ -108,7 +110,9 @@ def run(options: ChatOptions) -> None:
 
     Example: lorabank chat bank
     """
-    check_options(options.mode, options.candidates, options.max_new_tokens)
+    check_options(
+        options.mode, options.candidates, options.max_new_tokens, options.false_activation
+    )
     is_typed = sys.stdin.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # told of as a question that is no text
@@ -116,6 +120,7 @@ def run(options: ChatOptions) -> None:
         with contextlib.suppress(ImportError):  # there is none on Windows
             import readline  # noqa: F401 - gives `input` a history and keys to edit a line
     with open_bank(options.bank, options.device) as bank:
+        bank.false_activation = options.false_activation
         chat = _Chat(bank, options)
         if is_typed:
             status("ask something; /help lists what else can be typed")

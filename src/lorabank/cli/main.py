@@ -31,6 +31,7 @@ from lorabank.cli import (
     remember,
     study,
     synthesise,
+    verify,
     write,
 )
 from lorabank.cli.options import command
@@ -58,7 +59,7 @@ app.command("chat")(command(chat.run))
 app.command("compare")(command(compare.run))
 app.command("list")(records.list_)
 app.command("show")(records.show)
-app.command("verify")(records.verify)
+app.command("verify")(verify.verify)
 app.command("history")(records.history)
 app.command("rollback")(records.rollback)
 app.command("forget")(bank.forget)

@@ -1,6 +1,6 @@
-"""The bank's commands on its records: list, show, verify, history, rollback, prune, export.
+"""The bank's commands on its records: list, show, history, rollback, prune, export.
 
-None of these needs the base model, except `verify --recall`.
+None of these needs the base model.
 """
 
 from dataclasses import asdict
@@ -11,7 +11,7 @@ import typer
 
 from lorabank.cli.bank import DEFAULT_BANK, BankPath
 from lorabank.cli.fact_history import count_facts, print_fact
-from lorabank.cli.output import Device, Json, print_json, print_table, say
+from lorabank.cli.output import Json, print_json, print_table, say
 
 if TYPE_CHECKING:
     from lorabank.store.records import Version
@@ -33,7 +33,7 @@ def list_(bank: BankPath = DEFAULT_BANK, json: Json = False) -> None:
         rows = [_row(version) for version in versions]
         print_json({"base": base.name, "modules": rows, "facts": count_facts(facts)})
         return
-    say(f"{_modules(len(versions))} for {base.name} ({base.sha256[:12]})")
+    say(f"{count_modules(len(versions))} for {base.name} ({base.sha256[:12]})")
     if facts:
         counts = ", ".join(f"{n} {state}" for state, n in count_facts(facts).items())
         say(f"facts remembered: {counts}")
@@ -71,66 +71,6 @@ def show(name: Name, bank: BankPath = DEFAULT_BANK, json: Json = False) -> None:
             say(f"    source {source.name}, {source.n_examples} examples, {source.sha256}")
         for file, digest in version.files.items():
             say(f"    file {file}, {digest[:16]}")
-
-
-def verify(
-    bank: BankPath = DEFAULT_BANK,
-    recall: Annotated[
-        bool, typer.Option("--recall", help="Ask every module its facts again.")
-    ] = False,
-    accept: Annotated[
-        bool,
-        typer.Option(
-            "--accept", help="Keep a database that is older than the last write or altered."
-        ),
-    ] = False,
-    device: Device = None,
-    json: Json = False,
-) -> None:
-    """Check every file of the bank against its hash; with --recall ask again. Damage: exit 1.
-
-    Example: lorabank verify --recall
-    """
-    from lorabank.store.store import Store
-
-    measured: dict[str, dict[str, float]] = {}
-    with Store(bank) if accept else Store.open(bank) as store:
-        if accept and store.problem:
-            store.accept()
-        damage, trash = store.verify(), store.trash()
-        # What a damaged database names is not to be relied on, if it can be read at all.
-        is_readable = all(fault.kind != "database" for fault in damage)
-        names = store.names() if is_readable else []
-    if recall and not damage:
-        from lorabank.cli.bank import open_bank
-
-        with open_bank(bank, device) as opened:
-            measured = {name: opened.recall_by_rendering(name) for name in names}
-    if json:
-        faults = [asdict(fault) for fault in damage]
-        own = {name: next(iter(recall.values()), None) for name, recall in measured.items()}
-        print_json(
-            {
-                "modules": len(names),
-                "damage": faults,
-                "recall": own,
-                "recall_by_rendering": measured,
-                "trash": asdict(trash),
-            }
-        )
-    else:
-        say(f"{_modules(len(names))}, {'no damage' if not damage else f'{len(damage)} damaged'}")
-        for fault in damage:
-            place = " ".join(str(p) for p in (fault.module, fault.version, fault.file) if p)
-            say(f"  {fault.kind}: {place}: {fault.lost}")
-        if trash.n_files:
-            say(f"  trash: {_trash(trash)}; lorabank prune empties it")
-        for name, module_recall in measured.items():
-            shares = [f"{share:.0%} ({form})" for form, share in module_recall.items()]
-            text = f"recall {', '.join(shares)}" if shares else "no examples"
-            say(f"  {name}: {text}")
-    if damage:
-        raise typer.Exit(1)
 
 
 def history(
@@ -215,7 +155,7 @@ def prune(
     else:
         say(
             f"{len(dropped)} old versions dropped, {tx.freed_bytes:,} bytes; "
-            f"trash emptied: {_trash(tx.trash)}"
+            f"trash emptied: {describe_trash(tx.trash)}"
         )
 
 
@@ -271,9 +211,9 @@ def _cells(version: "Version") -> list[str]:
     ]
 
 
-def _trash(trash: "Trash") -> str:
+def describe_trash(trash: "Trash") -> str:
     return f"{trash.n_files} file{'' if trash.n_files == 1 else 's'}, {trash.n_bytes:,} bytes"
 
 
-def _modules(n: int) -> str:
+def count_modules(n: int) -> str:
     return f"{n} module{'' if n == 1 else 's'}"

@@ -3,14 +3,16 @@
 Text routing names the likely modules. The gate looks at the reply that each drafts
 (engine/inference/candidates.py) and gives the probability that the module was taught the question.
 It is a logistic regression on a handful of features. It is fitted on questions whose answer is
-known without labels: a module's own training questions against the other modules' questions and
-ordinary ones. Its threshold is set for a stated rate of false activations on questions that no
-candidate was taught (METHODS B3; after the confidence gates of CDLM and MEGa).
+known without labels: a module's own questions, among them wordings that it was never taught,
+against the other modules' questions and ordinary ones. Its threshold is set for a stated rate of
+false activations on questions that no candidate can answer, by split conformal prediction
+(arXiv 2107.07511): such a question passes it at most that often, as far as those that come are like
+those it was set on.
 """
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,6 +20,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from lorabank.engine.inference.candidates import DraftReply
+from lorabank.errors import UsageError
 
 FEATURES = (
     "coverage",
@@ -30,6 +33,8 @@ FEATURES = (
 )
 FALSE_ACTIVATIONS = 0.05
 """Share of unknown questions that a module may answer."""
+RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
+"""Shares of unknown questions at which a gate's curve is shown."""
 _PENALTY = 0.001
 """L2 penalty on the weights of standardised features, per example. Thirty times as much shrinks the
 weight of coverage, which alone tells an unknown name from a known one, to that of the others."""
@@ -58,6 +63,10 @@ class Gate:
     """Share of held-out known questions whose own module is below it."""
     questions: int
     """Number of questions it was fitted on, each of them held out once."""
+    known: tuple[float, ...] = ()
+    """Log-odds of held-out known questions, rising."""
+    unknown: tuple[float, ...] = ()
+    """Highest log-odds of any module for each held-out unknown question, rising."""
     seconds: float = 0.0
     """Time to read the questions and to fit the gate."""
 
@@ -75,6 +84,26 @@ class Gate:
     def opens(self, row: FeatureRow) -> bool:
         """Return whether the module may answer."""
         return self.log_odds(row) >= self.threshold
+
+    def at_rate(self, false_activations: float) -> "Gate":
+        """Return the gate with the threshold of another rate of false activations.
+
+        Raises:
+            UsageError: a rate that is not between 0 and 1.
+        """
+        check_rate(false_activations)
+        threshold = _choose_threshold(self.known, self.unknown, false_activations)
+        return replace(
+            self,
+            threshold=threshold,
+            false_activations=_share(o >= threshold for o in self.unknown),
+            misses=_share(o < threshold for o in self.known),
+        )
+
+    def curve(self) -> list[tuple[float, float, float]]:
+        """Return (rate asked for, false activations, misses) on held-out questions, by RATES."""
+        gates = [(rate, self.at_rate(rate)) for rate in RATES]
+        return [(rate, gate.false_activations, gate.misses) for rate, gate in gates]
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -94,7 +123,8 @@ def decode_gate(content: bytes) -> Gate | None:
     values = json.loads(content)
     if values is None:
         return None
-    rows = {name: tuple(map(float, values[name])) for name in ("mean", "spread", "weights")}
+    names = ("mean", "spread", "weights", "known", "unknown")
+    rows = {name: tuple(map(float, values[name])) for name in names}
     gate = Gate(**{**values, **rows})
     gate.opens(gate.mean)  # raises where the rows do not belong together
     return gate
@@ -105,9 +135,9 @@ class CalibrationCase:
     """A question of the calibration set."""
 
     own: FeatureRow | None
-    """Features of the module that was taught it; None if no module was."""
+    """Features of the module that was taught it and drafts its answer; None if there is none."""
     others: tuple[FeatureRow, ...]
-    """Features of modules that were not taught it."""
+    """Features of modules whose drafts are wrong: most of them were not taught it."""
 
 
 def candidate_features(
@@ -152,13 +182,26 @@ def fit_gate(
         gate = _fit_weights(fitted if _has_both_classes(fitted) else cases)
         known += [gate.log_odds(case.own) for case in held_out if case.own is not None]
         unknown += [max(map(gate.log_odds, case.others)) for case in held_out if case.others]
-    threshold = _choose_threshold(known, unknown, false_activations)
-    return replace(
-        _fit_weights(cases),
-        threshold=threshold,
-        false_activations=sum(o >= threshold for o in unknown) / max(1, len(unknown)),
-        misses=sum(o < threshold for o in known) / max(1, len(known)),
-    )
+    gate = replace(_fit_weights(cases), known=tuple(sorted(known)), unknown=tuple(sorted(unknown)))
+    return gate.at_rate(false_activations)
+
+
+def check_rate(false_activations: float) -> None:
+    """Refuse a rate that no threshold can have.
+
+    Raises:
+        UsageError: it is not between 0 and 1.
+    """
+    if not 0 < false_activations < 1:
+        raise UsageError(
+            "--false-activation must be above 0 and below 1, such as 0.02; got "
+            f"{false_activations:g}"
+        )
+
+
+def _share(verdicts: Iterable[bool]) -> float:
+    counted = list(verdicts)
+    return sum(counted) / max(1, len(counted))
 
 
 def _has_both_classes(cases: Sequence[CalibrationCase]) -> bool:
@@ -208,10 +251,15 @@ def _fit_logistic(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _choose_threshold(known: Sequence[float], unknown: Sequence[float], rate: float) -> float:
-    """Return the lowest threshold that the rate allows, and the middle where there is a gap."""
+    """Return the lowest threshold that the rate allows, and the middle where there is a gap.
+
+    Of n unknown questions ceil((n + 1)(1 - rate)) lie below it, so that a new one like them is
+    above it with a probability of at most `rate`. Where n is too small for that, all lie below.
+    """
     if not unknown:
         return 0.0
-    at_rate = float(np.quantile(unknown, 1 - rate, method="higher"))
+    ranked = sorted(unknown)
+    at_rate = ranked[min(len(ranked), math.ceil((len(ranked) + 1) * (1 - rate))) - 1]
     low = float(np.quantile(known, rate, method="lower")) if known else at_rate
     if low > at_rate:
         return at_rate + _MARGIN * (low - at_rate)

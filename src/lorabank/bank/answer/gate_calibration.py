@@ -1,4 +1,8 @@
-"""Calibration of the module gate: fitted on a sample of the bank's own training questions.
+"""Calibration of the module gate: fitted on a sample of the bank's own questions.
+
+Half of them are taught, half are wordings that were held out of training: people ask in words of
+their own. A question whose module drafts another answer than the stored one counts as one that no
+module knows, as its draft must not be given.
 
 The gate is kept beside the generation of the bank it was fitted on; a bank that changes is
 calibrated again when it is next asked.
@@ -8,7 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from lorabank.bank.answer.candidate_drafts import DraftedQuestion, draft_candidates, group_by_fleet
 from lorabank.bank.answer.gate import (
@@ -19,8 +23,10 @@ from lorabank.bank.answer.gate import (
     encode_gate,
     fit_gate,
 )
+from lorabank.bank.answer.lookup import agree
 from lorabank.bank.answer.modes import N_CANDIDATES
-from lorabank.bank.module_reader import ModuleReader
+from lorabank.bank.drafts import EXAMPLES
+from lorabank.bank.module_reader import ExamplesError, ModuleReader
 from lorabank.bank.route.routers import TextRouter
 from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.store.records import Version
@@ -31,6 +37,17 @@ N_MODULES = 16
 """Modules sampled; reading more would delay the first answer."""
 N_QUESTIONS = 96
 """Questions in all, the same number of each module."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledQuestion:
+    """A question and who knows its answer."""
+
+    question: str
+    module: str = ""
+    """Module that was taught its fact; empty for none."""
+    answer: str | None = None
+    """Stored answer; None where the module has no examples stored."""
 
 
 def calibrate_module_gate(reader: ModuleReader, texts: ModuleTexts) -> Gate | None:
@@ -50,32 +67,49 @@ def _fit(reader: ModuleReader, texts: ModuleTexts) -> Gate | None:
     return replace(fit_gate(cases), seconds=time.perf_counter() - started)
 
 
-def _sample(reader: ModuleReader) -> list[tuple[str, str]]:
-    """Return (module, question) pairs, in an order that depends only on the bank."""
+def _sample(reader: ModuleReader) -> list[LabelledQuestion]:
+    """Return questions of modules, in an order that depends only on the bank."""
     versions = [v for v in reader.store.current_versions() if (v.record.get("recall") or 0) > 0]
     rng = random.Random(f"calibration/{len(versions)}")
     chosen: list[Version] = rng.sample(versions, min(N_MODULES, len(versions)))
     per_module = max(1, N_QUESTIONS // max(1, len(chosen)))
     sampled = []
     for version in chosen:
-        missing = set(version.record.get("missing", []))
-        keys = [key.text for key in reader.store.keys(version) if key.kind == "question"]
-        known = [question for question in keys if question not in missing]
-        sampled += [(version.module, q) for q in rng.sample(known, min(per_module, len(known)))]
+        taught, held_out = _questions_of(reader, version)
+        n = min(len(held_out), per_module // 2)
+        sampled += rng.sample(held_out, n)
+        sampled += rng.sample(taught, min(per_module - n, len(taught)))
     rng.shuffle(sampled)
     return sampled
 
 
-def _collect_cases(
-    reader: ModuleReader, router: TextRouter, questions: Sequence[tuple[str, str]]
-) -> list[CalibrationCase]:
-    """Return what the gate is fitted on.
+def _questions_of(
+    reader: ModuleReader, version: Version
+) -> tuple[list[LabelledQuestion], list[LabelledQuestion]]:
+    """Return the questions a module was taught and recalls, and its held-out wordings."""
+    name, missing = version.module, set(version.record.get("missing", []))
+    keys = [key.text for key in reader.store.keys(version) if key.kind == "question"]
+    try:
+        examples = reader.read_draft(version).examples if EXAMPLES in version.files else []
+    except ExamplesError as error:  # its taught questions are among the keys all the same
+        _log.warning("calibrating without held-out wordings: %s", error)
+        examples = []
+    answers = {text: example.answer for example in examples for text in example.questions}
+    taught = [LabelledQuestion(q, name, answers.get(q)) for q in keys if q not in missing]
+    held_out = [
+        LabelledQuestion(text, name, example.answer)
+        for example in examples
+        for text in example.held_out
+    ]
+    return taught, held_out
 
-    Args:
-        questions: (module, one of its training questions); ordinary questions are added.
-    """
-    labelled = [*questions, *(("", question) for question in ORDINARY[::3])]
-    texts = [question for _, question in labelled]
+
+def _collect_cases(
+    reader: ModuleReader, router: TextRouter, questions: Sequence[LabelledQuestion]
+) -> list[CalibrationCase]:
+    """Return what the gate is fitted on; ordinary questions are added."""
+    labelled = [*questions, *(LabelledQuestion(question) for question in ORDINARY[::3])]
+    texts = [each.question for each in labelled]
     routed = router.route(texts, N_CANDIDATES + 1)
     cases: dict[int, CalibrationCase] = {}
     for group in group_by_fleet(reader, routed):
@@ -84,15 +118,15 @@ def _collect_cases(
             reader, [texts[i] for i in indices], [routed[i] for i in indices], group.versions
         )
         for i, question in zip(indices, drafted, strict=True):
-            cases[i] = _case(labelled[i][0], question)
+            cases[i] = _case(labelled[i], question)
     return [cases[i] for i in range(len(labelled))]
 
 
-def _case(module: str, question: DraftedQuestion) -> CalibrationCase:
+def _case(label: LabelledQuestion, question: DraftedQuestion) -> CalibrationCase:
     """Return the features of the question's own module and, as if that were missing, of others."""
     scored = question.candidates
-    own = next((s.features for s in scored if s.candidate.module == module), None)
-    others = [s for s in scored if s.candidate.module != module][:N_CANDIDATES]
+    own = next((s for s in scored if s.candidate.module == label.module), None)
+    others = [s for s in scored if s.candidate.module != label.module][:N_CANDIDATES]
     best_score = max((s.candidate.score for s in others), default=0.0)
     rows = [
         candidate_features(
@@ -103,4 +137,6 @@ def _case(module: str, question: DraftedQuestion) -> CalibrationCase:
         )
         for s in others
     ]
-    return CalibrationCase(own, tuple(rows))
+    if own and label.answer is not None and not agree(own.draft.text, label.answer):
+        return CalibrationCase(None, (own.features, *rows))
+    return CalibrationCase(own.features if own else None, tuple(rows))

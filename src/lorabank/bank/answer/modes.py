@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from lorabank.bank.answer.answers import Option
+from lorabank.bank.answer.gate import FALSE_ACTIVATIONS, check_rate
 from lorabank.bank.route.routers import Router
 from lorabank.errors import UsageError
 
@@ -69,7 +70,7 @@ class AskSettings:
     """The choices of a caller about answers.
 
     Raises:
-        UsageError: an unknown mode.
+        UsageError: an unknown mode, or a rate that is not between 0 and 1.
     """
 
     router: Router
@@ -79,6 +80,8 @@ class AskSettings:
     gated: bool = True
     """Whether a module has to convince the gate in mode `adapter`; otherwise the first candidate
     answers."""
+    false_activation: float = FALSE_ACTIVATIONS
+    """Share of questions that no module knows which may pass the gate."""
     looks_up: bool = True
     """Whether the modes `adapter` and `auto` consult the stored examples; without, a module answers
     by its weights alone."""
@@ -92,8 +95,9 @@ class AskSettings:
     """Time whose values are wanted, in UTC as the store keeps it; None for now."""
 
     def __post_init__(self) -> None:
-        """Check the mode."""
+        """Check the mode and the rate."""
         check_mode(self.mode)
+        check_rate(self.false_activation)
 
 
 def check_mode(mode: str) -> None:

@@ -19,7 +19,7 @@ from lorabank.bank.answer.candidate_drafts import (
     draft_candidates,
     group_by_fleet,
 )
-from lorabank.bank.answer.gate import Gate
+from lorabank.bank.answer.gate import FALSE_ACTIVATIONS, Gate
 from lorabank.bank.answer.lookup import Lookup
 from lorabank.bank.answer.modes import ADAPTER, AskSettings, check_questions
 from lorabank.bank.answer.state import BankState
@@ -62,6 +62,8 @@ def answer_with_modules(
     """
     check_questions(questions)
     gate = state.module_gate() if settings.gated else None
+    if gate and settings.false_activation != FALSE_ACTIVATIONS:
+        gate = gate.at_rate(settings.false_activation)
     started = time.perf_counter()
     # 1. Look up: which stored examples come nearest.
     looks_up = settings.looks_up and settings.gated
