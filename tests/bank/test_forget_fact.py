@@ -1,5 +1,6 @@
 """One fact is forgotten: out of its module, with all values it has had, and nothing else goes."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from lorabank.bank.bank import Bank
 from lorabank.bank.write.consolidate import ConsolidateOptions
-from lorabank.errors import UsageError
+from lorabank.errors import AdapterError, UsageError
 from lorabank.tasks.examples import Example
 
 from .conftest import TINY
@@ -76,6 +77,34 @@ def test_an_old_version_that_was_taught_it_goes_too(bank: Bank, book: list[Examp
     proof = bank.forget(book[0].question, is_fact=True)
     assert proof.rewritten == ()
     assert [version.number for version in bank.show("north")] == [2]
+
+
+def test_the_history_of_a_fact_travels_with_its_module(bank: Bank, tmp_path: Path):
+    question = "Who leads Nebo?"
+    bank.remember([(question, "Tuva")], valid_at="2026-01-15")
+    bank.remember([(question, "Siv")], valid_at="2026-06-01")
+    bank.consolidate(ConsolidateOptions(settings=replace(TINY, exposures=1)))
+    before = bank.store.facts()
+    folder = tmp_path / "memory"
+    bank.export("memory-1", folder)
+    bank.forget("memory-1")
+    assert bank.store.facts() == []  # the history of what is forgotten is forgotten, too
+    bank.import_(folder, "memory-1")
+    assert [replace(f, id=0) for f in bank.store.facts()] == [replace(f, id=0) for f in before]
+    assert bank.ask(question, as_of="2026-02-01").text == "Tuva"
+    assert bank.verify() == []
+
+    description = json.loads((folder / "module.json").read_text())
+    for wrong in ({"valid_at": "soon"}, {"also": "x"}, {"answer": 1}, {"sha256": "z"}):
+        facts = [{**description["facts"][1], **wrong}]
+        (folder / "module.json").write_text(json.dumps({**description, "facts": facts}))
+        with pytest.raises(AdapterError, match="do not describe a module"):
+            bank.import_(folder, "other")
+    (folder / "module.json").write_text(
+        json.dumps({**description, "facts": [description["facts"][1]] * 2})
+    )
+    with pytest.raises(AdapterError, match="two values that hold"):
+        bank.import_(folder, "other")
 
 
 def test_what_is_no_fact_is_named(bank: Bank, library: Bank, book: list[Example]):

@@ -65,17 +65,23 @@ def delete_facts_of_module(
 ) -> None:
     """Delete the values that any version of a module was taught.
 
+    A fact whose present value goes has no history left either.
+
     Args:
         kept_sources: hashes of sources whose values stay.
     """
-    db.execute(
-        "DELETE FROM facts WHERE sha256 NOT IN (SELECT value FROM json_each(?)) AND EXISTS "
+    rows = db.execute(
+        "SELECT f.id, f.key, f.invalid_at FROM facts f "
+        "WHERE f.sha256 NOT IN (SELECT value FROM json_each(?)) AND EXISTS "
         "(SELECT 1 FROM keys k JOIN versions v ON v.id = k.version "
         "JOIN modules m ON m.id = v.module "
-        "JOIN sources s ON s.version = v.id AND s.sha256 = facts.sha256 "
-        "WHERE k.text = facts.question AND m.name = ?)",
+        "JOIN sources s ON s.version = v.id AND s.sha256 = f.sha256 "
+        "WHERE k.text = f.question AND m.name = ?)",
         (json.dumps(list(kept_sources)), name),
-    )
+    ).fetchall()
+    db.executemany("DELETE FROM facts WHERE id = ?", [(number,) for number, _, _ in rows])
+    ended = [(key,) for _, key, invalid_at in rows if invalid_at is None]
+    db.executemany("DELETE FROM facts WHERE key = ?", ended)
 
 
 def _fact(row: tuple[str, ...]) -> Fact:

@@ -35,34 +35,6 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """A version that has not been written yet."""
-
-    files: Mapping[str, bytes | Path]
-    """Contents, or files to copy, by their names in the version."""
-    record: Mapping[str, Any]
-    """Measurements, as JSON."""
-    sources: Sequence[Source] = ()
-    keys: Sequence[Key] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A version of a module in the bank."""
-
-    id: int
-    module: str
-    number: int
-    """Number from 1; it is never used again, even after the version was pruned."""
-    created_at: str
-    """Time in UTC, ISO 8601."""
-    record: Mapping[str, Any]
-    files: Mapping[str, str]
-    """Hash of each file's content, by the file's name."""
-    sources: tuple[Source, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Fact:
     """A value that a fact has or had, with the time in which it held.
 
@@ -95,6 +67,36 @@ class Fact:
     def is_pending(self) -> bool:
         """Return whether it holds and no module was taught it."""
         return self.invalid_at is None and self.module is None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A version that has not been written yet."""
+
+    files: Mapping[str, bytes | Path]
+    """Contents, or files to copy, by their names in the version."""
+    record: Mapping[str, Any]
+    """Measurements, as JSON."""
+    sources: Sequence[Source] = ()
+    keys: Sequence[Key] = ()
+    facts: Sequence[Fact] = ()
+    """Values of remembered facts that come with an import; a fact that the bank has stays its."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a module in the bank."""
+
+    id: int
+    module: str
+    number: int
+    """Number from 1; it is never used again, even after the version was pruned."""
+    created_at: str
+    """Time in UTC, ISO 8601."""
+    record: Mapping[str, Any]
+    files: Mapping[str, str]
+    """Hash of each file's content, by the file's name."""
+    sources: tuple[Source, ...]
 
 
 @dataclass(frozen=True, slots=True)

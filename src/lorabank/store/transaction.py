@@ -84,6 +84,10 @@ class Transaction:
             "INSERT INTO keys VALUES (?, ?, ?, ?)",
             [(version, i, key.kind, storable(key.text)) for i, key in enumerate(draft.keys)],
         )
+        known = {key for (key,) in db.execute("SELECT DISTINCT key FROM facts")}
+        for fact in draft.facts:
+            if fact.key not in known:
+                insert_fact(db, fact)
         db.execute("UPDATE versions SET seal = ? WHERE id = ?", (seal_of(db, version), version))
         db.execute("UPDATE modules SET current = ? WHERE id = ?", (version, module))
         self._note("write", name, number, {})

@@ -8,19 +8,24 @@ by value on their way in.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lorabank.bank.drafts import EXAMPLES, draft_from_jsonl
+from lorabank.bank.fact_book import FOREVER
 from lorabank.bank.stored_text import DOCUMENTS, decode_documents
 from lorabank.engine.settings import TrainSettings
 from lorabank.errors import AdapterError, UsageError
-from lorabank.store.records import Key, Source
+from lorabank.store.records import Fact, Key, Source
 from lorabank.strict_json import parse_json
 from lorabank.tasks.examples import Example, as_examples
 from lorabank.tasks.joined_facts import refuse_repeated_prompts
 
 MODULE = "module.json"
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")
+_TEXTS = ("key", "question", "answer", "sha256")
+_TIMES = ("valid_at", "invalid_at", "created_at", "expired_at")
+_ENDS = ("invalid_at", "expired_at")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -32,6 +37,7 @@ class Description:
     sources: Sequence[Source] = ()
     keys: Sequence[Key] = ()
     examples: Sequence[Example] = ()
+    facts: Sequence[Fact] = ()
 
 
 def _is_number(value: object) -> bool:
@@ -117,7 +123,35 @@ def _parse(files: Mapping[str, bytes]) -> Description:
         examples = _parse_examples(files[EXAMPLES], sources)
     if sources and DOCUMENTS in files:
         decode_documents(files[DOCUMENTS])
-    return Description(record, sources, keys, examples)
+    facts = [_fact(values) for values in content.get("facts", [])]
+    holding = [fact.key for fact in facts if fact.invalid_at is None]
+    if len(set(holding)) < len(holding):
+        raise ValueError("a remembered fact has two values that hold")
+    return Description(record, sources, keys, examples, facts)
+
+
+def describe_fact(fact: Fact) -> dict[str, Any]:
+    """Return a value of a remembered fact as `module.json` keeps it."""
+    values = asdict(fact)
+    return {name: values[name] for name in (*_TEXTS, *_TIMES, "also")}
+
+
+def _fact(values: Mapping[str, Any]) -> Fact:
+    texts = [values[name] for name in _TEXTS]
+    if not all(isinstance(text, str) and text.strip() for text in texts):
+        raise TypeError(f"a remembered fact {str(texts)[:60]} has the wrong type")
+    if not _SHA256.fullmatch(values["sha256"]):
+        raise ValueError(f"a remembered fact has no sha256, got {values['sha256']!r:.60}")
+    if not _is_list_of(str)(values["also"]):
+        raise TypeError("the wordings of a remembered fact are no list of texts")
+    times = {name: values[name] for name in _TIMES}
+    for name, time in times.items():
+        is_open = (name == "valid_at" and time == FOREVER) or (name in _ENDS and time is None)
+        is_open = is_open or (name == "invalid_at" and time == FOREVER)
+        if not is_open and (not isinstance(time, str) or not _TIME.fullmatch(time)):
+            raise ValueError(f"{name} of a remembered fact is no time, got {time!r:.40}")
+    named = dict(zip(_TEXTS, texts, strict=True))
+    return Fact(**named, also=tuple(values["also"]), **times)
 
 
 def _source(name: object, sha256: object, n_examples: object) -> Source:

@@ -15,7 +15,12 @@ from lorabank.bank.drafts import EXAMPLES
 from lorabank.bank.module_reader import read_object
 from lorabank.bank.route.spectral_keys import SPECTRA, encode_spectra
 from lorabank.bank.stored_text import DOCUMENTS
-from lorabank.bank.write.module_description import MODULE, parse_description, parse_settings
+from lorabank.bank.write.module_description import (
+    MODULE,
+    describe_fact,
+    parse_description,
+    parse_settings,
+)
 from lorabank.engine.adapters.adapter import (
     CONFIG,
     RECORD,
@@ -30,7 +35,7 @@ from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.errors import AdapterError, UsageError
 from lorabank.files import read_regular_file
 from lorabank.store.names import check_name
-from lorabank.store.records import Draft, Key, Version
+from lorabank.store.records import Draft, Fact, Key, Version
 from lorabank.store.store import Store
 from lorabank.strict_json import has_half_characters
 from lorabank.tasks.examples import Example
@@ -56,12 +61,21 @@ def export_module(store: Store, version: Version, folder: Path) -> None:
         "record": version.record,
         "sources": [[s.name, s.sha256, s.n_examples] for s in version.sources],
         "keys": [[key.kind, key.text] for key in store.keys(version)],
+        "facts": [describe_fact(fact) for fact in _facts_of(store, version)],
     }
     with staged_folder(folder, record) as staging:
         for name, content in contents.items():
             (staging / name).write_bytes(content)
         text = json.dumps(module, indent=2, ensure_ascii=False)
         (staging / MODULE).write_text(f"{text}\n", encoding="utf-8")
+
+
+def _facts_of(store: Store, version: Version) -> list[Fact]:
+    """Return all values of the remembered facts of which a version was taught one."""
+    facts, questions = store.facts(), {key.text for key in store.keys(version)}
+    sources = {source.sha256 for source in version.sources}
+    keys = {f.key for f in facts if f.sha256 in sources and f.question in questions}
+    return [fact for fact in facts if fact.key in keys]
 
 
 def import_module(
@@ -138,6 +152,7 @@ def read_module(folder: Path, base: Base, *, texts: Sequence[str] = ()) -> Draft
         },
         sources=description.sources,
         keys=[*description.keys, *(Key("text", text) for text in texts)],
+        facts=description.facts,
     )
 
 
