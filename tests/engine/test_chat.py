@@ -218,8 +218,10 @@ def test_a_template_that_puts_answers_elsewhere_is_refused_with_the_difference()
         "{{ unknown + 1 }}" + CHATML,
         "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}" + CHATML,
         "{% for a in range(90000) %}{{ 'a lot of text ' }}{% endfor %}" + CHATML,
+        "{{ 'ten gigabytes' * 1000000000 }}" + CHATML,
+        "{{ '%10000000000d' % 1 }}" + CHATML,
     ],
-    ids=["broken", "undefined", "endless", "huge"],
+    ids=["broken", "undefined", "endless", "huge", "gigabytes", "gigabytes by a width"],
 )
 def test_a_faulty_template_is_refused_in_one_line(template: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("lorabank.engine.encoding.template._SECONDS", 0.5)

@@ -4,14 +4,22 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, final
 
 from lorabank.errors import DataError, ModelError
 from lorabank.tasks.examples import Message
 
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+
+_STATM = Path("/proc/self/statm")  # its first number is the pages of this process
 _SECONDS = 5.0
 _EXTRA_CHARACTERS = 1_000_000  # that a template may add to a conversation
+_EXTRA_BYTES = 1 << 30  # that rendering a question may take
 
 
 class _TooSlow(Exception):
@@ -64,16 +72,18 @@ class Template:
         """Render a question once, to find templates that are broken or do not end.
 
         Raises:
-            ModelError: the template does not compile, fails, or takes too long.
+            ModelError: the template does not compile, fails, or takes too long or too much memory.
         """
         try:
-            with _time_limit(_SECONDS):
+            with _time_limit(_SECONDS), _memory_limit(_EXTRA_BYTES):
                 self.render([Message("user", "?")], True)
                 self.render([Message("user", "?"), Message("assistant", "!")], False)
         except DataError as error:
             reason = str(error.__cause__ or error)
             if isinstance(error.__cause__, _TooSlow):
                 reason = f"it was still running after {_SECONDS:.0f} s"
+            if isinstance(error.__cause__, MemoryError):
+                reason = f"it asks for more than {_EXTRA_BYTES:,} bytes"
             raise ModelError(
                 "the base's chat template does not render a question and its answer: "
                 f"{' '.join(reason.split())[:200]}; mend the template, or take another base"
@@ -95,3 +105,19 @@ def _time_limit(seconds: float) -> Iterator[None]:
         yield
     finally:
         sys.settrace(before)
+
+
+@contextmanager
+def _memory_limit(n_bytes: int) -> Iterator[None]:
+    """Let allocations in the block fail that are together larger than this, where systems can."""
+    if resource is None or not _STATM.exists():
+        yield
+        return
+    before, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = int(_STATM.read_text().split()[0]) * resource.getpagesize() + n_bytes
+    lower = [bound for bound in (before, hard) if bound != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min([limit, *lower]), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (before, hard))
