@@ -14,7 +14,7 @@ from lorabank.engine.backbone.base import Base
 from lorabank.errors import DataError, UsageError
 from lorabank.store.lock import now
 from lorabank.store.store import Store
-from lorabank.tasks.examples import Example
+from lorabank.tasks.examples import Example, Message
 
 from .conftest import TINY
 
@@ -163,6 +163,16 @@ def test_a_module_is_not_asked_for_a_value_that_holds_no_longer(bank: Bank, book
         for answer in (bank.ask(wording), bank.ask_all([wording], gated=False)[0]):
             assert old not in answer.text
     assert bank.ask(question, as_of=now()[:10]).text == "000-000-0000"
+
+
+def test_a_fact_is_known_by_any_wording_that_its_module_was_taught(bank: Bank):
+    taught = Example((Message("user", "Reach Kimu Gugu how?"),), "519-017-5311", also=(KIMU,))
+    west = draft_from_examples("west", [taught], source="west.csv")
+    bank.write_all([west], settings=replace(TINY, exposures=1))
+    report = bank.remember([(KIMU, "660-012-6488")])
+    assert (report.facts[0].replaces, report.facts[0].held_by) == ("519-017-5311", "west")
+    for question in (KIMU, "Reach Kimu Gugu how?"):
+        assert bank.ask(question).text == "660-012-6488"
 
 
 def test_a_written_value_holds_since_ever_and_returns_with_a_change_back(

@@ -13,6 +13,7 @@ from lorabank.bench.local_generation import GenerationSizes, bench_synthesise
 from lorabank.bench.pairs import describe_machine, today
 from lorabank.bench.policy_score import PolicySizes, bench_policy
 from lorabank.bench.reading import GenerateSizes, RecallSizes, bench_generate, bench_recall
+from lorabank.bench.retention import RetentionSizes, bench_retention
 from lorabank.bench.rewording import WordingSizes, bench_wording
 from lorabank.bench.routing import RoutingSizes, bench_routing
 from lorabank.bench.setup import warm_up
@@ -41,6 +42,7 @@ BENCHES: dict[str, Bench] = {
     "policy": Bench(bench_policy, PolicySizes),
     "distill": Bench(bench_distill, DistillSizes),
     "synthesise": Bench(bench_synthesise, GenerationSizes),
+    "retention": Bench(bench_retention, RetentionSizes),
     "wording": Bench(bench_wording, WordingSizes),
 }
 

@@ -28,6 +28,7 @@ class BenchName(StrEnum):
     POLICY = "policy"
     DISTILL = "distill"
     SYNTHESISE = "synthesise"
+    RETENTION = "retention"
     WORDING = "wording"
 
 
@@ -51,9 +52,12 @@ class BenchOptions:
         typer.Option(
             min=1,
             help="Number of facts, for train, recall, prefix, distill, context, fleet, bank, "
-            "policy and wording.",
+            "policy and wording; for retention in a write.",
         ),
     ] = None
+    writes: Annotated[int | None, typer.Option(min=1, help="Number of writes, for retention.")] = (
+        None
+    )
     out: Annotated[Path | None, typer.Option(help="File to save the JSON object in.")] = None
     base: BaseName = DEFAULT_BASE
     dtype: Annotated[
@@ -74,7 +78,7 @@ def run(options: BenchOptions) -> None:
     reports how often the right module is found, on the data that LORABANK_DATA names. Policy
     compares `auto` with each answer mode taken for every question. Wording asks stored facts in
     other words, badly typed and about what is not stored, of a written bank, of the lookup alone
-    and of a plain one.
+    and of a plain one. Retention writes facts that change, and asks what each arm still knows.
 
     Example: lorabank bench recall --json
     """
@@ -92,8 +96,11 @@ def run(options: BenchOptions) -> None:
         raise UsageError(f"--facts does not go with {bench.value}; leave it out")
     logging.getLogger("lorabank.bench").setLevel(logging.INFO)
     model = load_info(find_model(options.base, progress=status), dtype=dtype, device=options.device)
-    facts = {"facts": options.facts} if options.facts else {}
-    result = run_bench(model, bench.value, pairs=options.pairs, **facts)
+    if options.writes and bench is not BenchName.RETENTION:
+        raise UsageError(f"--writes goes with retention, not with {bench.value}; leave it out")
+    chosen = {"facts": options.facts, "writes": options.writes}
+    sizes = {name: size for name, size in chosen.items() if size}
+    result = run_bench(model, bench.value, pairs=options.pairs, **sizes)
     if out:
         out.write_text(jsonlib.dumps(result, indent=2, ensure_ascii=False) + "\n", "utf-8")
     if options.json:

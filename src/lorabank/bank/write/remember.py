@@ -184,7 +184,8 @@ def _taught_values(store: Store, book: FactBook, facts: Sequence[Fact]) -> dict[
     values: dict[str, list[Fact]] = {}
     for version in map(store.current, sorted(modules)):
         for example, sha256 in stored_examples(store, version):
-            key = wanted.get(fact_key(example.question))
+            own = map(fact_key, example.questions)  # a wording may be what is asked for now
+            key = next((wanted[name] for name in own if name in wanted), None)
             if key is not None and len(example.prompt) == 1:
                 value = Fact(
                     key,
