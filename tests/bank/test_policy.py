@@ -21,8 +21,12 @@ EVIDENCE = Evidence(unexplained=-5.0, support=1.0, similarity=0.5, coverage=0.8,
 
 @pytest.fixture
 def library(library: Bank) -> Bank:
-    """A bank that weighs modules against text; its stored examples hold all answers."""
+    """A bank that weighs modules against text; its stored examples hold all answers.
+
+    Its base reads text itself, though it is small.
+    """
     library.looks_up = False
+    library.quotes = False
     return library
 
 

@@ -79,7 +79,7 @@ def test_an_unknown_mode_is_refused_before_the_model_is_loaded(
 ):
     code, _, err = ask(capsys, tmp_path / "nowhere", "Who?", "--with", "magic")
     assert code == 2
-    assert "--with must be one of none, exact, adapter, rag" in err
+    assert "--with must be one of none, exact, adapter, quote, rag" in err
 
 
 def test_compare_prints_a_table_a_figure_and_json(

@@ -105,6 +105,15 @@ def test_a_batch_matches_as_its_questions_alone(stored: StoredQuestions):
     assert together == [stored.match([question])[0] for question in STORED]
 
 
+def test_a_sentence_with_a_gap_is_asked_only_with_a_gap():
+    gap = "What is missing in “Once ___ is lit, the keeper rings the bell of the tower”?"
+    questions = StoredQuestions([gap, *STORED], RARITY)
+    plain, filled = questions.match(["What does the keeper of the tower ring once it is lit?", gap])
+    assert 0 not in [match.row for match in plain]
+    assert filled[0].row == 0
+    assert StoredQuestions([gap], RARITY).match(["Who rings the bell?"]) == [[]]
+
+
 def test_nothing_stored_matches_nothing():
     assert StoredQuestions([], RARITY).match(["Who?"]) == [[]]
 

@@ -18,9 +18,9 @@ from lorabank.bank.answer.asking import answer_questions
 from lorabank.bank.answer.conversation import Question
 from lorabank.bank.answer.gate import FALSE_ACTIVATIONS, Gate
 from lorabank.bank.answer.modes import (
-    ADAPTER,
     MAX_NEW_TOKENS,
     N_CANDIDATES,
+    READS_FROM,
     AskSettings,
     Costs,
 )
@@ -78,6 +78,8 @@ class Bank:
         """Share of questions that no module knows which may pass the gate; above 0, below 1."""
         self.looks_up = True
         """Whether the modes `adapter` and `auto` consult the stored examples, not weights alone."""
+        self.quotes = base.info.parameters < READS_FROM
+        """Whether `auto` quotes documents instead of having a small base read them."""
         self._busy = threading.RLock()  # the base is one model with one set of adapter slots
         self.reader.check_base()
 
@@ -263,7 +265,7 @@ class Bank:
         self,
         question: Question,
         *,
-        mode: str = ADAPTER,
+        mode: str | None = None,
         n_candidates: int = N_CANDIDATES,
         max_new_tokens: int = MAX_NEW_TOKENS,
         as_of: str | None = None,
@@ -272,7 +274,7 @@ class Bank:
 
         Args:
             question: a text, or the turns of a conversation as dicts with `role` and `content`.
-            mode: one of `modes.MODES`, or `auto` for the mode that is worth most.
+            mode: one of `modes.MODES`, or `auto`; by default `auto` with documents.
             as_of: a date, to be answered what held then, by the store.
         """
         settings = self._settings(mode, n_candidates=n_candidates, max_new_tokens=max_new_tokens)
@@ -284,7 +286,7 @@ class Bank:
         self,
         questions: Sequence[Question],
         *,
-        mode: str = ADAPTER,
+        mode: str | None = None,
         router: Router | None = None,
         gated: bool = True,
         n_candidates: int = N_CANDIDATES,
@@ -293,7 +295,7 @@ class Bank:
         """Answer many questions, or conversations, in shared batches.
 
         Args:
-            mode: one of `modes.MODES`, or `auto`.
+            mode: one of `modes.MODES`, or `auto`; by default `auto` with documents.
             router: names the candidates; None searches the modules' texts by words and meaning.
             gated: in mode `adapter`, whether a candidate has to convince the gate; otherwise the
                 first candidate answers.
@@ -306,12 +308,13 @@ class Bank:
             settings = replace(settings, router=router)
         return self._ask(questions, replace(settings, gated=gated))
 
-    def _settings(self, mode: str, *, n_candidates: int, max_new_tokens: int) -> AskSettings:
+    def _settings(self, mode: str | None, *, n_candidates: int, max_new_tokens: int) -> AskSettings:
         return AskSettings(
             TextRouter(self.texts),
-            mode=mode,
+            mode=mode or self.state.default_mode(),
             looks_up=self.looks_up,
             false_activation=self.false_activation,
+            quotes=self.quotes and self.state.keeps_text(),
             n_candidates=n_candidates,
             max_new_tokens=max_new_tokens,
             costs=self.costs,

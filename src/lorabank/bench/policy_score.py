@@ -134,6 +134,7 @@ def _ask_bank(
         TemporaryDirectory(prefix="lorabank-bench-") as folder,
         new_bank(Path(folder) / "bank", base, embeds=sizes.embeds) as bank,
     ):
+        bank.quotes = False  # what is measured is the choice among modules and texts to be read
         _write(bank, content, sizes.settings)
         bank.gate()
         bank.text_gate()

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from lorabank.bank.answer.lookup import Lookup
 
 AnswerMode = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--with",
-        help="Answer mode: adapter, exact (a stored example or nothing), rag, icl, adapter+rag, "
-        "adapter+icl, none, or auto for the one that is worth most.",
+        help="Answer mode: adapter, exact (a stored example or nothing), quote (a sentence of the "
+        "documents or nothing), rag, icl, adapter+rag, adapter+icl, none, or auto for the one that "
+        "is worth most; by default auto where the bank keeps documents, and adapter elsewhere.",
     ),
 ]
 
@@ -46,7 +47,7 @@ class AskOptions:
 
     question: Annotated[str, typer.Argument(help="What you want to know.")]
     bank: BankPath = DEFAULT_BANK
-    mode: AnswerMode = "adapter"
+    mode: AnswerMode = None
     explain: Explain = False
     candidates: CandidateCount = 3
     max_new_tokens: AnswerLength = 64
@@ -87,7 +88,9 @@ def run(options: AskOptions) -> None:
         print_explanation(answer)
 
 
-def check_options(mode: str, candidates: int, max_new_tokens: int, false_activation: float) -> None:
+def check_options(
+    mode: str | None, candidates: int, max_new_tokens: int, false_activation: float
+) -> None:
     """Refuse options of an answer before a model is loaded, and let calibration be heard.
 
     Raises:
@@ -98,7 +101,8 @@ def check_options(mode: str, candidates: int, max_new_tokens: int, false_activat
     from lorabank.errors import UsageError
 
     logging.getLogger("lorabank.bank").setLevel(logging.INFO)  # calibration takes seconds
-    check_mode(mode)
+    if mode is not None:
+        check_mode(mode)
     check_rate(false_activation)
     if candidates < 1 or max_new_tokens < 1:
         raise UsageError(
@@ -137,6 +141,8 @@ def provenance(answer: "Answer") -> str:
             else "no module knows; nothing is guessed"
         )
     text = f", {answer.used.removeprefix('adapter+')}" if answer.citations else ""
+    if answer.kind == "quote":
+        return f"quoted from {answer.source} in {answer.module}, {answer.p:.0%} sure"
     if answer.kind == "bare":
         return f"from the bare model{text}"
     source = f", source {answer.source}" if answer.source else ""

@@ -47,7 +47,7 @@ class ChatOptions:
     bank: Annotated[Path, typer.Argument(envvar="LORABANK_BANK", help="The bank's folder.")] = (
         DEFAULT_BANK
     )
-    mode: AnswerMode = "adapter"
+    mode: AnswerMode = None
     explain: Explain = False
     candidates: CandidateCount = 3
     max_new_tokens: AnswerLength = 64

@@ -49,6 +49,8 @@ N_READ = 3
 """Number of these whose residuals are embedded."""
 N_BY_MEANING = 2
 """Number of these that are the nearest by embedding."""
+GAP = "___"
+"""Sign for the word left out of a sentence."""
 Embed = Callable[[Sequence[str]], np.ndarray]
 SameAnswer = Callable[[int, int], bool]
 
@@ -90,8 +92,13 @@ class StoredQuestions:
         self.questions = list(questions)
         self.vectors = vectors
         self._embed = embed
-        self._index, self._reader = TrigramIndex(folded), WordReader(folded, rarity)
+        self._index, self._reader = TrigramIndex(folded), WordReader.of_texts(folded, rarity)
         self._read: dict[int, Words] = {}
+
+    @cached_property
+    def _with_gap(self) -> frozenset[int]:
+        """Places of the sentences with a gap: what fills one answers no other question."""
+        return frozenset(i for i, text in enumerate(self.questions) if GAP in text)
 
     @cached_property
     def _known(self) -> frozenset[str]:
@@ -119,6 +126,8 @@ class StoredQuestions:
         for i, question in enumerate(questions):
             vector = None if vectors is None else vectors[i]
             left_out = without[i] if without else frozenset()
+            if GAP not in question:
+                left_out |= self._with_gap
             compared.append(self._compare(question, vector, same_answer, left_out))
         if vectors is not None:
             self._add_residuals(compared)

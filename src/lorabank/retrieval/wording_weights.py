@@ -14,10 +14,10 @@ class Weights:
 
     bias: float
     weights: tuple[float, ...]
-    """Weight of each feature, in the order of `wordings.FEATURES`."""
+    """Weight of each feature, in the order of their names."""
 
     def log_odds(self, features: Sequence[float]) -> float:
-        """Return the log-odds that a question asks what a stored one asks."""
+        """Return the log-odds that go with these features."""
         return self.bias + sum(w * x for w, x in zip(self.weights, features, strict=True))
 
 

@@ -10,7 +10,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,10 +126,20 @@ class Words:
 class WordReader:
     """Reads texts as weighted words, by the stored questions' frequencies."""
 
-    def __init__(self, folded: Sequence[str], rarity: Rarity):
-        """Count the stems of all stored questions, as `fold` returned them."""
-        self._counts = Counter(s for text in folded for s in {stem(w) for w in text.split()})
-        self._n, self._rarity = len(folded), rarity
+    def __init__(self, counts: Mapping[str, int], n: int, rarity: Rarity):
+        """Weigh by counts.
+
+        Args:
+            counts: number of texts that have each stem.
+            n: number of texts.
+        """
+        self._counts, self._n, self._rarity = counts, n, rarity
+
+    @classmethod
+    def of_texts(cls, folded: Sequence[str], rarity: Rarity) -> "WordReader":
+        """Count the stems of texts, such as all stored questions, as `fold` returned them."""
+        counts = Counter(s for text in folded for s in {stem(w) for w in text.split()})
+        return cls(counts, len(folded), rarity)
 
     def read(self, text: str) -> Words:
         """Return the words of a text."""

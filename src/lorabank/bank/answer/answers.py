@@ -74,8 +74,8 @@ class Answer:
     text: str
     """Empty where the bank abstains."""
     kind: str
-    """Author of the answer: `example` (a stored one, given exactly), `module`, `bare` (with or
-    without text) or `abstained`."""
+    """Author of the answer: `example` (a stored one, given exactly), `module`, `quote` (a sentence
+    of a document, word for word), `bare` (with or without text) or `abstained`."""
     module: str | None
     version: int | None
     source: str | None

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 from lorabank.bank.answer.answers import Answer
 from lorabank.bank.answer.conversation import Question, understand
-from lorabank.bank.answer.modes import ADAPTER, AUTO, EXACT, AskSettings, check_questions
+from lorabank.bank.answer.modes import ADAPTER, AUTO, EXACT, QUOTE, AskSettings, check_questions
 from lorabank.bank.answer.policy import answer_by_worth
+from lorabank.bank.answer.policy_without_reading import answer_without_reading
 from lorabank.bank.answer.state import BankState
 from lorabank.bank.answer.with_examples import answer_with_examples
 from lorabank.bank.answer.with_facts import answer_as_of, answer_with_facts, without_stale_value
 from lorabank.bank.answer.with_module import answer_with_modules
+from lorabank.bank.answer.with_quotes import answer_with_quotes
 from lorabank.bank.answer.with_text import answer_with_text
 from lorabank.errors import UsageError
 
@@ -18,6 +20,7 @@ _ANSWER_IN = {
     ADAPTER: answer_with_modules,
     AUTO: answer_by_worth,
     EXACT: answer_with_examples,
+    QUOTE: answer_with_quotes,
 }
 """Function of each mode; the others are answered by `answer_with_text`."""
 
@@ -61,6 +64,8 @@ def _answer_now(state: BankState, questions: Sequence[str], settings: AskSetting
     left = [i for i in range(len(questions)) if i not in answers]
     if left:
         answer_in = _ANSWER_IN.get(settings.mode, answer_with_text)
+        if settings.mode == AUTO and settings.quotes:
+            answer_in = answer_without_reading
         others = answer_in(state, [questions[i] for i in left], settings)
         for i, answer in zip(left, others, strict=True):
             answers[i] = without_stale_value(state, answer)

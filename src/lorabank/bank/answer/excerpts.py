@@ -140,6 +140,11 @@ class Excerpts:
             excerpts.append([self._excerpt(indexed, question, hit) for hit in hits if _fits(hit)])
         return excerpts
 
+    def frequencies(self) -> tuple[dict[str, int], int]:
+        """Return the number of chunks that have each stem, and the number of chunks."""
+        indexed = self._current()
+        return indexed.frequencies, len(indexed.chunks)
+
     def measure_coverage(self, question: str, text: str) -> tuple[float, float]:
         """Return coverage and content coverage of a question by a text (word_coverage.py).
 

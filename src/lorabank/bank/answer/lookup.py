@@ -107,7 +107,7 @@ class StoredExamples:
         self._versions: dict[str, Version] = {}
         """Current version of the modules that were looked at."""
         chat = reader.base.chat
-        self._rarity = token_rarity(
+        self.rarity = token_rarity(
             lambda w: len(chat.tokenizer(w, add_special_tokens=False)["input_ids"])
         )
         self._answers: LruCache[dict[str, list[_Taught]]] = LruCache(_CACHED_MODULES, lambda _: 1)
@@ -160,7 +160,7 @@ class StoredExamples:
     @property
     def questions(self) -> StoredQuestions:
         """The stored questions of the bank as it is, which may be none."""
-        return self._current() or StoredQuestions([], self._rarity)
+        return self._current() or StoredQuestions([], self.rarity)
 
     def holds_answer(self, module: str, text: str) -> bool:
         """Return whether a module has a stored example with this answer."""
@@ -222,7 +222,7 @@ class StoredExamples:
             self._index = (
                 StoredQuestions(
                     questions,
-                    self._rarity,
+                    self.rarity,
                     vectors=self.texts.vectors_of(questions) if embedder else None,
                     embed=self.texts.embed_questions if embedder else None,
                 )

@@ -8,10 +8,11 @@
     icl           the whole document that the best passage is from, read by the bare model
     adapter+rag   the passages, read by the module that fits the question best
     adapter+icl   the document, read by that module: activated adapters share one reading of it
+    quote         the sentence of the documents that answers it, word for word (with_quotes.py)
     auto          the mode that is worth most for each question (policy.py)
 
-All but `exact` and `auto` are the modes that arXiv:2603.01097 compares on long documents (its
-questions 12 and 13).
+All but `exact`, `quote` and `auto` are the modes that arXiv:2603.01097 compares on long documents
+(its questions 12 and 13).
 """
 
 from collections.abc import Sequence
@@ -23,8 +24,12 @@ from lorabank.bank.route.routers import Router
 from lorabank.errors import UsageError
 
 NONE, EXACT, ADAPTER, RAG, ICL, AUTO = "none", "exact", "adapter", "rag", "icl", "auto"
+QUOTE = "quote"
 ADAPTER_RAG, ADAPTER_ICL = "adapter+rag", "adapter+icl"
-MODES = (NONE, EXACT, ADAPTER, RAG, ICL, ADAPTER_RAG, ADAPTER_ICL)
+MODES = (NONE, EXACT, ADAPTER, QUOTE, RAG, ICL, ADAPTER_RAG, ADAPTER_ICL)
+READS_FROM = 1_000_000_000
+"""Parameters of a base from which `auto` has it read text. A smaller one makes up more than it gets
+right, so sentences are quoted instead (policy_without_reading.py)."""
 N_CANDIDATES = 3
 MAX_NEW_TOKENS = 64
 
@@ -85,6 +90,8 @@ class AskSettings:
     looks_up: bool = True
     """Whether the modes `adapter` and `auto` consult the stored examples; without, a module answers
     by its weights alone."""
+    quotes: bool = False
+    """Whether `auto` quotes the documents, and reads and guesses nothing."""
     n_candidates: int = N_CANDIDATES
     """Number of modules that draft a reply to each question in the modes `adapter` and `auto`."""
     max_new_tokens: int = MAX_NEW_TOKENS

@@ -13,9 +13,12 @@ from lorabank.bank.answer.excerpts import Excerpts
 from lorabank.bank.answer.gate import Gate
 from lorabank.bank.answer.gate_calibration import calibrate_module_gate
 from lorabank.bank.answer.lookup import StoredExamples
+from lorabank.bank.answer.modes import ADAPTER, AUTO
+from lorabank.bank.answer.quoting import Quotations
 from lorabank.bank.drafts import EXAMPLES
 from lorabank.bank.module_reader import ExamplesError, ModuleReader
 from lorabank.bank.route.text_index import ModuleTexts
+from lorabank.bank.stored_text import DOCUMENTS
 from lorabank.engine.backbone.base import Base
 from lorabank.store.records import Version
 from lorabank.store.store import Store
@@ -38,8 +41,17 @@ class BankState:
         self.texts = ModuleTexts(store, embeds=embeds)
         self.excerpts = Excerpts(self.texts, base)
         self.examples = StoredExamples(store, self.reader, self.texts)
+        self.quotations = Quotations(self.excerpts, self.examples.rarity)
         self._module_gate: tuple[str, Gate | None] | None = None
         """State of the modules the gate was fitted on, and the gate."""
+
+    def keeps_text(self) -> bool:
+        """Return whether a module keeps documents."""
+        return any(DOCUMENTS in version.files for version in self.store.current_versions())
+
+    def default_mode(self) -> str:
+        """Return `auto` for a bank that keeps documents, and `adapter` for one of examples."""
+        return AUTO if self.keeps_text() else ADAPTER
 
     def module_gate(self) -> Gate | None:
         """Return the judge of modules for the bank as it is; None without questions to fit it."""

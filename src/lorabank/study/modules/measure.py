@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from lorabank.bank.answer.modes import ADAPTER
 from lorabank.bank.route.routers import Oracle, Router, TextRouter, routing_accuracy
 from lorabank.bank.route.spectral_router import SpectralRouter
 from lorabank.engine.adapters.loaded_fleet import loaded_fleet
@@ -110,7 +111,7 @@ def evaluate_routing(reader: LibraryReader, axes: ModulesAxes) -> ModulesEvaluat
     routed = router.route(questions, _ROUTED)
     bare = abstained = None
     if axes.gated:
-        answers = library.bank.ask_all(questions, router=router, n_candidates=_GATED)
+        answers = library.bank.ask_all(questions, mode=ADAPTER, router=router, n_candidates=_GATED)
         chosen = [answer.module for answer in answers]
         candidates = [[route.module for route in routes[:_GATED]] for routes in routed]
         bare = fmean(answer.kind == "bare" for answer in answers)

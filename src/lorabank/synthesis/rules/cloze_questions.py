@@ -8,13 +8,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from lorabank.retrieval.stored_questions import GAP
 from lorabank.retrieval.terms import STOP_WORDS, words_of
 from lorabank.retrieval.words import CAPITALS, CHINESE_JAPANESE
 from lorabank.synthesis.rules.sentence_questions import AskedPart
 from lorabank.synthesis.rules.statements import Statement
 
 _FEWEST_WORDS, _MOST_WORDS = 4, 40
-_GAP = "___"
 _NUMBER = re.compile(r"(?<![A-Za-z_.,\d-])\d(?:[\d.,:/]*\d)?%?(?![A-Za-z_\d-])")
 _NAME = re.compile(rf"(?<=[\w,;:] )[{CAPITALS}][\w-]+(?: [{CAPITALS}][\w-]+)*(?![’'])")
 _WORD = re.compile(rf"[^\W\d_{CHINESE_JAPANESE}][\w-]{{3,}}(?![’'\w])")
@@ -41,7 +41,7 @@ def cloze_of(statement: Statement, frequencies: Mapping[str, int]) -> Iterator[A
         at = text.find(answer)
         around = f"{text[:at][-1:]}{text[at + len(answer) :][:1]}"
         if text.count(answer) == 1 and not _JOINED.search(around):
-            shown = text.replace(answer, _GAP)
+            shown = text.replace(answer, GAP)
             yield AskedPart(f"What is missing in “{shown}”?", answer, "cloze")
             return
 
