@@ -114,6 +114,56 @@ def test_a_question_with_two_answers_names_its_heading_or_is_not_asked():
 
 
 @pytest.mark.parametrize(
+    ("sentence", "question", "answer"),
+    [
+        ("It follows the rules of the National Trade Board (NTB).", "What does NTB stand for?",
+         "National Trade Board"),
+        ("To clean the lamp, use a soft brush.", "How do I clean the lamp?", "use a soft brush"),
+        ("Run `lamp --dim` to lower the brightness.", "How do I lower the brightness?",
+         "Run lamp --dim"),
+        ("To print all settings:\n\n    lamp --settings\n", "How do I print all settings?",
+         "lamp --settings"),
+        ("To print all settings:\n\n```sh\nlamp --settings\n```\n", "How do I print all settings?",
+         "lamp --settings"),
+        ("The gallery is closed because the stairs are rotten.", "Why is the gallery closed?",
+         "the stairs are rotten"),
+        ("1. Print all settings: `lamp --settings`", "How do I print all settings?",
+         "lamp --settings"),
+        ("Warden: A person who looks after the lamp at night.", "What does “Warden” mean?",
+         "A person who looks after the lamp at night"),
+    ],
+)  # fmt: skip
+def test_what_is_said_in_passing_is_asked(sentence: str, question: str, answer: str):
+    answers = answers_of(f"# Nebo\n\n{sentence}\n")
+    named = f"Nebo: {question[0].lower()}{question[1:]}"
+    assert answers.get(question, answers.get(named)) == answer, answers
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# Nebo\n\n## Oil Board\n\nThe foundation has a contract with Oil Board.",
+        "# Nebo\n\n## Notice\n\nYou are a guest of the foundation.",
+        "# Nebo\n\nThe guest is eligible for all benefits offered by Tuva.",
+        "# Nebo\n\nTo do it:\n\n    lamp --on\n    lamp --off\n",
+        "# Nebo\n\nTo do this:\n\n    lamp --on\n",
+    ],
+)
+def test_no_question_gives_its_answer_or_asks_what_cannot_be_known(text: str):
+    assert not [question for question in answers_of(text) if not re.search("___|begin", question)]
+
+
+def test_a_gap_is_never_a_word_that_says_little_or_stands_everywhere():
+    nouns = ("harbour", "fortress", "bakery", "chapel", "meadow", "quarry")
+    sentences = [f"Despite storms Nebo quickly becomes our crowded {noun}." for noun in nouns]
+    sentences = [s.replace("storms", f"{s[-5:-1]}storms") for s in sentences]
+    gaps = set(answers_of("# Isle\n\n" + "\n\n".join(sentences)).values())
+    assert gaps
+    assert not gaps & {"Nebo", "Despite", "quickly", "becomes", "crowded"}
+    assert "V3" not in answers_of("# Lamp\n\nBeware of the Lamp Smart V3.0 in rain.").values()
+
+
+@pytest.mark.parametrize(
     ("text", "answer"),
     [
         ("# Turm\n\nDer Turm in Nebo ist 42 Meter hoch und steht seit langer Zeit dort.\n", "42"),

@@ -10,6 +10,7 @@ its heading, or not at all.
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from lorabank.retrieval.terms import STOP_WORDS, words_of
 from lorabank.synthesis.format_tasks import FormatTask
@@ -19,6 +20,7 @@ from lorabank.synthesis.replies import WrittenItem
 from lorabank.synthesis.results import RefusedExample
 from lorabank.synthesis.rules.cloze_questions import cloze_of, word_frequencies
 from lorabank.synthesis.rules.line_questions import questions_of_line
+from lorabank.synthesis.rules.purpose_questions import questions_in_passing
 from lorabank.synthesis.rules.sentence_questions import AskedPart, questions_of
 from lorabank.synthesis.rules.statements import (
     Statement,
@@ -35,8 +37,9 @@ _MOST_CLOZE = 2  # of a passage
 _FOREIGN = 8  # items of a passage in another language, whose sentences give only gaps
 _MOST_OF_STATEMENT = 2  # items made of one sentence
 _ENGLISH = 0.12  # share of English function words from which a document is read as English
-_WORTH = {"pair": 4, "row": 4, "definition": 5, "number": 5, "date": 5, "code": 4, "name": 3,
-          "heading": 5, "step": 2, "cloze": 1, "beginning": 0}  # fmt: skip
+_WORTH = {"how": 6, "letters": 6, "definition": 5, "number": 5, "date": 5, "reason": 5,
+          "heading": 5, "pair": 4, "row": 4, "code": 4, "name": 3, "step": 2, "cloze": 1,
+          "beginning": 0}  # fmt: skip
 _BEGINNING = 8  # words that a document begins with
 
 
@@ -148,19 +151,21 @@ def _asked_of(statement: Statement, *, is_english: bool) -> Iterator[AskedPart]:
     if statement.kind is not StatementKind.SENTENCE:
         made = questions_of_line(statement)
     elif is_english:
-        made = questions_of(statement)
+        made = chain(questions_in_passing(statement), questions_of(statement))
     else:
         return
     n = 0
     for part in made:
         answer = _verbatim(part.answer, statement.text)
-        is_given = f" {normalise(answer)} " in f" {normalise(part.question)} "
+        is_general = part.rule == "letters"
+        question = part.question if is_general else _with_subject(part.question, statement)
+        is_given = f" {normalise(answer)} " in f" {normalise(question)} "
         if not normalise(answer) or is_given:
             continue
         n += 1
         if statement.kind is StatementKind.SENTENCE and n > _MOST_OF_STATEMENT:
             return
-        yield replace(part, question=_with_subject(part.question, statement), answer=answer)
+        yield replace(part, question=question, answer=answer)
 
 
 def _verbatim(answer: str, text: str) -> str:

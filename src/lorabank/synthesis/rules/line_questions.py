@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from lorabank.retrieval.sentences import sentence_spans
 from lorabank.retrieval.terms import words_of
-from lorabank.synthesis.rules.english_verbs import read_verb
+from lorabank.synthesis.rules.english_verbs import is_order, read_verb
+from lorabank.synthesis.rules.purpose_questions import questions_of_command
 from lorabank.synthesis.rules.sentence_questions import AskedPart
 from lorabank.synthesis.rules.statements import Statement, StatementKind
 
@@ -17,6 +18,11 @@ MOST_ANSWER_WORDS = 16
 _MOST_REPLY_WORDS = 24  # of a sentence under a heading that asks
 _CUT = re.compile(r"[,;:(]|\s[-\u2013\u2014]\s")
 _LOOKS_LIKE_CODE = re.compile(r"^-{1,2}\w|[_/\\()<>=$]|\w\.\w|[a-z][A-Z]")
+_IS_MEANING = re.compile(
+    r"(?:an?|any|someone|somebody|those|people|persons|employees|users|members) (?:\w+ ){4}",
+    re.IGNORECASE,
+)
+"""Beginning of a value that says what its key means."""
 _NO_VALUE = frozenset(("", "-", "–", "—", "n/a", "none", "?", "true", "false", "yes", "no"))
 
 
@@ -26,6 +32,8 @@ def questions_of_line(statement: Statement) -> Iterator[AskedPart]:
         yield from _of_pair(statement)
     elif statement.kind is StatementKind.ROW:
         yield from _of_row(statement)
+    elif statement.kind is StatementKind.COMMAND:
+        yield from questions_of_command(statement)
     elif statement.kind is StatementKind.ANSWER:
         question, text = statement.cells
         if 0 < len(words_of(text)) <= _MOST_REPLY_WORDS:
@@ -62,6 +70,10 @@ def _of_pair(statement: Statement) -> Iterator[AskedPart]:
         yield AskedPart(
             f"What {'does' if does else 'is'} {key}{' do' if does else ''}?", answer, "pair"
         )
+    elif len(words) > 1 and is_order(words[0]):
+        yield AskedPart(f"How do I {key[:1].lower()}{key[1:]}?", answer, "how")
+    elif _IS_MEANING.match(value):
+        yield AskedPart(f"What does “{key}” mean?", answer, "pair")
     elif set(words) >= set(words_of(subject)) or not words_of(subject):
         yield AskedPart(f"What is {lower_first(key)}?", answer, "pair")
     else:

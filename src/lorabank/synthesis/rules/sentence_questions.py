@@ -26,7 +26,7 @@ _POINTING = frozenset(
 )
 _LOWERED = frozenset(
     """
-    the a an you we all every each any most some our your employees users
+    the a an you we all every each any most some our your employees users many several few
     """.split()  # noqa: SIM905 - to be read as words
 )
 _SUBORDINATE = frozenset(
@@ -87,6 +87,12 @@ _THERE = re.compile(
 _NAME = re.compile(
     rf"(?<=\s)(?:[{CAPITALS}][\w'’.&-]*\w)(?:\s(?:of\s|and\s)?[{CAPITALS}\d][\w'’.&-]*)*"
 )
+_ENDS_NAME = re.compile(
+    r"$|[,)]|\s(?:in|on|at|for|from|to|by|with|as|when|if|and|or|within|during|before|after|until)\b"
+)
+_MOST_BEFORE_BY = 3  # words of a predicate up to "by"; more, and another verb has it
+_PERSONAL = frozenset(("you", "we", "your", "our", "i", "my"))
+_REASON = re.compile(r"(?P<main>.+?),? (?:because|since) (?P<reason>(?!then\b|\d).+)$")
 _NO_UNITS = frozenset(("of", "to", "and", "or", "in", "is", "was", "has", "as", "at", "on", "by"))
 _BEFORE_COUNT = re.compile(r"\s(for|within|after|than|by|with|from|to|in|at|on|under)$")
 _BEFORE_DATE = re.compile(r"\s(?:in|on|at|from|since|by|until|beginning|starting|usually|around)$")
@@ -140,6 +146,7 @@ def questions_of(statement: Statement) -> Iterator[AskedPart]:
     for pattern, words in _SHORT:
         text = pattern.sub(words, text)
     text = text.rstrip(".!")
+    yield from _reasons(text)
     yield from _there_are(text)
     clause = _read_clause(text)
     if clause is None:
@@ -191,6 +198,8 @@ def _definition(clause: _Clause) -> Iterator[AskedPart]:
     answer, is_attribute = clause.predicate.strip(), " of " in f"{clause.subject} "
     if not answer or len(words_of(clause.subject)) > 8:
         return
+    if words_of(clause.subject)[0] in _PERSONAL:
+        return
     is_about = bool(_ABOUT.match(f" {answer}"))
     is_name = answer[0].isupper() or (is_attribute and len(answer.split()) <= 4)
     is_name = is_name and "," not in answer
@@ -201,6 +210,15 @@ def _definition(clause: _Clause) -> Iterator[AskedPart]:
     opening = "Who" if is_person else "What"
     question = f"{opening} {clause.verb.auxiliary} {clause.subject}{_behind(clause)}?"
     yield AskedPart(question, answer, "definition")
+
+
+def _reasons(text: str) -> Iterator[AskedPart]:
+    """Yield "Why is X …?" for "X is … because …"."""
+    match = _REASON.match(text)
+    clause = _read_clause(match["main"]) if match else None
+    if match and clause and 2 < len(words_of(match["reason"])) <= _MOST_ANSWER_WORDS:
+        question = _ask_for(clause, (len(clause.predicate),) * 2, "Why", "reason").question
+        yield AskedPart(question, match["reason"], "reason")
 
 
 def _there_are(text: str) -> Iterator[AskedPart]:
@@ -269,6 +287,10 @@ def _names(clause: _Clause) -> Iterator[AskedPart]:
         if preposition is None or _DATE.fullmatch(match[0]):
             continue
         word = preposition[0].strip()
+        behind = clause.predicate[match.end() :]
+        is_far = word == "by" and len(before.split()) > _MOST_BEFORE_BY
+        if is_far or not _ENDS_NAME.match(behind):
+            continue
         opening = "Who" if word == "by" else "Where" if word in ("in", "at") else "What"
         span = match.span()
         if opening == "Where":

@@ -60,6 +60,8 @@ class StatementKind(StrEnum):
     PAIR = "pair"
     ROW = "row"
     STEP = "step"
+    COMMAND = "command"
+    """Line with a colon, and one line of code behind it."""
     ANSWER = "answer"
     """First sentence under a heading that asks a question."""
 
@@ -77,8 +79,8 @@ class Statement:
     codes: tuple[str, ...] = ()
     """Parts of the text that stood in backticks."""
     cells: tuple[str, ...] = ()
-    """Key and value of a pair, the cells of a row, number and text of a step, or heading and
-    answer."""
+    """Key and value of a pair, the cells of a row, number and text of a step, a line and the
+    code behind it, or heading and answer."""
     heads: tuple[str, ...] = ()
     """Heads of a row's columns."""
 
@@ -88,6 +90,7 @@ def statements_of(source: SourceText) -> list[Statement]:
     reader = _Reader(source)
     for block in _blocks(source.text.split("\n")):
         reader.read(block)
+    reader.read_commands(source.text.split("\n"))
     return reader.statements
 
 
@@ -130,6 +133,22 @@ class _Reader:
             self._add_pair(" ".join(block), pair)
         else:
             self._add_sentences("\n".join(block))
+
+    def read_commands(self, lines: Sequence[str]) -> None:
+        """Add each line with a colon that has one line of code behind it."""
+        for i, line in enumerate(lines):
+            behind = [own for own in lines[i + 1 : i + 6] if own.strip()]
+            if not line.rstrip().endswith(":") or not behind or line.startswith(("    ", "\t")):
+                continue
+            is_fenced = bool(_FENCE.match(behind[0]))
+            code = behind[1:3] if is_fenced else behind[:2]
+            is_whole = len(code) > 1 and bool(_FENCE.match(code[1]))
+            is_alone = len(code) < 2 or not code[1].startswith(("    ", "\t"))
+            if code and (is_whole if is_fenced else code[0].startswith("    ") and is_alone):
+                sentence = plain(_ITEM.sub("", line, count=1))[0]
+                command = code[0].strip().removeprefix("$ ")
+                text = f"{sentence} {command}"
+                self._add(StatementKind.COMMAND, text, (command,), (sentence, command))
 
     def _set_heading(self, markup: str) -> None:
         self.heading = plain(markup)[0]
