@@ -148,7 +148,7 @@ def test_ways_that_cannot_answer_are_left_out_and_named(bank: Bank, book: list[E
     items = [LabelledQuestion(book[0].question, book[0].answer)]
     comparison = compare(bank, items, n_timed=1, max_new_tokens=16)
     assert {result.mode for result in comparison.memories} == {"none", "exact", "adapter", "auto"}
-    assert set(comparison.left_out) == {"rag", "icl", "adapter+rag", "adapter+icl"}
+    assert set(comparison.left_out) == {"quote", "rag", "icl", "adapter+rag", "adapter+icl"}
     assert "needs text" in comparison.left_out["icl"]
     assert {result.mode: result.exact.mean for result in comparison.memories}["adapter"] == 1.0
 

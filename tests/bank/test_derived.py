@@ -61,6 +61,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 def texts_of(bank: Bank) -> list[str]:
     with Bank(type(bank.store).open(bank.store.path), bank.base, embeds=False) as fresh:
+        fresh.quotes = False  # weighed evidence is a file too
         answers = fresh.ask_all(QUESTIONS, mode="auto", max_new_tokens=4)
         return [f"{answer.used} {answer.text}" for answer in answers]
 

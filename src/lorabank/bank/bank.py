@@ -77,7 +77,7 @@ class Bank:
         self.false_activation = FALSE_ACTIVATIONS
         """Share of questions that no module knows which may pass the gate; above 0, below 1."""
         self.looks_up = True
-        """Whether the modes `adapter` and `auto` consult the stored examples, not weights alone."""
+        """Whether `adapter` and `auto` consult the stored examples, beside the modules' weights."""
         self.quotes = base.info.parameters < READS_FROM
         """Whether `auto` quotes documents instead of having a small base read them."""
         self._busy = threading.RLock()  # the base is one model with one set of adapter slots
