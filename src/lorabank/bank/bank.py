@@ -68,18 +68,16 @@ class Bank:
         self, store: Store, base: Base, *, cache_bytes: int = CACHE_BYTES, embeds: bool = True
     ):
         """Put a bank together; without `embeds` it is searched by words alone."""
-        self.state = BankState(store, base, cache_bytes=cache_bytes, embeds=embeds)
+        state = self.state = BankState(store, base, cache_bytes=cache_bytes, embeds=embeds)
         self.store, self.base = store, base
-        self.reader, self.texts = self.state.reader, self.state.texts
-        self.excerpts = self.state.excerpts
+        self.reader, self.texts, self.excerpts = state.reader, state.texts, state.excerpts
         self.costs = Costs()
         """Prices that the mode `auto` weighs; set your own."""
         self.false_activation = FALSE_ACTIVATIONS
         """Share of questions that no module knows which may pass the gate; above 0, below 1."""
         self.looks_up = True
         """Whether `adapter` and `auto` consult the stored examples, beside the modules' weights."""
-        self.quotes = base.info.parameters < READS_FROM
-        """Whether `auto` quotes documents instead of having a small base read them."""
+        self.quotes = base.info.parameters < READS_FROM  # `auto` quotes documents, reads none
         self._busy = threading.RLock()  # the base is one model with one set of adapter slots
         self.reader.check_base()
 
@@ -297,8 +295,7 @@ class Bank:
         Args:
             mode: one of `modes.MODES`, or `auto`; by default `auto` with documents.
             router: names the candidates; None searches the modules' texts by words and meaning.
-            gated: in mode `adapter`, whether a candidate has to convince the gate; otherwise the
-                first candidate answers.
+            gated: whether a candidate has to convince the gate of `adapter`; else the first answers.
 
         Raises:
             UsageError: an unknown mode, or one that needs text of a bank that keeps none.
