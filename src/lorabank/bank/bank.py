@@ -295,7 +295,7 @@ class Bank:
         Args:
             mode: one of `modes.MODES`, or `auto`; by default `auto` with documents.
             router: names the candidates; None searches the modules' texts by words and meaning.
-            gated: whether a candidate has to convince the gate of `adapter`; else the first answers.
+            gated: whether a candidate has to convince the gate; if not, the first answers.
 
         Raises:
             UsageError: an unknown mode, or one that needs text of a bank that keeps none.
