@@ -115,6 +115,21 @@ def test_dates_that_are_none_or_in_the_future_are_refused(empty: Bank, date: str
         ("Hagu Padi was born on 3 May 1980 in Oslo.", "answers 2 questions"),
         ([(KIMU, " ")], "the answer is empty"),
         ([(KIMU, "1"), (KIMU.lower(), "2")], "the key 'phone number of kimu gugu' names two facts"),
+        (
+            [
+                {"prompt": "Kimu's desk?", "answer": "1", "key": "desk", "valid_at": "2026-01-01"},
+                {"prompt": "Where is he?", "answer": "2", "key": "Desk", "valid_at": "2026-02-01"},
+            ],
+            "the key 'desk' names two facts",
+        ),
+        (
+            [(KIMU, "1"), {"prompt": "Reach Kimu how?", "answer": "2", "also": [KIMU]}],
+            "the key 'phone number of kimu gugu' names two facts",
+        ),
+        (
+            [{"prompt": "Who is it?", "answer": "2", "also": ["Who leads Nebo?"]}],
+            "'Who leads Nebo\\?' is the question of the fact with the key 'who leads nebo'",
+        ),
         ([{"prompt": KIMU, "answer": "1", "subject": "Kimu"}], "subject and relation make a key"),
         ([], "nothing to remember"),
     ],

@@ -73,7 +73,7 @@ def remember(
     default = parse_date(valid_at, option="--valid-at") if valid_at else time
     if key and len(items) > 1:
         raise DataError(f"--key names one fact, got {len(items)}; give each its own in the file")
-    facts = [_as_fact(fact, key or fact.key, default, time) for fact in items]
+    facts = [_as_fact(item, key or item.key, default, time) for item in items]
     _refuse_shared_keys(items, facts)
     with store.writing(what="remember") as tx:
         book = FactBook(store.facts())
@@ -88,15 +88,15 @@ def remember(
             results.append(result)
         if new:
             tx.remember(new, ended)
-        may_contradict = _same_words(store, book, facts)
+        may_contradict = _same_words(book, facts)
     n_pending = len(FactBook(store.facts()).pending)
     return RememberReport(tuple(results), tuple(may_contradict), n_pending)
 
 
-def _as_fact(items: GivenFact, key: str, valid_at: str, created_at: str) -> Fact:
-    example = items.example
-    if items.valid_at:
-        valid_at = parse_date(items.valid_at, option=f"{items.where}: valid_at")
+def _as_fact(item: GivenFact, key: str, valid_at: str, created_at: str) -> Fact:
+    example = item.example
+    if item.valid_at:
+        valid_at = parse_date(item.valid_at, option=f"{item.where}: valid_at")
     return Fact(
         key=fold(key) if key else fact_key(example.question),
         question=example.question,
@@ -121,27 +121,29 @@ def example_of(fact: Fact) -> Example:
 
 
 def _refuse_shared_keys(items: Sequence[GivenFact], facts: Sequence[Fact]) -> None:
-    """Refuse two facts of one key and one time: which of them holds is not guessed."""
-    first: dict[tuple[str, str], int] = {}
+    """Refuse two facts of one key, or of one question: which of them holds is not guessed."""
+    first: dict[str, int] = {}
     for i, fact in enumerate(facts):
-        j = first.setdefault((fact.key, fact.valid_at), i)
-        if j != i:
-            raise DataError(
-                f"{items[i].where}: the key {fact.key[:60]!r} names two facts, also "
-                f"{facts[j].question[:60]!r} ({items[j].where}); keep one of them, or give them "
-                "keys or dates of their own"
-            )
+        for name in {fact.key, *map(fact_key, (fact.question, *fact.also))}:
+            j = first.setdefault(name, i)
+            if j != i:
+                raise DataError(
+                    f"{items[i].where}: the key {name[:60]!r} names two facts, also "
+                    f"{facts[j].question[:60]!r} ({items[j].where}); keep one of them, give them "
+                    "keys of their own, or remember the values of one fact one after the other"
+                )
 
 
 def _refuse_other_key(where: str, fact: Fact, book: FactBook) -> None:
-    """Refuse a question that belongs to a fact of another key."""
-    known = book.key_of(fact.question)
-    if known is not None and known != fact.key:
-        raise DataError(
-            f"{where}: {fact.question[:60]!r} is the question of the fact with the key "
-            f"{known[:60]!r}, got {fact.key[:60]!r}: a key that names two facts; leave the key "
-            "out, or give that one"
-        )
+    """Refuse a question, in any wording, that belongs to a fact of another key."""
+    for question in (fact.question, *fact.also):
+        known = book.key_of(question)
+        if known is not None and known != fact.key:
+            raise DataError(
+                f"{where}: {question[:60]!r} is the question of the fact with the key "
+                f"{known[:60]!r}, got {fact.key[:60]!r}: a key that names two facts; leave the "
+                "key out, or give that one"
+            )
 
 
 def _place(
@@ -217,7 +219,7 @@ def stored_examples(store: Store, version: Version) -> Iterable[tuple[Example, s
             yield example, part.source.sha256
 
 
-def _same_words(store: Store, book: FactBook, facts: Sequence[Fact]) -> list[tuple[str, str, str]]:
+def _same_words(book: FactBook, facts: Sequence[Fact]) -> list[tuple[str, str, str]]:
     """Return stored questions that have the words of a new one and another key."""
     by_words: dict[frozenset[str], list[tuple[str, str]]] = {}
     for fact in book.facts:
