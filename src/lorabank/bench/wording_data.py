@@ -6,7 +6,6 @@ those of `MEASURED` for the bench. Every fact is also asked as people type: in l
 question mark, with "please", with a slip in the name, and in a few words.
 """
 
-import json
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorabank.retrieval.terms import STOP_WORDS, stem, stop_word_stems, words_of
-from lorabank.tasks import fields
+from lorabank.tasks.datasets.reworded_edits import read_reworded_edits
 from lorabank.tasks.drift_questions import KNOWN, REPLIES
 from lorabank.tasks.synthetic import phonebook
 
@@ -143,28 +142,23 @@ _CITIES = tuple(
 
 def read_edits(path: Path, start: int, n: int, *, seed: int) -> list[StoredFact]:
     """Return facts of a WikiBigEdit or zsRE file; relation questions are drawn from other facts."""
-    entries = json.loads(fields.read_text(path))[start : start + n]
+    edits = read_reworded_edits(path)[start : start + n]
     rng = random.Random(f"{path.name}/{seed}")
     facts = []
-    for entry in entries:
-        is_zsre = "src" in entry
-        question = entry["src" if is_zsre else "prompt"]
-        reworded = entry["rephrase" if is_zsre else "rephrase_prompt"]
-        near = entry["loc" if is_zsre else "locality_prompt"].removeprefix("nq question: ")
-        subject = entry["subject"]
-        other = rng.choice(entries)
+    for edit in edits:
+        other, subject = rng.choice(edits), edit.subject
         relation = [rng.choice(_ANYTHING_ELSE).format(subject)] if rng.random() < 0.3 else []
-        other_question = other["src" if is_zsre else "prompt"]
-        if other["subject"] in other_question and subject in question:
+        if other.subject in other.question and subject in edit.question:
             asks, other_asks = (
                 {stem(word) for word in words_of(text.replace(name, " "))} - stop_word_stems()
-                for text, name in ((question, subject), (other_question, other["subject"]))
+                for text, name in ((edit.question, subject), (other.question, other.subject))
             )
             if not asks & other_asks:  # it may be the same relation otherwise
-                relation.append(other_question.replace(other["subject"], subject))
-        answer = entry["alt"] if is_zsre else entry["target_new"]
-        good = () if "Reformulated" in reworded else (reworded,)  # a few lack their rewording
-        facts.append(StoredFact(question, answer, subject, good, (near,), tuple(relation)))
+                relation.append(other.question.replace(other.subject, subject))
+        fact = StoredFact(
+            edit.question, edit.answer, subject, edit.reworded, (edit.near_miss,), tuple(relation)
+        )
+        facts.append(fact)
     return facts
 
 
