@@ -54,7 +54,7 @@ INNER_FLOORS = {
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 PEER = SOURCE / "bench" / "peer.py"  # plain PEFT, to measure ourselves against
-STUDY_KINDS = ("capacity", "modules", "texts", "documents")
+STUDY_KINDS = ("capacity", "modules", "texts", "documents", "wording")
 # Inside tasks, each may import what stands to its left, and itself.
 TASK_FLOORS = ("fields", "csv_rows", "examples", "synthetic", "scoring", "datasets")
 HEAVY = {"torch", "transformers", "peft"}

@@ -26,6 +26,14 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "texts": ("gain", "another's", "token F1", "KL to base", "interval"),
     "documents": ("gain", "over random", "ICL", "RAG", "token F1", "interval"),
     "latency": ("ICL", "RAG", "pays"),
+    "wording": (
+        "reworded",
+        "reversed",
+        "near misses",
+        "KL to base",
+        "known",
+        "interval over seeds",
+    ),
 }
 _MEANINGS = {
     "recall": "share of facts whose answer greedy decoding reproduces exactly",
@@ -59,6 +67,11 @@ _MEANINGS = {
     "ICL": "the whole document is in the prompt",
     "RAG": "the chunks found for the question are in the prompt",
     "pays": "questions to a document from which a mode takes less time, training included",
+    "reworded": "questions in wordings that no cell was taught, the same for all cells",
+    "reversed": "questions that give the answer and ask whose it is",
+    "near misses": "questions about something else that got one of the taught answers",
+    "known": "simple questions the bare model answers, and how many of them it still does",
+    "interval over seeds": f"95 %, by bootstrap; given from {FEWEST_SEEDS} seeds on",
     "interval": "95 %, by bootstrap over documents of all seeds and draws, and their questions",
 }
 
@@ -202,4 +215,4 @@ def _same_hashes(hashes: Mapping[str, Sequence[str]]) -> str:
 
 
 def _words(kind: str) -> list[tuple[str, str]]:
-    return [(word.removesuffix(" over facts"), _MEANINGS[word]) for word in _WORDS[kind]]
+    return [(re.sub(" over (facts|seeds)$", "", word), _MEANINGS[word]) for word in _WORDS[kind]]

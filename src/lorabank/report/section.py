@@ -27,11 +27,15 @@ from lorabank.report.texts.chosen import read_settings as read_texts
 from lorabank.report.texts.table import rates_table
 from lorabank.report.texts.table import table as texts_table
 from lorabank.report.wording import base_name
+from lorabank.report.wordings import figures as wording_figures
+from lorabank.report.wordings import tables as wording_tables
+from lorabank.report.wordings.compared import compare as compare_wordings
 from lorabank.study.capacity.cells import CapacityCell
 from lorabank.study.cells import Cell
 from lorabank.study.documents.cells import AnswersCell, LatencyCell
 from lorabank.study.modules.cells import ModulesCell
 from lorabank.study.texts.cells import TextsCell
+from lorabank.study.wording.cells import WordingCell
 
 _CAPACITY_ORDER = ("recall-by-load", "paper-budget", "law", "efficiency")
 """Figures of capacity whose findings come first in short."""
@@ -50,6 +54,8 @@ class Body:
     """Learning rates that were tried, shown on demand."""
     summary: list[dict[str, Any]] = field(default_factory=list)
     """Rows of the table as numbers, for the JSON twin."""
+    axis_tables: list[dict[str, Any]] = field(default_factory=list)
+    """A table with a title for each axis that was varied."""
 
 
 def make_sections(results: StudyResults) -> list[dict[str, Any]]:
@@ -80,6 +86,7 @@ def _section(results: StudyResults, part: str, cells: Sequence[Cell], body: Body
         "table": body.table,
         "folded_table": body.folded_table,
         "summary": body.summary,
+        **({"axis_tables": body.axis_tables} if body.axis_tables else {}),
         "cost": total_cost(cells),
         "versions": versions(cells),
         "hashes": hashes(cells),
@@ -130,6 +137,18 @@ def _latency(cells: Sequence[LatencyCell]) -> Body:
     return Body(timings.sentences(modes), figures, left_out, timings.table(modes))
 
 
+def _wording(cells: Sequence[WordingCell]) -> Body:
+    compared = compare_wordings(cells)
+    figures, left_out = wording_figures.make_figures(cells)
+    return Body(
+        wording_figures.sentences(compared),
+        figures,
+        left_out,
+        wording_tables.table(cells),
+        axis_tables=[wording_tables.axis_table(values) for values in compared],
+    )
+
+
 Maker = Callable[[Sequence[Any]], Body]
 _PARTS: Mapping[str, tuple[type[Cell], Maker]] = {
     "capacity": (CapacityCell, _capacity),
@@ -137,5 +156,6 @@ _PARTS: Mapping[str, tuple[type[Cell], Maker]] = {
     "texts": (TextsCell, _texts),
     "documents": (AnswersCell, _answers),
     "latency": (LatencyCell, _latency),
+    "wording": (WordingCell, _wording),
 }
 """Kinds of sections: the class of cells that each takes, and the function that makes it."""

@@ -4,6 +4,7 @@
     modules     a bank's modules, how they are routed to and merged
     texts       what documents are turned into to train on
     documents   long documents, known by adapters, read as text, or both
+    wording     facts taught in several wordings, asked in others
 
 The report registers what it draws under the same names.
 """
@@ -33,8 +34,13 @@ from lorabank.study.texts import fleets as texts_fleets
 from lorabank.study.texts import run as texts_run
 from lorabank.study.texts.axes import TextsAxes
 from lorabank.study.texts.cells import TextsCell
+from lorabank.study.wording import fleets as wording_fleets
+from lorabank.study.wording import run as wording_run
+from lorabank.study.wording.axes import WordingAxes
+from lorabank.study.wording.cells import WordingCell
 
 CAPACITY, MODULES, TEXTS, DOCUMENTS = "capacity", "modules", "texts", "documents"
+WORDING = "wording"
 _FORMER_NAMES = {"contexts": DOCUMENTS}  # in files of format 1
 Cells = Sequence[CellSpec[Any]]
 
@@ -95,6 +101,14 @@ KINDS: Mapping[str, StudyKind] = {
             group_cells=documents_fleets.group_cells,
             flops=documents_fleets.flops,
             run_fleet=documents_run.run_fleet,
+        ),
+        StudyKind(
+            name=WORDING,
+            axes=WordingAxes,
+            cell_class=lambda axes: WordingCell,
+            group_cells=wording_fleets.group_cells,
+            flops=wording_fleets.flops,
+            run_fleet=wording_run.run_fleet,
         ),
     )
 }
