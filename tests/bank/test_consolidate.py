@@ -230,7 +230,8 @@ def test_a_consolidation_killed_in_its_commit_loses_no_fact_and_doubles_none(
         capture_output=True,
         text=True,
         cwd=root,
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},  # a fork has one thread
+        timeout=300,
     )
     assert run.stdout, run.stderr
     assert int(run.stdout.split()[0]) > max(places)
