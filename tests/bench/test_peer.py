@@ -56,7 +56,13 @@ SMALL = {
     },
     "synthesise": {"requests": 3, "new_tokens": 4, "rows": 2},
 }
-ELSEWHERE = {"routing", "context", "policy", "wording"}  # these have test files of their own
+ELSEWHERE = {
+    "routing",
+    "context",
+    "policy",
+    "retention",
+    "wording",
+}  # these have test files of their own
 
 
 def test_every_bench_has_a_test():
