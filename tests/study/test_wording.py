@@ -93,7 +93,8 @@ def test_a_cell_keeps_what_its_shares_are_of(smoke):
         assert cell.known_after <= cell.known_before
         assert cell.recall < 1 or cell.bits_stored > 0.6 * 33.2 * n
     one = by_axes(smoke[1], wordings=1, activated=True)
-    assert [cell.recall for cell in one] == [1.0, 1.0, 1.0]
+    assert all(cell.recall_before == 0 and cell.recall >= 0.5 for cell in one)
+    assert len(one) == 3
     (turned,) = by_axes(smoke[1], reverse=True)
     (plain,) = by_axes(
         smoke[1], reverse=False, wordings=4, seed=0, activated=True, reworded_share=1
