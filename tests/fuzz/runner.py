@@ -143,7 +143,7 @@ def _try_input(target: Target, content: bytes) -> str | None:
         except LorabankError as error:
             if not str(error).strip() or str(error).count("\n") > 1:
                 problem = f"{type(error).__name__} of {str(error).count(chr(10)) + 1} lines"
-        except Exception as error:
+        except Exception as error:  # any other than ours is a fault, which is what is looked for
             frame = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(frame.filename).name}:{frame.lineno}"
             problem = f"{type(error).__name__} in {where}: {ascii(str(error))[:120]}"

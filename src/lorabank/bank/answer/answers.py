@@ -1,6 +1,6 @@
 """The answer of a bank, the candidates it was chosen from, and the options the policy weighed."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from lorabank.bank.answer.excerpts import Citation
@@ -106,6 +106,20 @@ class Answer:
     """Remark where the answer was not made as asked, such as that no text fits."""
     choice: Choice | None = None
     """Decision of the mode `auto`; None in other modes."""
+
+    def withheld(self, **changes: Any) -> "Answer":
+        """Return an abstention in the place of this answer, with other fields changed as named."""
+        return replace(
+            self,
+            text="",
+            kind="abstained",
+            module=None,
+            version=None,
+            source=None,
+            example=None,
+            used="none",
+            **changes,
+        )
 
     def as_json(self, *, explain: bool = False) -> dict[str, Any]:
         """Return the fields as JSON values; candidates and choice only to explain the answer."""

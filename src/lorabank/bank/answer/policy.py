@@ -179,10 +179,7 @@ def _decide(
     if not is_on_topic:
         decided = replace(answer, mode=AUTO, choice=choice)
         return decided, None if answer.kind == "bare" else NONE
-    abstained = replace(
-        answer, text="", kind="abstained", module=None, version=None, source=None, example=None
-    )
-    return replace(abstained, mode=AUTO, used=NONE, choice=choice), None
+    return answer.withheld(mode=AUTO, choice=choice), None
 
 
 def _join(decided: Answer, read: Answer, before_s: float) -> Answer:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lorabank.bank.answer.answers import Answer, Choice, Option
-from lorabank.bank.answer.modes import ADAPTER, AUTO, EXACT, NONE, QUOTE, AskSettings
+from lorabank.bank.answer.modes import ADAPTER, AUTO, EXACT, QUOTE, AskSettings
 from lorabank.bank.answer.quoting import QUOTED, FoundQuote
 from lorabank.bank.answer.state import BankState
 from lorabank.bank.answer.with_module import answer_with_modules
@@ -70,19 +70,8 @@ def _decide(
     """
     if not options or options[0].value < least_worth:
         reason = f"nothing is worth {least_worth:g}: the bank does not know"
-        return replace(
-            answer,
-            text="",
-            kind="abstained",
-            module=None,
-            version=None,
-            source=None,
-            example=None,
-            mode=AUTO,
-            used=NONE,
-            choice=Choice(tuple(options), reason),
-            note=answer.note or NOTHING_QUOTED,
-        )
+        choice = Choice(tuple(options), reason)
+        return answer.withheld(mode=AUTO, choice=choice, note=answer.note or NOTHING_QUOTED)
     best = options[0]
     choice = Choice(
         tuple(options), f"{best.mode} is worth {best.value:.2f}, more than any other way"

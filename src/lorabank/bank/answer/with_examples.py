@@ -29,7 +29,8 @@ def answer_with_examples(
         if lookup.is_stored:
             answer = example_answer(question, lookup, p=lookup.nearest[0].p)
         else:
-            answer = _nothing_stored(state, question, lookup)
+            note = state.examples.describe_nearest(question, lookup)
+            answer = nothing_stored(question, lookup, note=note)
         seconds = time.perf_counter() - started
         answers.append(replace(answer, mode=EXACT, first_token_s=seconds, seconds=seconds))
     return answers
@@ -68,7 +69,8 @@ def _holder(example: StoredExample) -> str:
     return f"module {example.module!r}" if example.module else f"a fact {example.source}"
 
 
-def _nothing_stored(state: BankState, question: str, lookup: Lookup) -> Answer:
+def nothing_stored(question: str, lookup: Lookup, *, note: str) -> Answer:
+    """Return the abstention for a question that no stored example is."""
     return Answer(
         question=question,
         text="",
@@ -80,5 +82,5 @@ def _nothing_stored(state: BankState, question: str, lookup: Lookup) -> Answer:
         candidates=(),
         used=NONE,
         lookup=lookup,
-        note=state.examples.describe_nearest(question, lookup),
+        note=note,
     )

@@ -15,7 +15,7 @@ from lorabank.bank.answer.answers import Answer
 from lorabank.bank.answer.lookup import Lookup
 from lorabank.bank.answer.modes import ADAPTER, EXACT, ICL, NONE, RAG, AskSettings
 from lorabank.bank.answer.state import BankState
-from lorabank.bank.answer.with_examples import example_answer
+from lorabank.bank.answer.with_examples import example_answer, nothing_stored
 from lorabank.bank.fact_book import FOREVER, PENDING
 from lorabank.errors import UsageError
 
@@ -62,18 +62,7 @@ def without_stale_value(state: BankState, answer: Answer) -> Answer:
         f"module {answer.module!r} gave a value of {fact.question[:60]!r} that holds no longer, "
         "and it is left out"
     )
-    return replace(
-        answer,
-        text="",
-        kind="abstained",
-        module=None,
-        version=None,
-        source=None,
-        used=NONE,
-        candidates=(),
-        lookup=lookup,
-        note=note,
-    )
+    return answer.withheld(candidates=(), lookup=lookup, note=note)
 
 
 def answer_as_of(state: BankState, questions: Sequence[str], settings: AskSettings) -> list[Answer]:
@@ -116,17 +105,5 @@ def _as_of(state: BankState, question: str, lookup: Lookup, as_of: str) -> Answe
     key = state.examples.facts.key_of(now.best.question) if now.is_stored and now.best else None
     later = [f.valid_at for f in state.examples.facts.chain(key or "") if f.valid_at > as_of]
     note = f"the first value that is known holds from {min(later)[:10]}" if later else ""
-    return Answer(
-        question=question,
-        text="",
-        kind="abstained",
-        module=None,
-        version=None,
-        source=None,
-        p=None,
-        candidates=(),
-        mode=EXACT,
-        used=NONE,
-        lookup=lookup,
-        note=note or state.examples.describe_nearest(question, lookup),
-    )
+    note = note or state.examples.describe_nearest(question, lookup)
+    return replace(nothing_stored(question, lookup, note=note), mode=EXACT)
