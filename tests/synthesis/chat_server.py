@@ -136,3 +136,8 @@ def serving(
         http.shutdown()
         thread.join()
         http.server_close()
+
+
+def echo(body: Body) -> str:
+    """Reply "Said 1" to "Say 1"."""
+    return str(body["messages"][-1]["content"]).replace("Say", "Said")

@@ -1,30 +1,18 @@
 """Where requests are sent and with which key, and that no key is ever shown."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from lorabank.errors import UnavailableError, UsageError
 from lorabank.synthesis.endpoint import Endpoint, RetryPolicy
 from lorabank.synthesis.generators import Request
 from lorabank.tasks.examples import Message
-from tests.synthesis.chat_server import Body, Fault, Server, serving
+from tests.synthesis.chat_server import Fault, Server, echo, serving
 
 QUICK = RetryPolicy(timeout_s=30.0, retries=3, first_wait_s=0.01, most_wait_s=2.0)
 
 
 def request() -> Request:
     return Request((Message("user", "Say 0"),), max_tokens=20, temperature=0.5, seed=0)
-
-
-def echo(body: Body) -> str:
-    return str(body["messages"][-1]["content"]).replace("Say", "Said")
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serving(write=echo) as running:
-        yield running
 
 
 def test_a_redirect_is_refused_and_the_key_not_sent_on(server: Server):

@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
@@ -15,23 +14,13 @@ from lorabank.synthesis.cache import ReplyCache
 from lorabank.synthesis.endpoint import Endpoint, RetryPolicy
 from lorabank.synthesis.generators import Finish, Reply, Request
 from lorabank.tasks.examples import Message
-from tests.synthesis.chat_server import Body, Fault, Server, serving
+from tests.synthesis.chat_server import Body, Fault, Server, echo, serving
 
 QUICK = RetryPolicy(timeout_s=30.0, retries=3, first_wait_s=0.01, most_wait_s=2.0)
 
 
 def request(i: int = 0) -> Request:
     return Request((Message("user", f"Say {i}"),), max_tokens=20, temperature=0.5, seed=i)
-
-
-def echo(body: Body) -> str:
-    return str(body["messages"][-1]["content"]).replace("Say", "Said")
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serving(write=echo) as running:
-        yield running
 
 
 def endpoint(server: Server, *, workers: int = 1, retry_policy: RetryPolicy = QUICK) -> Endpoint:
