@@ -43,7 +43,7 @@ INNER_FLOORS = {
         {"learn", "recall"},
     ],
     "bank": [
-        {"drafts", "fact_book", "stored_text"},
+        {"drafts", "fact_book", "opening", "stored_text"},
         {"module_reader"},
         {"route"},
         {"write"},

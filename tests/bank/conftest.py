@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.bank.bank import Bank, identify_base
+from lorabank.bank.bank import Bank
 from lorabank.bank.drafts import draft_from_examples
+from lorabank.bank.opening import identify_base
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.settings import TrainSettings
 from lorabank.store.store import Store

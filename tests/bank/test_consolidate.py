@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.bank.bank import Bank, identify_base
+from lorabank.bank.bank import Bank
 from lorabank.bank.fact_book import FactBook
+from lorabank.bank.opening import identify_base
 from lorabank.bank.write import consolidation_plan
 from lorabank.bank.write.consolidate import ConsolidateOptions
 from lorabank.bank.write.consolidation_plan import plan_consolidation

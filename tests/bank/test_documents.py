@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.bank.bank import Bank, identify_base
+from lorabank.bank.bank import Bank
 from lorabank.bank.drafts import DraftPassage, ModuleDraft, draft_from_examples
+from lorabank.bank.opening import identify_base
 from lorabank.bank.stored_text import (
     DOCUMENTS,
     decode_documents,

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.bank.bank import Bank, identify_base
+from lorabank.bank.bank import Bank
 from lorabank.bank.drafts import draft_from_examples
 from lorabank.bank.fact_book import FactBook, fact_key
+from lorabank.bank.opening import identify_base
 from lorabank.engine.backbone.base import Base
 from lorabank.errors import DataError, UsageError
 from lorabank.store.lock import now

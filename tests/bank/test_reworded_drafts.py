@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.bank.bank import Bank, identify_base
+from lorabank.bank.bank import Bank
 from lorabank.bank.drafts import EXAMPLES, draft_from_examples, draft_from_files, draft_from_jsonl
+from lorabank.bank.opening import identify_base
 from lorabank.bank.write.reworded_drafts import reword_draft
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.settings import TrainSettings

@@ -28,6 +28,7 @@ from lorabank.bank.answer.state import BankState
 from lorabank.bank.drafts import Facts, ModuleDraft, draft_from_facts
 from lorabank.bank.fact_book import parse_date
 from lorabank.bank.module_reader import CACHE_BYTES
+from lorabank.bank.opening import identify_base, load_base_of, load_if_named
 from lorabank.bank.route.routers import Router, TextRouter
 from lorabank.bank.write import document_drafts as documents
 from lorabank.bank.write import forget as forgetting
@@ -40,25 +41,18 @@ from lorabank.bank.write.given_facts import given_facts, read_given_facts
 from lorabank.bank.write.remember import RememberReport, remember
 from lorabank.bank.write.training import WriteSettings
 from lorabank.bank.write.write import WriteReport
-from lorabank.engine.backbone.base import Base, load_base, load_named_base
-from lorabank.engine.models.registry import ModelInfo
+from lorabank.engine.backbone.base import Base
 from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.training.train import OnRound, OnStep
 from lorabank.planning.planner import plan_rank
 from lorabank.retrieval.documents import Document
 from lorabank.store.check import Damage
-from lorabank.store.records import BaseIdentity, Event, Version
+from lorabank.store.records import Event, Version
 from lorabank.store.store import Store
 from lorabank.synthesis.generators import Generator
 from lorabank.synthesis.inputs import read_source_documents
 from lorabank.synthesis.synthesis_run import OnReply
 from lorabank.tasks.examples import ExampleLike
-
-
-def identify_base(info: ModelInfo) -> BaseIdentity:
-    """Return the base model as a bank records it: an absolute path or hub name, and its hash."""
-    is_local = Path(info.name).exists()
-    return BaseIdentity(str(Path(info.name).absolute()) if is_local else info.name, info.sha256)
 
 
 class Bank:
@@ -95,7 +89,7 @@ class Bank:
             UsageError: the folder is not empty.
             ModelError: no such base model.
         """
-        loaded = _load(base, device)
+        loaded = load_if_named(base, device)
         return cls(Store.create(Path(path), base=identify_base(loaded.info)), loaded)
 
     @classmethod
@@ -112,12 +106,8 @@ class Bank:
         Raises:
             UsageError: no bank, one of a newer version, or of another base model.
         """
-        if base is None:
-            store = Store(Path(path))
-            name = store.base.name
-            store.close()
-            base = load_named_base(name, named_by=str(path), device=device)
-        loaded = _load(base, device)
+        base = load_base_of(Path(path), device) if base is None else base
+        loaded = load_if_named(base, device)
         return cls(Store.open(Path(path), base_sha256=loaded.info.sha256), loaded)
 
     def close(self) -> None:
@@ -394,7 +384,3 @@ class Bank:
             return transfer.import_module(
                 self.store, self.base, Path(folder), name, replace=replace, texts=texts
             )
-
-
-def _load(base: Base | str, device: str | None) -> Base:
-    return load_base(base, device=device) if isinstance(base, str) else base

@@ -17,8 +17,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lorabank.bank.answer.answers import Answer
-from lorabank.bank.bank import Bank, identify_base
+from lorabank.bank.bank import Bank
 from lorabank.bank.drafts import ModuleDraft, draft_from_files
+from lorabank.bank.opening import identify_base
 from lorabank.bank.route.routers import Oracle
 from lorabank.bank.write.training import WriteSettings
 from lorabank.bank.write.write import WriteReport, plan_jobs

@@ -20,7 +20,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from lorabank.bank.bank import Bank, identify_base
+from lorabank.bank.bank import Bank
+from lorabank.bank.opening import identify_base
 from lorabank.bank.write.consolidate import ConsolidateOptions
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.settings import SOUND, TrainSettings

@@ -12,8 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from lorabank.bank.bank import Bank, identify_base
+from lorabank.bank.bank import Bank
 from lorabank.bank.drafts import ModuleDraft, draft_from_examples
+from lorabank.bank.opening import identify_base
 from lorabank.bench.setup import empty_caches
 from lorabank.bench.wording_data import Asked, StoredFact, phone_facts
 from lorabank.engine.backbone.base import Base

@@ -33,7 +33,7 @@ def init(
 
     Example: lorabank init bank --base smollm2-135m
     """
-    from lorabank.bank.bank import identify_base
+    from lorabank.bank.opening import identify_base
     from lorabank.engine.models.registry import find_model
     from lorabank.store.store import Store
 
