@@ -4,6 +4,7 @@
     ├── UsageError            a request that cannot be met as it stands (also a ValueError)
     │   ├── DataError         a facts file that cannot be read; names file and lines
     │   ├── ModelError        a base model that is unknown, unusable, or not the one asked for
+    │   ├── BusyError         a bank that somebody else is writing; try again later
     │   └── AdapterError      an adapter that cannot be read or belongs to another base model
     └── EnvironmentFailure    the machine said no (also an OSError)
         ├── UnavailableError  no network, or a package that cannot be had
@@ -32,6 +33,10 @@ class DataError(UsageError):
 
 class ModelError(UsageError):
     """A base model that is unknown, unusable, or not the one asked for."""
+
+
+class BusyError(UsageError):
+    """A request that the same bank can meet in a moment, when another has been met."""
 
 
 class AdapterError(UsageError):

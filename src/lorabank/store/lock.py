@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lorabank.errors import StorageError, UsageError
+from lorabank.errors import BusyError, StorageError
 from lorabank.store.plain_files import open_file
 from lorabank.strict_json import parse_json
 
@@ -51,7 +51,7 @@ def locked(folder: Path, *, what: str, file: str = LOCK) -> Iterator[None]:
         file: name of the lock.
 
     Raises:
-        UsageError: another writer holds it; the message names its process and since when.
+        BusyError: another writer holds it; the message names its process and since when.
         StorageError: the folder cannot be written.
     """
     with _opened(folder, file) as opened:
@@ -59,7 +59,7 @@ def locked(folder: Path, *, what: str, file: str = LOCK) -> Iterator[None]:
         assert handle is not None
         if not _wait_and_take(handle):
             done = "written" if file == LOCK else "consolidated"
-            raise UsageError(f"{folder} is being {done} by {_holder(handle)}; try again later")
+            raise BusyError(f"{folder} is being {done} by {_holder(handle)}; try again later")
         holder = {"pid": os.getpid(), "since": now(), "what": what}
         os.ftruncate(handle, 0)
         with suppress(OSError):  # on a full disk the lock holds all the same, without a name

@@ -5,9 +5,12 @@ own keeps two consolidations apart. What a step was planned from is looked at ag
 committed: a fact that was forgotten meanwhile must not come back.
 """
 
+import hashlib
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from lorabank.bank.drafts import DraftSource, ModuleDraft
 from lorabank.bank.fact_book import FactBook
@@ -55,6 +58,9 @@ class ConsolidateOptions:
     """Called before each step."""
     on_round: OnRound | None = None
     """Called after each step of the training."""
+    checkpoints: Path | None = None
+    """Folder of checkpoints, from which a step that was paused resumes; those of other steps are
+    removed. None to begin anew."""
 
     def __post_init__(self) -> None:
         """Check the limit."""
@@ -96,7 +102,8 @@ def _run(
         texts.clear()
         return []
     draft, options = _draft(reader, step, choices.settings)
-    options = replace(options, on_round=choices.on_round)
+    checkpoint = _checkpoint_of(step, choices.checkpoints) if choices.checkpoints else None
+    options = replace(options, on_round=choices.on_round, checkpoint=checkpoint)
     jobs = plan_jobs(reader.base, [draft], options)
     started = time.perf_counter()
     trained = train_drafts(reader.base, [draft], jobs, options)
@@ -130,6 +137,17 @@ def _draft(
     stale = [f for f in FactBook(reader.store.facts()).stale if f.module == version.module]
     draft = without_values(reader.read_draft(version), stale)
     return draft, WriteSettings(reader.read_settings(version), replace=True, one_seed=True)
+
+
+def _checkpoint_of(step: ConsolidationStep, folder: Path) -> Path:
+    """Return the folder of a step's checkpoint, by what it teaches; remove those of other steps."""
+    parts = [step.kind, step.module, *(fact.sha256 for fact in step.facts)]
+    parts += [str(version.id) for version in step.replaces]
+    own = folder / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    for other in folder.iterdir() if folder.is_dir() else ():
+        if other != own:
+            shutil.rmtree(other, ignore_errors=True)
+    return own
 
 
 def _source_of(fact: Fact) -> DraftSource:

@@ -9,6 +9,7 @@ trained again.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Any
 
 from lorabank.bank.drafts import ModuleDraft
@@ -65,6 +66,8 @@ class WriteSettings:
     """Called after each step of a job."""
     on_round: OnRound | None = None
     """Called after each step of the fleet."""
+    checkpoint: Path | None = None
+    """Folder from which the first training resumes if it was paused; None to begin anew."""
 
     def __post_init__(self) -> None:
         """Check the number of passes."""
@@ -146,11 +149,12 @@ def train_drafts(
     Raises:
         UsageError: training diverged.
         KeyboardInterrupt: training was interrupted.
+        TrainingPaused: `options.on_round` raised it.
     """
     held_out = read_held_out(base, drafts, activated=jobs[0].settings.activated)
     taught = _read_taught(base, drafts, jobs)
     planned = [_PlannedDraft(*parts) for parts in zip(drafts, jobs, taught, held_out, strict=True)]
-    trained = _train_pass(base, planned, options)
+    trained = _train_pass(base, planned, options, checkpoint=options.checkpoint)
     for _ in range(options.passes - 1):
         weak = [i for i, module in enumerate(trained) if module.not_stuck and module.recall < 1]
         if not weak:
@@ -179,11 +183,17 @@ def _read_taught(
 
 
 def _train_pass(
-    base: Base, planned: Sequence[_PlannedDraft], options: WriteSettings
+    base: Base,
+    planned: Sequence[_PlannedDraft],
+    options: WriteSettings,
+    *,
+    checkpoint: Path | None = None,
 ) -> list[TrainedDraft]:
     """Train all drafts once and measure them."""
     jobs = [plan.job for plan in planned]
-    outcomes = train(base, jobs, on_step=options.on_step, on_round=options.on_round)
+    outcomes = train(
+        base, jobs, checkpoint=checkpoint, on_step=options.on_step, on_round=options.on_round
+    )
     for outcome in outcomes:
         if outcome.stopped == "diverged":
             raise UsageError(

@@ -4,6 +4,8 @@ The base is loaded from a folder that `find_model` returns. It stays in eval mod
 changed. `fleet.py` puts adapters around its linear layers and takes them off again.
 """
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -62,6 +64,8 @@ class Base:
     ordinary_directions: dict[bool, dict[str, Tensor]] = field(default_factory=dict)
     """Directions of ordinary text by layer, for activated adapters and for others
     (training/protection.py)."""
+    entered: list[AbstractContextManager[Any]] = field(default_factory=list)
+    """Fleets whose adapters are around the model now, the innermost first."""
     quantized: str | None = None
     """Kind of quantization, `4bit` or None."""
 
@@ -90,6 +94,18 @@ class Base:
             "template_sha256": identity.hash_template(self.chat.tokenizer),
             "transformers": transformers.__version__,
         }
+
+    @contextmanager
+    def bare(self) -> Iterator[None]:
+        """Take all fleets off the model for the block, so that others can be put around it."""
+        fleets = list(self.entered)
+        for fleet in reversed(fleets):
+            fleet.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            for fleet in fleets:
+                fleet.__enter__()
 
     @property
     def max_tokens(self) -> int:

@@ -103,10 +103,12 @@ class Fleet:
             wrapped.siblings[wrapped.name] = wrapped.layer
             self.layers[wrapped.path] = wrapped.layer
         self.assign(self.assignment)
+        self.base.entered.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Put the base's own layers back."""
+        self.base.entered.remove(self)
         for wrapped in self._wrapped:
             wrapped.siblings[wrapped.name] = wrapped.layer.linear
         self.layers.clear()

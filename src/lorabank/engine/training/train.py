@@ -40,6 +40,11 @@ from lorabank.errors import UsageError
 from lorabank.lora import memft
 from lorabank.lora.objectives import Objective, mean_by_adapter
 
+
+class TrainingPaused(Exception):
+    """Raised by `on_round` to end a run that will go on later from its checkpoint."""
+
+
 OnStep = Callable[[Progress], None]
 OnRound = Callable[[FleetProgress], None]
 
@@ -78,6 +83,7 @@ def train(
         on_round: called after a step of all running jobs.
 
     Raises:
+        TrainingPaused: `on_round` raised it; the checkpoint, if there is one, has been saved.
         UsageError: a job cannot be trained, the fleet does not fit into memory, or the checkpoint
             is of another run.
         StorageError: the checkpoint cannot be written.
@@ -144,6 +150,10 @@ class Trainer:
                     checkpoint.save(scheduler.state(), outcomes)
             if checkpoint:
                 checkpoint.close(scheduler.state(), outcomes)
+        except TrainingPaused:
+            if checkpoint:
+                checkpoint.save(scheduler.state(), outcomes)
+            raise
         except KeyboardInterrupt:  # the checkpoint stays, so that the same call resumes
             for slot in list(scheduler.running.values()):
                 scheduler.finish(slot, "interrupted")
