@@ -18,13 +18,9 @@ from lorabank.engine.encoding import batches
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.fleet.fused_projections import FusedProjections, share_storage
 from lorabank.engine.inference.answer_readings import read_answers, recall_share
-from lorabank.engine.inference.generate import (
-    DecodingBatch,
-    GenerationOptions,
-    Sampling,
-    decode,
-    generate,
-)
+from lorabank.engine.inference.generate import GenerationOptions, generate
+from lorabank.engine.inference.running_batch import RowRequest, RunningBatch
+from lorabank.engine.inference.sampling import Sampling
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.settings import PLAIN
 from lorabank.engine.training.jobs import Job
@@ -226,8 +222,11 @@ def test_fused_projections_give_the_same_logits(
         for is_worth in (FusedProjections.is_worth_fusing, property(lambda _: False)):
             monkeypatch.setattr(FusedProjections, "is_worth_fusing", is_worth)
             step_logits: list[Tensor] = []
-            batch = DecodingBatch([tuple(p) for p in prompts], fleet, slots, None)
-            list(decode(tiny, batch, 4, lambda logits: logits.argmax(-1), step_logits.append))
+            running = RunningBatch(tiny, fleet)
+            for prompt, slot in zip(prompts, slots, strict=True):
+                running.add(RowRequest(tuple(prompt), slot, max_new_tokens=4, stops=frozenset()))
+            while running:
+                running.step(lambda _, logits, kept=step_logits: kept.append(logits))
             logits_of_both.append(torch.stack(step_logits))
     assert fleet._wrapped[0].layer.fused
     torch.testing.assert_close(logits_of_both[0], logits_of_both[1], rtol=1e-4, atol=1e-4)

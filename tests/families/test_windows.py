@@ -4,7 +4,7 @@ The models have sliding windows shorter than the prompts: padding in the wrong p
 place of tokens in the window, which replies of a few tokens need not show.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.caches import Reuse
+from lorabank.engine.backbone.prefill import Tokens
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.document_prefix import prompt_with_document
-from lorabank.engine.inference.generate import DecodingBatch, decode
+from lorabank.engine.inference.running_batch import RowRequest, RunningBatch
 from lorabank.tasks.examples import Message
 from tests.families.catalogue import FAMILIES, WINDOW
 from tests.families.conformance import load
@@ -44,21 +45,32 @@ def random_fleet(base: Base) -> Fleet:
     return fleet
 
 
-def logits_of(base: Base, batch: DecodingBatch) -> Tensor:
-    """Return (R, N_COLUMNS, V): the logits while each row is given the same few tokens."""
-    columns: list[Tensor] = []
-    for _ in decode(base, batch, N_COLUMNS, lambda x: torch.full((len(x),), 40), columns.append):
-        pass
-    return torch.stack(columns, dim=1)
+def logits_of(base: Base, fleet: Fleet, rows: Sequence[RowRequest], document: Tokens) -> Tensor:
+    """Return (R, N_COLUMNS, V): the logits while each row is written."""
+    running = RunningBatch(base, fleet, document=document)
+    kept: dict[int, list[Tensor]] = {running.add(row): [] for row in rows}
+
+    def keep(numbers: Sequence[int], logits: Tensor) -> None:
+        for number, row in zip(numbers, logits, strict=True):
+            kept[number].append(row)
+
+    while running:
+        running.step(keep)
+    return torch.stack([torch.stack(columns) for columns in kept.values()])
 
 
-def assert_as_alone(base: Base, fleet: Fleet, batch: DecodingBatch) -> None:
-    together = logits_of(base, batch)
+def assert_as_alone(
+    base: Base, fleet: Fleet, prompts: Sequence[Tokens], slots: Sequence[int], document: Tokens = ()
+) -> None:
+    rows = [
+        RowRequest(prompt, slot, max_new_tokens=N_COLUMNS, stops=frozenset())
+        for prompt, slot in zip(prompts, slots, strict=True)
+    ]
+    together = logits_of(base, fleet, rows, document)
     kept, fleet.reuse = fleet.reuse, Reuse(prompts=False, layers=False, teachers=False)
-    for row, (prompt, slot) in enumerate(zip(batch.prompts, batch.slots, strict=True)):
-        alone = replace(batch, prompts=[prompt], slots=[slot], document=())
-        expected = logits_of(base, alone)[0]
-        assert (together[row] - expected).abs().max() < 2e-3 * expected.abs().max(), row
+    for i, row in enumerate(rows):
+        expected = logits_of(base, fleet, [row], ())[0]
+        assert (together[i] - expected).abs().max() < 2e-3 * expected.abs().max(), i
     fleet.reuse = kept
 
 
@@ -70,7 +82,7 @@ def test_prompts_kept_for_rows_of_different_length(base: Base, slots: list[int])
         before_header = [prompt[: base.chat.header_start(prompt)] for prompt in prompts]
         fleet.prompt_key_values(before_header)
         assert all(tokens in base.prompt_cache for tokens in before_header)
-        assert_as_alone(base, fleet, DecodingBatch(prompts, fleet, slots, None))
+        assert_as_alone(base, fleet, prompts, slots)
 
 
 def test_a_document_read_once_for_rows_of_different_length(base: Base):
@@ -80,5 +92,4 @@ def test_a_document_read_once_for_rows_of_different_length(base: Base):
     shared = prompts[0][: made[0].prefix]
     assert len(shared) > WINDOW
     with random_fleet(base) as fleet:
-        batch = DecodingBatch(prompts, fleet, [ACTIVATED] * len(prompts), None, shared)
-        assert_as_alone(base, fleet, batch)
+        assert_as_alone(base, fleet, prompts, [ACTIVATED] * len(prompts), shared)

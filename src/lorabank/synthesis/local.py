@@ -10,7 +10,8 @@ from itertools import groupby, islice
 from typing import final
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.inference.generate import GenerationOptions, Sampling, generate
+from lorabank.engine.inference.generate import GenerationOptions, generate
+from lorabank.engine.inference.sampling import Sampling
 from lorabank.errors import UsageError
 from lorabank.synthesis.generators import Finish, Reply, Request
 

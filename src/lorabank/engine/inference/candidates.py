@@ -18,7 +18,7 @@ from torch import Tensor
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.document_prefix import max_rows
-from lorabank.engine.inference.generate import DecodingBatch, decode
+from lorabank.engine.inference.running_batch import STOP, RowRequest, RunningBatch
 from lorabank.errors import DataError
 
 _MAX_ROWS = 64  # decoded together; each costs a row of the vocabulary in float32 and its cache
@@ -138,15 +138,12 @@ class _Drafting:
 
     def __init__(self, base: Base, prompts: Sequence[tuple[int, ...]], rows: Sequence[_Row]):
         self.base = base
-        order = sorted(range(len(rows)), key=lambda j: rows[j][1])  # an adapter's rows together
-        self.rows = [rows[j] for j in order]
-        self.prompts = [prompts[j] for j in order]
-        bare_row = {i: place for place, (i, slot) in enumerate(self.rows) if slot == BARE}
-        self.bare_rows = torch.tensor([bare_row[i] for i, _ in self.rows], device=base.device)
+        self.rows, self.prompts = rows, prompts
+        bare_row = {i: place for place, (i, slot) in enumerate(rows) if slot == BARE}
+        self.bare_rows = torch.tensor([bare_row[i] for i, _ in rows], device=base.device)
         """(R,) row in which the bare model answers the same prompt."""
-        self.stops = base.chat.stop_ids
-        self.first_token: list[tuple[float, float]] = []
-        """(entropy, divergence) of each row's first token."""
+        self.first_log_p: dict[int, Tensor] = {}
+        """Log-probabilities (V,) of each row's first token."""
         self.nats: list[list[float]] = [[] for _ in rows]
         self.has_ended = [False] * len(rows)
 
@@ -154,36 +151,46 @@ class _Drafting:
         self, fleet: Fleet | None, n_tokens: int, document: tuple[int, ...]
     ) -> dict[_Row, DraftReply]:
         """Write the drafts."""
-        batch = DecodingBatch(
-            self.prompts,
-            fleet if any(slot != BARE for _, slot in self.rows) else None,
-            [max(0, slot) for _, slot in self.rows],
-            [float(slot != BARE) for _, slot in self.rows],
-            document,
-        )
+        has_slots = any(slot != BARE for _, slot in self.rows)
+        running = RunningBatch(self.base, fleet if has_slots else None, document=document)
+        for prompt, (_, slot) in zip(self.prompts, self.rows, strict=True):
+            slot_or_bare = None if slot == BARE else slot
+            running.add(RowRequest(prompt, slot_or_bare, max_new_tokens=n_tokens))
         written: list[list[int]] = [[] for _ in self.rows]
-        tokens = decode(self.base, batch, n_tokens, lambda logits: logits.argmax(-1), self._measure)
-        for place, token in tokens:
-            written[place].append(token)
-        return {row: self._draft(place, written[place]) for place, row in enumerate(self.rows)}
+        while running:
+            for token in running.step(self._measure):
+                if token.finish == STOP:
+                    self.has_ended[token.row] = True
+                else:
+                    written[token.row].append(token.token)
+        entropies, divergences = self._first_token()
+        return {
+            row: self._draft(place, written[place], entropies[place], divergences[place])
+            for place, row in enumerate(self.rows)
+        }
 
-    def _measure(self, logits: Tensor) -> None:
-        """Take the measures of one column, from its (R, V) logits."""
+    def _measure(self, places: Sequence[int], logits: Tensor) -> None:
+        """Take the measures of a token, from the (R, V) logits of the rows at these places."""
         log_p = F.log_softmax(logits.float(), dim=-1)  # (R, V)
-        if not self.first_token:
-            p = log_p.exp()
-            entropy = -(p * log_p).sum(-1)
-            divergence = (p * (log_p - log_p[self.bare_rows])).sum(-1)
-            self.first_token.extend(zip(entropy.tolist(), divergence.tolist(), strict=True))
-        best, token = log_p.max(-1)
-        pairs = zip(best.tolist(), token.tolist(), strict=True)
-        for place, (token_log_p, token_id) in enumerate(pairs):
-            if not self.has_ended[place]:
-                self.nats[place].append(-token_log_p)
-                self.has_ended[place] = token_id in self.stops
+        best = log_p.max(-1).values.tolist()
+        for row, place in enumerate(places):
+            self.first_log_p.setdefault(place, log_p[row])
+            self.nats[place].append(-best[row])
 
-    def _draft(self, place: int, tokens: list[int]) -> DraftReply:
-        entropy, divergence = self.first_token[place]
+    def _first_token(self) -> tuple[list[float], list[float]]:
+        """Return the entropy of each row's first token, and its divergence from the bare model's.
+
+        All candidates of a prompt may be read in another pass than the bare model.
+        """
+        log_p = torch.stack([self.first_log_p[place] for place in range(len(self.rows))])  # (R, V)
+        p = log_p.exp()
+        entropies = -(p * log_p).sum(-1)
+        divergences = (p * (log_p - log_p[self.bare_rows])).sum(-1)
+        return entropies.tolist(), divergences.tolist()
+
+    def _draft(
+        self, place: int, tokens: list[int], entropy: float, divergence: float
+    ) -> DraftReply:
         nats = self.nats[place]
         return DraftReply(
             tokens=tuple(tokens),

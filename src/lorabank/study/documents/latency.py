@@ -7,7 +7,6 @@ end of a turn is never generated. (Question 15 of arXiv:2603.01097, whose times 
 cache no document and are of answers of any length.)
 """
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -16,14 +15,11 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-import torch
-from torch import Tensor
-
 from lorabank.engine.adapters.adapter import Adapter, load_adapter, save_adapter
 from lorabank.engine.adapters.loaded_fleet import fleet_of, load_slot
 from lorabank.engine.backbone.caches import new_prompt_cache
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.generate import DecodingBatch, decode
+from lorabank.engine.inference.running_batch import RowRequest, RunningBatch
 from lorabank.engine.learn import software_versions
 from lorabank.errors import UsageError
 from lorabank.study.cells import CellClock
@@ -216,18 +212,20 @@ class _Answerer:
     ) -> list[float]:
         """Return the time at which each of `n_tokens` tokens was generated."""
         base, prompt_ids = self.reader.base, prompt.prompt.prompt_ids
-        stops = torch.tensor(sorted(base.chat.stop_ids), device=base.device)
-
-        def pick(logits: Tensor) -> Tensor:
-            return logits.index_fill(-1, stops, -math.inf).argmax(-1)
-
         # An adapter that is always on has to read the document itself.
         is_base_prefix = fleet is None or fleet.activated[slot]
         is_cached = bool(self.axes.document_cached) and is_base_prefix
         document = prompt_ids[: prompt.n_prefix] if is_cached else ()
-        group = DecodingBatch([prompt_ids], fleet, [] if fleet is None else [slot], None, document)
+        request = RowRequest(
+            prompt_ids, None if fleet is None else slot, max_new_tokens=n_tokens, stops=frozenset()
+        )
         with nullcontext() if fleet is None else fleet:
-            return [time.perf_counter() for _ in decode(base, group, n_tokens, pick)]
+            running, times = RunningBatch(base, fleet, document=document), []
+            running.add(request)
+            while running:
+                running.step()
+                times.append(time.perf_counter())
+            return times
 
     def _trained_adapters(self) -> Mapping[int, Adapter]:
         """Return the adapters of the document by chunk, its own under 0."""
