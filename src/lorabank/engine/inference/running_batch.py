@@ -42,7 +42,7 @@ OnLogits = Callable[[Sequence[int], Tensor], None]
 
 @dataclass(frozen=True, slots=True)
 class RowRequest:
-    """What is asked of one row."""
+    """A prompt to be answered in a row of its own, by which adapter and within which limits."""
 
     prompt: tuple[int, ...]
     """Token ids, up to and including the assistant's header."""
@@ -57,7 +57,7 @@ class RowRequest:
     sampling: Sampling | None = None
     """None for greedy decoding."""
     n_likeliest: int | None = None
-    """How many of the most likely tokens are reported beside the log-probability of every token
+    """Number of most likely tokens that are reported beside the log-probability of every token
     written; None for neither. Temperature and top_p do not change them."""
 
 

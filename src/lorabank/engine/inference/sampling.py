@@ -1,4 +1,4 @@
-"""How a token is picked from logits: the most likely one, or one drawn at random with a seed."""
+"""Tokens drawn at random from logits, by a seed, and the log-probabilities of the likeliest."""
 
 from dataclasses import dataclass, replace
 
