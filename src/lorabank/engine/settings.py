@@ -53,6 +53,10 @@ class TrainSettings:
     """Share of each layer's input directions, those in which ordinary text varies most, that the
     adapter does not see, so that it leaves ordinary text as it is; 0 for none."""
 
+    protect_others: float = 0.0
+    """Weight in the loss of an answer of how far all other words move from what the bare model
+    predicts of them (engine/training/other_words.py); 0 to leave it out."""
+
     r: int = 8
     """Rank of the adapter."""
 
@@ -174,11 +178,19 @@ class TrainSettings:
         )
 
     def _check_teacher(self) -> None:
-        has_teacher = self.objective == "distil" or self.protect_share > 0
+        has_teacher = self.objective == "distil" or self.protect_share or self.protect_others
         _check(
             not (has_teacher and (self.through_peft or self.recipe == "paper")),
-            "objective distil and protect_share need --recipe sound and a variant of LoRA, "
-            f"got recipe {self.recipe}, variant {self.variant}",
+            "objective distil, protect_share and protect_others need --recipe sound and a variant "
+            f"of LoRA, got recipe {self.recipe}, variant {self.variant}",
+        )
+        _check(
+            0 <= self.protect_others <= 100,
+            f"protect_others must be 0 to 100, got {self.protect_others}",
+        )
+        _check(
+            not self.protect_others or self.objective == "ce",
+            f"protect_others goes with objective ce, got {self.objective}",
         )
         _check(self.teacher_k >= 1, f"teacher_k must be at least 1, got {self.teacher_k}")
         _check(

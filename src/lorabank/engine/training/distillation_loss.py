@@ -1,7 +1,8 @@
 """The optional loss of rows that have a teacher: divergence from it instead of cross-entropy.
 
 The training loop calls this only for batches in which a row has a teacher. Other rows of such a
-batch keep their cross-entropy, so jobs of every objective can share a step. A regularisation
+batch keep their cross-entropy, so jobs of every objective can share a step; where a job asks for
+it, that has a term for the words that are not the answer (other_words.py). A regularisation
 example is a row whose teacher read the same prompt: it keeps the adapter where the base is.
 
     loss of a token = KL(teacher || student) + hidden_weight * relative distance of hidden states
@@ -22,7 +23,12 @@ from lorabank.engine.backbone.layer_access import capturing_layer_outputs, decod
 from lorabank.engine.encoding.batches import Batch
 from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.training.teacher_targets import TeacherRequest, compute_targets
+from lorabank.engine.training.other_words import answer_losses, losses_of_logits
+from lorabank.engine.training.teacher_targets import (
+    TeacherRequest,
+    compute_targets,
+    with_own_prompt,
+)
 from lorabank.lora.distillation import (
     TeacherTargets,
     concatenate_targets,
@@ -50,7 +56,7 @@ def token_losses(
         (N,) nats, differentiable; (N,) nats by which the target leads other tokens; (N,) bool,
         whether the position has a teacher.
     """
-    taught = _taught_positions(fleet, batch, examples, requests)
+    taught, of_others = _taught_positions(fleet, batch, examples, requests)
     with_hidden = [part for part in taught if part.targets.hidden is not None]
     n_layers = len(decoder_layers(fleet.base.model))
     lowest = min((part.request.from_layer for part in with_hidden), default=n_layers)
@@ -62,7 +68,7 @@ def token_losses(
         fleet.batch_inputs(batch, slots) as inputs,
         capturing_layer_outputs(fleet.base.model, layers, batch.rows, batch.columns) as outputs,
     ):
-        losses, lead = _divergences(fleet.base, batch, taught, ~is_taught, inputs)
+        losses, lead = _divergences(fleet.base, batch, taught, of_others, inputs)
     for part in with_hidden:
         assert part.targets.hidden is not None
         student = torch.stack(
@@ -88,29 +94,40 @@ def _taught_positions(
     batch: Batch,
     examples: Sequence[EncodedExample],
     requests: Sequence[TeacherRequest],
-) -> list[_TaughtPositions]:
-    """Return the teachers' targets for a batch, an entry for each distinct request."""
+) -> tuple[list[_TaughtPositions], list[_TaughtPositions]]:
+    """Return targets for a batch, an entry for each distinct request: teachers', and other words'.
+
+    The second list has the answers of jobs that keep the odds of other words.
+    """
     rows_by_request: dict[TeacherRequest, list[int]] = {}
+    others_by_request: dict[TeacherRequest, list[int]] = {}
     for row, (example, request) in enumerate(zip(examples, requests, strict=True)):
         if example.teacher_prompt_ids:
             rows_by_request.setdefault(request.for_example(example), []).append(row)
+        elif request.others_weight:
+            others_by_request.setdefault(request.of_others, []).append(row)
     indices = torch.arange(len(batch.rows), device=batch.rows.device)
     positions = torch.split(indices, batch.positions_per_row)
-    return [
-        _TaughtPositions(
-            request,
-            torch.cat([positions[row] for row in rows]),
-            concatenate_targets(compute_targets(fleet, [examples[row] for row in rows], request)),
+
+    def read(request: TeacherRequest, rows: list[int]) -> _TaughtPositions:
+        own = [examples[row] for row in rows]
+        own = [row if row.teacher_prompt_ids else with_own_prompt(row) for row in own]
+        at = torch.cat([positions[row] for row in rows])
+        return _TaughtPositions(
+            request, at, concatenate_targets(compute_targets(fleet, own, request))
         )
-        for request, rows in rows_by_request.items()
-    ]
+
+    return (
+        [read(request, rows) for request, rows in rows_by_request.items()],
+        [read(request, rows) for request, rows in others_by_request.items()],
+    )
 
 
 def _divergences(
     base: Base,
     batch: Batch,
     taught: Sequence[_TaughtPositions],
-    is_untaught: Tensor,
+    of_others: Sequence[_TaughtPositions],
     inputs: dict[str, Any],
 ) -> tuple[Tensor, Tensor]:
     """Return the losses without hidden states, and leads; logits exist whole only if they must."""
@@ -120,19 +137,32 @@ def _divergences(
         for part in taught:
             log_q = F.log_softmax(logits[part.positions], dim=-1, dtype=torch.float32)
             losses = losses.index_copy(0, part.positions, kl_divergence(log_q, part.targets))
+        for part in of_others:
+            at, weight = part.positions, part.request.others_weight
+            own = losses_of_logits(logits[at], batch.targets[at], part.targets, weight)
+            losses = losses.index_copy(0, at, own)
         log_p = F.log_softmax(logits.detach(), dim=-1, dtype=torch.float32)
         return losses, leads(logits.detach(), log_p, batch.targets[:, None])
     hidden = base.hidden_at(batch.rows, batch.columns, **inputs)  # (N, d)
     weights = base.head_weights(hidden)
     losses = hidden.new_zeros(len(hidden), dtype=torch.float32)
     lead = torch.zeros_like(losses)
+    is_plain = torch.ones_like(batch.rows, dtype=torch.bool)
     for part in taught:
         at = part.positions
         divergence, own_lead = TeacherDivergence.apply(  # type: ignore[no-untyped-call]
             hidden[at], *weights, batch.targets[at], part.targets
         )
         losses, lead = losses.index_copy(0, at, divergence), lead.index_copy(0, at, own_lead)
-    at = is_untaught.nonzero()[:, 0]
+        is_plain[at] = False
+    for part in of_others:
+        at, weight = part.positions, part.request.others_weight
+        own_losses, own_lead = answer_losses(
+            base, hidden[at], batch.targets[at], part.targets, weight
+        )
+        losses, lead = losses.index_copy(0, at, own_losses), lead.index_copy(0, at, own_lead)
+        is_plain[at] = False
+    at = is_plain.nonzero()[:, 0]
     if len(at):
         nll, own_lead = TokenNll.apply(hidden[at], *weights, batch.targets[at])  # type: ignore[no-untyped-call]
         losses, lead = losses.index_copy(0, at, nll), lead.index_copy(0, at, own_lead)

@@ -39,7 +39,7 @@ class Job:
         """Request for the teachers: of the hidden states those that the adapter can change."""
         s = self.settings
         lowest_layer = min((layer_of(path) or 0 for path in self.paths), default=0)
-        return TeacherRequest(s.teacher_k, s.teacher_hidden, lowest_layer)
+        return TeacherRequest(s.teacher_k, s.teacher_hidden, lowest_layer, s.protect_others)
 
     @property
     def saved_r(self) -> int:

@@ -25,6 +25,8 @@ from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.lora.distillation import TeacherTargets, top_k_targets
 
+LEFT_OUT = -1e4
+"""Logit of a word that is left out; its probability is 0, and finite numbers stay finite."""
 _PASS_TOKENS = 16_384  # in the KV cache of a forward pass, a document counted for each of its rows
 _ROWS_AT_ONCE = 64  # between two look-ups in the cache of targets when filling it
 
@@ -39,6 +41,11 @@ class TeacherRequest:
     """Weight of the hidden states' distance in the loss; 0 to leave them out."""
     from_layer: int = 0
     """Lowest block whose output is compared."""
+    others_weight: float = 0.0
+    """Weight of the other words' divergence in the loss of rows without a teacher (other_words.py);
+    0 to leave it out."""
+    without_target: bool = False
+    """Whether the token that follows is left out of each distribution."""
 
     def for_example(self, example: EncodedExample) -> "TeacherRequest":
         """Return the request for one example: without hidden states for regularisation.
@@ -47,6 +54,11 @@ class TeacherRequest:
         |h - s| is the sign of rounding errors, at full size, while that of the divergence is 0.
         """
         return replace(self, hidden_weight=0.0) if example.is_regularisation else self
+
+    @property
+    def of_others(self) -> "TeacherRequest":
+        """The request for what the bare model predicts of the words that are not the answer."""
+        return replace(self, hidden_weight=0.0, without_target=True)
 
 
 def prefill_targets(
@@ -59,12 +71,19 @@ def prefill_targets(
     for example in examples:
         if example.teacher_prompt_ids:
             examples_by_request.setdefault(request.for_example(example), []).append(example)
+        elif request.others_weight:
+            examples_by_request.setdefault(request.of_others, []).append(with_own_prompt(example))
     for narrowed, taught in examples_by_request.items():
         prompts = [example.teacher_prompt_ids for example in taught]
         for members, _ in group_by_shared_prefix(prompts):
             for start in range(0, len(members), _ROWS_AT_ONCE):
                 part = members[start : start + _ROWS_AT_ONCE]
                 compute_targets(fleet, [taught[i] for i in part], narrowed)
+
+
+def with_own_prompt(row: EncodedExample) -> EncodedExample:
+    """Return a row whose teacher reads the row's own prompt."""
+    return replace(row, teacher_prompt_ids=row.token_ids[: row.answer_start])
 
 
 def compute_targets(
@@ -85,7 +104,8 @@ def compute_targets(
 
     if not fleet.reuse.teachers:
         return compute(range(len(rows)))
-    content = request.k, request.from_layer if request.hidden_weight else None
+    from_layer = request.from_layer if request.hidden_weight else None
+    content = request.k, from_layer, request.without_target
     keys = [(*content, row.token_ids, row.loss_mask) for row in rows]
     return fleet.base.teacher_cache.get(keys, compute)
 
@@ -138,6 +158,9 @@ def _read_batch(
     for n in batch.positions_per_row:
         row = slice(first, first + n)
         log_p = F.log_softmax(logits[row], dim=-1, dtype=torch.float32)
+        if request.without_target:
+            target = batch.targets[row, None]
+            log_p = F.log_softmax(log_p.scatter(-1, target, LEFT_OUT), dim=-1)
         row_hidden = None if hidden is None else hidden[row].clone()
         targets.append(top_k_targets(log_p, request.k, hidden=row_hidden))
         first += n

@@ -252,8 +252,10 @@ def fleet_loss(
         # 3. Run the base with each row's adapter: cross-entropy of every token of the answers.
         # 5. Where a row has a teacher, the divergence from it takes its place.
         is_taught = None
-        if any(row.teacher_prompt_ids for row in batch_rows):
-            row_requests = [requests[adapters[i]] for i in indices]
+        row_requests = [requests[adapters[i]] for i in indices]
+        if any(row.teacher_prompt_ids for row in batch_rows) or any(
+            request.others_weight for request in row_requests
+        ):
             losses, leads, is_taught = distillation_loss.token_losses(
                 fleet, batch, row_slots, batch_rows, row_requests
             )

@@ -16,6 +16,9 @@ _TITLES = {
     "reverse": "also taught reversed",
     "activated": "the adapter",
     "protect_share": "ordinary text beside the facts",
+    "protect_directions": "directions of ordinary text that the adapter does not see",
+    "protect_others": "weight of the words that are not the answer",
+    "until_recall": "recall that ends training",
 }
 _MEASURES = {**SHARES, **OTHERS}
 _AXES = tuple(name for name in WordingAxes.model_fields if name != "seed")

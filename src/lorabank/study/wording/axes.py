@@ -1,6 +1,8 @@
 """The axes of studies about wordings: how many a fact is taught in, and what that changes.
 
 A fact is trained on equally often whatever its number of wordings: each exposure has one of them.
+With `until_recall` a cell ends as soon as that much is recalled as taught, however few exposures
+it took.
 A reversed question is taught as an example of its own, as often as the fact.
 """
 
@@ -36,7 +38,16 @@ class WordingAxes(Axes):
     reverse: bool = Field(False, description="true or false")
     activated: bool = Field(True, description="true or false")
     protect_share: float = Field(0.0, ge=0, le=0.9, description="0 to 0.9: of ordinary text")
-    exposures: int = Field(32, ge=1, le=100_000, description="1 to 100,000: of each fact")
+    protect_directions: float = Field(
+        0.0, ge=0, le=0.9, description="0 to 0.9: of ordinary text's directions, unseen by A"
+    )
+    protect_others: float = Field(
+        0.0, ge=0, le=100, description="0 to 100: weight of the words that are not the answer"
+    )
+    until_recall: float | None = Field(
+        None, gt=0, le=1, description="above 0, at most 1: recall that ends training; or none"
+    )
+    exposures: int = Field(32, ge=1, le=100_000, description="1 to 100,000: of each fact, at most")
     r: int = Field(8, ge=1, le=MAX_R, description=f"1 to {MAX_R}")
     layers: Text = Field("last-half", description=f"last-half, {LAYERS}")
     batch_size: int = Field(SOUND.batch_size, ge=1, le=4096, description="1 to 4,096")
@@ -57,4 +68,7 @@ class WordingAxes(Axes):
         parts += ["reversed"] if self.reverse else []
         parts += [] if self.activated else ["always"]
         parts += [f"p{self.protect_share:g}"] if self.protect_share else []
+        parts += [f"d{self.protect_directions:g}"] if self.protect_directions else []
+        parts += [f"o{self.protect_others:g}"] if self.protect_others else []
+        parts += [f"until{self.until_recall:g}"] if self.until_recall else []
         return "-".join([*parts, f"e{self.exposures}", f"s{self.seed}"])

@@ -29,7 +29,7 @@ class WordingCell(Cell):
     exposures_per_fact: float
     steps: int
     stopped: str
-    """Reason for the end of training: budget or diverged."""
+    """Reason for the end of training: budget, recalled or diverged."""
     recall: float
     """Share of facts whose answer is recalled as taught."""
     recall_before: float

@@ -56,14 +56,15 @@ def run_fleet(run: FleetRun[WordingAxes]) -> Iterator[WordingCell]:
 
 
 def settings_of(base: Base, axes: WordingAxes) -> TrainSettings:
-    """Return a cell's axes as settings of the engine; all exposures are used."""
+    """Return a cell's axes as settings of the engine: all exposures are used, or until recall."""
     layers: tuple[int, ...] | str = "all"
     if axes.layers != "all":
         layers = tuple(parse_layers(axes.layers, n_layers(base.linears)))
     settings = settings_for(
         "sound",
         layers=layers,
-        schedule="cosine",
+        schedule="adaptive" if axes.until_recall else "cosine",
+        until_recall=axes.until_recall,
         exposures=axes.exposures,
         r=axes.r,
         lr=axes.lr,
@@ -72,7 +73,12 @@ def settings_of(base: Base, axes: WordingAxes) -> TrainSettings:
         seed=axes.seed,
         **ONE_RENDERING,
     )
-    return replace(settings, protect_share=axes.protect_share)
+    return replace(
+        settings,
+        protect_share=axes.protect_share,
+        protect_directions=axes.protect_directions,
+        protect_others=axes.protect_others,
+    )
 
 
 def _ask(base: Base, facts: WordingFacts, axes: WordingAxes) -> QuestionSet:
