@@ -53,7 +53,7 @@ class WordingSizes:
     """Facts in the large sets; the small ones have a tenth."""
     questions: int = 2400
     """Most questions of a set, drawn evenly from all; ordinary ones are always asked."""
-    written_questions: int = 240
+    written_questions: int = 120
     """Most questions of a set that a written bank is asked, drawn evenly from all."""
     facts_each: int = 24
     """Facts in a module of a written bank; 0 to write none."""
