@@ -33,7 +33,7 @@ def answer_losses(
         bare: what the bare model predicts there, the target left out.
     """
     head = base.head_weights(hidden)
-    losses, lead = _AnswerLoss.apply(hidden, *head, targets, bare, weight)  # type: ignore[no-untyped-call]
+    losses, lead = _AnswerLoss.apply(hidden, head, targets, bare, weight)  # type: ignore[no-untyped-call]
     return losses, lead
 
 
@@ -57,13 +57,12 @@ class _AnswerLoss(torch.autograd.Function):
     def forward(
         ctx: Any,
         hidden: Tensor,
-        weight: Tensor,
-        transposed: Tensor | None,
-        bias: Tensor | None,
+        head: tuple[Tensor, Tensor | None, Tensor | None],
         targets: Tensor,
         bare: TeacherTargets,
         of_others: float,
     ) -> tuple[Tensor, Tensor]:
+        weight, transposed, bias = head
         d_hidden = torch.empty_like(hidden) if hidden.requires_grad else None  # (N, d)
         losses = torch.empty(len(hidden), device=hidden.device)
         lead = torch.empty(len(hidden), device=hidden.device)
@@ -90,4 +89,4 @@ class _AnswerLoss(torch.autograd.Function):
     def backward(ctx: Any, d_losses: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         (d_hidden,) = ctx.saved_tensors
         d_hidden = d_hidden * d_losses[:, None].to(d_hidden.dtype)
-        return d_hidden, None, None, None, None, None, None
+        return d_hidden, None, None, None, None
