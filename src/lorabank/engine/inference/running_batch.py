@@ -31,6 +31,7 @@ from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.document_prefix import DocumentCache, read_document
 from lorabank.engine.inference.first_pass import PassInputs, PromptRows, first_pass
 from lorabank.engine.inference.sampling import Draw, Sampling, likeliest
+from lorabank.engine.inference.token_step import token_step
 from lorabank.errors import DataError
 
 _MAX_TOKENS = 4096  # tokens of prompts in one forward pass
@@ -126,6 +127,7 @@ class RunningBatch:
         self._groups: list[_Group] = []
         self._n_added = 0
         self._document: DocumentCache | None = None
+        self._token_step = token_step(base)
 
     def add(self, request: RowRequest) -> int:
         """Let a row enter at the next step; return its number.
@@ -220,14 +222,19 @@ class RunningBatch:
     def _next_logits(self, group: _Group) -> Tensor:
         """Read the token that each row has written last; return the (R, V) logits after it."""
         device, rows = self.base.device, group.rows
-        lengths = torch.tensor([[row.n_tokens] for row in rows], device=device)
-        width = 1 + max(row.n_tokens for row in rows)
-        mask = torch.arange(width, device=device) >= width - 1 - lengths  # (R, C + 1)
-        ids = torch.tensor([[row.last] for row in rows], device=device)
         document = self._document
         n_before = document.n_tokens if document and document.is_shared else 0
-        inputs = PassInputs(group.cache, mask.long(), ids, None, n_before)
-        logits = self._forward(self._batch(rows), inputs)
+        if self._token_step and isinstance(group.cache, RowCache) and not n_before:
+            tokens, lengths = [row.last for row in rows], [row.n_tokens for row in rows]
+            with self._batch(rows).adapters_assigned(), torch.inference_mode():
+                logits = self._token_step.logits(tokens, lengths, group.cache, self.fleet)
+        else:
+            ends = torch.tensor([[row.n_tokens] for row in rows], device=device)
+            width = 1 + max(row.n_tokens for row in rows)
+            mask = torch.arange(width, device=device) >= width - 1 - ends  # (R, C + 1)
+            ids = torch.tensor([[row.last] for row in rows], device=device)
+            inputs = PassInputs(group.cache, mask.long(), ids, None, n_before)
+            logits = self._forward(self._batch(rows), inputs)
         for row in rows:
             row.n_tokens += 1
         return logits
