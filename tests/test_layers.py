@@ -40,7 +40,8 @@ INNER_FLOORS = {
         {"training"},
         {"evaluation"},
         {"peft_backend"},
-        {"learn", "recall"},
+        {"shrink"},
+        {"learn", "recall", "shrink_folder"},
     ],
     "bank": [
         {"drafts", "fact_book", "opening", "stored_text"},

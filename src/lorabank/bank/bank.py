@@ -39,10 +39,12 @@ from lorabank.bank.write.document_drafts import DocumentDrafts, DraftOptions
 from lorabank.bank.write.forget import ForgetReport
 from lorabank.bank.write.given_facts import given_facts, read_given_facts
 from lorabank.bank.write.remember import RememberReport, remember
+from lorabank.bank.write.shrunk_module import ShrinkReport, shrink_module
 from lorabank.bank.write.training import WriteSettings
 from lorabank.bank.write.write import WriteReport
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.settings import SOUND, TrainSettings
+from lorabank.engine.shrink import ShrinkSettings
 from lorabank.engine.training.train import OnRound, OnStep
 from lorabank.planning.planner import plan_rank
 from lorabank.retrieval.documents import Document
@@ -346,6 +348,15 @@ class Bank:
         """Measure a module's recall in each form of a question, the chat template's own first."""
         with self._busy:
             return forgetting.measure_recall_by_rendering(self.reader, self.store.current(name))
+
+    def shrink(self, name: str, settings: ShrinkSettings | None = None) -> ShrinkReport:
+        """Write a version of a module in the smallest form that is proved to keep its recall.
+
+        Raises:
+            UsageError: no such module, or no smaller form that keeps it; nothing was changed.
+        """
+        with self._busy:
+            return shrink_module(self.reader, name, settings or ShrinkSettings())
 
     def rollback(self, name: str, number: int | None = None) -> Version:
         """Make an earlier version of a module current; None for the one before."""

@@ -29,6 +29,7 @@ from lorabank.cli import (
     recall,
     records,
     remember,
+    shrink,
     study,
     synthesise,
     verify,
@@ -54,6 +55,7 @@ app.command("init")(bank.init)
 app.command("write")(command(write.run))
 app.command("remember")(command(remember.run))
 app.command("consolidate")(command(consolidate.run))
+app.command("shrink")(command(shrink.run))
 app.command("ask")(command(ask.run))
 app.command("chat")(command(chat.run))
 app.command("compare")(command(compare.run))

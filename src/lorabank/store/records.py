@@ -105,8 +105,8 @@ class Event:
 
     at: str
     what: str
-    """Kind of change: `create`, `write`, `rollback`, `forget`, `prune`, `accept`, `remember`,
-    `forget fact` or `merge`."""
+    """Kind of change: `create`, `write`, `shrink`, `rollback`, `forget`, `prune`, `accept`,
+    `remember`, `forget fact` or `merge`."""
     module: str | None
     version: int | None
     details: Mapping[str, Any] = field(default_factory=dict)

@@ -43,8 +43,13 @@ class Transaction:
         self.trash = Trash(0, 0)
         """Amount removed from the trash, known after the commit."""
 
-    def put(self, name: str, draft: Draft, *, replace: bool = False) -> Version:
+    def put(
+        self, name: str, draft: Draft, *, replace: bool = False, what: str = "write"
+    ) -> Version:
         """Write a new module or, with `replace`, a new version of one, which becomes current.
+
+        Args:
+            what: kind of change that the history names.
 
         Raises:
             UsageError: the name is taken or not allowed. StorageError: the disk cannot be written.
@@ -90,7 +95,7 @@ class Transaction:
                 insert_fact(db, fact)
         db.execute("UPDATE versions SET seal = ? WHERE id = ?", (seal_of(db, version), version))
         db.execute("UPDATE modules SET current = ? WHERE id = ?", (version, module))
-        self._note("write", name, number, {})
+        self._note(what, name, number, {})
         return read_version(db, name, number)
 
     def rollback(self, name: str, number: int | None = None) -> Version:

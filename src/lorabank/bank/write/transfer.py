@@ -29,6 +29,7 @@ from lorabank.engine.adapters.adapter import (
     load_adapter,
     staged_folder,
 )
+from lorabank.engine.adapters.packed import as_float_file
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import encode_dataset
 from lorabank.engine.settings import SOUND, TrainSettings
@@ -45,7 +46,7 @@ _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 
 
 def export_module(store: Store, version: Version, folder: Path) -> None:
-    """Write a version as a folder that PEFT loads.
+    """Write a version as a folder that PEFT loads; int8 becomes float32.
 
     Raises:
         UsageError: the folder is not empty.
@@ -54,6 +55,7 @@ def export_module(store: Store, version: Version, folder: Path) -> None:
     check_output_folder(folder)
     names = [name for name in (TENSORS, CONFIG, EXAMPLES, DOCUMENTS) if name in version.files]
     contents = {name: store.read(version, name) for name in names}
+    contents[TENSORS] = as_float_file(contents[TENSORS])
     record = read_object(store, version, RECORD)
     module = {
         "name": version.module,

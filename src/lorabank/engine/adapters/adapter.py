@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import load, save_file
 
 from lorabank import files
+from lorabank.engine.adapters.packed import Packed, as_floats, tensor_name
 from lorabank.engine.adapters.plain_lora import read_weights_of, unsupported
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Weights
@@ -31,7 +32,6 @@ from lorabank.lora.shapes import layer_of
 from lorabank.strict_json import parse_json
 
 CONFIG, TENSORS, RECORD = "adapter_config.json", "adapter_model.safetensors", "lorabank.json"
-_PREFIX = "base_model.model."
 _PICKLE = "adapter_model.bin"
 _MAX_JSON_BYTES, _MAX_TENSOR_BYTES = 16 << 20, 16 << 30
 _ALTERNATIVE = "give another --out"  # where a folder cannot be written
@@ -73,18 +73,22 @@ def save_adapter(
     *,
     base: Base,
     dropout: float = 0.0,
+    packed: Packed | None = None,
 ) -> int:
     """Write an adapter folder and return the size of its weights in bytes.
 
     Args:
         dropout: rate the adapter was trained with, for PEFT's configuration.
+        packed: the adapter as it is to be stored; None for float32 at one rank.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written; nothing is left behind.
     """
     with staged_folder(folder, adapter.record) as staging:
-        save_file(_to_peft(adapter.weights), staging / TENSORS, metadata={"format": "pt"})
-        _peft_config(base, adapter, dropout=dropout).save_pretrained(staging)
+        tensors = _to_peft(adapter.weights) if packed is None else dict(packed.tensors)
+        save_file(tensors, staging / TENSORS, metadata={"format": "pt"})
+        ranks = {} if packed is None else packed.ranks
+        _peft_config(base, adapter, ranks, dropout=dropout).save_pretrained(staging)
     return weight_bytes(folder)
 
 
@@ -175,7 +179,7 @@ def read_adapter(
     if config.get("peft_type") != "LORA":
         kind = str(config.get("peft_type"))[:60]
         raise AdapterError(f"{label} must be a LoRA adapter, got {kind}")
-    loaded = read_tensors(tensors)
+    loaded = as_floats(read_tensors(tensors))
     if problem := unsupported(config, loaded):
         raise AdapterError(
             f"{label}: {problem}; use PEFT, or lorabank recall, which opens it there"
@@ -290,18 +294,19 @@ def warn_of_other_base(
 
 def _to_peft(weights: Weights) -> dict[str, torch.Tensor]:
     return {
-        f"{_PREFIX}{path}.lora_{letter}.weight": tensor.contiguous().cpu()
+        tensor_name(path, letter): tensor.contiguous().cpu()
         for path, pair in weights.items()
         for letter, tensor in zip("AB", pair, strict=True)
     }
 
 
-def _peft_config(base: Base, adapter: Adapter, *, dropout: float) -> Any:
+def _peft_config(base: Base, adapter: Adapter, ranks: Mapping[str, int], *, dropout: float) -> Any:
     names, layers = _describe_targets(base, adapter.weights)
     alpha = adapter.alpha
     return LoraConfig(
         r=adapter.r,
         lora_alpha=alpha if alpha % 1 else int(alpha),
+        rank_pattern={path: r for path, r in ranks.items() if r != adapter.r},
         lora_dropout=dropout,
         target_modules=names,
         layers_to_transform=layers,
