@@ -41,6 +41,7 @@ INNER_FLOORS = {
         {"evaluation"},
         {"peft_backend"},
         {"shrink"},
+        {"fit_rank"},
         {"learn", "recall", "shrink_folder"},
     ],
     "bank": [

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lorabank.cli.options import parse_rank
 from lorabank.cli.output import (
     DEFAULT_BASE,
     BaseName,
@@ -55,7 +56,10 @@ class LearnOptions:
     objective: Annotated[str | None, typer.Option(help="ce, memft-threshold or memft-window.")] = (
         None
     )
-    r: Annotated[int | None, typer.Option(help="Rank.")] = None
+    r: Annotated[
+        str | None,
+        typer.Option(help="Rank, or auto: planned, grown while facts miss, then shrunk."),
+    ] = None
     alpha: Annotated[float | None, typer.Option(help="lora_alpha; by default follows r.")] = None
     target_modules: Annotated[
         str | None,
@@ -101,9 +105,10 @@ class LearnOptions:
         """Return the settings of training that these options come to."""
         from lorabank.engine.settings import settings_for
 
-        names = ("variant", "objective", "r", "alpha", "layers", "lr", "batch_size", "exposures")
+        names = ("variant", "objective", "alpha", "layers", "lr", "batch_size", "exposures")
         return settings_for(
             self.recipe,
+            **parse_rank(self.r),
             **{name: getattr(self, name) for name in names},
             target_modules=tuple(self.target_modules.split(",")) if self.target_modules else None,
             until_recall=self.until_recall,
@@ -127,7 +132,7 @@ def run(options: LearnOptions) -> None:
     from lorabank.engine.encoding.dataset import refuse_long_examples
     from lorabank.engine.learn import learn
     from lorabank.errors import UsageError
-    from lorabank.planning.planner import forecast_write
+    from lorabank.planning.planner import forecast_write, plan_rank
     from lorabank.tasks.examples import read_numbered_examples
 
     out = options.out
@@ -146,6 +151,8 @@ def run(options: LearnOptions) -> None:
         shown = examples[: options.show_tokens]
         _print_tokens(base, shown, options.recipe, as_json=options.json)
         return
+    if settings.auto_r:
+        settings = plan_rank(base, examples, settings, keeps_lr=options.lr is not None).settings
     forecast = forecast_write(base, examples, settings)
     with training_display() as display:
         report = learn(base, examples, out=out, settings=settings, on_step=display.on_step)

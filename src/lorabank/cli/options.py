@@ -18,6 +18,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
+AUTO = "auto"
+
 
 def command(run: Callable[[Any], None]) -> Callable[..., None]:
     """Return a function that typer can read, which calls `run` with an options object."""
@@ -45,3 +47,20 @@ def command(run: Callable[[Any], None]) -> Callable[..., None]:
 def _default(field: "dataclasses.Field[Any]") -> Any:
     is_required = field.default is dataclasses.MISSING
     return inspect.Parameter.empty if is_required else field.default
+
+
+def parse_rank(text: str | None) -> dict[str, Any]:
+    """Return the settings that `--r` names: a rank, or with `auto` the smallest, to be fitted.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    from lorabank.errors import UsageError
+
+    if text is None:
+        return {}
+    if text == AUTO:
+        return {"r": 1, "auto_r": True}
+    if not text.strip().lstrip("+-").isdecimal():
+        raise UsageError(f"--r must be a rank, or auto, got {text!r}")
+    return {"r": int(text)}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabank.cli.bank import DEFAULT_BANK, BankPath, open_bank, passage
+from lorabank.cli.options import parse_rank
 from lorabank.cli.output import (
     Device,
     Json,
@@ -138,7 +139,13 @@ class WriteOptions:
         Path | None,
         typer.Option(help="For documents: JSONL file for what was not fit to teach."),
     ] = None
-    r: Annotated[int | None, typer.Option(help="Rank; by default planned for documents.")] = None
+    r: Annotated[
+        str | None,
+        typer.Option(
+            help="Rank, or auto: planned, grown while facts miss, then shrunk; by default planned "
+            "for documents."
+        ),
+    ] = None
     layers: Annotated[
         str | None, typer.Option(help="0-15, last-10, first-4 or 3,5,7; by default all.")
     ] = None
@@ -181,7 +188,7 @@ class WriteOptions:
 
         return settings_for(
             "sound",
-            r=self.r,
+            **parse_rank(self.r),
             lr=self.lr,
             exposures=self.exposures,
             until_recall=self.until_recall,
@@ -272,6 +279,8 @@ def _write_examples(options: WriteOptions) -> None:
     with open_bank(options.bank, options.device) as bank:
         if has_generator:
             drafts = _reword(bank, drafts, options)
+        if settings.auto_r:
+            settings = _plan_largest(bank, drafts, settings, keeps_lr=options.lr is not None)
         with training_display() as display:
             reports = bank.write_all(
                 drafts, settings=settings, replace=options.replace, on_round=display.on_round
@@ -280,6 +289,16 @@ def _write_examples(options: WriteOptions) -> None:
         print_json({"modules": [report.as_json() for report in reports]})
     else:
         say("\n".join(map(report_text, reports)), keeps_lines=True)
+
+
+def _plan_largest(
+    bank: "Bank", drafts: "list[ModuleDraft]", settings: "TrainSettings", *, keeps_lr: bool
+) -> "TrainSettings":
+    """Return settings whose rank is planned for the module with most facts; others are shrunk."""
+    from lorabank.planning.planner import plan_rank
+
+    largest = max(drafts, key=lambda draft: len(draft.examples))
+    return plan_rank(bank.base, largest.examples, settings, keeps_lr=keeps_lr).settings
 
 
 def _reword(

@@ -191,7 +191,7 @@ def _plan(base: "Base", drafts: "DocumentDrafts", options: "WriteOptions") -> "R
     from lorabank.planning.planner import RankPlan, forecast_write, plan_rank
 
     examples, settings = drafts.fullest.examples, options.settings
-    if options.r is None:
+    if options.r is None or settings.auto_r:
         return plan_rank(base, examples, settings, keeps_lr=options.lr is not None)
     return RankPlan(settings, forecast_write(base, examples, settings))
 

@@ -18,8 +18,9 @@ import torch
 import transformers
 
 from lorabank import __version__
-from lorabank.engine.adapters.adapter import Adapter, check_output_folder, save_adapter
+from lorabank.engine.adapters.adapter import check_output_folder, save_adapter
 from lorabank.engine.adapters.loaded_fleet import loaded_fleet
+from lorabank.engine.adapters.packed import Packed
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import encode_dataset, encode_regularisation
 from lorabank.engine.encoding.mixed_renderings import SYSTEM_TURNS, add_renderings
@@ -32,12 +33,13 @@ from lorabank.engine.evaluation.evaluate import (
     prepare_questions,
 )
 from lorabank.engine.evaluation.measurement import Measurement, measure_adapter
+from lorabank.engine.fit_rank import train_and_fit
 from lorabank.engine.inference.recall_check import encode_forms, held_out_form, read_forms
 from lorabank.engine.peft_backend.tuner import Tuned, applied, save_tuned, train_with_peft
 from lorabank.engine.peft_backend.wrapped import peft_config
 from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.training.jobs import Job, Outcome
-from lorabank.engine.training.train import OnStep, train
+from lorabank.engine.training.train import OnStep
 from lorabank.errors import UsageError
 from lorabank.lora import variants
 from lorabank.lora.shapes import choose, count_parameters, n_layers, parse_layers
@@ -217,7 +219,7 @@ def learn(
     if settings.through_peft:
         outcome: Outcome = train_with_peft(base, job, on_step=on_step)
     else:
-        outcome = train(base, [job], on_step=on_step)[0]
+        outcome = train_and_fit(base, [job], [facts], on_step=on_step)[0]
     seconds = time.perf_counter() - started
     if outcome.stopped == "diverged":
         raise UsageError(
@@ -254,7 +256,7 @@ def _measure_and_save(
             evaluation = evaluate_wrapped(base, questions, bare)
             others = read_forms(base, other_forms)
     else:
-        n_parameters = count_trainable(base, outcome.job)
+        n_parameters = count_trainable(base, outcome.job, outcome.packed)
         with loaded_fleet(base, [outcome.adapter]) as fleet:
             slots = [0] * len(questions)
             evaluation = evaluate_fleet(fleet, questions, slots, drift=True, known=True)
@@ -281,7 +283,7 @@ def _save(
     base: Base, examples: Sequence[Example], out: Path, outcome: Outcome, report: LearnReport
 ) -> int:
     """Write the adapter folder; return the bytes of its weights."""
-    job, s = outcome.job, outcome.job.settings
+    s = outcome.job.settings
     record = {
         "format": 1,
         "base": {**base.identity, "source": base.info.source},
@@ -297,12 +299,14 @@ def _save(
     }
     if isinstance(outcome, Tuned):
         return save_tuned(out, base, outcome, record=record)
-    adapter = Adapter(outcome.weights, job.saved_r, job.saved_alpha, s.activated, record)
-    return save_adapter(out, adapter, base=base, dropout=s.dropout)
+    adapter = replace(outcome.adapter, record=record)
+    return save_adapter(out, adapter, base=base, dropout=s.dropout, packed=outcome.packed)
 
 
-def count_trainable(base: Base, job: Job) -> int:
-    """Return how many numbers of the adapter are trained."""
+def count_trainable(base: Base, job: Job, packed: Packed | None = None) -> int:
+    """Return how many numbers of the adapter are trained, of those left in a packed one."""
+    if packed is not None:
+        return sum(tensor.numel() for tensor in packed.tensors.values())
     shapes = [base.linears[path] for path in job.paths]
     if job.settings.variant == "frozen-a":
         return sum(out * job.settings.r for out, _ in shapes)

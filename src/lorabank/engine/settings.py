@@ -58,7 +58,11 @@ class TrainSettings:
     predicts of them (engine/training/other_words.py); 0 to leave it out."""
 
     r: int = 8
-    """Rank of the adapter."""
+    """Rank of the adapter; with `auto_r` the rank it starts at."""
+
+    auto_r: bool = False
+    """Whether the rank follows need: it is doubled while the loss stands still and facts miss, and
+    what recalls is shrunk layer by layer as long as all answers are kept, by the margin."""
 
     alpha: float = 16.0
     """PEFT's `lora_alpha`; the update is scaled by alpha / r."""
@@ -152,6 +156,14 @@ class TrainSettings:
             not (self.protect_directions and (self.through_peft or self.variant == "pissa")),
             f"--variant {self.variant} has an A of its own that cannot be kept from ordinary text; "
             "leave --protect-directions out",
+        )
+        _check(
+            not self.auto_r or (self.variant == "lora" and self.recipe == "sound"),
+            f"--r auto takes --recipe sound and --variant lora, got {self.recipe}, {self.variant}",
+        )
+        _check(
+            not self.auto_r or self.until_recall is not None,
+            "--r auto goes by recall; add --until-recall to --exposures",
         )
         _check(self.r >= 1, f"--r must be at least 1, got {self.r}")
         _check(0 < self.alpha <= 1e6, f"--alpha must be above 0, at most 1e6, got {self.alpha}")

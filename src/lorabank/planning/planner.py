@@ -25,6 +25,7 @@ from lorabank.planning.forecast import (
 from lorabank.tasks.examples import Example, ExampleLike, as_examples
 
 _LARGER_RANKS = (16, 32, 64)
+_SMALL_RANKS = (2, 4, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,8 @@ def plan_rank(
     """Raise the rank of settings until 98 % recall is predicted, or to 64 at most.
 
     `alpha` and the learning rate follow the rank, as in `settings_for`. The settings stay as they
-    are where nothing was measured for them.
+    are where nothing was measured for them. With `auto_r` the smallest rank is raised, as training
+    grows one that is too small.
 
     Args:
         keeps_lr: whether the learning rate was chosen by hand and stays.
@@ -107,7 +109,7 @@ def plan_rank(
         return RankPlan(settings, None)
     demand = measure_demand(base, examples)
     predicted = _forecast_settings(base, demand, capacity, settings)
-    for r in _LARGER_RANKS:
+    for r in (*_SMALL_RANKS, *_LARGER_RANKS) if settings.auto_r else _LARGER_RANKS:
         if predicted.recall >= GOAL:
             break
         if r > settings.r:

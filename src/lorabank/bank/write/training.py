@@ -30,6 +30,7 @@ from lorabank.engine.evaluation.evaluate import (
     join_questions,
     prepare_questions,
 )
+from lorabank.engine.fit_rank import train_and_fit
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import AnswerReading
 from lorabank.engine.inference.recall_check import (
@@ -40,7 +41,7 @@ from lorabank.engine.inference.recall_check import (
 from lorabank.engine.learn import plan_job
 from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.training.jobs import Job, Outcome
-from lorabank.engine.training.train import OnRound, OnStep, train
+from lorabank.engine.training.train import OnRound, OnStep
 from lorabank.errors import UsageError
 
 MOST_PASSES = 5
@@ -191,8 +192,13 @@ def _train_pass(
 ) -> list[TrainedDraft]:
     """Train all drafts once and measure them."""
     jobs = [plan.job for plan in planned]
-    outcomes = train(
-        base, jobs, checkpoint=checkpoint, on_step=options.on_step, on_round=options.on_round
+    outcomes = train_and_fit(
+        base,
+        jobs,
+        [plan.draft.examples for plan in planned],
+        checkpoint=checkpoint,
+        on_step=options.on_step,
+        on_round=options.on_round,
     )
     for outcome in outcomes:
         if outcome.stopped == "diverged":

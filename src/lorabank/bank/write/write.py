@@ -19,7 +19,7 @@ from lorabank.bank.stored_text import DOCUMENTS, encode_documents
 from lorabank.bank.write.contradictions import as_records, find_contradictions, warn
 from lorabank.bank.write.reworded_drafts import reword_draft
 from lorabank.bank.write.training import TrainedDraft, WriteSettings, train_drafts
-from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, Adapter, save_adapter
+from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS, save_adapter
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.evaluation.measurement import Measurement, measure_adapter
 from lorabank.engine.learn import count_trainable, hash_examples, plan_job, software_versions
@@ -189,7 +189,7 @@ def _report_values(
         trained.other_renderings,
         trained.outcome,
         base=base,
-        trainable_parameters=count_trainable(base, trained.outcome.job),
+        trainable_parameters=count_trainable(base, trained.outcome.job, trained.outcome.packed),
         seconds=seconds,
     )
     measured = measurement.as_json()
@@ -207,7 +207,7 @@ def _stage(
     folder: Path, base: Base, draft: ModuleDraft, outcome: Outcome, values: dict[str, Any]
 ) -> Draft:
     """Write the module's files into a folder and describe them to the store."""
-    job, settings = outcome.job, outcome.job.settings
+    settings = outcome.job.settings
     record = {
         "base": base.identity,
         "settings": settings.as_json(),
@@ -215,9 +215,11 @@ def _stage(
         "facts_sha256": hash_examples(draft.examples),
         "versions": software_versions(base),
     }
-    adapter = Adapter(outcome.weights, job.saved_r, job.saved_alpha, settings.activated, record)
-    n_bytes = save_adapter(folder, adapter, base=base, dropout=settings.dropout)
-    scale = job.saved_alpha / job.saved_r
+    adapter = dataclasses.replace(outcome.adapter, record=record)
+    n_bytes = save_adapter(
+        folder, adapter, base=base, dropout=settings.dropout, packed=outcome.packed
+    )
+    scale = adapter.alpha / adapter.r
     documents = {DOCUMENTS: encode_documents(draft.documents)} if draft.documents else {}
     return Draft(
         files={
@@ -228,7 +230,7 @@ def _stage(
         },
         record={
             **values,
-            "r": settings.r,
+            "r": adapter.r if outcome.packed else settings.r,
             "activated": settings.activated,
             "adapter_bytes": n_bytes,
         },

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.fleet.fleet import Weights
+from lorabank.engine.settings import TrainSettings
 from lorabank.engine.training.jobs import Epoch, Job, Outcome
 from lorabank.errors import UsageError
 from lorabank.files import atomic_path, storage_errors
@@ -34,6 +35,7 @@ from lorabank.files import atomic_path, storage_errors
 FORMAT = 4
 _log = logging.getLogger(__name__)
 _FLEET = "fleet.safetensors"
+_DEFAULTS = TrainSettings().as_json()
 _LITTER = re.compile(r"\.tmp\w{6}|\.(fleet|done-\d+)\.safetensors\.[0-9a-f]{12}\.part")
 """Names of the files that a killed run leaves, our own and those of safetensors."""
 _LEAST_TIMES_COST = 20  # saving for finished jobs takes at most a twentieth of the time
@@ -152,6 +154,7 @@ def _identity(base: Base, jobs: Sequence[Job]) -> dict[str, Any]:
                 "settings": job.settings.as_json(),
                 "layers": list(job.paths),
                 "examples": hashlib.sha256(repr(job.dataset).encode()).hexdigest(),
+                "start": job.start and _hash("", _tensors(job.start)),
             }
             for job in jobs
         ],
@@ -170,11 +173,12 @@ def _difference(saved: dict[str, Any], current: dict[str, Any]) -> str | None:
         if old["name"] != new["name"]:
             return f"its job {number} is {old['name']!r}, here it is {new['name']!r}"
         for key in sorted(old["settings"].keys() | new["settings"].keys()):
-            old_value, new_value = old["settings"].get(key), new["settings"].get(key)
+            unset = _DEFAULTS.get(key)  # of a setting that came after the checkpoint
+            old_value, new_value = old["settings"].get(key, unset), new["settings"].get(key)
             if old_value != new_value:
                 return f"its job {new['name']!r} has {key} {old_value}, here it is {new_value}"
-        for key in ("layers", "examples"):
-            if old[key] != new[key]:
+        for key in ("layers", "examples", "start"):
+            if old.get(key) != new.get(key):
                 return f"its job {new['name']!r} has other {key}"
     return None
 
@@ -188,12 +192,15 @@ def _outcome_parts(outcome: Outcome) -> State:
         "trained_tokens": outcome.trained_tokens,
         "curve": [asdict(epoch) for epoch in outcome.curve],
     }
-    tensors = {
+    return record, _tensors(outcome.weights)
+
+
+def _tensors(weights: Weights) -> dict[str, Tensor]:
+    return {
         f"{path}.{letter}": tensor
-        for path, pair in outcome.weights.items()
+        for path, pair in weights.items()
         for letter, tensor in zip("AB", pair, strict=True)
     }
-    return record, tensors
 
 
 def _outcome(job: Job, record: dict[str, Any], tensors: dict[str, Tensor]) -> Outcome:

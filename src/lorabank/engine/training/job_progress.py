@@ -198,6 +198,11 @@ class Progress:
         return self.job.settings.schedule == "plateau" and self._plateau.is_over
 
     @property
+    def has_stalled(self) -> bool:
+        """Whether the loss stands still, and a larger rank may help; known under `auto_r` only."""
+        return self.job.settings.auto_r and self._plateau.halvings > 0
+
+    @property
     def may_be_recalled(self) -> bool:
         """Whether the last epoch was near enough to the goal to verify it, margin included.
 

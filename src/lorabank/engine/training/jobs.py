@@ -6,9 +6,10 @@ How far a job's training has come is in `job_progress.py`.
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lorabank.engine.adapters.adapter import Adapter
+from lorabank.engine.adapters.packed import Packed
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import EncodedDataset
 from lorabank.engine.fleet.fleet import Weights
@@ -29,6 +30,8 @@ class Job:
     settings: TrainSettings
     paths: tuple[str, ...]
     """Paths of the linear layers it adapts."""
+    start: Weights | None = None
+    """Weights to train on from, at the settings' rank; None for those of the variant."""
 
     @property
     def objective(self) -> Objective:
@@ -87,7 +90,7 @@ class Outcome:
     job: Job
     weights: Weights
     stopped: str
-    """Why it ended: `recalled`, `converged`, `budget`, `interrupted` or `diverged`."""
+    """Why it ended: `recalled`, `converged`, `stalled`, `budget`, `interrupted` or `diverged`."""
     recall: float
     """Share of examples that these weights recall under every rendering asked, verified."""
     steps: int
@@ -95,11 +98,16 @@ class Outcome:
     """Times an example was trained on, on average."""
     trained_tokens: int
     curve: tuple[Epoch, ...]
+    packed: Packed | None = field(default=None, kw_only=True)
+    """The weights as they are to be stored; None for float32 at one rank."""
 
     @property
     def adapter(self) -> Adapter:
         """The trained adapter, without a record; PEFT's tuners have none (`applied` has theirs)."""
         job = self.job
+        if self.packed:
+            r = self.packed.r
+            return Adapter(self.weights, r, float(r), job.settings.activated, record={})
         return Adapter(
             self.weights, job.saved_r, job.saved_alpha, job.settings.activated, record={}
         )

@@ -116,8 +116,9 @@ class SlotScheduler:
             if progress.has_reached(goal, check):
                 self.finish(slot, "recalled")
                 return
-        if progress.is_converged or progress.is_spent:
-            self.finish(slot, "converged" if progress.is_converged else "budget")
+        if progress.is_converged or progress.is_spent or progress.has_stalled:
+            ends = "converged" if progress.is_converged else "budget"
+            self.finish(slot, "stalled" if progress.has_stalled else ends)
         elif slot.best_check is None and progress.has_improved:
             self._save_best(slot, None)
 
@@ -184,7 +185,7 @@ class SlotScheduler:
             self._prefill(job)
         for slot in record["slots"]:
             index, job = slot["slot"], self.jobs[slot["job"]]
-            self.fleet.initialise(index, job.settings, job.paths)
+            self._initialise(index, job)
             self.optimiser.steps[index] = slot["updates"]
             best = tensors.get(f"best.{index}")
             self.running[index] = TrainingSlot(
@@ -203,12 +204,20 @@ class SlotScheduler:
         if self.n_started == len(self.jobs):
             return
         job = self.jobs[self.n_started]
-        self.fleet.initialise(index, job.settings, job.paths)
+        self._initialise(index, job)
         self._protect(index, job)
         self._prefill(job)
         self.optimiser.restart(index)
         self.running[index] = TrainingSlot(index, self.n_started, Progress(job))
         self.n_started += 1
+
+    def _initialise(self, index: int, job: Job) -> None:
+        """Give a slot the adapter that a job trains on from."""
+        self.fleet.initialise(index, job.settings, job.paths)
+        for path, (start_a, start_b) in (job.start or {}).items():
+            a, b = self.fleet.weights_at(index, path, job.saved_r)
+            a.copy_(start_a)
+            b.copy_(start_b)
 
     def _protect(self, index: int, job: Job) -> None:
         if job.settings.protect_directions:
@@ -252,7 +261,7 @@ class SlotScheduler:
 
     def _restore_best(self, slot: TrainingSlot) -> None:
         if slot.best is None:
-            self.fleet.initialise(slot.index, slot.job.settings, slot.job.paths)
+            self._initialise(slot.index, slot.job)
         else:
             self.fleet.theta[slot.index].copy_(slot.best)
 
