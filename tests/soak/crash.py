@@ -93,20 +93,20 @@ class CrashTest:
 
     def run_preparations(self, kind: str) -> Iterator[Round]:
         """Run the operations that make an operation of a kind possible."""
-        while first_kind := self.planner.find_prerequisite(kind, self.state.modules):
+        while first_kind := self.planner.find_prerequisite(kind, self.state):
             yield self.run_round(first_kind, kill=False)
 
     def run_round(self, kind: str, *, kill: bool) -> Round:
         """Run one operation in a new process, then inspect the bank."""
-        operation = self.planner.plan(kind, self.state.modules)
+        operation = self.planner.plan(kind, self.state)
         usual = self.usual_seconds[operation.kind]
         death = self._draw_death(operation.kind, statistics.median(usual)) if kill else None
         round_ = self._run_writer(operation, death)
         if not round_.was_killed:
             usual.append(round_.seconds_taken)
         before, after = self.state, self._inspect()
-        is_done = operation.is_done(before.modules, after.modules)
-        is_undone = after.modules == before.modules
+        is_done = operation.is_done(before, after)
+        is_undone = (after.modules, after.facts) == (before.modules, before.facts)
         round_.outcome = "done" if is_done else "undone" if is_undone else "neither"
         round_.open_s = after.open_s
         round_.faults += after.faults + _find_contradictions(round_, before, after)
@@ -188,7 +188,8 @@ def _find_contradictions(round_: Round, before: BankState, after: BankState) -> 
     faults = []
     if round_.outcome == "neither":
         faults.append(
-            f"neither the state before nor the one after:\n{before.modules}\n{after.modules}"
+            f"neither the state before nor the one after:\n{before.modules}\n{before.facts}\n"
+            f"{after.modules}\n{after.facts}"
         )
     if round_.reported_done and not is_done:
         faults.append("the writer had reported that it was done")

@@ -15,7 +15,12 @@ from lorabank.store.trash import TRASH
 
 Modules = dict[str, dict[str, Any]]
 """Modules by name: the current version, and the sources and file hashes of every version."""
-_OWN = {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "lock", "generation", "reserve"}
+Facts = dict[str, list[tuple[str, bool, str | None]]]
+"""Remembered facts by their question: each value, whether it holds, and the module taught it."""
+_OWN = {
+    *(DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm"),
+    *("lock", "consolidation", "watch", "generation", "reserve"),
+}
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class BankState:
     """The state of a bank, with its faults."""
 
     modules: Modules
+    facts: Facts
     n_events: int
     generation: int
     open_s: float
@@ -30,9 +36,9 @@ class BankState:
 
     @property
     def sources(self) -> set[str]:
-        """Return the names of the sources of all versions."""
+        """Return the names of the sources of all versions, and the questions of facts."""
         versions = [v for module in self.modules.values() for v in module["versions"].values()]
-        return {source for version in versions for source in version["sources"]}
+        return {*self.facts, *(source for version in versions for source in version["sources"])}
 
 
 def inspect_bank(
@@ -54,7 +60,13 @@ def inspect_bank(
         versions = [version for name in all_versions for version in all_versions[name]]
         for version in versions:
             faults += _find_unreadable(reader, version)
+        facts: Facts = {}
+        for fact in store.facts():
+            value = fact.answer, fact.invalid_at is None, fact.module
+            facts.setdefault(fact.question, []).append(value)
+        faults += _find_doubled(facts)
         source_names = {source.name for version in versions for source in version.sources}
+        source_names |= set(facts)
         faults += _find_unreferenced(store, all_versions)
         deleted = {name: text for name, text in texts.items() if name not in source_names}
         faults += _find_deleted_texts(path, deleted, forgotten=forgotten)
@@ -68,7 +80,19 @@ def inspect_bank(
             }
             for name, versions in all_versions.items()
         }
-        return BankState(modules, len(store.history()), store.generation, open_s, faults)
+        n_events = len(store.history())
+        return BankState(modules, facts, n_events, store.generation, open_s, faults)
+
+
+def _find_doubled(facts: Facts) -> list[str]:
+    """Return a fault for each fact that does not hold exactly once, or has a value twice."""
+    faults = []
+    for question, values in facts.items():
+        answers = [answer for answer, _, _ in values]
+        n_holding = sum(holds for _, holds, _ in values)
+        if n_holding != 1 or len(set(answers)) < len(answers):
+            faults.append(f"{question} has the values {values}")
+    return faults
 
 
 def _find_unreadable(reader: ModuleReader, version: Version) -> list[str]:

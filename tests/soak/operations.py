@@ -9,9 +9,11 @@ from lorabank.bank.drafts import ModuleDraft, draft_from_examples
 from lorabank.engine.settings import TrainSettings
 from lorabank.tasks.examples import from_pair
 
-from .inspection import Modules
+from . import remembering
+from .inspection import BankState, Modules
 
-KINDS = ("write", "rewrite", "rollback", "prune", "forget module", "forget source")
+FACT_KINDS = ("remember", "consolidate", "forget fact")
+KINDS = ("write", "rewrite", "rollback", "prune", "forget module", "forget source", *FACT_KINDS)
 _QUICK = TrainSettings(
     r=1, alpha=1.0, lr=1e-3, exposures=4, batch_size=4, until_recall=None, wordings=0
 )
@@ -25,8 +27,15 @@ class Operation:
     kind: str
     description: str
     run: Callable[[Bank], object]
-    is_done: Callable[[Modules, Modules], bool]
+    is_done: Callable[[BankState, BankState], bool]
     """Function of (state before, state after) that returns whether the operation was done."""
+
+
+def _of_modules(is_done: Callable[[Modules, Modules], bool]) -> Callable[..., bool]:
+    """Return a check of the whole bank for an operation that leaves remembered facts alone."""
+    return lambda before, after: (
+        after.facts == before.facts and is_done(before.modules, after.modules)
+    )
 
 
 class Planner:
@@ -37,16 +46,23 @@ class Planner:
         self.texts: dict[str, str] = {}
         """A question of each source, by the source's name."""
 
-    def find_prerequisite(self, kind: str, modules: Modules) -> str | None:
+    def find_prerequisite(self, kind: str, state: BankState) -> str | None:
         """Return the kind of operation that must come first, or None if this one is possible."""
+        if kind in FACT_KINDS:
+            return remembering.find_prerequisite(kind, state)
+        modules = remembering.written_modules(state.modules)
         if len(modules) < _FEWEST:
             return "write"
         if kind == "write":
             return "forget module" if len(modules) >= _MOST else None
         return None if _applicable_modules(kind, modules) else "rewrite"
 
-    def plan(self, kind: str, modules: Modules) -> Operation:
+    def plan(self, kind: str, state: BankState) -> Operation:
         """Return an operation of a kind that is possible now."""
+        if kind in FACT_KINDS:
+            description, run, is_fact_done = remembering.plan(kind, state, self.rng, self.texts)
+            return Operation(kind, description, run, is_fact_done)
+        modules = remembering.written_modules(state.modules)
         if kind == "write":
             return self._write(kind, f"module {len(self.texts)}")
         name = self.rng.choice(_applicable_modules(kind, modules))
@@ -80,7 +96,8 @@ class Planner:
         def write(bank: Bank) -> object:
             return bank.write_all([draft], settings=_QUICK, replace=kind == "rewrite")
 
-        return Operation(kind, f"{name} from {' and '.join(sources)}", write, is_done)
+        title = f"{name} from {' and '.join(sources)}"
+        return Operation(kind, title, write, _of_modules(is_done))
 
     def _draw_draft(self, module: str) -> ModuleDraft:
         source = f"source {len(self.texts)}"
@@ -112,7 +129,10 @@ def _rollback(name: str, number: int) -> Operation:
         return after == {**before, name: {**before[name], "current": number}}
 
     return Operation(
-        "rollback", f"{name} to {number}", lambda bank: bank.rollback(name, number), is_done
+        "rollback",
+        f"{name} to {number}",
+        lambda bank: bank.rollback(name, number),
+        _of_modules(is_done),
     )
 
 
@@ -122,14 +142,14 @@ def _prune(name: str) -> Operation:
         remaining = {n: old[n] for n in old if n in (current, max(old))}
         return after == {**before, name: {"current": current, "versions": remaining}}
 
-    return Operation("prune", name, lambda bank: bank.prune(name=name), is_done)
+    return Operation("prune", name, lambda bank: bank.prune(name=name), _of_modules(is_done))
 
 
 def _forget_module(name: str) -> Operation:
     def is_done(before: Modules, after: Modules) -> bool:
         return after == {other: before[other] for other in before if other != name}
 
-    return Operation("forget module", name, lambda bank: bank.forget(name), is_done)
+    return Operation("forget module", name, lambda bank: bank.forget(name), _of_modules(is_done))
 
 
 def _forget_source(name: str, source: str) -> Operation:
@@ -145,4 +165,9 @@ def _forget_source(name: str, source: str) -> Operation:
         sources = [version["sources"] for version in new["versions"].values()]
         return after == {**others, name: new} and is_new and sources == [other_sources]
 
-    return Operation("forget source", f"{source} of {name}", lambda b: b.forget(source), is_done)
+    return Operation(
+        "forget source",
+        f"{source} of {name}",
+        lambda bank: bank.forget(source),
+        _of_modules(is_done),
+    )

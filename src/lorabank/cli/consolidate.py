@@ -25,6 +25,14 @@ class ConsolidateOptions:
     pending_limit: Annotated[
         int, typer.Option(help="Teach pending facts only where there are this many.")
     ] = 1
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Stay, and teach when --pending-limit is reached."),
+    ] = False
+    every: Annotated[
+        float,
+        typer.Option(help="With --watch: seconds after which to teach however few are pending."),
+    ] = 0.0
     device: Device = None
     json: Json = False
 
@@ -33,13 +41,24 @@ def run(options: ConsolidateOptions) -> None:
     """Teach pending facts to a module, merge small modules, remove values that hold no longer.
 
     Facts can be remembered meanwhile. A killed consolidation changes nothing but the steps before.
+    With --watch, Ctrl-C ends it after the step under way, and a second Ctrl-C at once.
 
     Example: lorabank consolidate --plan
     """
     from lorabank.bank.write.consolidation_plan import check_pending_limit, plan_consolidation
+    from lorabank.errors import UsageError
     from lorabank.store.store import Store
 
     check_pending_limit(options.pending_limit)
+    if options.every and not options.watch:
+        raise UsageError("--every goes with --watch; leave it out")
+    if options.watch and options.plan:
+        raise UsageError("--plan prints what one consolidation would do; leave --watch out")
+    if options.watch:
+        from lorabank.cli.watch import watch_bank
+
+        watch_bank(options)
+        return
     with Store.open(options.bank) as store:
         steps = plan_consolidation(store, pending_limit=options.pending_limit)
     if options.plan or not steps:

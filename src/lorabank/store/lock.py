@@ -23,6 +23,11 @@ from lorabank.strict_json import parse_json
 LOCK = "lock"
 CONSOLIDATION = "consolidation"
 """Lock of a process that trains modules of remembered facts, while others write."""
+WATCH = "watch"
+"""Lock of a process that consolidates whenever it is due."""
+TRAINED_PATIENCE_S = 60.0
+"""Patience with another writer of a process that has trained what it writes for minutes."""
+_DOINGS = {LOCK: "written", CONSOLIDATION: "consolidated", WATCH: "watched"}
 _PATIENCE_S = 10.0  # for a process that removes leftovers
 _POLL_S = 0.005
 
@@ -43,12 +48,13 @@ _open_handles: set[_Handle] = set()
 
 
 @contextmanager
-def locked(folder: Path, *, what: str, file: str = LOCK) -> Iterator[None]:
+def locked(folder: Path, *, what: str, file: str = LOCK, patience_s: float = 0.0) -> Iterator[None]:
     """Hold the lock for writing, or another of the bank's.
 
     Args:
         what: name of the command that writes, for the error message of other writers.
         file: name of the lock.
+        patience_s: how long to wait for another writer before giving up.
 
     Raises:
         BusyError: another writer holds it; the message names its process and since when.
@@ -57,8 +63,8 @@ def locked(folder: Path, *, what: str, file: str = LOCK) -> Iterator[None]:
     with _opened(folder, file) as opened:
         handle = opened.number
         assert handle is not None
-        if not _wait_and_take(handle):
-            done = "written" if file == LOCK else "consolidated"
+        if not _wait_and_take(handle, patience_s):
+            done = _DOINGS.get(file, file)
             raise BusyError(f"{folder} is being {done} by {_holder(handle)}; try again later")
         holder = {"pid": os.getpid(), "since": now(), "what": what}
         os.ftruncate(handle, 0)
@@ -123,11 +129,13 @@ def _take(handle: int) -> bool:
     return True
 
 
-def _wait_and_take(handle: int) -> bool:
-    """Take the lock at once, or after a process that removes leftovers; refuse after a writer."""
-    deadline = time.monotonic() + _PATIENCE_S
+def _wait_and_take(handle: int, patience_s: float) -> bool:
+    """Take the lock at once, or after a process that removes leftovers, or within the patience."""
+    started = time.monotonic()
     while not _take(handle):
-        if os.fstat(handle).st_size or time.monotonic() > deadline:
+        waited = time.monotonic() - started
+        is_writer = os.fstat(handle).st_size > 0
+        if waited > patience_s and (is_writer or waited > _PATIENCE_S):
             return False
         time.sleep(_POLL_S)
     return True

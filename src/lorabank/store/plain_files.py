@@ -25,6 +25,7 @@ FILES = (
     "bank.sqlite3-journal",
     "lock",
     "consolidation",
+    "watch",
     "generation",
     "reserve",
 )

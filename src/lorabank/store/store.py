@@ -235,7 +235,7 @@ class Store:
 
     @contextmanager
     def writing(
-        self, *, what: str, frees: bool = False, accepts: bool = False
+        self, *, what: str, frees: bool = False, accepts: bool = False, patience_s: float = 0.0
     ) -> Iterator[Transaction]:
         """Yield a transaction under the writer's lock; commit it at the end, undo it on an error.
 
@@ -243,13 +243,14 @@ class Store:
             what: name of the command that writes, shown to other writers.
             frees: the transaction removes more than it adds, so it must succeed on a full disk.
             accepts: take a database that is not the one last written as it is.
+            patience_s: how long to wait for another writer.
 
         Raises:
             UsageError: another process is writing. StorageError: the disk cannot be written, or
                 the database is not the one last written.
         """
         owner = os.getpid()
-        with locked(self.path, what=what):
+        with locked(self.path, what=what, patience_s=patience_s):
             if frees:
                 make_room(self.path)
             db = schema.connect(self.path)  # readers of this store still see the last commit

@@ -34,7 +34,7 @@ from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.training.train import OnRound
 from lorabank.errors import StorageError, UsageError
 from lorabank.planning.planner import plan_rank
-from lorabank.store.lock import CONSOLIDATION, locked
+from lorabank.store.lock import CONSOLIDATION, TRAINED_PATIENCE_S, locked
 from lorabank.store.records import Fact, Source
 from lorabank.store.transaction import Transaction
 from lorabank.tasks.folding import fold
@@ -54,6 +54,11 @@ class ConsolidateOptions:
     """Settings of modules of facts; None for our recipe at the rank that is predicted to do."""
     pending_limit: int = 1
     """Number of pending facts below which none is taught yet."""
+    merges: bool = True
+    """Whether modules are merged and values that hold no longer leave theirs; if not, pending facts
+    become a module and nothing else happens."""
+    most_steps: int | None = None
+    """Number of steps after which to end; None for all."""
     on_planned: OnPlanned | None = None
     """Called before each step."""
     on_round: OnRound | None = None
@@ -83,7 +88,9 @@ def consolidate(
         raise StorageError(store.problem)
     reports = []
     with locked(store.path, what="consolidate", file=CONSOLIDATION):
-        for step in plan_consolidation(store, pending_limit=options.pending_limit):
+        limit, merges = options.pending_limit, options.merges
+        steps = plan_consolidation(store, pending_limit=limit, merges=merges)
+        for step in steps[: options.most_steps]:
             if options.on_planned:
                 options.on_planned(step)
             reports += _run(reader, texts, step, options)
@@ -96,7 +103,7 @@ def _run(
     """Train the module of a step and commit it, if what it was made of is still there."""
     store = reader.store
     if step.kind == "drop":
-        with store.writing(what="consolidate", frees=True) as tx:
+        with store.writing(what="consolidate", frees=True, patience_s=TRAINED_PATIENCE_S) as tx:
             _check_unchanged(reader, step)
             _absorb(reader, tx, step)
         texts.clear()
@@ -108,7 +115,7 @@ def _run(
     started = time.perf_counter()
     trained = train_drafts(reader.base, [draft], jobs, options)
     seconds = time.perf_counter() - started
-    with store.writing(what="consolidate") as tx:
+    with store.writing(what="consolidate", patience_s=TRAINED_PATIENCE_S) as tx:
         _check_unchanged(reader, step)
         if step.kind == "teach":
             _absorb(reader, tx, step)

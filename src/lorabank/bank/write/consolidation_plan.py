@@ -86,11 +86,14 @@ def check_pending_limit(limit: int) -> None:
         raise UsageError(f"--pending-limit must be at least 1, got {limit}")
 
 
-def plan_consolidation(store: Store, *, pending_limit: int = 1) -> list[ConsolidationStep]:
+def plan_consolidation(
+    store: Store, *, pending_limit: int = 1, merges: bool = True
+) -> list[ConsolidationStep]:
     """Return the steps that teach pending facts and remove what holds no longer.
 
     Args:
         pending_limit: number of pending facts below which none is taught yet.
+        merges: whether modules are merged and written again; if not, facts are taught alone.
     """
     book, versions = FactBook(store.facts()), store.current_versions()
     # A file that a changed value was taught from may hold other facts, which nobody remembered.
@@ -103,13 +106,13 @@ def plan_consolidation(store: Store, *, pending_limit: int = 1) -> list[Consolid
     steps, merged = [], []
     pending = book.pending
     if pending and len(pending) >= pending_limit:
-        merged = _choose_merged(len(pending), own, live, stale_in)
+        merged = _choose_merged(len(pending), own, live, stale_in) if merges else []
         facts = [*pending, *(fact for v in merged for fact in live[v.module])]
         n_stale = sum(len(stale_in[v.module]) for v in merged)
         steps.append(
             estimate.step("teach", _next_name(versions), facts, merged, n_stale, len(facts))
         )
-    for version in versions:
+    for version in versions if merges else ():
         n_stale = len(stale_in[version.module])
         if not n_stale or version in merged:
             continue

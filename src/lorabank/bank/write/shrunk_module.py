@@ -20,6 +20,7 @@ from lorabank.engine.evaluation.drift import measure_drift
 from lorabank.engine.inference.recall_check import REWORDED
 from lorabank.engine.shrink import ShrinkSettings, Shrunk, forms_to_keep, shrink
 from lorabank.errors import StorageError, UsageError
+from lorabank.store.lock import TRAINED_PATIENCE_S
 from lorabank.store.records import Draft, Version
 from lorabank.tasks.examples import Example
 
@@ -68,7 +69,8 @@ def shrink_module(reader: ModuleReader, name: str, settings: ShrinkSettings) -> 
     with loaded_fleet(base, [shrunk.adapter]) as fleet:
         (drift,) = measure_drift(fleet, [0])
     record = _record(version, shrunk, examples, drift.kl_to_base_nats)
-    with store.writing(what=f"shrink {version.module}"[:80]) as tx:
+    what = f"shrink {version.module}"[:80]
+    with store.writing(what=what, patience_s=TRAINED_PATIENCE_S) as tx:
         if store.current(name).id != version.id:
             raise UsageError(
                 f"module {version.module!r} was written again while it was being shrunk; "
