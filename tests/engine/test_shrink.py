@@ -64,7 +64,7 @@ def test_triples_give_the_update_and_its_best_approximation():
     triples = triples_of(Factors(a, b, 0.5))
     whole = 0.5 * b @ a
     for k in (6, 3):
-        cut_a, cut_b = triples.cut(k)
+        cut_a, cut_b = triples.leading(k)
         u, s, vh = torch.linalg.svd(whole)
         torch.testing.assert_close(cut_b @ cut_a, (u[:, :k] * s[:k]) @ vh[:k], atol=1e-4, rtol=0)
 

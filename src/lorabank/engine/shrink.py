@@ -68,7 +68,7 @@ class Shrunk:
     adapter: Adapter
     """The adapter as it is read from its file again."""
     packed: Packed
-    """Its tensors as they are stored."""
+    """The tensors as they are stored."""
     dtype: StoredDtype
     recall_before: Mapping[str, float]
     """Share of the answers given in each form before, by the form's name."""
@@ -142,8 +142,8 @@ def shrink(
 
         def packed_at(n: int, most_r: int | None) -> Packed:
             ranks = ranks_of(order, n, most_r=most_r)
-            kept = {path: layers[path].cut(ranks[path]) for path in layers if path in ranks}
-            return pack(kept, settings.dtype)
+            chosen = {p: triples.leading(ranks[p]) for p, triples in layers.items() if p in ranks}
+            return pack(chosen, settings.dtype)
 
         def holds(n: int, most_r: int | None = settings.r) -> bool:
             return proof.holds(packed_at(n, most_r))
@@ -168,15 +168,15 @@ def _smallest(low: int, high: int, holds: Callable[[int], bool], *, step: int) -
 
 def _refuse(settings: ShrinkSettings, highest: int, holds: Callable[[int], bool]) -> NoReturn:
     """Raise the error that names the smallest rank that holds, if the rank was the problem."""
-    asked = f"--keep-recall {settings.keep_recall:g} (--margin {settings.margin:g})"
+    limits = f"--keep-recall {settings.keep_recall:g} (--margin {settings.margin:g})"
     if settings.r is not None and settings.r < highest and holds(highest):
         high = _smallest(settings.r, highest, holds, step=1)
         raise UsageError(
-            f"--r {settings.r} does not keep {asked}; the smallest rank that does is {high}. "
+            f"--r {settings.r} does not keep {limits}; the smallest rank that does is {high}. "
             "Nothing was changed"
         )
     raise UsageError(
-        f"--dtype {settings.dtype} does not keep {asked} even at the full rank; "
+        f"--dtype {settings.dtype} does not keep {limits} even at the full rank; "
         f"{'take bf16 or float32' if settings.dtype != 'float32' else 'ask for less'}. "
         "Nothing was changed"
     )

@@ -29,7 +29,7 @@ class Triples:
     vh: Tensor
     """(r, in) right singular vectors."""
 
-    def cut(self, k: int) -> tuple[Tensor, Tensor]:
+    def leading(self, k: int) -> tuple[Tensor, Tensor]:
         """Return A (k, in) and B (out, k) of the first k triples; each gets the values' root."""
         root = self.s[:k].sqrt()
         return root[:, None] * self.vh[:k], self.u[:, :k] * root

@@ -128,9 +128,9 @@ def _stage(
     dropout = float(read_object(store, version, CONFIG).get("lora_dropout") or 0)
     n_bytes = save_adapter(folder, adapter, base=reader.base, dropout=dropout, packed=shrunk.packed)
     made = {name: folder / name for name in (TENSORS, CONFIG, RECORD)}
-    kept = {name: store.read(version, name) for name in version.files if name not in made}
+    others = {name: store.read(version, name) for name in version.files if name not in made}
     draft = Draft(
-        files={**kept, **made},
+        files={**others, **made},
         record={**record, "adapter_bytes": n_bytes},
         sources=version.sources,
         keys=store.keys(version),

@@ -117,7 +117,7 @@ def as_floats(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         assert scale is not None
         sides = zip(scale.shape, numbers.shape, strict=True)
-        if all(one in (1, n) for one, n in sides):
+        if all(width in (1, n) for width, n in sides):
             plain = name.removesuffix(INT8)
             floats[plain] = numbers.float() * scale
             del floats[name], floats[plain + SCALE]
