@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from lorabank.bench import rewording
-from lorabank.bench.rewording import WordingSizes, bench_wording, calibration_error
+from lorabank.bench.rewording import (
+    WordingSizes,
+    bench_wording,
+    calibration_error,
+    draw_questions,
+)
 from lorabank.bench.wording_data import UNKNOWN, ask_facts, phone_facts, read_edits
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.settings import SOUND
@@ -90,6 +95,18 @@ def test_what_nothing_stored_answers_has_no_fact(data: Path):
         assert all((q.fact is None) == (q.kind in UNKNOWN) for q in questions)
         assert questions == ask_facts(facts, seed=0)
         assert {q.kind for q in questions} >= {"taught", "reworded", "typo", "near_miss"}
+
+
+def test_of_every_kind_the_same_share_is_drawn_however_kinds_take_turns():
+    questions = ask_facts(phone_facts(48, seed=1000), seed=0)
+    stored = [q for q in questions if q.without is None]
+    for most in (20, 60, 120):
+        drawn = draw_questions(stored, most)
+        assert {q.kind for q in drawn} == {q.kind for q in stored}
+        for kind in {q.kind for q in stored}:
+            n = sum(q.kind == kind for q in stored)
+            assert abs(sum(q.kind == kind for q in drawn) - n * most / len(stored)) <= 1, kind
+    assert draw_questions(stored, 10**6) == stored
 
 
 def test_calibration_error_is_the_mean_gap_between_sure_and_right():

@@ -52,9 +52,9 @@ class WordingSizes:
     facts: int = 960
     """Facts in the large sets; the small ones have a tenth."""
     questions: int = 2400
-    """Most questions of a set, drawn evenly from all; ordinary ones are always asked."""
+    """Questions of a set, drawn evenly from each kind; ordinary ones are always asked."""
     written_questions: int = 120
-    """Most questions of a set that a written bank is asked, drawn evenly from all."""
+    """Questions of a set that a written bank is asked, drawn evenly from each kind."""
     facts_each: int = 24
     """Facts in a module of a written bank; 0 to write none."""
     embeds: bool = True
@@ -80,12 +80,13 @@ def bench_wording(base: Base, *, pairs: int, sizes: WordingSizes) -> dict[str, A
         all_questions = ask_facts(facts, seed=sizes.seed)
         ordinary = [q for q in all_questions if q.kind == "ordinary"]
         others = [q for q in all_questions if q.kind != "ordinary"]
-        questions = [*_drawn(others, sizes.questions), *ordinary]
+        questions = [*draw_questions(others, sizes.questions), *ordinary]
         exact = _exact_arm(base, facts, embeds=sizes.embeds)
         for name, arm in (("exact", exact), ("trigram", _trigram_arm(facts))):
             rows.append(_row(data, facts, questions, name, arm, sizes))
         if sizes.facts_each and len(facts) <= _n_small(sizes):
-            fewer = [q for q in _drawn(all_questions, sizes.written_questions) if q.without is None]
+            stored = [q for q in all_questions if q.without is None]
+            fewer = draw_questions(stored, sizes.written_questions)
             n, embeds = sizes.facts_each, sizes.embeds
             with written_arms(base, facts, settings, facts_each=n, embeds=embeds) as arms:
                 rows += [_row(data, facts, fewer, *named, sizes) for named in arms.items()]
@@ -93,9 +94,17 @@ def bench_wording(base: Base, *, pairs: int, sizes: WordingSizes) -> dict[str, A
     return {"bench": "wording", "settings": {"seed": sizes.seed}, **costs, "results": rows}
 
 
-def _drawn(questions: Sequence[Asked], most: int) -> list[Asked]:
-    """Return at most some questions, drawn evenly."""
-    return list(questions[:: -(-len(questions) // most)])
+def draw_questions(questions: Sequence[Asked], most: int) -> list[Asked]:
+    """Return about as many questions as asked for, the same share of every kind, in their order."""
+    of_kind: dict[str, list[int]] = defaultdict(list)
+    for i, question in enumerate(questions):
+        of_kind[question.kind].append(i)
+    share = min(1.0, most / len(questions))
+    chosen: list[int] = []
+    for indices in of_kind.values():
+        n = max(1, round(share * len(indices)))
+        chosen += [indices[k * len(indices) // n] for k in range(n)]
+    return [questions[i] for i in sorted(chosen)]
 
 
 def _row(
