@@ -1,6 +1,7 @@
 """Rows enter and leave between tokens, and each writes what it writes alone."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.backbone.row_cache import RowCache
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.generate import generate
+from lorabank.engine.inference.generate import GenerationOptions, generate
 from lorabank.engine.inference.running_batch import (
     LENGTH,
     STOP,
@@ -218,3 +219,21 @@ def test_generate_writes_rows_of_very_different_length(tiny: Base):
             for prompt, slot in zip(prompts, [1, 3, 1], strict=True)
         ]
     assert together == alone
+
+
+def test_a_reply_ends_where_it_is_enough_and_the_others_go_on(tiny: Base):
+    prompts = [tuple(tiny.chat.direct_prompt_ids([Message("user", q)])) for q in ("One?", "Two?")]
+    whole = generate(tiny, prompts, max_new_tokens=12)
+    seen: list[tuple[int, int]] = []
+
+    def is_enough(i: int, tokens: Sequence[int]) -> bool:
+        seen.append((i, len(tokens)))
+        return i == 0 and len(tokens) == 3
+
+    short = generate(
+        tiny, prompts, max_new_tokens=12, options=GenerationOptions(is_enough=is_enough)
+    )
+    assert max(n for i, n in seen if i == 0) == 3
+    assert whole[0].startswith(short[0])
+    assert len(short[0]) < len(whole[0])
+    assert short[1] == whole[1]

@@ -5,7 +5,7 @@ over a fixed set of ordinary replies, and the simple questions that the base ans
 still answers after.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -118,7 +118,9 @@ def _replies(base: Base, *, activated: bool) -> list[EvaluationPrompt]:
 
 def _known_to(base: Base) -> tuple[str, ...]:
     """Return the answers of KNOWN that a base gives as it is."""
-    return _right_answers(generate(base, _questions(base), max_new_tokens=_MAX_REPLY_TOKENS))
+    options = GenerationOptions(is_enough=_ends_when_right(base))
+    replies = generate(base, _questions(base), max_new_tokens=_MAX_REPLY_TOKENS, options=options)
+    return _right_answers(replies)
 
 
 def _known_under(fleet: Fleet, slot: int, *, scale: float) -> tuple[str, ...]:
@@ -135,7 +137,9 @@ def _known_under(fleet: Fleet, slot: int, *, scale: float) -> tuple[str, ...]:
         fleet=fleet,
         slots=[slot] * len(prompts),
         max_new_tokens=_MAX_REPLY_TOKENS,
-        options=GenerationOptions(adapter_scales=[scale] * len(prompts)),
+        options=GenerationOptions(
+            adapter_scales=[scale] * len(prompts), is_enough=_ends_when_right(fleet.base)
+        ),
     )
     return _right_answers(replies)
 
@@ -144,9 +148,18 @@ def _questions(base: Base) -> list[tuple[int, ...]]:
     return [tuple(base.chat.direct_prompt_ids([Message("user", q)])) for q, _ in KNOWN]
 
 
+def _ends_when_right(base: Base) -> Callable[[int, Sequence[int]], bool]:
+    """Return what ends the reply to a question of KNOWN: an answer is in it, whatever follows."""
+    return lambda i, tokens: _is_right(KNOWN[i][1], base.chat.decode(list(tokens)))
+
+
+def _is_right(answers: str, reply: str) -> bool:
+    return any(answer.lower() in reply.lower() for answer in answers.split("|"))
+
+
 def _right_answers(replies: Sequence[str]) -> tuple[str, ...]:
     return tuple(
         answers.split("|")[0]
         for (_, answers), reply in zip(KNOWN, replies, strict=True)
-        if any(answer.lower() in reply.lower() for answer in answers.split("|"))
+        if _is_right(answers, reply)
     )

@@ -32,6 +32,8 @@ class GenerationOptions:
     """None for greedy decoding. Each row draws with a seed of its own, made of this one's and its
     index."""
     on_token: OnToken | None = None
+    is_enough: Callable[[int, Sequence[int]], bool] | None = None
+    """Called with (index of the prompt, its reply so far) after each token; true ends the reply."""
 
 
 def generate(
@@ -74,6 +76,8 @@ def generate(
                 written[i].append(token.token)
                 if options.on_token:
                     options.on_token(i, token.token)
+                if options.is_enough and options.is_enough(i, written[i]) and not token.finish:
+                    running.cancel(token.row)
     return [base.chat.decode(row) for row in written]
 
 
