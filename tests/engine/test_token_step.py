@@ -1,5 +1,6 @@
 """The short way to the next token gives transformers' logits, or is not taken."""
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,3 +98,19 @@ def test_half_precision_where_it_is_exact(tiny: Base, monkeypatch: pytest.Monkey
     assert not step._unpacked
     packed = [product._packed is not None for layer in step._layers for product in layer.products]
     assert packed == [True, True, True, False, True, True, True, True]
+
+
+def test_what_a_fleet_adds_is_of_that_fleet_alone(tiny: Base):
+    """A fleet that is gone may have had the id that a new one gets."""
+    prompt = requests(tiny)[1].prompt
+    for seed in range(3):
+        fleet = Fleet(tiny, paths=list(tiny.linears), r=2, width=1)
+        fleet.theta.normal_(std=0.1, generator=torch.Generator().manual_seed(seed))
+        fleet.scale.fill_(1.0)
+        assert_same_logits(tiny, [RowRequest(prompt, 0)], fleet)
+        step = token_step(tiny)
+        assert step is not None
+        assert step._updates_of_fleet() is fleet
+        del fleet
+        gc.collect()
+        assert step._updates_of_fleet() is None

@@ -14,7 +14,7 @@ goes through transformers.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
 import torch.nn.functional as F
@@ -129,6 +129,7 @@ class TokenStep:
         self._n_queries = config.num_attention_heads
         self._scaling = float(decoder_layers(base.model)[0].self_attn.scaling)
         self._updates: tuple[object, list[list[_Update | None]]] = (None, [])
+        self._updates_of_fleet: Callable[[], Fleet | None] = lambda: None
         self._n_steps = 0
         self._unpacked: list[_Product] = []
         if base.dtype == torch.float32 and "fbgemm" in torch.backends.quantized.supported_engines:
@@ -207,13 +208,14 @@ class TokenStep:
         """Return the updates of every layer's products under what the fleet has assigned."""
         if fleet is None or fleet.assignment.slots is None:
             return [[None] * len(_GROUPS)] * len(self._layers)
-        key = (id(fleet), fleet.assignment.identity, fleet.theta._version)
-        if self._updates[0] != key:
+        key = (fleet.assignment.identity, fleet.theta._version)
+        # a fleet's id may be that of one that is gone, so the fleet itself is compared
+        if self._updates_of_fleet() is not fleet or self._updates[0] != key:
             adapted = {id(layer.linear): layer for layer in fleet.layers.values()}
             updates = [
                 [_update(product, adapted) for product in layer.products] for layer in self._layers
             ]
-            self._updates = (key, updates)
+            self._updates, self._updates_of_fleet = (key, updates), ref(fleet)
         return self._updates[1]
 
 
