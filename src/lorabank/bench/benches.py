@@ -8,6 +8,7 @@ from typing import Any
 from lorabank.bench.bank_recall import BankSizes, bench_bank
 from lorabank.bench.caching import ActivatedSizes, PrefixSizes, bench_activated, bench_prefix
 from lorabank.bench.context import ContextSizes, bench_context
+from lorabank.bench.decoding import DecodeSizes, bench_decode
 from lorabank.bench.distill import DistillSizes, bench_distill
 from lorabank.bench.local_generation import GenerationSizes, bench_synthesise
 from lorabank.bench.pairs import describe_machine, today
@@ -36,6 +37,7 @@ BENCHES: dict[str, Bench] = {
     "prefix": Bench(bench_prefix, PrefixSizes),
     "activated": Bench(bench_activated, ActivatedSizes),
     "generate": Bench(bench_generate, GenerateSizes),
+    "decode": Bench(bench_decode, DecodeSizes),
     "bank": Bench(bench_bank, BankSizes),
     "routing": Bench(bench_routing, RoutingSizes),
     "context": Bench(bench_context, ContextSizes),

@@ -129,7 +129,7 @@ def bench_generate(
     """
     sizes = sizes or GenerateSizes()
     adapters, settings, owners = sizes.adapters, sizes.settings, sizes.owners
-    examples = _long_answers(sizes.prompts)
+    examples = long_answers(sizes.prompts)
     jobs = [
         plan_job(base, examples[i::adapters], replace(settings, seed=i), name=f"adapter-{i}")
         for i in range(adapters)
@@ -176,7 +176,7 @@ def bench_generate(
     )
 
 
-def _long_answers(n: int) -> list[Example]:
+def long_answers(n: int) -> list[Example]:
     """Return facts whose answers are a number and half of another."""
     facts = book(2 * n)
     return [

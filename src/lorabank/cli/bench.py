@@ -22,6 +22,7 @@ class BenchName(StrEnum):
     PREFIX = "prefix"
     ACTIVATED = "activated"
     GENERATE = "generate"
+    DECODE = "decode"
     BANK = "bank"
     ROUTING = "routing"
     CONTEXT = "context"
@@ -34,6 +35,7 @@ class BenchName(StrEnum):
 
 _WITHOUT_FACTS = (
     BenchName.ACTIVATED,
+    BenchName.DECODE,
     BenchName.GENERATE,
     BenchName.ROUTING,
     BenchName.SYNTHESISE,
@@ -72,6 +74,7 @@ def run(options: BenchOptions) -> None:
     """Time us and the peer side by side: ratio is the peer's seconds over ours.
 
     The peer of train, recall and generate is plain PEFT on the same data, model and dtype. The
+    peer of decode is llama.cpp's server (package xllamacpp), weights in half precision. The
     peer of fleet, prefix, activated, distill and bank (a fleet write) is our own engine without
     the thing measured. The peer of synthesise and of context (a document read once, and what
     asking a module costs) is `model.generate`, one prompt at a time. Routing has no peer: it
