@@ -60,6 +60,17 @@ class BenchOptions:
     writes: Annotated[int | None, typer.Option(min=1, help="Number of writes, for retention.")] = (
         None
     )
+    data: Annotated[
+        str | None, typer.Option(help="Facts for retention: phonebook, wikibigedit.")
+    ] = None
+    arms: Annotated[
+        str | None,
+        typer.Option(
+            help="Arms of retention, by default all: text, read, modules, bank, sequence, replay, "
+            "replayed, merged."
+        ),
+    ] = None
+    plot: Annotated[Path | None, typer.Option(help="PNG file to draw retention in.")] = None
     out: Annotated[Path | None, typer.Option(help="File to save the JSON object in.")] = None
     base: BaseName = DEFAULT_BASE
     dtype: Annotated[
@@ -91,25 +102,51 @@ def run(options: BenchOptions) -> None:
     from lorabank.errors import UsageError
 
     out, dtype, bench = options.out, options.dtype, options.bench
-    if out and (out.is_dir() or not out.absolute().parent.is_dir()):
-        raise UsageError(f"--out {out} must be a file in a folder that exists")
+    for name, path in (("out", out), ("plot", options.plot)):
+        if path and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise UsageError(f"--{name} {path} must be a file in a folder that exists")
     if dtype not in (None, "bfloat16", "float32"):
         raise UsageError(f"--dtype must be bfloat16 or float32, got {dtype!r}")
     if options.facts and bench in _WITHOUT_FACTS:
         raise UsageError(f"--facts does not go with {bench.value}; leave it out")
     logging.getLogger("lorabank.bench").setLevel(logging.INFO)
+    sizes = _sizes(options)
     model = load_info(find_model(options.base, progress=status), dtype=dtype, device=options.device)
-    if options.writes and bench is not BenchName.RETENTION:
-        raise UsageError(f"--writes goes with retention, not with {bench.value}; leave it out")
-    chosen = {"facts": options.facts, "writes": options.writes}
-    sizes = {name: size for name, size in chosen.items() if size}
     result = run_bench(model, bench.value, pairs=options.pairs, **sizes)
+    if options.plot:
+        from lorabank.bench.retention_plot import retention_png
+
+        options.plot.write_bytes(retention_png(result))
     if out:
         out.write_text(jsonlib.dumps(result, indent=2, ensure_ascii=False) + "\n", "utf-8")
     if options.json:
         print_json(result)
         return
     _print_result(result)
+
+
+def _sizes(options: BenchOptions) -> dict[str, Any]:
+    """Return the sizes that were given.
+
+    Raises:
+        UsageError: one that the bench does not have.
+    """
+    from lorabank.errors import UsageError
+
+    of_retention = {
+        "writes": options.writes,
+        "data": options.data,
+        "arms": tuple(options.arms.split(",")) if options.arms else None,
+        "plot": options.plot,
+    }
+    sizes = {name: size for name, size in of_retention.items() if size}
+    if sizes and options.bench is not BenchName.RETENTION:
+        raise UsageError(
+            f"--{next(iter(sizes))} goes with retention, not with {options.bench.value}; "
+            "leave it out"
+        )
+    sizes.pop("plot", None)
+    return sizes | ({"facts": options.facts} if options.facts else {})
 
 
 def _print_result(result: Mapping[str, Any]) -> None:

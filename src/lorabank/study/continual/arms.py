@@ -1,0 +1,194 @@
+"""Ways to keep facts that come in many writes: the arms of the bench of retention, too.
+
+    text      every fact stays pending: stored text, no module
+    read      every fact is a line of text; the five that BM25 finds are read by the base
+    modules   a module for each write, none merged; the store masks what holds no longer
+    bank      facts are consolidated after each write, and asked as users do
+    sequence  one adapter, trained on with each write's facts alone
+    replay    the same with a tenth of the earlier facts beside them
+    replayed  the same with all earlier facts beside them
+    merged    an adapter for each write, their updates summed and cut to one adapter (SVD)
+
+The last four are asked by weights alone, without lookup or gate: they know no dates and refuse
+nothing. Each fact of a write is trained on for the exposures of the settings; what is replayed or
+merged comes on top, and is counted.
+"""
+
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lorabank.bank.bank import Bank
+from lorabank.bank.write.consolidate import ConsolidateOptions
+from lorabank.bank.write.write import with_own_seed
+from lorabank.engine.adapters.adapter import Adapter, save_adapter
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
+from lorabank.engine.adapters.merging import MergeSettings, merge_adapters
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.evaluation.drift import measure_drift
+from lorabank.engine.inference.document_prefix import prompt_with_document
+from lorabank.engine.inference.generate import generate
+from lorabank.engine.learn import plan_job
+from lorabank.engine.settings import TrainSettings
+from lorabank.engine.training.jobs import Outcome
+from lorabank.engine.training.train import train
+from lorabank.retrieval.bm25 import Bm25
+from lorabank.study.continual.stream import Stated, Write
+from lorabank.tasks.examples import Example, from_pair
+from lorabank.tasks.made_wordings import reword
+
+N_READ = 5
+"""Lines of text that the arm `read` puts before a question."""
+MOST_MERGED_R = 64
+_MODULE = "all"  # of the arms with one adapter
+_REPLIES = 48  # most tokens of a reply about text
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A way to keep facts."""
+
+    write: Callable[[Bank, Write, Stated], float]
+    """Adds a write to the bank and returns how many examples were trained on for it."""
+    ask: Callable[[Bank, Sequence[str]], list[str]]
+    knows_dates: bool = False
+    is_loose: bool = False
+    """Whether an answer is a reply in words, right where it contains the value."""
+
+
+ARMS = ("text", "read", "modules", "bank", "sequence", "replay", "replayed", "merged")
+
+
+def make_arms(settings: TrainSettings) -> dict[str, Arm]:
+    """Return a fresh arm of each kind, by its name."""
+
+    def consolidate(bank: Bank, write: Write, _: Stated, *, merges: bool = True) -> float:
+        _remember(bank, write)
+        reports = bank.consolidate(ConsolidateOptions(settings=settings, merges=merges))
+        return sum(report.exposures_per_fact * report.facts for report in reports)
+
+    return {
+        "text": Arm(lambda bank, write, _: _remember(bank, write), _asked("exact"), True),
+        "read": _reading_arm(),
+        "modules": Arm(
+            lambda bank, write, stated: consolidate(bank, write, stated, merges=False),
+            _asked("adapter"),
+            True,
+        ),
+        "bank": Arm(consolidate, _asked("adapter"), True),
+        "sequence": Arm(_OneAdapter(settings, 0.0).write, _ask_weights),
+        "replay": Arm(_OneAdapter(settings, 0.1).write, _ask_weights),
+        "replayed": Arm(_OneAdapter(settings, 1.0).write, _ask_weights),
+        "merged": Arm(_Merged(settings).write, _ask_weights),
+    }
+
+
+def measure_kl(bank: Bank) -> float:
+    """Return the largest divergence from the base of any module, nats per token."""
+    versions = bank.modules()
+    known = [version.record.get("kl_to_base_nats") for version in versions]
+    if not versions or all(isinstance(kl, float) for kl in known):
+        return max((float(kl) for kl in known if kl is not None), default=0.0)
+    drifts = []
+    for adapter in bank.reader.load_adapters(versions):
+        with loaded_fleet(bank.base, [adapter]) as fleet:
+            drifts.append(measure_drift(fleet, [0])[0].kl_to_base_nats)
+    return max(drifts)
+
+
+def _remember(bank: Bank, write: Write) -> float:
+    facts = [(fact.question, fact.answer) for fact in write.facts]
+    bank.remember(facts, valid_at=write.day.isoformat())
+    return 0.0
+
+
+def _asked(mode: str) -> Callable[[Bank, Sequence[str]], list[str]]:
+    """Return how a bank is asked in a mode, as users do."""
+    return lambda bank, questions: [a.text for a in bank.ask_all(questions, mode=mode)]
+
+
+def _ask_weights(bank: Bank, questions: Sequence[str]) -> list[str]:
+    """Ask the one module, whatever it says."""
+    bank.looks_up = False
+    return [a.text for a in bank.ask_all(questions, mode="adapter", gated=False)]
+
+
+def _reading_arm() -> Arm:
+    """Return the arm that reads what BM25 finds; what has changed is crossed out of the text."""
+    lines: list[str] = []
+
+    def write(_: Bank, __: Write, stated: Stated) -> float:
+        lines[:] = [f"{question} {answer}" for question, answer in stated.current.items()]
+        return 0.0
+
+    def ask(bank: Bank, questions: Sequence[str]) -> list[str]:
+        index, prompts = Bm25(lines), []
+        for question in questions:
+            scores = index.scores(question)
+            best = sorted(range(len(lines)), key=lambda i: -scores[i])[:N_READ]
+            text = "\n".join(lines[i] for i in best if scores[i] > 0)
+            prompts.append(prompt_with_document(bank.base, text, question, room=_REPLIES).ids)
+        return generate(bank.base, prompts, max_new_tokens=_REPLIES)
+
+    return Arm(write, ask, is_loose=True)
+
+
+class _OneAdapter:
+    """One adapter that is trained on with each write."""
+
+    def __init__(self, settings: TrainSettings, replayed_share: float):
+        self.settings, self.replayed_share = settings, replayed_share
+        self._last: Outcome | None = None
+        self._rng = random.Random("replay")
+
+    def write(self, bank: Bank, write: Write, stated: Stated) -> float:
+        own = {fact.question for fact in write.facts}
+        earlier = [from_pair(q, a) for q, a in stated.current.items() if q not in own]
+        chosen = self._rng.sample(earlier, round(self.replayed_share * len(earlier)))
+        examples = [*write.facts, *chosen]
+        start = None if self._last is None else self._last
+        self._last = _train(bank.base, examples, self.settings, start)
+        _put(bank, self._last.adapter, self.settings)
+        return self._last.exposures * len(examples)
+
+
+class _Merged:
+    """An adapter for each write, merged into one."""
+
+    def __init__(self, settings: TrainSettings):
+        self.settings = settings
+        self._merged: Adapter | None = None
+        self._n = 0
+
+    def write(self, bank: Bank, write: Write, _: Stated) -> float:
+        self._n += 1
+        settings = with_own_seed(self.settings, f"write {self._n}")
+        outcome = _train(bank.base, write.facts, settings, None)
+        parts = [outcome.adapter] if self._merged is None else [self._merged, outcome.adapter]
+        rank = min(MOST_MERGED_R, sum(part.r for part in parts))
+        self._merged = merge_adapters(
+            parts, rule="svd", weights=[1.0] * len(parts), settings=MergeSettings(rank=rank)
+        )
+        _put(bank, self._merged, settings)
+        return outcome.exposures * len(write.facts)
+
+
+def _train(
+    base: Base, facts: Sequence[Example], settings: TrainSettings, last: Outcome | None
+) -> Outcome:
+    """Train an adapter on facts, from nothing or on from the last one."""
+    job = plan_job(base, reword(list(facts), settings.wordings), settings)
+    (outcome,) = train(base, [replace(job, start=None if last is None else last.weights)])
+    return outcome
+
+
+def _put(bank: Bank, adapter: Adapter, settings: TrainSettings) -> None:
+    """Make an adapter the only module of a bank."""
+    record = {"base": bank.base.identity, "settings": settings.as_json()}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "adapter"
+        save_adapter(path, replace(adapter, record=record), base=bank.base)
+        bank.import_(path, _MODULE, replace=True, texts=["everything"])
+    bank.prune()
