@@ -84,6 +84,33 @@ def test_dora_learns_and_plain_peft_and_recall_agree(
     assert (recalled["recall"], recalled["missing"]) == (report.recall, [*report.missing])
 
 
+@pytest.mark.filterwarnings("ignore:The following rank_pattern keys:RuntimeWarning")
+def test_adalora_lets_ranks_fall_to_the_mean_asked_for(tiny: Base, tmp_path: Path):
+    """What it masks is not saved, and plain PEFT reads the rest with the trained logits."""
+    before, r = state_of(tiny), 4
+    settings = replace(SHORT, variant="peft:adalora", r=r, alpha=8.0, exposures=30, lr=2e-2)
+    report = learn(tiny, EXAMPLES, out=tmp_path / "a", settings=settings)
+    assert_same_state(before, state_of(tiny))
+    config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
+    ranks = [sum(kept) for kept in config["rank_pattern"].values()]
+    assert len(ranks) == len(tiny.linears)
+    assert sum(ranks) == pytest.approx(r * len(ranks), rel=0.1)
+    assert len(set(ranks)) > 1
+    whole = sum(6 * (out + inner + 1) for out, inner in tiny.linears.values())
+    assert report.trainable_parameters == whole  # one and a half times the rank, to begin with
+    with opened(tmp_path / "a", tiny):
+        reloaded = logits(tiny)
+    plain = AutoModelForCausalLM.from_pretrained(tiny.info.path, dtype=torch.float32)
+    model = PeftModel.from_pretrained(plain, tmp_path / "a").eval()
+    ids = torch.tensor([tiny.chat.prompt_ids(EXAMPLES[0].prompt)])
+    with torch.no_grad():
+        torch.testing.assert_close(reloaded, model(input_ids=ids).logits, atol=1e-4, rtol=0)
+    with applied(tiny, train_with_peft(tiny, plan_job(tiny, EXAMPLES, settings))):
+        trained = logits(tiny)
+    torch.testing.assert_close(reloaded, trained, atol=1e-4, rtol=0)
+    assert (trained - logits(tiny)).abs().max() > 0.05
+
+
 @pytest.mark.parametrize("variant", ["dora", "peft:ia3", "peft:loha", "peft:vera", "peft:oft"])
 def test_a_saved_adapter_gives_the_trained_logits_in_plain_peft(
     tiny: Base, tmp_path: Path, variant: str

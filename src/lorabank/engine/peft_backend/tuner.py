@@ -23,6 +23,7 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.backbone.head import leads
 from lorabank.engine.encoding.batches import training_batch
 from lorabank.engine.inference.recall_check import RecallCheck, check_recall
+from lorabank.engine.peft_backend import adalora
 from lorabank.engine.peft_backend.wrapped import peft_config, set_training, wrapped
 from lorabank.engine.training.job_progress import Progress
 from lorabank.engine.training.jobs import Job, Outcome, check_dataset
@@ -82,6 +83,8 @@ def save_tuned(folder: Path, base: Base, tuned: Tuned, *, record: dict[str, Any]
         StorageError: the disk is full or the folder cannot be written; nothing is left behind.
     """
     with applied(base, tuned) as model, staged_folder(folder, record) as staging:
+        if tuned.job.settings.variant == adalora.VARIANT:
+            adalora.note_ranks(model)
         model.save_pretrained(staging, save_embedding_layers=False)
         (staging / "README.md").unlink(missing_ok=True)  # a form with nothing filled in
     return weight_bytes(folder)
@@ -153,6 +156,8 @@ class _Training:
         loss = adapter_losses(tokens, torch.zeros_like(batch.rows), [self.job.objective])[0]
         if not math.isfinite(loss.item()):
             return None
+        if s.variant == adalora.VARIANT:
+            loss = loss + adalora.orthogonality(self.model)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.trainable.values(), s.clip or math.inf)
@@ -161,6 +166,8 @@ class _Training:
         for group in self.optimiser.param_groups:
             group["lr"] = progress.lr()
         self.optimiser.step()
+        if s.variant == adalora.VARIANT:
+            adalora.allocate(self.model, progress.steps)
         row_leads = tokens.row_leads(len(examples))
         return progress.record(
             examples=len(examples),
@@ -181,7 +188,7 @@ class _Training:
 
 def _built(base: Base, job: Job) -> AbstractContextManager[Any]:
     """Build a job's tuner as it starts; it is the same each time, random projections included."""
-    config = peft_config(base, job.paths, job.settings)
+    config = peft_config(base, job.paths, job.settings, total_steps=job.total_steps)
 
     def build() -> Any:
         with _seeded(base, job.settings.seed):

@@ -25,11 +25,11 @@ from lorabank.engine.adapters.adapter import (
 )
 from lorabank.engine.adapters.plain_lora import is_target
 from lorabank.engine.backbone.base import Base
+from lorabank.engine.peft_backend import adalora
 from lorabank.engine.settings import PEFT_PREFIX, TrainSettings
 from lorabank.errors import AdapterError, UsageError, did_you_mean
 
 _UNSUPPORTED = {
-    "adalora": "changes ranks by a schedule of its own",
     "adaption_prompt": "wraps attention blocks",
     "ln_tuning": "trains norms",
     "poly": "needs a task with every row",
@@ -50,8 +50,13 @@ def tuner_names() -> list[str]:
     return ["dora", *(name for name in names if name not in _UNSUPPORTED)]
 
 
-def peft_config(base: Base, paths: Sequence[str], settings: TrainSettings) -> Any:
+def peft_config(
+    base: Base, paths: Sequence[str], settings: TrainSettings, *, total_steps: int = 1000
+) -> Any:
     """Return PEFT's configuration of a job, with r, alpha and dropout if the tuner has them.
+
+    Args:
+        total_steps: of the job, for a tuner with a schedule of its own.
 
     Raises:
         UsageError: the tuner is unknown (the message names the nearest), or PEFT refuses a value.
@@ -60,7 +65,7 @@ def peft_config(base: Base, paths: Sequence[str], settings: TrainSettings) -> An
     _check_name(name)
     kinds = {kind.value.lower(): config for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
     config = kinds["lora" if name == "dora" else name]
-    if name in ("dora", "lora"):
+    if name in ("dora", "lora", "adalora"):
         limit = min(min(base.linears[path]) for path in paths)
         if s.r > limit:
             raise UsageError(
@@ -76,6 +81,9 @@ def peft_config(base: Base, paths: Sequence[str], settings: TrainSettings) -> An
     arguments = {key: value for key, value in values.items() if key in known}
     if name == "dora":
         arguments["use_dora"] = True
+    elif settings.variant == adalora.VARIANT:
+        del arguments["r"]
+        arguments |= adalora.schedule(settings, total_steps)
     elif name == "oft":
         arguments["oft_block_size"] = 0  # follows from r, the number of blocks
     elif name == "ia3":
@@ -212,6 +220,8 @@ def _check_name(name: str) -> None:
 def _peft_errors(problem: str, kind: type[UsageError]) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        # AdaLoRA's own: its keys name what PEFT looks up elsewhere, and are read all the same.
+        warnings.filterwarnings("ignore", "The following rank_pattern keys", RuntimeWarning)
         warnings.filterwarnings("error", "Found missing adapter keys", UserWarning)
         try:
             yield
