@@ -56,7 +56,7 @@ INNER_FLOORS = {
 }
 FILES = sorted(SOURCE.rglob("*.py"))
 PEER = SOURCE / "bench" / "peer.py"  # plain PEFT, to measure ourselves against
-STUDY_KINDS = ("capacity", "modules", "texts", "documents", "wording")
+STUDY_KINDS = ("capacity", "modules", "texts", "documents", "wording", "continual", "ranks")
 # Inside tasks, each may import what stands to its left, and itself.
 TASK_FLOORS = ("fields", "csv_rows", "examples", "synthetic", "scoring", "datasets")
 HEAVY = {"torch", "transformers", "peft"}

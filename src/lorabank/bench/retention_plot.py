@@ -21,7 +21,7 @@ def retention_figure(result: Mapping[str, Any]) -> Figure:
     panels = []
     for key, title in _PANELS.items():
         series = [_series(names, name, rows, key) for name in names]
-        drawn = [one for one in series if one["points"]]
+        drawn = [line for line in series if line["points"]]
         if drawn:
             panels.append(Panel(title=title, x=_x_axis(rows), y=share_axis("share"), series=drawn))
     return Figure(

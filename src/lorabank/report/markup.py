@@ -34,6 +34,8 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
         "known",
         "interval over seeds",
     ),
+    "continual": ("recall", "exposures", "reworded", "near misses", "KL to base"),
+    "ranks": ("recall", "exposures", "reworded", "bits stored", "KL to base", "known"),
 }
 _MEANINGS = {
     "recall": "share of facts whose answer greedy decoding reproduces exactly",

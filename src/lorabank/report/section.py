@@ -9,6 +9,7 @@ from lorabank.report.capacity.figures import make_figures as capacity_figures
 from lorabank.report.capacity.groups import group
 from lorabank.report.capacity.summary import rows as capacity_rows
 from lorabank.report.capacity.summary import table as capacity_table
+from lorabank.report.continual import figures as continual_figures
 from lorabank.report.costs import hashes, total_cost, versions
 from lorabank.report.documents import figures as documents_figures
 from lorabank.report.documents import findings as documents_findings
@@ -20,6 +21,7 @@ from lorabank.report.modules import findings as modules_findings
 from lorabank.report.modules.measures import read_settings as read_modules
 from lorabank.report.modules.table import table as modules_table
 from lorabank.report.plot import Figure, LeftOut
+from lorabank.report.ranks import figures as ranks_figures
 from lorabank.report.study_results import StudyResults
 from lorabank.report.texts import figures as texts_figures
 from lorabank.report.texts import findings as texts_findings
@@ -32,8 +34,10 @@ from lorabank.report.wordings import tables as wording_tables
 from lorabank.report.wordings.compared import compare as compare_wordings
 from lorabank.study.capacity.cells import CapacityCell
 from lorabank.study.cells import Cell
+from lorabank.study.continual.cells import ContinualCell
 from lorabank.study.documents.cells import AnswersCell, LatencyCell
 from lorabank.study.modules.cells import ModulesCell
+from lorabank.study.ranks.cells import RanksCell
 from lorabank.study.texts.cells import TextsCell
 from lorabank.study.wording.cells import WordingCell
 
@@ -149,6 +153,17 @@ def _wording(cells: Sequence[WordingCell]) -> Body:
     )
 
 
+def _continual(cells: Sequence[ContinualCell]) -> Body:
+    figures, left_out = continual_figures.make_figures(cells)
+    in_short = continual_figures.sentences(cells)
+    return Body(in_short, figures, left_out, continual_figures.table(cells))
+
+
+def _ranks(cells: Sequence[RanksCell]) -> Body:
+    figures, left_out = ranks_figures.make_figures(cells)
+    return Body(ranks_figures.sentences(cells), figures, left_out, ranks_figures.table(cells))
+
+
 Maker = Callable[[Sequence[Any]], Body]
 _PARTS: Mapping[str, tuple[type[Cell], Maker]] = {
     "capacity": (CapacityCell, _capacity),
@@ -157,5 +172,7 @@ _PARTS: Mapping[str, tuple[type[Cell], Maker]] = {
     "documents": (AnswersCell, _answers),
     "latency": (LatencyCell, _latency),
     "wording": (WordingCell, _wording),
+    "continual": (ContinualCell, _continual),
+    "ranks": (RanksCell, _ranks),
 }
 """Kinds of sections: the class of cells that each takes, and the function that makes it."""

@@ -5,6 +5,8 @@
     texts       what documents are turned into to train on
     documents   long documents, known by adapters, read as text, or both
     wording     facts taught in several wordings, asked in others
+    continual   facts that come in many writes, kept in one of eight ways
+    ranks       the rank of an adapter, given, planned, fitted, or AdaLoRA's
 
 The report registers what it draws under the same names.
 """
@@ -21,6 +23,10 @@ from lorabank.study.capacity import run as capacity_run
 from lorabank.study.capacity.axes import CapacityAxes
 from lorabank.study.capacity.cells import CapacityCell
 from lorabank.study.cells import Cell
+from lorabank.study.continual import fleets as continual_fleets
+from lorabank.study.continual import run as continual_run
+from lorabank.study.continual.axes import ContinualAxes
+from lorabank.study.continual.cells import ContinualCell
 from lorabank.study.documents import fleets as documents_fleets
 from lorabank.study.documents import run as documents_run
 from lorabank.study.documents.axes import LATENCY, DocumentsAxes
@@ -30,6 +36,10 @@ from lorabank.study.modules import run as modules_run
 from lorabank.study.modules.axes import ModulesAxes
 from lorabank.study.modules.cells import ModulesCell
 from lorabank.study.plan import CellSpec, FleetPlan, FleetRun, StudySpec
+from lorabank.study.ranks import fleets as ranks_fleets
+from lorabank.study.ranks import run as ranks_run
+from lorabank.study.ranks.axes import RanksAxes
+from lorabank.study.ranks.cells import RanksCell
 from lorabank.study.texts import fleets as texts_fleets
 from lorabank.study.texts import run as texts_run
 from lorabank.study.texts.axes import TextsAxes
@@ -40,7 +50,7 @@ from lorabank.study.wording.axes import WordingAxes
 from lorabank.study.wording.cells import WordingCell
 
 CAPACITY, MODULES, TEXTS, DOCUMENTS = "capacity", "modules", "texts", "documents"
-WORDING = "wording"
+WORDING, CONTINUAL, RANKS = "wording", "continual", "ranks"
 _FORMER_NAMES = {"contexts": DOCUMENTS}  # in files of format 1
 Cells = Sequence[CellSpec[Any]]
 
@@ -109,6 +119,22 @@ KINDS: Mapping[str, StudyKind] = {
             group_cells=wording_fleets.group_cells,
             flops=wording_fleets.flops,
             run_fleet=wording_run.run_fleet,
+        ),
+        StudyKind(
+            name=CONTINUAL,
+            axes=ContinualAxes,
+            cell_class=lambda axes: ContinualCell,
+            group_cells=continual_fleets.group_cells,
+            flops=continual_fleets.flops,
+            run_fleet=continual_run.run_fleet,
+        ),
+        StudyKind(
+            name=RANKS,
+            axes=RanksAxes,
+            cell_class=lambda axes: RanksCell,
+            group_cells=ranks_fleets.group_cells,
+            flops=ranks_fleets.flops,
+            run_fleet=ranks_run.run_fleet,
         ),
     )
 }

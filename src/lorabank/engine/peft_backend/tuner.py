@@ -7,6 +7,7 @@ tensors; to apply it, the same tuner is built again from the same seed.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -82,7 +83,13 @@ def save_tuned(folder: Path, base: Base, tuned: Tuned, *, record: dict[str, Any]
     Raises:
         StorageError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    with applied(base, tuned) as model, staged_folder(folder, record) as staging:
+    with (
+        applied(base, tuned) as model,
+        staged_folder(folder, record) as staging,
+        warnings.catch_warnings(),
+    ):
+        # AdaLoRA may leave a layer no rank; its tensors are empty, and read as such.
+        warnings.filterwarnings("ignore", ".* have invalid shape", UserWarning)
         if tuned.job.settings.variant == adalora.VARIANT:
             adalora.note_ranks(model)
         model.save_pretrained(staging, save_embedding_layers=False)

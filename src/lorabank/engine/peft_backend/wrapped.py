@@ -222,6 +222,7 @@ def _peft_errors(problem: str, kind: type[UsageError]) -> Iterator[None]:
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         # AdaLoRA's own: its keys name what PEFT looks up elsewhere, and are read all the same.
         warnings.filterwarnings("ignore", "The following rank_pattern keys", RuntimeWarning)
+        warnings.filterwarnings("ignore", ".* have invalid shape", UserWarning)
         warnings.filterwarnings("error", "Found missing adapter keys", UserWarning)
         try:
             yield

@@ -70,14 +70,14 @@ def make_arms(settings: TrainSettings) -> dict[str, Arm]:
         return sum(report.exposures_per_fact * report.facts for report in reports)
 
     return {
-        "text": Arm(lambda bank, write, _: _remember(bank, write), _asked("exact"), True),
+        "text": Arm(lambda bank, write, _: _remember(bank, write), _in_mode("exact"), True),
         "read": _reading_arm(),
         "modules": Arm(
             lambda bank, write, stated: consolidate(bank, write, stated, merges=False),
-            _asked("adapter"),
+            _in_mode("adapter"),
             True,
         ),
-        "bank": Arm(consolidate, _asked("adapter"), True),
+        "bank": Arm(consolidate, _in_mode("adapter"), True),
         "sequence": Arm(_OneAdapter(settings, 0.0).write, _ask_weights),
         "replay": Arm(_OneAdapter(settings, 0.1).write, _ask_weights),
         "replayed": Arm(_OneAdapter(settings, 1.0).write, _ask_weights),
@@ -104,7 +104,7 @@ def _remember(bank: Bank, write: Write) -> float:
     return 0.0
 
 
-def _asked(mode: str) -> Callable[[Bank, Sequence[str]], list[str]]:
+def _in_mode(mode: str) -> Callable[[Bank, Sequence[str]], list[str]]:
     """Return how a bank is asked in a mode, as users do."""
     return lambda bank, questions: [a.text for a in bank.ask_all(questions, mode=mode)]
 

@@ -1,4 +1,4 @@
-"""What an arm still knows after some of a stream's writes.
+"""Measures of an arm after some of a stream's writes: what it still knows, and what it costs.
 
 Everything current is asked, as taught and in a wording that nobody taught, and what has changed: by
 its old value, and as of the day before the change.
