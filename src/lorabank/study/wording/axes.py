@@ -6,7 +6,7 @@ it took.
 A reversed question is taught as an example of its own, as often as the fact.
 """
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -24,6 +24,8 @@ def _lr(axes: dict[str, Any]) -> float:
 
 class WordingAxes(Axes):
     """A cell of a study about wordings: one adapter, taught facts in some wordings each."""
+
+    added: ClassVar[tuple[str, ...]] = ("protect_directions", "protect_others", "until_recall")
 
     task: Literal["phonebook", "wikibigedit"] = Field(
         PHONEBOOK, description="phonebook or wikibigedit"
