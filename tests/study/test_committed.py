@@ -24,6 +24,7 @@ def test_there_are_committed_studies_of_every_kind():
         "modules",
         "texts",
         "documents",
+        "wording",
     }
 
 
