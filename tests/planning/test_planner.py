@@ -69,6 +69,22 @@ def test_the_rank_is_raised_until_enough_is_recalled(tiny: Base, monkeypatch: py
     assert plan_rank(tiny, BOOK, paper).settings == paper
 
 
+def test_the_smallest_rank_that_does_is_taken_where_training_fits_it(
+    tiny: Base, monkeypatch: pytest.MonkeyPatch
+):
+    fitting = replace(settings_for("sound", r=1, layers="all"), auto_r=True)
+    assert plan_rank(tiny, BOOK, fitting).settings == fitting  # nothing was measured
+    chosen = []
+    for half_at in (0.25, 1, 4):
+        capacity = full_at(tiny, half_at)
+        monkeypatch.setattr(planner, "load_shipped_capacity", lambda _, c=capacity: c)
+        settings = plan_rank(tiny, BOOK, fitting).settings
+        assert (settings.auto_r, settings.alpha) == (True, 2.0 * settings.r)
+        chosen.append(settings.r)
+    assert chosen == sorted(set(chosen))
+    assert chosen[0] < 8
+
+
 def test_a_write_is_forecast_in_one_module(tiny: Base, monkeypatch: pytest.MonkeyPatch):
     capacity = full_at(tiny, 8)
     monkeypatch.setattr(planner, "load_shipped_capacity", lambda _: capacity)
