@@ -12,7 +12,7 @@ from lorabank.engine.encoding.dataset import EvaluationPrompt
 from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference import document_prefix
 from lorabank.engine.inference.answer_readings import read_answers
-from lorabank.engine.inference.candidates import probe_candidates
+from lorabank.engine.inference.candidates import Probing, probe_candidates
 from lorabank.engine.inference.document_prefix import group_by_document, prompt_with_document
 from lorabank.engine.inference.generate import GenerationOptions, generate
 from lorabank.errors import UsageError
@@ -120,9 +120,9 @@ def test_adapters_answer_the_same_with_a_cached_document(tiny: Base, activated: 
         assert [r.bits for r in cached] == pytest.approx([r.bits for r in uncached], abs=1e-4)
         candidates = [[0, 1]] * len(rows)
         drafts = probe_candidates(
-            tiny, rows, fleet=fleet, slots=candidates, n_tokens=6, prefix=prefix
+            tiny, rows, fleet=fleet, slots=candidates, probing=Probing(6), prefix=prefix
         )
-        uncached = probe_candidates(tiny, rows, fleet=fleet, slots=candidates, n_tokens=6)
+        uncached = probe_candidates(tiny, rows, fleet=fleet, slots=candidates, probing=Probing(6))
     for cached_drafts, other_drafts in zip(drafts, uncached, strict=True):
         assert [draft.tokens for draft in cached_drafts] == [draft.tokens for draft in other_drafts]
         for a, b in zip(cached_drafts, other_drafts, strict=True):

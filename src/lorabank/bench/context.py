@@ -23,7 +23,7 @@ from lorabank.bank.drafts import draft_from_examples
 from lorabank.bench.pairs import Timed, now, report, run_pairs, timed
 from lorabank.bench.setup import book, empty_caches
 from lorabank.engine.backbone.base import Base, load_info
-from lorabank.engine.inference.candidates import probe_candidates
+from lorabank.engine.inference.candidates import Probing, probe_candidates
 from lorabank.engine.inference.document_prefix import DocumentPrompt, prompt_with_document
 from lorabank.engine.inference.generate import GenerationOptions, generate
 from lorabank.engine.settings import PLAIN
@@ -162,7 +162,7 @@ def _time_modules(base: Base, repeats: int) -> dict[str, float]:
         def draft(prompt: list[int], n: int) -> None:
             with reader.loaded_fleet(versions[:n]) as fleet:
                 slots = [list(range(n))]
-                probe_candidates(base, [prompt], fleet=fleet, slots=slots, n_tokens=_PROBED)
+                probe_candidates(base, [prompt], fleet=fleet, slots=slots, probing=Probing(_PROBED))
 
         def switch(i: int) -> None:
             with reader.loaded_fleet([versions[i % _MODULES]]):

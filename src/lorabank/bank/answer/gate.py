@@ -77,6 +77,27 @@ class Gate:
             for w, x, m, s in zip(self.weights, row, self.mean, self.spread, strict=True)
         )
 
+    def range_of(self, row: FeatureRow, share_written: float) -> tuple[float, float]:
+        """Return the least and greatest log-odds that a draft may still have when it is whole.
+
+        Args:
+            row: features of the draft so far.
+            share_written: its tokens as a share of those it may have; 1 for a whole one.
+        """
+        low, high = self.log_odds(row), self.log_odds(row)
+        if share_written < 1:
+            least = dict(zip(FEATURES, row, strict=True))
+            ranges = {
+                "mean_nats": (share_written * least["mean_nats"], _MOST_NATS),
+                "most_nats": (least["most_nats"], _MOST_NATS),
+            }
+            for i, name in enumerate(FEATURES):
+                if name in ranges:
+                    slope = self.weights[i] / self.spread[i]
+                    moves = [slope * (end - row[i]) for end in ranges[name]]
+                    low, high = low + min(moves), high + max(moves)
+        return low, high
+
     def probability(self, row: FeatureRow) -> float:
         """Return the probability that the module was taught the question."""
         return 1 / (1 + math.exp(-max(-50.0, min(50.0, self.log_odds(row)))))

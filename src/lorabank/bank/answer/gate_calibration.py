@@ -53,7 +53,7 @@ class LabelledQuestion:
 def calibrate_module_gate(reader: ModuleReader, texts: ModuleTexts) -> Gate | None:
     """Return the gate of the bank as it is; None for a bank without training questions."""
     # Text scores differ without an embedder, and a gate fitted on one kind misjudges the other.
-    name = "gate" if texts.embedder() else "gate-by-words"
+    name = "gate-2" if texts.embedder() else "gate-2-by-words"
     return texts.derive(name, lambda: _fit(reader, texts), encode=encode_gate, decode=decode_gate)
 
 

@@ -18,6 +18,7 @@ from lorabank.bank.fact_book import FOREVER, PENDING, FactBook
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.text_index import ModuleTexts
 from lorabank.engine.backbone.caches import LruCache
+from lorabank.engine.backbone.prefill import Tokens
 from lorabank.errors import LorabankError
 from lorabank.retrieval.stored_questions import Match, StoredQuestions, probability
 from lorabank.retrieval.trigrams import fold
@@ -32,6 +33,7 @@ _SIDE_BY_SIDE = 1.0  # log-odds within which two stored questions are equally ne
 _NEAR = 0.25  # cosine of trigrams from which a stored question is worth naming
 _CUT_OFF = 24  # letters of a draft that is compared with the beginning of a long answer
 _CACHED_MODULES = 1024
+_MOST_ANSWERS = 1024  # of a module that are tokenised
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ class StoredExamples:
         self.rarity = token_rarity(
             lambda w: len(chat.tokenizer(w, add_special_tokens=False)["input_ids"])
         )
+        self._answer_tokens: LruCache[list[Tokens]] = LruCache(_CACHED_MODULES, lambda _: 1)
         self._answers: LruCache[dict[str, list[_Taught]]] = LruCache(_CACHED_MODULES, lambda _: 1)
 
     def look_up(self, questions: Sequence[str], *, as_of: str | None = None) -> list[Lookup]:
@@ -166,6 +169,23 @@ class StoredExamples:
         """Return whether a module has a stored example with this answer."""
         answers = self._answers_of(self._version(module)).values()
         return any(agree(text, taught.answer) for held in answers for taught in held)
+
+    def answers_as_tokens(self, version: Version) -> list[Tokens]:
+        """Return the answers that a version was taught, each with the end of the turn.
+
+        None are returned for a version with so many that a draft's beginning tells little.
+        """
+
+        def encode(_: Sequence[int]) -> list[list[Tokens]]:
+            held = self._answers_of(version).values()
+            texts = dict.fromkeys(taught.answer for of_one in held for taught in of_one)
+            if len(texts) > _MOST_ANSWERS:
+                return [[]]
+            return [[tuple(self.reader.base.chat.answer_ids(text)) for text in texts]]
+
+        if EXAMPLES not in version.files:
+            return []
+        return self._answer_tokens.get([version.files[EXAMPLES]], encode)[0]
 
     def stale_value(self, module: str, text: str, lookup: Lookup) -> Fact | None:
         """Return the value that holds no longer and that a module's reply gives, if it does.

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from lorabank.bank.answer.agreement import agreed_probability, confirmed_example, is_refuted
 from lorabank.bank.answer.answers import Answer, ScoredCandidate
 from lorabank.bank.answer.candidate_drafts import (
-    DRAFT_TOKENS,
     DraftedQuestion,
+    Shortcuts,
     draft_candidates,
     group_by_fleet,
 )
@@ -80,8 +80,17 @@ def answer_with_modules(
     for group in group_by_fleet(state.reader, routed):
         indices, versions = group.question_indices, group.versions
         # 3. Draft: every candidate and the bare model begin a reply.
+        nearest = {place: lookups[i].best for place, i in enumerate(indices)}
         drafted = draft_candidates(
-            state.reader, [questions[i] for i in indices], [routed[i] for i in indices], versions
+            state.reader,
+            [questions[i] for i in indices],
+            [routed[i] for i in indices],
+            versions,
+            Shortcuts(
+                state.examples.answers_as_tokens,
+                gate,
+                {place: best.module for place, best in nearest.items() if best},
+            ),
         )
         first_token_s = time.perf_counter() - started
         # 4. Gate and choose.
@@ -154,7 +163,7 @@ def _finish(
         is_module = choice.kind == "module" and choice.best is not None
         draft = choice.best.draft if is_module and choice.best else question.bare
         texts[i] = draft.text
-        if not draft.has_ended and max_new_tokens > DRAFT_TOKENS:
+        if not draft.has_ended and max_new_tokens > len(draft.tokens):
             unfinished.append(i)
     if not unfinished:
         return texts

@@ -5,23 +5,32 @@ activated adapters all rows of a question share the prompt, which the base has r
 greedy tokens of each row show whether an adapter knows the answer: the entropy of its first token,
 the divergence from the bare model's first token, and how likely the beginning is as a whole. The
 bank's gate decides by these numbers.
+
+A module that knows mostly writes one of the answers it was taught. After a few tokens such an
+answer is known by its beginning, and one pass reads whether greedy decoding would write the rest of
+it, for all candidates at once: the draft is the same as if it had been written. A candidate that
+can no longer win is left as it is.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lorabank.engine.backbone.base import Base
+from lorabank.engine.backbone.prefill import Tokens
+from lorabank.engine.encoding.dataset import EvaluationPrompt
 from lorabank.engine.fleet.fleet import Fleet
+from lorabank.engine.inference.answer_readings import AnswerReading, read_answers
 from lorabank.engine.inference.document_prefix import max_rows
 from lorabank.engine.inference.running_batch import STOP, RowRequest, RunningBatch
 from lorabank.errors import DataError
 
 _MAX_ROWS = 64  # decoded together; each costs a row of the vocabulary in float32 and its cache
+_KNOWN_AFTER = 3  # tokens of a draft, by which a taught answer is looked for
 BARE = -1
 """Slot number that stands for the bare model."""
 _Row = tuple[int, int]
@@ -46,6 +55,26 @@ class DraftReply:
     """Mean of -log p over the tokens written, the end of the turn included."""
     max_nats: float
     """Largest -log p of a token written."""
+    is_whole: bool = True
+    """Whether the draft is as long as it may be; False for a candidate that could not win."""
+
+
+IsLost = Callable[[int, Sequence[DraftReply]], Sequence[bool]]
+"""Called with (index of the prompt, the drafts of its slots so far); returns which of them need no
+more tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probing:
+    """Limits of drafts, and what shortens them."""
+
+    n_tokens: int
+    """Number of tokens of each reply that are written at most."""
+    n_bare_tokens: int | None = None
+    """The same for the bare model; None for as many."""
+    answers: Mapping[int, Sequence[Tokens]] = field(default_factory=dict)
+    """Answers that the adapter of a slot was taught, each with the end of the turn."""
+    is_lost: IsLost | None = None
 
 
 @torch.no_grad()
@@ -55,7 +84,7 @@ def probe_candidates(
     *,
     fleet: Fleet | None,
     slots: Sequence[Sequence[int]],
-    n_tokens: int,
+    probing: Probing,
     prefix: Sequence[int] | None = None,
 ) -> list[list[DraftReply]]:
     """Return for each prompt the bare model's draft, then a draft by each of its slots.
@@ -64,13 +93,13 @@ def probe_candidates(
         prompts: token ids up to and including the assistant's header.
         fleet: the entered fleet; None if no prompt has slots.
         slots: for each prompt the slots of its candidates.
-        n_tokens: how many tokens of each reply are written at most.
         prefix: how many first tokens of each prompt are a document (document_prefix.py), which is
             read once for all candidates, unless one of them is always on.
 
     Raises:
         DataError: a prompt that fills the model's context.
     """
+    n_tokens = probing.n_tokens
     for prompt in prompts:
         if len(prompt) + n_tokens > base.max_tokens:
             raise DataError(
@@ -84,7 +113,7 @@ def probe_candidates(
     for group in _group_rows(base, rows, prompts, documents, longest):
         row_prompts = [tuple(prompts[i]) for i, _ in group]
         document = documents[group[0][0]]
-        drafts |= _Drafting(base, row_prompts, group).run(fleet, n_tokens, document)
+        drafts |= _Drafting(base, row_prompts, group, probing).run(fleet, document)
     return [
         [drafts[i, slot] for slot in (BARE, *prompt_slots)] for i, prompt_slots in enumerate(slots)
     ]
@@ -136,8 +165,14 @@ def _group_rows(
 class _Drafting:
     """The drafts of one batch, and the measures taken while they are written."""
 
-    def __init__(self, base: Base, prompts: Sequence[tuple[int, ...]], rows: Sequence[_Row]):
-        self.base = base
+    def __init__(
+        self,
+        base: Base,
+        prompts: Sequence[tuple[int, ...]],
+        rows: Sequence[_Row],
+        probing: Probing,
+    ):
+        self.base, self.probing = base, probing
         self.rows, self.prompts = rows, prompts
         bare_row = {i: place for place, (i, slot) in enumerate(rows) if slot == BARE}
         self.bare_rows = torch.tensor([bare_row[i] for i, _ in rows], device=base.device)
@@ -145,27 +180,45 @@ class _Drafting:
         self.first_log_p: dict[int, Tensor] = {}
         """Log-probabilities (V,) of each row's first token."""
         self.nats: list[list[float]] = [[] for _ in rows]
+        self.written: list[list[int]] = [[] for _ in rows]
         self.has_ended = [False] * len(rows)
+        self.running: set[int] = set()
+        """Places of the rows that are written on."""
+        self.lost: set[int] = set()
+        """Places of rows that were left because they could not win."""
+        self.read: dict[int, AnswerReading] = {}
+        """Readings of taught answers that greedy decoding would write, by place."""
 
-    def run(
-        self, fleet: Fleet | None, n_tokens: int, document: tuple[int, ...]
-    ) -> dict[_Row, DraftReply]:
+    def run(self, fleet: Fleet | None, document: tuple[int, ...]) -> dict[_Row, DraftReply]:
         """Write the drafts."""
         has_slots = any(slot != BARE for _, slot in self.rows)
         running = RunningBatch(self.base, fleet if has_slots else None, document=document)
+        n_tokens, n_bare = self.probing.n_tokens, self.probing.n_bare_tokens
         for prompt, (_, slot) in zip(self.prompts, self.rows, strict=True):
-            slot_or_bare = None if slot == BARE else slot
-            running.add(RowRequest(prompt, slot_or_bare, max_new_tokens=n_tokens))
-        written: list[list[int]] = [[] for _ in self.rows]
+            is_bare = slot == BARE
+            n = n_bare if is_bare and n_bare is not None else n_tokens
+            running.add(RowRequest(prompt, None if is_bare else slot, max_new_tokens=n))
+        self.running = set(range(len(self.rows)))
+        n_steps = 0
         while running:
             for token in running.step(self._measure):
+                if token.finish:
+                    self.running.discard(token.row)
                 if token.finish == STOP:
                     self.has_ended[token.row] = True
                 else:
-                    written[token.row].append(token.token)
+                    self.written[token.row].append(token.token)
+            n_steps += 1
+            if n_steps == _KNOWN_AFTER and fleet is not None and not document:
+                for place in self._read_taught(fleet):
+                    running.cancel(place)
+                    self.running.discard(place)
+                self.lost = set(self._lost())
+                for place in self.lost:
+                    running.cancel(place)
         entropies, divergences = self._first_token()
         return {
-            row: self._draft(place, written[place], entropies[place], divergences[place])
+            row: self._draft(place, entropies[place], divergences[place])
             for place, row in enumerate(self.rows)
         }
 
@@ -176,6 +229,48 @@ class _Drafting:
         for row, place in enumerate(places):
             self.first_log_p.setdefault(place, log_p[row])
             self.nats[place].append(-best[row])
+
+    def _read_taught(self, fleet: Fleet) -> list[int]:
+        """Read taught answers that begin as rows did; return the rows that would write them."""
+        taught: dict[int, EvaluationPrompt] = {}
+        for place in sorted(self.running):
+            slot, begun = self.rows[place][1], tuple(self.written[place])
+            for answer in self.probing.answers.get(slot, ()):
+                if answer[: len(begun)] == begun:
+                    prompt = self.prompts[place]
+                    start = self.base.chat.header_start(prompt) if fleet.activated[slot] else 0
+                    ids = answer[: self.probing.n_tokens]
+                    taught[place] = EvaluationPrompt(prompt, ids, "", True, start)
+                    break
+        if not taught:
+            return []
+        slots = [self.rows[place][1] for place in taught]
+        readings = read_answers(self.base, list(taught.values()), fleet=fleet, slots=slots)
+        for (place, question), reading in zip(taught.items(), readings, strict=True):
+            if reading.recalled:
+                ids = question.answer_ids
+                self.read[place] = reading
+                self.has_ended[place] = ids[-1] in self.base.chat.stop_ids
+                self.written[place] = list(ids[:-1] if self.has_ended[place] else ids)
+        return list(self.read)
+
+    def _lost(self) -> list[int]:
+        """Return rows that are written on and need not be, as another has won."""
+        if self.probing.is_lost is None:
+            return []
+        entropies, divergences = self._first_token()
+        places_of: dict[int, list[int]] = {}
+        for place, (i, slot) in enumerate(self.rows):
+            if slot != BARE:
+                places_of.setdefault(i, []).append(place)
+        lost = []
+        for i, places in places_of.items():
+            if self.running.isdisjoint(places):
+                continue
+            drafts = [self._draft(p, entropies[p], divergences[p]) for p in places]
+            verdicts = self.probing.is_lost(i, drafts)
+            lost += [p for p, is_lost in zip(places, verdicts, strict=True) if is_lost]
+        return [place for place in lost if place in self.running]
 
     def _first_token(self) -> tuple[list[float], list[float]]:
         """Return the entropy of each row's first token, and its divergence from the bare model's.
@@ -188,16 +283,19 @@ class _Drafting:
         divergences = (p * (log_p - log_p[self.bare_rows])).sum(-1)
         return entropies.tolist(), divergences.tolist()
 
-    def _draft(
-        self, place: int, tokens: list[int], entropy: float, divergence: float
-    ) -> DraftReply:
-        nats = self.nats[place]
+    def _draft(self, place: int, entropy: float, divergence: float) -> DraftReply:
+        tokens, nats = self.written[place], self.nats[place]
+        mean_nats, max_nats = math.fsum(nats) / len(nats), max(nats)
+        if reading := self.read.get(place):
+            mean_nats = reading.bits * math.log(2) / (len(tokens) + self.has_ended[place])
+            max_nats = -math.log(reading.lowest_p)
         return DraftReply(
             tokens=tuple(tokens),
             has_ended=self.has_ended[place],
             text=self.base.chat.decode(tokens),
             entropy=entropy,
             divergence=max(0.0, divergence),
-            mean_nats=math.fsum(nats) / len(nats),
-            max_nats=max(nats),
+            mean_nats=mean_nats,
+            max_nats=max_nats,
+            is_whole=place not in self.running and place not in self.lost,
         )
