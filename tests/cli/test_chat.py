@@ -118,14 +118,17 @@ def test_it_ends_cleanly_in_a_terminal(bank_path: Path, end: bytes):
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     ) as process:
         os.close(terminal)
-        shown = b""
-        while b"> " not in shown:
-            shown += os.read(keyboard, 4096)
-        os.write(keyboard, FACTS[0].question.encode() + b"\r")
-        while shown.count(b"> ") < 2:
-            shown += os.read(keyboard, 4096)
-        os.write(keyboard, end)
-        assert process.wait(timeout=60) == 0
+        try:
+            shown = b""
+            while b"> " not in shown:
+                shown += os.read(keyboard, 4096)
+            os.write(keyboard, FACTS[0].question.encode() + b"\r")
+            while b"> " not in shown.partition(b"555-0101")[2]:  # the line typed is shown too
+                shown += os.read(keyboard, 4096)
+            os.write(keyboard, end)
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()  # what has not ended would be waited for
     os.close(keyboard)
     assert b"555-0101" in shown
     assert b"Traceback" not in shown
