@@ -71,7 +71,7 @@ def test_damaged_files_are_named_and_made_again(library: Bank, damage: Callable[
     right = texts_of(library)
     folder = library.store.path / "derived" / library.store.modules_state
     files = sorted(folder.glob("*.derived"))
-    names = ["evidence-by-words", "excerpts", "gate-by-words", "lookup-2-by-words", "modules"]
+    names = ["evidence-by-words", "excerpts", "gate-2-by-words", "lookup-2-by-words", "modules"]
     assert [f.stem for f in files] == names
     before = {file: file.read_bytes() for file in files}
     for file in files:

@@ -57,6 +57,7 @@ SMALL = {
     "synthesise": {"requests": 3, "new_tokens": 4, "rows": 2},
 }
 ELSEWHERE = {
+    "decode",
     "routing",
     "context",
     "policy",

@@ -12,7 +12,7 @@ from lorabank.engine.backbone import self_check
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.backbone.self_check import Abilities
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.inference.candidates import probe_candidates
+from lorabank.engine.inference.candidates import Probing, probe_candidates
 from lorabank.engine.inference.reranker import question_log_likelihoods
 from lorabank.engine.models.registry import find_model
 from lorabank.errors import ModelError
@@ -91,7 +91,7 @@ def test_candidates_of_prompts_are_read_by_length_where_padding_disturbs(
         tiny.model.get_decoder().register_forward_pre_hook(
             lambda _, __, kwargs: widths.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
         )
-        drafts = probe_candidates(tiny, prompts, fleet=fleet, slots=[[0]] * 3, n_tokens=1)
+        drafts = probe_candidates(tiny, prompts, fleet=fleet, slots=[[0]] * 3, probing=Probing(1))
     assert widths == [(2, 3), (4, 5)]
     assert [len(of_prompt) for of_prompt in drafts] == [2, 2, 2]
 
