@@ -12,13 +12,14 @@ from torch import Tensor
 from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base, load_info
 from lorabank.engine.backbone.caches import REUSE_ALL, Reuse, new_teacher_cache
+from lorabank.engine.backbone.head import losses_of_hidden
 from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.fleet import Fleet, Weights
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.models.registry import find_model
 from lorabank.engine.settings import PLAIN
 from lorabank.engine.training.checkpoint import CheckpointSettings
-from lorabank.engine.training.distillation_loss import TeacherDivergence
+from lorabank.engine.training.distillation_loss import divergence_from
 from lorabank.engine.training.job_progress import Progress
 from lorabank.engine.training.jobs import Job, Outcome
 from lorabank.engine.training.progress import FleetProgress
@@ -212,7 +213,8 @@ def test_a_head_computed_in_pieces_has_the_gradient_of_the_whole(k: int):
     logits = F.linear(hidden, weight, bias)
     expected_nats = distil.kl_divergence(logits.log_softmax(-1), targets)
     (expected_gradient,) = torch.autograd.grad((expected_nats * row_weights).sum(), hidden)
-    nats, lead = TeacherDivergence.apply(hidden, weight, None, bias, token_ids, targets)  # type: ignore[no-untyped-call]
+    loss = divergence_from(targets)
+    nats, lead = losses_of_hidden(hidden, (weight, None, bias), token_ids, loss)
     (gradient,) = torch.autograd.grad((nats * row_weights).sum(), hidden)
     torch.testing.assert_close(nats, expected_nats)
     torch.testing.assert_close(gradient, expected_gradient, atol=1e-5, rtol=1e-5)

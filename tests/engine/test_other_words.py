@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from lorabank.engine.backbone.base import Base
+from lorabank.engine.backbone.head import losses_of_hidden
 from lorabank.engine.learn import learn, plan_job
 from lorabank.engine.settings import PLAIN
-from lorabank.engine.training.other_words import answer_losses, losses_of_logits
+from lorabank.engine.training.other_words import answer_loss, losses_of_logits
 from lorabank.engine.training.teacher_targets import LEFT_OUT
 from lorabank.engine.training.train import train
 from lorabank.errors import UsageError
@@ -36,7 +37,8 @@ def test_loss_and_gradient_are_those_of_the_formula(tiny: Base, is_whole: bool):
     rng = torch.Generator().manual_seed(0)
     n, d = 5, tiny.model.get_output_embeddings().weight.shape[1]
     hidden = torch.randn(n, d, generator=rng, requires_grad=True)
-    weight, _, bias = tiny.head_weights(hidden.detach())
+    head = tiny.head_weights(hidden)
+    weight, _, bias = head
     targets = torch.randint(len(weight), (n,), generator=rng)
     bare = torch.randn(n, len(weight), generator=rng)
     left_out = bare.scatter(-1, targets[:, None], LEFT_OUT).log_softmax(-1)
@@ -46,7 +48,7 @@ def test_loss_and_gradient_are_those_of_the_formula(tiny: Base, is_whole: bool):
     if is_whole:
         losses = losses_of_logits(logits, targets, stored, 0.7)
     else:
-        losses, _ = answer_losses(tiny, hidden, targets, stored, 0.7)
+        losses, _ = losses_of_hidden(hidden, head, targets, answer_loss(targets, stored, 0.7))
     torch.testing.assert_close(losses, expected)
     (gradient,) = torch.autograd.grad(losses.sum(), hidden, retain_graph=True)
     (of_formula,) = torch.autograd.grad(expected.sum(), hidden)

@@ -25,7 +25,7 @@ from lorabank.engine.backbone.caches import (
     new_prompt_cache,
     new_teacher_cache,
 )
-from lorabank.engine.backbone.head import TokenNll, leads
+from lorabank.engine.backbone.head import Head, cross_entropy, leads, losses_of_hidden
 from lorabank.engine.backbone.prefill import KeyValues
 from lorabank.engine.backbone.self_check import Abilities
 from lorabank.engine.encoding.chat import Chat
@@ -208,7 +208,7 @@ class Base:
             log_p = F.log_softmax(logits.detach(), dim=-1, dtype=torch.float32)
             return nll, leads(logits.detach(), log_p, targets[:, None])
         hidden = self.hidden_at(rows, columns, **inputs)  # (N, d)
-        return TokenNll.apply(hidden, *self.head_weights(hidden), targets)  # type: ignore[no-any-return,no-untyped-call]
+        return losses_of_hidden(hidden, self.head_weights(hidden), targets, cross_entropy(targets))
 
     def hidden_at(self, rows: Tensor, columns: Tensor, **inputs: Any) -> Tensor:
         """Return (N, d) what enters the head at chosen positions; the head is not run."""
@@ -226,7 +226,7 @@ class Base:
             del head.forward
         return captured[0]
 
-    def head_weights(self, hidden: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def head_weights(self, hidden: Tensor) -> Head:
         """Return the head's weight (V, d), its transpose and its bias (V,).
 
         The transpose is None where `hidden` needs no gradient or the copy saves no time.

@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lorabank.engine.backbone.base import Base
-from lorabank.engine.backbone.head import CHUNK, TokenNll, gradient_in_hidden, leads
+from lorabank.engine.backbone.head import TokenLoss, cross_entropy, leads, losses_of_hidden
 from lorabank.engine.backbone.layer_access import capturing_layer_outputs, decoder_layers
 from lorabank.engine.encoding.batches import Batch
 from lorabank.engine.encoding.dataset import EncodedExample
 from lorabank.engine.fleet.fleet import Fleet
-from lorabank.engine.training.other_words import answer_losses, losses_of_logits
+from lorabank.engine.training.other_words import answer_loss, losses_of_logits
 from lorabank.engine.training.teacher_targets import (
     TeacherRequest,
     compute_targets,
@@ -144,66 +144,32 @@ def _divergences(
         log_p = F.log_softmax(logits.detach(), dim=-1, dtype=torch.float32)
         return losses, leads(logits.detach(), log_p, batch.targets[:, None])
     hidden = base.hidden_at(batch.rows, batch.columns, **inputs)  # (N, d)
-    weights = base.head_weights(hidden)
+    head = base.head_weights(hidden)
     losses = hidden.new_zeros(len(hidden), dtype=torch.float32)
     lead = torch.zeros_like(losses)
     is_plain = torch.ones_like(batch.rows, dtype=torch.bool)
-    for part in taught:
-        at = part.positions
-        divergence, own_lead = TeacherDivergence.apply(  # type: ignore[no-untyped-call]
-            hidden[at], *weights, batch.targets[at], part.targets
-        )
-        losses, lead = losses.index_copy(0, at, divergence), lead.index_copy(0, at, own_lead)
-        is_plain[at] = False
+    parts = [(part.positions, divergence_from(part.targets)) for part in taught]
     for part in of_others:
-        at, weight = part.positions, part.request.others_weight
-        own_losses, own_lead = answer_losses(
-            base, hidden[at], batch.targets[at], part.targets, weight
-        )
-        losses, lead = losses.index_copy(0, at, own_losses), lead.index_copy(0, at, own_lead)
+        targets, weight = batch.targets[part.positions], part.request.others_weight
+        parts.append((part.positions, answer_loss(targets, part.targets, weight)))
+    for at, _ in parts:
         is_plain[at] = False
-    at = is_plain.nonzero()[:, 0]
-    if len(at):
-        nll, own_lead = TokenNll.apply(hidden[at], *weights, batch.targets[at])  # type: ignore[no-untyped-call]
-        losses, lead = losses.index_copy(0, at, nll), lead.index_copy(0, at, own_lead)
+    if bool(is_plain.any()):
+        at = is_plain.nonzero()[:, 0]
+        parts.append((at, cross_entropy(batch.targets[at])))
+    for at, loss in parts:
+        own, own_lead = losses_of_hidden(hidden[at], head, batch.targets[at], loss)
+        losses, lead = losses.index_copy(0, at, own), lead.index_copy(0, at, own_lead)
     return losses, lead
 
 
-class TeacherDivergence(torch.autograd.Function):
-    """Divergence from a teacher's targets, differentiable in the hidden states.
+def divergence_from(teacher: TeacherTargets) -> TokenLoss:
+    """Return the divergence from a teacher's targets at N positions as a loss (head.py)."""
 
-    The arguments are those of `TokenNll`, then the teacher's targets at the N positions. Returns
-    (N,) divergence in nats, and (N,) leads of the target tokens (head.py).
-    """
+    def loss(
+        _: Tensor, log_q: Tensor, positions: slice, needs_gradient: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        part = teacher[positions]
+        return kl_divergence(log_q, part), kl_gradient(log_q, part) if needs_gradient else None
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        transposed: Tensor | None,
-        bias: Tensor | None,
-        targets: Tensor,
-        teacher: TeacherTargets,
-    ) -> tuple[Tensor, Tensor]:
-        d_hidden = torch.empty_like(hidden) if hidden.requires_grad else None  # (N, d)
-        divergence = torch.empty(len(hidden), device=hidden.device)
-        lead = torch.empty(len(hidden), device=hidden.device)
-        for start in range(0, len(hidden), CHUNK):
-            chunk = slice(start, start + CHUNK)
-            logits = F.linear(hidden[chunk], weight, bias)  # (n, V)
-            log_q = F.log_softmax(logits, dim=-1, dtype=torch.float32)
-            divergence[chunk] = kl_divergence(log_q, teacher[chunk])
-            lead[chunk] = leads(logits, log_q, targets[chunk, None])
-            if d_hidden is not None:
-                d_logits = kl_gradient(log_q, teacher[chunk])  # (n, V)
-                d_hidden[chunk] = gradient_in_hidden(d_logits, weight, transposed)
-        ctx.save_for_backward(d_hidden)
-        ctx.mark_non_differentiable(lead)
-        return divergence, lead
-
-    @staticmethod
-    def backward(ctx: Any, d_divergence: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        (d_hidden,) = ctx.saved_tensors
-        d_hidden = d_hidden * d_divergence[:, None].to(d_hidden.dtype)
-        return d_hidden, None, None, None, None, None
+    return loss
