@@ -26,7 +26,8 @@ from lorabank.engine.inference.recall_check import (
 )
 from lorabank.errors import UsageError
 from lorabank.lora.factors import Factors
-from lorabank.lora.shrinking import by_worth, ranks_of, triples_of
+from lorabank.lora.shrinking import by_worth, ranks_of
+from lorabank.lora.triples import triples_of
 from lorabank.tasks.examples import Example
 
 _STEPS = 200  # of the order of triples, to which the smallest form is found
@@ -130,7 +131,9 @@ def shrink(
         UsageError: no form within `settings.r`, or in the dtype, keeps it; names what does.
     """
     layers = {
-        path: triples_of(Factors(a.float().cpu(), b.float().cpu(), adapter.alpha / len(a)))
+        path: triples_of(
+            Factors(a.float().cpu(), b.float().cpu(), adapter.alpha / len(a))
+        ).above_rounding()
         for path, (a, b) in adapter.weights.items()
     }
     order = by_worth(layers)

@@ -27,6 +27,7 @@ from torch import Tensor
 from lorabank.errors import UsageError, did_you_mean
 from lorabank.lora.factors import Factors, check_parts, concatenated
 from lorabank.lora.prune import agreeing_mean, drop_random, keep_largest, weighted_sum
+from lorabank.lora.triples import triples_of
 
 Parts = Sequence[Factors]
 Weights = Sequence[float]
@@ -74,8 +75,7 @@ def cat_over_n(parts: Parts, weights: Weights) -> Factors:
 def svd(parts: Parts, weights: Weights, *, rank: int | None = None) -> Factors:
     """Return the best approximation of the weighted sum of the products in a given rank.
 
-    Thin QR of both stacked factors leaves a core no wider than the sum of the ranks. Its SVD gives
-    that of the whole (o, n) sum, which is never formed. A and B each get the root of the values.
+    A and B each get the root of the singular values (triples.py).
 
     Returns: factors of `rank`, or of less where the layer itself is narrower.
 
@@ -86,11 +86,7 @@ def svd(parts: Parts, weights: Weights, *, rank: int | None = None) -> Factors:
     rank = max(part.r for part in parts) if rank is None else rank
     if not 1 <= rank <= whole.r:
         raise UsageError(f"rank must be 1..{whole.r}, the sum of the modules' ranks, got {rank}")
-    q_a, r_a = torch.linalg.qr(whole.a.T)  # (n, R), (R, R)
-    q_b, r_b = torch.linalg.qr(whole.b)  # (o, R), (R, R)
-    u, s, vh = torch.linalg.svd(r_b @ r_a.T, full_matrices=False)
-    root = s[:rank].sqrt()
-    return Factors(root[:, None] * (vh[:rank] @ q_a.T), (q_b @ u[:, :rank]) * root)
+    return Factors(*triples_of(whole).leading(rank))
 
 
 def linear(parts: Parts, weights: Weights) -> Factors:

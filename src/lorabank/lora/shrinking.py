@@ -1,48 +1,14 @@
 """Adapters of lower rank: each layer's update cut to its largest singular triples.
 
-Thin QR of both factors and an SVD of the r x r core give the SVD of B A exactly, and its first k
-triples are the best approximation in rank k (as in `lora/merge.py`). Which triples of which layers
-are worth their numbers is decided over all layers together: a triple of value s costs in + out
-numbers, and cutting it changes the squared norm of the updates by s^2.
+The first k triples of a layer are its best approximation in rank k (`lora/triples.py`). Which
+triples of which layers are worth their numbers is decided over all layers together: a triple of
+value s costs in + out numbers, and cutting it changes the squared norm of the updates by s^2.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from lorabank.lora.factors import Factors
-
-_ROUNDING = 1e-6  # of a layer's largest value: what is below is a rounding error
-
-
-@dataclass(frozen=True, slots=True)
-class Triples:
-    """The singular triples of one layer's update, the largest first."""
-
-    u: Tensor
-    """(out, r) left singular vectors."""
-    s: Tensor
-    """(r,) singular values."""
-    vh: Tensor
-    """(r, in) right singular vectors."""
-
-    def leading(self, k: int) -> tuple[Tensor, Tensor]:
-        """Return A (k, in) and B (out, k) of the first k triples; each gets the values' root."""
-        root = self.s[:k].sqrt()
-        return root[:, None] * self.vh[:k], self.u[:, :k] * root
-
-
-@torch.no_grad()
-def triples_of(layer: Factors) -> Triples:
-    """Return the singular triples of a layer's update, without those that are rounding errors."""
-    q_a, r_a = torch.linalg.qr(layer.a.T)  # (in, r), (r, r)
-    q_b, r_b = torch.linalg.qr(layer.b * layer.scale)  # (out, r), (r, r)
-    u, s, vh = torch.linalg.svd(r_b @ r_a.T, full_matrices=False)
-    n = int((s > _ROUNDING * s.max()).sum())
-    return Triples((q_b @ u)[:, :n], s[:n], (vh @ q_a.T)[:n])
+from lorabank.lora.triples import Triples
 
 
 def by_worth(layers: Mapping[str, Triples]) -> list[str]:
