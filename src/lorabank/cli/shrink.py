@@ -65,9 +65,25 @@ def run(options: ShrinkOptions) -> None:
     if options.facts is not None or options.out is not None:
         _print(_shrink_folder(options, settings), json=options.json)
         return
+    _refuse_folder(options)
     with open_bank(options.bank, options.device) as bank:
         report = bank.shrink(options.name, settings)
     _print(report.as_json(), json=options.json)
+
+
+def _refuse_folder(options: ShrinkOptions) -> None:
+    """Refuse what is for a folder where --facts and --out do not say that it is one."""
+    from lorabank.engine.adapters.adapter import CONFIG
+    from lorabank.errors import UsageError
+    from lorabank.store.schema import DATABASE
+
+    if (Path(options.name) / CONFIG).is_file() and not (options.bank / DATABASE).is_file():
+        raise UsageError(
+            f"{options.name} is an adapter's folder: give --facts (what it was taught) and --out, "
+            "or --bank with the bank whose module is meant"
+        )
+    if options.base:
+        raise UsageError("--base is for a folder, with --facts and --out; a bank has its own base")
 
 
 def _shrink_folder(options: ShrinkOptions, settings: "ShrinkSettings") -> dict[str, Any]:
