@@ -16,13 +16,6 @@ from lorabank.study.run import run_study
 from lorabank.study.spec import list_studies, load_study
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LORABANK_CACHE", str(tmp_path_factory.getbasetemp() / "study-cache"))
-        yield
-
-
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> list[ContinualCell]:
     folder = tmp_path_factory.mktemp("continual")

@@ -29,21 +29,14 @@ from lorabank.study.spec import list_studies, load_study
 STUDIES = ("closed-book", "hybrids", "continuity", "latency")
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LORABANK_CACHE", str(tmp_path_factory.getbasetemp() / "study-cache"))
-
-
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[DocumentsCell]]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LORABANK_CACHE", str(tmp_path_factory.getbasetemp() / "study-cache"))
-        cells = {}
-        for name in STUDIES:
-            folder = StudyFolder(tmp_path_factory.mktemp(name))
-            run_study(load_study(name, preset="smoke"), folder)
-            cells[name] = folder.cells()
-        return cells
+    cells = {}
+    for name in STUDIES:
+        folder = StudyFolder(tmp_path_factory.mktemp(name))
+        run_study(load_study(name, preset="smoke"), folder)
+        cells[name] = folder.cells()
+    return cells
 
 
 @pytest.fixture(scope="module")

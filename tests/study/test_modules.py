@@ -15,11 +15,6 @@ from lorabank.study.spec import load_study
 LEARNT = ["documents=3", "facts=4", "r=4", "lr=1e-2", "budget=60"]
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LORABANK_CACHE", str(tmp_path_factory.getbasetemp() / "study-cache"))
-
-
 def run(name: str, folder: Path, *changes: str) -> list[ModulesCell]:
     spec = load_study(name, preset="smoke", changes=[*LEARNT, *changes])
     run_study(spec, StudyFolder(folder))
@@ -34,9 +29,7 @@ def only(cells: list[ModulesCell], **axes: object) -> ModulesCell:
 
 @pytest.fixture(scope="module")
 def routed(tmp_path_factory: pytest.TempPathFactory) -> list[ModulesCell]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LORABANK_CACHE", str(tmp_path_factory.getbasetemp() / "study-cache"))
-        return run("routing", tmp_path_factory.mktemp("routing"), "router=oracle,bm25,arrow")
+    return run("routing", tmp_path_factory.mktemp("routing"), "router=oracle,bm25,arrow")
 
 
 def test_routing_reports_accuracy_and_what_a_wrong_module_costs(routed):

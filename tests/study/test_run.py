@@ -37,12 +37,6 @@ layers = "last-1"
 """
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path_factory.getbasetemp() / "study-cache"
-    monkeypatch.setenv("LORABANK_CACHE", str(folder))
-
-
 @pytest.fixture
 def spec(tmp_path: Path) -> StudySpec:
     file = tmp_path / "mine.toml"

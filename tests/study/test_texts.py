@@ -22,11 +22,6 @@ from lorabank.study.texts.data import make_examples, read_texts
 STUDIES = ("formats", "mixtures", "base-scale", "generators", "objectives", "protection")
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LORABANK_CACHE", str(tmp_path_factory.getbasetemp() / "study-cache"))
-
-
 def run(name: str, folder: Path, *changes: str) -> list[TextsCell]:
     run_study(load_study(name, preset="smoke", changes=changes), StudyFolder(folder))
     return StudyFolder(folder).cells()
@@ -34,10 +29,8 @@ def run(name: str, folder: Path, *changes: str) -> list[TextsCell]:
 
 @pytest.fixture(scope="module")
 def formats(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[TextsCell]]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LORABANK_CACHE", str(tmp_path_factory.getbasetemp() / "study-cache"))
-        folder = tmp_path_factory.mktemp("formats")
-        return folder, run("formats", folder, "lr=5e-3,1e-2")
+    folder = tmp_path_factory.mktemp("formats")
+    return folder, run("formats", folder, "lr=5e-3,1e-2")
 
 
 @pytest.mark.parametrize("name", STUDIES)

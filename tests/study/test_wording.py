@@ -20,13 +20,6 @@ from lorabank.study.wording.taught_facts import draw_facts, teach
 from lorabank.tasks.joined_facts import prompt_keys
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LORABANK_CACHE", str(tmp_path_factory.getbasetemp() / "study-cache"))
-        yield
-
-
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[WordingCell]]:
     folder = tmp_path_factory.mktemp("wording")
