@@ -2,13 +2,14 @@
 
 import os
 import shutil
+import sqlite3
 import threading
 from pathlib import Path
 
 import pytest
 
 from lorabank.bank.bank import Bank
-from lorabank.engine.adapters.adapter import RECORD, TENSORS
+from lorabank.engine.adapters.adapter import CONFIG, RECORD, TENSORS
 from lorabank.engine.backbone.base import Base, load_base
 from lorabank.errors import AdapterError, StorageError
 from lorabank.store import schema
@@ -28,6 +29,18 @@ def test_an_exported_folder_follows_the_umask(bank: Bank, tmp_path: Path):
     for name, folder_mode, file_mode in (("closed", 0o700, 0o600), ("open", 0o755, 0o644)):
         assert (tmp_path / name).stat().st_mode & 0o777 == folder_mode
         assert {p.stat().st_mode & 0o777 for p in (tmp_path / name).iterdir()} == {file_mode}
+
+
+@pytest.mark.parametrize("file", [TENSORS, CONFIG])
+def test_a_version_whose_list_lacks_an_adapters_file_is_not_exported(
+    bank: Bank, tmp_path: Path, file: str
+):
+    with sqlite3.connect(bank.store.path / schema.DATABASE) as db:
+        db.execute("DELETE FROM files WHERE name = ?", (file,))
+    db.close()
+    with pytest.raises(AdapterError, match=f"'north' version 1 has no {file}; it has"):
+        bank.export("north", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
 
 
 @pytest.mark.parametrize("file", [TENSORS, "examples.jsonl"])

@@ -50,11 +50,12 @@ def export_module(store: Store, version: Version, folder: Path) -> None:
 
     Raises:
         UsageError: the folder is not empty.
+        AdapterError: a file of the version is missing or altered.
         StorageError: it cannot be written.
     """
     check_output_folder(folder)
-    names = [name for name in (TENSORS, CONFIG, EXAMPLES, DOCUMENTS) if name in version.files]
-    contents = {name: store.read(version, name) for name in names}
+    optional = [name for name in (EXAMPLES, DOCUMENTS) if name in version.files]
+    contents = {name: store.read(version, name) for name in (TENSORS, CONFIG, *optional)}
     contents[TENSORS] = as_float_file(contents[TENSORS])
     record = read_object(store, version, RECORD)
     module = {
