@@ -1,4 +1,5 @@
 # make demo    set up and write facts into an adapter on a real model
+# make serve   a bank of two facts over HTTP, on port 8765
 # make test    the tests (CPU, no network once set up)
 # make soak    kills, damage, full disks, hostile banks, readers; make soak MINUTES=60 SEED=1
 # make fuzz    500 damaged inputs for every parser; N=20000 for more
@@ -10,10 +11,16 @@ BIN := $(VENV)/bin
 MINUTES := 5
 SEED := 0
 
-.PHONY: demo test soak fuzz check docs setup clean
+.PHONY: demo serve test soak fuzz check docs setup clean
 
 demo: setup
 	@$(BIN)/lorabank quickstart
+
+serve: setup
+	@test -d out/served-bank || { $(BIN)/lorabank init out/served-bank && \
+	  $(BIN)/lorabank remember --bank out/served-bank "The phone number of Kimu Gugu is 519-017-5311" && \
+	  $(BIN)/lorabank remember --bank out/served-bank --question "Who keeps the lighthouse at Nebo?" --answer "Tuva Sorre"; }
+	$(BIN)/lorabank serve out/served-bank
 
 test: setup
 	$(BIN)/pytest -n 2 --dist worksteal

@@ -18,7 +18,8 @@ FLOORS = [
     {"study"},
     {"report"},
     {"bench"},
-    {"server", "cli"},
+    {"server"},
+    {"cli"},
 ]
 # The same inside the rooms that have rooms of their own.
 INNER_FLOORS = {

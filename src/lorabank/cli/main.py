@@ -29,6 +29,7 @@ from lorabank.cli import (
     recall,
     records,
     remember,
+    serve,
     shrink,
     study,
     synthesise,
@@ -70,6 +71,8 @@ app.command("export")(records.export)
 app.command("import")(command(bank.import_))
 app.command("synthesise")(command(synthesise.run))
 app.command("judge")(command(judge.run))
+app.command("serve")(command(serve.run))
+app.command("key")(command(serve.make_key))
 app.command("bench")(command(bench.run))
 app.add_typer(models.app, name="models")
 app.add_typer(study.app, name="study")

@@ -1,0 +1,219 @@
+"""Learning in the background: remembered facts, files of facts, documents.
+
+A job waits on disk until it is done. One that was killed with the process is done by the next; one
+that was paused goes on from its checkpoint. Training does not hold the bank's writer lock, so that
+facts are remembered while it lasts.
+"""
+
+import shutil
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from lorabank.bank.bank import Bank
+from lorabank.bank.fact_book import FactBook
+from lorabank.bank.write.consolidate import ConsolidateOptions
+from lorabank.bank.write.document_drafts import DraftOptions
+from lorabank.bank.write.forget import ForgetReport
+from lorabank.bank.write.training import WriteSettings
+from lorabank.bank.write.write import WriteReport, check_free, write_beside_others
+from lorabank.engine.settings import SOUND, TrainSettings
+from lorabank.engine.training.train import TrainingPaused
+from lorabank.errors import LorabankError
+from lorabank.planning.planner import plan_rank
+from lorabank.server.job_records import OPEN, JobRecord, Jobs
+from lorabank.server.json_log import tell
+from lorabank.server.model_thread import LongTask, ModelThread, TaskCancelledError
+from lorabank.server.prometheus import Metrics
+from lorabank.server.refusals import RefusalError
+from lorabank.server.server_settings import ServerSettings
+from lorabank.server.uploads import Uploads
+
+
+class Learning:
+    """The jobs of a server, and who runs them."""
+
+    def __init__(
+        self, settings: ServerSettings, model: ModelThread, uploads: Uploads, metrics: Metrics
+    ):
+        self._settings, self._model, self._metrics = settings, model, metrics
+        self._uploads = uploads
+        self._folder = state_folder(settings)
+        self._tasks: dict[str, LongTask] = {}
+        self._lock = threading.Lock()
+        self._jobs: Jobs | None = None
+
+    @property
+    def jobs(self) -> Jobs:
+        """Return the jobs, read when they are first needed."""
+        with self._lock:
+            if self._jobs is None:
+                self._jobs = Jobs(self._folder / "jobs")
+            return self._jobs
+
+    def resume(self) -> None:
+        """Go on with what an earlier process left."""
+        for job in reversed(self.jobs.all()):
+            if job.status in OPEN:
+                self.jobs.tell(job, "goes on after a restart")
+                self._start(job)
+        self.note_pending()
+
+    def teach_file(
+        self, file: str, module: str, *, replace: bool, settings: dict[str, Any]
+    ) -> JobRecord:
+        """Have a file of facts or a document taught to a module.
+
+        Raises:
+            RefusalError: no such file. DataError: it cannot be taught. UsageError: the name or the
+                source is taken.
+        """
+        record = self._uploads.find(file)
+        if settings:
+            TrainSettings.from_json({**SOUND.as_json(), **settings})
+        is_facts = self._uploads.is_facts(record)
+        if is_facts:
+            draft = self._uploads.read_facts(record, module)
+            check_free(self._model.bank.store, [draft], replace=replace)
+        else:
+            self._uploads.read_document(record)
+        job = self.jobs.add(
+            kind="facts" if is_facts else "documents",
+            module=module,
+            file=file,
+            replace=replace,
+            settings=settings,
+        )
+        self._start(job)
+        return job
+
+    def note_pending(self) -> JobRecord | None:
+        """Have remembered facts taught if there are enough of them and nobody does so already."""
+        limit = self._settings.pending_limit
+        if not limit or len(FactBook(self._model.bank.store.facts()).pending) < limit:
+            return None
+        jobs = self.jobs.all()
+        if any(job.kind == "consolidate" and job.status in OPEN for job in jobs):
+            return None  # it looks again at its end
+        return self.consolidate()
+
+    def consolidate(self) -> JobRecord:
+        """Have pending facts taught, whatever their number; return the job that does so."""
+        for job in self.jobs.all():
+            if job.kind == "consolidate" and job.status == "queued":
+                return job
+        job = self.jobs.add(kind="consolidate")
+        self._start(job)
+        return job
+
+    def forget(self, what: str, *, is_fact: bool) -> "Future[ForgetReport]":
+        """Have something forgotten, with proof, as soon as nobody asks."""
+
+        def run(_: LongTask) -> ForgetReport:
+            shutil.rmtree(self._folder / "checkpoints", ignore_errors=True)  # they may know it
+            return self._model.bank.forget(what, is_fact=is_fact)
+
+        task = LongTask(run, lambda _: None, Future())
+        self._model.run_task(task)
+        return task.result
+
+    def cancel(self, job: JobRecord) -> None:
+        """Cancel a job that has not ended.
+
+        Raises:
+            RefusalError: it has ended.
+        """
+        if job.status not in OPEN:
+            raise RefusalError(f"job {job.id} has {job.status}", code="job_ended", param="job_id")
+        task = self._tasks.get(job.id)
+        if task is not None:
+            task.is_cancelled = True
+        if job.status == "queued":
+            self.jobs.end(job, "cancelled", "cancelled before it began")
+
+    def _start(self, job: JobRecord) -> None:
+        def on_progress(share: float) -> None:
+            job.progress = share
+
+        task = LongTask(lambda task: self._run(job, task), on_progress, Future())
+        self._tasks[job.id] = task
+        self._model.run_task(task)
+
+    def _run(self, job: JobRecord, task: LongTask) -> None:
+        """Run a job in the thread that owns the model."""
+        if task.is_cancelled:
+            return
+        job.status = "running"
+        self.jobs.tell(job, "training begins")
+        try:
+            reports = self._teach(job)
+        except TrainingPaused:
+            job.status = "queued"
+            self.jobs.tell(job, "paused: the server stops")
+            return
+        except TaskCancelledError as error:
+            self.jobs.end(job, "cancelled", str(error))
+        except LorabankError as error:
+            job.error = str(error)
+            self.jobs.end(job, "failed", str(error))
+        except BaseException as error:
+            job.error = f"{type(error).__name__} in the server; its log tells where"
+            self.jobs.end(job, "failed", job.error)
+            raise
+        else:
+            self._succeed(job, reports)
+        finally:
+            self._tasks.pop(job.id, None)
+        self._metrics.count("lorabank_jobs_total", "Jobs by how they ended.", status=job.status)
+        tell("job", id=job.id, kind=job.kind, status=job.status, versions=len(job.versions))
+
+    def _succeed(self, job: JobRecord, reports: list[WriteReport]) -> None:
+        job.progress = 1.0
+        job.versions = [f"{report.module}@{report.version}" for report in reports]
+        job.reports = [report.as_json() for report in reports]
+        for report in reports:
+            stuck = report.facts - len(report.missing)
+            self.jobs.tell(
+                job,
+                f"{report.module} version {report.version}: recall "
+                f"{report.recall_before:.0%} before, {report.recall:.0%} after; {stuck} of "
+                f"{report.facts} facts stuck",
+            )
+        self.jobs.end(job, "succeeded", "done" if reports else "nothing was left to learn")
+        if job.kind == "consolidate":
+            self.note_pending()
+
+    def _teach(self, job: JobRecord) -> list[WriteReport]:
+        bank, on_round = self._model.bank, self._model.make_room
+        chosen = self._settings.train_settings
+        if job.kind == "consolidate":
+            options = ConsolidateOptions(
+                settings=chosen, on_round=on_round, checkpoints=self._folder / "checkpoints"
+            )
+            return bank.consolidate(options)
+        record = self._uploads.find(job.file)
+        passes = 1
+        if job.kind == "facts":
+            drafts = [self._uploads.read_facts(record, job.module)]
+        else:
+            made = DraftOptions()
+            document = self._uploads.read_document(record)
+            drafts = bank.make_drafts(job.module, [document], options=made).modules
+            passes = made.passes
+        settings = self._training(bank, job, max(drafts, key=lambda d: len(d.examples)).examples)
+        write = WriteSettings(settings, replace=job.replace, passes=passes, on_round=on_round)
+        return write_beside_others(bank.store, bank.base, drafts, write)
+
+    def _training(self, bank: Bank, job: JobRecord, examples: list[Any]) -> TrainSettings:
+        """Return how a job trains: as asked for, or at the rank that is predicted to do."""
+        chosen = self._settings.train_settings
+        if job.settings:
+            base = (chosen or SOUND).as_json()
+            return TrainSettings.from_json({**base, **job.settings})
+        return chosen or plan_rank(bank.base, examples, SOUND).settings
+
+
+def state_folder(settings: ServerSettings) -> Path:
+    """Return the folder of what a server keeps beside the bank: files, jobs, checkpoints."""
+    return settings.bank / "served"
