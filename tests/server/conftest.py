@@ -62,6 +62,16 @@ class Running:
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
+    def request_entry(self, number: str) -> dict[str, Any]:
+        """Return what the log says of a request; it is written once the reply is on its way."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            for line in self.log.read_text().split("\n")[:-1]:
+                if (entry := json.loads(line)).get("id") == number:
+                    return dict(entry)
+            time.sleep(0.05)
+        raise AssertionError(f"the log has no request {number}")
+
     def close(self) -> None:
         for client in self.closing:
             client.close()

@@ -196,7 +196,7 @@ def test_requests_have_numbers_and_the_log_holds_no_contents(server: Running, bo
         ),
     )
     assert reply.headers["x-request-id"] == "mine-17"
-    (entry,) = [event for event in server.events() if event.get("id") == "mine-17"]
+    entry = server.request_entry("mine-17")
     assert (entry["status"], entry["route"]) == ("200", "/v1/chat/completions")
     log = server.log.read_text()
     assert book[3].answer not in log
