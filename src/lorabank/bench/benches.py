@@ -10,6 +10,7 @@ from lorabank.bench.caching import ActivatedSizes, PrefixSizes, bench_activated,
 from lorabank.bench.context import ContextSizes, bench_context
 from lorabank.bench.decoding import DecodeSizes, bench_decode
 from lorabank.bench.distill import DistillSizes, bench_distill
+from lorabank.bench.growth import GrowthSizes, bench_growth
 from lorabank.bench.local_generation import GenerationSizes, bench_synthesise
 from lorabank.bench.pairs import describe_machine, today
 from lorabank.bench.policy_score import PolicySizes, bench_policy
@@ -46,6 +47,7 @@ BENCHES: dict[str, Bench] = {
     "synthesise": Bench(bench_synthesise, GenerationSizes),
     "retention": Bench(bench_retention, RetentionSizes),
     "wording": Bench(bench_wording, WordingSizes),
+    "growth": Bench(bench_growth, GrowthSizes),
 }
 
 

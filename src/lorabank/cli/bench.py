@@ -31,12 +31,14 @@ class BenchName(StrEnum):
     SYNTHESISE = "synthesise"
     RETENTION = "retention"
     WORDING = "wording"
+    GROWTH = "growth"
 
 
 _WITHOUT_FACTS = (
     BenchName.ACTIVATED,
     BenchName.DECODE,
     BenchName.GENERATE,
+    BenchName.GROWTH,
     BenchName.ROUTING,
     BenchName.SYNTHESISE,
 )
@@ -93,6 +95,7 @@ def run(options: BenchOptions) -> None:
     compares `auto` with each answer mode taken for every question. Wording asks stored facts in
     other words, badly typed and about what is not stored, of a written bank, of the lookup alone
     and of a plain one. Retention writes facts that change, and asks what each arm still knows.
+    Growth says how seconds grow with facts, rank, layers, modules and candidates.
 
     Example: lorabank bench recall --json
     """

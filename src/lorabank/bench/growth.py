@@ -1,0 +1,190 @@
+"""Bench of how cost grows: seconds at several sizes of one thing, everything else fixed.
+
+Three rows are of training (facts, rank, layers), two of asking (modules in the bank, candidates
+read for a question), two of finding a module by its text (making the index, one question). Each
+row has the exponent of the power law that fits it best,
+
+    log seconds = exponent * log size + constant,
+
+so that 1 is proportional growth, 0 none. A fixed part beside a growing one gives less than 1 at
+these sizes and comes nearer to 1 beyond them.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import linear_regression, median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from lorabank.bank.answer.modes import N_CANDIDATES
+from lorabank.bank.bank import Bank
+from lorabank.bench.bank_recall import make_drafts, new_bank
+from lorabank.bench.pairs import now
+from lorabank.bench.routing import make_index
+from lorabank.bench.setup import book, empty_caches
+from lorabank.engine.backbone.base import Base
+from lorabank.engine.inference.embedder import load_embedder
+from lorabank.engine.learn import plan_job
+from lorabank.engine.settings import PLAIN, TrainSettings
+from lorabank.engine.training.train import train
+
+_log = logging.getLogger(__name__)
+FEW_EXPOSURES = replace(PLAIN, exposures=2, until_recall=None)
+_FACTS_EACH = 4  # in a module that is asked or found
+
+
+@dataclass(frozen=True, slots=True)
+class GrowthSizes:
+    """The sizes of the bench of growth."""
+
+    facts: tuple[int, ...] = (24, 48, 96, 192)
+    ranks: tuple[int, ...] = (1, 4, 16, 64)
+    layers: tuple[int, ...] = (1, 4, 15, 30)
+    """Numbers of adapted layers, counted from the last."""
+    modules: tuple[int, ...] = (1, 2, 4, 8, 16)
+    """Modules in a bank that is asked by its router."""
+    candidates: tuple[int, ...] = (1, 2, 4, 8)
+    """Modules that are read for one question, in the largest of those banks."""
+    indexed: tuple[int, ...] = (100, 1000, 10_000)
+    """Modules in an index of texts."""
+    questions: int = 8
+    """Questions asked one by one at each size."""
+    settings: TrainSettings = FEW_EXPOSURES
+
+
+def bench_growth(base: Base, *, pairs: int = 3, sizes: GrowthSizes | None = None) -> dict[str, Any]:
+    """Measure all rows.
+
+    Args:
+        pairs: times that each size is measured; the median counts.
+    """
+    sizes = sizes or GrowthSizes()
+    return {
+        "bench": "growth",
+        "rows": [
+            *_training(base, sizes, rounds=pairs),
+            *_asking(base, sizes, rounds=pairs),
+            *_finding(sizes, rounds=pairs),
+        ],
+        "rounds": pairs,
+        "exposures": sizes.settings.exposures,
+        "questions": sizes.questions,
+        "base": {"name": base.info.name, "sha256": base.info.sha256},
+    }
+
+
+def grow(
+    what: str, of: str, sizes: Sequence[int], seconds_at: Callable[[int], float], *, rounds: int
+) -> dict[str, Any]:
+    """Measure one row: the median seconds at each size and the exponent fitted to them.
+
+    The sizes are gone through once in each round, so that a machine's drift falls on all alike.
+
+    Args:
+        what: what is done, such as `training`.
+        of: what the sizes count, such as `facts`.
+    """
+    rows = [[seconds_at(size) for size in sizes] for _ in range(rounds)]
+    seconds = [median(column) for column in zip(*rows, strict=True)]
+    _log.info("%s by %s: %s", what, of, ", ".join(f"{s:.3g} s" for s in seconds))
+    return {
+        "what": what,
+        "of": of,
+        "sizes": list(sizes),
+        "seconds": seconds,
+        "exponent": fit_exponent(sizes, seconds) if len(sizes) > 1 else None,
+    }
+
+
+def fit_exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
+    """Return the slope of the logarithm of seconds on that of sizes, by least squares."""
+    logs = [math.log(size) for size in sizes], [math.log(second) for second in seconds]
+    return linear_regression(*logs).slope
+
+
+def _training(base: Base, sizes: GrowthSizes, *, rounds: int) -> list[dict[str, Any]]:
+    """Measure training from empty caches: `exposures` of each fact, whatever is recalled."""
+    fewest = min(sizes.facts)
+
+    def train_s(facts: int, settings: TrainSettings) -> float:
+        job = plan_job(base, book(facts), settings)
+        empty_caches(base)
+        started = now()
+        train(base, [job])
+        return now() - started
+
+    own = sizes.settings
+    n_layers = base.model.config.num_hidden_layers
+    layers = [n for n in sizes.layers if n <= n_layers]
+    rows: list[tuple[str, Sequence[int], Callable[[int], float]]] = [
+        ("facts", sizes.facts, lambda n: train_s(n, own)),
+        ("rank", sizes.ranks, lambda r: train_s(fewest, replace(own, r=r, alpha=2.0 * r))),
+        ("layers", layers, lambda n: train_s(fewest, replace(own, layers=f"last-{n}"))),
+    ]
+    return [grow("training", of, ns, at, rounds=rounds) for of, ns, at in rows]
+
+
+def _asking(base: Base, sizes: GrowthSizes, *, rounds: int) -> list[dict[str, Any]]:
+    """Measure one question after the other, its prompt not kept, answered by adapters alone."""
+    with TemporaryDirectory(prefix="lorabank-bench-") as folder:
+        drafts = make_drafts(Path(folder) / "books", max(sizes.modules), _FACTS_EACH)
+        banks: dict[int, Bank] = {}
+        try:
+            for n in sizes.modules:
+                banks[n] = new_bank(Path(folder) / f"bank-{n}", base, embeds=True)
+                banks[n].write_all(drafts[:n], settings=sizes.settings)
+            questions = [example.question for example in drafts[0].examples]
+            questions += [
+                example.question for example in book(sizes.questions, seed=1)
+            ]  # strangers
+
+            def ask_s(n: int, n_candidates: int = N_CANDIDATES) -> float:
+                seconds = []
+                for question in questions[: sizes.questions]:
+                    empty_caches(base)
+                    started = now()
+                    banks[n].ask(question, n_candidates=n_candidates)
+                    seconds.append(now() - started)
+                return median(seconds)
+
+            for n in sizes.modules:  # index, gate and adapters are read once, untimed
+                ask_s(n)
+            largest = max(sizes.modules)
+            candidates = [n for n in sizes.candidates if n <= largest]
+            return [
+                grow("asking", "modules", sizes.modules, ask_s, rounds=rounds),
+                grow(
+                    "asking", "candidates", candidates, lambda k: ask_s(largest, k), rounds=rounds
+                ),
+            ]
+        finally:
+            for bank in banks.values():
+                bank.close()
+
+
+def _finding(sizes: GrowthSizes, *, rounds: int) -> list[dict[str, Any]]:
+    """Measure an index of modules known by their facts: making it, and one question."""
+    embedder = load_embedder()
+    facts = book(max(sizes.indexed))
+    keys = [(f"{i:06}", "text", f"{fact.question} {fact.answer}") for i, fact in enumerate(facts)]
+    questions = [fact.question for fact in facts[: sizes.questions]]
+    indexes = {}
+
+    def make_s(n: int) -> float:
+        started = now()
+        indexes[n] = make_index(keys[:n], embedder)
+        return now() - started
+
+    def find_s(n: int) -> float:
+        seconds = []
+        for question in questions:
+            started = now()
+            indexes[n].search(question, embedder.embed([question])[0], k=N_CANDIDATES)
+            seconds.append(now() - started)
+        return median(seconds)
+
+    made = grow("making the index", "modules", sizes.indexed, make_s, rounds=1)
+    return [made, grow("finding a module", "modules", sizes.indexed, find_s, rounds=rounds)]

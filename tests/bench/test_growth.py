@@ -1,0 +1,45 @@
+"""How cost grows: the rows, and the exponent of each."""
+
+import pytest
+
+from lorabank.bench.benches import run_bench
+from lorabank.bench.growth import fit_exponent
+from lorabank.engine.backbone.base import Base
+
+
+def test_the_exponent_is_that_of_a_power_law():
+    sizes = [1, 3, 10, 64]
+    assert fit_exponent(sizes, [0.2 * n**1.5 for n in sizes]) == pytest.approx(1.5)
+    assert fit_exponent(sizes, [0.2] * 4) == pytest.approx(0, abs=1e-12)
+    with_a_fixed_part = fit_exponent(sizes, [1 + 0.1 * n for n in sizes])
+    assert 0 < with_a_fixed_part < 1
+
+
+def test_every_row_is_measured_at_its_sizes(tiny: Base):
+    small = {
+        "facts": (4, 8),
+        "ranks": (1, 4),
+        "layers": (1, 2, 99),
+        "modules": (1, 2),
+        "candidates": (1, 2, 8),
+        "indexed": (10, 200),
+        "questions": 6,
+    }
+    result = run_bench(tiny, "growth", pairs=1, **small)
+    sizes = {(row["what"], row["of"]): row["sizes"] for row in result["rows"]}
+    assert sizes == {
+        ("training", "facts"): [4, 8],
+        ("training", "rank"): [1, 4],
+        ("training", "layers"): [1, 2],
+        ("asking", "modules"): [1, 2],
+        ("asking", "candidates"): [1, 2],
+        ("making the index", "modules"): [10, 200],
+        ("finding a module", "modules"): [10, 200],
+    }
+    for row in result["rows"]:
+        assert len(row["seconds"]) == len(row["sizes"])
+        assert min(row["seconds"]) > 0
+        assert row["exponent"] == fit_exponent(row["sizes"], row["seconds"])
+    by_facts, _, _, _, _, index, _ = result["rows"]
+    assert by_facts["exponent"] > 0
+    assert index["exponent"] > 0
