@@ -8,9 +8,9 @@ from typing import Any
 from lorabank.bench.bank_recall import BankSizes, bench_bank
 from lorabank.bench.caching import ActivatedSizes, PrefixSizes, bench_activated, bench_prefix
 from lorabank.bench.context import ContextSizes, bench_context
+from lorabank.bench.cost_growth import GrowthSizes, bench_growth
 from lorabank.bench.decoding import DecodeSizes, bench_decode
 from lorabank.bench.distill import DistillSizes, bench_distill
-from lorabank.bench.growth import GrowthSizes, bench_growth
 from lorabank.bench.local_generation import GenerationSizes, bench_synthesise
 from lorabank.bench.pairs import describe_machine, today
 from lorabank.bench.policy_score import PolicySizes, bench_policy

@@ -3,7 +3,7 @@
 import pytest
 
 from lorabank.bench.benches import run_bench
-from lorabank.bench.growth import fit_exponent
+from lorabank.bench.cost_growth import fit_exponent
 from lorabank.engine.backbone.base import Base
 
 
