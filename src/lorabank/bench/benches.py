@@ -18,6 +18,7 @@ from lorabank.bench.reading import GenerateSizes, RecallSizes, bench_generate, b
 from lorabank.bench.retention import RetentionSizes, bench_retention
 from lorabank.bench.rewording import WordingSizes, bench_wording
 from lorabank.bench.routing import RoutingSizes, bench_routing
+from lorabank.bench.serving import ServeSizes, bench_serve
 from lorabank.bench.setup import warm_up
 from lorabank.bench.writing import FleetSizes, TrainSizes, bench_fleet, bench_train
 from lorabank.engine.backbone.base import Base
@@ -39,6 +40,7 @@ BENCHES: dict[str, Bench] = {
     "activated": Bench(bench_activated, ActivatedSizes),
     "generate": Bench(bench_generate, GenerateSizes),
     "decode": Bench(bench_decode, DecodeSizes),
+    "serve": Bench(bench_serve, ServeSizes),
     "bank": Bench(bench_bank, BankSizes),
     "routing": Bench(bench_routing, RoutingSizes),
     "context": Bench(bench_context, ContextSizes),

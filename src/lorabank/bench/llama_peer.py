@@ -1,4 +1,6 @@
-"""The peer of the bench of decoding: llama.cpp's server in this process, through xllamacpp.
+"""The peer of the benches of decoding and serving: llama.cpp's server, through xllamacpp.
+
+It runs in this process, and is also asked over HTTP at `url`.
 
 It is given the same base and the same adapters as GGUF files, the same tokens as prompts, the same
 number of threads, and a slot for each request at once. Prompts are not cached between requests.
@@ -33,7 +35,7 @@ class LlamaPeer:
             import xllamacpp
         except ImportError as error:
             raise UnavailableError(
-                "the bench of decoding needs llama.cpp: pip install xllamacpp (extra dev)"
+                "this bench needs llama.cpp: pip install xllamacpp (extra dev)"
             ) from error
         self._n = len(adapters)
         params = xllamacpp.CommonParams()
@@ -52,6 +54,18 @@ class LlamaPeer:
         params.verbosity = -1
         self._server: Any = xllamacpp.Server(params)
 
+    @property
+    def url(self) -> str:
+        """Return where it listens."""
+        return str(self._server.listening_address)
+
+    def scales(self, adapter: int | None) -> list[dict[str, float]]:
+        """Return the field `lora` of a request; None for the bare model.
+
+        A request keeps the scales of adapters that it does not name, so it names all of them.
+        """
+        return [{"id": i, "scale": float(i == adapter)} for i in range(self._n)]
+
     def close(self) -> None:
         """Stop the server."""
         self._server = None
@@ -64,8 +78,6 @@ class LlamaPeer:
             n: most tokens that are written.
             to_end: whether the end of the turn ends the reply; else `n` tokens are written.
         """
-        # A request keeps the scales of adapters that it does not name, so it names all of them.
-        scales = [{"id": i, "scale": float(i == adapter)} for i in range(self._n)]
         reply = self._server.handle_completions(
             {
                 "prompt": list(prompt),
@@ -73,7 +85,7 @@ class LlamaPeer:
                 "temperature": 0.0,
                 "cache_prompt": False,
                 "ignore_eos": not to_end,
-                "lora": scales,
+                "lora": self.scales(adapter),
             }
         )
         return str(reply["choices"][0]["text"]).strip()

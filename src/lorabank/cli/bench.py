@@ -23,6 +23,7 @@ class BenchName(StrEnum):
     ACTIVATED = "activated"
     GENERATE = "generate"
     DECODE = "decode"
+    SERVE = "serve"
     BANK = "bank"
     ROUTING = "routing"
     CONTEXT = "context"
@@ -40,6 +41,7 @@ _WITHOUT_FACTS = (
     BenchName.GENERATE,
     BenchName.GROWTH,
     BenchName.ROUTING,
+    BenchName.SERVE,
     BenchName.SYNTHESISE,
 )
 _HEADER_KEYS = ("bench", "ratio", "equal", "pairs", "settings", "machine", "base")
@@ -87,15 +89,16 @@ def run(options: BenchOptions) -> None:
     """Time us and the peer side by side: ratio is the peer's seconds over ours.
 
     The peer of train, recall and generate is plain PEFT on the same data, model and dtype. The
-    peer of decode is llama.cpp's server (package xllamacpp), weights in half precision. The
-    peer of fleet, prefix, activated, distill and bank (a fleet write) is our own engine without
-    the thing measured. The peer of synthesise and of context (a document read once, and what
-    asking a module costs) is `model.generate`, one prompt at a time. Routing has no peer: it
-    reports how often the right module is found, on the data that LORABANK_DATA names. Policy
-    compares `auto` with each answer mode taken for every question. Wording asks stored facts in
-    other words, badly typed and about what is not stored, of a written bank, of the lookup alone
-    and of a plain one. Retention writes facts that change, and asks what each arm still knows.
-    Growth says how seconds grow with facts, rank, layers, modules and candidates.
+    peer of decode and serve is llama.cpp's server (package xllamacpp), weights in half precision;
+    serve starts a server process, asks both over HTTP, and writes a module meanwhile. The peer of
+    fleet, prefix, activated, distill and bank (a fleet write) is our own engine without the thing
+    measured. The peer of synthesise and of context (a document read once, and what asking a module
+    costs) is `model.generate`, one prompt at a time. Routing has no peer: it reports how often the
+    right module is found, on the data that LORABANK_DATA names. Policy compares `auto` with each
+    answer mode taken for every question. Wording asks stored facts in other words, badly typed and
+    about what is not stored, of a written bank, of the lookup alone and of a plain one. Retention
+    writes facts that change, and asks what each arm still knows. Growth says how seconds grow with
+    facts, rank, layers, modules and candidates.
 
     Example: lorabank bench recall --json
     """

@@ -107,6 +107,7 @@ async def _write_chat(request: Request, body: ChatBody, model: Model) -> Respons
         max_new_tokens=body.length(default=_ROW_TOKENS, most=server.settings.max_new_tokens),
         sampling=sampling_of(body),
         n_likeliest=n_likeliest,
+        ignores_end=body.ignore_eos,
     )
     head = new_head(body.model, "chat.completion")
     details = row_details(model)

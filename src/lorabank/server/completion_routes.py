@@ -167,6 +167,7 @@ def _order(
         max_new_tokens=length,
         sampling=sampling_of(body),
         n_likeliest=body.logprobs,
+        ignores_end=body.ignore_eos,
     )
 
 

@@ -73,6 +73,7 @@ class GenerationBody(BaseModel):
     seed: int | None = None
     stop: str | list[str] | None = None
     n: int | None = Field(default=None, ge=1, le=1)
+    ignore_eos: bool = Field(default=False, description="Write on after the end of the turn.")
     lorabank: LorabankOptions = LorabankOptions()
 
     @model_validator(mode="after")

@@ -44,6 +44,8 @@ class RowOrder:
     max_new_tokens: int = 64
     sampling: Sampling | None = None
     n_likeliest: int | None = None
+    ignores_end: bool = False
+    """Whether the row is written on after the end of the turn, up to its length."""
 
 
 class RowWriter:
@@ -134,6 +136,7 @@ class RowWriter:
                     max_new_tokens=order.max_new_tokens,
                     sampling=order.sampling,
                     n_likeliest=order.n_likeliest,
+                    stops=frozenset() if order.ignores_end else None,
                 )
                 self._rows[self._batch.add(request)] = (order, slot)
             except (LorabankError, RuntimeError) as error:
