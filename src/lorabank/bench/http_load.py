@@ -29,9 +29,9 @@ class Reply:
     """Status of HTTP; 0 where the connection broke."""
     text: str
     seconds: float
-    """From the request to the end of the reply."""
+    """Time from the request to the end of the reply."""
     first_s: float | None = None
-    """From the request to the first piece of a stream."""
+    """Time from the request to the first piece of a stream."""
 
     @property
     def is_whole(self) -> bool:

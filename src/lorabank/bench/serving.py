@@ -55,9 +55,9 @@ class ServeSizes:
     """Requests of each of them, and three times as many of one alone."""
     written_facts: int = 8
     settings: TrainSettings = ONE_FACT
-    """How the modules are taught that answer."""
+    """Settings of the modules that answer."""
     written_settings: dict[str, Any] | None = None
-    """How the module is taught that is written meanwhile; None for the server's default."""
+    """Settings of the module that is written meanwhile; None for the server's default."""
 
 
 class _Prompts:
@@ -281,8 +281,8 @@ class _Writing:
             if job["status"] != "succeeded":
                 raise UnavailableError(f"the module was not written: {job['error']}")
             self.seconds = time.perf_counter() - self._started
-            told = job["lorabank"]["reports"][0]
-            self.summary = f"{told['recall']:.0%} of {told['facts']} facts recalled"
+            record = job["lorabank"]["reports"][0]
+            self.summary = f"{record['recall']:.0%} of {record['facts']} facts recalled"
             self._client.close()
             return True
 
