@@ -18,6 +18,7 @@ from rapidfuzz.distance import OSA
 from rapidfuzz.process import cdist
 
 from lorabank.retrieval.aspects import aspects
+from lorabank.retrieval.contrasts import contradict
 from lorabank.retrieval.terms import STOP_WORDS, stem
 from lorabank.retrieval.trigrams import fold
 
@@ -208,7 +209,8 @@ def asks_otherwise(question: Words, stored: Words, features: Sequence[float]) ->
     """Return whether two texts ask for different things, by the words that say for what.
 
     One asks for a person, say, and the other for a time; or each has a rare name of its own; or
-    each has a word that the other lacks, and they have no aspect in common.
+    their words exclude each other (contrasts.py); or each has a word that the other lacks, and they
+    have no aspect in common.
 
     Args:
         features: as `pair_features` returned them.
@@ -219,6 +221,8 @@ def asks_otherwise(question: Words, stored: Words, features: Sequence[float]) ->
     )
     by_name = dict(zip(FEATURES, features, strict=False))
     if (own and known and not own & known) or by_name["name_swapped"] > _ANOTHER:
+        return True
+    if contradict(question.words, stored.words):
         return True
     new = max(by_name["name_new"], by_name["word_new"])
     missing = max(by_name["name_missing"], by_name["word_missing"])
