@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lorabank.bench.decoding import ONE_FACT, DecodeSizes, bench_decode
-from lorabank.bench.llama_gguf import write_base
 from lorabank.engine.backbone.base import Base
+from lorabank.engine.runtimes.gguf_files import write_base
 from lorabank.errors import UsageError
 
 pytest.importorskip("xllamacpp", reason="llama.cpp is the peer: pip install xllamacpp (extra dev)")
@@ -26,5 +26,5 @@ def test_both_write_the_same_with_each_module_and_without(tiny: Base):
 
 def test_other_bases_are_refused(tiny: Base, tmp_path: Path):
     tiny.model.config.model_type = "gemma3"
-    with pytest.raises(UsageError, match=r"gets Llama models .* is gemma3"):
+    with pytest.raises(UsageError, match=r"GGUF is written for .* is gemma3"):
         write_base(tiny, tmp_path / "base.gguf")
