@@ -18,7 +18,7 @@ FLOORS = [
     {"study"},
     {"report"},
     {"bench"},
-    {"server"},
+    {"server", "integrations"},
     {"cli"},
 ]
 # The same inside the rooms that have rooms of their own.
@@ -37,6 +37,7 @@ INNER_FLOORS = {
         {"backbone"},
         {"fleet"},
         {"adapters"},
+        {"runtimes"},
         {"inference"},
         {"training"},
         {"evaluation"},
@@ -44,6 +45,7 @@ INNER_FLOORS = {
         {"shrink"},
         {"fit_rank"},
         {"learn", "recall", "shrink_folder"},
+        {"always_on"},
     ],
     "bank": [
         {"drafts", "fact_book", "opening", "stored_text"},

@@ -28,11 +28,17 @@ class LlamaPeer:
     """A running server with adapters that are asked by number."""
 
     def __init__(
-        self, base: Base, adapters: Sequence[Adapter], folder: Path, *, in_float32: bool = False
+        self,
+        base: Base,
+        adapters: Sequence[Adapter | Path],
+        folder: Path,
+        *,
+        in_float32: bool = False,
     ):
         """Write the files into a folder and load them.
 
         Args:
+            adapters: in memory, or GGUF files that are there already.
             in_float32: weights, keys and values in float32 instead of half precision.
 
         Raises:
@@ -53,8 +59,11 @@ class LlamaPeer:
         write_base(base, folder / "base.gguf", dtype=dtype)
         infos = []
         for i, adapter in enumerate(adapters):
-            path = folder / f"adapter-{i}.gguf"
-            write_adapter(base, adapter, path, dtype=dtype)
+            if isinstance(adapter, Path):
+                path = adapter
+            else:
+                path = folder / f"adapter-{i}.gguf"
+                write_adapter(base, adapter, path, dtype=dtype)
             infos.append(xllamacpp.CommonAdapterLoraInfo(str(path), 1.0))
         params.lora_adapters = infos
         params.lora_init_without_apply = True

@@ -20,6 +20,7 @@ from lorabank.cli import (
     chat,
     compare,
     consolidate,
+    export,
     judge,
     last_catch,
     learn,
@@ -67,7 +68,7 @@ app.command("history")(records.history)
 app.command("rollback")(records.rollback)
 app.command("forget")(bank.forget)
 app.command("prune")(records.prune)
-app.command("export")(records.export)
+app.command("export")(command(export.run))
 app.command("import")(command(bank.import_))
 app.command("synthesise")(command(synthesise.run))
 app.command("judge")(command(judge.run))

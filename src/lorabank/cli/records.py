@@ -1,10 +1,9 @@
-"""The bank's commands on its records: list, show, history, rollback, prune, export.
+"""The bank's commands on its records: list, show, history, rollback, prune.
 
 None of these needs the base model.
 """
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -157,29 +156,6 @@ def prune(
             f"{len(dropped)} old versions dropped, {tx.freed_bytes:,} bytes; "
             f"trash emptied: {describe_trash(tx.trash)}"
         )
-
-
-def export(
-    name: Name,
-    folder: Annotated[Path, typer.Argument(help="New or empty folder.")],
-    version: Annotated[int | None, typer.Option(help="By default the current one.")] = None,
-    bank: BankPath = DEFAULT_BANK,
-    json: Json = False,
-) -> None:
-    """Write a module as a folder that PEFT loads, with its examples and keys.
-
-    Example: lorabank export team out/team
-    """
-    from lorabank.bank.write.transfer import export_module
-    from lorabank.store.store import Store
-
-    with Store.open(bank) as store:
-        chosen = store.version(name, version) if version else store.current(name)
-        export_module(store, chosen, folder)
-    if json:
-        print_json({"module": name, "version": chosen.number, "folder": str(folder)})
-    else:
-        say(f"{name} version {chosen.number} in {folder}")
 
 
 def _row(version: "Version") -> dict[str, Any]:

@@ -8,8 +8,12 @@ is read.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from safetensors.torch import load, save
 
 from lorabank.bank.drafts import EXAMPLES
 from lorabank.bank.module_reader import read_object
@@ -32,6 +36,7 @@ from lorabank.engine.adapters.adapter import (
 from lorabank.engine.adapters.packed import as_float_file
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.dataset import encode_dataset
+from lorabank.engine.runtimes.served_folder import encode_config, with_one_scale
 from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.errors import AdapterError, UsageError
 from lorabank.files import read_regular_file
@@ -45,8 +50,21 @@ _MAX_FILE_BYTES = 16 << 30
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
 
 
-def export_module(store: Store, version: Version, folder: Path) -> None:
+def export_module(
+    store: Store,
+    version: Version,
+    folder: Path,
+    *,
+    converted: Mapping[str, bytes] = MappingProxyType({}),
+    measured: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Write a version as a folder that PEFT loads; int8 becomes float32.
+
+    Alphas by layer and rsLoRA, which some runtimes ignore, are put into B.
+
+    Args:
+        converted: contents that take the place of the version's own adapter and record.
+        measured: what was measured of them, for the module's record.
 
     Raises:
         UsageError: the folder is not empty.
@@ -57,11 +75,21 @@ def export_module(store: Store, version: Version, folder: Path) -> None:
     optional = [name for name in (EXAMPLES, DOCUMENTS) if name in version.files]
     contents = {name: store.read(version, name) for name in (TENSORS, CONFIG, *optional)}
     contents[TENSORS] = as_float_file(contents[TENSORS])
-    record = read_object(store, version, RECORD)
+    config, record = (read_object(store, version, name) for name in (CONFIG, RECORD))
+    if converted:
+        contents |= {name: converted[name] for name in (TENSORS, CONFIG)}
+        config, record = (json.loads(converted[name]) for name in (CONFIG, RECORD))
+    if config.get("use_rslora") or config.get("alpha_pattern"):
+        tensors, r, alpha = with_one_scale(load(contents[TENSORS]), config, label=version.module)
+        contents[TENSORS] = save(tensors, metadata={"format": "pt"})
+        one_scale = {"r": r, "lora_alpha": alpha, "use_rslora": False}
+        contents[CONFIG] = encode_config(
+            {**config, **one_scale, "rank_pattern": {}, "alpha_pattern": {}}
+        )
     module = {
         "name": version.module,
         "version": version.number,
-        "record": version.record,
+        "record": {**version.record, **measured},
         "sources": [[s.name, s.sha256, s.n_examples] for s in version.sources],
         "keys": [[key.kind, key.text] for key in store.keys(version)],
         "facts": [describe_fact(fact) for fact in _facts_of(store, version)],
