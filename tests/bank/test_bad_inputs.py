@@ -196,7 +196,7 @@ def spoil(tensors: dict[str, torch.Tensor]) -> None:
 
 
 BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "pickle": (lambda f: (f / "optimizer.PT").write_bytes(b"x"), r"optimizer.PT, a pickle"),
+    "pickle": (lambda f: (f / "weights.PT").write_bytes(b"x"), r"weights.PT, a pickle"),
     "pickle inside": (
         lambda f: (f / TENSORS).write_bytes(pickle.dumps({"a": 1})),
         "adapter_model.safetensors cannot be read",

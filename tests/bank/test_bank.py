@@ -137,8 +137,8 @@ def test_a_module_moves_to_another_bank_and_keeps_its_ways(
 
 def test_imports_that_are_refused(bank: Bank, tmp_path: Path):
     bank.export("north", tmp_path / "north")
-    (tmp_path / "north" / "training_args.bin").write_bytes(b"x")
-    with pytest.raises(AdapterError, match=r"training_args.bin, a pickle"):
+    (tmp_path / "north" / "weights.bin").write_bytes(b"x")
+    with pytest.raises(AdapterError, match=r"weights.bin, a pickle"):
         bank.import_(tmp_path / "north", "fresh")
     with pytest.raises(AdapterError, match="is not a folder"):
         bank.import_(tmp_path / "nowhere", "fresh")

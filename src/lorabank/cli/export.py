@@ -96,9 +96,13 @@ def _conversion_rows(conversion: "Conversion") -> list[tuple[str, str]]:
         ("recall converted", conversion.recall),
     ]
     shares = [(title, ", ".join(f"{k} {v:.0%}" for k, v in by.items())) for title, by in forms]
+    kl, kl_before = conversion.kl_to_base_nats, conversion.kl_activated_nats
+    training = f"{conversion.seconds:.1f} s, {conversion.exposures_per_fact:.1f} exposures"
+    if not conversion.was_trained:
+        training = "none: all it recalls from the header it recalls on every token"
     return [
         *shares,
         ("smallest lead", f"{conversion.smallest_lead:.2f} nats"),
-        ("training", f"{conversion.seconds:.1f} s, {conversion.exposures_per_fact:.1f} exposures"),
-        ("KL to the bare model", f"{conversion.kl_to_base_nats:.3f} nats per token"),
+        ("training", training),
+        ("KL to the bare model", f"{kl:.3f} nats per token, {kl_before:.3f} activated"),
     ]

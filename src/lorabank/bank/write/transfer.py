@@ -8,6 +8,7 @@ is read.
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -48,6 +49,8 @@ from lorabank.tasks.examples import Example
 
 _MAX_FILE_BYTES = 16 << 30
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
+_OF_TRAINERS = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state(_\d+)?)\.\w+", re.I)
+"""Pickles in which trainers keep how far they have come; they are never read here."""
 
 
 def export_module(
@@ -148,7 +151,8 @@ def read_module(folder: Path, base: Base, *, texts: Sequence[str] = ()) -> Draft
     """
     if not _is_folder(folder):
         raise AdapterError(f"{folder} is not a folder; give one that PEFT's save_pretrained wrote")
-    if pickles := sorted(p.name for p in folder.rglob("*") if p.suffix.lower() in _PICKLES):
+    pickles = sorted(p.name for p in folder.rglob("*") if p.suffix.lower() in _PICKLES)
+    if pickles := [name for name in pickles if not _OF_TRAINERS.fullmatch(name)]:
         raise AdapterError(
             f"{folder} holds {pickles[0]}, a pickle, which can run code when read; save it as "
             "safetensors (PEFT: save_pretrained(folder, safe_serialization=True)) and remove it"

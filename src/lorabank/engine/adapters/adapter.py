@@ -8,6 +8,7 @@ folder is filled under a temporary name and renamed, so it appears complete or n
 import json
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -35,6 +36,8 @@ CONFIG, TENSORS, RECORD = "adapter_config.json", "adapter_model.safetensors", "l
 _PICKLE = "adapter_model.bin"
 _MAX_JSON_BYTES, _MAX_TENSOR_BYTES = 16 << 20, 16 << 30
 _ALTERNATIVE = "give another --out"  # where a folder cannot be written
+_QUANTIZED = re.compile(r"(-unsloth)?(-bnb)?-(4bit|8bit|gguf|awq|gptq)$")
+"""Endings of the names of other files of the same model, on which adapters are trained."""
 _log = logging.getLogger(__name__)
 
 
@@ -282,7 +285,8 @@ def warn_of_other_base(
         return
     entry = CATALOG.get(base.info.name)
     own = [base.info.name, str(base.info.path), base.info.source, entry.hub_id if entry else ""]
-    if named.strip("/").rpartition("/")[2].lower() not in " ".join(own).lower():
+    tail = _QUANTIZED.sub("", re.split(r"[/\\]", named.strip("/\\"))[-1].lower())
+    if tail not in " ".join(own).lower():
         _log.warning(
             "%s was made for %s by its adapter_config.json; it is used with %s, whose layers have "
             "the same shapes",

@@ -111,6 +111,8 @@ def unsupported(config: Mapping[str, Any], names: Iterable[str]) -> str | None:
         return f"task_type={str(config['task_type'])[:60]} is not read here (no text is written)"
     for name in sorted(names):
         path, _, part = name.rpartition(".lora_")
+        if name.endswith((*(f"{head}.weight" for head in _HEADS),)):
+            return f"{name[:80]} is not read here (a whole weight, as where tokens were added)"
         if path.rpartition(".")[2] in _HEADS or part.startswith("embedding_"):
             return f"{name[:80]} is not read here (it adapts the output layer or the embeddings)"
         if path and part not in ("A.weight", "B.weight"):
