@@ -92,7 +92,7 @@ def _conversion_rows(conversion: "Conversion") -> list[tuple[str, str]]:
     """Return a conversion as names and values for people."""
     forms = [
         ("recall activated", conversion.recall_activated),
-        ("run always on as it is", conversion.recall_unconverted),
+        ("recall unconverted", conversion.recall_unconverted),
         ("recall converted", conversion.recall),
     ]
     shares = [(title, ", ".join(f"{k} {v:.0%}" for k, v in by.items())) for title, by in forms]
