@@ -13,7 +13,13 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.runtime_export import GGUF, ExportReport, Runtime, export_for
+from lorabank.bank.write.runtime_export import (
+    GGUF,
+    ExportReport,
+    ExportSettings,
+    Runtime,
+    export_for,
+)
 from lorabank.bench.llama_peer import LlamaPeer
 from lorabank.cli.main import main
 from lorabank.engine.adapters.adapter import Adapter, load_adapter, save_adapter
@@ -30,9 +36,8 @@ def export(
         bank.store,
         bank.store.current(name),
         folder,
-        runtime=runtime,
+        ExportSettings(runtime, always_on),
         open_reader=lambda: bank.reader,
-        always_on=always_on,
     )
 
 

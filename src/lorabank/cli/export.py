@@ -50,11 +50,11 @@ def run(options: ExportOptions) -> None:
     from contextlib import ExitStack
 
     from lorabank.bank.module_reader import ModuleReader
-    from lorabank.bank.write.runtime_export import export_for, parse_runtime
+    from lorabank.bank.write.runtime_export import ExportSettings, export_for, parse_runtime
     from lorabank.cli.progress_display import training_display
     from lorabank.store.store import Store
 
-    runtime = parse_runtime(options.to)
+    settings = ExportSettings(parse_runtime(options.to), options.always_on)
     with ExitStack() as opened:
         store = opened.enter_context(Store.open(options.bank))
         version = (
@@ -71,9 +71,8 @@ def run(options: ExportOptions) -> None:
             store,
             version,
             options.folder,
-            runtime=runtime,
+            settings,
             open_reader=open_reader,
-            always_on=options.always_on,
             on_step=display.on_step if display else None,
         )
     _print(report, json=options.json)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lorabank.bank.module_reader import ModuleReader
-from lorabank.bank.write.runtime_export import export_for
+from lorabank.bank.write.runtime_export import ExportSettings, export_for
 from lorabank.engine.adapters.adapter import CONFIG, TENSORS
 from lorabank.engine.models import model_cache
 from lorabank.errors import LorabankError, StorageError, UsageError
@@ -53,7 +53,7 @@ def serve_version(bank: Path, name: str) -> ServedVersion:
         folder = model_cache.root() / "served" / digest
         if not folder.exists():
             try:
-                export_for(store, version, folder, runtime="vllm", open_reader=_no_reader)
+                export_for(store, version, folder, ExportSettings("vllm"), open_reader=_no_reader)
             except (StorageError, UsageError):
                 if not folder.exists():  # else another process was faster
                     raise

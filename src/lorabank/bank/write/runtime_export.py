@@ -50,6 +50,15 @@ RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 
 
 @dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """The choices of an export."""
+
+    runtime: Runtime = "peft"
+    always_on: bool = False
+    """Whether an activated module is converted first."""
+
+
+@dataclass(frozen=True, slots=True)
 class ExportReport:
     """A module as it was exported."""
 
@@ -58,10 +67,10 @@ class ExportReport:
     runtime: Runtime
     folder: str
     conversion: Conversion | None = None
-    """What converting it to an always-on adapter gave; None where it was not asked for."""
+    """Measurement of its conversion to an always-on adapter; None where that was not asked for."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields, without the conversion where there was none."""
+        """Return the fields; there is a conversion only where one was asked for."""
         values = {name: getattr(self, name) for name in ("module", "version", "folder")}
         values["to"] = self.runtime
         return values | ({"conversion": self.conversion.as_json()} if self.conversion else {})
@@ -85,10 +94,9 @@ def export_for(
     store: Store,
     version: Version,
     folder: Path,
+    settings: ExportSettings = ExportSettings(),
     *,
-    runtime: Runtime,
     open_reader: Callable[[], ModuleReader],
-    always_on: bool = False,
     on_step: OnStep | None = None,
 ) -> ExportReport:
     """Write a version for a runtime.
@@ -96,8 +104,7 @@ def export_for(
     Args:
         folder: new or empty.
         open_reader: opens the bank's base model; called only where it is needed.
-        always_on: whether an activated module is converted first.
-        on_step: called after each step of that training.
+        on_step: called after each step of the training of a conversion.
 
     Raises:
         UsageError: the runtime cannot run it (says which can), or the folder is not empty.
@@ -105,6 +112,7 @@ def export_for(
         StorageError: it cannot be written.
     """
     check_output_folder(folder)
+    runtime, always_on = settings.runtime, settings.always_on
     config = read_object(store, version, CONFIG)
     if not always_on:
         if runtime in ENGINES or runtime == "merged":

@@ -23,7 +23,7 @@ from lorabank.lora.shapes import layer_of
 
 
 class _Architecture(NamedTuple):
-    """What llama.cpp calls a model type of transformers, and how it rotates."""
+    """The name that llama.cpp has for a model type of transformers, and how it rotates."""
 
     name: str
     rotates_neighbours: bool
