@@ -57,3 +57,16 @@ def test_no_stored_question_is_plainly_one_that_excludes_it(i: int):
     (same,) = stored.match([STORED[i].lower()])
     assert same[0].row == i
     assert same[0].score >= PLAIN
+
+
+def test_a_misspelt_word_still_asks_for_what_it_says():
+    stored = StoredQuestions(
+        ["What is the Wi-Fi password of the guest network?", "Who runs the guest network?"],
+        lambda word: 0.25 if len(word) < 9 else 1.0,
+    )
+    scores = [
+        stored.match([f"whats the {word} of the guest network"])[0][0].score
+        for word in ("password", "pasword", "colour")
+    ]
+    assert scores[1] == pytest.approx(scores[0], abs=0.5)
+    assert scores[2] < scores[0] - 3

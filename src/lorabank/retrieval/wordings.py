@@ -228,7 +228,7 @@ def asks_otherwise(question: Words, stored: Words, features: Sequence[float]) ->
     missing = max(by_name["name_missing"], by_name["word_missing"])
     if min(new, missing) < _DIFFERS:
         return False
-    wanted, held = aspects(question.words), aspects(stored.words)
+    wanted, held = _aspects_of_pair(question, stored, *explained(question, stored))
     return bool(wanted | held) and not wanted & held
 
 
@@ -240,7 +240,7 @@ def pair_features(question: Words, stored: Words, trigrams: float, lead: float) 
         lead: how far that is above the best stored question of another fact.
     """
     in_stored, in_question = explained(question, stored)
-    own, known = aspects(question.words), aspects(stored.words)
+    own, known = _aspects_of_pair(question, stored, in_stored, in_question)
     new_words = [w for w, f in zip(question.words, in_stored, strict=True) if f < FOUND]
     synonym = bool(aspects(new_words) & known)
     _explain_aspects(question, known, in_stored)
@@ -269,6 +269,21 @@ def pair_features(question: Words, stored: Words, trigrams: float, lead: float) 
         min(word_new, word_missing),
         (n - m) / max(n, m, 1),
     ]
+
+
+def _aspects_of_pair(
+    a: Words, b: Words, in_b: np.ndarray, in_a: np.ndarray
+) -> tuple[frozenset[int], frozenset[int]]:
+    """Return what two texts ask for; a word that is misspelt in one says there what it says in the
+    other.
+
+    Args:
+        in_b: how well each word of a is found in b.
+        in_a: how well each word of b is found in a.
+    """
+    shared = [w for w, f in zip((*a.words, *b.words), (*in_b, *in_a), strict=True) if f >= FOUND]
+    both = aspects(shared)
+    return aspects(a.words) | both, aspects(b.words) | both
 
 
 def _explain_aspects(words: Words, others: frozenset[int], shared: np.ndarray) -> None:
