@@ -25,7 +25,7 @@ FLOORS = [
 INNER_FLOORS = {
     "tasks": [
         {"fields", "folding", "example", "question_shapes"},
-        {"csv_rows", "joined_facts"},
+        {"csv_rows", "joined_facts", "record_layouts", "table_files"},
         {"examples"},
         {"made_wordings"},
         {"synthetic"},

@@ -232,7 +232,7 @@ UNREADABLE = {
         WORDS.replace(b"trailer << ", AES),
         r"an encrypted PDF; save it",
     ),
-    "word.docx": (b"PK", r"must be one of \.md .* \.pdf, got \.docx; convert it"),
+    "word.odt": (b"PK", r"must be one of \.md .* \.epub, got \.odt; convert it"),
     "README": (b"Hi", r"got no suffix"),
 }
 

@@ -90,7 +90,7 @@ def test_a_published_phone_book_slice_is_read(tmp_path: Path):
         ("f.csv", "prompt,answer\na,b\nc,d\na,x\n", r"contradicts line 2 \(line 4\)"),
         ("f.csv", "text\nParis is big\n", "line 2: a file with the one column text"),
         ("f.csv", b"prompt,answer\na,b\nc,\xff\n", "must be UTF-8, got byte 0xff in line 3"),
-        ("f.txt", "a\n", "must be a .csv or .jsonl file, got .txt"),
+        ("f.txt", "a\n", "must be a .csv, .jsonl, .ndjson, .json, .parquet file or a folder"),
         ("f.jsonl", "{]\n", "line 1: not JSON"),
         ("f.jsonl", "[1]\n", "line 1: must be a JSON object"),
         ("f.jsonl", '{"prompt": "a"}\n', 'line 1: needs "prompt" and "answer"'),

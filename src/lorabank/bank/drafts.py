@@ -17,7 +17,6 @@ from lorabank.errors import DataError, UsageError
 from lorabank.store.names import check_name
 from lorabank.store.records import Key, Source
 from lorabank.strict_json import parse_json
-from lorabank.tasks import fields
 from lorabank.tasks.examples import (
     Example,
     ExampleLike,
@@ -26,6 +25,7 @@ from lorabank.tasks.examples import (
     read_examples,
 )
 from lorabank.tasks.joined_facts import PromptKey, prompt_keys
+from lorabank.tasks.table_files import content_hash
 
 if TYPE_CHECKING:  # a fact is remembered in less time than a reader of PDF files is imported in
     from lorabank.retrieval.documents import Document
@@ -224,8 +224,7 @@ def source_name(path: Path) -> str:
 
 def _read(path: Path) -> tuple[Source, tuple[Example, ...]]:
     examples = read_examples(path)
-    digest = hashlib.sha256(fields.read_bytes(path)).hexdigest()
-    return Source(source_name(path), digest, len(examples)), tuple(examples)
+    return Source(source_name(path), content_hash(path), len(examples)), tuple(examples)
 
 
 def _refuse_duplicates(draft: ModuleDraft) -> None:

@@ -21,6 +21,7 @@ from lorabank.cli import (
     compare,
     consolidate,
     export,
+    hub,
     judge,
     last_catch,
     learn,
@@ -69,6 +70,8 @@ app.command("rollback")(records.rollback)
 app.command("forget")(bank.forget)
 app.command("prune")(records.prune)
 app.command("export")(command(export.run))
+app.command("push")(command(hub.push))
+app.command("pull")(command(hub.pull))
 app.command("import")(command(bank.import_))
 app.command("synthesise")(command(synthesise.run))
 app.command("judge")(command(judge.run))

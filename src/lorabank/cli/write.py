@@ -244,9 +244,9 @@ def _are_documents(paths: Sequence[Path]) -> bool:
     """
     from lorabank.errors import UsageError
     from lorabank.synthesis.prewritten import is_prewritten
+    from lorabank.tasks.examples import holds_facts
 
-    suffixes = (".csv", ".jsonl", ".ndjson")
-    examples = [p for p in paths if p.suffix.lower() in suffixes and not is_prewritten(p)]
+    examples = [path for path in paths if holds_facts(path) and not is_prewritten(path)]
     documents = [path for path in paths if path not in examples]
     if examples and documents:
         raise UsageError(

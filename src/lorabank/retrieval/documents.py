@@ -1,8 +1,8 @@
-"""Reading Markdown, text, HTML and PDF files as text with a title and sections.
+"""Reading Markdown, text, HTML, PDF, Word and EPUB files as text with a title and sections.
 
 A document is identified by its name and by the hash of its bytes. Chunks are spans of its text:
-Markdown and plain text as they stand, HTML and PDF as webpage.py and pdf.py read them. A file that
-cannot be read as text is refused with the reason.
+Markdown and plain text as they stand, the others as webpage.py, pdf.py, word_document.py and
+epub.py read them. A file that cannot be read as text is refused with the reason.
 """
 
 import codecs
@@ -18,6 +18,7 @@ from pathlib import Path
 from lorabank.errors import DataError
 from lorabank.retrieval.cleaning import REPLACEMENT, clean_text, clean_title, show_name
 from lorabank.retrieval.comments import without_comments
+from lorabank.retrieval.epub import read_epub
 from lorabank.retrieval.front_matter import split_front_matter
 from lorabank.retrieval.pdf import read_pdf
 from lorabank.retrieval.sections import (
@@ -29,6 +30,7 @@ from lorabank.retrieval.sections import (
 )
 from lorabank.retrieval.source_files import KINDS, EmptyDocumentError, find_files, read_bytes
 from lorabank.retrieval.webpage import read_page
+from lorabank.retrieval.word_document import read_docx
 
 LIMIT_MB = 20.0
 _ENCODINGS = {"utf-8": "utf-8", "ascii": "utf-8", "iso8859-1": "cp1252", "cp1252": "cp1252"}
@@ -38,6 +40,7 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _DECLARED = re.compile(rb"""<(?:meta\b[^>]*\bcharset|\?xml[^>]+\bencoding)\s*=\s*["']?([\w.:-]+)""")
+_BINARY = {"pdf": read_pdf, "docx": read_docx, "epub": read_epub}
 _SAMPLE = 100_000  # characters examined for noise
 _MAX_NOISE = 0.02  # share of them that may be noise
 _NOISE = frozenset({"Cc", "Co", "Cn", "Cs"})  # control, private, unassigned, surrogate
@@ -112,7 +115,9 @@ def read_document(
 
     Raises:
         DataError: the file is missing, too large, empty, binary, of another kind or encoding, a PDF
-            that is encrypted, damaged or scanned, or a page without text.
+            that is encrypted, damaged or scanned, a Word document or book that is damaged or
+            protected, or a page without text.
+        UnavailableError: a Word document, and python-docx is not installed.
     """
     kind, shown = KINDS.get(path.suffix.lower()), show_name(path)
     if kind is None:
@@ -123,8 +128,8 @@ def read_document(
         )
     name = show_name(name or path.name)
     raw = read_bytes(path, limit_mb)
-    if kind == "pdf":
-        document = _from_blocks(name, *read_pdf(shown, raw))
+    if kind in _BINARY:
+        document = _from_blocks(name, *_BINARY[kind](shown, raw))
     else:
         declared = encoding or (_declared(raw) if kind == "html" else None)
         text = _decoded(shown, raw, declared)

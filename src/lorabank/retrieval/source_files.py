@@ -25,6 +25,8 @@ KINDS = {
     ".htm": "html",
     ".xhtml": "html",
     ".pdf": "pdf",
+    ".docx": "docx",
+    ".epub": "epub",
 }
 _MB = 1_000_000
 _log = logging.getLogger(__name__)

@@ -1,11 +1,12 @@
 """Examples: the facts to learn and to ask for, as pairs of a prompt and its answer.
 
-Every fact enters the package here: `read_examples` reads a CSV or JSONL file, `examples_from`
-takes facts that are in memory. A prompt is a list of messages that ends with the user's turn, and
-the answer is the reply that the model is trained to give. A fact may have several wordings: other
-ways to put the last turn (`also`), or rows of one `id`. Empty texts, repeated prompts and prompts
-with two answers would make recall meaningless, however they are spelt, so they are refused before
-any model is loaded; the message names the line or the item.
+Every fact enters the package here: `read_examples` reads a file (CSV, JSONL, JSON, Parquet) or a
+folder that `datasets` saved, `examples_from` takes facts that are in memory. A prompt is a list of
+messages that ends with the user's turn, and the answer is the reply that the model is trained to
+give. A fact may have several wordings: other ways to put the last turn (`also`), or rows of one
+`id`. Empty texts, repeated prompts and prompts with two answers would make recall meaningless,
+however they are spelt, so they are refused before any model is loaded; the message names the line
+or the item.
 """
 
 import re
@@ -23,7 +24,10 @@ from lorabank.tasks.csv_rows import read_csv
 from lorabank.tasks.example import Example as Example
 from lorabank.tasks.example import Message as Message
 from lorabank.tasks.joined_facts import FactRow, join_rows
+from lorabank.tasks.record_layouts import LAYOUTS, own_record
+from lorabank.tasks.table_files import PARQUET, is_dataset_folder, read_rows
 
+SUFFIXES = (".csv", ".jsonl", ".ndjson", ".json", PARQUET)
 ROLES = ("system", "user", "assistant")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # all but tab and line ends
 _PHONEBOOK_ROW = re.compile(
@@ -80,11 +84,12 @@ def examples_from(facts: Iterable[ExampleLike], *, name: str) -> list[Example]:
 
 
 def read_examples(path: Path) -> list[Example]:
-    """Read the examples of a `.csv` or `.jsonl` file, in file order.
+    """Read the examples of a file, or of a folder that `datasets` saved, in its order.
 
     A CSV file has the columns `prompt` and `answer`, or it is one of the published phone-book
     slices (one column, `text`). A JSONL line is `{"prompt": …, "answer": …}` or
-    `{"messages": […]}`, whose last message is the assistant's. Rows with the same `id` are
+    `{"messages": […]}`, whose last message is the assistant's, or has one of the other layouts of
+    `record_layouts.py`; a `.json` file is a list of the same. Rows with the same `id` are
     wordings of one fact, and so are the texts of a line's `also`; those of `held_out` are never
     trained on.
 
@@ -101,20 +106,34 @@ def read_numbered_examples(path: Path) -> list[tuple[int, Example]]:
     Raises:
         DataError: as `read_examples`.
     """
-    suffix = path.suffix.lower()
+    suffix, unit = path.suffix.lower(), "line"
     if suffix == ".csv":
         rows = list(_read_csv(path))
     elif suffix in (".jsonl", ".ndjson"):
-        rows = list(_read_jsonl(path))
+        rows = list(_rows_of(path, unit, fields.read_lines(path)))
+    elif suffix == ".json":
+        unit = "item"
+        rows = list(_rows_of(path, unit, _read_items(path)))
+    elif holds_facts(path):
+        unit = "row"
+        rows = list(_rows_of(path, unit, read_rows(path)))
     else:
-        raise DataError(f"{path}: facts must be a .csv or .jsonl file, got {suffix or 'no suffix'}")
+        raise DataError(
+            f"{path}: facts must be a {', '.join(SUFFIXES)} file or a folder that datasets saved, "
+            f"got {suffix or 'no suffix'}"
+        )
     if not rows:
         raise DataError(f"{path}: no examples in it; write one row or line for each")
     rows = [
-        replace(row, example=_check_example(f"{path}, line {row.number}", row.example))
+        replace(row, example=_check_example(f"{path}, {unit} {row.number}", row.example))
         for row in rows
     ]
-    return join_rows(str(path), "line", rows)
+    return join_rows(str(path), unit, rows)
+
+
+def holds_facts(path: Path) -> bool:
+    """Return whether a path is a file of facts by its suffix, or a folder that `datasets` saved."""
+    return path.suffix.lower() in SUFFIXES or is_dataset_folder(path)
 
 
 def _read_csv(path: Path) -> Iterator[FactRow]:
@@ -146,10 +165,19 @@ def _read_phonebook_slice(
         yield FactRow(line, from_pair(match[1], match[2]))
 
 
-def _read_jsonl(path: Path) -> Iterator[FactRow]:
-    for line, record in fields.read_lines(path):
-        where = f"{path}, line {line}"
-        yield FactRow(line, _parse_record(where, record), _parse_id(where, record))
+def _read_items(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    for number, (where, item) in enumerate(fields.read_records(path, "item"), start=1):
+        if not isinstance(item, dict):
+            raise DataError(f"{where}: must be an object with the keys of a fact, got {item!r:.40}")
+        yield number, item
+
+
+def _rows_of(
+    path: Path, unit: str, records: Iterable[tuple[int, Mapping[str, object]]]
+) -> Iterator[FactRow]:
+    for number, record in records:
+        where = f"{path}, {unit} {number}"
+        yield FactRow(number, _parse_record(where, record), _parse_id(where, record))
 
 
 def _parse_fact(where: str, number: int, fact: object) -> FactRow:
@@ -186,7 +214,7 @@ def _has_texts(example: Example) -> bool:
 
 
 def _parse_record(where: str, record: Mapping[str, object]) -> Example:
-    example = _parse_prompt(where, record)
+    example = _parse_prompt(where, own_record(where, record))
     also, held_out = (_parse_wordings(where, record, key) for key in ("also", "held_out"))
     return replace(example, also=also, held_out=held_out) if also or held_out else example
 
@@ -220,7 +248,7 @@ def _parse_prompt(where: str, record: Mapping[str, object]) -> Example:
     if missing := [key for key in ("prompt", "answer") if key not in record]:
         raise DataError(
             f'{where}: needs "prompt" and "answer", or "messages"; {" and ".join(missing)} not '
-            f"among the keys {', '.join(map(str, record))[:100] or 'none'}"
+            f"among the keys {', '.join(map(str, record))[:100] or 'none'}; known are {LAYOUTS}"
         )
     for key in ("prompt", "answer"):
         if not isinstance(record[key], str):

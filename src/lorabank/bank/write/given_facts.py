@@ -76,13 +76,13 @@ def read_given_facts(path: Path) -> list[GivenFact]:
     records: dict[int, Mapping[str, object]] = {}
     if suffix == ".csv":
         records.update(read_csv(path, single=_COLUMNS).rows)
-    else:
+    elif suffix in (".jsonl", ".ndjson"):
         records.update(fields.read_lines(path))
     facts = []
     for line, example in examples:
         where = f"{path}, line {line}"
         fact = GivenFact(_check(where, example), where)
-        facts.append(_with_columns(fact, records[line]))
+        facts.append(_with_columns(fact, records.get(line, {})))
     return facts
 
 
