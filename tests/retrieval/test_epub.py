@@ -1,6 +1,5 @@
 """EPUB books: pages in the order of the spine; and those that cannot be read."""
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,42 +7,11 @@ import pytest
 
 from lorabank.errors import DataError
 from lorabank.retrieval.documents import read_document
-
-CONTAINER = """<?xml version="1.0"?>
-<container version="1.0" xmlns="urn:oasis:names:tc:opendocument:xmlns:container">
-<rootfiles><rootfile full-path="OEBPS/book.opf" media-type="application/oebps-package+xml"/>
-</rootfiles></container>"""
-PACKAGE = """<?xml version="1.0"?>
-<package xmlns="http://www.idpf.org/2007/opf" version="3.0">
-<metadata xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>Nebo,  a harbour</dc:title>
-</metadata><manifest>
-<item id="nav" href="nav.xhtml" media-type="application/xhtml+xml" properties="nav"/>
-<item id="two" href="text/part%202.xhtml" media-type="application/xhtml+xml"/>
-<item id="one" href="text/one.xhtml" media-type="application/xhtml+xml"/>
-<item id="cover" href="cover.png" media-type="image/png"/>
-</manifest><spine><itemref idref="cover"/><itemref idref="nav"/><itemref idref="one"/>
-<itemref idref="two"/></spine></package>"""
-PAGE = """<?xml version="1.0" encoding="utf-8"?>
-<html xmlns="http://www.w3.org/1999/xhtml"><head><title>t</title></head>
-<body><h1>{0}</h1><p>{1}</p></body></html>"""
-PARTS = {
-    "mimetype": "application/epub+zip",
-    "META-INF/container.xml": CONTAINER,
-    "OEBPS/book.opf": PACKAGE,
-    "OEBPS/nav.xhtml": PAGE.format("Contents", "One, Two"),
-    "OEBPS/text/one.xhtml": PAGE.format("One", "Tuva Sorre keeps the lighthouse."),
-    "OEBPS/text/part 2.xhtml": PAGE.format("Two", "The ferry leaves at seven."),
-}
-ENCRYPTION = """<encryption xmlns="urn:oasis:names:tc:opendocument:xmlns:container"
-xmlns:enc="http://www.w3.org/2001/04/xmlenc#"><enc:EncryptedData><enc:CipherData>
-<enc:CipherReference URI="{0}"/></enc:CipherData></enc:EncryptedData></encryption>"""
+from tests.retrieval.zip_writers import ENCRYPTION, make_epub
 
 
 def write(path: Path, changes: Mapping[str, str | None] | None = None) -> Path:
-    with zipfile.ZipFile(path, "w") as parts:
-        for name, text in {**PARTS, **(changes or {})}.items():
-            if text is not None:
-                parts.writestr(name, text)
+    path.write_bytes(make_epub(changes))
     return path
 
 

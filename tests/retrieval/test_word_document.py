@@ -8,25 +8,13 @@ import pytest
 
 from lorabank.errors import DataError
 from lorabank.retrieval.documents import read_document, read_documents
+from tests.retrieval.zip_writers import make_docx
 
-docx = pytest.importorskip("docx", reason="Word documents are read by python-docx: extra data")
+pytest.importorskip("docx", reason="Word documents are read by python-docx: extra data")
 
 
 def write(path: Path) -> Path:
-    document = docx.Document()
-    document.core_properties.title = "The harbour of Nebo"
-    document.add_heading("Harbour", level=1)
-    document.add_paragraph("The lighthouse is kept by Tuva Sorre.")
-    document.add_heading("Fees", level=2)
-    document.add_paragraph("Boats pay:", style="Normal")
-    document.add_paragraph("by length", style="List Bullet")
-    document.add_paragraph("by night", style="List Number")
-    table = document.add_table(rows=2, cols=2)
-    for row, texts in zip(table.rows, [("Length", "Fee"), ("10 m", "7 crowns")], strict=True):
-        for cell, text in zip(row.cells, texts, strict=True):
-            cell.text = text
-    document.sections[0].footer.paragraphs[0].text = "page 1 of 9"
-    document.save(str(path))
+    path.write_bytes(make_docx())
     return path
 
 

@@ -37,6 +37,15 @@ JSONL = (
     '{"messages": [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "Who?"}, '
     '{"role": "assistant", "content": "Tuva"}]}\n',
 )
+OF_OTHERS = (
+    {"instruction": "Translate.", "input": "Hus", "output": "<think>a</think>House", "history": []},
+    {"system": "Be brief", "conversations": [{"from": "human", "value": "Who?"},
+     {"from": "gpt", "value": "```\nTuva\n```"}]},
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": "When?"}]},
+     {"role": "assistant", "content": "1887"}]},
+    {"prompt": [{"role": "user", "content": "Why?"}],
+     "completion": [{"role": "assistant", "content": "x"}]},
+)  # fmt: skip
 LABELLED = {"question": "Who?", "answer": "Tuva", "document": "a.md"}
 JUDGED = {"question": "Who?", "gold": ["Tuva"], "answer": "Ilse", "document": "d", "gain": 0.5}
 CONVERSATION = {
@@ -113,6 +122,8 @@ BOOK_TEXT = (
 def targets() -> Iterator[Target]:
     yield _file("facts-csv", "f.csv", _read_facts, *CSV)
     yield _file("facts-jsonl", "f.jsonl", _read_facts, *JSONL)
+    yield _file("facts-of-others", "f.jsonl", _read_facts, _jsonl(*OF_OTHERS))
+    yield _file("facts-json", "f.json", _read_facts, json.dumps(OF_OTHERS))
     yield _file("questions-csv", "f.csv", read_labelled, "question,answer,document\nWho?,Tuva,a\n")
     yield _file("questions-jsonl", "f.jsonl", read_labelled, _jsonl(LABELLED))
     yield _file("judge-file", "f.jsonl", read_answers, _jsonl(JUDGED, {**JUDGED, "gold": "x"}))

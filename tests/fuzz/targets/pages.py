@@ -1,6 +1,7 @@
 """Documents of all kinds, read, cut into chunks and taken as passages and sentences."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from lorabank.retrieval.chunks import chunk_document
@@ -8,6 +9,7 @@ from lorabank.retrieval.documents import read_document
 from lorabank.retrieval.indexed_texts import split_into_passages
 from tests.fuzz.runner import Target
 from tests.retrieval.pdf_writer import make_pdf, make_pdf_of_content
+from tests.retrieval.zip_writers import make_docx, make_epub
 
 MARKDOWN = (
     "---\n# note\ntitle: >-\n  The lamp\n  of Nebo\ntags: [a]\n---\n\n# Lamp\n\nIt is lit. <!-- "
@@ -47,6 +49,9 @@ def targets() -> Iterator[Target]:
     yield _documents("web-pages", "a.html", [text.encode() for text in PAGES])
     yield _documents("plain-text", "a.txt", [text.encode() for text in TEXTS])
     yield _documents("pdf", "a.pdf", PDFS)
+    yield _documents("epub", "a.epub", [make_epub()])
+    if find_spec("docx"):
+        yield _documents("word", "a.docx", [make_docx()])
 
 
 def _documents(name: str, file: str, samples: list[bytes] | tuple[bytes, ...]) -> Target:
