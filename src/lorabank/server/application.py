@@ -20,6 +20,8 @@ from lorabank.server import (
     health_routes,
     memory_routes,
     module_routes,
+    page_routes,
+    status_routes,
 )
 from lorabank.server.access import Access
 from lorabank.server.gatekeeper import Gatekeeper, respond
@@ -34,6 +36,8 @@ _ROUTERS = (
     file_routes.router,
     memory_routes.router,
     module_routes.router,
+    page_routes.router,
+    status_routes.router,
 )
 
 

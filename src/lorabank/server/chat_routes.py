@@ -16,6 +16,7 @@ from lorabank.engine.inference.sampling import Sampling
 from lorabank.errors import LorabankError
 from lorabank.server.access import ASK
 from lorabank.server.answer_bodies import annotations, answer_details, answer_text
+from lorabank.server.candidate_outcomes import explain_candidates
 from lorabank.server.json_log import tell_error
 from lorabank.server.model_names import Model, find_model, model_cards
 from lorabank.server.model_thread import AskOrder
@@ -71,6 +72,8 @@ async def _ask_memory(request: Request, body: ChatBody, model: Model) -> Respons
     answer = await wait_for(request, server.model.ask(order))
     text = cut_at_stops(answer_text(answer), body.stops)
     details = answer_details(answer, explain=body.lorabank.explain)
+    if body.lorabank.explain:
+        details |= explain_candidates(server.bank, answer)
     n_written = count_tokens(server.bank, answer.text)
     count_written(request, n_written, answer.prompt_tokens)
     usage = usage_of(answer.prompt_tokens, n_written)

@@ -20,11 +20,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lorabank.errors import LorabankError
 from lorabank.server.access import EVERYBODY, Access, Visitor
 from lorabank.server.json_log import tell, tell_error
+from lorabank.server.page_routes import page_files
 from lorabank.server.prometheus import Metrics
 from lorabank.server.refusals import RefusalError, internal, refusal_of
 from lorabank.server.server_settings import LOOPBACK, ServerSettings
 
-OPEN_PATHS = ("/", "/healthz", "/readyz")
+OPEN_PATHS = ("/", "/healthz", "/readyz", *(f"/page/{name}" for name in page_files()))
 """Paths that need no key: they tell nothing of the bank."""
 _FILES_TIMES = 4  # a file may be larger than another body
 _BODY_S = 30.0  # until a whole body has to be there

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lorabank.bank.bank import Bank
 from lorabank.server.access import ADMIN, ASK, WRITE
+from lorabank.server.module_capacity import capacity_bits
 from lorabank.server.requests import needs, on_model, server_of, wait_for
 from lorabank.store.records import Event, Version
 
@@ -25,10 +26,11 @@ _MEASURED = (
     "exposures_per_fact",
     "seconds",
     "bits_stored",
+    "trainable_parameters",
     "r",
     "activated",
     "adapter_bytes",
-    "drift",
+    "kl_to_base_nats",
     "contradicts",
     "not_stuck",
 )
@@ -51,18 +53,20 @@ class VerifyBody(BaseModel):
 @router.get("/modules", dependencies=[needs(ASK)])
 def list_modules(request: Request) -> dict[str, Any]:
     """List the current version of every module, with what was measured of it."""
-    versions = server_of(request).bank.store.current_versions()
-    return {"results": [as_module(version) for version in versions]}
+    bank = server_of(request).bank
+    versions = bank.store.current_versions()
+    return {"results": [as_module(version, bank) for version in versions]}
 
 
 @router.get("/modules/{name}", dependencies=[needs(ASK)])
 def show_module(request: Request, name: str) -> dict[str, Any]:
     """Return a module with all its versions."""
-    store = server_of(request).bank.store
+    bank = server_of(request).bank
+    store = bank.store
     current = store.current(name)
-    versions = [as_module(version) for version in store.versions(name)]
+    versions = [as_module(version, bank) for version in store.versions(name)]
     events = [as_event(event) for event in store.history(name)]
-    return {**as_module(current), "versions": versions, "history": events}
+    return {**as_module(current, bank), "versions": versions, "history": events}
 
 
 @router.get("/modules/{name}/examples", dependencies=[needs(ASK)])
@@ -82,7 +86,7 @@ def show_examples(request: Request, name: str) -> dict[str, Any]:
 async def roll_back(request: Request, name: str, body: RollbackBody) -> dict[str, Any]:
     """Make another version current."""
     version = await on_model(request, lambda bank: bank.rollback(name, body.version))
-    return as_module(version)
+    return as_module(version, server_of(request).bank)
 
 
 @router.delete("/modules/{name}", dependencies=[needs(ADMIN)])
@@ -137,10 +141,11 @@ def show_job(request: Request, name: str) -> dict[str, Any]:
     return server_of(request).learning.jobs.find(name).model_dump()
 
 
-def as_module(version: Version) -> dict[str, Any]:
+def as_module(version: Version, bank: Bank) -> dict[str, Any]:
     """Return a version as the API shows it."""
     record = version.record
     return {
+        "capacity_bits": capacity_bits(bank, record.get("trainable_parameters")),
         "name": version.module,
         "version": version.number,
         "created_at": version.created_at,

@@ -60,6 +60,11 @@ class BankState:
             self._module_gate = modules, calibrate_module_gate(self.reader, self.texts)
         return self._module_gate[1]
 
+    def fitted_module_gate(self) -> Gate | None:
+        """Return the judge of modules if it was fitted for the bank as it is; fit nothing."""
+        fitted = self._module_gate
+        return fitted[1] if fitted and fitted[0] == self.store.modules_state else None
+
     def text_gate(self) -> Gate | None:
         """Return the judge of text for the bank as it is; None without examples to fit it."""
         return calibrate_text_gate(self.reader, self.excerpts)
