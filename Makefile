@@ -1,7 +1,7 @@
 # make demo    set up and write facts into an adapter on a real model
 # make serve   a bank of two facts over HTTP, on port 8765
 # make test    the tests (CPU, no network once set up)
-# make soak    kills, damage, full disks, hostile banks, readers; make soak MINUTES=60 SEED=1
+# make soak    kills, damage, full disks, hostile banks, readers, a server under load; make soak MINUTES=60 SEED=1
 # make fuzz    500 damaged inputs for every parser; N=20000 for more
 # make check   format, lint, types
 # make docs    the reference of commands and the site, into out/site

@@ -186,6 +186,41 @@ def test_pending_facts_are_learnt_in_the_background_while_questions_are_answered
     assert reply.choices[0].message.content == book[8].answer
 
 
+def test_a_module_is_written_while_answers_are_always_being_written(
+    new_server: NewServer, book: list[Example]
+):
+    server = new_server("--pending-limit", "0", code=TRAINS)
+    over, statuses = threading.Event(), []
+
+    def ask_on() -> None:
+        http = server.http
+        body = {"model": "north", "messages": [{"role": "user", "content": book[0].question}]}
+        while not over.is_set():
+            reply = http.post(
+                "/v1/chat/completions", json={**body, "max_tokens": 100, "ignore_eos": True}
+            )
+            statuses.append(reply.status_code)
+
+    clients = [threading.Thread(target=ask_on) for _ in range(6)]
+    for client in clients:
+        client.start()
+    lines = "".join(f"{e.question},{e.answer}\n" for e in book[16:18])
+    file = server.openai.files.create(
+        file=("west.csv", f"prompt,answer\n{lines}".encode()), purpose="fine-tune"
+    )
+    body = {"model": "memory", "training_file": file.id, "suffix": "west"}
+    job = server.http.post("/v1/fine_tuning/jobs", json=body).json()
+    try:
+        wait_until(
+            lambda: server.http.get(f"/jobs/{job['id']}").json()["status"] == "succeeded", 240
+        )
+    finally:
+        over.set()
+        for client in clients:
+            client.join()
+    assert set(statuses) == {200}
+
+
 def test_a_file_is_taught_as_a_tuning_job(new_server: NewServer, book: list[Example]):
     server = new_server("--pending-limit", "0", code=TRAINS)
     client = server.openai

@@ -1,4 +1,4 @@
-"""`make soak`: kill writers, damage files, fill disks, attack banks, ask beside a writer.
+"""`make soak`: kill writers, damage files, fill disks, attack banks, ask beside a writer, serve.
 
 The exit code is 1 at any silent loss, traceback, wrong answer, or file touched outside a bank.
 """
@@ -9,18 +9,26 @@ import logging
 import os
 import random
 import time
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads would not survive a fork
 
 import torch
 
-from . import crash, damaged, full_disk, hostile, readers
+from . import crash, damaged, full_disk, hostile, readers, serving
 from .model_bank import make_bank, make_bank_with_log
 from .tally import Tally
 from .workplace import load_tiny, run_trial, temporary_workplace
 
-_SHARES = {"crash": 0.3, "damaged": 0.35, "full disk": 0.1, "hostile": 0.1, "readers": 0.15}
+_SHARES = {
+    "crash": 0.25,
+    "damaged": 0.25,
+    "full disk": 0.1,
+    "hostile": 0.1,
+    "readers": 0.1,
+    "serving": 0.2,
+}
 """Share of the time that each part has."""
 
 
@@ -29,6 +37,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--readers", type=int, default=8)
+    parser.add_argument("--clients", type=int, default=6, help="of the server")
+    parser.add_argument("--part", choices=["all", "serving"], default="all")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)  # forked processes have no others
@@ -50,6 +60,11 @@ def main() -> int:
 def run(place: Path, options: argparse.Namespace) -> list[Tally]:
     """Run all parts, print each as it ends, and return their figures."""
     base, seconds = load_tiny(place), 60 * options.minutes
+    serve = partial(serving.run, place, base, clients=options.clients, seed=options.seed)
+    if options.part == "serving":
+        tally = serve(seconds=seconds)
+        tally.show()
+        return [tally]
     pristine, killed = place / "pristine", place / "killed"
     run_trial(lambda: make_bank(pristine, base))
     make_bank_with_log(killed, pristine)
@@ -73,6 +88,7 @@ def run(place: Path, options: argparse.Namespace) -> list[Tally]:
     show(hostile.run(place, base, pristine, until=ends("hostile"), rng=rng("hostile")))
     share = _SHARES["readers"] * seconds
     show(readers.run(place, readers=options.readers, seconds=share, seed=options.seed))
+    show(serve(seconds=_SHARES["serving"] * seconds))
     return tallies
 
 

@@ -114,7 +114,7 @@ class Learning:
             shutil.rmtree(self._folder / "checkpoints", ignore_errors=True)  # they may know it
             return self._model.bank.forget(what, is_fact=is_fact)
 
-        task = LongTask(run, lambda _: None, Future())
+        task = LongTask(run, lambda _: None, Future(), makes_room=False)
         self._model.run_task(task)
         return task.result
 

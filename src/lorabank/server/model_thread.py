@@ -2,9 +2,10 @@
 
     loop   1. calls that need the model for a moment, 2. all questions that wait, in shared batches,
            3. one token of every row of modules and base; then again.
-    A long task (teaching, forgetting) begins when nothing of that is left. Between two steps of its
-    training all that waits is done, for at most `_LONGEST_PASS_S`, and then one more step is taken:
-    so a question waits for one step at most, and training goes on under any load.
+    A long task (teaching, forgetting) begins when nothing of that is left, or has waited for
+    `_LONGEST_PASS_S`. Between two steps of its training, and between two passes of its measuring,
+    all that waits is done, for at most as long again, and then one more is taken: so a question
+    waits for one step at most, and training goes on under any load.
 
 A bank has one base model with one set of adapter slots, so nobody else touches it. Its store may be
 read, and facts may be remembered, from any thread.
@@ -16,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from lorabank.bank.answer.answers import Answer
@@ -59,6 +60,9 @@ class LongTask:
     on_progress: Callable[[float], None]
     result: "Future[Any]"
     is_cancelled: bool = False
+    makes_room: bool = True
+    """Whether questions may be answered between passes of its measuring; not in a transaction."""
+    asked_at: float = field(default_factory=time.monotonic)
 
 
 class TaskCancelledError(LorabankError):
@@ -78,6 +82,8 @@ class ModelThread:
         self._cancelled_rows: deque[RowOrder] = deque()
         self._tasks: deque[LongTask] = deque()
         self._task: LongTask | None = None
+        self._is_in_task = False
+        """Whether the code of a task is running, and not what was let in between."""
         self._is_stopping = False
         self._rows: RowWriter | None = None
         self._bank: Bank | None = None
@@ -178,6 +184,7 @@ class ModelThread:
     def _run(self) -> None:
         try:
             self._bank = self._open_bank()
+            self._bank.base.on_pass = self._make_room_between_passes
             self._rows = RowWriter(self._bank, max_rows=self._settings.max_rows)
         except BaseException as error:  # the main thread tells of it
             self.loaded.set_exception(error)
@@ -185,7 +192,8 @@ class ModelThread:
         self.loaded.set_result(self._bank)
         try:
             while self._wait():
-                if not self._serve() and self._tasks and not self._is_stopping:
+                was_busy = self._serve()
+                if self._tasks and not self._is_stopping and not (was_busy and self._may_wait()):
                     self._run_task(self._tasks.popleft())
         finally:
             self._bank.close()
@@ -257,8 +265,11 @@ class ModelThread:
             for question in questions
         ]
 
+    def _may_wait(self) -> bool:
+        return time.monotonic() < self._tasks[0].asked_at + _LONGEST_PASS_S
+
     def _run_task(self, task: LongTask) -> None:
-        self._task = task
+        self._task, self._is_in_task = task, True
         try:
             task.result.set_result(task.run(task))
         except BaseException as error:
@@ -267,7 +278,7 @@ class ModelThread:
             with suppress(InvalidStateError):
                 task.result.set_exception(error)
         finally:
-            self._task = None
+            self._task, self._is_in_task = None, False
 
     def make_room(self, progress: FleetProgress) -> None:
         """Serve what waits in the middle of a training; call it after each of its steps.
@@ -282,12 +293,24 @@ class ModelThread:
             raise TrainingPaused
         if task.is_cancelled:
             raise TaskCancelledError("it was cancelled")
+        self._serve_for_a_while()
+
+    def _make_room_between_passes(self) -> None:
+        """Serve what waits in the middle of measuring; the base calls it."""
+        if self._is_in_task and self._task and self._task.makes_room:
+            self._serve_for_a_while()
+
+    def _serve_for_a_while(self) -> None:
         if not self._has_requests():
             return
         deadline = time.monotonic() + _LONGEST_PASS_S
-        with self.bank.base.bare():
-            while self._serve() and time.monotonic() < deadline:
-                pass
+        self._is_in_task = False
+        try:
+            with self.bank.base.bare():
+                while self._serve() and time.monotonic() < deadline:
+                    pass
+        finally:
+            self._is_in_task = True
 
 
 def _settle(future: "Future[Any]", work: Callable[[], Any]) -> None:

@@ -4,7 +4,7 @@ The base is loaded from a folder that `find_model` returns. It stays in eval mod
 changed. `fleet.py` puts adapters around its linear layers and takes them off again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -68,6 +68,9 @@ class Base:
     """Fleets whose adapters are around the model now, the innermost first."""
     quantized: str | None = None
     """Kind of quantization, `4bit` or None."""
+    on_pass: Callable[[], None] | None = None
+    """Called between forward passes of long measurements, while no adapter is assigned, so that
+    others can use the base meanwhile."""
 
     @property
     def device(self) -> torch.device:
@@ -94,6 +97,11 @@ class Base:
             "template_sha256": identity.hash_template(self.chat.tokenizer),
             "transformers": transformers.__version__,
         }
+
+    def let_others_in(self) -> None:
+        """Let others use the base, between two forward passes."""
+        if self.on_pass:
+            self.on_pass()
 
     @contextmanager
     def bare(self) -> Iterator[None]:

@@ -90,6 +90,7 @@ def _divergences(fleet: Fleet, slots: Sequence[int]) -> list[float]:
         n_tokens += len(batch.rows)
 
         def log_p(slot: int, scale: float, batch: Batch = batch) -> Tensor:
+            fleet.base.let_others_in()
             logits = fleet.logits_at(batch, [slot], adapter_scales=[scale])
             return F.log_softmax(logits.float(), dim=-1)
 

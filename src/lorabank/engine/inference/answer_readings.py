@@ -70,6 +70,7 @@ def read_answers(
     with torch.no_grad():  # not inference mode: cached tensors may be used in training later
         shared = shareable_prefix(base, prefix, fleet, slots)
         for document, indices in _batches(base, prompts, shared):
+            base.let_others_in()
             batch_prompts = [prompts[i] for i in indices]
             batch_slots = None if slots is None else [slots[i] for i in indices]
             batch_readings = (

@@ -69,6 +69,7 @@ def generate(
             )
             index_of[running.add(request)] = i
         while running:
+            base.let_others_in()
             for token in running.step():
                 if token.finish == STOP:
                     continue
