@@ -12,6 +12,7 @@ from langchain_core.stores import BaseStore
 from pydantic import ConfigDict
 
 from lorabank.bank.bank import Bank
+from lorabank.integrations.nearest_texts import nearest_texts
 from lorabank.store.records import Fact
 
 
@@ -29,18 +30,12 @@ class BankRetriever(BaseRetriever):
         run_manager: CallbackManagerForRetrieverRun | None = None,
         k: int | None = None,
     ) -> list[Document]:
-        n = self.k if k is None else k
-        (lookup,) = self.bank.state.examples.look_up([query])
-        texts = [(near, f"{near.question} {near.answer}") for near in lookup.nearest]
-        scored = [(near.p, text, near.module, near.source) for near, text in texts]
-        for excerpt in self.bank.excerpts.search([query], k=n)[0]:
-            source = excerpt.citation.document
-            scored.append((excerpt.coverage, excerpt.text, excerpt.module, source))
-        best = sorted(scored, key=lambda hit: -hit[0])[:n]
-        names = ("score", "module", "source")
         return [
-            Document(text, metadata=dict(zip(names, (p, *where), strict=True)))
-            for p, text, *where in best
+            Document(
+                near.text,
+                metadata={"score": near.score, "module": near.module, "source": near.source},
+            )
+            for near in nearest_texts(self.bank, query, self.k if k is None else k)
         ]
 
 
