@@ -1,4 +1,4 @@
-"""What a bank has in writing about a question: stored answers and passages, nearest first."""
+"""Searching what a bank has in writing: stored answers and passages, the nearest first."""
 
 from typing import NamedTuple
 
@@ -9,8 +9,8 @@ class NearText(NamedTuple):
     """A stored question with its answer, or a passage of a document."""
 
     score: float
-    """From 0 to 1: how sure a stored question is the one asked, or how many of its words a passage
-    has."""
+    """Number from 0 to 1: how sure a stored question is the one asked, or the share of its words
+    that a passage has."""
     text: str
     module: str
     """Name of the module; empty for a fact that is remembered only."""
