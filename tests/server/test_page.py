@@ -211,7 +211,7 @@ def test_a_file_is_taught_and_what_stuck_is_shown(
         rows.writerow(["prompt", "answer"])
         rows.writerows([e.question, e.answer] for e in book[12:16])
     page.show("write")
-    page.find("#file").send_keys(str(file))
+    page.driver.execute_script(_DROP, file.read_text())
     page.find("#teach-form button").click()
     page.says("#teach-outcome", "wait to be taught")
     page.says("#jobs", "4 of 4 facts stuck")
@@ -224,8 +224,19 @@ def test_a_file_is_taught_and_what_stuck_is_shown(
     page.says("#teach-outcome .fault", "exists")
 
 
-def test_everything_is_reached_by_keys_alone(page: Page, book: list[Example]):
+# A file of facts let go over the place where files are dropped.
+_DROP = """
+const dataTransfer = new DataTransfer();
+dataTransfer.items.add(new File([arguments[0]], "east.csv"));
+const event = new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true });
+document.getElementById("drop").dispatchEvent(event);
+"""
+
+
+def test_everything_is_reached_by_keys_alone(page: Page, server: Running, book: list[Example]):
     from selenium.webdriver.common.keys import Keys
+
+    page_http = server.http
 
     def focus() -> str:
         return str(
@@ -250,8 +261,39 @@ def test_everything_is_reached_by_keys_alone(page: Page, book: list[Example]):
     assert visited == [
         "Skip to the content", "Ask", "Modules", "Facts", "Write", "History", "Health",
     ]  # fmt: skip
-    page.press(Keys.SHIFT, Keys.TAB)
-    page.press(Keys.NULL)
+    remembered = {"question": "Who paints the buoys?", "answer": "Liv Aas"}
+    page_http.post("/memories", json=remembered).raise_for_status()
+    page.show("modules")
+
+    def tab_to(text: str) -> None:
+        for _ in range(40):
+            page.press(Keys.TAB)
+            if focus() == text:
+                return
+        raise AssertionError(f"no Tab leads to {text}")
+
+    tab_to("Facts")
+    page.press(Keys.ENTER)
+    page.says("#found", "Liv Aas")
+    assert focus() == "Facts"  # the heading of what is shown now
+    tab_to(remembered["question"])
+    page.press(Keys.ENTER)
+    page.says(".body", "Give it another value")
+    tab_to("new-value")
+    page.press("Ola Vik", Keys.ENTER)
+    page.says("#fact-outcome", "Saved")
+    assert focus() == "new-value"
+    tab_to("Forget this fact")
+    page.press(Keys.ENTER)
+    assert focus() == "Keep"
+    page.press(Keys.ESCAPE)
+    page.until("return !document.getElementById('dialog').open")
+    assert focus() == "Forget this fact"
+    page.press(Keys.ENTER)
+    tab_to("dialog-yes")
+    page.press(Keys.ENTER)
+    page.says("#fact-proof", "Forgotten")
+    assert focus() == "back"
 
 
 @pytest.mark.parametrize("width", [320, 400])

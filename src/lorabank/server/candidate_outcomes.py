@@ -38,7 +38,9 @@ def _outcome(answer: Answer, scored: ScoredCandidate, gate: Gate | None) -> str:
 
 
 def _share(p: float) -> str:
-    """Return a probability in per cent, never rounded up to certainty."""
+    """Return a probability in per cent, never rounded to certainty or to nothing."""
     percent = 100 * p
+    if percent < 0.01:
+        return "under 0.01\u00a0%"
     digits = 0 if 1 <= percent <= 99 else 2
     return f"{min(percent, 99.99):.{digits}f}\u00a0%"

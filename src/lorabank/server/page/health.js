@@ -72,6 +72,7 @@ function gateOf(gate) {
 function chartOf(curve) {
   const width = 320, height = 180, left = 40, bottom = 28, top = 10, right = 12;
   const most = Math.max(0.05, ...curve.flatMap((point) => [point.false_activations, point.misses]));
+  const inOrder = [...curve].sort((a, b) => a.false_activations - b.false_activations || b.misses - a.misses);
   const x = (share) => left + (share / most) * (width - left - right);
   const y = (share) => height - bottom - (share / most) * (height - bottom - top);
   const make = (tag, attributes, text = "") => {
@@ -83,11 +84,11 @@ function chartOf(curve) {
   const chart = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "chart" });
   chart.setAttribute("aria-label", "Share of taught questions missed against share of other questions answered; numbers in the table below");
   chart.append(make("path", { d: `M${left} ${top}V${height - bottom}H${width - right}`, class: "axis" }),
-    make("text", { x: width - right, y: height - 8, "text-anchor": "end" }, "false activations"),
+    make("text", { x: width - right, y: height - 12, "text-anchor": "end" }, `false activations ${percent(most)}`),
     make("text", { x: left + 6, y: top + 8 }, "missed"),
     make("text", { x: left - 6, y: height - bottom, "text-anchor": "end" }, "0"),
     make("text", { x: left - 6, y: top + 8, "text-anchor": "end" }, percent(most)),
-    make("path", { d: curve.map((point, place) => `${place ? "L" : "M"}${x(point.false_activations)} ${y(point.misses)}`).join(""), class: "curve" }),
+    make("path", { d: inOrder.map((point, place) => `${place ? "L" : "M"}${x(point.false_activations)} ${y(point.misses)}`).join(""), class: "curve" }),
     ...curve.map((point) => make("circle", { cx: x(point.false_activations), cy: y(point.misses), r: 3.5, class: "point" })));
   return chart;
 }

@@ -65,6 +65,8 @@ function rememberPart() {
     const verbs = { ADD: "Remembered", UPDATE: "Remembered, and the value before is superseded", NONE: "Known already" };
     outcome.replaceChildren(...reply.results.map((fact) => el("p", { class: "good" }, `${verbs[fact.event]}: `,
       el("a", { href: `#facts/${fact.id}` }, stored(fact.question)), " ", stored(fact.answer))),
+    ...(reply.may_contradict ?? []).map((other) => el("p", { class: "middling" }, "It may contradict what is kept already: ",
+      stored(other.other_question), " ", stored(other.other_answer))),
     notice("It is on disk and answered from now on; a module is taught it later.", "quiet"));
     text.value = answer.value = "";
     text.focus();
