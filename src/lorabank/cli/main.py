@@ -25,6 +25,7 @@ from lorabank.cli import (
     judge,
     last_catch,
     learn,
+    mcp,
     models,
     plan,
     quickstart,
@@ -76,6 +77,7 @@ app.command("import")(command(bank.import_))
 app.command("synthesise")(command(synthesise.run))
 app.command("judge")(command(judge.run))
 app.command("serve")(command(serve.run))
+app.command("mcp")(command(mcp.run))
 app.command("key")(command(serve.make_key))
 app.command("bench")(command(bench.run))
 app.add_typer(models.app, name="models")

@@ -1,7 +1,7 @@
 """The web application: the routes, what stands in front of them, and their errors."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import anyio.to_thread
 from fastapi import FastAPI, HTTPException, Request
@@ -28,6 +28,11 @@ from lorabank.server.gatekeeper import Gatekeeper, respond
 from lorabank.server.refusals import RefusalError, refusal_of, refusal_of_body
 from lorabank.server.requests import Server
 
+try:
+    from lorabank.server import mcp_mount, mcp_tools
+except ModuleNotFoundError:  # without the extra lorabank[mcp] there is no /mcp
+    mcp_mount = None  # type: ignore[assignment]
+
 _ROUTERS = (
     health_routes.router,
     chat_routes.router,
@@ -43,10 +48,13 @@ _ROUTERS = (
 
 def make_application(server: Server, access: Access | None) -> FastAPI:
     """Return the application of a server whose model may still be loading."""
+    mcp = mcp_tools.make_mcp(server) if mcp_mount else None
+    routes = mcp_mount.mcp_routes(mcp) if mcp else []
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with mcp.session_manager.run() if mcp else nullcontext():
+            yield
         await anyio.to_thread.run_sync(server.model.stop)
 
     app = FastAPI(
@@ -60,6 +68,7 @@ def make_application(server: Server, access: Access | None) -> FastAPI:
     app.state.server = server
     for router in _ROUTERS:
         app.include_router(router)
+    app.router.routes.extend(routes)
     app.add_exception_handler(RequestValidationError, _tell_fault_of_body)
     app.add_exception_handler(StarletteHTTPException, _tell_status)
     app.add_exception_handler(LorabankError, _tell_error)

@@ -27,7 +27,7 @@ from lorabank.server.remembered_memories import (
     remember_patiently,
     search_memories,
 )
-from lorabank.server.requests import needs, on_model, server_of, wait_for
+from lorabank.server.requests import Server, needs, on_model, server_of, wait_for
 
 router = APIRouter(tags=["memory"])
 _MOST_FACTS = 10_000
@@ -133,7 +133,15 @@ class SearchBody(_OwnedBody):
 @router.post("/memories", dependencies=[needs(WRITE)])
 def remember_facts(request: Request, body: RememberBody) -> dict[str, Any]:
     """Remember facts: on disk and answered when this returns, taught to a module later."""
-    server = server_of(request)
+    return remember_body(server_of(request), body)
+
+
+def remember_body(server: Server, body: RememberBody) -> dict[str, Any]:
+    """Remember what a body holds.
+
+    Raises:
+        DataError: what was given as a fact is none.
+    """
     store = server.bank.store
     if body.document is not None:
         name = body.document.name
