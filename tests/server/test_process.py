@@ -117,6 +117,42 @@ def test_pages_elsewhere_cannot_call_a_server_without_keys(server: Running):
     assert "access-control-allow-origin" not in plain.headers
 
 
+def test_a_page_of_an_allowed_origin_may_call_a_server(new_server: NewServer):
+    origin = {"origin": "https://notes.example"}
+    server = new_server("--allow-origin", "https://notes.example")
+    preflight = {**origin, "access-control-request-method": "POST"}
+    reply = server.http.options("/memories", headers=preflight)
+    assert reply.status_code == 200
+    assert reply.headers["access-control-allow-origin"] == "https://notes.example"
+    assert "POST" in reply.headers["access-control-allow-methods"]
+    listed = server.http.get("/v1/models", headers=origin)
+    assert (listed.status_code, listed.headers["access-control-allow-origin"]) == (
+        200,
+        "https://notes.example",
+    )
+    other = server.http.get("/v1/models", headers={"origin": "https://evil.example"})
+    assert other.json()["error"]["code"] == "wrong_origin"
+    assert "access-control-allow-origin" not in other.headers
+
+
+def test_sixteen_clients_are_each_answered_by_their_own_module(
+    server: Running, book: list[Example]
+):
+    replies: dict[int, str] = {}
+
+    def ask(client: int) -> None:
+        body = chat(book[client % 8].question, "north" if client % 8 < 4 else "south")
+        reply = server.http.post("/v1/chat/completions", json={**body, "max_tokens": 24})
+        replies[client] = reply.json()["choices"][0]["message"]["content"]
+
+    clients = [threading.Thread(target=ask, args=(n,)) for n in range(16)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    assert replies == {n: book[n % 8].answer for n in range(16)}
+
+
 def test_sigterm_lets_answers_end_and_leaves_a_whole_bank(
     new_server: NewServer, tmp_path: Path, book: list[Example]
 ):
