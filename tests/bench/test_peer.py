@@ -63,6 +63,8 @@ ELSEWHERE = {
     "policy",
     "retention",
     "wording",
+    "growth",
+    "serve",
 }  # these have test files of their own
 
 
