@@ -95,7 +95,7 @@ class Client(threading.Thread):
                 if self.is_killing or self.server.process.poll() is not None:
                     break
                 self.truth.fault(f"{what}: {error!r}")
-            except Exception as error:
+            except Exception as error:  # a fault of the client itself is counted as one too
                 self.truth.fault(f"{what}: {error!r}")
             time.sleep(self.rng.uniform(0, 0.05))
         self._http.close()

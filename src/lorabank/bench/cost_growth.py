@@ -13,6 +13,7 @@ these sizes and comes nearer to 1 beyond them.
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import linear_regression, median
@@ -20,7 +21,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lorabank.bank.answer.modes import N_CANDIDATES
-from lorabank.bank.bank import Bank
 from lorabank.bench.bank_recall import make_drafts, new_bank
 from lorabank.bench.pairs import now
 from lorabank.bench.routing import make_index
@@ -33,7 +33,8 @@ from lorabank.engine.training.train import train
 
 _log = logging.getLogger(__name__)
 FEW_EXPOSURES = replace(PLAIN, exposures=2, until_recall=None)
-_FACTS_EACH = 4  # in a module that is asked or found
+_FACTS_EACH = 4  # in a module that is asked
+_NEW_TOKENS = 8  # of a reply: modules taught so little let the bare model answer, at length
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,41 +129,43 @@ def _training(base: Base, sizes: GrowthSizes, *, rounds: int) -> list[dict[str, 
 
 
 def _asking(base: Base, sizes: GrowthSizes, *, rounds: int) -> list[dict[str, Any]]:
-    """Measure one question after the other, its prompt not kept, answered by adapters alone."""
-    with TemporaryDirectory(prefix="lorabank-bench-") as folder:
-        drafts = make_drafts(Path(folder) / "books", max(sizes.modules), _FACTS_EACH)
-        banks: dict[int, Bank] = {}
-        try:
-            for n in sizes.modules:
-                banks[n] = new_bank(Path(folder) / f"bank-{n}", base, embeds=True)
-                banks[n].write_all(drafts[:n], settings=sizes.settings)
-            questions = [example.question for example in drafts[0].examples]
-            questions += [
-                example.question for example in book(sizes.questions, seed=1)
-            ]  # strangers
+    """Measure one question after the other, its prompt not kept, answered by adapters alone.
 
-            def ask_s(n: int, n_candidates: int = N_CANDIDATES) -> float:
-                seconds = []
-                for question in questions[: sizes.questions]:
-                    empty_caches(base)
-                    started = now()
-                    banks[n].ask(question, n_candidates=n_candidates)
-                    seconds.append(now() - started)
-                return median(seconds)
+    The modules are written once, and imported into the banks that have fewer of them.
+    """
+    largest = max(sizes.modules)
+    with TemporaryDirectory(prefix="lorabank-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        drafts = make_drafts(folder / "books", largest, _FACTS_EACH)
+        banks = {
+            n: stack.enter_context(new_bank(folder / f"bank-{n}", base, embeds=True))
+            for n in sorted({*sizes.modules})
+        }
+        banks[largest].write_all(drafts, settings=sizes.settings)
+        for draft in drafts:
+            banks[largest].export(draft.name, folder / draft.name)
+        for n in sizes.modules:
+            for draft in drafts[:n] if n < largest else ():
+                banks[n].import_(folder / draft.name)
+        questions = [example.question for example in drafts[0].examples]
+        questions += [example.question for example in book(sizes.questions, seed=1)]  # strangers
 
-            for n in sizes.modules:  # index, gate and adapters are read once, untimed
-                ask_s(n)
-            largest = max(sizes.modules)
-            candidates = [n for n in sizes.candidates if n <= largest]
-            return [
-                grow("asking", "modules", sizes.modules, ask_s, rounds=rounds),
-                grow(
-                    "asking", "candidates", candidates, lambda k: ask_s(largest, k), rounds=rounds
-                ),
-            ]
-        finally:
-            for bank in banks.values():
-                bank.close()
+        def ask_s(n: int, n_candidates: int = N_CANDIDATES) -> float:
+            seconds = []
+            for question in questions[: sizes.questions]:
+                empty_caches(base)
+                started = now()
+                banks[n].ask(question, n_candidates=n_candidates, max_new_tokens=_NEW_TOKENS)
+                seconds.append(now() - started)
+            return median(seconds)
+
+        for n in sizes.modules:  # index, gate and adapters are read once, untimed
+            ask_s(n)
+        candidates = [n for n in sizes.candidates if n <= largest]
+        return [
+            grow("asking", "modules", sizes.modules, ask_s, rounds=rounds),
+            grow("asking", "candidates", candidates, lambda k: ask_s(largest, k), rounds=rounds),
+        ]
 
 
 def _finding(sizes: GrowthSizes, *, rounds: int) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -288,7 +288,12 @@ class _Writing:
 
 
 def _ask_on(
-    ours: _Ours, sizes: ServeSizes, *, n_clients: int, is_over: Any, check: bool = True
+    ours: _Ours,
+    sizes: ServeSizes,
+    *,
+    n_clients: int,
+    is_over: Callable[[int], bool],
+    check: bool = True,
 ) -> list[Reply]:
     """Have clients ask on, each its own module, answers of half to one and a half the length."""
     half = sizes.new_tokens // 2

@@ -15,11 +15,9 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from pydantic import Field
 
 from lorabank.bank.bank import Bank
-from lorabank.bank.write.given_facts import GivenFact, given_facts
+from lorabank.bank.write.given_facts import facts_of_text
 from lorabank.bank.write.remember import remember
-from lorabank.errors import DataError
 from lorabank.integrations.nearest_texts import nearest_texts
-from lorabank.retrieval.sentences import sentence_spans
 
 
 class BankRetriever(BaseRetriever):
@@ -52,19 +50,7 @@ class BankMemory(BaseMemoryBlock[str]):
         return "\n".join(text.text for text in near)
 
     async def _aput(self, messages: list[ChatMessage]) -> None:
-        facts = [
-            fact for m in messages if m.role == MessageRole.USER for fact in _stated(m.content)
-        ]
+        texts = [m.content for m in messages if m.role == MessageRole.USER and m.content]
+        facts = [fact for text in texts for fact in facts_of_text(text)[0]]
         if facts:
             await asyncio.to_thread(remember, self.bank.store, facts)
-
-
-def _stated(text: str | None) -> list[GivenFact]:
-    """Return the facts that the sentences of a text plainly state."""
-    facts = []
-    for start, end in sentence_spans(text or ""):
-        try:
-            facts += given_facts((text or "")[start:end])
-        except DataError:  # most of what is said states no fact
-            continue
-    return facts

@@ -5,7 +5,7 @@ from typing import Any
 from lorabank.bank.answer.answers import Answer, ScoredCandidate
 from lorabank.bank.answer.gate import FALSE_ACTIVATIONS, Gate
 from lorabank.bank.bank import Bank
-from lorabank.server.status_routes import as_probability
+from lorabank.retrieval.stored_questions import probability
 
 
 def explain_candidates(bank: Bank, answer: Answer) -> dict[str, Any]:
@@ -14,7 +14,7 @@ def explain_candidates(bank: Bank, answer: Answer) -> dict[str, Any]:
     if gate and bank.false_activation != FALSE_ACTIVATIONS:
         gate = gate.at_rate(bank.false_activation)
     return {
-        "threshold": as_probability(gate.threshold) if gate else None,
+        "threshold": probability(gate.threshold) if gate else None,
         "outcomes": [_outcome(answer, candidate, gate) for candidate in answer.candidates],
     }
 
@@ -26,7 +26,7 @@ def _outcome(answer: Answer, scored: ScoredCandidate, gate: Gate | None) -> str:
     if gate is None or scored.p is None:
         return "was not judged: there is no gate for these modules yet"
     if not gate.opens(scored.features):
-        least = as_probability(gate.threshold)
+        least = probability(gate.threshold)
         return f"refused: {_share(scored.p)} sure, and a module answers from {_share(least)}"
     if answer.kind == "example":
         return "not needed: a stored answer is given exactly"

@@ -179,7 +179,7 @@ def stream(
                     yield _event({**head, "choices": [], "usage": usage})
         except LorabankError as error:
             yield _event(refusal_of(error).as_json())
-        except Exception as error:
+        except Exception as error:  # the reply has begun: its end can only be told in the stream
             tell_error("fault", error, id=request.state.request_id)
             yield _event(internal(request.state.request_id).as_json())
         yield "data: [DONE]\n\n"

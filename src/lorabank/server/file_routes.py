@@ -68,7 +68,7 @@ class StoreSearchBody(BaseModel):
 
 @router.post("/v1/files", dependencies=[needs(WRITE)])
 async def upload(request: Request, file: UploadFile, purpose: str = Form()) -> dict[str, Any]:
-    """Keep a file of facts (CSV, JSONL) or a document (Markdown, text, HTML, PDF)."""
+    """Keep a file of facts (CSV, JSONL, JSON, Parquet) or a document (Markdown, PDF, Word, …)."""
     if purpose not in _PURPOSES:
         raise RefusalError(f"purpose must be one of {', '.join(_PURPOSES)}", param="purpose")
     server = server_of(request)

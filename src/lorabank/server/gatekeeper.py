@@ -51,7 +51,7 @@ class Gatekeeper:
             await self.app(scope, exchange.receive, exchange.send)
         except LorabankError as error:
             await exchange.refuse(refusal_of(error))
-        except Exception as error:
+        except Exception as error:  # whatever it is, a client gets a number and not its text
             tell_error("fault", error, id=exchange.request_id)
             await exchange.refuse(internal(exchange.request_id))
         finally:

@@ -7,18 +7,11 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lorabank.bank.bank import Bank
 from lorabank.server.access import ASK, WRITE
-from lorabank.server.json_log import set_up
-from lorabank.server.learning import Learning, state_folder
 from lorabank.server.mcp_tools import make_mcp
-from lorabank.server.model_thread import ModelThread
-from lorabank.server.prometheus import Metrics
 from lorabank.server.refusals import RefusalError
-from lorabank.server.requests import Server
+from lorabank.server.server_parts import make_server
 from lorabank.server.server_settings import ServerSettings
-from lorabank.server.uploads import Uploads
-from lorabank.store.store import Store
 
 
 def mcp_routes(mcp: MCPServer[Any]) -> list[BaseRoute]:
@@ -55,14 +48,9 @@ def run_over_stdio(settings: ServerSettings) -> None:
     Raises:
         UsageError: the bank cannot be opened.
     """
-    Store(settings.bank).close()  # a bank that is none is told before anything is waited for
-    set_up()
-    metrics = Metrics()
-    model = ModelThread(lambda: Bank.open(settings.bank, device=settings.device), settings, metrics)
-    uploads = Uploads(state_folder(settings) / "files")
-    learning = Learning(settings, model, uploads, metrics)
-    model.start()
+    server = make_server(settings)
+    server.model.start()
     try:
-        make_mcp(Server(settings, model, metrics, learning, uploads)).run("stdio")
+        make_mcp(server).run("stdio")
     finally:
-        model.stop()
+        server.model.stop()

@@ -10,10 +10,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lorabank.bank.fact_book import parse_date
-from lorabank.bank.write.given_facts import GivenFact, given_facts
+from lorabank.bank.write.given_facts import GivenFact, facts_of_text, given_facts
 from lorabank.bank.write.remember import RememberReport
-from lorabank.errors import DataError
-from lorabank.retrieval.sentences import sentence_spans
 from lorabank.server.access import ASK, WRITE
 from lorabank.server.openai_bodies import ChatMessage
 from lorabank.server.refusals import RefusalError
@@ -185,14 +183,9 @@ def _read(body: RememberBody) -> tuple[list[GivenFact], list[dict[str, str]]]:
         if isinstance(messages, str)
         else [m.as_turn()["content"] for m in messages if m.role == "user"]
     )
-    facts, refused = [], []
-    sentences = [text[start:end] for text in texts for start, end in sentence_spans(text)]
-    for sentence in sentences:
-        try:
-            facts += given_facts(sentence)
-        except DataError as error:
-            refused.append({"sentence": sentence, "reason": str(error)})
-    return facts, refused
+    read = [facts_of_text(text) for text in texts]
+    refused = [{"sentence": s, "reason": reason} for _, others in read for s, reason in others]
+    return [fact for facts, _ in read for fact in facts], refused
 
 
 def _facts_of(item: str | GivenPair) -> list[GivenFact]:

@@ -245,7 +245,7 @@ class ModelThread:
             return
         try:
             answers = self._answer([order for order, _ in waiting])
-        except Exception as error:
+        except Exception as error:  # it is for those who asked; the thread goes on for the others
             if len(waiting) == 1:
                 waiting[0][1].set_exception(error)
                 return

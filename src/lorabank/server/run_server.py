@@ -13,19 +13,14 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from lorabank.bank.bank import Bank
 from lorabank.errors import UsageError
 from lorabank.server.access import read_keys
 from lorabank.server.application import make_application
 from lorabank.server.health_routes import add_gauges
-from lorabank.server.json_log import set_up, tell, tell_error
-from lorabank.server.learning import Learning, state_folder
-from lorabank.server.model_thread import ModelThread
-from lorabank.server.prometheus import Metrics
+from lorabank.server.json_log import tell, tell_error
 from lorabank.server.requests import Server
+from lorabank.server.server_parts import make_server
 from lorabank.server.server_settings import ServerSettings
-from lorabank.server.uploads import Uploads
-from lorabank.store.store import Store
 
 _BACKLOG = 512
 
@@ -49,13 +44,7 @@ def run_server(settings: ServerSettings) -> None:
         UsageError: the bank or its keys cannot be read, or the address is taken.
     """
     access = read_keys(settings.api_key_file) if settings.api_key_file else None
-    Store(settings.bank).close()  # a bank that is none is told before anything is waited for
-    set_up()
-    metrics = Metrics()
-    model = ModelThread(lambda: Bank.open(settings.bank, device=settings.device), settings, metrics)
-    uploads = Uploads(state_folder(settings) / "files")
-    learning = Learning(settings, model, uploads, metrics)
-    server = Server(settings, model, metrics, learning, uploads)
+    server = make_server(settings)
     add_gauges(server)
     with _listening(settings) as listener:
         config = uvicorn.Config(
@@ -72,7 +61,8 @@ def run_server(settings: ServerSettings) -> None:
         tell("listening", url=f"http://{host}:{port}", keys=len(access.keys) if access else 0)
         web.run(sockets=[listener])
     tell("stopped")
-    if model.loaded.done() and (error := model.loaded.exception()) is not None:
+    loaded = server.model.loaded
+    if loaded.done() and (error := loaded.exception()) is not None:
         raise error
 
 

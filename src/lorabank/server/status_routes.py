@@ -1,6 +1,5 @@
 """The state of the server in one answer: queue, memory, facts, gate, and what this key may do."""
 
-import math
 import time
 from typing import Any
 
@@ -11,6 +10,7 @@ from lorabank import __version__
 from lorabank.bank.answer.gate import Gate
 from lorabank.bank.bank import Bank
 from lorabank.bank.fact_book import FactBook
+from lorabank.retrieval.stored_questions import probability
 from lorabank.server.access import ASK
 from lorabank.server.requests import needs, server_of
 
@@ -67,7 +67,7 @@ def _as_bank(bank: Bank) -> dict[str, Any]:
 def _as_curve(gate: Gate) -> dict[str, Any]:
     return {
         "questions": gate.questions,
-        "threshold": as_probability(gate.threshold),
+        "threshold": probability(gate.threshold),
         "false_activations": gate.false_activations,
         "misses": gate.misses,
         "curve": [
@@ -75,8 +75,3 @@ def _as_curve(gate: Gate) -> dict[str, Any]:
             for allowed, activations, misses in gate.curve()
         ],
     }
-
-
-def as_probability(log_odds: float) -> float:
-    """Return the probability of log-odds."""
-    return 1 / (1 + math.exp(-max(-50.0, min(50.0, log_odds))))

@@ -20,8 +20,8 @@ from lorabank.files import write_atomically
 from lorabank.retrieval.documents import Document, read_document
 from lorabank.retrieval.source_files import KINDS
 from lorabank.server.refusals import RefusalError
+from lorabank.tasks.examples import SUFFIXES
 
-FACTS = (".csv", ".jsonl")
 _ID = re.compile(r"file-[0-9a-f]{24}")
 _RECORD = "record.json"
 _MOST_NAME = 200
@@ -97,7 +97,7 @@ class Uploads:
         shutil.rmtree(self.folder / record.id)
 
     def is_facts(self, record: UploadedFile) -> bool:
-        return self._suffix(record.filename) in FACTS
+        return self._suffix(record.filename) in SUFFIXES
 
     def read_facts(self, record: UploadedFile, module: str) -> ModuleDraft:
         """Return the examples of a file as a draft of a module.
@@ -125,9 +125,9 @@ class Uploads:
 
     def _suffix(self, name: str) -> str:
         suffix = Path(name).suffix.lower()
-        if suffix not in (*FACTS, *KINDS):
+        if suffix not in (*SUFFIXES, *KINDS):
             raise DataError(
-                f"a file must be facts ({', '.join(FACTS)}) or a document ({', '.join(KINDS)}), "
+                f"a file must be facts ({', '.join(SUFFIXES)}) or a document ({', '.join(KINDS)}), "
                 f"got {name[:60]!r}"
             )
         return suffix

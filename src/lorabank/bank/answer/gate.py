@@ -21,6 +21,7 @@ from scipy.optimize import minimize
 
 from lorabank.engine.inference.candidates import DraftReply
 from lorabank.errors import UsageError
+from lorabank.retrieval.stored_questions import probability
 
 FEATURES = (
     "coverage",
@@ -100,7 +101,7 @@ class Gate:
 
     def probability(self, row: FeatureRow) -> float:
         """Return the probability that the module was taught the question."""
-        return 1 / (1 + math.exp(-max(-50.0, min(50.0, self.log_odds(row)))))
+        return probability(self.log_odds(row))
 
     def opens(self, row: FeatureRow) -> bool:
         """Return whether the module may answer."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorabank.errors import DataError
+from lorabank.retrieval.sentences import sentence_spans
 from lorabank.synthesis.rules.stated_facts import stated_facts
 from lorabank.tasks import fields
 from lorabank.tasks.csv_rows import read_csv
@@ -57,6 +58,18 @@ def given_facts(facts: str | Iterable[str | ExampleLike]) -> list[GivenFact]:
     if not collected:
         raise DataError("there is nothing to remember: give at least one fact")
     return collected
+
+
+def facts_of_text(text: str) -> tuple[list[GivenFact], list[tuple[str, str]]]:
+    """Return the facts that a text's sentences plainly state, and the others with the reason."""
+    facts: list[GivenFact] = []
+    refused = []
+    for start, end in sentence_spans(text):
+        try:
+            facts += given_facts(text[start:end])
+        except DataError as error:
+            refused.append((text[start:end], str(error)))
+    return facts, refused
 
 
 def read_given_facts(path: Path) -> list[GivenFact]:

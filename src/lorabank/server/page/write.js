@@ -4,7 +4,7 @@ import { call, get, lacking, may, post } from "./api.js";
 import { count, el, field, live, notice, onSubmit, percent, stored, table, time } from "./dom.js";
 
 const POLL_MS = 1000;
-const FACTS = /\.(csv|jsonl)$/i;
+const FACTS = /\.(csv|jsonl|ndjson|json|parquet)$/i;
 
 export async function showWrite(body, { signal }) {
   const jobs = el("div", { id: "jobs" });
@@ -75,7 +75,7 @@ function rememberPart() {
 }
 
 function teachPart(watch) {
-  const file = el("input", { id: "file", type: "file", required: true, accept: ".csv,.jsonl,.md,.txt,.html,.htm,.pdf" });
+  const file = el("input", { id: "file", type: "file", required: true, accept: ".csv,.jsonl,.ndjson,.json,.parquet,.md,.txt,.html,.htm,.pdf,.docx,.epub" });
   const name = el("input", { id: "module", type: "text", maxlength: 200, autocomplete: "off", spellcheck: "false" });
   const replace = el("input", { id: "replace", type: "checkbox" });
   const outcome = live("teach-outcome");
