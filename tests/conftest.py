@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lorabank.engine.backbone.base import Base, load_base, load_info
-from lorabank.engine.models.registry import find_model
+from lorabank.engine.backbone import base as backbone
+from lorabank.engine.backbone.base import Base, load_info, native_dtype, pick_device
+from lorabank.engine.models.registry import ModelInfo, find_model
 from lorabank.engine.models.tiny import build_tiny
 
 CHATML = (
@@ -34,7 +35,47 @@ def tiny(tiny_folder: Path) -> Base:
     return load_info(find_model(str(tiny_folder)), dtype="float32", device="cpu")
 
 
+_Loaded = dict[tuple[Path, str, str | None, str | None], Base]
+
+
 @pytest.fixture(scope="session")
-def real() -> Base:
+def loaded() -> _Loaded:
+    """Bases that `kept_base` and `real` have loaded in this process."""
+    return {}
+
+
+def _load_once(
+    loaded: _Loaded, info: ModelInfo, *, dtype: str | None, device: str | None, quantize: str | None
+) -> Base:
+    device = pick_device(device)
+    dtype = dtype or str(native_dtype(device)).removeprefix("torch.")
+    key = (info.path, device, dtype, quantize)
+    if key not in loaded:
+        loaded[key] = load_info(info, dtype=dtype, device=device, quantize=quantize)
+    return loaded[key]
+
+
+@pytest.fixture
+def kept_base(loaded: _Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have commands that run in this process use one loaded base, as a program does that stays.
+
+    What the frozen base reads of ordinary questions is then computed once for all of them.
+    """
+
+    def load(
+        info: ModelInfo,
+        *,
+        dtype: str | None = None,
+        device: str | None = None,
+        quantize: str | None = None,
+    ) -> Base:
+        return _load_once(loaded, info, dtype=dtype, device=device, quantize=quantize)
+
+    monkeypatch.setattr(backbone, "load_info", load)
+
+
+@pytest.fixture(scope="session")
+def real(loaded: _Loaded) -> Base:
     """The embedded model; fetched and converted if this is the first time."""
-    return load_base("smollm2-135m", device="cpu")
+    info = find_model("smollm2-135m")
+    return _load_once(loaded, info, dtype=None, device="cpu", quantize=None)

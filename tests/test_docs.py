@@ -61,6 +61,7 @@ def write_reply(body: chat_server.Body) -> str:
 
 
 @pytest.mark.real
+@pytest.mark.usefixtures("kept_base")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     if page.name in GENERATED:

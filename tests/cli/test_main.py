@@ -207,6 +207,7 @@ def test_ctrl_c_keeps_the_best_adapter_and_names_its_folder(
 
 
 @pytest.mark.real
+@pytest.mark.usefixtures("kept_base")
 def test_quickstart_on_the_real_model(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     code, out, _ = run(capsys, "quickstart", "--facts", "6", "--out", tmp_path / "q", "--json")
     report = json.loads(out)
