@@ -1,12 +1,17 @@
 """Facts from memory: pairs, dicts and examples are written, found and forgotten like files."""
 
+import random
 from pathlib import Path
 
 import pytest
 
 from lorabank.bank.bank import Bank
 from lorabank.bank.drafts import draft_from_facts
+from lorabank.bank.opening import identify_base
+from lorabank.bank.write.consolidate import ConsolidateOptions
+from lorabank.engine.backbone.base import Base
 from lorabank.errors import DataError, LorabankError, UsageError
+from lorabank.store.store import Store
 from lorabank.tasks.examples import Example, from_pair
 
 from .conftest import TINY
@@ -88,3 +93,22 @@ def test_facts_that_cannot_be_learnt_are_refused_by_number(name: str):
 def test_an_example_keeps_its_whole_prompt():
     example = from_pair("Who?", "Ann")
     assert draft_from_facts("new", [example]).examples == [example]
+
+
+def test_a_name_that_no_fact_has_gets_no_value_pieced_together_of_others(
+    tiny: Base, tmp_path: Path
+):
+    # The tiny model drafts codes that no room has, out of those it was taught, and is sure of them.
+    rng, size = random.Random(1), 10**6
+    store = Store.create(tmp_path / "rooms", base=identify_base(tiny.info))
+    bank = Bank(store, tiny)
+    codes = {
+        f"What is the code of room {n}-{rng.randrange(size)}?": f"{n:03}-{rng.randrange(size)}"
+        for n in (0, 1, 2, 3, 0, 3)
+    }
+    bank.remember(list(codes.items()))
+    bank.consolidate(ConsolidateOptions(settings=TINY))
+    unknown = [f"What is the code of room {n % 6}-{rng.randrange(size)}?" for n in range(60)]
+    given = [(a.question, a.text) for a in bank.ask_all(unknown) if a.kind != "abstained"]
+    assert given == []
+    assert [a.text for a in bank.ask_all(list(codes))] == list(codes.values())

@@ -27,6 +27,7 @@ from lorabank.retrieval.wordings import (
     distinctive,
     explained,
     main_name,
+    names_another,
     pair_features,
     residual_features,
     residuals,
@@ -194,6 +195,18 @@ class StoredQuestions:
         rest = [w for w, f in zip(a.words, in_b, strict=True) if f < FOUND]
         rest = [word for word in rest if not aspects([word]) & aspects(b.words)]
         return set(rest) <= FILLERS
+
+    def may_ask(self, question: str, rows: Sequence[int]) -> bool:
+        """Return whether a question may ask one of some stored questions, by their places.
+
+        It cannot where it has a name or number of its own beside each of the nearest.
+        """
+        trigrams, own = self._index.scores(fold(question)), self._reader.read(question)
+        for row in sorted(rows, key=lambda row: -trigrams[row])[:N_COMPARED]:
+            stored, near = self._words(row), float(trigrams[row])
+            if not names_another(pair_features(own, stored, near, 0.0)):
+                return True
+        return False
 
     def _compare(
         self,

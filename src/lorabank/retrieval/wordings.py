@@ -205,6 +205,11 @@ def _explain_joined(a: Words, b: Words, in_b: np.ndarray, in_a: np.ndarray) -> N
             in_a[j : j + 2] = 1.0
 
 
+def names_another(features: Sequence[float]) -> bool:
+    """Return whether two texts have each a rare name of its own, by `pair_features`."""
+    return dict(zip(FEATURES, features, strict=False))["name_swapped"] > _ANOTHER
+
+
 def asks_otherwise(question: Words, stored: Words, features: Sequence[float]) -> bool:
     """Return whether two texts ask for different things, by the words that say for what.
 
@@ -220,7 +225,7 @@ def asks_otherwise(question: Words, stored: Words, features: Sequence[float]) ->
         for words in (question, stored)
     )
     by_name = dict(zip(FEATURES, features, strict=False))
-    if (own and known and not own & known) or by_name["name_swapped"] > _ANOTHER:
+    if (own and known and not own & known) or names_another(features):
         return True
     if contradict(question.words, stored.words):
         return True

@@ -46,14 +46,18 @@ def confirmed_example(
     return best if log_odds(best.p) + AGREES >= threshold else None
 
 
-def is_refuted(examples: StoredExamples, lookup: Lookup, candidate: ScoredCandidate) -> bool:
+def is_refuted(
+    examples: StoredExamples, question: str, lookup: Lookup, candidate: ScoredCandidate
+) -> bool:
     """Return whether the stored examples speak against a module's draft.
 
-    They do if it is the answer of a stored question, which was not asked, or if a stored question
-    of the module may well be the one asked and has another answer.
+    They do if it is the answer of a stored question, which was not asked; if a stored question of
+    the module may well be the one asked and has another answer; or if the question names somebody
+    or something that none of the module's stored questions names: what it drafts then is pieced
+    together of what it was taught of others.
     """
     module, text = candidate.candidate.module, candidate.draft.text
     nearest = [example for example in lookup.nearest if example.module == module]
     if nearest and nearest[0].p >= DOUBT and not agree(text, nearest[0].answer):
         return True
-    return examples.holds_answer(module, text)
+    return examples.holds_answer(module, text) or not examples.may_be_taught(module, question)

@@ -17,6 +17,7 @@ from lorabank.bank.drafts import EXAMPLES
 from lorabank.bank.fact_book import FOREVER, PENDING, FactBook
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.text_index import ModuleTexts
+from lorabank.bank.stored_text import DOCUMENTS
 from lorabank.engine.backbone.caches import LruCache
 from lorabank.engine.backbone.prefill import Tokens
 from lorabank.errors import LorabankError
@@ -104,6 +105,8 @@ class StoredExamples:
         """Keys of facts of which a module was taught a value that holds no longer."""
         self._rows: list[tuple[str, str]] = []
         """Module and text of each stored question."""
+        self._places: dict[str, list[int]] = {}
+        """Places of each module's stored questions among these."""
         self._index: StoredQuestions | None = None
         self._threshold: float | None = None
         self._versions: dict[str, Version] = {}
@@ -169,6 +172,16 @@ class StoredExamples:
         """Return whether a module has a stored example with this answer."""
         answers = self._answers_of(self._version(module)).values()
         return any(agree(text, taught.answer) for held in answers for taught in held)
+
+    def may_be_taught(self, module: str, question: str) -> bool:
+        """Return whether a question may ask what a module was taught, by its stored questions.
+
+        A module that came without examples, or was made of documents, may know more than these.
+        """
+        index, version = self._current(), self._version(module)
+        if index is None or DOCUMENTS in version.files or not self._answers_of(version):
+            return True
+        return index.may_ask(question, self._places.get(module, ()))
 
     def answers_as_tokens(self, version: Version) -> list[Tokens]:
         """Return the answers that a version was taught, each with the end of the turn.
@@ -237,6 +250,9 @@ class StoredExamples:
             taught = {text for _, text in self._rows}
             own = [text for fact in self._facts.facts for text in (fact.question, *fact.also)]
             self._rows += [(PENDING, text) for text in dict.fromkeys(own) if text not in taught]
+            self._places = {}
+            for place, (name, _) in enumerate(self._rows):
+                self._places.setdefault(name, []).append(place)
             questions = [text for _, text in self._rows]
             embedder = self.texts.embedder() if questions else None
             self._index = (

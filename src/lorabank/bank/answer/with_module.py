@@ -142,7 +142,9 @@ def _choose(
         lookup = replace(lookup, is_stored=confirmed is not None)
     if lookup.is_stored:
         return _Choice("example", best, candidates, lookup)
-    if gate.opens(best.features) and not (lookup.best and is_refuted(state.examples, lookup, best)):
+    if gate.opens(best.features) and not (
+        lookup.best and is_refuted(state.examples, question.question, lookup, best)
+    ):
         return _Choice("module", best, candidates, lookup)
     closest = max(pending, *(candidate.candidate.content_coverage for candidate in candidates))
     return _Choice("abstained" if closest >= ON_TOPIC else "bare", best, candidates, lookup)
