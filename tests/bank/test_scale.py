@@ -67,6 +67,20 @@ def test_a_large_bank_is_searched_where_no_weights_are(large: Store):
             aside.rename(store.path / "blobs")
 
 
+def test_a_question_reads_few_rows_of_a_large_bank(large: Store):
+    texts = ModuleTexts(large, embeds=False)
+    TextRouter(texts).route(["Who is person p3?"], 3)
+    large.has_file(TENSORS)
+    steps = []
+    large._db.set_progress_handler(lambda: steps.append(1), 1000)
+    try:
+        assert TextRouter(texts).route(["Tell me the number of person p7"], 3)[0]
+        assert large.has_file(TENSORS)
+    finally:
+        large._db.set_progress_handler(None, 0)
+    assert len(steps) <= N // 1000  # fewer instructions of SQLite than there are modules
+
+
 def test_a_write_into_a_large_bank_is_whole_and_found(large: Store):
     with large.writing(what="one more") as tx:
         tx.put("one more", Draft(files={TENSORS: b"w"}, record={}, keys=[Key("text", "zebras")]))

@@ -51,6 +51,27 @@ def test_a_version_reads_back_whole(store: Store):
     assert store.verify() == []
 
 
+def test_what_is_kept_of_all_modules_follows_every_commit(store: Store):
+    states = [store.modules_state]
+    assert not store.has_file("weights")
+    put(store, "team", b"one")
+    states.append(store.modules_state)
+    assert store.has_file("weights")
+    assert not store.has_file("documents")
+    with Store.open(store.path) as other:  # as another process does
+        put(other, "team", b"two", replace=True)
+        assert store.modules_state == other.modules_state
+        states.append(store.modules_state)
+        with other.writing(what="t") as tx:
+            tx.rollback("team", 1)
+    assert store.modules_state == states[1]
+    with store.writing(what="t") as tx:
+        tx.forget("team")
+    assert store.modules_state == states[0]
+    assert not store.has_file("weights")
+    assert len(set(states)) == 3
+
+
 def test_a_new_version_is_current_and_the_old_one_stays_until_pruned(store: Store):
     put(store, "team", b"one")
     put(store, "team", b"two", replace=True)

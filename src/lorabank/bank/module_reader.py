@@ -59,7 +59,11 @@ class ModuleReader:
         Raises:
             AdapterError: they differ; the store is closed.
         """
-        for version in self.store.current_versions():
+        for name in self.store.names():
+            try:
+                version = self.store.current(name)
+            except UsageError:  # another process has forgotten it meanwhile
+                continue
             label = f"module {version.module!r} of {self.store.path}"
             try:
                 made_for = checked_record(label, self.read_record(version)).get("base") or {}

@@ -4,6 +4,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from lorabank.errors import StorageError, UsageError
 from lorabank.store.names import normalise_name
@@ -16,6 +17,30 @@ _VERSIONS = (
     "(SELECT json_group_array(json_array(s.name, s.sha256, s.n_examples)) FROM sources s "
     "WHERE s.version = v.id) FROM versions v JOIN modules m ON m.id = v.module"
 )
+
+
+_T = TypeVar("_T")
+
+
+class KeptResults:
+    """Results of queries about all modules, read again only once the database has changed.
+
+    SQLite counts the commits of other connections for each connection. One that only reads, as a
+    store's does, sees the same rows until that number changes, however many there are.
+    """
+
+    def __init__(self) -> None:
+        self._changes: int | None = None
+        self._results: dict[tuple[Any, ...], Any] = {}
+
+    def get(self, db: sqlite3.Connection, query: Callable[..., _T], *arguments: str) -> _T:
+        """Return `query(db, *arguments)`; every call must be of the same connection."""
+        changes = int(db.execute("PRAGMA data_version").fetchone()[0])
+        if changes != self._changes:  # read before the query: a commit in between counts as later
+            self._changes, self._results = changes, {}
+        if (query, *arguments) not in self._results:
+            self._results[query, *arguments] = query(db, *arguments)
+        return self._results[query, *arguments]  # type: ignore[no-any-return]
 
 
 def _is_number(value: object) -> bool:
@@ -156,6 +181,15 @@ def read_history(db: sqlite3.Connection, name: str | None) -> list[Event]:
         Event(at, what, module, version, parse_json(details))
         for at, what, module, version, details in rows
     ]
+
+
+def has_file(db: sqlite3.Connection, file: str) -> bool:
+    """Return whether the current version of a module has a file of this name."""
+    rows = db.execute(
+        "SELECT 1 FROM modules m JOIN files f ON f.version = m.current WHERE f.name = ? LIMIT 1",
+        (file,),
+    )
+    return rows.fetchone() is not None
 
 
 def read_hashes(db: sqlite3.Connection) -> set[str]:

@@ -131,7 +131,11 @@ class Store:
     @property
     def modules_state(self) -> str:
         """Return a hash of which versions are current, which remembering a fact does not change."""
-        return self._read(reads.read_modules_state)
+        return self._read(lambda db: self._results.get(db, reads.read_modules_state))
+
+    def has_file(self, file: str) -> bool:
+        """Return whether a module has a file of this name in its current version."""
+        return self._read(lambda db: self._results.get(db, reads.has_file, file))
 
     def names(self) -> list[str]:
         """Return the names of all modules, sorted."""
@@ -319,6 +323,7 @@ class Store:
 
     def _connect(self) -> None:
         self._db, is_copy = schema.connect_reading(self.path)
+        self._results = reads.KeptResults()
         self._copied = _identify(self.path) if is_copy else None
 
     def _find_problem(self) -> str | None:

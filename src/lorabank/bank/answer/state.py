@@ -47,7 +47,7 @@ class BankState:
 
     def keeps_text(self) -> bool:
         """Return whether a module keeps documents."""
-        return any(DOCUMENTS in version.files for version in self.store.current_versions())
+        return self.store.has_file(DOCUMENTS)
 
     def default_mode(self) -> str:
         """Return `auto` for a bank that keeps documents, and `adapter` for one of examples."""
