@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lorabank.errors import UsageError
-from lorabank.retrieval.index import TextIndex
+from lorabank.retrieval.index import TextIndex, best_places
 from lorabank.retrieval.indexed_texts import split_into_passages
 
 KEYS = [
@@ -66,6 +66,15 @@ def test_equal_scores_are_ordered_by_name():
 
 def test_k_limits_the_number_of_hits(index: TextIndex):
     assert len(index.search("monk", k=2)) == 2
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 49, 50, 80])
+def test_the_best_places_are_those_of_a_stable_sort(k: int):
+    rng = np.random.default_rng(k)
+    for n_distinct in (1, 3, 50):
+        scores = rng.integers(0, n_distinct, size=50).astype(np.float32)
+        plain = np.argsort(-scores, kind="stable")[:k]
+        assert best_places(scores, k).tolist() == plain.tolist()
 
 
 def test_a_hit_has_the_passage_that_matches_best():

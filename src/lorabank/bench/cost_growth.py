@@ -1,8 +1,9 @@
 """Bench of how cost grows: seconds at several sizes of one thing, everything else fixed.
 
 Three rows are of training (facts, rank, layers), two of asking (modules in the bank, candidates
-read for a question), two of finding a module by its text (making the index, one question). Each
-row has the exponent of the power law that fits it best,
+read for a question), two of finding a module by its text (making the index, one question), three
+of a bank on disk (opening it, listing its modules, adding one). Each row has the exponent of the
+power law that fits it best,
 
     log seconds = exponent * log size + constant,
 
@@ -10,6 +11,7 @@ so that 1 is proportional growth, 0 none. A fixed part beside a growing one give
 these sizes and comes nearer to 1 beyond them.
 """
 
+import hashlib
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -30,6 +32,9 @@ from lorabank.engine.inference.embedder import load_embedder
 from lorabank.engine.learn import plan_job
 from lorabank.engine.settings import PLAIN, TrainSettings
 from lorabank.engine.training.train import train
+from lorabank.store.records import BaseIdentity, Draft, Key, Source
+from lorabank.store.store import Store
+from lorabank.tasks.examples import Example
 
 _log = logging.getLogger(__name__)
 FEW_EXPOSURES = replace(PLAIN, exposures=2, until_recall=None)
@@ -41,17 +46,17 @@ _NEW_TOKENS = 8  # of a reply: modules taught so little let the bare model answe
 class GrowthSizes:
     """The sizes of the bench of growth."""
 
-    facts: tuple[int, ...] = (24, 48, 96, 192)
+    facts: tuple[int, ...] = (12, 24, 48, 96)
     ranks: tuple[int, ...] = (1, 4, 16, 64)
     layers: tuple[int, ...] = (1, 4, 15, 30)
     """Numbers of adapted layers, counted from the last."""
-    modules: tuple[int, ...] = (1, 2, 4, 8, 16)
+    modules: tuple[int, ...] = (1, 4, 16)
     """Modules in a bank that is asked by its router."""
     candidates: tuple[int, ...] = (1, 2, 4, 8)
     """Modules that are read for one question, in the largest of those banks."""
     indexed: tuple[int, ...] = (100, 1000, 10_000)
-    """Modules in an index of texts."""
-    questions: int = 8
+    """Modules in an index of texts, and in a bank that is opened and added to."""
+    questions: int = 4
     """Questions asked one by one at each size."""
     settings: TrainSettings = FEW_EXPOSURES
 
@@ -69,6 +74,7 @@ def bench_growth(base: Base, *, pairs: int = 3, sizes: GrowthSizes | None = None
             *_training(base, sizes, rounds=pairs),
             *_asking(base, sizes, rounds=pairs),
             *_finding(sizes, rounds=pairs),
+            *_keeping(sizes, rounds=pairs),
         ],
         "rounds": pairs,
         "exposures": sizes.settings.exposures,
@@ -191,3 +197,51 @@ def _finding(sizes: GrowthSizes, *, rounds: int) -> list[dict[str, Any]]:
 
     made = grow("making the index", "modules", sizes.indexed, make_s, rounds=1)
     return [made, grow("finding a module", "modules", sizes.indexed, find_s, rounds=rounds)]
+
+
+def _keeping(sizes: GrowthSizes, *, rounds: int) -> list[dict[str, Any]]:
+    """Measure a bank on disk whose modules have a few bytes for weights: nothing reads them."""
+    facts = book(max(sizes.indexed))
+    with TemporaryDirectory(prefix="lorabank-bench-") as name:
+        folders = {n: Path(name) / f"bank-{n}" for n in sizes.indexed}
+        for n, folder in folders.items():
+            base = BaseIdentity("none", "0" * 64)
+            with Store.create(folder, base=base) as store, store.writing(what="bench") as tx:
+                for i, fact in enumerate(facts[:n]):
+                    tx.put(f"{i:06}", _small_draft(f"{i}", fact))
+
+        def open_s(n: int) -> float:
+            started = now()
+            Store.open(folders[n]).close()
+            return now() - started
+
+        def list_s(n: int) -> float:
+            with Store.open(folders[n]) as store:
+                started = now()
+                store.current_versions()
+                return now() - started
+
+        def add_s(n: int) -> float:
+            with Store.open(folders[n]) as store:
+                started = now()
+                with store.writing(what="bench") as tx:
+                    tx.put("another", _small_draft("another", facts[0]), replace=True)
+                return now() - started
+
+        rows = {
+            "opening a bank": open_s,
+            "listing its modules": list_s,
+            "adding a module": add_s,
+        }
+        return [
+            grow(what, "modules", sizes.indexed, at, rounds=rounds) for what, at in rows.items()
+        ]
+
+
+def _small_draft(name: str, fact: Example) -> Draft:
+    return Draft(
+        files={"weights": name.encode()},
+        record={"facts": 1, "recall": 1.0},
+        sources=[Source(f"{name}.csv", hashlib.sha256(name.encode()).hexdigest(), 1)],
+        keys=[Key("question", fact.question)],
+    )

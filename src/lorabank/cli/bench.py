@@ -74,7 +74,9 @@ class BenchOptions:
             "replayed, merged."
         ),
     ] = None
-    plot: Annotated[Path | None, typer.Option(help="PNG file to draw retention in.")] = None
+    plot: Annotated[Path | None, typer.Option(help="PNG file to draw retention or growth in.")] = (
+        None
+    )
     out: Annotated[Path | None, typer.Option(help="File to save the JSON object in.")] = None
     base: BaseName = DEFAULT_BASE
     dtype: Annotated[
@@ -120,9 +122,11 @@ def run(options: BenchOptions) -> None:
     model = load_info(find_model(options.base, progress=status), dtype=dtype, device=options.device)
     result = run_bench(model, bench.value, pairs=options.pairs, **sizes)
     if options.plot:
+        from lorabank.bench.growth_plot import growth_png
         from lorabank.bench.retention_plot import retention_png
 
-        options.plot.write_bytes(retention_png(result))
+        draw = growth_png if bench is BenchName.GROWTH else retention_png
+        options.plot.write_bytes(draw(result))
     if out:
         out.write_text(jsonlib.dumps(result, indent=2, ensure_ascii=False) + "\n", "utf-8")
     if options.json:
@@ -143,7 +147,7 @@ def _sizes(options: BenchOptions) -> dict[str, Any]:
         "writes": options.writes,
         "data": options.data,
         "arms": tuple(options.arms.split(",")) if options.arms else None,
-        "plot": options.plot,
+        "plot": options.plot if options.bench is not BenchName.GROWTH else None,
     }
     sizes = {name: size for name, size in of_retention.items() if size}
     if sizes and options.bench is not BenchName.RETENTION:

@@ -88,7 +88,7 @@ class TextIndex:
             similarity = self.vectors @ query_vector.astype(np.float32)  # (sentences,)
             parts["dense"] = np.maximum.reduceat(similarity, self.first_sentence)
             total += DENSE_WEIGHT * standardise(parts["dense"])
-        ranked = np.argsort(-total, kind="stable")[:k]
+        ranked = best_places(total, k)
         return [
             SearchHit(
                 self.names[i],
@@ -147,6 +147,15 @@ class TextIndex:
         last = module + 1 == len(self.names)
         end = len(scores) if last else int(self.first_passage[module + 1])
         return self.texts[start + int(scores[start:end].argmax())]
+
+
+def best_places(scores: np.ndarray, k: int) -> np.ndarray:
+    """Return the places of the `k` greatest scores, the first of equals first."""
+    if k >= len(scores):
+        return np.argsort(-scores, kind="stable")
+    least = np.partition(scores, len(scores) - k)[len(scores) - k]
+    reached = np.flatnonzero(scores >= least)  # in order of place, so equals stay in it
+    return reached[np.argsort(-scores[reached], kind="stable")[:k]]
 
 
 def standardise(scores: np.ndarray) -> np.ndarray:

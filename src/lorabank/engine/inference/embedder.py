@@ -35,7 +35,7 @@ _FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_confi
 _SHA256 = "807a3427102338c59a2d56f00b1352dd69e1d6fde3b983b9e7cf9e0a0bd11933"  # of its tensors
 _WORK_BYTES = 200 << 20
 _MAX_TOKENS = 512
-_BATCH_TOKENS = 8192
+_BATCH_TOKENS = 2048  # what is between two layers stays in a core's cache
 _CONTEXT_WEIGHT = 0.1  # of the whole text in the vector of a part
 _log = logging.getLogger(__name__)
 
