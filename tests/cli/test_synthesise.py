@@ -1,6 +1,9 @@
 """The command `synthesise`."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +64,22 @@ def test_documents_become_a_file_learn_can_read(server: Server, docs: Path, tmp_
     assert "0 calls" in text
     assert "4 cached from before" in text
     assert "18 of 18 sentences" in text
+
+
+def test_an_endpoint_is_asked_without_loading_torch(server: Server, docs: Path, tmp_path: Path):
+    check = (
+        "import sys; from lorabank.cli.main import app; app(standalone_mode=False); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    arguments = ["synthesise", str(docs), "--generator", "openai:small", "--formats", "qa:2"]
+    process = subprocess.run(
+        [sys.executable, "-c", check, *arguments, "--out", str(tmp_path / "examples.jsonl")],
+        env={**os.environ, "OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "k"},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    assert (tmp_path / "examples.jsonl").read_text()
 
 
 def test_a_budget_that_is_spent_is_reported(server: Server, docs: Path, tmp_path: Path):

@@ -184,11 +184,12 @@ def _pieces(docs: list[Path], chunk_words: int) -> "list[SourceText]":
 
 
 def _generator(options: SynthesiseOptions) -> "Generator":
-    from lorabank.engine.backbone.base import load_info
-    from lorabank.engine.models.registry import find_model
     from lorabank.synthesis.inputs import generator_for
 
     def load() -> "Base":
+        from lorabank.engine.backbone.base import load_info
+        from lorabank.engine.models.registry import find_model
+
         info = find_model(options.base, progress=status)
         return load_info(info, device=options.device, quantize=options.quantize)
 

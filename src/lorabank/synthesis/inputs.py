@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lorabank.engine.backbone.base import Base
 from lorabank.errors import UsageError
 from lorabank.retrieval.chunks import Chunk, TokenCounter, chunk_document
 from lorabank.retrieval.documents import LIMIT_MB, Document, read_documents
@@ -11,13 +11,15 @@ from lorabank.retrieval.words import count_words
 from lorabank.synthesis.endpoint import WORKERS, Endpoint, RetryPolicy
 from lorabank.synthesis.generators import RULES, Generator
 from lorabank.synthesis.given_pairs import SUFFIXES, GivenPairs
-from lorabank.synthesis.local import ROWS, LocalGenerator
 from lorabank.synthesis.prewritten import (
     PrewrittenGenerator,
     chunks_of_passages,
     is_prewritten,
     read_prewritten,
 )
+
+if TYPE_CHECKING:
+    from lorabank.engine.backbone.base import Base
 
 DEFAULT_FORMATS = "qa:20,summary:2,original"
 """Formats that a generator makes of each passage unless others are named."""
@@ -72,7 +74,7 @@ def chunk_documents(
 
 
 def generator_for(
-    name: str, *, workers: int | None, local: Callable[[], Base], timeout_s: float | None = None
+    name: str, *, workers: int | None, local: "Callable[[], Base]", timeout_s: float | None = None
 ) -> Generator:
     """Return the generator of a name.
 
@@ -97,6 +99,8 @@ def generator_for(
         if path.suffix.lower() in SUFFIXES and not is_prewritten(path):
             return GivenPairs.of(path)
         return PrewrittenGenerator.of(path)
+    from lorabank.synthesis.local import ROWS, LocalGenerator  # torch: seconds that others save
+
     return LocalGenerator(local(), rows=workers or ROWS)
 
 
