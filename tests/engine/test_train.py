@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.encoding.batches import batches_by_length
 from lorabank.engine.evaluation.drift import measure_drift
@@ -122,6 +123,22 @@ def test_an_untrained_adapter_causes_no_drift(tiny: Base):
         drift = measure_drift(fleet, [0], known=True)[0]
     assert drift.kl_to_base_nats == pytest.approx(0, abs=1e-6)
     assert drift.known_after == drift.known_before
+
+
+def test_the_bare_base_is_read_once_for_all_measurements_of_drift(tiny: Base):
+    passes: list[str] = []
+    tiny.on_pass = lambda: passes.append("a pass")
+    job = plan_job(tiny, EXAMPLES, QUICK)
+    drifts, n_passes = [], []
+    for seed in (0, 0, 1):
+        (outcome,) = train(tiny, [replace(job, settings=replace(QUICK, seed=seed, exposures=4))])
+        with loaded_fleet(tiny, [outcome.adapter]) as fleet:
+            passes.clear()
+            drifts.append(measure_drift(fleet, [0], known=True)[0])
+            n_passes.append(len(passes))
+    assert n_passes[1] == n_passes[2] < n_passes[0]
+    assert drifts[0].kl_to_base_nats == drifts[1].kl_to_base_nats != drifts[2].kl_to_base_nats
+    assert len({drift.known_before for drift in drifts}) == 1
 
 
 def test_batches_by_length_hold_everything_once_within_the_bound():

@@ -145,6 +145,8 @@ class _Runner:
         base = self.base(fleet.first.base_name or self.spec.base)
         # In bfloat16 the last bits of a cached prompt depend on what it was computed beside.
         base.prompt_cache, base.layer_input_cache = new_prompt_cache(), new_layer_input_cache()
+        base.ordinary_cache.clear()
+        base.known_answers = None
         missing = {cell.name for cell in fleet.cells if self.folder.read(cell.name) is None}
         fleet_run = FleetRun(
             base=base,

@@ -22,6 +22,7 @@ from lorabank.engine.backbone.caches import (
     LruCache,
     new_document_cache,
     new_layer_input_cache,
+    new_ordinary_cache,
     new_prompt_cache,
     new_teacher_cache,
 )
@@ -61,6 +62,10 @@ class Base:
     """Hidden states that enter the lowest adapted layer."""
     teacher_cache: LruCache[TeacherTargets] = field(default_factory=new_teacher_cache)
     """Predictions of the bare model with a document in its context."""
+    ordinary_cache: LruCache[Tensor] = field(default_factory=new_ordinary_cache)
+    """Log-probabilities of the bare model on ordinary replies (evaluation/drift.py)."""
+    known_answers: tuple[str, ...] | None = None
+    """Answers to simple questions that the bare model gives; None before it was asked."""
     ordinary_directions: dict[bool, dict[str, Tensor]] = field(default_factory=dict)
     """Directions of ordinary text by layer, for activated adapters and for others
     (training/protection.py)."""

@@ -98,6 +98,11 @@ def new_layer_input_cache(max_bytes: int = 2 * _GIB) -> LruCache[Tensor]:
     return LruCache(max_bytes, lambda value: value.nbytes)
 
 
+def new_ordinary_cache(max_bytes: int = _GIB // 4) -> LruCache[Tensor]:
+    """Return an empty cache of log-probabilities on ordinary replies, each (N, V)."""
+    return LruCache(max_bytes, lambda value: value.nbytes)
+
+
 def new_teacher_cache(max_bytes: int = 2 * _GIB) -> LruCache[TeacherTargets]:
     """Return an empty cache of teachers' predictions."""
     return LruCache(max_bytes, lambda value: value.n_bytes)

@@ -54,7 +54,9 @@ def measure_drift(fleet: Fleet, slots: Sequence[int], *, known: bool = False) ->
         known: also ask for the answers of KNOWN. They are generated, which takes a second or more
             for each adapter; a study of hundreds goes by the divergence.
     """
-    before = _known_under(fleet, slots[0], scale=0.0) if known else None
+    if known and fleet.base.known_answers is None:
+        fleet.base.known_answers = _known_under(fleet, slots[0], scale=0.0)
+    before = fleet.base.known_answers if known else None
     drifts = []
     for slot, kl in zip(slots, _divergences(fleet, slots), strict=True):
         after = _known_under(fleet, slot, scale=1.0) if known else None
@@ -80,9 +82,11 @@ def drift_between(bare: BaseBehaviour, adapted: BaseBehaviour) -> Drift:
 def _divergences(fleet: Fleet, slots: Sequence[int]) -> list[float]:
     """Return KL(bare || adapted) of each slot; the bare base is read in the same way, at scale 0.
 
-    A few replies are read at once, as their distributions over the vocabulary are large.
+    A few replies are read at once, as their distributions over the vocabulary are large. Those of
+    the bare base are kept, up to a limit: it is the same at every measurement.
     """
-    prompts = _replies(fleet.base, activated=fleet.activated[slots[0]])
+    activated = fleet.activated[slots[0]]
+    prompts = _replies(fleet.base, activated=activated)
     sums, n_tokens = [0.0] * len(slots), 0
     for start in range(0, len(prompts), _REPLIES_AT_ONCE):
         part = prompts[start : start + _REPLIES_AT_ONCE]
@@ -94,7 +98,8 @@ def _divergences(fleet: Fleet, slots: Sequence[int]) -> list[float]:
             logits = fleet.logits_at(batch, [slot], adapter_scales=[scale])
             return F.log_softmax(logits.float(), dim=-1)
 
-        bare = log_p(slots[0], 0.0)
+        key = (activated, fleet.reuse.prompts, start)
+        (bare,) = fleet.base.ordinary_cache.get([key], lambda _: [log_p(slots[0], 0.0)])
         for i, slot in enumerate(slots):
             kl = F.kl_div(log_p(slot, 1.0), bare, log_target=True, reduction="sum")
             sums[i] += float(kl)
