@@ -178,8 +178,7 @@ class Trainer:
             )
         # 6. Backward. Adapters share no weights, so the sum gives each its own gradient.
         result.losses.sum().backward()  # type: ignore[no-untyped-call]
-        losses = result.losses.tolist()
-        hits, secure = result.hits.tolist(), result.secure.tolist()
+        losses, hits, secure = result.on_host()
         for i, slot in enumerate(slots):
             n_tokens = sum(len(row.token_ids) for row in rows[i])
             self.n_tokens += n_tokens
@@ -219,6 +218,12 @@ class FleetLoss:
     """(E,) number of examples, regularisation left out, whose tokens were all most likely."""
     secure: Tensor
     """(E,) number of those whose tokens all led every other one by the adapter's margin."""
+
+    def on_host(self) -> tuple[list[float], list[int], list[int]]:
+        """Return all three as lists; a GPU is waited for once, in float64, which holds them all."""
+        stacked = torch.stack([self.losses.detach().double(), self.hits, self.secure])
+        losses, hits, secure = stacked.tolist()
+        return losses, [int(count) for count in hits], [int(count) for count in secure]
 
 
 def fleet_loss(
@@ -273,9 +278,15 @@ def fleet_loss(
     right, secure = counts & (row_leads >= 0), counts & (row_leads >= row_margins)
     return FleetLoss(
         losses,
-        torch.bincount(adapter_of_row[right], minlength=n),
-        torch.bincount(adapter_of_row[secure], minlength=n),
+        _count_by_adapter(right, adapter_of_row, n),
+        _count_by_adapter(secure, adapter_of_row, n),
     )
+
+
+def _count_by_adapter(rows: Tensor, adapter_of_row: Tensor, n: int) -> Tensor:
+    """Return (n,) how many rows of each adapter are true; a GPU is not waited for."""
+    counts = torch.zeros(n, dtype=torch.long, device=rows.device)
+    return counts.index_add_(0, adapter_of_row, rows.long())
 
 
 @dataclass(frozen=True, slots=True)
