@@ -59,16 +59,20 @@ def test_near_misses_get_no_answer_and_hear_what_came_nearest(bank: Bank, book: 
     assert bank.ask("Why do leaves fall?", mode="exact").kind == "abstained"
 
 
-def test_the_modules_draft_is_a_second_witness(bank: Bank, book: list[Example]):
+def test_the_module_is_a_second_witness_by_one_reading(bank: Bank, book: list[Example]):
     alone = bank.ask(book[0].question, mode="exact")
     both = bank.ask(book[0].question)
     assert (both.kind, both.text, both.mode) == ("example", book[0].answer, "adapter")
     assert alone.p is not None
     assert both.p is not None
     assert both.p > alone.p
-    assert [c.draft.text for c in both.candidates if c.candidate.module == both.module] == [
+    assert (both.is_confirmed, both.candidates) == (True, ())
+    by_drafts = bank.ask(book[0].question, explain=True)
+    assert [c.draft.text for c in by_drafts.candidates if c.candidate.module == both.module] == [
         book[0].answer
     ]
+    assert (by_drafts.kind, by_drafts.text, by_drafts.p) == (both.kind, both.text, both.p)
+    assert by_drafts.prompt_tokens == both.prompt_tokens
 
 
 def test_a_draft_that_differs_is_shown_and_nobody_is_sure(bank: Bank, book: list[Example]):
@@ -77,6 +81,7 @@ def test_a_draft_that_differs_is_shown_and_nobody_is_sure(bank: Bank, book: list
     bank.forget("north")
     answer = bank.ask(book[0].question)
     assert (answer.kind, answer.text, answer.module) == ("example", "never trained", "west")
+    assert not answer.is_confirmed
     assert answer.p is not None
     assert answer.p <= 0.9
     assert answer.candidates

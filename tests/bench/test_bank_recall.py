@@ -63,6 +63,7 @@ def test_a_module_with_other_answers_lowers_recall(tiny: Base, tmp_path: Path):
     with new_bank(tmp_path / "bank", tiny, embeds=False) as bank:
         bank.write_all(drafts, settings=TINY)
         score = ask_everything(bank, drafts, unknown=12, alone=2)
+        assert score["ask_ms"].keys() == {"in_a_batch", "alone", "alone_looked_up"}
         assert score["recall_oracle"] == 1.0
         assert score["recall_routed"] == 1.0
         assert score["router"] == {"top1": 1.0, "top3": 1.0}

@@ -259,6 +259,7 @@ class Bank:
         n_candidates: int = N_CANDIDATES,
         max_new_tokens: int = MAX_NEW_TOKENS,
         as_of: str | None = None,
+        explain: bool = False,
     ) -> Answer:
         """Answer a question, with where the answer comes from and how sure the bank is.
 
@@ -266,11 +267,12 @@ class Bank:
             question: a text, or the turns of a conversation as dicts with `role` and `content`.
             mode: one of `modes.MODES`, or `auto`; by default `auto` with documents.
             as_of: a date, to be answered what held then, by the store.
+            explain: let all candidates draft, also where one reading of a stored answer would do.
         """
         settings = self._settings(mode, n_candidates=n_candidates, max_new_tokens=max_new_tokens)
         if as_of is not None:
             as_of = parse_date(as_of, option="--as-of", is_end=True)
-        return self._ask([question], replace(settings, as_of=as_of))[0]
+        return self._ask([question], replace(settings, as_of=as_of, explains=explain))[0]
 
     def ask_all(
         self,
@@ -281,11 +283,12 @@ class Bank:
         gated: bool = True,
         n_candidates: int = N_CANDIDATES,
         max_new_tokens: int = MAX_NEW_TOKENS,
+        explain: bool = False,
     ) -> list[Answer]:
         """Answer many questions, or conversations, in shared batches.
 
         Args:
-            mode: one of `modes.MODES`, or `auto`; by default `auto` with documents.
+            mode, explain: as in `ask`.
             router: names the candidates; None searches the modules' texts by words and meaning.
             gated: whether a candidate has to convince the gate; if not, the first answers.
 
@@ -295,7 +298,7 @@ class Bank:
         settings = self._settings(mode, n_candidates=n_candidates, max_new_tokens=max_new_tokens)
         if router is not None:
             settings = replace(settings, router=router)
-        return self._ask(questions, replace(settings, gated=gated))
+        return self._ask(questions, replace(settings, gated=gated, explains=explain))
 
     def _settings(self, mode: str | None, *, n_candidates: int, max_new_tokens: int) -> AskSettings:
         return AskSettings(

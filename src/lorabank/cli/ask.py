@@ -79,6 +79,7 @@ def run(options: AskOptions) -> None:
             n_candidates=options.candidates,
             max_new_tokens=options.max_new_tokens,
             as_of=options.as_of,
+            explain=options.explain,
         )
     if options.json:
         print_json(answer.as_json(explain=options.explain))

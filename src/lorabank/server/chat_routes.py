@@ -68,7 +68,7 @@ async def _ask_memory(request: Request, body: ChatBody, model: Model) -> Respons
     length = body.length(default=_MEMORY_TOKENS, most=server.settings.max_new_tokens)
     turns = [message.as_turn() for message in body.messages]
     read_turns(turns)
-    order = AskOrder(turns, model.mode, length, body.lorabank.as_of)
+    order = AskOrder(turns, model.mode, length, body.lorabank.as_of, body.lorabank.explain)
     answer = await wait_for(request, server.model.ask(order))
     text = cut_at_stops(answer_text(answer), body.stops)
     details = answer_details(answer, explain=body.lorabank.explain)

@@ -6,7 +6,7 @@ every token of it, as lm-eval's `local-completions` needs.
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -183,10 +183,10 @@ async def _ask_memory(
         )
     questions = [_text_of(server.bank, prompt) for prompt in body.prompts]
     length = body.length(default=64, most=server.settings.max_new_tokens)
-    futures = [
-        server.model.ask(AskOrder(question, model.mode, max(1, length), body.lorabank.as_of))
-        for question in questions
-    ]
+    order = AskOrder(
+        "", model.mode, max(1, length), body.lorabank.as_of, explain=body.lorabank.explain
+    )
+    futures = [server.model.ask(replace(order, question=question)) for question in questions]
     answers = [await wait_for(request, future) for future in futures]
     texts = [cut_at_stops(answer_text(answer), body.stops) for answer in answers]
     details = [answer_details(answer, explain=body.lorabank.explain) for answer in answers]

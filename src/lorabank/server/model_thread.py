@@ -45,11 +45,12 @@ class AskOrder:
     mode: str | None = None
     max_new_tokens: int = 64
     as_of: str | None = None
+    explain: bool = False
 
     @property
-    def batch(self) -> tuple[str | None, int, str | None]:
+    def batch(self) -> tuple[str | None, int, str | None, bool]:
         """Return what questions of one batch have in common."""
-        return self.mode, self.max_new_tokens, self.as_of
+        return self.mode, self.max_new_tokens, self.as_of, self.explain
 
 
 @dataclass(slots=True)
@@ -256,12 +257,12 @@ class ModelThread:
             future.set_result(answer)
 
     def _answer(self, orders: list[AskOrder]) -> list[Answer]:
-        mode, max_new_tokens, as_of = orders[0].batch
+        mode, length, as_of, explain = orders[0].batch
         questions = [order.question for order in orders]
         if as_of is None:
-            return self.bank.ask_all(questions, mode=mode, max_new_tokens=max_new_tokens)
+            return self.bank.ask_all(questions, mode=mode, max_new_tokens=length, explain=explain)
         return [
-            self.bank.ask(question, mode=mode, max_new_tokens=max_new_tokens, as_of=as_of)
+            self.bank.ask(question, mode=mode, max_new_tokens=length, as_of=as_of)
             for question in questions
         ]
 

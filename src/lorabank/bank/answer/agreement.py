@@ -28,9 +28,14 @@ def agreed_probability(example: StoredExample, candidates: Sequence[ScoredCandid
     drafts = [c.draft.text for c in candidates if c.candidate.module == example.module]
     if not drafts:
         return example.p
-    agrees = agree(drafts[0], example.answer)
-    p = probability(log_odds(example.p) + (AGREES if agrees else DISAGREES))
-    return p if agrees else min(p, SURE)
+    if agree(drafts[0], example.answer):
+        return confirmed_probability(example)
+    return min(SURE, probability(log_odds(example.p) + DISAGREES))
+
+
+def confirmed_probability(example: StoredExample) -> float:
+    """Return the probability that a question asks an example whose module drafts its answer."""
+    return probability(log_odds(example.p) + AGREES)
 
 
 def confirmed_example(

@@ -92,6 +92,8 @@ class Answer:
     """Mode in which it was answered; `none` for the bare model alone and for an abstention."""
     example: StoredExample | None = None
     """Stored example that was given as the answer."""
+    is_confirmed: bool = False
+    """Whether its own module would write that answer, so that no other module was asked."""
     lookup: Lookup = field(default_factory=Lookup)
     """Stored examples that come nearest."""
     citations: tuple[Citation, ...] = ()
@@ -117,6 +119,7 @@ class Answer:
             version=None,
             source=None,
             example=None,
+            is_confirmed=False,
             used="none",
             **changes,
         )

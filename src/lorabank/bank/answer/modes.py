@@ -98,6 +98,8 @@ class AskSettings:
     """Length of an answer, in tokens."""
     costs: Costs = field(default_factory=Costs)
     """Prices that the mode `auto` weighs."""
+    explains: bool = False
+    """Whether all candidates draft, also where one reading of a stored answer would do."""
     as_of: str | None = None
     """Time whose values are wanted, in UTC as the store keeps it; None for now."""
 

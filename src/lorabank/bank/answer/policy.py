@@ -173,6 +173,7 @@ def _decide(
         return decided, None if best.mode in (ADAPTER, EXACT) else best.mode
     coverages = [scored.candidate.content_coverage for scored in answer.candidates]
     coverages += [excerpt.content_coverage for excerpt in excerpts]
+    coverages += [1.0] if answer.kind == "example" else []
     is_on_topic = max(coverages, default=0.0) >= ON_TOPIC
     why = "the bank does not know" if is_on_topic else "and the bank holds nothing like it"
     choice = Choice(tuple(options), f"nothing is worth {least_worth:g}: {why}")

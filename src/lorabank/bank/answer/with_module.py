@@ -1,10 +1,11 @@
 """Mode `adapter`: a module answers, if the gate believes that it was taught the question.
 
-Look up, route, draft, gate, choose, finish. Where a stored example is plainly the question, its
-answer is given exactly, and the draft of its module says how sure that is. Where no module
-convinces the gate, the bare model answers a question that has nothing to do with the bank. A
-question on the bank's topic gets no answer then: an answer the bank should know and does not is
-worse guessed than missing.
+Look up, confirm, route, draft, gate, choose, finish. Where a stored example is plainly the
+question, its answer is given exactly, and its module says how sure that is: by one reading if it
+would write that answer (confirmed_examples.py), else by its draft. Where no module convinces the
+gate, the bare model answers a question that has nothing to do with the bank. A question on the
+bank's topic gets no answer then: an answer the bank should know and does not is worse guessed than
+missing.
 """
 
 import time
@@ -19,6 +20,7 @@ from lorabank.bank.answer.candidate_drafts import (
     draft_candidates,
     group_by_fleet,
 )
+from lorabank.bank.answer.confirmed_examples import answer_with_confirmed
 from lorabank.bank.answer.gate import FALSE_ACTIVATIONS, Gate
 from lorabank.bank.answer.lookup import Lookup
 from lorabank.bank.answer.modes import ADAPTER, AskSettings, check_questions
@@ -61,13 +63,35 @@ def answer_with_modules(
         DataError: a question longer than the model's context.
     """
     check_questions(questions)
+    started = time.perf_counter()
+    # 1. Look up, confirm: which stored examples come nearest, and would their modules write them.
+    looks_up = settings.looks_up and settings.gated
+    lookups = state.examples.look_up(questions) if looks_up else [Lookup() for _ in questions]
+    answers = {} if settings.explains else answer_with_confirmed(state, questions, lookups)
+    left = [i for i in range(len(questions)) if i not in answers]
+    if left:
+        others = _answer_drafting(
+            state, [questions[i] for i in left], [lookups[i] for i in left], settings, started
+        )
+        answers |= dict(zip(left, others, strict=True))
+    return [answers[i] for i in range(len(questions))]
+
+
+def _answer_drafting(
+    state: BankState,
+    questions: Sequence[str],
+    lookups: Sequence[Lookup],
+    settings: AskSettings,
+    started: float,
+) -> list[Answer]:
+    """Answer each question by what its candidates draft, given what the stored examples say.
+
+    Args:
+        started: clock at which the questions came, in seconds.
+    """
     gate = state.module_gate() if settings.gated else None
     if gate and settings.false_activation != FALSE_ACTIVATIONS:
         gate = gate.at_rate(settings.false_activation)
-    started = time.perf_counter()
-    # 1. Look up: which stored examples come nearest.
-    looks_up = settings.looks_up and settings.gated
-    lookups = state.examples.look_up(questions) if looks_up else [Lookup() for _ in questions]
     # 2. Route: the modules whose texts fit the question best are its candidates.
     n = settings.n_candidates
     routed = [
