@@ -283,12 +283,11 @@ class Bank:
         gated: bool = True,
         n_candidates: int = N_CANDIDATES,
         max_new_tokens: int = MAX_NEW_TOKENS,
-        explain: bool = False,
     ) -> list[Answer]:
         """Answer many questions, or conversations, in shared batches.
 
         Args:
-            mode, explain: as in `ask`.
+            mode: one of `modes.MODES`, or `auto`; by default `auto` with documents.
             router: names the candidates; None searches the modules' texts by words and meaning.
             gated: whether a candidate has to convince the gate; if not, the first answers.
 
@@ -298,7 +297,7 @@ class Bank:
         settings = self._settings(mode, n_candidates=n_candidates, max_new_tokens=max_new_tokens)
         if router is not None:
             settings = replace(settings, router=router)
-        return self._ask(questions, replace(settings, gated=gated, explains=explain))
+        return self._ask(questions, replace(settings, gated=gated))
 
     def _settings(self, mode: str | None, *, n_candidates: int, max_new_tokens: int) -> AskSettings:
         return AskSettings(

@@ -259,10 +259,10 @@ class ModelThread:
     def _answer(self, orders: list[AskOrder]) -> list[Answer]:
         mode, length, as_of, explain = orders[0].batch
         questions = [order.question for order in orders]
-        if as_of is None:
-            return self.bank.ask_all(questions, mode=mode, max_new_tokens=length, explain=explain)
+        if as_of is None and not explain:
+            return self.bank.ask_all(questions, mode=mode, max_new_tokens=length)
         return [
-            self.bank.ask(question, mode=mode, max_new_tokens=length, as_of=as_of)
+            self.bank.ask(question, mode=mode, max_new_tokens=length, as_of=as_of, explain=explain)
             for question in questions
         ]
 
