@@ -18,6 +18,16 @@ CHATML = (
 )
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests on the real model first, in random order among themselves as all others are.
+
+    They take longest. One process then has most of them, and shares what its base has computed;
+    the others take over the end of its share.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("real") is None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     """Products of 64 x 64 are slower on two threads than on one."""
