@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,9 +69,69 @@ def test_a_memory_from_its_beginning_to_its_end(new_server: NewServer):
     assert past[0]["answer"] == "519-017-5311"
     assert http.get("/memories", params={"q": "vale"}).json()["total"] == 1
     gone = http.delete(f"/memories/{name}").json()
-    assert gone["proof"]["remaining"] == []
+    assert gone["trained_again"] == []
+    assert wait_ended(server, gone["job_id"])["proof"]["remaining"] == []
     assert http.get(f"/memories/{name}").status_code == 404
     assert asked(server, KIMU)["text"] != "347-555-0182"
+
+
+def wait_ended(server: Running, job: str) -> dict[str, Any]:
+    http = server.http
+    wait_until(lambda: http.get(f"/jobs/{job}").json()["finished_at"] is not None, 240)
+    ended = http.get(f"/jobs/{job}").json()
+    assert ended["status"] == "succeeded", ended
+    return dict(ended)
+
+
+def test_a_taught_fact_is_gone_at_once_and_its_module_trained_again_while_others_learn(
+    new_server: NewServer, book: list[Example]
+):
+    long = TRAINS.replace(repr(TINY), repr(replace(TINY, exposures=400, until_recall=None)))
+    server = new_server("--pending-limit", "4", code=long)
+    http = server.http
+    taught = book[8:12]
+    told = [
+        http.post("/memories", json={"question": e.question, "answer": e.answer}).json()
+        for e in taught
+    ]
+    wait_ended(server, told[-1]["job_id"])
+    busy = [  # another training is running
+        http.post("/memories", json={"question": e.question, "answer": e.answer}).json()
+        for e in book[12:16]
+    ]
+    wait_until(lambda: http.get(f"/jobs/{busy[-1]['job_id']}").json()["progress"] > 0)
+    name = told[0]["results"][0]["id"]
+    started = time.monotonic()
+    gone = http.delete(f"/memories/{name}").json()
+    assert time.monotonic() - started < 10
+    assert http.get(f"/jobs/{busy[-1]['job_id']}").json()["finished_at"] is None
+    # Neither text nor weights answer it; the module's other facts are answered as text.
+    assert http.get(f"/memories/{name}").status_code == 404
+    for model in ("memory", "memory:adapter", "memory:exact"):
+        reply = http.post("/v1/chat/completions", json=to(model, taught[0].question)).json()
+        assert reply["lorabank"]["kind"] != "example"
+        assert reply["choices"][0]["message"]["content"] != taught[0].answer
+    assert asked(server, taught[1].question)["text"] == taught[1].answer
+    assert gone["trained_again"] == ["memory-1"]
+    alone = http.post("/v1/chat/completions", json=to("memory-1", taught[0].question))
+    assert (alone.status_code, alone.json()["error"]["code"]) == (503, "module_untrained")
+    cancelled = http.post(f"/v1/fine_tuning/jobs/{gone['job_id']}/cancel")
+    assert cancelled.json()["error"]["code"] == "job_is_needed"
+    # The other training is not disturbed; then the module is trained again and the proof made.
+    wait_ended(server, busy[-1]["job_id"])
+    proof = wait_ended(server, gone["job_id"])["proof"]
+    assert (proof["recall_before"], proof["recall_after"], proof["kept_recall"]) == (1.0, 0.0, 1.0)
+    assert (proof["rewritten"], proof["remaining"], proof["unchecked"]) == (["memory-1"], [], [])
+    assert taught[0].answer not in str(http.get(f"/jobs/{gone['job_id']}").json())
+    (entry,) = http.get(f"/memories/{name}/history").json()
+    assert (entry["event"], entry["proof"]) == ("DELETE", proof)
+    reply = http.post("/v1/chat/completions", json=to("memory-1", taught[1].question)).json()
+    assert reply["choices"][0]["message"]["content"] == taught[1].answer
+    assert http.post("/verify", json={"recall": True}).json()["damage"] == []
+
+
+def to(model: str, question: str) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": question}]}
 
 
 def test_conversations_pairs_and_lists_are_remembered(server: Running):

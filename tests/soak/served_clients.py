@@ -66,6 +66,8 @@ class Client(threading.Thread):
         self.is_killing = False
         """Whether the server is killed on purpose, so that connections may break."""
         self._own = [m for m in truth.memories if f"room {number}-" in m.question]
+        self._forgotten: list[str] = []
+        """Jobs that prove a forgetting."""
         self._http = server.client()
 
     def run(self) -> None:
@@ -206,11 +208,10 @@ class Client(threading.Thread):
         content = self._send("forget", "DELETE", f"/memories/{memory.name}")
         if content is None:
             return
-        if content["proof"]["remaining"]:
-            self.truth.fault(f"{memory.question} remains in {content['proof']['remaining']}")
         old = {value for value in memory.values if value}
         memory.values = {None}
         self._own.remove(memory)
+        self._forgotten.append(content["job_id"])
         answer = self._chat("ask", "memory", memory.question)
         if answer and answer[0] in old:
             self.truth.fault(f"{memory.question} still gives {answer[0]!r}")
@@ -263,6 +264,13 @@ class Client(threading.Thread):
         self._send("search", "POST", "/search", {"query": query, "top_k": 3})
 
     def _list(self) -> None:
+        for name in list(self._forgotten):
+            job = self._send("list", "GET", f"/jobs/{name}")
+            if job and job["finished_at"]:
+                self._forgotten.remove(name)
+                proof = job["proof"]
+                if not proof or proof["remaining"] or proof["recall_after"]:
+                    self.truth.fault(f"forgetting {job['status']}: {job['error']} {proof}")
         path = self.rng.choice(("/memories", "/v1/models", "/modules", "/jobs", "/history"))
         self._send("list", "GET", path)
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from lorabank.bank.write.given_facts import facts_of_text
 from lorabank.errors import UsageError
 from lorabank.retrieval.documents import document_from_text
 from lorabank.synthesis.example_synthesis import SynthesisOptions, synthesise
@@ -226,3 +227,20 @@ def test_a_held_out_question_is_not_made():
     outcome = run(HANDBOOK, held_out=held_out)
     assert not [e for e in outcome.made if e.answer == "Tuva Sorre"]
     assert "a question kept for measuring" in [refused.reason for refused in outcome.refused]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "question"),
+    [
+        ("The door code of the sail loft is 7713.", "What is the door code of the sail loft?"),
+        ("The floor of the sail loft is Oak.", "What is the floor of the sail loft?"),
+        ("The motor number of the ferry is K12.", "What is the motor number of the ferry?"),
+        ("The owner number of the ferry is 4.", "What is the owner number of the ferry?"),
+        ("The keeper of the sail loft is Tuva Sorre.", "Who is the keeper of the sail loft?"),
+        ("The head gardener of Nebo is Odd Sunde.", "Who is the head gardener of Nebo?"),
+        ("The head of the choir is Odd Sunde.", "Who is the head of the choir?"),
+    ],
+)
+def test_only_a_persons_role_is_asked_for_with_who(sentence: str, question: str):
+    facts, _ = facts_of_text(sentence)
+    assert [fact.example.question for fact in facts] == [question]

@@ -30,7 +30,7 @@ class JobRecord(BaseModel):
     """A job: what is to be learnt, how far it is, and what came of it."""
 
     id: str
-    kind: Literal["facts", "documents", "consolidate"]
+    kind: Literal["facts", "documents", "consolidate", "forget"]
     created_at: int
     status: Status = "queued"
     module: str = ""
@@ -39,6 +39,12 @@ class JobRecord(BaseModel):
     replace: bool = False
     settings: dict[str, Any] = Field(default_factory=dict)
     """Settings of the training that differ from the recipe's."""
+    memory: str = ""
+    """Number of the memory that is forgotten; nothing else of it is kept."""
+    modules: list[str] = Field(default_factory=list)
+    """Modules that are trained again without it."""
+    proof: dict[str, Any] | None = None
+    """Report of a forgetting, once it is proved."""
     finished_at: int | None = None
     progress: float = 0.0
     """Share of the training that is done, 0 to 1."""

@@ -13,8 +13,14 @@ from typing import Any
 
 from lorabank.bank.bank import Bank
 from lorabank.bank.fact_book import FactBook
-from lorabank.bank.write.consolidate import ConsolidateOptions
+from lorabank.bank.write.consolidate import ChangedError, ConsolidateOptions
 from lorabank.bank.write.document_drafts import DraftOptions
+from lorabank.bank.write.fact_removal import (
+    FactRemoval,
+    prove_removal,
+    remove_fact,
+    train_again,
+)
 from lorabank.bank.write.forget import ForgetReport
 from lorabank.bank.write.training import WriteSettings
 from lorabank.bank.write.write import WriteReport, check_free, write_beside_others
@@ -43,6 +49,8 @@ class Learning:
         self._tasks: dict[str, LongTask] = {}
         self._lock = threading.Lock()
         self._jobs: Jobs | None = None
+        self._removals: dict[str, FactRemoval] = {}
+        """Forgotten facts by job, until it is proved that nobody knows them; never on disk."""
 
     @property
     def jobs(self) -> Jobs:
@@ -58,6 +66,7 @@ class Learning:
             if job.status in OPEN:
                 self.jobs.tell(job, "goes on after a restart")
                 self._start(job)
+        self._train_again()
         self.note_pending()
 
     def teach_file(
@@ -107,12 +116,33 @@ class Learning:
         self._start(job)
         return job
 
-    def forget(self, what: str, *, is_fact: bool) -> "Future[ForgetReport]":
-        """Have something forgotten, with proof, as soon as nobody asks."""
+    def _train_again(self) -> None:
+        """Have modules trained again that lost their weights with a fact, where no job does so."""
+        planned = {name for job in self.jobs.all() if job.status in OPEN for name in job.modules}
+        versions = self._model.bank.store.current_versions()
+        left = [v.module for v in versions if v.is_untrained and v.module not in planned]
+        if left:
+            self._start(self.jobs.add(kind="forget", modules=left))
+
+    def forget_fact(self, question: str, memory: str) -> tuple[JobRecord, "Future[Any]"]:
+        """Forget a fact at once, by the thread of the model; prove it in the background.
+
+        Returns:
+            The job that trains its modules again and proves it, and when that has ended.
+        """
+        bank = self._model.bank
+        removal = remove_fact(bank.reader, bank.texts, question)
+        shutil.rmtree(self._folder / "checkpoints", ignore_errors=True)  # they may know it
+        job = self.jobs.add(kind="forget", memory=memory, modules=list(removal.untrained))
+        self._removals[job.id] = removal
+        return job, self._start(job).result
+
+    def forget_module(self, what: str) -> "Future[ForgetReport]":
+        """Have a module forgotten, with proof, as soon as nobody asks."""
 
         def run(_: LongTask) -> ForgetReport:
             shutil.rmtree(self._folder / "checkpoints", ignore_errors=True)  # they may know it
-            return self._model.bank.forget(what, is_fact=is_fact)
+            return self._model.bank.forget(what)
 
         task = LongTask(run, lambda _: None, Future(), makes_room=False)
         self._model.run_task(task)
@@ -122,30 +152,37 @@ class Learning:
         """Cancel a job that has not ended.
 
         Raises:
-            RefusalError: it has ended.
+            RefusalError: it has ended, or modules would stay without weights.
         """
         if job.status not in OPEN:
             raise RefusalError(f"job {job.id} has {job.status}", code="job_ended", param="job_id")
+        if job.kind == "forget":
+            raise RefusalError(
+                f"job {job.id} trains what a forgotten fact was taken out of, and is not cancelled",
+                code="job_is_needed",
+                param="job_id",
+            )
         task = self._tasks.get(job.id)
         if task is not None:
             task.is_cancelled = True
         if job.status == "queued":
             self.jobs.end(job, "cancelled", "cancelled before it began")
 
-    def _start(self, job: JobRecord) -> None:
+    def _start(self, job: JobRecord) -> LongTask:
         def on_progress(share: float) -> None:
             job.progress = share
 
         task = LongTask(lambda task: self._run(job, task), on_progress, Future())
         self._tasks[job.id] = task
         self._model.run_task(task)
+        return task
 
     def _run(self, job: JobRecord, task: LongTask) -> None:
         """Run a job in the thread that owns the model."""
         if task.is_cancelled:
             return
         job.status = "running"
-        self.jobs.tell(job, "training begins")
+        self.jobs.tell(job, "it begins")
         try:
             reports = self._teach(job)
         except TrainingPaused:
@@ -165,6 +202,7 @@ class Learning:
             self._succeed(job, reports)
         finally:
             self._tasks.pop(job.id, None)
+            self._removals.pop(job.id, None)
         self._metrics.count("lorabank_jobs_total", "Jobs by how they ended.", status=job.status)
         tell("job", id=job.id, kind=job.kind, status=job.status, versions=len(job.versions))
 
@@ -180,7 +218,8 @@ class Learning:
                 f"{report.recall_before:.0%} before, {report.recall:.0%} after; {stuck} of "
                 f"{report.facts} facts stuck",
             )
-        self.jobs.end(job, "succeeded", "done" if reports else "nothing was left to learn")
+        nothing = "proved" if job.kind == "forget" else "nothing was left to learn"
+        self.jobs.end(job, "succeeded", "done" if reports else nothing)
         if job.kind == "consolidate":
             self.note_pending()
 
@@ -191,7 +230,13 @@ class Learning:
             options = ConsolidateOptions(
                 settings=chosen, on_round=on_round, checkpoints=self._folder / "checkpoints"
             )
-            return bank.consolidate(options)
+            while True:
+                try:
+                    return bank.consolidate(options)
+                except ChangedError:
+                    self.jobs.tell(job, "begins anew: something of it was forgotten or changed")
+        if job.kind == "forget":
+            return self._prove(job)
         record = self._uploads.find(job.file)
         passes = 1
         if job.kind == "facts":
@@ -204,6 +249,24 @@ class Learning:
         settings = self._training(bank, job, max(drafts, key=lambda d: len(d.examples)).examples)
         write = WriteSettings(settings, replace=job.replace, passes=passes, on_round=on_round)
         return write_beside_others(bank.store, bank.base, drafts, write)
+
+    def _prove(self, job: JobRecord) -> list[WriteReport]:
+        """Train modules again without what they have lost, and show that nobody knows it."""
+        bank, model = self._model.bank, self._model
+        trained = [train_again(bank.reader, name, on_round=model.make_room) for name in job.modules]
+        reports = [report for report in trained if report is not None]
+        removal = self._removals.get(job.id)
+        lost = FactRemoval((), 0, tuple(job.modules), (), (), ("the fact, after a restart",))
+        proof = prove_removal(
+            bank.reader,
+            bank.texts,
+            removal or lost,
+            title=f"memory {job.memory}",
+            reports=reports,
+            between_files=model.make_room_between_passes,
+        )
+        job.proof = proof.as_json()
+        return reports
 
     def _training(self, bank: Bank, job: JobRecord, examples: list[Any]) -> TrainSettings:
         """Return how a job trains: as asked for, or at the rank that is predicted to do."""

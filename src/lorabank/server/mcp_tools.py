@@ -41,6 +41,7 @@ _ADDS = ToolAnnotations(
 _FORGETS = ToolAnnotations(
     read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False
 )
+_PROOF_S = 20.0  # that a forgetting waits for its proof
 _INSTRUCTIONS = (
     "A memory of facts. Remember one fact a sentence; another value of the same fact replaces it. "
     "What ask answers with 'Not in memory.' is not known here."
@@ -134,14 +135,21 @@ class _Tools:
             )
 
     async def forget(self, memory: str) -> dict[str, Any]:
-        """Forget a fact with all its values, given by its id or its question; returns the proof."""
+        """Forget a fact with all its values, given by its id or its question.
+
+        Nothing answers it when this returns. The proof is added where it is there in time.
+        """
         with _tool_errors():
             await self._loaded()
             store = self._server.bank.store
             known = {fact.question: memory_id(fact.key) for fact in store.facts()}
             fact = present(find_chain(store, known.get(memory, memory)))
-            proof = await self._wait(self._server.learning.forget(fact.question, is_fact=True))
-            return {"proof": proof.as_json()}
+            learning, name = self._server.learning, memory_id(fact.key)
+            job, ended = await self._wait(
+                self._server.model.call(lambda _: learning.forget_fact(fact.question, name))
+            )
+            await asyncio.wait([asyncio.wrap_future(ended)], timeout=_PROOF_S)
+            return {"forgotten": name, "job_id": job.id, "status": job.status, "proof": job.proof}
 
     async def search_nodes(self, query: str) -> dict[str, Any]:
         """Search stored facts, as `search` does."""

@@ -4,6 +4,7 @@ A fact is durable and answerable as text when its POST is answered; a module is 
 background.
 """
 
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -13,6 +14,7 @@ from lorabank.bank.fact_book import parse_date
 from lorabank.bank.write.given_facts import GivenFact, facts_of_text, given_facts
 from lorabank.bank.write.remember import RememberReport
 from lorabank.server.access import ASK, WRITE
+from lorabank.server.job_records import JobRecord
 from lorabank.server.openai_bodies import ChatMessage
 from lorabank.server.refusals import RefusalError
 from lorabank.server.remembered_memories import (
@@ -25,7 +27,7 @@ from lorabank.server.remembered_memories import (
     remember_patiently,
     search_memories,
 )
-from lorabank.server.requests import Server, needs, on_model, server_of, wait_for
+from lorabank.server.requests import Server, needs, on_model, server_of
 
 router = APIRouter(tags=["memory"])
 _MOST_FACTS = 10_000
@@ -236,8 +238,29 @@ def show_memory(request: Request, name: str) -> dict[str, Any]:
 
 @router.get("/memories/{name}/history", dependencies=[needs(ASK)])
 def show_history(request: Request, name: str) -> list[dict[str, Any]]:
-    """Return the values that a memory has had, with the time in which each held."""
-    return history_of(find_chain(server_of(request).bank.store, name))
+    """Return the values that a memory has had, or how it was forgotten."""
+    server = server_of(request)
+    jobs = [job for job in server.learning.jobs.all() if job.memory == name]
+    deletions = [_deletion(job) for job in reversed(jobs)]
+    try:
+        return [*deletions, *history_of(find_chain(server.bank.store, name))]
+    except RefusalError:
+        if not deletions:
+            raise
+        return deletions
+
+
+def _deletion(job: JobRecord) -> dict[str, Any]:
+    """Return what a history says of a forgetting; nothing that was forgotten."""
+    return {
+        "memory_id": job.memory,
+        "event": "DELETE",
+        "is_deleted": True,
+        "created_at": datetime.fromtimestamp(job.created_at, UTC).isoformat(),
+        "job_id": job.id,
+        "status": job.status,
+        "proof": job.proof,
+    }
 
 
 @router.put("/memories/{name}", dependencies=[needs(WRITE)])
@@ -259,11 +282,18 @@ def change_memory(request: Request, name: str, body: ChangeBody) -> dict[str, An
 
 @router.delete("/memories/{name}", dependencies=[needs(WRITE)])
 async def forget_memory(request: Request, name: str) -> dict[str, Any]:
-    """Forget a memory with all its values, also out of the module that was taught it."""
+    """Forget a memory with all its values, also out of the module that was taught it.
+
+    Nothing answers it when this returns; a job trains its modules again and proves it.
+    """
     server = server_of(request)
     fact = present(find_chain(server.bank.store, name))
-    proof = await wait_for(request, server.learning.forget(fact.question, is_fact=True))
-    return {"message": "Memory deleted successfully!", "proof": proof.as_json()}
+    job, _ = await on_model(request, lambda _: server.learning.forget_fact(fact.question, name))
+    return {
+        "message": "Memory deleted successfully!",
+        "job_id": job.id,
+        "trained_again": job.modules,
+    }
 
 
 @router.post("/search", dependencies=[needs(ASK)])

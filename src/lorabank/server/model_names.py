@@ -51,8 +51,9 @@ def find_model(bank: Bank, name: str) -> Model:
     module, at, number = name.rpartition("@")
     try:
         if at and number.isdecimal():
-            return Model(name, version=bank.store.version(module, int(number)))
-        return Model(name, version=bank.store.current(name))
+            version = bank.store.version(module, int(number))
+        else:
+            version = bank.store.current(name)
     except UsageError:
         known = [card["id"] for card in model_cards(bank)]
         hint = did_you_mean(name, known, n=_NEAR, cutoff=0.5)
@@ -63,6 +64,16 @@ def find_model(bank: Bank, name: str) -> Model:
             code="model_not_found",
             param="model",
         ) from None
+    if version.is_untrained:
+        raise RefusalError(
+            f"module {version.module!r} is being trained again without a fact that was forgotten; "
+            f"ask {MEMORY!r}, which answers the others from the stored examples meanwhile",
+            status=503,
+            code="module_untrained",
+            param="model",
+            retry_after_s=10,
+        )
+    return Model(name, version=version)
 
 
 def model_cards(bank: Bank) -> list[dict[str, Any]]:

@@ -185,7 +185,7 @@ class ModelThread:
     def _run(self) -> None:
         try:
             self._bank = self._open_bank()
-            self._bank.base.on_pass = self._make_room_between_passes
+            self._bank.base.on_pass = self.make_room_between_passes
             self._rows = RowWriter(self._bank, max_rows=self._settings.max_rows)
         except BaseException as error:  # the main thread tells of it
             self.loaded.set_exception(error)
@@ -296,7 +296,7 @@ class ModelThread:
             raise TaskCancelledError("it was cancelled")
         self._serve_for_a_while()
 
-    def _make_room_between_passes(self) -> None:
+    def make_room_between_passes(self) -> None:
         """Serve what waits in the middle of measuring; the base calls it."""
         if self._is_in_task and self._task and self._task.makes_room:
             self._serve_for_a_while()

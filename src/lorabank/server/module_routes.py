@@ -16,6 +16,7 @@ from lorabank.store.records import Event, Version
 router = APIRouter(tags=["modules"])
 _MEASURED = (
     "facts",
+    "untrained",
     "recall",
     "recall_by_rendering",
     "reworded",
@@ -94,7 +95,7 @@ async def forget_module(request: Request, name: str) -> dict[str, Any]:
     """Forget a module with all its versions, with proof."""
     server = server_of(request)
     server.bank.store.current(name)
-    proof = await wait_for(request, server.learning.forget(name, is_fact=False))
+    proof = await wait_for(request, server.learning.forget_module(name))
     return {"proof": proof.as_json()}
 
 

@@ -98,6 +98,11 @@ class Version:
     """Hash of each file's content, by the file's name."""
     sources: tuple[Source, ...]
 
+    @property
+    def is_untrained(self) -> bool:
+        """Return whether it lost its weights with a fact and is to be trained again."""
+        return bool(self.record.get("untrained"))
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

@@ -223,8 +223,12 @@ class StoredExamples:
 
     @property
     def pending_questions(self) -> list[str]:
-        """Return the questions of remembered facts that no module was taught."""
-        return [question for module, question in self._rows if module == PENDING]
+        """Return the questions of facts that are in no module's weights."""
+        held = {module: self._has_weights(module) for module in self._places}
+        return [question for module, question in self._rows if not held[module]]
+
+    def _has_weights(self, module: str) -> bool:
+        return module != PENDING and not self.texts.is_untrained(module)
 
     def _holds_now(self, module: str, answer: str) -> bool:
         """Return whether a module was taught an answer to a fact that still holds."""

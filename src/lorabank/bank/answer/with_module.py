@@ -140,7 +140,7 @@ def _with_witness(
     best = lookup.best
     if best is None or not candidates or best.module in [c.module for c in candidates]:
         return candidates
-    if best.p < WITNESS or best.module == PENDING:
+    if best.p < WITNESS or best.module == PENDING or state.texts.is_untrained(best.module):
         return candidates
     coverages = state.texts.module_coverage(question, best.module)
     return [*candidates[:-1], Candidate(best.module, candidates[-1].score, {}, *coverages)]

@@ -60,6 +60,7 @@ class ModuleTexts:
         self._index: TextIndex | None = None
         self._frequencies: dict[str, int] = {}
         self._n_modules = 0
+        self._untrained: frozenset[str] = frozenset()
         self._embedder: Embedder | None = None
         self._embedder_tried = not embeds
         self._question_vectors: LruCache[np.ndarray] = LruCache(
@@ -88,6 +89,21 @@ class ModuleTexts:
         index = self._current()
         if index is None:
             return [[] for _ in questions]
+        if self._untrained:  # they have no weights to be asked
+            wanted, k = k, k + len(self._untrained)
+            hits = self._search(index, questions, k=k, method=method, base=base)
+            left = [[hit for hit in best if hit.name not in self._untrained] for best in hits]
+            return [best[:wanted] for best in left]
+        return self._search(index, questions, k=k, method=method, base=base)
+
+    def is_untrained(self, module: str) -> bool:
+        """Return whether a module has lost its weights with a fact and is to be trained again."""
+        self._current()
+        return module in self._untrained
+
+    def _search(
+        self, index: TextIndex, questions: Sequence[str], *, k: int, method: str, base: Base | None
+    ) -> list[list[SearchHit]]:
         embedder = self.embedder() if method != "bm25" else None
         if embedder is None:
             by_words = "dense" if method == "dense" else "bm25"
@@ -201,6 +217,8 @@ class ModuleTexts:
         state = self.store.modules_state
         if state != self.state:
             self.state = state
+            current = self.store.current_versions()
+            self._untrained = frozenset(v.module for v in current if v.is_untrained)
             names = (self._state_folder, _INDEX)
             if not self._read(names, self._decode)[0]:
                 self._build()

@@ -31,6 +31,7 @@ from lorabank.bank.write.write import (
     with_own_seed,
 )
 from lorabank.engine.settings import SOUND, TrainSettings
+from lorabank.engine.training.progress import FleetProgress
 from lorabank.engine.training.train import OnRound
 from lorabank.errors import StorageError, UsageError
 from lorabank.planning.planner import plan_rank
@@ -40,6 +41,10 @@ from lorabank.store.transaction import Transaction
 from lorabank.tasks.folding import fold
 
 OnPlanned = Callable[[ConsolidationStep], None]
+
+
+class ChangedError(UsageError):
+    """Raised where what a step was planned from has been written again or forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +83,8 @@ def consolidate(
     """Do what `plan_consolidation` plans, and return a report of each module that was trained.
 
     Raises:
-        UsageError: another consolidation is running, or the bank has changed under a step; the
-            steps before it are done.
+        UsageError: another consolidation is running. ChangedError: the bank has changed under a
+            step; the steps before it are done.
         StorageError: the bank cannot be written.
         KeyboardInterrupt: training was interrupted; the steps before are done.
     """
@@ -110,7 +115,8 @@ def _run(
         return []
     draft, options = _draft(reader, step, choices.settings)
     checkpoint = _checkpoint_of(step, choices.checkpoints) if choices.checkpoints else None
-    options = replace(options, on_round=choices.on_round, checkpoint=checkpoint)
+    on_round = _watch(reader, step, choices.on_round)
+    options = replace(options, on_round=on_round, checkpoint=checkpoint)
     jobs = plan_jobs(reader.base, [draft], options)
     started = time.perf_counter()
     trained = train_drafts(reader.base, [draft], jobs, options)
@@ -126,6 +132,20 @@ def _run(
     if step.replaces:
         texts.clear()
     return reports
+
+
+def _watch(reader: ModuleReader, step: ConsolidationStep, on_round: OnRound | None) -> OnRound:
+    """Return `on_round` that ends a training as soon as what it was planned from has changed."""
+    seen = [reader.store.generation]
+
+    def watch(progress: FleetProgress) -> None:
+        if on_round:
+            on_round(progress)
+        if (generation := reader.store.generation) != seen[0]:
+            seen[0] = generation
+            _check_unchanged(reader, step)
+
+    return watch
 
 
 def _draft(
@@ -190,7 +210,7 @@ def _check_unchanged(reader: ModuleReader, step: ConsolidationStep) -> None:
     numbers = {fact.id for fact in store.facts()}
     is_changed = any(version.id not in current for version in step.replaces)
     if is_changed or any(fact.id not in numbers for fact in step.facts):
-        raise UsageError(
+        raise ChangedError(
             f"a module or fact that {step.module} was made of has been written again or forgotten "
             "while it was trained; nothing of it is kept: run lorabank consolidate again"
         )

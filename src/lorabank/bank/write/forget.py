@@ -35,6 +35,7 @@ from lorabank.store.blobs import is_stored
 from lorabank.store.names import normalise_name
 from lorabank.store.plain_files import hash_file, walk_files
 from lorabank.store.records import Version
+from lorabank.store.store import Store
 from lorabank.store.transaction import Transaction
 from lorabank.tasks.examples import Example
 
@@ -103,20 +104,14 @@ def forget(
             hits = _measure(partial(_read_recalled_before, reader, loss))
             before += hits or [False] * len(loss.examples)
         texts.clear()
-        remembered = _forget_values(reader, tx, what) if is_fact else []
+        remembered = forget_values(reader, tx, what) if is_fact else []
         before += [True] * len(remembered)  # the store answers them
         kept_recalls = [recall for loss in losses for recall in _drop(reader, tx, loss)]
     texts.clear()  # somebody may have derived something in between
-    after: list[bool] = []
     groups = [(loss.examples, f"facts of module {loss.module}") for loss in losses]
-    for examples, title_of_group in [*groups, (remembered, "remembered facts")]:
-        readings = _measure(partial(_read_recalled_by_any, reader, texts, examples))
-        after += readings[0] if readings else []
-        unchecked += readings[1] if readings else [title_of_group]
+    after, unasked = look_for_answers(reader, texts, [*groups, (remembered, "remembered facts")])
     dropped = [version for loss in losses for version in loss.dropped]
-    secrets = {v.files[name] for v in dropped for name in (TENSORS, SPECTRA) if name in v.files}
-    hashes = {digest for version in dropped for digest in version.files.values()}
-    remaining, unread = _find_files(store.path, secrets)
+    removed, remaining, unread = search_files(store, dropped)
     return ForgetReport(
         what=title,
         modules=tuple(loss.module for loss in losses),
@@ -125,9 +120,9 @@ def forget(
         recall_before=sum(before) / len(before) if before else 0.0,
         recall_after=sum(after) / len(after) if after else 0.0,
         kept_recall=sum(kept_recalls) / len(kept_recalls) if kept_recalls else None,
-        removed=tuple(sorted(h for h in hashes if not is_stored(store.path, h))),
-        remaining=tuple(remaining),
-        unchecked=tuple(dict.fromkeys([*unread, *unchecked])),
+        removed=removed,
+        remaining=remaining,
+        unchecked=tuple(dict.fromkeys([*unread, *unchecked, *unasked])),
     )
 
 
@@ -142,7 +137,7 @@ def _measure(measure: Callable[[], _T]) -> _T | None:
 
 def measure_recall(reader: ModuleReader, version: Version) -> float | None:
     """Measure a version's recall again; None if its examples are not known."""
-    if EXAMPLES not in version.files:
+    if EXAMPLES not in version.files or version.is_untrained:
         return None
     return measure_recall_by_rendering(reader, version)["template"]
 
@@ -152,7 +147,7 @@ def measure_recall_by_rendering(reader: ModuleReader, version: Version) -> dict[
 
     Empty if its examples are not known.
     """
-    if EXAMPLES not in version.files:
+    if EXAMPLES not in version.files or version.is_untrained:
         return {}
     adapter = reader.load_adapters([version])[0]
     examples = reader.read_draft(version).examples
@@ -175,7 +170,7 @@ def read_recalled(
         return recalled_in_any_form(reader.base, examples, fleet=fleet, activated=adapter.activated)
 
 
-def _forget_values(reader: ModuleReader, tx: Transaction, question: str) -> list[Example]:
+def forget_values(reader: ModuleReader, tx: Transaction, question: str) -> list[Example]:
     """Remove all values of a remembered fact; return those that no module was taught."""
     book = FactBook(reader.store.facts())
     key = book.key_of(question)
@@ -237,10 +232,45 @@ def _read_recalled_by_any(
     return hits, unasked
 
 
-def _find_files(folder: Path, hashes: set[str]) -> tuple[list[str], list[str]]:
+def look_for_answers(
+    reader: ModuleReader, texts: ModuleTexts, groups: Sequence[tuple[Sequence[Example], str]]
+) -> tuple[list[bool], list[str]]:
+    """Return which forgotten answers are still recalled by anybody, and what was not asked.
+
+    Args:
+        groups: forgotten examples, each with a name for them.
+    """
+    recalled: list[bool] = []
+    unasked: list[str] = []
+    for examples, title in groups:
+        readings = _measure(partial(_read_recalled_by_any, reader, texts, examples))
+        recalled += readings[0] if readings else []
+        unasked += readings[1] if readings else [title]
+    return recalled, unasked
+
+
+def search_files(
+    store: Store, dropped: Sequence[Version], between: Callable[[], None] = lambda: None
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return what is gone of dropped versions, which files still hold weights, which are unread.
+
+    Args:
+        between: called after each file of the bank that was read.
+    """
+    secrets = {v.files[name] for v in dropped for name in (TENSORS, SPECTRA) if name in v.files}
+    hashes = {digest for version in dropped for digest in version.files.values()}
+    removed = sorted(digest for digest in hashes if not is_stored(store.path, digest))
+    remaining, unread = _find_files(store.path, secrets, between)
+    return tuple(removed), tuple(remaining), tuple(unread)
+
+
+def _find_files(
+    folder: Path, hashes: set[str], between: Callable[[], None]
+) -> tuple[list[str], list[str]]:
     """Return the files of a bank whose content has one of these hashes, and those not readable."""
     matches, unread = [], []
-    for names in walk_files(folder):
+    for names in walk_files(folder) if hashes else ():
+        between()
         try:
             if hash_file(folder, *names) in hashes:
                 matches.append("/".join(names))

@@ -80,7 +80,7 @@ async function showFact(body, id, signal) {
 // What held when: in order of validity, each with a bar on the span of all.
 function timelineOf(values, question) {
   const at = (text) => new Date(text).getTime();
-  const inOrder = [...values].sort((a, b) => (a.valid_at < b.valid_at ? -1 : a.valid_at > b.valid_at ? 1 : a.created_at < b.created_at ? -1 : 1));
+  const inOrder = values.filter((value) => value.event !== "DELETE").sort((a, b) => (a.valid_at < b.valid_at ? -1 : a.valid_at > b.valid_at ? 1 : a.created_at < b.created_at ? -1 : 1));
   const known = inOrder.flatMap((value) => [value.valid_at, value.invalid_at, value.created_at]).filter(Boolean).map(at);
   const first = Math.min(...known), last = Math.max(Date.now(), ...known);
   const place = (text, otherwise) => (text ? (at(text) - first) / Math.max(1, last - first) : otherwise);
@@ -118,19 +118,31 @@ function editForm(fact, path, outcome, again) {
   return form;
 }
 
+async function ended(name) {
+  for (;;) {
+    const job = await get(`/jobs/${name}`);
+    if (job.finished_at) return job;
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+}
+
 function forgetPart(fact, path, body) {
   const proof = live("fact-proof");
   const click = async () => {
     const text = fact.module
-      ? `All its values go, also out of the module ${fact.module}, which is trained again without it. This can take minutes and cannot be undone.`
+      ? `All its values go at once, also out of the module ${fact.module}, which is trained again without it. This cannot be undone.`
       : "All its values go. This cannot be undone.";
     if (!await confirmed(`Forget “${fact.question}”?`, text, "Forget it")) return;
     proof.replaceChildren(notice("Forgetting …", "quiet"));
     try {
       const reply = await call("DELETE", path);
       body.replaceChildren(el("p", {}, el("a", { href: "#facts", id: "back" }, "All facts")), proof);
-      proof.replaceChildren(...proofOf(reply.proof));
+      proof.replaceChildren(notice(reply.trained_again.length
+        ? "Gone: nothing answers it any more. Its module is trained again without it, and asked …"
+        : "Gone: nothing answers it any more. The files are searched …", "good"));
       document.getElementById("back").focus();
+      const job = await ended(reply.job_id);
+      proof.replaceChildren(...(job.proof ? proofOf(job.proof) : [notice(`Gone, but the proof ${job.status}: ${job.error}`, "fault")]));
     } catch (error) {
       proof.replaceChildren(notice(error.message, "fault"));
     }

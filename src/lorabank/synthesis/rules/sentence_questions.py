@@ -111,7 +111,9 @@ _NOT_PERSONS = frozenset(
     """
     number order other letter paper computer server power river water harbour timer buzzer layer
     color colour container factor sensor register buffer folder user parameter filter header error
-    vector monitor connector processor controller receiver transmitter meter
+    vector monitor connector processor controller receiver transmitter meter door floor tower corner
+    mirror anchor flower printer router trailer cooler heater dinner supper summer winter motor
+    tractor reactor elevator generator refrigerator
     """.split()  # noqa: SIM905 - to be read as words
 )
 
@@ -206,10 +208,17 @@ def _definition(clause: _Clause) -> Iterator[AskedPart]:
     if not (is_about or is_name) or not 0 < len(words_of(answer)) <= _MOST_ANSWER_WORDS:
         return
     head = clause.subject.split(" of ")[0]
-    is_person = is_name and _PERSON.search(head) and not set(words_of(head)) & _NOT_PERSONS
+    is_person = is_name and _names_person(head, answer)
     opening = "Who" if is_person else "What"
     question = f"{opening} {clause.verb.auxiliary} {clause.subject}{_behind(clause)}?"
     yield AskedPart(question, answer, "definition")
+
+
+def _names_person(head: str, answer: str) -> bool:
+    """Return whether the last word of "the door code" or "the head gardener" is a person's role."""
+    *_, last = words_of(head)
+    has_digit = any(letter.isdigit() for letter in answer)
+    return bool(_PERSON.fullmatch(last)) and last not in _NOT_PERSONS and not has_digit
 
 
 def _reasons(text: str) -> Iterator[AskedPart]:
