@@ -68,5 +68,5 @@ def test_the_fitted_line_goes_through_points_of_a_power_law():
     ]
     figure = growth_figure({"rows": rows, "base": {"name": "tiny"}})
     for panel in figure["panels"]:
-        points, line = panel["series"]
+        line, points = panel["series"]
         assert points["points"] == line["points"]

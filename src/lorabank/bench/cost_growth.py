@@ -46,7 +46,7 @@ _NEW_TOKENS = 8  # of a reply: modules taught so little let the bare model answe
 class GrowthSizes:
     """The sizes of the bench of growth."""
 
-    facts: tuple[int, ...] = (12, 24, 48, 96)
+    facts: tuple[int, ...] = (6, 12, 24, 48)
     ranks: tuple[int, ...] = (1, 4, 16, 64)
     layers: tuple[int, ...] = (1, 4, 15, 30)
     """Numbers of adapted layers, counted from the last."""
@@ -65,18 +65,17 @@ def bench_growth(base: Base, *, pairs: int = 3, sizes: GrowthSizes | None = None
     """Measure all rows.
 
     Args:
-        pairs: times that each size is measured; the median counts.
+        pairs: times that each size is measured, training half as often; the median counts.
     """
     sizes = sizes or GrowthSizes()
     return {
         "bench": "growth",
         "rows": [
-            *_training(base, sizes, rounds=pairs),
+            *_training(base, sizes, rounds=max(1, pairs // 2)),
             *_asking(base, sizes, rounds=pairs),
             *_finding(sizes, rounds=pairs),
             *_keeping(sizes, rounds=pairs),
         ],
-        "rounds": pairs,
         "exposures": sizes.settings.exposures,
         "questions": sizes.questions,
         "base": {"name": base.info.name, "sha256": base.info.sha256},
@@ -102,6 +101,7 @@ def grow(
         "of": of,
         "sizes": list(sizes),
         "seconds": seconds,
+        "rounds": rounds,
         "exponent": fit_exponent(sizes, seconds) if len(sizes) > 1 else None,
     }
 

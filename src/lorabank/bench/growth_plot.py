@@ -73,8 +73,8 @@ def _series(row: Mapping[str, Any], style: int) -> list[Series]:
     line = [point(size, factor * size**exponent) for size in (min(sizes), max(sizes))]
     fitted = f"{name}: {exponent:.2f}"
     return [
-        Series(name=fitted, kind="points", style=style, points=points),
         Series(name=fitted, kind="curve", style=style, points=line),
+        Series(name=fitted, kind="points", style=style, points=points),  # what the legend shows
     ]
 
 

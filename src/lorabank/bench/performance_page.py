@@ -75,12 +75,12 @@ def fill_tables(text: str, results: Results) -> str:
     Raises:
         KeyError: it has a table of a name that none has.
     """
-    return _BLOCK.sub(
-        lambda block: (
-            block[1] + "".join(f"{line}\n" for line in _TABLES[block[2]](results)) + block[3]
-        ),
-        text,
-    )
+
+    def fill(block: re.Match[str]) -> str:
+        lines = "\n".join(_TABLES[block[2]](results))
+        return f"{block[1]}\n{lines}\n\n{block[3]}" if lines else f"{block[1]}{block[3]}"
+
+    return _BLOCK.sub(fill, text)
 
 
 def _ratios(results: Results) -> Iterator[str]:
@@ -104,16 +104,16 @@ def _growth(results: Results) -> Iterator[str]:
     result = results.get("growth")
     if result is None:
         return
-    base, rounds = result["base"]["name"], result["rounds"]
-    yield f"Measured with {base} on {_measured(result)}, {rounds} time{'s' * (rounds != 1)} each:"
+    yield f"Measured with {result['base']['name']} on {_measured(result)}:"
     yield ""
-    yield "| what | of | sizes | seconds | exponent |"
-    yield "|---|---|---|---|---|"
+    yield "| what | by | sizes | seconds | exponent | runs |"
+    yield "|---|---|---|---|---|---|"
     for row in result["rows"]:
         sizes = ", ".join(f"{size:,}" for size in row["sizes"])
         seconds = ", ".join(_short(second) for second in row["seconds"])
         exponent = "" if row["exponent"] is None else f"{row['exponent']:.2f}"
-        yield f"| {row['what']} | {row['of']} | {sizes} | {seconds} | {exponent} |"
+        cells = (row["what"], row["of"], sizes, seconds, exponent, str(row["rounds"]))
+        yield f"| {' | '.join(cells)} |"
 
 
 def _measured(result: Mapping[str, Any]) -> str:
