@@ -33,3 +33,19 @@ def test_a_table_follows_the_newest_result(tmp_path: Path):
     assert filled.startswith("Before.\n\n<!--")
     assert filled.endswith("<!-- end of ratios -->\nAfter.\n")
     assert fill_tables(filled, newest_results(tmp_path)) == filled
+
+
+def test_the_table_of_growth_has_a_line_for_each_row():
+    row = {"what": "training", "of": "rank", "sizes": [1, 1000], "seconds": [0.0123, 2.5]}
+    result = {
+        "rows": [{**row, "rounds": 1, "exponent": 0.512}],
+        "base": {"name": "tiny"},
+        "machine": {"cpu": "Some CPU", "device": "cpu", "threads": 2, "dtype": "float32"},
+        "date": "2026-01-01",
+    }
+    text = "<!-- growth: made from bench/results -->\n<!-- end of growth -->\n"
+    assert fill_tables(text, {}) == text
+    filled = fill_tables(text, {"growth": result})
+    assert "\n| training | rank | 1, 1,000 | .012, 2.5 | 0.51 | 1 |\n" in filled
+    assert "tiny on Some CPU, 2 threads, float32, 2026-01-01:" in filled
+    assert "](images/growth.png)" in filled

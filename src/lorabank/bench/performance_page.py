@@ -114,6 +114,8 @@ def _growth(results: Results) -> Iterator[str]:
         exponent = "" if row["exponent"] is None else f"{row['exponent']:.2f}"
         cells = (row["what"], row["of"], sizes, seconds, exponent, str(row["rounds"]))
         yield f"| {' | '.join(cells)} |"
+    yield ""
+    yield "![Seconds by size of training, asking and the bank](images/growth.png)"
 
 
 def _measured(result: Mapping[str, Any]) -> str:
