@@ -2,11 +2,13 @@
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 
 from lorabank.bank.answer.gate import (
     FEATURES,
+    RATES,
     CalibrationCase,
     FeatureRow,
     Gate,
@@ -101,3 +103,15 @@ def test_a_gate_is_kept_as_json():
     gate = fit_gate(draw(8, seed=0, blur=0.1))
     assert decode_gate(encode_gate(gate)) == gate
     assert decode_gate(encode_gate(None)) is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_higher_rate_never_has_a_higher_threshold(seed: int):
+    # One unknown question lies among the known ones, as a name that differs by a letter does.
+    rng = random.Random(seed)
+    known = tuple(sorted(rng.gauss(8, 2) for _ in range(48)))
+    unknown = tuple(sorted([*(rng.gauss(-4, 3) for _ in range(40)), 7.0]))
+    gate = replace(fit_gate(draw(12, seed=1, blur=0.3)), known=known, unknown=unknown)
+    thresholds = [gate.at_rate(rate).threshold for rate in RATES]
+    assert thresholds == sorted(thresholds, reverse=True)
+    assert [false for _, false, _ in gate.curve()] == sorted(false for _, false, _ in gate.curve())

@@ -282,7 +282,9 @@ def _choose_threshold(known: Sequence[float], unknown: Sequence[float], rate: fl
         return 0.0
     ranked = sorted(unknown)
     at_rate = ranked[min(len(ranked), math.ceil((len(ranked) + 1) * (1 - rate))) - 1]
-    low = float(np.quantile(known, rate, method="lower")) if known else at_rate
+    # The share of known questions below the middle is the same at all rates, so that a higher rate
+    # never has a higher threshold.
+    low = float(np.quantile(known, FALSE_ACTIVATIONS, method="lower")) if known else at_rate
     if low > at_rate:
         return at_rate + _MARGIN * (low - at_rate)
     return math.nextafter(at_rate, math.inf)
