@@ -65,7 +65,8 @@ class Client(threading.Thread):
         self.over = threading.Event()
         self.is_killing = False
         """Whether the server is killed on purpose, so that connections may break."""
-        self._own = [m for m in truth.memories if f"room {number}-" in m.question]
+        mine = f"room {number}-"
+        self._own = [m for m in truth.memories if mine in m.question and m.values != {None}]
         self._forgotten: list[str] = []
         """Jobs that prove a forgetting."""
         self._http = server.client()
