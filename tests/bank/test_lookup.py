@@ -8,6 +8,7 @@ import pytest
 from lorabank.bank.answer.lookup import StoredExamples, agree
 from lorabank.bank.bank import Bank
 from lorabank.bank.drafts import EXAMPLES, draft_from_examples
+from lorabank.bank.write.fact_removal import remove_fact
 from lorabank.bank.write.transfer import export_module
 from lorabank.cli.ask import provenance
 from lorabank.errors import UsageError
@@ -73,6 +74,14 @@ def test_the_module_is_a_second_witness_by_one_reading(bank: Bank, book: list[Ex
     ]
     assert (by_drafts.kind, by_drafts.text, by_drafts.p) == (both.kind, both.text, both.p)
     assert by_drafts.prompt_tokens == both.prompt_tokens
+
+
+def test_a_module_without_weights_is_answered_from_its_examples(bank: Bank, book: list[Example]):
+    remove_fact(bank.reader, bank.texts, book[1].question)
+    answer = bank.ask(book[0].question)
+    assert (answer.kind, answer.text, answer.module) == ("example", book[0].answer, "north")
+    assert not answer.is_confirmed
+    assert bank.ask(book[1].question).text == ""
 
 
 def test_a_draft_that_differs_is_shown_and_nobody_is_sure(bank: Bank, book: list[Example]):

@@ -41,7 +41,11 @@ def answer_with_confirmed(
         zip(taught, encode_questions(reader, [questions[i] for i in taught]), strict=True)
     )
     longest = state.base.max_tokens - DRAFT_TOKENS
-    places = [i for i, prompt in prompt_of.items() if len(prompt) <= longest]
+    places = [
+        i
+        for i, prompt in prompt_of.items()
+        if len(prompt) <= longest and not state.texts.is_untrained(taught[i].module)
+    ]
     routed = [[Candidate(taught[i].module, 0.0)] for i in places]
     answers: dict[int, Answer] = {}
     for group in group_by_fleet(reader, routed):
