@@ -7,8 +7,8 @@ candidates, the bare model and the gate are left to the questions for which this
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from lorabank.bank.answer.agreement import confirmed_probability
 from lorabank.bank.answer.answers import Answer
@@ -23,6 +23,14 @@ from lorabank.engine.encoding.dataset import EvaluationPrompt
 from lorabank.engine.inference.answer_readings import read_answers
 
 
+@dataclass(frozen=True, slots=True)
+class _Taught:
+    """A stored example that is a question, and the question as tokens."""
+
+    example: StoredExample
+    prompt: tuple[int, ...]
+
+
 def answer_with_confirmed(
     state: BankState, questions: Sequence[str], lookups: Sequence[Lookup]
 ) -> dict[int, Answer]:
@@ -35,59 +43,63 @@ def answer_with_confirmed(
         UsageError: a module that was pruned meanwhile.
     """
     started = time.perf_counter()
-    reader, chat = state.reader, state.base.chat
-    taught = {i: example for i, lookup in enumerate(lookups) if (example := _only_answer(lookup))}
-    prompt_of = dict(
-        zip(taught, encode_questions(reader, [questions[i] for i in taught]), strict=True)
-    )
+    taught = _find_taught(state, questions, lookups)
+    confirmed = _read_by_own_modules(state, taught)
+    seconds = time.perf_counter() - started
+    return {
+        i: replace(
+            example_answer(questions[i], lookups[i], p=confirmed_probability(taught[i].example)),
+            is_confirmed=True,
+            prompt_tokens=len(taught[i].prompt),
+            mode=ADAPTER,
+            first_token_s=seconds,
+            seconds=seconds,
+        )
+        for i in confirmed
+    }
+
+
+def _find_taught(
+    state: BankState, questions: Sequence[str], lookups: Sequence[Lookup]
+) -> dict[int, _Taught]:
+    """Return the taught examples that questions are, unless another has another answer."""
+    taught: dict[int, _Taught] = {}
     longest = state.base.max_tokens - DRAFT_TOKENS
-    places = [
-        i
-        for i, prompt in prompt_of.items()
-        if len(prompt) <= longest and not state.texts.is_untrained(taught[i].module)
-    ]
-    routed = [[Candidate(taught[i].module, 0.0)] for i in places]
-    answers: dict[int, Answer] = {}
+    for i, (question, lookup) in enumerate(zip(questions, lookups, strict=True)):
+        if len(lookup.answers) != 1:
+            continue
+        example = lookup.answers[0]
+        if example.module == PENDING or state.texts.is_untrained(example.module):
+            continue
+        (prompt,) = encode_questions(state.reader, [question])
+        if len(prompt) <= longest:
+            taught[i] = _Taught(example, tuple(prompt))
+    return taught
+
+
+def _read_by_own_modules(state: BankState, taught: Mapping[int, _Taught]) -> list[int]:
+    """Return the places of the examples that their modules would write."""
+    reader, chat, places = state.reader, state.base.chat, list(taught)
+    routed = [[Candidate(taught[i].example.module, 0.0)] for i in places]
+    confirmed: list[int] = []
     for group in group_by_fleet(reader, routed):
         own = [places[i] for i in group.question_indices]
         slot_of = {name: slot for slot, name in enumerate(group.versions)}
-        slots = [slot_of[taught[i].module] for i in own]
+        slots = [slot_of[taught[i].example.module] for i in own]
         with reader.loaded_fleet(list(group.versions.values())) as fleet:
-            readings = read_answers(
-                state.base,
-                [
-                    EvaluationPrompt(
-                        tuple(prompt_of[i]),
-                        tuple(chat.answer_ids(taught[i].answer)[:DRAFT_TOKENS]),
-                        taught[i].answer,
-                        True,
-                        chat.header_start(prompt_of[i]) if fleet.activated[slot] else 0,
-                    )
-                    for i, slot in zip(own, slots, strict=True)
-                ],
-                fleet=fleet,
-                slots=slots,
-            )
-        seconds = time.perf_counter() - started
+            prompts = [
+                EvaluationPrompt(
+                    taught[i].prompt,
+                    tuple(chat.answer_ids(taught[i].example.answer)[:DRAFT_TOKENS]),
+                    taught[i].example.answer,
+                    True,
+                    chat.header_start(taught[i].prompt) if fleet.activated[slot] else 0,
+                )
+                for i, slot in zip(own, slots, strict=True)
+            ]
+            readings = read_answers(state.base, prompts, fleet=fleet, slots=slots)
         for i, reading in zip(own, readings, strict=True):
-            version = group.versions[taught[i].module]
-            if reading.recalled and version.number == taught[i].version:
-                answer = example_answer(
-                    questions[i], lookups[i], p=confirmed_probability(taught[i])
-                )
-                answers[i] = replace(
-                    answer,
-                    is_confirmed=True,
-                    prompt_tokens=len(prompt_of[i]),
-                    mode=ADAPTER,
-                    first_token_s=seconds,
-                    seconds=seconds,
-                )
-    return answers
-
-
-def _only_answer(lookup: Lookup) -> StoredExample | None:
-    """Return the taught example that is the question, unless another has another answer."""
-    if len(lookup.answers) != 1 or lookup.answers[0].module == PENDING:
-        return None
-    return lookup.answers[0]
+            version = group.versions[taught[i].example.module]
+            if reading.recalled and version.number == taught[i].example.version:
+                confirmed.append(i)
+    return confirmed
