@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorabank.cli.options import command
-from lorabank.cli.output import Device, Json, print_json, say, status
+from lorabank.cli.output import Device, Json, print_json, print_table, say, status
 
 if TYPE_CHECKING:
     from lorabank.study.plan import StudySpec
@@ -135,6 +135,37 @@ def report(
         print_json({"page": str(page), "cells": n_cells, "missing": missing})
     else:
         say(f"{n_cells} cells in {page}")
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="A folder of committed studies, or one study.")],
+    json: Json = False,
+) -> None:
+    """Compare report.json with the cells, and the numbers that README.md quotes with report.json.
+
+    Ends with status 1 where any differ. Example: lorabank study check studies
+    """
+    from lorabank.report.check import check_studies
+
+    checks = check_studies(folder)
+    if json:
+        print_json({"studies": [asdict(check) for check in checks]})
+    else:
+        print_table(
+            ["study", "reports", "numbers checked", "without a reference", "faults"],
+            [
+                [c.study, *map(str, counts), str(len(c.faults))]
+                for c in checks
+                for counts in [(c.n_reports, c.n_checked, c.n_without_reference)]
+            ],
+            left=["study"],
+        )
+        for one in checks:
+            for fault in one.faults:
+                say(f"{one.study}: {fault}")
+    if any(one.faults for one in checks):
+        raise typer.Exit(1)
 
 
 def _run(spec: "StudySpec", folder: Path, *, device: str | None, as_json: bool) -> None:
