@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lorabank.report.check import check_study
+from lorabank.report.study_check import check_study
 
 STUDIES = Path(__file__).parents[2] / "studies"
 NAMES = [path.parent.name for path in sorted(STUDIES.glob("*/README.md"))]

@@ -146,7 +146,7 @@ def check(
 
     Ends with status 1 where any differ. Example: lorabank study check studies
     """
-    from lorabank.report.check import check_studies
+    from lorabank.report.study_check import check_studies
 
     checks = check_studies(folder)
     if json:
@@ -161,10 +161,10 @@ def check(
             ],
             left=["study"],
         )
-        for one in checks:
-            for fault in one.faults:
-                say(f"{one.study}: {fault}")
-    if any(one.faults for one in checks):
+        for result in checks:
+            for fault in result.faults:
+                say(f"{result.study}: {fault}")
+    if any(result.faults for result in checks):
         raise typer.Exit(1)
 
 

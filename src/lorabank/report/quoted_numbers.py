@@ -35,7 +35,7 @@ class NoSuchValueError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Quotes:
-    """What a README quotes."""
+    """The numbers of a README, compared with its reports."""
 
     n_checked: int
     n_without_reference: int
@@ -84,7 +84,7 @@ def find_value(report: dict[str, Any], path: str) -> Any:
             break
         end = step.end()
         key = step[1] or step[2]
-        value = [found for one in value for found in _follow(one, key, path)]
+        value = [matches for parent in value for matches in _follow(parent, key, path)]
     if end != len(path):
         raise NoSuchValueError(f"{path!r} cannot be read from {path[end:]!r} on")
     return value
@@ -92,8 +92,8 @@ def find_value(report: dict[str, Any], path: str) -> Any:
 
 def _values(name: str, paths: str, reports: dict[str, dict[str, Any]]) -> Iterator[float]:
     if name not in reports:
-        there = ", ".join(reports)
-        raise NoSuchValueError(f"there is no {name!r} with a report.json; there are {there}")
+        names = ", ".join(reports)
+        raise NoSuchValueError(f"there is no {name!r} with a report.json; there are {names}")
     for written in paths.split(";"):
         path = " ".join(written.split())
         scale = 100 if path.endswith(" in %") else 1
@@ -118,13 +118,13 @@ def _follow(value: Any, key: str, path: str) -> list[Any]:
             return [value[int(key)]]
         items = [item for item in value if isinstance(item, dict)]
         named = [(item.get("name") or item.get("title"), item) for item in items]
-        found = [item for name, item in named if name == key]
+        matches = [item for name, item in named if name == key]
         near = [str(name) for name, _ in named] or [f"{len(value)} items"]
     else:
-        found = [value[key]] if isinstance(value, dict) and key in value else []
+        matches = [value[key]] if isinstance(value, dict) and key in value else []
         near = list(value) if isinstance(value, dict) else [repr(value)]
-    if len(found) == 1:
-        return found
+    if len(matches) == 1:
+        return matches
     raise NoSuchValueError(_nowhere(path, key, near))
 
 
@@ -136,11 +136,11 @@ def _rows(table: dict[str, Any], key: str, path: str) -> list[Any]:
     for head, _ in wanted:
         if head not in table["heads"]:
             raise NoSuchValueError(_nowhere(path, head, table["heads"]))
-    found = [row for row in rows if all(row[head] == text for head, text in wanted)]
-    if len(found) == 1:
-        return found
+    matches = [row for row in rows if all(row[head] == text for head, text in wanted)]
+    if len(matches) == 1:
+        return matches
     present = {f"{head}={row[head]}": None for row in rows for head, _ in wanted}
-    raise NoSuchValueError(f"{len(found)} rows; " + _nowhere(path, key, list(present)))
+    raise NoSuchValueError(f"{len(matches)} rows; " + _nowhere(path, key, list(present)))
 
 
 def _cell(text: str) -> dict[str, float]:
@@ -152,8 +152,8 @@ def _cell(text: str) -> dict[str, float]:
     return {name: float(part) for name, part in zip(names, match.groups(), strict=True) if part}
 
 
-def _nowhere(path: str, key: str, there: list[str]) -> str:
-    near = difflib.get_close_matches(key, there, cutoff=0.3) or there[:6]
+def _nowhere(path: str, key: str, present: list[str]) -> str:
+    near = difflib.get_close_matches(key, present, cutoff=0.3) or present[:6]
     return f"{path!r} points nowhere at {key!r}; near are {', '.join(map(repr, near))}"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from lorabank.errors import LorabankError, UsageError
 from lorabank.report.page import make_report
-from lorabank.report.quotes import check_quotes
+from lorabank.report.quoted_numbers import check_quotes
 from lorabank.report.study_results import read_results
 from lorabank.study.folder import StudyFolder
 
@@ -23,7 +23,7 @@ _SOURCES = re.compile(r"<!-- ([\w-]+): made from ([\w -]+?) -->")
 
 @dataclass(frozen=True, slots=True)
 class StudyCheck:
-    """What was found for one study."""
+    """The result of checking one study."""
 
     study: str
     n_reports: int
@@ -40,14 +40,14 @@ def check_studies(folder: Path) -> list[StudyCheck]:
     Raises:
         UsageError: no study with a README and a report is there.
     """
-    found = sorted({path.parents[1] for path in folder.glob("*/*/report.json")})
-    found = found or sorted({path.parents[1] for path in folder.glob("*/report.json")})
-    if not found:
+    studies = sorted({path.parents[1] for path in folder.glob("*/*/report.json")})
+    studies = studies or sorted({path.parents[1] for path in folder.glob("*/report.json")})
+    if not studies:
         raise UsageError(
             f"{folder} holds no studies with a report; name a folder of studies, such as studies,"
             " or one with README.md, results/ and report/"
         )
-    return [check_study(study) for study in found]
+    return [check_study(study) for study in studies]
 
 
 def check_study(folder: Path) -> StudyCheck:
@@ -69,11 +69,11 @@ def check_study(folder: Path) -> StudyCheck:
             continue
         sources = [StudyFolder(folder / source) for source in made_from[name].split()]
         try:
-            anew = json.loads(json.dumps(make_report(read_results(sources))))
+            remade = json.loads(json.dumps(make_report(read_results(sources))))
         except LorabankError as error:
             faults.append(f"{name}: {error}")
             continue
-        faults += [f"{name}/report.json: {line}" for line in differences(reports[name], anew)]
+        faults += [f"{name}/report.json: {line}" for line in differences(reports[name], remade)]
     if not page.exists():
         faults.append("README.md is missing")
     quotes = check_quotes(text, reports)

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from lorabank.cli.main import app
 from lorabank.errors import UsageError
-from lorabank.report.check import check_studies, check_study
-from lorabank.report.quotes import check_quotes, find_value, is_rounded
+from lorabank.report.quoted_numbers import check_quotes, find_value, is_rounded
+from lorabank.report.study_check import check_studies, check_study
 
 STUDY = Path(__file__).parents[2] / "studies" / "protection-of-facts"
 REPORT = {
