@@ -36,7 +36,7 @@ def test_questions_between_steps_are_answered_as_ever_and_change_no_weight(
     with new_bank(tiny, tmp_path / "alone", book) as alone:
         alone.consolidate(ConsolidateOptions(settings=SHORT))
         expected = weights(alone)
-    before = bank.ask(book[0].question)
+    before = bank.ask(book[0].question, explain=True)
     assert before.module == "north"
     bank.remember([(example.question, example.answer) for example in book[8:12]])
     answers = []
@@ -45,7 +45,7 @@ def test_questions_between_steps_are_answered_as_ever_and_change_no_weight(
         assert bank.base.entered
         with bank.base.bare():
             assert not bank.base.entered
-            answers.append(bank.ask(book[0].question))
+            answers.append(bank.ask(book[0].question, explain=True))
         assert bank.base.entered
 
     # The bank's own module taught these; remembering them again changes nothing there.
@@ -56,7 +56,8 @@ def test_questions_between_steps_are_answered_as_ever_and_change_no_weight(
     assert {(a.text, a.module, a.kind) for a in answers} == {
         (before.text, before.module, before.kind)
     }
-    assert bank.ask(book[0].question).candidates[0].p == pytest.approx(before.candidates[0].p)
+    after = bank.ask(book[0].question, explain=True)
+    assert after.candidates[0].p == pytest.approx(before.candidates[0].p)
 
 
 def test_a_paused_consolidation_resumes_to_the_same_weights(
