@@ -124,7 +124,9 @@ def _measured(result: Mapping[str, Any]) -> str:
     plain = " ".join(name.replace("(R)", "").replace("Processor", "").split())
     n = machine["threads"]
     threads = f"{n} thread{'s' if n != 1 else ''}"
-    return f"{plain}, {threads}, {machine['dtype']}, {result['date']}"
+    pairs = len(result.get("pairs", ()))
+    run = f", {pairs} pair{'s' if pairs != 1 else ''}" if pairs else ""
+    return f"{plain}, {threads}, {machine['dtype']}{run}, {result['date']}"
 
 
 def _short(value: float) -> str:

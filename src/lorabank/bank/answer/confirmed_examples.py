@@ -32,17 +32,17 @@ class _Taught:
 
 
 def answer_with_confirmed(
-    state: BankState, questions: Sequence[str], lookups: Sequence[Lookup]
+    state: BankState, questions: Sequence[str], lookups: Sequence[Lookup], started: float
 ) -> dict[int, Answer]:
     """Return the answers to stored questions that their modules confirm, by place.
 
     Args:
         lookups: what the stored examples say about each question.
+        started: clock at which the questions came, in seconds.
 
     Raises:
         UsageError: a module that was pruned meanwhile.
     """
-    started = time.perf_counter()
     taught = _find_taught(state, questions, lookups)
     confirmed = _read_by_own_modules(state, taught)
     seconds = time.perf_counter() - started

@@ -67,7 +67,9 @@ def answer_with_modules(
     # 1. Look up, confirm: which stored examples come nearest, and would their modules write them.
     looks_up = settings.looks_up and settings.gated
     lookups = state.examples.look_up(questions) if looks_up else [Lookup() for _ in questions]
-    answers = {} if settings.explains else answer_with_confirmed(state, questions, lookups)
+    answers: dict[int, Answer] = {}
+    if not settings.explains:
+        answers = answer_with_confirmed(state, questions, lookups, started)
     left = [i for i in range(len(questions)) if i not in answers]
     if left:
         others = _answer_drafting(
