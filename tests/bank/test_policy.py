@@ -64,6 +64,16 @@ def test_what_a_module_knows_is_left_to_it_and_costs_no_text(library: Bank, book
         assert answer.prompt_tokens == library.ask(answer.question).prompt_tokens
 
 
+def test_a_stored_question_that_is_not_sure_enough_is_on_the_banks_topic(
+    library: Bank, book: list[Example]
+):
+    library.looks_up, library.costs = True, Costs(least_worth=1.0)
+    answer = library.ask(book[0].question, mode="auto", max_new_tokens=N)
+    assert (answer.kind, answer.text, answer.is_confirmed) == ("abstained", "", False)
+    assert answer.choice is not None
+    assert answer.choice.reason == "nothing is worth 1: the bank does not know"
+
+
 def test_what_is_only_told_in_text_is_read(library: Bank):
     library.costs = Costs(least_worth=0.0)
     answer = library.ask(TOLD, mode="auto", max_new_tokens=N)

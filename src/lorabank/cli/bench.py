@@ -151,9 +151,10 @@ def _sizes(options: BenchOptions) -> dict[str, Any]:
     }
     sizes = {name: size for name, size in of_retention.items() if size}
     if sizes and options.bench is not BenchName.RETENTION:
+        name = next(iter(sizes))
+        benches = "retention and growth" if name == "plot" else "retention"
         raise UsageError(
-            f"--{next(iter(sizes))} goes with retention, not with {options.bench.value}; "
-            "leave it out"
+            f"--{name} goes with {benches}, not with {options.bench.value}; leave it out"
         )
     sizes.pop("plot", None)
     return sizes | ({"facts": options.facts} if options.facts else {})
