@@ -5,6 +5,7 @@ token ids are taken as well as text. `echo` returns the prompt too, and with `lo
 every token of it, as lm-eval's `local-completions` needs.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -90,7 +91,7 @@ async def complete(request: Request, body: CompletionBody) -> Response | dict[st
             header_of(bank.base, ids, model.version)
     if body.stream:
         return _stream_row(request, body, model, rows[0])
-    choices = [await _complete_row(request, body, model, index) for index in range(len(rows))]
+    choices = await _complete_rows(request, body, model)
     n_read, n_written = sum(map(len, rows)), sum(choice.pop("n_written") for choice in choices)
     count_written(request, n_written, n_read)
     return {
@@ -99,6 +100,24 @@ async def complete(request: Request, body: CompletionBody) -> Response | dict[st
         "usage": usage_of(n_read, n_written),
         "lorabank": row_details(model),
     }
+
+
+async def _complete_rows(
+    request: Request, body: CompletionBody, model: Model
+) -> list[dict[str, Any]]:
+    """Go on from all prompts side by side; one that fails lets the others go."""
+    room = asyncio.Semaphore(server_of(request).settings.max_rows)
+
+    async def complete_one(index: int) -> dict[str, Any]:
+        async with room:
+            return await _complete_row(request, body, model, index)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(complete_one(i)) for i in range(len(body.prompts))]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 async def _complete_row(
