@@ -10,8 +10,11 @@ from typer.testing import CliRunner
 
 from lorabank.cli.main import app
 from lorabank.errors import UsageError
+from lorabank.report.page import make_report
 from lorabank.report.quoted_numbers import check_quotes, find_value, is_rounded
 from lorabank.report.study_check import check_studies, check_study
+from lorabank.report.study_results import read_results
+from lorabank.study.folder import StudyFolder
 
 STUDY = Path(__file__).parents[2] / "studies" / "protection-of-facts"
 REPORT = {
@@ -20,7 +23,7 @@ REPORT = {
             "figures": [{"name": "gain", "points": [{"y": 0.4583}, {"y": 1170.0}]}],
             "table": {
                 "heads": ["r", "facts", "recall"],
-                "rows": [["1", "24", "0.89 (0.8–1)"], ["2", "24", "1"]],
+                "rows": [["1", "24", "0.89 (0.8–1)"], ["2", "24", "1"], ["4", "24", "from 252"]],
             },
         }
     ]
@@ -32,6 +35,11 @@ def study(tmp_path: Path) -> Path:
     return shutil.copytree(STUDY, tmp_path / "studies" / STUDY.name)
 
 
+def check_costs(name: str) -> list[dict[str, float]]:
+    results = read_results([StudyFolder(STUDY.parent / name / "results")])
+    return [section["cost"] for section in make_report(results)["sections"]]
+
+
 def quotes(text: str):
     return check_quotes(text, {"report": REPORT})
 
@@ -39,7 +47,13 @@ def quotes(text: str):
 def test_numbers_before_a_reference_are_compared_to_the_digits_quoted():
     text = "With r=8, 46 % after 1,170 steps<!-- from report: figures[gain].points[0].y in %;\n"
     result = quotes(f"1. {text} figures[gain].points[1].y --> of 96.")
-    assert (result.n_checked, result.n_without_reference, result.faults) == (2, 1, [])
+    assert (result.n_checked, result.faults) == (2, [])
+    assert result.without_reference == ["line 2: 96"]
+
+
+def test_seconds_are_quoted_in_minutes():
+    text = "19.5 minutes<!-- from report: figures[gain].points[1].y in min -->"
+    assert (quotes(text).n_checked, quotes(text).faults) == (1, [])
 
 
 def test_a_row_of_a_table_is_found_by_what_it_holds_and_gives_a_range():
@@ -47,6 +61,7 @@ def test_a_row_of_a_table_is_found_by_what_it_holds_and_gives_a_range():
     assert (quotes(text).n_checked, quotes(text).faults) == (3, [])
     assert find_value(REPORT, "table[1][recall]") == ["1"]
     assert find_value(REPORT, "table[0][recall].high") == [1.0]
+    assert not quotes("252 questions<!-- from report: table[2][recall] -->").faults
     assert find_value(REPORT, "figures[gain].points[*].y") == [0.4583, 1170.0]
 
 
@@ -60,7 +75,7 @@ def test_a_wrong_number_is_named_with_its_line():
     [
         ("report: figures[gian].points[0].y", "near are 'gain'"),
         ("report: figures[gain].pionts", "near are 'points'"),
-        ("report: table[r=4][recall]", "0 rows; .* near are 'r=2', 'r=1'"),
+        ("report: table[r=8][recall]", "0 rows; .* near are 'r=.', 'r=.'"),
         ("report: table[0][recal]", "near are 'recall'"),
         ("report: table[rnk=1][recall]", "points nowhere at 'rnk'"),
         ("report: figures[gain", "cannot be read from"),
@@ -105,6 +120,33 @@ def test_a_readme_that_quotes_a_wrong_number_ends_with_status_1(study: Path):
     result = CliRunner().invoke(app, ["study", "check", str(study)])
     assert result.exit_code == 1
     assert "quoted is 17, the report has 18" in result.stdout
+
+
+def test_a_loss_is_quoted_without_its_sign():
+    report = {"report": {"sections": [{"gain": -0.083}]}}
+    assert not check_quotes(".08<!-- from report: -gain -->", report).faults
+    assert check_quotes(".08<!-- from report: gain -->", report).faults
+
+
+def test_a_number_of_another_study_is_compared_with_its_report(study: Path):
+    shutil.copytree(study, study.parent / "other")
+    page = study / "README.md"
+    page.write_text(f"{page.read_text()}\n18 and 17<!-- from other/report: cost.n_cells -->\n")
+    (fault,) = check_study(study).faults
+    assert fault.endswith("quoted is 17, the report has 18")
+    shutil.rmtree(study.parent / "other")
+    (fault,) = check_study(study).faults
+    assert "there is no 'other/report' with a report.json" in fault
+
+
+def test_training_that_cells_share_costs_once():
+    (report,) = check_costs("hybrids")
+    cells = [json.loads(p.read_text()) for p in (STUDY.parent / "hybrids").glob("results/cells/*")]
+    alone = sum(cell["cost"]["seconds"] for cell in cells)
+    (shared,) = {cell["cost"]["library_seconds"] for cell in cells}
+    assert len(cells) == report["n_cells"] == 18
+    assert report["library_seconds"] == pytest.approx(shared)
+    assert report["seconds"] == pytest.approx(alone + shared, rel=1e-5)
 
 
 def test_a_report_whose_origin_is_not_said_is_a_fault(study: Path):

@@ -157,7 +157,7 @@ def check(
             [
                 [c.study, *map(str, counts), str(len(c.faults))]
                 for c in checks
-                for counts in [(c.n_reports, c.n_checked, c.n_without_reference)]
+                for counts in [(c.n_reports, c.n_checked, len(c.without_reference))]
             ],
             left=["study"],
         )

@@ -8,11 +8,18 @@ from lorabank.study.cells import Cell
 
 
 def total_cost(cells: Sequence[Cell]) -> dict[str, Any]:
-    """Return the seconds of all cells, the largest peak of memory, and the number of cells."""
+    """Return the seconds of all cells, the largest peak of memory, and the number of cells.
+
+    Training that several cells share is in the seconds once: each of those cells says, to the
+    millisecond, how long it took.
+    """
+    shared = {(cell.base, s) for cell in cells if (s := cell.cost.library_seconds) is not None}
+    library_s = sum(seconds for _, seconds in shared)
     return {
         "n_cells": len(cells),
         "n_timed": len(cells),
-        "seconds": rounded(sum(cell.cost.seconds for cell in cells)),
+        "seconds": rounded(library_s + sum(cell.cost.seconds for cell in cells)),
+        **({"library_seconds": rounded(library_s)} if shared else {}),
         "largest_peak_bytes": max(cell.cost.peak_bytes for cell in cells),
     }
 

@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"[\d.,–−()%<≥/\s-]+( of \d+)?|never|(from|up to) [\d
 _BOUNDS = {"full": "", "up": "≥ ", "down": "< "}
 _WORDS: Mapping[str, tuple[str, ...]] = {
     "capacity": ("recall", "recipe", "exposures", "bits stored", "interval over facts"),
-    "modules": ("score", "gain", "control", "oracle", "norm", "interval"),
+    "modules": ("score", "gain", "control", "oracle", "norm", "KL to base", "interval"),
     "texts": ("gain", "another's", "token F1", "KL to base", "interval"),
     "documents": ("gain", "over random", "ICL", "RAG", "token F1", "interval"),
     "latency": ("ICL", "RAG", "pays"),
@@ -199,6 +199,8 @@ def _cost(cost: Mapping[str, Any]) -> str:
     text = f"{duration(cost['seconds'])} for {count(cost['n_timed'], 'cell')}"
     if cost["n_timed"] < cost["n_cells"]:
         text += f"; {count(cost['n_cells'] - cost['n_timed'], 'cell')} without a time"
+    if library_s := cost.get("library_seconds"):
+        text += f", {duration(library_s)} of it for adapters that several cells read"
     if cost["largest_peak_bytes"] is not None:
         text += f"; largest peak of memory {size(cost['largest_peak_bytes'])}"
     return f"{text}."

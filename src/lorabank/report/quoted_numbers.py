@@ -6,7 +6,9 @@ A comment holds one reference or several with semicolons between them; n values 
 n numbers before it. A path begins in the report's first section, or with `sections[1]`. In brackets
 stands a place, `*` for all, or the name or title of an item of a list; of a table, its row, by its
 place or by what its cells hold, then the column: `table[rank=r=8, facts=24][recall].low`; `.*` is a
-cell's number and range. Settings such as r=8 and what stands in code are not counted as numbers.
+cell's number and range. ` in %` and ` in min` behind a path turn a share or seconds into what is
+quoted, a minus before it a gain into a loss. Another study's report is named with its folder, as
+`formats/report`. Settings such as r=8 and what stands in code are not counted as numbers.
 """
 
 import difflib
@@ -26,7 +28,8 @@ _NUMBER = re.compile(
 )
 _STEP = re.compile(r"\.?(\w+|\*)|\[([^\]]+)\]")
 _PART = r"(-?\d+(?:\.\d+)?(?:e-?\d+)?)(?: %)?"
-_CELL = re.compile(rf"{_PART}(?: \({_PART}–{_PART}\))?")
+_CELL = re.compile(rf"(?:from |up to )?{_PART}(?: \({_PART}–{_PART}\))?")
+_SCALES = {" in %": 100.0, " in min": 1 / 60}
 
 
 class NoSuchValueError(Exception):
@@ -38,7 +41,8 @@ class Quotes:
     """The numbers of a README, compared with its reports."""
 
     n_checked: int
-    n_without_reference: int
+    without_reference: list[str]
+    """Each number that no reference stands behind, with its line."""
     faults: list[str]
 
 
@@ -48,7 +52,7 @@ def check_quotes(text: str, reports: dict[str, dict[str, Any]]) -> Quotes:
     faults: list[str] = []
     checked: set[int] = set()
     for reference in _REFERENCE.finditer(text):
-        line = text.count("\n", 0, reference.start()) + 1
+        line = _line(text, reference)
         try:
             values = list(_values(reference["report"], reference["paths"], reports))
         except NoSuchValueError as error:
@@ -61,7 +65,13 @@ def check_quotes(text: str, reports: dict[str, dict[str, Any]]) -> Quotes:
             checked.add(number.start())
             if not is_rounded(number[0], value):
                 faults.append(f"line {line}: quoted is {number[0]}, the report has {value:.6g}")
-    return Quotes(len(checked), len(numbers) - len(checked), faults)
+    rest = [n for n in numbers if n.start() not in checked]
+    return Quotes(len(checked), [f"line {_line(text, n)}: {n[0]}" for n in rest], faults)
+
+
+def named_reports(text: str) -> list[str]:
+    """Return the names of the reports that a README's references point into."""
+    return list(dict.fromkeys(reference["report"] for reference in _REFERENCE.finditer(text)))
 
 
 def is_rounded(quoted: str, value: float) -> bool:
@@ -96,8 +106,9 @@ def _values(name: str, paths: str, reports: dict[str, dict[str, Any]]) -> Iterat
         raise NoSuchValueError(f"there is no {name!r} with a report.json; there are {names}")
     for written in paths.split(";"):
         path = " ".join(written.split())
-        scale = 100 if path.endswith(" in %") else 1
-        path = path.removesuffix(" in %")
+        unit = next((unit for unit in _SCALES if path.endswith(unit)), "")
+        scale = _SCALES.get(unit, 1.0) * (-1 if path.startswith("-") else 1)
+        path = path.removeprefix("-").removesuffix(unit)
         for value in find_value(reports[name], path):
             number = _cell(value).get("value") if isinstance(value, str) else value
             if not isinstance(number, int | float):
@@ -150,6 +161,10 @@ def _cell(text: str) -> dict[str, float]:
         return {}
     names = ("value", "low", "high")
     return {name: float(part) for name, part in zip(names, match.groups(), strict=True) if part}
+
+
+def _line(text: str, place: re.Match[str]) -> int:
+    return text.count("\n", 0, place.start()) + 1
 
 
 def _nowhere(path: str, key: str, present: list[str]) -> str:

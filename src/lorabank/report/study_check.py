@@ -14,7 +14,7 @@ from typing import Any
 
 from lorabank.errors import LorabankError, UsageError
 from lorabank.report.page import make_report
-from lorabank.report.quoted_numbers import check_quotes
+from lorabank.report.quoted_numbers import check_quotes, named_reports
 from lorabank.report.study_results import read_results
 from lorabank.study.folder import StudyFolder
 
@@ -29,7 +29,8 @@ class StudyCheck:
     n_reports: int
     n_checked: int
     """Numbers of the README that have a reference."""
-    n_without_reference: int
+    without_reference: list[str]
+    """Numbers of the README that have none, each with its line."""
     faults: list[str]
     """Differences of reports and of quoted numbers, each with its place."""
 
@@ -76,11 +77,21 @@ def check_study(folder: Path) -> StudyCheck:
         faults += [f"{name}/report.json: {line}" for line in differences(reports[name], remade)]
     if not page.exists():
         faults.append("README.md is missing")
-    quotes = check_quotes(text, reports)
+    quotes = check_quotes(text, reports | _other_reports(folder, text))
     faults += [f"README.md: {fault}" for fault in quotes.faults]
     return StudyCheck(
-        folder.resolve().name, len(reports), quotes.n_checked, quotes.n_without_reference, faults
+        folder.resolve().name, len(reports), quotes.n_checked, quotes.without_reference, faults
     )
+
+
+def _other_reports(folder: Path, text: str) -> dict[str, dict[str, Any]]:
+    """Return the reports of other studies that a README quotes; each is checked with its own."""
+    paths = {name: folder.resolve().parent / name / "report.json" for name in named_reports(text)}
+    return {
+        name: json.loads(path.read_text("utf-8"))
+        for name, path in paths.items()
+        if "/" in name and path.is_file()
+    }
 
 
 def differences(old: Any, new: Any, place: str = "") -> list[str]:

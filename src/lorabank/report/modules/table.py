@@ -23,6 +23,7 @@ _HEADS = (
         "top-1",
         "wrong: routing / gate / reading",
         "norm",
+        "modules' KL to base",
         "cells",
     ),
 )
@@ -67,5 +68,6 @@ def _row(setting: ModulesSetting) -> list[str]:
         optional_number(routing_share(setting, "top1")),
         " / ".join(f"{error:.3f}" for error in errors if error is not None),
         optional_number(setting.average(lambda cell: cell.norm_ratio)),
+        optional_number(setting.average(lambda cell: cell.kl_to_base_nats)),
         ", ".join(setting.names),
     ]
