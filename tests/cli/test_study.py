@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from lorabank.cli.main import app
 from lorabank.errors import UsageError
+from lorabank.planning.cost import FLOPS_PER_SECOND
 
 SMALL = ["--set", "exposures=2", "--set", "facts=4,8"]
 
@@ -57,3 +58,31 @@ def test_search_checks_itself_against_the_grid(tmp_path: Path):
 def test_a_folder_without_a_study_is_refused(tmp_path: Path):
     with pytest.raises(UsageError, match="holds no study"):
         call("study", "report", str(tmp_path))
+
+
+def test_a_plan_for_a_cluster_says_hours_and_money():
+    arguments = ["study", "run", "capacity", "--preset", "smoke", "--set", "width=3", "--plan"]
+    cluster = ["--executor", "ray", "--workers", "2", "--device", "cuda"]
+    known = ["--tflops", "0.001", "--price-per-hour", "2"]
+    plan = json.loads(call(*arguments, *cluster, *known, "--json"))
+    forecast = plan["cluster"]
+    assert (len(plan["fleets"]), plan["device"], forecast["workers"]) == (4, "1 GPU", 2)
+    assert forecast["price"] == pytest.approx(forecast["hours"] * 2 * 2)
+    device_hours = plan["estimated_seconds"] * FLOPS_PER_SECOND / 1e9 / 3600
+    assert forecast["hours"] * 2 * forecast["busy"] == pytest.approx(device_hours)
+    assert "12 cells in 4 fleets, 2 workers of 1 GPU: about " in call(*arguments, *cluster)
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        (["--workers", "2"], "are for --executor ray"),
+        (["--price-per-hour", "2", "--plan"], "--price-per-hour is for --executor ray"),
+        (["--price-per-hour", "2"], "are for --plan"),
+        (["--search", "0.5", "--executor", "ray"], "--search runs in this process"),
+        (["--executor", "slurm"], "--executor is local, ray"),
+    ],
+)
+def test_options_of_a_cluster_without_it_are_refused(more: list[str], match: str):
+    with pytest.raises(UsageError, match=match):
+        call("study", "run", "capacity", "--preset", "smoke", *more)

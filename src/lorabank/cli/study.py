@@ -1,6 +1,5 @@
 """`lorabank study`: lists studies, runs and resumes them, draws their results."""
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,8 +8,10 @@ import typer
 
 from lorabank.cli.options import command
 from lorabank.cli.output import Device, Json, print_json, print_table, say, status
+from lorabank.cli.study_plan import PlanOptions, require_ray, show_plan
 
 if TYPE_CHECKING:
+    from lorabank.study.executor import ClusterSettings
     from lorabank.study.plan import StudySpec
 
 app = typer.Typer(
@@ -18,6 +19,20 @@ app = typer.Typer(
 )
 Name = Annotated[str, typer.Argument(help="A study's name (study list) or a .toml file.")]
 Folder = Annotated[Path, typer.Argument(help="Results folder of a study.")]
+Executor = Annotated[
+    str,
+    typer.Option(
+        help="local, or workers of Ray: ray (started here), ray:auto, ray:HOST:PORT. Needs "
+        "lorabank[ray] and --out on a folder that all machines share."
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option(help="Workers of Ray; by default as many as there is room for.")
+]
+Cores = Annotated[
+    int | None,
+    typer.Option("--cores-per-worker", help="Cores, and threads, of a worker; by default 1."),
+]
 
 
 @app.command("list")
@@ -61,6 +76,17 @@ class StudyOptions:
         Path | None, typer.Option(help="With --search: results of the whole grid to check with.")
     ] = None
     device: Device = None
+    executor: Executor = "local"
+    workers: Workers = None
+    cores: Cores = None
+    price: Annotated[
+        float | None,
+        typer.Option("--price-per-hour", help="With --plan: price of a worker's device."),
+    ] = None
+    tflops: Annotated[
+        float | None,
+        typer.Option(help="With --plan: what a worker computes in training, in TFLOP/s."),
+    ] = None
     json: Json = False
 
 
@@ -69,17 +95,23 @@ def run(options: StudyOptions) -> None:
 
     Example: lorabank study run capacity --preset smoke
     """
+    from lorabank.errors import UsageError
     from lorabank.study.spec import load_study
 
     changes = options.changes or []
     spec = load_study(options.study, preset=options.preset, base=options.base, changes=changes)
+    cluster = _cluster(options.executor, options.workers, options.cores, options.device)
     if options.only_plan:
-        _show_plan(spec, as_json=options.json)
+        show_plan(spec, PlanOptions(cluster, options.price, options.tflops), as_json=options.json)
         return
+    if options.price is not None or options.tflops is not None:
+        raise UsageError("--price-per-hour and --tflops are for --plan; add it, or leave them out")
+    if options.search is not None and cluster is not None:
+        raise UsageError("--search runs in this process; leave --executor out, or run the grid")
     name = f"{spec.name}-{spec.preset}" + ("" if options.search is None else "-search")
     folder = options.out or Path("out") / "studies" / name
     if options.search is None:
-        _run(spec, folder, device=options.device, as_json=options.json)
+        _run(spec, folder, cluster, device=options.device, as_json=options.json)
     else:
         _search(spec, folder, options.search, options)
 
@@ -88,14 +120,22 @@ app.command("run")(command(run))
 
 
 @app.command()
-def resume(folder: Folder, device: Device = None, json: Json = False) -> None:
+def resume(
+    folder: Folder,
+    device: Device = None,
+    executor: Executor = "local",
+    workers: Workers = None,
+    cores: Cores = None,
+    json: Json = False,
+) -> None:
     """Continue the study in a folder, with the spec it was started with.
 
     Example: lorabank study resume out/studies/capacity-smoke
     """
     from lorabank.study.folder import StudyFolder
 
-    _run(StudyFolder(folder).study(), folder, device=device, as_json=json)
+    cluster = _cluster(executor, workers, cores, device)
+    _run(StudyFolder(folder).study(), folder, cluster, device=device, as_json=json)
 
 
 @app.command()
@@ -168,12 +208,44 @@ def check(
         raise typer.Exit(1)
 
 
-def _run(spec: "StudySpec", folder: Path, *, device: str | None, as_json: bool) -> None:
+def _cluster(
+    executor: str, workers: int | None, cores: int | None, device: str | None
+) -> "ClusterSettings | None":
+    """Return the cluster that the options name, None for this process.
+
+    Raises:
+        UsageError: an executor of no known form, or options of Ray without it.
+    """
+    from lorabank.errors import UsageError
+    from lorabank.study.executor import ClusterSettings, parse_executor
+
+    address = parse_executor(executor)
+    if address is not None:
+        more = {} if cores is None else {"cores": cores}
+        return ClusterSettings(address=address, workers=workers, device=device, **more)
+    if workers is not None or cores is not None:
+        raise UsageError("--workers and --cores-per-worker are for --executor ray; add it")
+    return None
+
+
+def _run(
+    spec: "StudySpec",
+    folder: Path,
+    cluster: "ClusterSettings | None",
+    *,
+    device: str | None,
+    as_json: bool,
+) -> None:
     from lorabank.study.folder import StudyFolder
     from lorabank.study.run import run_study
 
-    _show_start(spec, folder)
-    outcome = run_study(spec, StudyFolder(folder), device=device, on_line=status)
+    if cluster is not None:
+        run_on_ray = require_ray().run_study_on_ray
+        _show_start(spec, folder)
+        outcome = run_on_ray(spec, StudyFolder(folder), cluster, on_line=status)
+    else:
+        _show_start(spec, folder)
+        outcome = run_study(spec, StudyFolder(folder), device=device, on_line=status)
     text = f"{outcome.trained} of {outcome.cells} cells trained now, in {outcome.seconds:.0f} s"
     _show_end(folder, asdict(outcome), text, as_json=as_json)
 
@@ -206,33 +278,3 @@ def _show_end(folder: Path, outcome: dict[str, Any], text: str, *, as_json: bool
     else:
         say(text)
         say(f"report: lorabank study report {folder}")
-
-
-def _show_plan(spec: "StudySpec", *, as_json: bool) -> None:
-    from lorabank.engine.models.registry import find_model
-    from lorabank.planning.cost import read_shape
-    from lorabank.study.kinds import find_kind, plan_fleets
-
-    started = time.perf_counter()
-    fleets, kind = plan_fleets(spec), find_kind(spec.kind)
-    planning_s = time.perf_counter() - started
-    shape = read_shape(find_model(spec.base).path)
-    seconds = [None if shape is None else kind.estimate(fleet.cells, shape) for fleet in fleets]
-    total = None if shape is None else sum(s for s in seconds if s is not None)
-    if as_json:
-        print_json(
-            {
-                **spec.as_json(),
-                "fleets": [[cell.name for cell in fleet.cells] for fleet in fleets],
-                "estimated_seconds": total,
-                "planned_in_seconds": planning_s,
-            }
-        )
-        return
-    for fleet, fleet_s in zip(fleets, seconds, strict=True):
-        estimate = "" if fleet_s is None else f", about {fleet_s / 60:.1f} min"
-        say(f"fleet {fleet.number}: {len(fleet.cells)} cells{estimate}")
-        for cell in fleet.cells:
-            say(f"  {cell.name}")
-    if total is not None:
-        say(f"{len(spec.cells)} cells, about {total / 60:.0f} min on two CPU cores")

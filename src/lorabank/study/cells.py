@@ -7,15 +7,11 @@ report reads; `migration.read_cell` makes one from a file of any format.
 import resource
 import time
 from dataclasses import dataclass, field
-from functools import cache
-from hashlib import sha256
-from pathlib import Path
 from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
 
-import lorabank
 from lorabank.engine.backbone.base import Base
 from lorabank.study.axes import Axes
 
@@ -109,13 +105,3 @@ def cost_of(base: Base, seconds: float) -> CellCost:
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return CellCost(seconds=round(seconds, 3), peak_bytes=peak)
-
-
-@cache
-def code_hash() -> str:
-    """Return the hash of this package's source."""
-    root = Path(lorabank.__file__).parent
-    digest = sha256()
-    for file in sorted(root.rglob("*.py")):
-        digest.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
-    return digest.hexdigest()

@@ -5,6 +5,7 @@ cells/NAME.json   one for each cell
 set-aside/        cell files that were damaged or edited, as they were
 lock              of the run under way
 fleets/N/         checkpoint of a fleet under way
+fleets/N.json     where it runs on a cluster, and how far it is
 search.json       result of a search by bisection, if there was one
 timings.json      seconds of each run of `study run`, and the engine's part of them
 """
@@ -125,6 +126,10 @@ class StudyFolder:
     def checkpoint(self, number: int) -> Path:
         """Return the folder for the checkpoints of a fleet."""
         return self.path / "fleets" / str(number)
+
+    def progress_file(self, number: int) -> Path:
+        """Return the file that says where a fleet runs and how far it is."""
+        return self.path / "fleets" / f"{number}.json"
 
     def add_timing(self, timing: Mapping[str, Any]) -> None:
         """Append to `timings.json`; a file that cannot be read is replaced."""

@@ -15,7 +15,8 @@ from lorabank.engine.training.jobs import Epoch, Outcome
 from lorabank.lora.shapes import layer_of
 from lorabank.study.capacity.cells import CapacityCell, EditShares, FactResults
 from lorabank.study.capacity.prepare import PreparedCell
-from lorabank.study.cells import CellCost, CellHashes, code_hash
+from lorabank.study.cells import CellCost, CellHashes
+from lorabank.study.code_hash import code_hash
 from lorabank.tasks.scoring.exact_match import is_right_as_published
 from lorabank.tasks.synthetic import phonebook
 

@@ -9,7 +9,8 @@ from lorabank.engine.backbone.base import Base
 from lorabank.engine.learn import hash_examples, software_versions
 from lorabank.engine.settings import TrainSettings, settings_for
 from lorabank.lora.shapes import n_layers, parse_layers
-from lorabank.study.cells import CellClock, CellHashes, code_hash
+from lorabank.study.cells import CellClock, CellHashes
+from lorabank.study.code_hash import code_hash
 from lorabank.study.continual.arms import make_arms
 from lorabank.study.continual.axes import ContinualAxes
 from lorabank.study.continual.cells import AfterWrites, ContinualCell

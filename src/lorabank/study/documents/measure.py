@@ -13,7 +13,8 @@ from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.answer_readings import AnswerReading
 from lorabank.engine.inference.generate import GenerationOptions, generate
 from lorabank.engine.learn import hash_examples, software_versions
-from lorabank.study.cells import CellClock, CellHashes, WrittenScores, code_hash
+from lorabank.study.cells import CellClock, CellHashes, WrittenScores
+from lorabank.study.code_hash import code_hash
 from lorabank.study.documents.axes import DOCUMENT, MERGED, NONE, DocumentsAxes
 from lorabank.study.documents.cells import AnswersCell, DocumentsQuestions
 from lorabank.study.documents.reader import ContextPrompt, DocumentReader

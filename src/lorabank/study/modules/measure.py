@@ -11,7 +11,8 @@ from lorabank.bank.route.spectral_router import SpectralRouter
 from lorabank.engine.adapters.loaded_fleet import loaded_fleet
 from lorabank.engine.evaluation.evaluate import Evaluation, evaluate_fleet
 from lorabank.engine.learn import hash_examples, software_versions
-from lorabank.study.cells import CellClock, CellHashes, code_hash
+from lorabank.study.cells import CellClock, CellHashes
+from lorabank.study.code_hash import code_hash
 from lorabank.study.merges import adapter_norm, merge_parts
 from lorabank.study.modules.axes import ModulesAxes
 from lorabank.study.modules.cells import (

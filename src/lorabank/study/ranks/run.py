@@ -11,7 +11,8 @@ from lorabank.engine.learn import hash_examples, learn, plan_job, software_versi
 from lorabank.engine.settings import TrainSettings, lr_for, settings_for
 from lorabank.lora.shapes import count_parameters, n_layers, parse_layers
 from lorabank.planning.planner import plan_rank
-from lorabank.study.cells import CellClock, CellHashes, code_hash
+from lorabank.study.cells import CellClock, CellHashes
+from lorabank.study.code_hash import code_hash
 from lorabank.study.plan import CellSpec, FleetRun
 from lorabank.study.ranks.axes import RanksAxes
 from lorabank.study.ranks.cells import RanksCell

@@ -18,7 +18,8 @@ from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
 from lorabank.engine.learn import count_trainable, hash_examples, software_versions
 from lorabank.engine.training.jobs import Outcome
-from lorabank.study.cells import CellClock, CellHashes, WrittenScores, code_hash
+from lorabank.study.cells import CellClock, CellHashes, WrittenScores
+from lorabank.study.code_hash import code_hash
 from lorabank.study.plan import CellSpec
 from lorabank.study.texts.axes import TextsAxes
 from lorabank.study.texts.cells import TextsCell, TextsQuestions

@@ -16,7 +16,8 @@ from lorabank.engine.fleet.fleet import Fleet
 from lorabank.engine.inference.generate import generate
 from lorabank.engine.learn import count_trainable, hash_examples, software_versions
 from lorabank.engine.training.jobs import Outcome
-from lorabank.study.cells import CellCost, CellHashes, code_hash
+from lorabank.study.cells import CellCost, CellHashes
+from lorabank.study.code_hash import code_hash
 from lorabank.study.plan import CellSpec
 from lorabank.study.wording.axes import WordingAxes
 from lorabank.study.wording.cells import WordingCell, WordingFactResults
