@@ -27,7 +27,7 @@ INNER_FLOORS = {
         {"fields", "folding", "example", "question_shapes"},
         {"csv_rows", "joined_facts", "record_layouts", "table_files"},
         {"examples"},
-        {"made_wordings"},
+        {"made_wordings", "near_misses"},
         {"synthetic"},
         {"scoring", "control"},
         {"datasets"},

@@ -21,6 +21,7 @@ from lorabank.cli import (
     compare,
     consolidate,
     export,
+    export_eval,
     hub,
     judge,
     last_catch,
@@ -71,6 +72,7 @@ app.command("rollback")(records.rollback)
 app.command("forget")(bank.forget)
 app.command("prune")(records.prune)
 app.command("export")(command(export.run))
+app.command("export-eval")(command(export_eval.run))
 app.command("push")(command(hub.push))
 app.command("pull")(command(hub.pull))
 app.command("import")(command(bank.import_))
