@@ -1,16 +1,21 @@
 """Studies about continual writing on a random model: every arm, resumed, and reported."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from lorabank.engine.backbone.base import load_base
 from lorabank.errors import UsageError
 from lorabank.report.page import write_report
 from lorabank.report.study_results import StudyResults
-from lorabank.study.continual.arms import ARMS
+from lorabank.study.continual.arms import ARMS, make_arms
 from lorabank.study.continual.axes import ContinualAxes
 from lorabank.study.continual.cells import ContinualCell
+from lorabank.study.continual.measure import Progress, write_stream
+from lorabank.study.continual.run import settings_of
+from lorabank.study.continual.stream import make_stream
 from lorabank.study.folder import StudyFolder
 from lorabank.study.run import run_study
 from lorabank.study.spec import list_studies, load_study
@@ -52,6 +57,35 @@ def test_a_killed_study_goes_on_with_what_is_missing(cells: list[ContinualCell],
         if cell.axes.arm != "text":
             folder.write(cell)
     assert run_study(spec, folder).trained == 1
+
+
+@pytest.mark.parametrize("arm", ["modules", "bank", "replay", "merged", "read"])
+def test_a_stream_goes_on_after_its_last_whole_write(
+    cells: list[ContinualCell], tmp_path: Path, arm: str
+):
+    (cell,) = [cell for cell in cells if cell.axes.arm == arm]
+    base = load_base("random-tiny", dtype="float32", device="cpu")
+    axes = cell.axes
+    stream = make_stream("phonebook", facts=3, writes=2, changed_share=0.34, seed=axes.seed)
+
+    def go_on(on_write: Callable[[int], None]) -> Progress:
+        fresh = make_arms(settings_of(base, axes))[arm]  # as another process would have it
+        return write_stream(
+            base, fresh, stream, folder=tmp_path, reports=(1,), embeds=False, on_write=on_write
+        )
+
+    def stop(n_writes: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        go_on(stop)
+    made: list[int] = []
+    progress = go_on(made.append)
+    assert made == [2]
+    assert go_on(made.append).rows == progress.rows  # nothing is left to do
+    kept = {"recall_current", "recall_reworded", "stale", "as_of", "exposures", "bytes", "modules"}
+    for row, whole in zip(progress.rows, cell.rows, strict=True):
+        assert {key: row[key] for key in kept} == whole.model_dump(include=kept)
 
 
 def test_the_page_has_a_line_for_each_arm(cells: list[ContinualCell], tmp_path: Path):

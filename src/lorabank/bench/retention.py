@@ -4,7 +4,9 @@ A stream of writes (`study/continual/stream.py`) goes into each arm (`arms.py` t
 some of the writes everything is asked (`measure.py`). The study `continual` does so in cells.
 """
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lorabank.engine.backbone.base import Base
@@ -61,8 +63,16 @@ def bench_retention(
     rows = []
     for name, arm in make_arms(sizes.settings).items():
         if not sizes.arms or name in sizes.arms:
-            measured = write_stream(base, arm, stream, reports=sizes.reports, embeds=sizes.embeds)
-            rows += [{"arm": name, **row} for row in measured]
+            with tempfile.TemporaryDirectory() as folder:
+                progress = write_stream(
+                    base,
+                    arm,
+                    stream,
+                    folder=Path(folder),
+                    reports=sizes.reports,
+                    embeds=sizes.embeds,
+                )
+            rows += [{"arm": name, **row} for row in progress.rows]
     return {
         "bench": "retention",
         "base": base.identity,

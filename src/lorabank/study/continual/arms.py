@@ -11,16 +11,19 @@
 
 The last four are asked by weights alone, without lookup or gate: they know no dates and refuse
 nothing. Each fact of a write is trained on for the exposures of the settings; what is replayed or
-merged comes on top, and is counted.
+merged comes on top, and is counted. All that an arm keeps is in its bank, so that a stream can go
+on in another process.
 """
 
 import random
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from lorabank.bank.bank import Bank
+from lorabank.bank.fact_book import FactBook
 from lorabank.bank.write.consolidate import ConsolidateOptions
 from lorabank.bank.write.write import with_own_seed
 from lorabank.engine.adapters.adapter import Adapter, save_adapter
@@ -69,19 +72,23 @@ def make_arms(settings: TrainSettings) -> dict[str, Arm]:
         reports = bank.consolidate(ConsolidateOptions(settings=settings, merges=merges))
         return sum(report.exposures_per_fact * report.facts for report in reports)
 
+    def write_on(replayed_share: float) -> Arm:
+        write = partial(_write_on, settings=settings, replayed_share=replayed_share)
+        return Arm(write, _ask_weights)
+
     return {
         "text": Arm(lambda bank, write, _: _remember(bank, write), _in_mode("exact"), True),
-        "read": _reading_arm(),
+        "read": Arm(lambda bank, write, _: _remember(bank, write), _read_found, is_loose=True),
         "modules": Arm(
             lambda bank, write, stated: consolidate(bank, write, stated, merges=False),
             _in_mode("adapter"),
             True,
         ),
         "bank": Arm(consolidate, _in_mode("adapter"), True),
-        "sequence": Arm(_OneAdapter(settings, 0.0).write, _ask_weights),
-        "replay": Arm(_OneAdapter(settings, 0.1).write, _ask_weights),
-        "replayed": Arm(_OneAdapter(settings, 1.0).write, _ask_weights),
-        "merged": Arm(_Merged(settings).write, _ask_weights),
+        "sequence": write_on(0.0),
+        "replay": write_on(0.1),
+        "replayed": write_on(1.0),
+        "merged": Arm(partial(_write_and_merge, settings=settings), _ask_weights),
     }
 
 
@@ -115,73 +122,56 @@ def _ask_weights(bank: Bank, questions: Sequence[str]) -> list[str]:
     return [a.text for a in bank.ask_all(questions, mode="adapter", gated=False)]
 
 
-def _reading_arm() -> Arm:
-    """Return the arm that reads what BM25 finds; what has changed is crossed out of the text."""
-    lines: list[str] = []
-
-    def write(_: Bank, __: Write, stated: Stated) -> float:
-        lines[:] = [f"{question} {answer}" for question, answer in stated.current.items()]
-        return 0.0
-
-    def ask(bank: Bank, questions: Sequence[str]) -> list[str]:
-        index, prompts = Bm25(lines), []
-        for question in questions:
-            scores = index.scores(question)
-            best = sorted(range(len(lines)), key=lambda i: -scores[i])[:N_READ]
-            text = "\n".join(lines[i] for i in best if scores[i] > 0)
-            prompts.append(prompt_with_document(bank.base, text, question, room=_REPLIES).ids)
-        return generate(bank.base, prompts, max_new_tokens=_REPLIES)
-
-    return Arm(write, ask, is_loose=True)
+def _read_found(bank: Bank, questions: Sequence[str]) -> list[str]:
+    """Let the base read what BM25 finds of the facts that hold."""
+    lines = [f"{fact.question} {fact.answer}" for fact in FactBook(bank.store.facts()).current]
+    index, prompts = Bm25(lines), []
+    for question in questions:
+        scores = index.scores(question)
+        best = sorted(range(len(lines)), key=lambda i: -scores[i])[:N_READ]
+        text = "\n".join(lines[i] for i in best if scores[i] > 0)
+        prompts.append(prompt_with_document(bank.base, text, question, room=_REPLIES).ids)
+    return generate(bank.base, prompts, max_new_tokens=_REPLIES)
 
 
-class _OneAdapter:
-    """One adapter that is trained on with each write."""
-
-    def __init__(self, settings: TrainSettings, replayed_share: float):
-        self.settings, self.replayed_share = settings, replayed_share
-        self._last: Outcome | None = None
-        self._rng = random.Random("replay")
-
-    def write(self, bank: Bank, write: Write, stated: Stated) -> float:
-        own = {fact.question for fact in write.facts}
-        earlier = [from_pair(q, a) for q, a in stated.current.items() if q not in own]
-        chosen = self._rng.sample(earlier, round(self.replayed_share * len(earlier)))
-        examples = [*write.facts, *chosen]
-        start = None if self._last is None else self._last
-        self._last = _train(bank.base, examples, self.settings, start)
-        _put(bank, self._last.adapter, self.settings)
-        return self._last.exposures * len(examples)
+def _write_on(
+    bank: Bank, write: Write, stated: Stated, *, settings: TrainSettings, replayed_share: float
+) -> float:
+    """Train the one adapter on with a write's facts and some of the earlier ones."""
+    own = {fact.question for fact in write.facts}
+    earlier = [from_pair(q, a) for q, a in stated.current.items() if q not in own]
+    rng = random.Random(f"replay {stated.n_writes}")
+    examples = [*write.facts, *rng.sample(earlier, round(replayed_share * len(earlier)))]
+    outcome = _train(bank.base, examples, settings, _last_adapter(bank))
+    _put(bank, outcome.adapter, settings)
+    return outcome.exposures * len(examples)
 
 
-class _Merged:
-    """An adapter for each write, merged into one."""
-
-    def __init__(self, settings: TrainSettings):
-        self.settings = settings
-        self._merged: Adapter | None = None
-        self._n = 0
-
-    def write(self, bank: Bank, write: Write, _: Stated) -> float:
-        self._n += 1
-        settings = with_own_seed(self.settings, f"write {self._n}")
-        outcome = _train(bank.base, write.facts, settings, None)
-        parts = [outcome.adapter] if self._merged is None else [self._merged, outcome.adapter]
-        rank = min(MOST_MERGED_R, sum(part.r for part in parts))
-        self._merged = merge_adapters(
-            parts, rule="svd", weights=[1.0] * len(parts), settings=MergeSettings(rank=rank)
-        )
-        _put(bank, self._merged, settings)
-        return outcome.exposures * len(write.facts)
+def _write_and_merge(bank: Bank, write: Write, stated: Stated, *, settings: TrainSettings) -> float:
+    """Train an adapter on a write's facts and add it to the one that sums the earlier writes."""
+    settings = with_own_seed(settings, f"write {stated.n_writes}")
+    outcome, last = _train(bank.base, write.facts, settings, None), _last_adapter(bank)
+    parts = [outcome.adapter] if last is None else [last, outcome.adapter]
+    rank = min(MOST_MERGED_R, sum(part.r for part in parts))
+    merged = merge_adapters(
+        parts, rule="svd", weights=[1.0] * len(parts), settings=MergeSettings(rank=rank)
+    )
+    _put(bank, merged, settings)
+    return outcome.exposures * len(write.facts)
 
 
 def _train(
-    base: Base, facts: Sequence[Example], settings: TrainSettings, last: Outcome | None
+    base: Base, facts: Sequence[Example], settings: TrainSettings, last: Adapter | None
 ) -> Outcome:
     """Train an adapter on facts, from nothing or on from the last one."""
     job = plan_job(base, reword(list(facts), settings.wordings), settings)
     (outcome,) = train(base, [replace(job, start=None if last is None else last.weights)])
     return outcome
+
+
+def _last_adapter(bank: Bank) -> Adapter | None:
+    """Return the one adapter of a bank; None before the first write."""
+    return next(iter(bank.reader.load_adapters(bank.modules())), None)
 
 
 def _put(bank: Bank, adapter: Adapter, settings: TrainSettings) -> None:

@@ -4,9 +4,11 @@ Everything current is asked, as taught and in a wording that nobody taught, and 
 its old value, and as of the day before the change.
 """
 
-import tempfile
+import json
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from statistics import fmean
@@ -15,41 +17,81 @@ from typing import Any
 from lorabank.bank.bank import Bank
 from lorabank.bank.opening import identify_base
 from lorabank.engine.backbone.base import Base
+from lorabank.files import write_atomically
 from lorabank.store.store import Store
 from lorabank.study.continual.arms import Arm, measure_kl
 from lorabank.study.continual.stream import Stated, Stream
 from lorabank.tasks.folding import fold
 
 
+@dataclass(slots=True)
+class Progress:
+    """The writes that a bank has, and what was measured after some of them."""
+
+    n_writes: int = 0
+    n_trained: float = 0.0
+    """Examples that were trained on, each as often as it was."""
+    write_s: list[float] = field(default_factory=list)
+    """Seconds that each write took."""
+    seconds: float = 0.0
+    """Seconds of all of it, asking included."""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
 def write_stream(
-    base: Base, arm: Arm, stream: Stream, *, reports: Sequence[int], embeds: bool = True
-) -> list[dict[str, Any]]:
-    """Write a stream into one arm; return what was measured after some of the writes.
+    base: Base,
+    arm: Arm,
+    stream: Stream,
+    *,
+    folder: Path,
+    reports: Sequence[int],
+    embeds: bool = True,
+    on_write: Callable[[int], None] = lambda _: None,
+) -> Progress:
+    """Write a stream into one arm, and measure it after some of the writes.
+
+    The write under way when a process ends is made again by the next one; of the facts that it had
+    trained on before, nothing is counted.
 
     Args:
+        folder: where the bank is kept; one that holds a part of the stream goes on from there.
         reports: numbers of writes after which everything is asked; it is after the last one too.
         embeds: whether questions are looked up by meaning, not by words alone.
+        on_write: called with the number of writes after each.
     """
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store.create(Path(folder) / "bank", base=identify_base(base.info))
-        with Bank(store, base, embeds=embeds) as bank:
-            stated, seconds, n_trained = Stated(), [], 0.0
-            for n_writes, write in enumerate(stream.writes, start=1):
-                stated.take(write)
-                started = time.perf_counter()
-                n_trained += arm.write(bank, write, stated)
-                seconds.append(time.perf_counter() - started)
-                if n_writes in reports or n_writes == len(stream.writes):
-                    row: dict[str, Any] = {"writes": n_writes, "facts": len(stated.current)}
-                    exposures = n_trained / stated.n_statements
-                    measured = _measure(bank, arm, stream, n_writes, stated)
-                    row |= {"exposures": exposures, **measured, "write_s": fmean(seconds)}
-                    rows.append(row)
-    return rows
+    kept, path = folder / "progress.json", folder / "bank"
+    progress = Progress(**json.loads(kept.read_text())) if kept.exists() else Progress()
+    if not kept.exists():
+        shutil.rmtree(path, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        Store.create(path, base=identify_base(base.info)).close()
+    with Bank(Store.open(path), base, embeds=embeds) as bank:
+        stated = Stated()
+        for write in stream.writes:
+            stated.take(write)
+            if stated.n_writes <= progress.n_writes:
+                continue
+            started = time.perf_counter()
+            progress.n_trained += arm.write(bank, write, stated)
+            progress.write_s.append(time.perf_counter() - started)
+            progress.n_writes = stated.n_writes
+            if stated.n_writes in reports or stated.n_writes == len(stream.writes):
+                progress.rows.append(
+                    {
+                        "writes": stated.n_writes,
+                        "facts": len(stated.current),
+                        "exposures": progress.n_trained / stated.n_statements,
+                        **_measure(bank, arm, stream, stated),
+                        "write_s": fmean(progress.write_s),
+                    }
+                )
+            progress.seconds += time.perf_counter() - started
+            write_atomically(kept, json.dumps(asdict(progress)))
+            on_write(stated.n_writes)
+    return progress
 
 
-def _measure(bank: Bank, arm: Arm, stream: Stream, n_writes: int, stated: Stated) -> dict[str, Any]:
+def _measure(bank: Bank, arm: Arm, stream: Stream, stated: Stated) -> dict[str, Any]:
     """Ask everything that is current, and what has changed."""
 
     def share(questions: Sequence[str], right: Sequence[str]) -> float | None:
@@ -59,7 +101,7 @@ def _measure(bank: Bank, arm: Arm, stream: Stream, n_writes: int, stated: Stated
         return fmean(_gives(text, answer, arm) for text, answer in pairs)
 
     current = stated.current
-    writes = stream.writes[:n_writes]
+    writes = stream.writes[: stated.n_writes]
     oldest, newest = ([fact.question for fact in writes[i].facts] for i in (0, -1))
     reworded = [(stream.reworded[q], a) for q, a in current.items() if q in stream.reworded]
     started = time.perf_counter()

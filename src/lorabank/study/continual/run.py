@@ -1,15 +1,16 @@
 """Runs cells of studies about continual writing: a stream of writes into one arm, asked on the way.
 
-A cell that was interrupted begins anew: its writes depend on each other.
+A cell that was interrupted goes on after the last write that was whole.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.learn import hash_examples, software_versions
 from lorabank.engine.settings import TrainSettings, settings_for
 from lorabank.lora.shapes import n_layers, parse_layers
-from lorabank.study.cells import CellClock, CellHashes
+from lorabank.study.cells import CellHashes, cost_of
 from lorabank.study.code_hash import code_hash
 from lorabank.study.continual.arms import make_arms
 from lorabank.study.continual.axes import ContinualAxes
@@ -30,8 +31,7 @@ def run_fleet(run: FleetRun[ContinualAxes]) -> Iterator[ContinualCell]:
     for cell in run.plan.cells:
         if cell.name not in run.missing:
             continue
-        axes, clock = cell.axes, CellClock(run.base)
-        run.report_progress(f"{axes.arm}: {axes.writes} writes")
+        axes = cell.axes
         stream = make_stream(
             axes.task,
             facts=axes.facts,
@@ -40,20 +40,32 @@ def run_fleet(run: FleetRun[ContinualAxes]) -> Iterator[ContinualCell]:
             seed=axes.seed,
         )
         arm = make_arms(settings_of(run.base, axes))[axes.arm]
-        rows = write_stream(run.base, arm, stream, reports=REPORTS, embeds=False)
+        progress = write_stream(
+            run.base,
+            arm,
+            stream,
+            folder=run.folder / cell.name,
+            reports=REPORTS,
+            embeds=False,
+            on_write=partial(_report, run, axes),
+        )
         examples = [fact for write in stream.writes for fact in write.facts]
         yield ContinualCell(
             study=run.study,
             name=cell.name,
             base=run.base.info.name,
             axes=axes,
-            rows=[AfterWrites(**row) for row in rows],
+            rows=[AfterWrites(**row) for row in progress.rows],
             hashes=CellHashes(
                 model=run.base.info.sha256, data=hash_examples(examples), code=code_hash()
             ),
             versions=software_versions(run.base),
-            cost=clock.cost(),
+            cost=cost_of(run.base, progress.seconds),
         )
+
+
+def _report(run: FleetRun[ContinualAxes], axes: ContinualAxes, n_writes: int) -> None:
+    run.report_progress(f"{axes.arm}: {n_writes} of {axes.writes} writes")
 
 
 def settings_of(base: Base, axes: ContinualAxes) -> TrainSettings:

@@ -48,6 +48,7 @@ class Stated:
     """Present answer of each question, the oldest first."""
     changed: list[tuple[str, str, date]] = field(default_factory=list)
     """Questions that have changed, with their old answer and the day of the change."""
+    n_writes: int = 0
     n_statements: int = 0
     """Number of facts in all writes."""
 
@@ -57,6 +58,7 @@ class Stated:
             if fact.question in self.current:
                 self.changed.append((fact.question, self.current[fact.question], write.day))
             self.current[fact.question] = fact.answer
+        self.n_writes += 1
         self.n_statements += len(write.facts)
 
 
