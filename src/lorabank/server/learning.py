@@ -29,7 +29,7 @@ from lorabank.engine.training.train import TrainingPaused
 from lorabank.errors import LorabankError
 from lorabank.planning.planner import plan_rank
 from lorabank.server.job_records import OPEN, JobRecord, Jobs
-from lorabank.server.json_log import tell
+from lorabank.server.json_log import tell, tell_error
 from lorabank.server.model_thread import LongTask, ModelThread, TaskCancelledError
 from lorabank.server.prometheus import Metrics
 from lorabank.server.refusals import RefusalError
@@ -51,6 +51,8 @@ class Learning:
         self._jobs: Jobs | None = None
         self._removals: dict[str, FactRemoval] = {}
         """Forgotten facts by job, until it is proved that nobody knows them; never on disk."""
+        self._gate_state = ""
+        """State of the modules for which the gate is fitted, or was to be."""
 
     @property
     def jobs(self) -> Jobs:
@@ -68,6 +70,8 @@ class Learning:
                 self._start(job)
         self._train_again()
         self.note_pending()
+        self._model.bank.state.on_stale_gate = self.fit_gate
+        self.fit_gate()
 
     def teach_file(
         self, file: str, module: str, *, replace: bool, settings: dict[str, Any]
@@ -142,11 +146,31 @@ class Learning:
 
         def run(_: LongTask) -> ForgetReport:
             shutil.rmtree(self._folder / "checkpoints", ignore_errors=True)  # they may know it
-            return self._model.bank.forget(what)
+            try:
+                return self._model.bank.forget(what)
+            finally:
+                self.fit_gate()
 
         task = LongTask(run, lambda _: None, Future(), makes_room=False)
         self._model.run_task(task)
         return task.result
+
+    def fit_gate(self) -> None:
+        """Have the gate fitted as soon as nobody asks, if it has not been for the bank as it is."""
+        state, store = self._model.bank.state, self._model.bank.store
+        if self._gate_state == (modules := store.modules_state):
+            return
+        self._gate_state = modules
+
+        def run(_: LongTask) -> None:
+            modules = store.modules_state
+            try:
+                state.fit_module_gate()
+            except LorabankError as error:
+                if store.modules_state == modules:  # else it is fitted for the others soon
+                    tell_error("gate not fitted", error)
+
+        self._model.run_task(LongTask(run, lambda _: None, Future(), is_repeatable=True))
 
     def cancel(self, job: JobRecord) -> None:
         """Cancel a job that has not ended.
@@ -203,6 +227,7 @@ class Learning:
         finally:
             self._tasks.pop(job.id, None)
             self._removals.pop(job.id, None)
+        self.fit_gate()
         self._metrics.count("lorabank_jobs_total", "Jobs by how they ended.", status=job.status)
         tell("job", id=job.id, kind=job.kind, status=job.status, versions=len(job.versions))
 

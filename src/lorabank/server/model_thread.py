@@ -63,6 +63,8 @@ class LongTask:
     is_cancelled: bool = False
     makes_room: bool = True
     """Whether questions may be answered between passes of its measuring; not in a transaction."""
+    is_repeatable: bool = False
+    """Whether it is left between passes when the server stops, as it is done anew at the start."""
     asked_at: float = field(default_factory=time.monotonic)
 
 
@@ -297,8 +299,14 @@ class ModelThread:
         self._serve_for_a_while()
 
     def make_room_between_passes(self) -> None:
-        """Serve what waits in the middle of measuring; the base calls it."""
+        """Serve what waits in the middle of measuring; the base calls it.
+
+        Raises:
+            TrainingPaused: the server stops, and the task is done anew when it starts.
+        """
         if self._is_in_task and self._task and self._task.makes_room:
+            if self._is_stopping and self._task.is_repeatable:
+                raise TrainingPaused
             self._serve_for_a_while()
 
     def _serve_for_a_while(self) -> None:

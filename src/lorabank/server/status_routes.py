@@ -47,6 +47,7 @@ def show_status(request: Request) -> dict[str, Any]:
 def _as_bank(bank: Bank) -> dict[str, Any]:
     versions, book = bank.store.current_versions(), FactBook(bank.store.facts())
     cache, gate = bank.state.reader.adapter_cache, bank.state.fitted_module_gate()
+    is_current = bank.state.is_gate_current()
     return {
         "base": bank.store.base.name,
         "base_sha256": bank.store.base.sha256,
@@ -60,7 +61,7 @@ def _as_bank(bank: Bank) -> dict[str, Any]:
             "loaded": sum(bank.state.reader.is_loaded(version) for version in versions),
             "reads": cache.n_computed,
         },
-        "gate": _as_curve(gate) if gate else None,
+        "gate": {**_as_curve(gate), "is_current": is_current} if gate else None,
     }
 
 

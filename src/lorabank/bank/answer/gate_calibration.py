@@ -4,8 +4,8 @@ Half of them are taught, half are wordings that were held out of training: peopl
 their own. A question whose module drafts another answer than the stored one counts as one that no
 module knows, as its draft must not be given.
 
-The gate is kept beside the generation of the bank it was fitted on; a bank that changes is
-calibrated again when it is next asked.
+The gate is kept beside the state of the bank it was fitted on; a bank that changes is calibrated
+again when it is next asked, or by a server in the background. Others may use the base meanwhile.
 """
 
 import logging

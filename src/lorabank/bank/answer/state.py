@@ -1,9 +1,11 @@
 """The parts of an open bank that asking and forgetting look things up in.
 
-The gates are fitted on first use and again after each change of the bank.
+The gates are fitted on first use and again after each change of the bank, at once or, where
+somebody sees to it, in the background.
 """
 
 import time
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -44,6 +46,9 @@ class BankState:
         self.quotations = Quotations(self.excerpts, self.examples.rarity)
         self._module_gate: tuple[str, Gate | None] | None = None
         """State of the modules the gate was fitted on, and the gate."""
+        self.on_stale_gate: Callable[[], None] | None = None
+        """Called by a question whose modules have changed since the gate was fitted, which judges
+        it all the same; None has the question fit the gate anew."""
 
     def keeps_text(self) -> bool:
         """Return whether a module keeps documents."""
@@ -54,16 +59,32 @@ class BankState:
         return AUTO if self.keeps_text() else ADAPTER
 
     def module_gate(self) -> Gate | None:
-        """Return the judge of modules for the bank as it is; None without questions to fit it."""
-        modules = self.store.modules_state
-        if self._module_gate is None or self._module_gate[0] != modules:
+        """Return the judge of modules; None without questions to fit it.
+
+        It is fitted for the bank as it is, unless there is an older one and `on_stale_gate`.
+        """
+        if (gate := self.fitted_module_gate()) is None:
+            return self.fit_module_gate()
+        if self.on_stale_gate and not self.is_gate_current():
+            self.on_stale_gate()
+        return gate
+
+    def fit_module_gate(self) -> Gate | None:
+        """Return the judge of modules fitted for the bank as it is; None without questions."""
+        if self._module_gate is None or not self.is_gate_current():
+            modules = self.store.modules_state
             self._module_gate = modules, calibrate_module_gate(self.reader, self.texts)
         return self._module_gate[1]
 
     def fitted_module_gate(self) -> Gate | None:
-        """Return the judge of modules if it was fitted for the bank as it is; fit nothing."""
+        """Return the judge of modules that a question would have now; fit nothing."""
         fitted = self._module_gate
-        return fitted[1] if fitted and fitted[0] == self.store.modules_state else None
+        return fitted[1] if fitted and (self.on_stale_gate or self.is_gate_current()) else None
+
+    def is_gate_current(self) -> bool:
+        """Return whether the judge of modules was fitted for the bank as it is."""
+        fitted = self._module_gate
+        return fitted is not None and fitted[0] == self.store.modules_state
 
     def text_gate(self) -> Gate | None:
         """Return the judge of text for the bank as it is; None without examples to fit it."""

@@ -201,6 +201,7 @@ class _Drafting:
         self.running = set(range(len(self.rows)))
         n_steps = 0
         while running:
+            self.base.let_others_in()
             for token in running.step(self._measure):
                 if token.finish:
                     self.running.discard(token.row)

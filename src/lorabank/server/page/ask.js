@@ -31,7 +31,7 @@ export function showAsk(body) {
     });
     answer.replaceChildren(...answerOf(reply.choices[0].message.content, reply.lorabank));
     why.replaceChildren(...reasonsOf(reply.lorabank));
-  }, "Still asking. The first question after modules have changed fits their gate, which can take a minute.");
+  }, "Still asking. The first question after a start can have to fit the gate, which can take a minute.");
   body.replaceChildren(form, answer, why);
 }
 

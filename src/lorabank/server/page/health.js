@@ -59,10 +59,11 @@ function partsOf({ queue, bank, ...status }) {
 
 function gateOf(gate) {
   const head = el("h2", {}, "Gate");
-  if (!gate) return [head, notice("The gate is fitted at the first question that modules are asked.", "quiet")];
+  if (!gate) return [head, notice("The gate is not fitted yet.", "quiet")];
   return [head,
     el("p", {}, `A module answers from ${percent(gate.threshold)} sure. On ${count(gate.questions, "held-out question")} it let a module answer `
-      + `${percent(gate.false_activations, 1)} of what nobody was taught, and held back ${percent(gate.misses, 1)} of what was taught.`),
+      + `${percent(gate.false_activations, 1)} of what nobody was taught, and held back ${percent(gate.misses, 1)} of what was taught.`
+      + (gate.is_current ? "" : " Modules have changed since, and it is being fitted again.")),
     chartOf(gate.curve),
     table("What the gate does at other limits", ["#Allowed", "#False activations", "#Missed"],
       gate.curve.map((point) => [percent(point.allowed), percent(point.false_activations, 1), percent(point.misses, 1)]))];
