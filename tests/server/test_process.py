@@ -13,11 +13,14 @@ import httpx2
 import openai
 import pytest
 
+from lorabank.bank.bank import Bank
 from lorabank.cli.main import app
 from lorabank.errors import DataError, UsageError
 from lorabank.server.access import add_key, hash_key, read_keys
+from lorabank.server.model_thread import AskOrder, ModelThread
 from lorabank.server.prometheus import Metrics
 from lorabank.server.refusals import RefusalError
+from lorabank.server.row_writer import RowOrder
 from lorabank.server.server_settings import ServerSettings
 from lorabank.tasks.examples import Example
 
@@ -191,11 +194,28 @@ def test_a_busy_server_says_so_and_a_stopped_client_frees_its_row(
     for stream in streams:
         stream.close()
     deadline = time.monotonic() + 30
-    while "lorabank_rows 0" not in server.http.get("/metrics").text:
+    while not {"lorabank_waiting 0", "lorabank_rows 0"} <= set(
+        server.http.get("/metrics").text.splitlines()
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.2)
     reply = client.chat.completions.create(**chat(book[0].question))
     assert reply.choices[0].message.content == book[0].answer
+
+
+def test_what_a_client_has_gone_away_from_keeps_nobody_out(tmp_path: Path):
+    settings = ServerSettings(bank=tmp_path, max_waiting=2)
+    model = ModelThread(lambda: Bank.open(tmp_path), settings, Metrics())  # which never starts
+    question = model.ask(AskOrder("Who?"))
+    row = RowOrder((1, 2), listener=lambda token: True)
+    model.write_row(row)
+    with pytest.raises(RefusalError, match="2 requests wait for the model, of at most 2"):
+        model.ask(AskOrder("Where?"))
+    question.cancel()
+    assert model.waiting == 1
+    model.cancel_row(row)
+    assert model.waiting == 0
+    model.ask(AskOrder("Where?"))
 
 
 def test_a_bank_that_is_none_is_told_at_once(tmp_path: Path):

@@ -115,10 +115,15 @@ class ModelThread:
 
     @property
     def waiting(self) -> int:
-        """Return how many requests wait for the model, rows that are being written left out."""
+        """Return how many requests wait for the model.
+
+        Rows that are being written are left out, and so is what a client has gone away from.
+        """
         rows = self._rows
-        n_waiting_rows = len(rows) - rows.running if rows else 0
-        return len(self._calls) + len(self._questions) + len(self._new_rows) + n_waiting_rows
+        n_rows = len(self._new_rows) + (len(rows) - rows.running if rows else 0)
+        futures = [future for _, future in (*self._calls, *self._questions)]
+        n_asked = sum(not future.cancelled() for future in futures)
+        return n_asked + max(0, n_rows - len(self._cancelled_rows))
 
     @property
     def running_rows(self) -> int:
