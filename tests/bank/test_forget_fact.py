@@ -8,6 +8,10 @@ import pytest
 
 from lorabank.bank.bank import Bank
 from lorabank.bank.write.consolidate import ConsolidateOptions
+from lorabank.bank.write.consolidation_plan import plan_consolidation
+from lorabank.bank.write.fact_removal import remove_fact
+from lorabank.cli.records import list_
+from lorabank.cli.verify import verify
 from lorabank.errors import AdapterError, UsageError
 from lorabank.tasks.examples import Example
 
@@ -112,3 +116,25 @@ def test_what_is_no_fact_is_named(bank: Bank, library: Bank, book: list[Example]
     with pytest.raises(UsageError, match="no fact has the question 'Who leads Nebo"):
         bank.forget("Who leads Nebo?", is_fact=True)
     assert bank.store.generation == generation
+
+
+def test_a_module_without_weights_is_named_and_consolidation_trains_it(
+    bank: Bank, book: list[Example], capsys: pytest.CaptureFixture[str]
+):
+    remove_fact(bank.reader, bank.texts, book[1].question)
+    path = bank.store.path
+    (step,) = plan_consolidation(bank.store)
+    assert (step.kind, step.module, step.n_facts) == ("retrain", "north", 3)
+    assert step.why == "not trained since a fact of it was forgotten"
+    list_(path)
+    assert "lorabank consolidate does so" in capsys.readouterr().out
+    verify(path, json=True)
+    assert json.loads(capsys.readouterr().out)["untrained"] == ["north"]
+    with pytest.raises(AdapterError, match=r"no weights since a fact .* consolidate trains it"):
+        bank.export("north", path.parent / "exported")
+    (report,) = bank.consolidate()
+    assert (report.module, report.recall, report.facts) == ("north", 1.0, 3)
+    assert bank.ask(book[1].question).text == ""
+    assert bank.ask(book[0].question).is_confirmed
+    assert plan_consolidation(bank.store) == []
+    assert [version.is_untrained for version in bank.show("north")] == [False]

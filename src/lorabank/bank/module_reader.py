@@ -184,6 +184,7 @@ def read_object(store: Store, version: Version, name: str) -> dict[str, Any]:
 
 
 def _key(version: Version) -> tuple[str, str]:
+    version.check_trained()
     missing = {TENSORS, CONFIG} - set(version.files)
     if missing:
         raise AdapterError(

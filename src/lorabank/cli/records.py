@@ -3,6 +3,7 @@
 None of these needs the base model.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,6 +40,7 @@ def list_(bank: BankPath = DEFAULT_BANK, json: Json = False) -> None:
     if versions:
         heads = ["module", "version", "facts", "recall", "bytes", "written"]
         print_table(heads, [_cells(version) for version in versions], left=("module", "written"))
+    say_untrained(versions)
 
 
 def show(name: Name, bank: BankPath = DEFAULT_BANK, json: Json = False) -> None:
@@ -167,6 +169,7 @@ def _row(version: "Version") -> dict[str, Any]:
         "facts": record.get("facts"),
         "recall": record.get("recall"),
         "adapter_bytes": record.get("adapter_bytes"),
+        "untrained": version.is_untrained,
         "sources": [
             {"name": s.name, "sha256": s.sha256, "examples": s.n_examples} for s in version.sources
         ],
@@ -185,6 +188,16 @@ def _cells(version: "Version") -> list[str]:
         f"{n_bytes:,}" if isinstance(n_bytes, int) else "",
         version.created_at,
     ]
+
+
+def say_untrained(versions: "Sequence[Version]") -> None:
+    """Name the modules that wait for their training."""
+    for version in versions:
+        if version.is_untrained:
+            say(
+                f"  {version.module}: a fact of it was forgotten, and it is not trained again yet; "
+                "lorabank consolidate does so"
+            )
 
 
 def describe_trash(trash: "Trash") -> str:

@@ -10,7 +10,7 @@ import typer
 
 from lorabank.cli.bank import DEFAULT_BANK, BankPath
 from lorabank.cli.output import Device, Json, print_json, print_table, say
-from lorabank.cli.records import count_modules, describe_trash
+from lorabank.cli.records import count_modules, describe_trash, say_untrained
 
 if TYPE_CHECKING:
     from lorabank.bank.answer.gate import Gate
@@ -50,18 +50,23 @@ def verify(
         damage, trash = store.verify(), store.trash()
         # What a damaged database names is not to be relied on, if it can be read at all.
         is_readable = all(fault.kind != "database" for fault in damage)
-        names = store.names() if is_readable else []
+        versions = store.current_versions() if is_readable else []
+        names = [version.module for version in versions]
     if (recall or gate) and not damage:
         from lorabank.cli.bank import open_bank
 
         with open_bank(bank, device) as opened:
             measured = {n: opened.recall_by_rendering(n) for n in names} if recall else {}
             judge = opened.gate() if gate else None
+    untrained = [version.module for version in versions if version.is_untrained]
     if json:
-        print_json(_as_json(names, damage, trash, measured, judge))
+        print_json({**_as_json(names, damage, trash, measured, judge), "untrained": untrained})
     else:
         _print_files(names, damage, trash)
+        say_untrained(versions)
         for name, module_recall in measured.items():
+            if name in untrained:
+                continue
             shares = [f"{share:.0%} ({form})" for form, share in module_recall.items()]
             text = f"recall {', '.join(shares)}" if shares else "no examples"
             say(f"  {name}: {text}")

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lorabank.errors import AdapterError
+
 
 @dataclass(frozen=True, slots=True)
 class BaseIdentity:
@@ -102,6 +104,18 @@ class Version:
     def is_untrained(self) -> bool:
         """Return whether it lost its weights with a fact and is to be trained again."""
         return bool(self.record.get("untrained"))
+
+    def check_trained(self) -> None:
+        """Refuse a version that is to be trained again, where its weights are needed.
+
+        Raises:
+            AdapterError: it has none.
+        """
+        if self.is_untrained:
+            raise AdapterError(
+                f"module {self.module!r} version {self.number} has no weights since a fact of it "
+                "was forgotten; lorabank consolidate trains it again"
+            )
 
 
 @dataclass(frozen=True, slots=True)

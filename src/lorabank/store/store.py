@@ -204,6 +204,7 @@ class Store:
             AdapterError: the version has no such file.
         """
         if file not in version.files:
+            version.check_trained()
             raise AdapterError(
                 f"module {version.module!r} version {version.number} has no {file}; it has "
                 f"{', '.join(version.files)}"

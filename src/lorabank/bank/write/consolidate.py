@@ -21,6 +21,7 @@ from lorabank.bank.write.consolidation_plan import (
     check_pending_limit,
     plan_consolidation,
 )
+from lorabank.bank.write.fact_removal import train_again
 from lorabank.bank.write.remember import example_of
 from lorabank.bank.write.reworded_drafts import reword_draft
 from lorabank.bank.write.training import WriteSettings, train_drafts
@@ -60,8 +61,8 @@ class ConsolidateOptions:
     pending_limit: int = 1
     """Number of pending facts below which none is taught yet."""
     merges: bool = True
-    """Whether modules are merged and values that hold no longer leave theirs; if not, pending facts
-    become a module and nothing else happens."""
+    """Whether modules are merged, values that hold no longer leave theirs, and what was not trained
+    since a fact was forgotten is; if not, pending facts become a module and that is all."""
     most_steps: int | None = None
     """Number of steps after which to end; None for all."""
     on_planned: OnPlanned | None = None
@@ -107,6 +108,10 @@ def _run(
 ) -> list[WriteReport]:
     """Train the module of a step and commit it, if what it was made of is still there."""
     store = reader.store
+    if step.kind == "retrain":
+        report = train_again(reader, step.module, on_round=choices.on_round)
+        texts.clear()
+        return [report] if report else []
     if step.kind == "drop":
         with store.writing(what="consolidate", frees=True, patience_s=TRAINED_PATIENCE_S) as tx:
             _check_unchanged(reader, step)

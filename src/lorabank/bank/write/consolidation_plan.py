@@ -3,8 +3,8 @@
 Pending facts become one module. Modules that hold nothing but remembered facts have levels by their
 size; where enough of one level have come together they are merged with it into a larger one, as in
 a log-structured merge tree, up to a size that one adapter holds. Values that hold no longer are
-left out. Everything is trained anew from the stored facts, never from weights. The plan is made
-from the store alone.
+left out, and a module that lost its weights with a forgotten fact is trained again. Everything is
+trained anew from the stored facts, never from weights. The plan is made from the store alone.
 """
 
 import math
@@ -34,7 +34,8 @@ class ConsolidationStep:
     """One module that is to be trained, and what leaves for it; committed whole or not at all."""
 
     kind: str
-    """Kind of step: `teach` facts, `rewrite` a module without stale values, or `drop` one."""
+    """Kind of step: `teach` facts, `rewrite` a module without stale values, `drop` one, or
+    `retrain` one that lost its weights with a forgotten fact."""
     module: str
     facts: tuple[Fact, ...]
     """Remembered facts that the module will hold; those of a written module stay in it as well."""
@@ -58,6 +59,8 @@ class ConsolidationStep:
             reasons.append(f"{_count(n_pending, 'fact')} pending")
         if self.kind == "teach" and self.replaces:
             reasons.append(f"{_count(len(self.replaces), 'module')} merged")
+        if self.kind == "retrain":
+            reasons.append("not trained since a fact of it was forgotten")
         if self.stale:
             reasons.append(f"{_count(self.stale, 'value')} no longer held")
         return ", ".join(reasons)
@@ -114,11 +117,11 @@ def plan_consolidation(
         )
     for version in versions if merges else ():
         n_stale = len(stale_in[version.module])
-        if not n_stale or version in merged:
+        if version in merged or not (n_stale or version.is_untrained):
             continue
         n_facts = int(version.record.get("facts") or 0) - n_stale
         facts = live.get(version.module, [])
-        kind = "rewrite" if n_facts > 0 else "drop"
+        kind = "retrain" if not n_stale else "rewrite" if n_facts > 0 else "drop"
         steps.append(estimate.step(kind, version.module, facts, [version], n_stale, n_facts))
     return steps
 
