@@ -59,9 +59,9 @@ def write_stream(
         embeds: whether questions are looked up by meaning, not by words alone.
         on_write: called with the number of writes after each.
     """
-    kept, path = folder / "progress.json", folder / "bank"
-    progress = Progress(**json.loads(kept.read_text())) if kept.exists() else Progress()
-    if not kept.exists():
+    state_file, path = folder / "progress.json", folder / "bank"
+    progress = Progress(**json.loads(state_file.read_text())) if state_file.exists() else Progress()
+    if not state_file.exists():
         shutil.rmtree(path, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         Store.create(path, base=identify_base(base.info)).close()
@@ -86,7 +86,7 @@ def write_stream(
                     }
                 )
             progress.seconds += time.perf_counter() - started
-            write_atomically(kept, json.dumps(asdict(progress)))
+            write_atomically(state_file, json.dumps(asdict(progress)))
             on_write(stated.n_writes)
     return progress
 
