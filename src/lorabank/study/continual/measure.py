@@ -76,15 +76,10 @@ def write_stream(
             progress.write_s.append(time.perf_counter() - started)
             progress.n_writes = stated.n_writes
             if stated.n_writes in reports or stated.n_writes == len(stream.writes):
-                progress.rows.append(
-                    {
-                        "writes": stated.n_writes,
-                        "facts": len(stated.current),
-                        "exposures": progress.n_trained / stated.n_statements,
-                        **_measure(bank, arm, stream, stated),
-                        "write_s": fmean(progress.write_s),
-                    }
-                )
+                measured = _measure(bank, arm, stream, stated)
+                exposures = progress.n_trained / stated.n_statements
+                cost = {"exposures": exposures, "write_s": fmean(progress.write_s)}
+                progress.rows.append({**measured, **cost})
             progress.seconds += time.perf_counter() - started
             write_atomically(state_file, json.dumps(asdict(progress)))
             on_write(stated.n_writes)
@@ -114,6 +109,8 @@ def _measure(bank: Bank, arm: Arm, stream: Stream, stated: Stated) -> dict[str, 
     versions = bank.modules()
     changed = [question for question, _, _ in stated.changed]
     return {
+        "writes": stated.n_writes,
+        "facts": len(current),
         "recall_current": recall,
         "recall_oldest": share(oldest, [current[question] for question in oldest]),
         "recall_newest": share(newest, [current[question] for question in newest]),
