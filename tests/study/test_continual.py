@@ -1,7 +1,8 @@
 """Studies about continual writing on a random model: every arm, resumed, and reported."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -68,21 +69,15 @@ def test_a_stream_goes_on_after_its_last_whole_write(
     axes = cell.axes
     stream = make_stream("phonebook", facts=3, writes=2, changed_share=0.34, seed=axes.seed)
 
-    def go_on(on_write: Callable[[int], None]) -> Progress:
+    def go_on() -> Iterator[Progress]:
         fresh = make_arms(settings_of(base, axes))[arm]  # as another process would have it
-        return write_stream(
-            base, fresh, stream, folder=tmp_path, reports=(1,), embeds=False, on_write=on_write
-        )
+        return write_stream(base, fresh, stream, folder=tmp_path, reports=(1,), embeds=False)
 
-    def stop(n_writes: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        go_on(stop)
-    made: list[int] = []
-    progress = go_on(made.append)
-    assert made == [2]
-    assert go_on(made.append).rows == progress.rows  # nothing is left to do
+    assert [progress.n_writes for progress in islice(go_on(), 2)] == [0, 1]
+    *_, progress = go_on()
+    assert progress.n_writes == 2
+    (again,) = go_on()  # nothing is left to do
+    assert again.rows == progress.rows
     kept = {"recall_current", "recall_reworded", "stale", "as_of", "exposures", "bytes", "modules"}
     for row, whole in zip(progress.rows, cell.rows, strict=True):
         assert {key: row[key] for key in kept} == whole.model_dump(include=kept)

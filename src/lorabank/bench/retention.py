@@ -64,7 +64,7 @@ def bench_retention(
     for name, arm in make_arms(sizes.settings).items():
         if not sizes.arms or name in sizes.arms:
             with tempfile.TemporaryDirectory() as folder:
-                progress = write_stream(
+                *_, progress = write_stream(
                     base,
                     arm,
                     stream,

@@ -7,7 +7,7 @@ its old value, and as of the day before the change.
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -46,9 +46,10 @@ def write_stream(
     folder: Path,
     reports: Sequence[int],
     embeds: bool = True,
-    on_write: Callable[[int], None] = lambda _: None,
-) -> Progress:
-    """Write a stream into one arm, and measure it after some of the writes.
+) -> Iterator[Progress]:
+    """Write a stream into one arm, measure it after some of the writes, and yield how far it is.
+
+    It is yielded as it was found, and after each write.
 
     The write under way when a process ends is made again by the next one; of the facts that it had
     trained on before, nothing is counted.
@@ -57,7 +58,6 @@ def write_stream(
         folder: where the bank is kept; one that holds a part of the stream goes on from there.
         reports: numbers of writes after which everything is asked; it is after the last one too.
         embeds: whether questions are looked up by meaning, not by words alone.
-        on_write: called with the number of writes after each.
     """
     state_file, path = folder / "progress.json", folder / "bank"
     progress = Progress(**json.loads(state_file.read_text())) if state_file.exists() else Progress()
@@ -65,6 +65,7 @@ def write_stream(
         shutil.rmtree(path, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         Store.create(path, base=identify_base(base.info)).close()
+    yield progress
     with Bank(Store.open(path), base, embeds=embeds) as bank:
         stated = Stated()
         for write in stream.writes:
@@ -82,8 +83,7 @@ def write_stream(
                 progress.rows.append({**measured, **cost})
             progress.seconds += time.perf_counter() - started
             write_atomically(state_file, json.dumps(asdict(progress)))
-            on_write(stated.n_writes)
-    return progress
+            yield progress
 
 
 def _measure(bank: Bank, arm: Arm, stream: Stream, stated: Stated) -> dict[str, Any]:

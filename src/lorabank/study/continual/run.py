@@ -4,7 +4,6 @@ A cell that was interrupted goes on after the last write that was whole.
 """
 
 from collections.abc import Iterator
-from functools import partial
 
 from lorabank.engine.backbone.base import Base
 from lorabank.engine.learn import hash_examples, software_versions
@@ -40,15 +39,11 @@ def run_fleet(run: FleetRun[ContinualAxes]) -> Iterator[ContinualCell]:
             seed=axes.seed,
         )
         arm = make_arms(settings_of(run.base, axes))[axes.arm]
-        progress = write_stream(
-            run.base,
-            arm,
-            stream,
-            folder=run.folder / cell.name,
-            reports=REPORTS,
-            embeds=False,
-            on_write=partial(_report, run, axes),
-        )
+        folder = run.folder / cell.name
+        for progress in write_stream(
+            run.base, arm, stream, folder=folder, reports=REPORTS, embeds=False
+        ):
+            run.report_progress(f"{axes.arm}: {progress.n_writes} of {axes.writes} writes")
         examples = [fact for write in stream.writes for fact in write.facts]
         yield ContinualCell(
             study=run.study,
@@ -62,10 +57,6 @@ def run_fleet(run: FleetRun[ContinualAxes]) -> Iterator[ContinualCell]:
             versions=software_versions(run.base),
             cost=cost_of(run.base, progress.seconds),
         )
-
-
-def _report(run: FleetRun[ContinualAxes], axes: ContinualAxes, n_writes: int) -> None:
-    run.report_progress(f"{axes.arm}: {n_writes} of {axes.writes} writes")
 
 
 def settings_of(base: Base, axes: ContinualAxes) -> TrainSettings:
