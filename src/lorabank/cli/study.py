@@ -208,6 +208,38 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command()
+def guide(
+    folder: Annotated[
+        Path, typer.Argument(help="A folder of studies, one study, or its results.")
+    ] = Path("studies"),
+    out: Annotated[
+        Path | None, typer.Option(help="Write the page, as Markdown, to this file.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say what the cells of studies decide in practice: each choice with its evidence.
+
+    Example: lorabank study guide studies --out docs/guidance.md
+    """
+    from lorabank.files import storage_errors, write_atomically
+    from lorabank.report.guidance.page import as_json, compare_all, guidance_page, read_cells
+
+    comparisons = compare_all(read_cells(folder))
+    page = guidance_page(comparisons)
+    if out is not None:
+        with storage_errors(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(out, page)
+    if json:
+        print_json({"comparisons": [as_json(comparison) for comparison in comparisons]})
+    elif out is None:
+        say(page)
+    else:
+        n_decided = sum(comparison.winner is not None for comparison in comparisons)
+        say(f"{n_decided} of {len(comparisons)} comparisons decide, in {out}")
+
+
 def _cluster(
     executor: str, workers: int | None, cores: int | None, device: str | None
 ) -> "ClusterSettings | None":

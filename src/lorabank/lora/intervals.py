@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
+from scipy.special import stdtrit
 
 from lorabank.errors import UsageError
 
@@ -38,6 +39,28 @@ class Crossing:
     censored: Censored
     """Side on which the crossing lies if it was not observed, else `none`. With `above`, the score
     never fell below the threshold and `load` is a lower bound, the largest load tried."""
+
+
+def t_interval(values: Sequence[float], *, level: float = 0.95) -> Interval | None:
+    """Return the interval of a mean by Student's t; None below three values.
+
+    For few seeds or documents, where percentiles of a bootstrap are too narrow.
+
+    Raises:
+        UsageError: a value is not finite, or the level is outside 0..1.
+    """
+    if not 0 < level < 1:
+        raise UsageError(f"level must be between 0 and 1, got {level}")
+    numbers = np.asarray(values, dtype=float)
+    if not np.isfinite(numbers).all():
+        raise UsageError("a value is not finite; leave that seed or document out")
+    n = len(numbers)
+    if n < FEWEST_SEEDS:
+        return None
+    error = float(numbers.std(ddof=1)) / n**0.5
+    reach = float(stdtrit(n - 1, 0.5 + level / 2)) * error
+    middle = float(numbers.mean())
+    return Interval(middle, middle - reach, middle + reach, n)
 
 
 def bootstrap_mean(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lorabank.report.estimates import Estimate, mean
+from lorabank.report.estimates import Cluster, Estimate, mean
 from lorabank.report.grouping import Setting, group_cells, setting_key
 from lorabank.study.texts.axes import TextsAxes
 from lorabank.study.texts.cells import TextsCell
@@ -88,17 +88,26 @@ class TaughtSetting:
     def average(self, value: Callable[[TextsCell], float]) -> float:
         return mean(value(cell) for cell in self.setting.cells)
 
-    def _reported(self, value: Difference) -> Estimate:
-        def places(cell: TextsCell) -> list[int]:
-            numbered = _numbered(cell.per_question.document)
-            return [place for place, nth in numbered if self.n_rates == 1 or nth % 2 == 0]
+    def gains_by_document(self) -> dict[Cluster, list[float]]:
+        """Return the gains on the questions not chosen by, by seed and document."""
+        gains: dict[Cluster, list[float]] = {}
+        for cell in self.setting.cells:
+            for place in self._places(cell):
+                key = (cell.axes.seed, cell.per_question.document[place])
+                gains.setdefault(key, []).append(cell.per_question.gain[place])
+        return gains
 
+    def _places(self, cell: TextsCell) -> list[int]:
+        numbered = _numbered(cell.per_question.document)
+        return [place for place, nth in numbered if self.n_rates == 1 or nth % 2 == 0]
+
+    def _reported(self, value: Difference) -> Estimate:
         def values(cell: TextsCell) -> list[float]:
             own, control = cell.per_question.gain, cell.per_question.control_gain
-            return [value(own[place], control[place]) for place in places(cell)]
+            return [value(own[place], control[place]) for place in self._places(cell)]
 
         def documents(cell: TextsCell) -> list[int]:
-            return [cell.per_question.document[place] for place in places(cell)]
+            return [cell.per_question.document[place] for place in self._places(cell)]
 
         estimate = self.setting.by_document(values, documents)
         assert estimate is not None, "a cell has at least one question"

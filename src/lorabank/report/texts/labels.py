@@ -20,10 +20,11 @@ def setting_names(settings: Sequence[TaughtSetting]) -> dict[int, str]:
     if not settings:
         return {}
     axes = varied_axes(settings) or ["formats"]
-    return {id(s): ", ".join(_value_name(axis, s) for axis in axes) for s in settings}
+    return {id(s): ", ".join(value_name(axis, s) for axis in axes) for s in settings}
 
 
-def _value_name(axis: str, setting: TaughtSetting) -> str:
+def value_name(axis: str, setting: TaughtSetting) -> str:
+    """Return an axis's value in words."""
     value = axis_value(setting, axis)
     if axis == "formats":
         return " + ".join(map(_format_name, str(value).split(",")))
