@@ -34,7 +34,7 @@ from lorabank.study.fleet_worker import FleetWorker, WorkerSettings, read_note
 from lorabank.study.run_on_ray import run_study_on_ray
 
 NODE = {"object_store_memory": 80 * 1024**2}
-CHANGES = ["facts=8,16", "width=3", "exposures=40"]
+CHANGES = ["facts=8,16", "seed=0,1", "width=2", "exposures=40"]
 LINE = re.compile(r"fleet (\d) of 4: .*, on (\S+) \(process (\d+)\)")
 
 
@@ -113,6 +113,7 @@ def test_a_worker_killed_and_a_machine_lost_change_no_cell(
     spec: StudySpec,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     run_study(spec, StudyFolder(tmp_path / "local"), device="cpu")
     monkeypatch.setattr(run_on_ray, "_EVERY_S", 0.2)
@@ -130,6 +131,9 @@ def test_a_worker_killed_and_a_machine_lost_change_no_cell(
     assert {line.split()[1] for line in resumed} == set(misfortune.hit)
     assert len(misfortune.hit) == 2
     assert not (tmp_path / "ray" / "fleets").exists()
+    said = capsys.readouterr()
+    assert "Task FleetWorker.run failed" in said.err  # Ray's own words, not among answers
+    assert not said.out
 
 
 def test_a_fleet_whose_workers_keep_dying_is_refused(spec: StudySpec, tmp_path: Path):

@@ -1,14 +1,14 @@
 """The machines of a Ray cluster: reached within a time limit, counted, and checked before work.
 
-Ray's usage statistics and its dashboard stay off. A Ray that is started here listens on this
-machine alone and ends with the run.
+Ray's usage statistics and its dashboard stay off. What Ray prints of lost workers goes to stderr.
 """
 
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +58,11 @@ def connected(settings: ClusterSettings) -> Iterator[None]:
             f"{settings.name} cannot be used: {reason}; start it with ray start --head, run this "
             "on one of its machines, and with the same versions of Python and Ray"
         ) from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with redirect_stdout(sys.stderr):
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def _check_address(settings: ClusterSettings) -> None:
