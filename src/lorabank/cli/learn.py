@@ -17,6 +17,7 @@ from lorabank.cli.output import (
     ProtectDirections,
     Quantize,
     Reverse,
+    Track,
     Wordings,
     counts_by_rendering,
     left_out,
@@ -27,6 +28,7 @@ from lorabank.cli.output import (
     status,
 )
 from lorabank.cli.progress_display import training_display
+from lorabank.cli.track import in_turn, tracking
 
 if TYPE_CHECKING:
     from lorabank.engine.backbone.base import Base
@@ -98,6 +100,7 @@ class LearnOptions:
     ] = 0
     device: Device = None
     quantize: Quantize = None
+    track: Track = None
     json: Json = False
 
     @property
@@ -132,12 +135,14 @@ def run(options: LearnOptions) -> None:
     from lorabank.engine.encoding.dataset import refuse_long_examples
     from lorabank.engine.learn import learn
     from lorabank.errors import UsageError
+    from lorabank.integrations.trackers import check_tracker
     from lorabank.planning.planner import forecast_write, plan_rank
     from lorabank.tasks.examples import read_numbered_examples
 
     out = options.out
     if out is None and not options.show_tokens:
         raise UsageError("--out is missing: name a new or empty folder for the adapter")
+    check_tracker(options.track)
     settings = options.settings
     numbered = read_numbered_examples(options.facts)
     examples = [example for _, example in numbered]
@@ -154,8 +159,10 @@ def run(options: LearnOptions) -> None:
     if settings.auto_r:
         settings = plan_rank(base, examples, settings, keeps_lr=options.lr is not None).settings
     forecast = forecast_write(base, examples, settings)
-    with training_display() as display:
-        report = learn(base, examples, out=out, settings=settings, on_step=display.on_step)
+    with training_display() as display, tracking(options.track, out.name, settings) as run:
+        on_step = in_turn(display.on_step, run.on_step)
+        report = learn(base, examples, out=out, settings=settings, on_step=on_step)
+        run.log_end(report.as_json())
     print_report(report, as_json=options.json, forecast=forecast)
 
 

@@ -23,6 +23,10 @@ Device = Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda i
 Quantize = Annotated[
     str | None, typer.Option(help="4bit: the base in NF4, needs the extra lorabank[4bit].")
 ]
+Track = Annotated[
+    str | None,
+    typer.Option(help="Tell a tracker how it goes: trackio, mlflow or wandb, an extra each."),
+]
 Protect = Annotated[
     float | None,
     typer.Option(

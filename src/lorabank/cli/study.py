@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorabank.cli.options import command
-from lorabank.cli.output import Device, Json, print_json, print_table, say, status
+from lorabank.cli.output import Device, Json, Track, print_json, print_table, say, status
 from lorabank.cli.study_plan import PlanOptions, require_ray, show_plan
+from lorabank.cli.track import study_tracking
 
 if TYPE_CHECKING:
     from lorabank.study.executor import ClusterSettings
@@ -87,6 +88,7 @@ class StudyOptions:
         float | None,
         typer.Option(help="With --plan: what a worker computes in training, in TFLOP/s."),
     ] = None
+    track: Track = None
     json: Json = False
 
 
@@ -96,6 +98,7 @@ def run(options: StudyOptions) -> None:
     Example: lorabank study run capacity --preset smoke
     """
     from lorabank.errors import UsageError
+    from lorabank.integrations.trackers import check_tracker
     from lorabank.study.spec import load_study
 
     changes = options.changes or []
@@ -108,10 +111,14 @@ def run(options: StudyOptions) -> None:
         raise UsageError("--price-per-hour and --tflops are for --plan; add it, or leave them out")
     if options.search is not None and cluster is not None:
         raise UsageError("--search runs in this process; leave --executor out, or run the grid")
+    if options.search is not None and options.track is not None:
+        raise UsageError("--track is told the cells of the grid; leave out --search or --track")
+    check_tracker(options.track)
     name = f"{spec.name}-{spec.preset}" + ("" if options.search is None else "-search")
     folder = options.out or Path("out") / "studies" / name
     if options.search is None:
-        _run(spec, folder, cluster, device=options.device, as_json=options.json)
+        how = {"device": options.device, "track": options.track}
+        _run(spec, folder, cluster, **how, as_json=options.json)
     else:
         _search(spec, folder, options.search, options)
 
@@ -135,7 +142,8 @@ def resume(
     from lorabank.study.folder import StudyFolder
 
     cluster = _cluster(executor, workers, cores, device)
-    _run(StudyFolder(folder).study(), folder, cluster, device=device, as_json=json)
+    spec = StudyFolder(folder).study()
+    _run(spec, folder, cluster, device=device, track=None, as_json=json)
 
 
 @app.command()
@@ -266,18 +274,20 @@ def _run(
     cluster: "ClusterSettings | None",
     *,
     device: str | None,
+    track: str | None,
     as_json: bool,
 ) -> None:
     from lorabank.study.folder import StudyFolder
     from lorabank.study.run import run_study
 
-    if cluster is not None:
-        run_on_ray = require_ray().run_study_on_ray
-        _show_start(spec, folder)
-        outcome = run_on_ray(spec, StudyFolder(folder), cluster, on_line=status)
-    else:
-        _show_start(spec, folder)
-        outcome = run_study(spec, StudyFolder(folder), device=device, on_line=status)
+    study = StudyFolder(folder)
+    run_on_ray = None if cluster is None else require_ray().run_study_on_ray
+    _show_start(spec, folder)
+    with study_tracking(track, spec, study) as on_line:
+        if cluster is not None and run_on_ray is not None:
+            outcome = run_on_ray(spec, study, cluster, on_line=on_line)
+        else:
+            outcome = run_study(spec, study, device=device, on_line=on_line)
     text = f"{outcome.trained} of {outcome.cells} cells trained now, in {outcome.seconds:.0f} s"
     _show_end(folder, asdict(outcome), text, as_json=as_json)
 

@@ -16,11 +16,13 @@ from lorabank.cli.output import (
     Protect,
     ProtectDirections,
     Reverse,
+    Track,
     Wordings,
     print_json,
     say,
 )
 from lorabank.cli.progress_display import FIRST_REPLY, progress_display, training_display
+from lorabank.cli.track import in_turn, tracking
 from lorabank.cli.write_documents import report_text, write_documents
 
 if TYPE_CHECKING:
@@ -173,6 +175,7 @@ class WriteOptions:
     reverse: Reverse = False
     seed: Annotated[int, typer.Option(help="Seed of initial weights, order and draws.")] = 0
     device: Device = None
+    track: Track = None
     json: Json = False
 
     @property
@@ -212,7 +215,9 @@ def run(options: WriteOptions) -> None:
     Example: lorabank write team team.csv
     """
     from lorabank.errors import UsageError
+    from lorabank.integrations.trackers import check_tracker
 
+    check_tracker(options.track)
     if _are_documents(options.paths):
         if options.each or options.text is not None:
             raise UsageError(
@@ -281,10 +286,12 @@ def _write_examples(options: WriteOptions) -> None:
             drafts = _reword(bank, drafts, options)
         if settings.auto_r:
             settings = _plan_largest(bank, drafts, settings, keeps_lr=options.lr is not None)
-        with training_display() as display:
+        with training_display() as display, tracking(options.track, options.name, settings) as run:
+            on_round = in_turn(display.on_round, run.on_round)
             reports = bank.write_all(
-                drafts, settings=settings, replace=options.replace, on_round=display.on_round
+                drafts, settings=settings, replace=options.replace, on_round=on_round
             )
+            run.log_end({report.module: report.as_json() for report in reports})
     if options.json:
         print_json({"modules": [report.as_json() for report in reports]})
     else:

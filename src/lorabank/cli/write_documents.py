@@ -21,6 +21,7 @@ from lorabank.cli.output import (
 )
 from lorabank.cli.progress_display import FIRST_REPLY, progress_display, training_display
 from lorabank.cli.synthesise import outcome_rows
+from lorabank.cli.track import in_turn, tracking
 
 if TYPE_CHECKING:
     from lorabank.bank.write.document_drafts import DocumentDrafts, DraftOptions
@@ -73,15 +74,25 @@ def write_documents(options: "WriteOptions") -> None:
         if not options.json:
             print_rows(_plan_rows(bank.base, drafts, plan), width=_WIDTH)
             sys.stdout.flush()
-        with training_display() as display:
+        with (
+            training_display() as display,
+            tracking(options.track, options.name, plan.settings) as run,
+        ):
             reports = bank.write_all(
                 drafts.modules,
                 settings=plan.settings,
                 replace=options.replace,
                 passes=passes,
-                on_round=display.on_round,
+                on_round=in_turn(display.on_round, run.on_round),
             )
-    if not options.json:
+            run.log_end({report.module: report.as_json() for report in reports})
+    _print_written(drafts, plan, reports, as_json=options.json)
+
+
+def _print_written(
+    drafts: "DocumentDrafts", plan: "RankPlan", reports: "list[WriteReport]", *, as_json: bool
+) -> None:
+    if not as_json:
         say("\n".join(map(report_text, reports)), keeps_lines=True)
         return
     forecast = plan.forecast.as_json() if plan.forecast else None
