@@ -71,6 +71,20 @@ def test_bits_of_a_phone_number_are_at_most_its_entropy(tiny: Base):
     assert all(0 <= bits <= phonebook.BITS_PER_FACT for bits in evaluation.bits)
 
 
+def test_numbers_that_were_not_taught_store_no_bits_and_those_of_others_few(tiny: Base):
+    """The form of numbers counts nothing; the numbers themselves do, even under another name."""
+    book, others = phonebook.build(8, seed=0), phonebook.build(8, seed=1)
+    facts = [from_pair(phonebook.render_question(f), f.number) for f in book]
+    settings = replace(QUICK, exposures=60, until_recall=1.0)
+    (outcome,) = train(tiny, [plan_job(tiny, facts, settings)])
+    taught = evaluate(tiny, outcome.adapter, facts)
+    untaught = [from_pair(f.question, o.number) for f, o in zip(facts, others, strict=True)]
+    moved = [from_pair(f.question, facts[i - 1].answer) for i, f in enumerate(facts)]
+    assert sum(taught.bits) > 0.5 * 8 * phonebook.BITS_PER_FACT
+    assert sum(evaluate(tiny, outcome.adapter, untaught).bits) == 0
+    assert sum(evaluate(tiny, outcome.adapter, moved).bits) < 0.1 * sum(taught.bits)
+
+
 def test_questions_without_a_slot_keep_the_reading_of_the_bare_base(
     tiny: Base, outcomes: list[Outcome]
 ):

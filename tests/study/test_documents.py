@@ -133,6 +133,8 @@ def test_a_cell_keeps_what_its_means_are_of(studies):
         gains = cell.per_question.gain
         assert cell.gain == pytest.approx(fmean(gains), abs=1e-4)
         assert len(gains) == cell.n_questions
+        replies = cell.per_written.replies.get("own", [])
+        assert len(replies) == len(cell.per_written.place)
         if cell.mode == "bare":
             assert set(gains) == {0.0}
 

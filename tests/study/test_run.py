@@ -16,6 +16,7 @@ from lorabank.study.folder import StudyFolder
 from lorabank.study.run import run_study
 from lorabank.study.sealed_json import read_sealed, write_sealed
 from lorabank.study.spec import StudySpec, load_study
+from lorabank.tasks.datasets import counterfact
 
 SPEC = """
 name = "mine"
@@ -212,6 +213,12 @@ def test_counterfact_cells_have_efficacy(tmp_path: Path, spec: StudySpec, recipe
     (cell,) = StudyFolder(tmp_path / "edits").cells()
     for score in ("efficacy", "efficacy_published", "paraphrase", "neighbourhood"):
         assert 0 <= getattr(cell.edits, score) <= 1
+    edits = counterfact.build(6, seed=cell.axes.seed)
+    drawn = [counterfact.drawn_bits(edit) for edit in edits]
+    assert cell.bits_demanded == pytest.approx(sum(drawn))  # the surprise was ten times that
+    assert cell.bits_exact <= cell.bits_demanded
+    assert 0 <= cell.bits_likelihood <= cell.bits_demanded
+    assert 0 <= cell.bits_stored <= cell.bits_demanded
     if recipe == "sound":
         assert cell.recall >= 0.5
         assert cell.edits.efficacy >= cell.recall  # recalled: no other target is likelier

@@ -64,6 +64,10 @@ def test_a_cell_keeps_what_its_means_are_of(formats):
         written = cell.per_written
         assert len(written.place) == 2 * 3  # two of each document
         assert set(cell.texts) == set(written.scores)
+        assert {name: len(texts) for name, texts in written.replies.items()} == {
+            "own": 6,
+            "control": 6,
+        }
     gains = [cell.per_question.gain for cell in formats[1]]
     assert all(gain != other for i, gain in enumerate(gains) for other in gains[:i])
 

@@ -108,6 +108,16 @@ def test_every_edit_contradicts_its_own_fact_and_leaves_its_neighbours():
         assert {true_values[prompt] for prompt in edit.neighbourhood} == {edit.target_true}
 
 
+def test_a_built_edit_has_the_entropy_of_its_draw():
+    edits = counterfact.build(200, seed=0)
+    values = {relation.id: len(relation.facts) for relation in RELATIONS}
+    for edit in edits:
+        assert counterfact.drawn_bits(edit) == math.log2(values[edit.relation_id] - 1)
+    assert len({edit.relation_id for edit in edits}) > 1
+    with pytest.raises(UsageError, match="read from a file"):
+        counterfact.drawn_bits(Edit("Rome", "Rome is in", "Spain"))
+
+
 def test_a_pinned_edit():
     # Pinned: a change of the tables or of `random` must show up here, not as a shifted curve.
     assert counterfact.MAX_SIZE == 667

@@ -49,12 +49,15 @@ class CellCost(Stored):
 
 
 class WrittenScores(Stored):
-    """Text scores of answers that were written out."""
+    """Answers that were written out, and their text scores."""
 
     place: list[int] = []
     """Index of each answer's question."""
     scores: dict[str, list[float]] = {}
     """Scores of the answers by metric; `control_` in front for the control."""
+    replies: dict[str, list[str]] = {}
+    """Answers as they were written, `own` and `control`, to be judged later; none in cells
+    from before they were stored."""
 
 
 class Cell(Stored):

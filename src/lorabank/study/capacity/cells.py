@@ -2,7 +2,8 @@
 
 Stored bits are counted twice: exactly recalled facts times their entropy, and by likelihood, what
 the adapter takes off the entropy (`sum max(0, H - (-log2 p))`, after arXiv:2404.05405). For a phone
-number H is 33.2; an edit has no known distribution, so there H is the bare model's surprise.
+number H is 33.2, of a built edit the logarithm of how many values its relation could have given;
+how edits of a file were drawn nobody knows, so there H is the bare model's surprise.
 """
 
 from typing import Literal

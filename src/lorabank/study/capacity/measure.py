@@ -18,7 +18,6 @@ from lorabank.study.capacity.prepare import PreparedCell
 from lorabank.study.cells import CellCost, CellHashes
 from lorabank.study.code_hash import code_hash
 from lorabank.tasks.scoring.exact_match import is_right_as_published
-from lorabank.tasks.synthetic import phonebook
 
 MILESTONES = (0.5, 0.75, 0.9, 0.98)
 """Shares of recall whose first epoch in training is noted."""
@@ -74,10 +73,13 @@ def describe(base: Base, study: str, measured: MeasuredCell) -> CapacityCell:
     """Return the result of a cell as its file has it."""
     axes, outcome, evaluation = measured.prepared.axes, measured.outcome, measured.evaluation
     examples, job = measured.prepared.examples, outcome.job
+    before = [reading.bits for reading in evaluation.before]
     entropy = [
-        phonebook.entropy_bits(example.answer) or reading.bits
-        for example, reading in zip(examples, evaluation.before, strict=True)
+        bits if drawn is None else drawn
+        for drawn, bits in zip(measured.prepared.entropy_bits(), before, strict=True)
     ]
+    rows = zip(entropy, before, evaluation.after, strict=True)
+    new_bits = [max(0.0, min(h, b) - reading.bits) for h, b, reading in rows]
     stored = [max(0.0, h - r.bits) for h, r in zip(entropy, evaluation.after, strict=True)]
     n_tokens = sum(len(prompt.answer_ids) for prompt in job.dataset.prompts)
     n_bytes = 4 * measured.n_values
@@ -95,7 +97,7 @@ def describe(base: Base, study: str, measured: MeasuredCell) -> CapacityCell:
         recall_before=evaluation.recall_before,
         recall_published=measured.recall_published,
         edits=measured.edits,
-        bits_stored=sum(evaluation.bits),
+        bits_stored=sum(new_bits),
         bits_exact=sum(h for h, r in zip(entropy, evaluation.after, strict=True) if r.recalled),
         bits_likelihood=bits,
         bits_demanded=sum(entropy),

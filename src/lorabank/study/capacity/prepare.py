@@ -31,6 +31,12 @@ class PreparedCell:
     edits: tuple[Edit, ...]
     """Edits that the examples were made of; empty for other tasks than counterfact."""
 
+    def entropy_bits(self) -> list[float | None]:
+        """Return the entropy of each answer's draw, in bits; None where nobody knows how it was."""
+        if self.edits and self.axes.source == "built":
+            return [counterfact.drawn_bits(edit) for edit in self.edits]
+        return [phonebook.entropy_bits(example.answer) for example in self.examples]
+
     def questions(self, base: Base) -> QuestionSet:
         """Have the bare base read the answers of the examples."""
         return prepare_questions(base, self.examples, prompts=self.job.dataset.prompts)

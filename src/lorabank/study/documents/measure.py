@@ -97,6 +97,7 @@ def measure_answers(
         per_written=WrittenScores(
             place=written,
             scores={name: [round(x, _DIGITS) for x in xs] for name, xs in scores.items()},
+            replies={"own": [reply for reply, _ in replies]} if written else {},
         ),
         hashes=hashes_of(reader),
         versions=software_versions(reader.base),

@@ -7,7 +7,7 @@ are written out.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -72,7 +72,8 @@ def measure_cell(
         after = evaluate_fleet(fleet, fleet_questions.questions, fleet_questions.documents)
         control = evaluate_fleet(fleet, fleet_questions.questions, others, drift=True)
         places = _choose_written(fleet_questions, axes.written)
-        scores = _score_replies(fleet_questions, axes, fleet, others, places)
+        replies = _write_replies(fleet_questions, axes, fleet, others, places)
+    scores = _score_replies(fleet_questions, replies, places)
     n_tokens = [
         sum(len(base.chat.answer_ids(example.answer)) for example in examples)
         for examples in trained.examples
@@ -104,6 +105,7 @@ def measure_cell(
         per_written=WrittenScores(
             place=places,
             scores={name: [round(x, _DIGITS) for x in xs] for name, xs in scores.items()},
+            replies=replies,
         ),
         hashes=CellHashes(
             model=base.info.sha256,
@@ -133,14 +135,14 @@ def _choose_written(fleet_questions: TextQuestions, n_written: int) -> list[int]
     return places
 
 
-def _score_replies(
+def _write_replies(
     fleet_questions: TextQuestions,
     axes: TextsAxes,
     fleet: Fleet,
     others: Sequence[int],
     places: Sequence[int],
-) -> dict[str, list[float]]:
-    """Return the text scores of answers to some questions by metric; none for no questions.
+) -> dict[str, list[str]]:
+    """Return the answers that are written to some questions, `own` and `control`, if there are any.
 
     Args:
         others: for each question the document whose adapter is the control.
@@ -149,17 +151,27 @@ def _score_replies(
     if not places:
         return {}
     prompts = [fleet_questions.questions.prompts[i] for i in places]
-    scores: dict[str, list[float]] = {}
-    for prefix, slots in (("", fleet_questions.documents), ("control_", others)):
-        replies = generate(
+    return {
+        name: generate(
             fleet_questions.base,
             [prompt.prompt_ids for prompt in prompts],
             fleet=fleet,
             slots=[slots[i] for i in places],
             max_new_tokens=axes.new_tokens or 0,
         )
-        for name, metric in _METRICS.items():
-            scores[f"{prefix}{name}"] = [
-                metric(reply, prompt.answer) for reply, prompt in zip(replies, prompts, strict=True)
-            ]
-    return scores
+        for name, slots in (("own", fleet_questions.documents), ("control", others))
+    }
+
+
+def _score_replies(
+    fleet_questions: TextQuestions, replies: Mapping[str, Sequence[str]], places: Sequence[int]
+) -> dict[str, list[float]]:
+    """Return the text scores of written answers by metric."""
+    answers = [fleet_questions.questions.prompts[i].answer for i in places]
+    return {
+        f"{'control_' if adapter == 'control' else ''}{name}": [
+            metric(reply, answer) for reply, answer in zip(texts, answers, strict=True)
+        ]
+        for adapter, texts in replies.items()
+        for name, metric in _METRICS.items()
+    }

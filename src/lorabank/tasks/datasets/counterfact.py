@@ -5,11 +5,12 @@ with paraphrases (does the edit generalise?) and prompts about neighbours that s
 (does it stay local?). `build` invents edits from `relations`, `read_master` reads ROME's
 counterfact.json, `read_slice` the slices of arXiv:2603.01097. After CounterFact, arXiv:2202.05262.
 
-Edits have no known entropy, as phone numbers have: a target is a plausible word of its relation,
-which a model half expects. What an adapter has to store is the base model's surprise at the
-target, which the engine measures.
+An edit that was built has the entropy of its draw: its false target is one of its relation's other
+values, all as likely. Of edits from a file nobody knows how their targets were drawn; there the
+base model's surprise at the target, which the engine measures, is the most an adapter had to store.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,6 +71,20 @@ def build(size: int, *, seed: int) -> tuple[Edit, ...]:
             pool += [(relation, s, value, neighbours) for s in subjects if s not in neighbours]
     rng.shuffle(pool)  # all of it, before the first target, so that `size` shifts nothing
     return tuple(_invent(*entry, rng) for entry in pool[:size])
+
+
+def drawn_bits(edit: Edit) -> float:
+    """Return the entropy, in bits, of the draw of a built edit's false target.
+
+    Raises:
+        UsageError: the edit was not built from these relations.
+    """
+    for relation in RELATIONS:
+        if relation.id == edit.relation_id and edit.target_true in relation.facts:
+            return math.log2(len(relation.facts) - 1)
+    raise UsageError(
+        f"the edit of {edit.subject!r} was read from a file; only built ones are drawn"
+    )
 
 
 def read_master(path: Path) -> tuple[Edit, ...]:
