@@ -124,13 +124,13 @@ def test_a_module_without_weights_is_named_and_consolidation_trains_it(
     remove_fact(bank.reader, bank.texts, book[1].question)
     path = bank.store.path
     (step,) = plan_consolidation(bank.store)
-    assert (step.kind, step.module, step.n_facts) == ("retrain", "north", 3)
-    assert step.why == "not trained since a fact of it was forgotten"
+    assert (step.kind, step.module, step.n_facts) == ("train", "north", 3)
+    assert step.why == "not trained yet"
     list_(path)
-    assert "lorabank consolidate does so" in capsys.readouterr().out
+    assert "lorabank consolidate trains it" in capsys.readouterr().out
     verify(path, json=True)
     assert json.loads(capsys.readouterr().out)["untrained"] == ["north"]
-    with pytest.raises(AdapterError, match=r"no weights since a fact .* consolidate trains it"):
+    with pytest.raises(AdapterError, match=r"no weights yet; .* consolidate trains it"):
         bank.export("north", path.parent / "exported")
     (report,) = bank.consolidate()
     assert (report.module, report.recall, report.facts) == ("north", 1.0, 3)

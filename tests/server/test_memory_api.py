@@ -204,7 +204,7 @@ def test_modules_versions_rollback_and_verify(new_server: NewServer, book: list[
     assert verified["recall"]["south"]["template"] == 1.0
     proof = http.delete("/modules/south").json()["proof"]
     assert (proof["recall_before"], proof["recall_after"]) == (1.0, 0.0)
-    assert http.get("/modules/south").status_code == 400
+    assert http.get("/modules/south").status_code == 404
     unknown = http.post("/v1/chat/completions", json={**north, "model": "south"})
     assert unknown.json()["error"]["code"] == "model_not_found"
 

@@ -195,8 +195,8 @@ def say_untrained(versions: "Sequence[Version]") -> None:
     for version in versions:
         if version.is_untrained:
             say(
-                f"  {version.module}: a fact of it was forgotten, and it is not trained again yet; "
-                "lorabank consolidate does so"
+                f"  {version.module} is not trained yet, and answers from its text; "
+                "lorabank consolidate trains it"
             )
 
 

@@ -43,6 +43,8 @@ class JobRecord(BaseModel):
     """Number of the memory that is forgotten; nothing else of it is kept."""
     modules: list[str] = Field(default_factory=list)
     """Modules that are trained again without it."""
+    stored: dict[str, int] = Field(default_factory=dict)
+    """Modules that wait for their training, with the number of their version without weights."""
     proof: dict[str, Any] | None = None
     """Report of a forgetting, once it is proved."""
     finished_at: int | None = None

@@ -19,11 +19,12 @@ from lorabank.bank.write.fact_removal import (
     FactRemoval,
     prove_removal,
     remove_fact,
-    train_again,
 )
 from lorabank.bank.write.forget import ForgetReport
+from lorabank.bank.write.reworded_drafts import reword_draft
 from lorabank.bank.write.training import WriteSettings
-from lorabank.bank.write.write import WriteReport, check_free, write_beside_others
+from lorabank.bank.write.untrained import train_stored, train_untrained
+from lorabank.bank.write.write import WriteReport
 from lorabank.engine.settings import SOUND, TrainSettings
 from lorabank.engine.training.train import TrainingPaused
 from lorabank.errors import LorabankError
@@ -35,6 +36,7 @@ from lorabank.server.prometheus import Metrics
 from lorabank.server.refusals import RefusalError
 from lorabank.server.server_settings import ServerSettings
 from lorabank.server.uploads import Uploads
+from lorabank.server.waiting_modules import WaitingModules
 
 
 class Learning:
@@ -45,6 +47,7 @@ class Learning:
     ):
         self._settings, self._model, self._metrics = settings, model, metrics
         self._uploads = uploads
+        self._waiting = WaitingModules(model, uploads, settings)
         self._folder = state_folder(settings)
         self._tasks: dict[str, LongTask] = {}
         self._lock = threading.Lock()
@@ -68,7 +71,7 @@ class Learning:
             if job.status in OPEN:
                 self.jobs.tell(job, "goes on after a restart")
                 self._start(job)
-        self._train_again()
+        self._train_left()
         self.note_pending()
         self._model.bank.state.on_stale_gate = self.fit_gate
         self.fit_gate()
@@ -76,7 +79,7 @@ class Learning:
     def teach_file(
         self, file: str, module: str, *, replace: bool, settings: dict[str, Any]
     ) -> JobRecord:
-        """Have a file of facts or a document taught to a module.
+        """Store a file of facts or a document as text, and have it taught to a module.
 
         Raises:
             RefusalError: no such file. DataError: it cannot be taught. UsageError: the name or the
@@ -85,18 +88,14 @@ class Learning:
         record = self._uploads.find(file)
         if settings:
             TrainSettings.from_json({**SOUND.as_json(), **settings})
-        is_facts = self._uploads.is_facts(record)
-        if is_facts:
-            draft = self._uploads.read_facts(record, module)
-            check_free(self._model.bank.store, [draft], replace=replace)
-        else:
-            self._uploads.read_document(record)
+        stored = self._model.call(lambda _: self._waiting.store(record, module, replace=replace))
         job = self.jobs.add(
-            kind="facts" if is_facts else "documents",
+            kind="facts" if self._uploads.is_facts(record) else "documents",
             module=module,
             file=file,
             replace=replace,
             settings=settings,
+            stored=stored.result(),
         )
         self._start(job)
         return job
@@ -120,9 +119,10 @@ class Learning:
         self._start(job)
         return job
 
-    def _train_again(self) -> None:
-        """Have modules trained again that lost their weights with a fact, where no job does so."""
-        planned = {name for job in self.jobs.all() if job.status in OPEN for name in job.modules}
+    def _train_left(self) -> None:
+        """Have modules trained that have no weights, where no job does so."""
+        jobs = [job for job in self.jobs.all() if job.status in OPEN]
+        planned = {name for job in jobs for name in (*job.modules, *job.stored)}
         versions = self._model.bank.store.current_versions()
         left = [v.module for v in versions if v.is_untrained and v.module not in planned]
         if left:
@@ -191,6 +191,7 @@ class Learning:
             task.is_cancelled = True
         if job.status == "queued":
             self.jobs.end(job, "cancelled", "cancelled before it began")
+            self._waiting.drop(job)
 
     def _start(self, job: JobRecord) -> LongTask:
         def on_progress(share: float) -> None:
@@ -214,8 +215,10 @@ class Learning:
             self.jobs.tell(job, "paused: the server stops")
             return
         except TaskCancelledError as error:
+            self._waiting.drop(job)
             self.jobs.end(job, "cancelled", str(error))
         except LorabankError as error:
+            self._waiting.drop(job)
             job.error = str(error)
             self.jobs.end(job, "failed", str(error))
         except BaseException as error:
@@ -263,22 +266,21 @@ class Learning:
         if job.kind == "forget":
             return self._prove(job)
         record = self._uploads.find(job.file)
-        passes = 1
-        if job.kind == "facts":
-            drafts = [self._uploads.read_facts(record, job.module)]
-        else:
-            made = DraftOptions()
-            document = self._uploads.read_document(record)
-            drafts = bank.make_drafts(job.module, [document], options=made).modules
-            passes = made.passes
+        if not job.stored:  # of a server that did not store before it taught
+            job.stored = self._waiting.store(record, job.module, replace=job.replace)
+        drafts = self._waiting.drafts(record, job.module)
         settings = self._training(bank, job, max(drafts, key=lambda d: len(d.examples)).examples)
-        write = WriteSettings(settings, replace=job.replace, passes=passes, on_round=on_round)
-        return write_beside_others(bank.store, bank.base, drafts, write)
+        passes = 1 if job.kind == "facts" else DraftOptions().passes
+        write = WriteSettings(settings, passes=passes, on_round=on_round)
+        drafts = [reword_draft(draft, settings) for draft in drafts]
+        return train_stored(bank.store, bank.base, drafts, self._waiting.versions(job), write)
 
     def _prove(self, job: JobRecord) -> list[WriteReport]:
         """Train modules again without what they have lost, and show that nobody knows it."""
         bank, model = self._model.bank, self._model
-        trained = [train_again(bank.reader, name, on_round=model.make_room) for name in job.modules]
+        trained = [
+            train_untrained(bank.reader, name, on_round=model.make_room) for name in job.modules
+        ]
         reports = [report for report in trained if report is not None]
         removal = self._removals.get(job.id)
         lost = FactRemoval((), 0, tuple(job.modules), (), (), ("the fact, after a restart",))

@@ -66,8 +66,8 @@ def find_model(bank: Bank, name: str) -> Model:
         ) from None
     if version.is_untrained:
         raise RefusalError(
-            f"module {version.module!r} is being trained again without a fact that was forgotten; "
-            f"ask {MEMORY!r}, which answers the others from the stored examples meanwhile",
+            f"module {version.module!r} is being trained; ask {MEMORY!r}, which answers from its "
+            "text meanwhile",
             status=503,
             code="module_untrained",
             param="model",

@@ -8,15 +8,17 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from lorabank.bank.bank import Bank
+from lorabank.errors import did_you_mean
 from lorabank.server.access import ADMIN, ASK, WRITE
 from lorabank.server.module_capacity import capacity_bits
+from lorabank.server.refusals import RefusalError
 from lorabank.server.requests import needs, on_model, server_of, wait_for
+from lorabank.store.names import normalise_name
 from lorabank.store.records import Event, Version
 
 router = APIRouter(tags=["modules"])
 _MEASURED = (
     "facts",
-    "untrained",
     "recall",
     "recall_by_rendering",
     "reworded",
@@ -64,7 +66,7 @@ def show_module(request: Request, name: str) -> dict[str, Any]:
     """Return a module with all its versions."""
     bank = server_of(request).bank
     store = bank.store
-    current = store.current(name)
+    current = _current(bank, name)
     versions = [as_module(version, bank) for version in store.versions(name)]
     events = [as_event(event) for event in store.history(name)]
     return {**as_module(current, bank), "versions": versions, "history": events}
@@ -74,7 +76,7 @@ def show_module(request: Request, name: str) -> dict[str, Any]:
 def show_examples(request: Request, name: str) -> dict[str, Any]:
     """Return what a module was taught."""
     bank = server_of(request).bank
-    draft = bank.reader.read_draft(bank.store.current(name))
+    draft = bank.reader.read_draft(_current(bank, name))
     results = [
         {"question": example.question, "answer": example.answer, "source": part.source.name}
         for part in draft.parts
@@ -86,6 +88,7 @@ def show_examples(request: Request, name: str) -> dict[str, Any]:
 @router.post("/modules/{name}/rollback", dependencies=[needs(ADMIN)])
 async def roll_back(request: Request, name: str, body: RollbackBody) -> dict[str, Any]:
     """Make another version current."""
+    _current(server_of(request).bank, name)
     version = await on_model(request, lambda bank: bank.rollback(name, body.version))
     return as_module(version, server_of(request).bank)
 
@@ -94,7 +97,7 @@ async def roll_back(request: Request, name: str, body: RollbackBody) -> dict[str
 async def forget_module(request: Request, name: str) -> dict[str, Any]:
     """Forget a module with all its versions, with proof."""
     server = server_of(request)
-    server.bank.store.current(name)
+    _current(server.bank, name)
     proof = await wait_for(request, server.learning.forget_module(name))
     return {"proof": proof.as_json()}
 
@@ -142,12 +145,32 @@ def show_job(request: Request, name: str) -> dict[str, Any]:
     return server_of(request).learning.jobs.find(name).model_dump()
 
 
+def _current(bank: Bank, name: str) -> Version:
+    """Return the current version of a module.
+
+    Raises:
+        RefusalError: there is none of that name; the message names those that come near.
+    """
+    for version in bank.store.current_versions():
+        if version.module == normalise_name(name):
+            return version
+    names = bank.store.names()
+    raise RefusalError(
+        f"there is no module {name[:80]!r}; GET /modules lists all {len(names)}"
+        f"{did_you_mean(name, names)}",
+        status=404,
+        code="module_not_found",
+        param="name",
+    )
+
+
 def as_module(version: Version, bank: Bank) -> dict[str, Any]:
     """Return a version as the API shows it."""
     record = version.record
     return {
         "capacity_bits": capacity_bits(bank, record.get("trainable_parameters")),
         "name": version.module,
+        "untrained": version.is_untrained,
         "version": version.number,
         "created_at": version.created_at,
         "sources": [{"name": s.name, "examples": s.n_examples} for s in version.sources],

@@ -102,19 +102,19 @@ class Version:
 
     @property
     def is_untrained(self) -> bool:
-        """Return whether it lost its weights with a fact and is to be trained again."""
+        """Return whether it has no weights yet: a document, or what a lost fact has left."""
         return bool(self.record.get("untrained"))
 
     def check_trained(self) -> None:
-        """Refuse a version that is to be trained again, where its weights are needed.
+        """Refuse a version that is not trained yet, where its weights are needed.
 
         Raises:
             AdapterError: it has none.
         """
         if self.is_untrained:
             raise AdapterError(
-                f"module {self.module!r} version {self.number} has no weights since a fact of it "
-                "was forgotten; lorabank consolidate trains it again"
+                f"module {self.module!r} version {self.number} has no weights yet; its text "
+                "answers, and lorabank consolidate trains it"
             )
 
 

@@ -21,10 +21,10 @@ from lorabank.bank.write.consolidation_plan import (
     check_pending_limit,
     plan_consolidation,
 )
-from lorabank.bank.write.fact_removal import train_again
 from lorabank.bank.write.remember import example_of
 from lorabank.bank.write.reworded_drafts import reword_draft
 from lorabank.bank.write.training import WriteSettings, train_drafts
+from lorabank.bank.write.untrained import train_untrained
 from lorabank.bank.write.write import (
     WriteReport,
     commit_trained,
@@ -61,8 +61,8 @@ class ConsolidateOptions:
     pending_limit: int = 1
     """Number of pending facts below which none is taught yet."""
     merges: bool = True
-    """Whether modules are merged, values that hold no longer leave theirs, and what was not trained
-    since a fact was forgotten is; if not, pending facts become a module and that is all."""
+    """Whether modules are merged, values that hold no longer leave theirs, and modules without
+    weights are trained; if not, pending facts become a module and that is all."""
     most_steps: int | None = None
     """Number of steps after which to end; None for all."""
     on_planned: OnPlanned | None = None
@@ -108,8 +108,8 @@ def _run(
 ) -> list[WriteReport]:
     """Train the module of a step and commit it, if what it was made of is still there."""
     store = reader.store
-    if step.kind == "retrain":
-        report = train_again(reader, step.module, on_round=choices.on_round)
+    if step.kind == "train":
+        report = train_untrained(reader, step.module, on_round=choices.on_round)
         texts.clear()
         return [report] if report else []
     if step.kind == "drop":

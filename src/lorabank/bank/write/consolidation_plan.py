@@ -3,7 +3,7 @@
 Pending facts become one module. Modules that hold nothing but remembered facts have levels by their
 size; where enough of one level have come together they are merged with it into a larger one, as in
 a log-structured merge tree, up to a size that one adapter holds. Values that hold no longer are
-left out, and a module that lost its weights with a forgotten fact is trained again. Everything is
+left out, and a module without weights is trained. Everything is
 trained anew from the stored facts, never from weights. The plan is made from the store alone.
 """
 
@@ -35,7 +35,7 @@ class ConsolidationStep:
 
     kind: str
     """Kind of step: `teach` facts, `rewrite` a module without stale values, `drop` one, or
-    `retrain` one that lost its weights with a forgotten fact."""
+    `train` one without weights."""
     module: str
     facts: tuple[Fact, ...]
     """Remembered facts that the module will hold; those of a written module stay in it as well."""
@@ -59,8 +59,8 @@ class ConsolidationStep:
             reasons.append(f"{_count(n_pending, 'fact')} pending")
         if self.kind == "teach" and self.replaces:
             reasons.append(f"{_count(len(self.replaces), 'module')} merged")
-        if self.kind == "retrain":
-            reasons.append("not trained since a fact of it was forgotten")
+        if self.kind == "train":
+            reasons.append("not trained yet")
         if self.stale:
             reasons.append(f"{_count(self.stale, 'value')} no longer held")
         return ", ".join(reasons)
@@ -121,7 +121,7 @@ def plan_consolidation(
             continue
         n_facts = int(version.record.get("facts") or 0) - n_stale
         facts = live.get(version.module, [])
-        kind = "retrain" if not n_stale else "rewrite" if n_facts > 0 else "drop"
+        kind = "train" if not n_stale else "rewrite" if n_facts > 0 else "drop"
         steps.append(estimate.step(kind, version.module, facts, [version], n_stale, n_facts))
     return steps
 

@@ -2,19 +2,15 @@
 
 `remove_fact` asks no model. A module that was taught the fact loses its weights and its versions in
 the same commit; what it was taught besides stays as stored examples, which the lookup answers until
-`train_again` has made new weights of them. So nothing knows the fact from the commit on, and the
-slow part may wait for others.
+they are trained anew (`untrained.py`). So nothing knows the fact from the commit on, and the slow
+part may wait for others.
 """
 
-import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lorabank.bank.drafts import EXAMPLES, ModuleDraft
 from lorabank.bank.module_reader import ModuleReader
 from lorabank.bank.route.text_index import ModuleTexts
-from lorabank.bank.stored_text import DOCUMENTS, encode_documents
 from lorabank.bank.write.forget import (
     ForgetReport,
     forget_values,
@@ -22,15 +18,9 @@ from lorabank.bank.write.forget import (
     search_files,
 )
 from lorabank.bank.write.losses import Loss, lose_fact
-from lorabank.bank.write.training import WriteSettings, train_drafts
-from lorabank.bank.write.write import WriteReport, commit_trained, plan_jobs
-from lorabank.engine.adapters.adapter import RECORD
-from lorabank.engine.training.progress import FleetProgress
-from lorabank.engine.training.train import OnRound
-from lorabank.errors import UsageError
-from lorabank.store.lock import TRAINED_PATIENCE_S
-from lorabank.store.records import Draft, Version
-from lorabank.store.store import Store
+from lorabank.bank.write.untrained import without_weights
+from lorabank.bank.write.write import WriteReport
+from lorabank.store.records import Version
 from lorabank.store.transaction import Transaction
 from lorabank.tasks.examples import Example
 
@@ -79,29 +69,6 @@ def remove_fact(reader: ModuleReader, texts: ModuleTexts, question: str) -> Fact
     )
 
 
-def train_again(
-    reader: ModuleReader, module: str, *, on_round: OnRound | None = None
-) -> WriteReport | None:
-    """Train a module that has lost its weights from what is left of it.
-
-    Begins anew where the module loses another fact meanwhile.
-
-    Returns:
-        None if it is gone or has weights again.
-    """
-    store = reader.store
-    while (version := _untrained_version(store, module)) is not None:
-        draft = reader.read_draft(version)
-        settings = reader.read_settings(version)
-        watch = _watch(store, version, on_round)
-        options = WriteSettings(settings, replace=True, one_seed=True, on_round=watch)
-        try:
-            return _train(reader, version, draft, options)
-        except _ChangedError:
-            continue
-    return None
-
-
 def prove_removal(
     reader: ModuleReader,
     texts: ModuleTexts,
@@ -135,15 +102,6 @@ def prove_removal(
     )
 
 
-class _ChangedError(UsageError):
-    """Raised where the module that was being trained is not the current one any more."""
-
-
-def _untrained_version(store: Store, module: str) -> Version | None:
-    versions = [v for v in store.current_versions() if v.module == module]
-    return next((version for version in versions if version.is_untrained), None)
-
-
 def _strip(reader: ModuleReader, tx: Transaction, loss: Loss) -> None:
     """Drop the versions that a module loses; what is left becomes a version without weights."""
     if loss.is_whole and not loss.left:
@@ -151,61 +109,10 @@ def _strip(reader: ModuleReader, tx: Transaction, loss: Loss) -> None:
         return
     if loss.left and loss.version:
         settings = reader.read_settings(loss.version)
-        record = {"base": reader.base.identity, "settings": settings.as_json()}
-        documents = loss.left.documents
-        tx.put(
-            loss.module,
-            Draft(
-                files={
-                    **({DOCUMENTS: encode_documents(documents)} if documents else {}),
-                    EXAMPLES: loss.left.as_jsonl(),
-                    RECORD: json.dumps(record).encode(),
-                },
-                record={"untrained": True, "facts": len(loss.left.examples)},
-                sources=loss.left.sources,
-                keys=loss.left.keys,
-            ),
-            replace=True,
-            what="forget fact",
-        )
+        stored = without_weights(reader.base, loss.left, settings)
+        tx.put(loss.module, stored, replace=True, what="forget fact")
     for version in loss.dropped:
         tx.drop(version)
-
-
-def _train(
-    reader: ModuleReader, version: Version, draft: ModuleDraft, options: WriteSettings
-) -> WriteReport:
-    store = reader.store
-    jobs = plan_jobs(reader.base, [draft], options)
-    started = time.perf_counter()
-    trained = train_drafts(reader.base, [draft], jobs, options)
-    seconds = time.perf_counter() - started
-    what = f"write {version.module}"[:80]
-    with store.writing(what=what, patience_s=TRAINED_PATIENCE_S) as tx:
-        _check_current(store, version)
-        pairs = list(zip([draft], trained, strict=True))
-        (report,) = commit_trained(store, tx, reader.base, pairs, replace=True, seconds=seconds)
-        tx.drop(version)
-    return report
-
-
-def _watch(store: Store, version: Version, on_round: OnRound | None) -> OnRound:
-    """Return `on_round` that ends a training whose module has lost another fact."""
-    seen = [store.generation]
-
-    def watch(progress: FleetProgress) -> None:
-        if on_round:
-            on_round(progress)
-        if (generation := store.generation) != seen[0]:
-            seen[0] = generation
-            _check_current(store, version)
-
-    return watch
-
-
-def _check_current(store: Store, version: Version) -> None:
-    if version.id not in {current.id for current in store.current_versions()}:
-        raise _ChangedError(f"module {version.module!r} was changed while it was trained")
 
 
 def _was_recalled(version: Version | None, example: Example) -> bool:

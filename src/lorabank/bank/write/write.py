@@ -132,27 +132,6 @@ def write_all(
         return train_and_commit(store, tx, base, drafts, jobs, options)
 
 
-def write_beside_others(
-    store: Store, base: Base, drafts: Sequence[ModuleDraft], options: WriteSettings
-) -> list[WriteReport]:
-    """Train every draft while others may write, then commit all of them, or none.
-
-    Raises:
-        UsageError: as `write_all`, also where a name or a source was taken meanwhile.
-        TrainingPaused: `options.on_round` raised it.
-    """
-    drafts = [reword_draft(draft, options.settings) for draft in drafts]
-    jobs = plan_jobs(base, drafts, options)
-    check_free(store, drafts, replace=options.replace)
-    started = time.perf_counter()
-    trained = train_drafts(base, drafts, jobs, options)
-    seconds = time.perf_counter() - started
-    with store.writing(what=f"write {', '.join(draft.name for draft in drafts)[:80]}") as tx:
-        check_free(store, drafts, replace=options.replace)
-        pairs = list(zip(drafts, trained, strict=True))
-        return commit_trained(store, tx, base, pairs, replace=options.replace, seconds=seconds)
-
-
 def train_and_commit(
     store: Store,
     tx: Transaction,

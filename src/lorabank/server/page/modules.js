@@ -17,7 +17,8 @@ export async function showModules(body, { detail, signal }) {
   body.replaceChildren(
     table("Modules and what was measured of each", heads, results.map((module) => [
       el("a", { href: `#modules/${encodeURIComponent(module.name)}` }, stored(module.name)),
-      number(module.version), number(module.facts), level(module.recall), level(module.recall_reworded),
+      number(module.version), number(module.facts),
+      module.untrained ? "not learnt yet" : level(module.recall), level(module.recall_reworded),
       missingOf(module), drift(module), bytes(module.adapter_bytes), fullness(module)])),
     el("p", { class: "quiet" }, "As taught and reworded are shares of facts the module gave when it was written, with the "
       + "questions it learnt and with wordings it never saw. Drift is how far ordinary text is predicted differently, in "
