@@ -37,6 +37,7 @@ from lorabank.server.refusals import RefusalError
 from lorabank.server.server_settings import ServerSettings
 from lorabank.server.uploads import Uploads
 from lorabank.server.waiting_modules import WaitingModules
+from lorabank.store.names import normalise_name
 
 
 class Learning:
@@ -142,7 +143,11 @@ class Learning:
         return job, self._start(job).result
 
     def forget_module(self, what: str) -> "Future[ForgetReport]":
-        """Have a module forgotten, with proof, as soon as nobody asks."""
+        """Have a module forgotten, with proof, as soon as nobody asks; end what it is learning."""
+        name = normalise_name(what)
+        for job in self.jobs.all():
+            if job.status in OPEN and job.stored.pop(name, None) is not None:
+                self.cancel(job)
 
         def run(_: LongTask) -> ForgetReport:
             shutil.rmtree(self._folder / "checkpoints", ignore_errors=True)  # they may know it
