@@ -25,6 +25,7 @@ def test_there_are_committed_studies_of_every_kind():
         "texts",
         "documents",
         "wording",
+        "continual",
     }
 
 
