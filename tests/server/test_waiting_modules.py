@@ -6,7 +6,7 @@ from typing import Any
 from lorabank.tasks.examples import Example
 
 from .conftest import Running
-from .test_memory_api import LONG, TINY, TRAINS, asked, to, wait_ended, wait_until
+from .test_memory_api import LONG, TINY, TRAINS, asked, to, wait_until
 
 NewServer = Callable[..., Running]
 
@@ -50,9 +50,10 @@ def test_a_document_is_answered_before_it_is_learnt(new_server: NewServer):
     assert http.post("/verify", json={}).json()["damage"] == []
 
 
-def test_a_new_version_is_answered_before_it_is_learnt(new_server: NewServer, book: list[Example]):
-    server = new_server(code=TRAINS)
-    before = server.http.get("/modules/north").json()["version"]
+def test_a_module_that_is_replaced_answers_until_the_other_comes(
+    new_server: NewServer, book: list[Example]
+):
+    server = new_server(code=TRAINS.replace(repr(TINY), repr(LONG)))
     facts = "prompt,answer\n" + f"{book[0].question},000-000-0001\n"
     file = server.openai.files.create(file=("north.csv", facts.encode()), purpose="fine-tune")
     job = server.openai.fine_tuning.jobs.create(
@@ -61,10 +62,11 @@ def test_a_new_version_is_answered_before_it_is_learnt(new_server: NewServer, bo
         suffix="north",
         extra_body={"lorabank": {"replace": True}},
     )
-    assert asked(server, book[0].question)["text"] == "000-000-0001"
-    ended = wait_ended(server, job.id)
-    assert ended["versions"] == [f"north@{before + 2}"]
-    assert asked(server, book[0].question)["text"] == "000-000-0001"
-    versions = server.http.get("/modules/north").json()["versions"]
-    assert not any(version["untrained"] for version in versions)
-    assert before in {version["version"] for version in versions}
+    wait_until(lambda: server.http.get(f"/jobs/{job.id}").json()["progress"] > 0)
+    before = server.http.get("/modules/north").json()
+    assert not before["untrained"]
+    reply = server.http.post("/v1/chat/completions", json=to("north", book[0].question))
+    assert reply.status_code == 200
+    server.http.post(f"/v1/fine_tuning/jobs/{job.id}/cancel")
+    wait_until(lambda: server.http.get(f"/jobs/{job.id}").json()["status"] == "cancelled")
+    assert server.http.get("/modules/north").json()["version"] == before["version"]

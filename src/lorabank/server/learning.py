@@ -271,12 +271,10 @@ class Learning:
         if job.kind == "forget":
             return self._prove(job)
         record = self._uploads.find(job.file)
-        if not job.stored:  # of a server that did not store before it taught
-            job.stored = self._waiting.store(record, job.module, replace=job.replace)
         drafts = self._waiting.drafts(record, job.module)
         settings = self._training(bank, job, max(drafts, key=lambda d: len(d.examples)).examples)
         passes = 1 if job.kind == "facts" else DraftOptions().passes
-        write = WriteSettings(settings, passes=passes, on_round=on_round)
+        write = WriteSettings(settings, replace=job.replace, passes=passes, on_round=on_round)
         drafts = [reword_draft(draft, settings) for draft in drafts]
         return train_stored(bank.store, bank.base, drafts, self._waiting.versions(job), write)
 

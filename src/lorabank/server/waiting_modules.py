@@ -7,6 +7,7 @@ from lorabank.bank.write.untrained import (
     store_untrained,
     untrained_version,
 )
+from lorabank.bank.write.write import check_free
 from lorabank.engine.settings import SOUND
 from lorabank.errors import DataError
 from lorabank.server.job_records import JobRecord
@@ -26,12 +27,17 @@ class WaitingModules:
     def store(self, record: UploadedFile, module: str, *, replace: bool) -> dict[str, int]:
         """Store what a file is to teach; return the modules, with the versions that wait.
 
+        A module that is replaced is not stored: its present version answers until the other comes.
+
         Raises:
             DataError: it cannot be taught. UsageError: a name or a source is taken.
         """
         bank, settings = self._model.bank, self._settings.train_settings or SOUND
         drafts = self.drafts(record, module)
-        stored = store_untrained(bank.store, bank.base, drafts, settings, replace=replace)
+        if replace and {draft.name for draft in drafts} & set(bank.store.names()):
+            check_free(bank.store, drafts, replace=True)
+            return {}
+        stored = store_untrained(bank.store, bank.base, drafts, settings)
         return {version.module: version.number for version in stored}
 
     def drafts(self, record: UploadedFile, module: str) -> list[ModuleDraft]:

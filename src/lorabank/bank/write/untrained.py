@@ -53,14 +53,9 @@ def without_weights(base: Base, draft: ModuleDraft, settings: TrainSettings) -> 
 
 
 def store_untrained(
-    store: Store,
-    base: Base,
-    drafts: Sequence[ModuleDraft],
-    settings: TrainSettings,
-    *,
-    replace: bool,
+    store: Store, base: Base, drafts: Sequence[ModuleDraft], settings: TrainSettings
 ) -> list[Version]:
-    """Store modules before they are trained; one that waits with the same sources is left so.
+    """Store new modules before they are trained; one that waits with the same sources is left so.
 
     Raises:
         UsageError: a name or a source is taken. StorageError: the bank cannot be written.
@@ -71,12 +66,10 @@ def store_untrained(
         for draft in drafts:
             waiting = current.get(draft.name)
             if waiting is None or not _waits_for(waiting, draft):
-                check_free(store, [draft], replace=replace)
+                check_free(store, [draft], replace=False)
                 worded = reword_draft(draft, settings)
                 stored = without_weights(base, worded, settings)
-                versions.append(tx.put(draft.name, stored, replace=replace))
-                if waiting and waiting.is_untrained:
-                    tx.drop(waiting)
+                versions.append(tx.put(draft.name, stored))
             else:
                 versions.append(waiting)
         return versions
@@ -91,6 +84,10 @@ def train_stored(
 ) -> list[WriteReport]:
     """Train drafts in one fleet; each takes the place of its version without weights.
 
+    Args:
+        versions: those without weights, one for each draft; empty where the modules are not
+            stored, which are written as `options.replace` says.
+
     Raises:
         NotCurrentError: a version was changed or forgotten meanwhile; nothing was written.
         UsageError: training diverged. TrainingPaused: `options.on_round` raised it.
@@ -103,6 +100,8 @@ def train_stored(
     what = f"write {', '.join(draft.name for draft in drafts)}"[:80]
     with store.writing(what=what, patience_s=TRAINED_PATIENCE_S) as tx:
         _check_current(store, versions)
+        if not versions:
+            check_free(store, drafts, replace=options.replace)
         pairs = list(zip(drafts, trained, strict=True))
         reports = commit_trained(store, tx, base, pairs, replace=True, seconds=seconds)
         for version in versions:
