@@ -132,6 +132,7 @@ def test_a_module_without_weights_is_named_and_consolidation_trains_it(
     assert json.loads(capsys.readouterr().out)["untrained"] == ["north"]
     with pytest.raises(AdapterError, match=r"no weights yet; .* consolidate trains it"):
         bank.export("north", path.parent / "exported")
+    assert bank.consolidate(ConsolidateOptions(trains_waiting=False)) == []
     (report,) = bank.consolidate()
     assert (report.module, report.recall, report.facts) == ("north", 1.0, 3)
     assert bank.ask(book[1].question).text == ""

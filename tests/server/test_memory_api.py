@@ -354,34 +354,6 @@ def test_every_acknowledged_memory_is_there_after_a_kill(
     assert asked(second, "What is the code of room 1-0?")["text"] == "001-0000"
 
 
-def test_a_kill_between_forgetting_and_its_proof_loses_neither(
-    new_server: NewServer, tmp_path: Path, book: list[Example]
-):
-    server = new_server("--pending-limit", "4", code=TRAINS)
-    taught = book[8:12]
-    told = [
-        server.http.post("/memories", json={"question": e.question, "answer": e.answer}).json()
-        for e in taught
-    ]
-    wait_ended(server, told[-1]["job_id"])
-    gone = server.http.delete(f"/memories/{told[0]['results'][0]['id']}").json()
-    server.process.send_signal(signal.SIGKILL)
-    server.process.wait()
-    with Store.open(tmp_path / "bank") as store:
-        assert store.current("memory-1").is_untrained
-        assert store.verify() == []
-    second = new_server("--pending-limit", "4", code=TRAINS)
-    assert asked(second, taught[0].question)["kind"] == "abstained"
-    assert asked(second, taught[1].question)["text"] == taught[1].answer
-    proof = wait_ended(second, gone["job_id"])["proof"]
-    assert (proof["rewritten"], proof["kept_recall"]) == (["memory-1"], 1.0)
-    assert proof["unchecked"] == ["the fact, after a restart"]  # its text is nowhere to ask with
-    reply = second.http.post("/v1/chat/completions", json=to("memory-1", taught[1].question))
-    assert reply.json()["choices"][0]["message"]["content"] == taught[1].answer
-    held = [p for p in (tmp_path / "bank").rglob("*") if p.is_file()]
-    assert all(taught[0].answer.encode() not in path.read_bytes() for path in held)
-
-
 def test_a_stop_in_the_middle_of_learning_is_gone_on_from(
     new_server: NewServer, book: list[Example]
 ):

@@ -1,12 +1,15 @@
-"""Files and documents that a server is given: answered at once, learnt in the background."""
+"""Modules that wait for their training: answered from their text at once, learnt afterwards."""
 
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from lorabank.store.store import Store
 from lorabank.tasks.examples import Example
 
 from .conftest import Running
-from .test_memory_api import LONG, TINY, TRAINS, asked, to, wait_until
+from .test_memory_api import LONG, TINY, TRAINS, asked, to, wait_ended, wait_until
 
 NewServer = Callable[..., Running]
 
@@ -70,3 +73,31 @@ def test_a_module_that_is_replaced_answers_until_the_other_comes(
     server.http.post(f"/v1/fine_tuning/jobs/{job.id}/cancel")
     wait_until(lambda: server.http.get(f"/jobs/{job.id}").json()["status"] == "cancelled")
     assert server.http.get("/modules/north").json()["version"] == before["version"]
+
+
+def test_a_kill_between_forgetting_and_its_proof_loses_neither(
+    new_server: NewServer, tmp_path: Path, book: list[Example]
+):
+    server = new_server("--pending-limit", "4", code=TRAINS)
+    taught = book[8:12]
+    told = [
+        server.http.post("/memories", json={"question": e.question, "answer": e.answer}).json()
+        for e in taught
+    ]
+    wait_ended(server, told[-1]["job_id"])
+    gone = server.http.delete(f"/memories/{told[0]['results'][0]['id']}").json()
+    server.process.send_signal(signal.SIGKILL)
+    server.process.wait()
+    with Store.open(tmp_path / "bank") as store:
+        assert store.current("memory-1").is_untrained
+        assert store.verify() == []
+    second = new_server("--pending-limit", "4", code=TRAINS)
+    assert asked(second, taught[0].question)["kind"] == "abstained"
+    assert asked(second, taught[1].question)["text"] == taught[1].answer
+    proof = wait_ended(second, gone["job_id"])["proof"]
+    assert (proof["rewritten"], proof["kept_recall"]) == (["memory-1"], 1.0)
+    assert proof["unchecked"] == ["the fact, after a restart"]  # its text is nowhere to ask with
+    reply = second.http.post("/v1/chat/completions", json=to("memory-1", taught[1].question))
+    assert reply.json()["choices"][0]["message"]["content"] == taught[1].answer
+    held = [p for p in (tmp_path / "bank").rglob("*") if p.is_file()]
+    assert all(taught[0].answer.encode() not in path.read_bytes() for path in held)

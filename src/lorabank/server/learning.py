@@ -261,7 +261,10 @@ class Learning:
         chosen = self._settings.train_settings
         if job.kind == "consolidate":
             options = ConsolidateOptions(
-                settings=chosen, on_round=on_round, checkpoints=self._folder / "checkpoints"
+                settings=chosen,
+                trains_waiting=False,
+                on_round=on_round,
+                checkpoints=self._folder / "checkpoints",
             )
             while True:
                 try:

@@ -61,8 +61,10 @@ class ConsolidateOptions:
     pending_limit: int = 1
     """Number of pending facts below which none is taught yet."""
     merges: bool = True
-    """Whether modules are merged, values that hold no longer leave theirs, and modules without
-    weights are trained; if not, pending facts become a module and that is all."""
+    """Whether modules are merged and values that hold no longer leave theirs; if not, pending facts
+    become a module and nothing else happens."""
+    trains_waiting: bool = True
+    """Whether modules without weights are trained; a server has jobs that do so."""
     most_steps: int | None = None
     """Number of steps after which to end; None for all."""
     on_planned: OnPlanned | None = None
@@ -96,6 +98,7 @@ def consolidate(
     with locked(store.path, what="consolidate", file=CONSOLIDATION):
         limit, merges = options.pending_limit, options.merges
         steps = plan_consolidation(store, pending_limit=limit, merges=merges)
+        steps = [step for step in steps if options.trains_waiting or step.kind != "train"]
         for step in steps[: options.most_steps]:
             if options.on_planned:
                 options.on_planned(step)

@@ -3,8 +3,8 @@
 Pending facts become one module. Modules that hold nothing but remembered facts have levels by their
 size; where enough of one level have come together they are merged with it into a larger one, as in
 a log-structured merge tree, up to a size that one adapter holds. Values that hold no longer are
-left out, and a module without weights is trained. Everything is
-trained anew from the stored facts, never from weights. The plan is made from the store alone.
+left out, and a module without weights is trained. Everything is trained anew from the stored
+facts, never from weights. The plan is made from the store alone.
 """
 
 import math

@@ -78,13 +78,13 @@ def read_cells(folder: Path) -> list[Cell]:
         DataError: a cell is damaged or was edited.
     """
     patterns = ("study.json", "*/study.json", "*/*/study.json")
-    comparisons = sorted({path.parent for pattern in patterns for path in folder.glob(pattern)})
-    if not comparisons:
+    folders = sorted({path.parent for pattern in patterns for path in folder.glob(pattern)})
+    if not folders:
         raise UsageError(
             f"{folder} holds no study; name a folder of studies, such as studies, or one with the"
             " results of `lorabank study run`"
         )
-    cells = [cell for path in comparisons for cell in StudyFolder(path).cells()]
+    cells = [cell for path in folders for cell in StudyFolder(path).cells()]
     used = [cell for cell in cells if isinstance(cell, tuple(_KINDS))]
     if not used:
         raise UsageError(
